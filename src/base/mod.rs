@@ -1,0 +1,11 @@
+//! Floor 0: the nouns everything else is made of.
+//!
+//! Knows `std` and `bytes`. Does not know wire formats, time or I/O.
+
+pub mod bitfield;
+pub mod farewell;
+pub mod geometry;
+pub mod ids;
+pub mod limits;
+pub mod safe;
+pub mod units;

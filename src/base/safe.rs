@@ -1,0 +1,144 @@
+//! Strangers' text on its way to a terminal or a log: the one function it passes (FAULTS S-19, S-20).
+
+use std::fmt::{self, Write};
+
+/// 200 characters: a tracker's failure reason fits, a megabyte of it does not (T-09).
+pub const MAX_SHOWN: usize = 200;
+
+/// Shows a stranger's bytes: control characters, escapes, line breaks, bidirectional overrides and what is not UTF-8
+/// come out as visible escapes; at most [`MAX_SHOWN`] characters, then `…`.
+#[derive(Clone, Copy)]
+pub struct Safe<'a> {
+    bytes: &'a [u8],
+    most: usize,
+}
+
+impl<'a> Safe<'a> {
+    /// Of text or bytes, cut at [`MAX_SHOWN`] characters.
+    pub fn new<T: AsRef<[u8]> + ?Sized>(text: &'a T) -> Self {
+        Self { bytes: text.as_ref(), most: MAX_SHOWN }
+    }
+
+    /// Cut at another length.
+    #[must_use]
+    pub fn at_most(self, chars: usize) -> Self {
+        Self { most: chars, ..self }
+    }
+}
+
+impl fmt::Display for Safe<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = self.most;
+        for chunk in self.bytes.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                if left == 0 {
+                    return f.write_char('…');
+                }
+                left -= 1;
+                if is_harmless(c) { f.write_char(c)? } else { write!(f, "{}", c.escape_unicode())? }
+            }
+            for byte in chunk.invalid() {
+                if left == 0 {
+                    return f.write_char('…');
+                }
+                left -= 1;
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Safe<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Neither a control character nor one that reorders, hides or breaks lines.
+pub fn is_harmless(c: char) -> bool {
+    let code = u32::from(c);
+    let hidden = matches!(code,
+        0x00AD | 0x061C | 0x180E | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF | 0xFFF9..=0xFFFB
+        | 0x1D173..=0x1D17A | 0xE0000..=0xE007F);
+    !(c.is_control() || hidden)
+}
+
+/// A URL as it may be shown and logged: without user and password, and without anything in the path or the query that
+/// may be a secret (passkeys are long runs of letters and digits; every query value is hidden).
+pub fn redact_url(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let (authority, path) = rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path)));
+    let host = authority.rsplit_once('@').map_or(authority, |(_userinfo, host)| host);
+    let mut shown = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
+    shown.push_str(host);
+    for segment in path.iter().flat_map(|path| path.split('/')) {
+        shown.push('/');
+        shown.push_str(if looks_secret(segment) { "***" } else { segment });
+    }
+    for (nth, pair) in query.iter().flat_map(|query| query.split('&')).enumerate() {
+        shown.push(if nth == 0 { '?' } else { '&' });
+        shown.push_str(pair.split_once('=').map_or("***", |(name, _value)| name));
+        shown.push_str(if pair.contains('=') { "=***" } else { "" });
+    }
+    Safe::new(&shown).to_string()
+}
+
+/// 16 characters: the shortest passkeys of private trackers; `announce.php` and the like stay readable.
+fn looks_secret(segment: &str) -> bool {
+    segment.len() >= 16
+        && segment.bytes().any(|b| b.is_ascii_digit())
+        && segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn escapes_become_visible() {
+        let table: [(&[u8], &str); 7] = [
+            (b"plain text", "plain text"),
+            ("grüße 東京".as_bytes(), "grüße 東京"),
+            (b"\x1b[2J\x1b]52;c;aGk=\x07", "\\u{1b}[2J\\u{1b}]52;c;aGk=\\u{7}"),
+            (b"a\r\nb\tc\0", "a\\u{d}\\u{a}b\\u{9}c\\u{0}"),
+            ("\u{202e}gpj.exe\u{9b}".as_bytes(), "\\u{202e}gpj.exe\\u{9b}"),
+            (b"\xff\xfe", "\\xff\\xfe"),
+            (b"", ""),
+        ];
+        for (text, want) in table {
+            assert_eq!(Safe::new(text).to_string(), want);
+        }
+        assert_eq!(Safe::new(&"x".repeat(1_000_000)).to_string(), "x".repeat(MAX_SHOWN) + "…");
+        assert_eq!(Safe::new("abcdef").at_most(3).to_string(), "abc…");
+    }
+
+    #[test]
+    fn secrets_leave_urls() {
+        let table = [
+            ("http://tracker.example:6969/announce", "http://tracker.example:6969/announce"),
+            (
+                "https://u:pw@t.example/announce.php?passkey=0123456789abcdef&x=1",
+                "https://t.example/announce.php?passkey=***&x=***",
+            ),
+            ("http://t.example/0123456789abcdef0123456789abcdef/announce", "http://t.example/***/announce"),
+            ("udp://t.example:80?secret", "udp://t.example:80?***"),
+            ("\x1b[2Jnonsense", "\\u{1b}[2Jnonsense"),
+        ];
+        for (url, want) in table {
+            assert_eq!(redact_url(url), want);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_harmful_ever_comes_out(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let shown = Safe::new(&bytes).to_string();
+            prop_assert!(shown.chars().all(is_harmless));
+            prop_assert!(shown.len() <= MAX_SHOWN * 10 + 3);
+            prop_assert!(redact_url(&String::from_utf8_lossy(&bytes)).chars().all(is_harmless));
+        }
+    }
+}
