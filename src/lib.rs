@@ -2,4 +2,12 @@
 //!
 //! Imports go down only; see `docs/ARCHITECTURE.md` for the floors and what each must not know.
 
+pub mod actors;
+pub mod app;
 pub mod base;
+pub mod cli;
+pub mod codec;
+pub mod faults;
+pub mod logic;
+pub mod net;
+pub mod storage;

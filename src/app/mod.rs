@@ -1,0 +1,1 @@
+//! Floor 5: configuration, placement of actors, start and stop. Does not know the terminal.

@@ -1,0 +1,169 @@
+//! The real network: tokio's sockets, optionally bound to one local address.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+
+use super::{BoxStream, Datagrams, Listen, Net, Network, Pending, Stream};
+
+/// A listen backlog that a burst of peers does not overflow; the kernel caps it at `somaxconn`.
+const BACKLOG: u32 = 1024;
+
+/// Sockets of this machine.
+#[derive(Debug, Clone, Default)]
+pub struct Sockets {
+    bind: Option<IpAddr>,
+}
+
+impl Sockets {
+    /// All interfaces.
+    pub fn any() -> Net {
+        Arc::new(Self::default())
+    }
+
+    /// Everything leaves from this address, and what cannot (another family) fails.
+    pub fn bound_to(bind: IpAddr) -> Net {
+        Arc::new(Self { bind: Some(bind) })
+    }
+
+    fn check_family(&self, other: SocketAddr) -> io::Result<()> {
+        match self.bind {
+            Some(bind) if bind.is_ipv4() != other.is_ipv4() => {
+                Err(io::Error::new(io::ErrorKind::AddrNotAvailable, format!("{other} cannot be reached from {bind}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn local_for(&self, at: SocketAddr) -> SocketAddr {
+        match self.bind {
+            Some(bind) if at.ip().is_unspecified() => SocketAddr::new(bind, at.port()),
+            _ => at,
+        }
+    }
+}
+
+impl Network for Sockets {
+    fn connect(&self, to: SocketAddr) -> Pending<'static, BoxStream> {
+        let me = self.clone();
+        Box::pin(async move {
+            me.check_family(to)?;
+            let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            if let Some(bind) = me.bind {
+                socket.bind(SocketAddr::new(bind, 0))?;
+            }
+            let stream = socket.connect(to).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(Tcp(stream)) as BoxStream)
+        })
+    }
+
+    fn listen(&self, at: SocketAddr) -> Pending<'static, Box<dyn Listen>> {
+        let at = self.local_for(at);
+        Box::pin(async move {
+            let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            socket.set_reuseaddr(true)?;
+            socket.bind(at)?;
+            Ok(Box::new(Listener(socket.listen(BACKLOG)?)) as Box<dyn Listen>)
+        })
+    }
+
+    fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn Datagrams>> {
+        let local = self.local_for(at);
+        let family = self.check_family(at);
+        Box::pin(async move {
+            family?;
+            Ok(Rc::new(Udp(UdpSocket::bind(local).await?)) as Rc<dyn Datagrams>)
+        })
+    }
+
+    fn resolve(&self, host: &str, port: u16) -> Pending<'static, Vec<SocketAddr>> {
+        let literal = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Box::pin(async move { Ok(tokio::net::lookup_host((literal, port)).await?.collect()) })
+    }
+}
+
+#[derive(Debug)]
+struct Tcp(TcpStream);
+
+impl Stream for Tcp {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.0.peer_addr()
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl AsyncRead for Tcp {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Tcp {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+#[derive(Debug)]
+struct Listener(TcpListener);
+
+impl Listen for Listener {
+    fn accept(&self) -> Pending<'_, (BoxStream, SocketAddr)> {
+        Box::pin(async move {
+            let (stream, from) = self.0.accept().await?;
+            stream.set_nodelay(true)?;
+            Ok((Box::new(Tcp(stream)) as BoxStream, from))
+        })
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+#[derive(Debug)]
+struct Udp(UdpSocket);
+
+impl Datagrams for Udp {
+    fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Pending<'a, usize> {
+        Box::pin(self.0.send_to(datagram, to))
+    }
+
+    fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> Pending<'a, (usize, SocketAddr)> {
+        Box::pin(self.0.recv_from(buffer))
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
