@@ -10,4 +10,3 @@ pub mod codec;
 pub mod faults;
 pub mod logic;
 pub mod net;
-pub mod storage;

@@ -14,7 +14,10 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub mod dial;
+pub mod http;
 pub mod sockets;
+pub mod vet;
 
 /// A future of this thread. Network objects travel between threads, what they do at once does not.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + 'a>>;

@@ -1,0 +1,320 @@
+//! One HTTP GET for a tracker or a .torrent: awc over a stream of our own, every limit in one place.
+//!
+//! The address is resolved, vetted and dialled here, and awc is handed the finished stream: what was vetted is what is
+//! asked (no second look-up), and everything goes through [`Net`]. Redirects are followed by hand, at most
+//! [`MAX_REDIRECTS`], each vetted anew. The body is limited after inflation (T-06).
+
+use std::cell::RefCell;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{fmt, io};
+
+use actix_rt::net::{ActixStream, Ready};
+use actix_service::fn_service;
+use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
+use awc::error::SendRequestError;
+use awc::http::{Uri, header};
+use futures_util::StreamExt;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::timeout;
+use url::Url;
+
+use super::vet::{Purpose, Zone, may_ask};
+use super::{BoxStream, Net};
+use crate::base::farewell::Farewell;
+use crate::base::safe::Safe;
+
+/// 5 hops, as browsers' limits go the strictest (T-07).
+const MAX_REDIRECTS: usize = 5;
+
+/// 10 s for a look-up: twice the resolver's own default of 5 s for one server (T-22).
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// 10 s to connect to one of a server's addresses, so that a second one is tried within the whole time-out.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A GET and its limits.
+#[derive(Debug, Clone)]
+pub struct Get<'a> {
+    /// The full URL, query included, already percent-encoded.
+    pub url: &'a str,
+    /// Whose idea it was to ask there.
+    pub purpose: Purpose,
+    /// For everything together.
+    pub timeout: Duration,
+    /// Bytes of body accepted, after inflation.
+    pub limit: usize,
+}
+
+/// Why there is no body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HttpTrouble {
+    /// Not a URL we can ask.
+    BadUrl(String),
+    /// The name has no address.
+    Resolve(String),
+    /// The address is one we do not ask.
+    Forbidden(&'static str),
+    /// No connection: refused, reset, unreachable.
+    Connect(Farewell),
+    /// The certificate or the handshake is not right (T-23).
+    Tls(String),
+    /// Not finished in time; what was being waited for.
+    Timeout(&'static str),
+    /// A status that is neither success nor a redirect; `retry_after` where the server named it.
+    Status {
+        /// The HTTP status.
+        code: u16,
+        /// `Retry-After` in seconds.
+        retry_after: Option<Duration>,
+    },
+    /// More redirects than [`MAX_REDIRECTS`], or one that leads nowhere.
+    Redirect(String),
+    /// The body is larger than the limit.
+    TooLarge,
+    /// The server does not speak HTTP, or broke off.
+    Broken(String),
+}
+
+impl HttpTrouble {
+    /// The cause in logs and counters.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::BadUrl(_) => "bad-url",
+            Self::Resolve(_) => "cannot-resolve",
+            Self::Forbidden(_) => "forbidden-address",
+            Self::Connect(farewell) => farewell.label(),
+            Self::Tls(_) => "tls",
+            Self::Timeout(_) => "timeout",
+            Self::Status { .. } => "http-status",
+            Self::Redirect(_) => "redirect",
+            Self::TooLarge => "too-large",
+            Self::Broken(_) => "bad-reply",
+        }
+    }
+}
+
+impl fmt::Display for HttpTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadUrl(why) => write!(f, "not a URL that can be asked: {}", Safe::new(why)),
+            Self::Resolve(why) => write!(f, "cannot resolve the name: {}", Safe::new(why)),
+            Self::Forbidden(why) => f.write_str(why),
+            Self::Connect(Farewell::Refused) => f.write_str("connection refused"),
+            Self::Connect(farewell) => write!(f, "no connection: {farewell}"),
+            Self::Tls(why) => write!(f, "the certificate is not accepted: {}", Safe::new(why)),
+            Self::Timeout(what) => write!(f, "no answer in time ({what})"),
+            Self::Status { code, .. } => write!(f, "HTTP status {code}"),
+            Self::Redirect(why) => write!(f, "redirect not followed: {}", Safe::new(why)),
+            Self::TooLarge => f.write_str("the reply is too large"),
+            Self::Broken(why) => write!(f, "the reply is broken: {}", Safe::new(why)),
+        }
+    }
+}
+
+impl std::error::Error for HttpTrouble {}
+
+/// The body of what the URL leads to.
+pub async fn get(net: &Net, request: Get<'_>) -> Result<Vec<u8>, HttpTrouble> {
+    let whole = timeout(request.timeout, follow(net, &request)).await;
+    whole.unwrap_or(Err(HttpTrouble::Timeout("the whole reply")))
+}
+
+async fn follow(net: &Net, request: &Get<'_>) -> Result<Vec<u8>, HttpTrouble> {
+    let mut url = Url::parse(request.url).map_err(|error| HttpTrouble::BadUrl(error.to_string()))?;
+    let mut zone = None;
+    for _hop in 0..=MAX_REDIRECTS {
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(HttpTrouble::BadUrl(format!("{} is neither http nor https", url.scheme())));
+        }
+        let (stream, here) = open(net, &url, request.purpose, zone).await?;
+        zone = Some(here);
+        match ask(stream, &url, request).await? {
+            Answer::Body(body) => return Ok(body),
+            Answer::Moved(to) => url = url.join(&to).map_err(|error| HttpTrouble::Redirect(error.to_string()))?,
+        }
+    }
+    Err(HttpTrouble::Redirect(format!("more than {MAX_REDIRECTS} hops")))
+}
+
+/// Resolves, vets and dials: the first address that answers.
+async fn open(net: &Net, url: &Url, purpose: Purpose, before: Option<Zone>) -> Result<(BoxStream, Zone), HttpTrouble> {
+    let host = url.host_str().ok_or_else(|| HttpTrouble::BadUrl("no host".to_owned()))?;
+    let port = url.port_or_known_default().unwrap_or(80);
+    let looked_up = timeout(RESOLVE_TIMEOUT, net.resolve(host, port)).await;
+    let addrs = match looked_up {
+        Ok(Ok(addrs)) => addrs,
+        Ok(Err(error)) => return Err(HttpTrouble::Resolve(error.to_string())),
+        Err(_elapsed) => return Err(HttpTrouble::Timeout("the name's address")),
+    };
+    let mut last = HttpTrouble::Resolve("it has no address".to_owned());
+    for addr in addrs {
+        last = match may_ask(purpose, addr.ip(), url.path(), before) {
+            Err(why) => HttpTrouble::Forbidden(why),
+            Ok(zone) => match timeout(CONNECT_TIMEOUT, net.connect(addr)).await {
+                Ok(Ok(stream)) => return Ok((stream, zone)),
+                Ok(Err(error)) => HttpTrouble::Connect(Farewell::from_io(&error)),
+                Err(_elapsed) => HttpTrouble::Connect(Farewell::ConnectTimeout),
+            },
+        };
+    }
+    Err(last)
+}
+
+enum Answer {
+    Body(Vec<u8>),
+    Moved(String),
+}
+
+async fn ask(stream: BoxStream, url: &Url, request: &Get<'_>) -> Result<Answer, HttpTrouble> {
+    let client = client_over(stream, request.timeout);
+    let uri: Uri = url.as_str().parse().map_err(|error| HttpTrouble::BadUrl(format!("{error}")))?;
+    let asked = client.get(uri).insert_header((header::ACCEPT_ENCODING, "gzip")).no_decompress().force_close();
+    let mut response = asked.send().await.map_err(trouble_of)?;
+    let status = response.status();
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    if status.is_redirection() {
+        let to =
+            header(header::LOCATION).ok_or_else(|| HttpTrouble::Redirect("it does not say where to".to_owned()))?;
+        return Ok(Answer::Moved(to));
+    }
+    if !status.is_success() {
+        let retry_after =
+            header(header::RETRY_AFTER).and_then(|secs| secs.trim().parse().ok()).map(Duration::from_secs);
+        return Err(HttpTrouble::Status { code: status.as_u16(), retry_after });
+    }
+    let gzipped = header(header::CONTENT_ENCODING).is_some_and(|coding| coding.trim().eq_ignore_ascii_case("gzip"));
+    let mut body = Vec::new();
+    while let Some(chunk) = response.next().await {
+        let chunk = chunk.map_err(|error| HttpTrouble::Broken(error.to_string()))?;
+        if body.len() + chunk.len() > request.limit {
+            return Err(HttpTrouble::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer::Body(if gzipped { inflate(&body, request.limit)? } else { body }))
+}
+
+fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, HttpTrouble> {
+    let mut plain = Vec::new();
+    let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
+    let read = flate2::read::MultiGzDecoder::new(body).take(most).read_to_end(&mut plain);
+    read.map_err(|error| HttpTrouble::Broken(error.to_string()))?;
+    if plain.len() > limit { Err(HttpTrouble::TooLarge) } else { Ok(plain) }
+}
+
+fn trouble_of(error: SendRequestError) -> HttpTrouble {
+    use awc::error::ConnectError as Connecting;
+    match error {
+        SendRequestError::Timeout => HttpTrouble::Timeout("the head of the reply"),
+        SendRequestError::Connect(Connecting::Timeout) => HttpTrouble::Timeout("the TLS handshake"),
+        SendRequestError::Connect(Connecting::Disconnected) => HttpTrouble::Connect(Farewell::Closed),
+        SendRequestError::Connect(Connecting::Io(error)) if error.kind() != io::ErrorKind::InvalidData => of_io(&error),
+        SendRequestError::Connect(error) => HttpTrouble::Tls(error.to_string()),
+        SendRequestError::Send(error) => of_io(&error),
+        SendRequestError::Response(error) => {
+            match std::error::Error::source(&error).and_then(|cause| cause.downcast_ref()) {
+                Some(cause) => of_io(cause),
+                None => HttpTrouble::Broken(error.to_string()),
+            }
+        }
+        other => HttpTrouble::Broken(other.to_string()),
+    }
+}
+
+fn of_io(error: &io::Error) -> HttpTrouble {
+    HttpTrouble::Connect(Farewell::from_io(error))
+}
+
+/// A client good for one request: its connector hands out the one stream it was given.
+fn client_over(stream: BoxStream, timeout: Duration) -> awc::Client {
+    let slot = Rc::new(RefCell::new(Some(stream)));
+    let service = fn_service(move |info: ConnectInfo<Uri>| {
+        let taken = slot.borrow_mut().take();
+        async move {
+            let stream = taken.ok_or(ConnectError::Unresolved)?;
+            Ok::<_, ConnectError>(Connection::new(info.request().clone(), Handed(stream)))
+        }
+    });
+    let connector = awc::Connector::new()
+        .connector(Rc::new(service))
+        .rustls_0_23(tls())
+        .handshake_timeout(timeout)
+        .timeout(timeout);
+    awc::Client::builder()
+        .connector(connector)
+        .timeout(timeout)
+        .disable_redirects()
+        .no_default_headers()
+        .add_default_header((header::USER_AGENT, concat!("tt-actors/", env!("CARGO_PKG_VERSION"))))
+        .finish()
+}
+
+/// Verification is never switched off (S-08): Mozilla's roots, rustls's safe versions.
+fn tls() -> Arc<ClientConfig> {
+    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
+    let config = CONFIG.get_or_init(|| {
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().expect("ring supports rustls's default versions");
+        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
+    });
+    Arc::clone(config)
+}
+
+/// Our stream under the name that actix knows.
+#[derive(Debug)]
+struct Handed(BoxStream);
+
+impl AsyncRead for Handed {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Handed {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// Only a pool of idle connections would ask; there is none.
+impl ActixStream for Handed {
+    fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        Poll::Ready(Ok(Ready::READABLE))
+    }
+
+    fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        Poll::Ready(Ok(Ready::WRITABLE))
+    }
+}
+
+/// The addresses of a UDP tracker, vetted (S-07).
+pub async fn resolve_tracker(net: &Net, host: &str, port: u16) -> Result<Vec<SocketAddr>, HttpTrouble> {
+    match timeout(RESOLVE_TIMEOUT, net.resolve(host, port)).await {
+        Ok(Ok(addrs)) => {
+            let vetted: Vec<_> = addrs
+                .into_iter()
+                .filter(|addr| may_ask(Purpose::Tracker, addr.ip(), "/announce", None).is_ok())
+                .collect();
+            if vetted.is_empty() { Err(HttpTrouble::Forbidden("no server can be at that address")) } else { Ok(vetted) }
+        }
+        Ok(Err(error)) => Err(HttpTrouble::Resolve(error.to_string())),
+        Err(_elapsed) => Err(HttpTrouble::Timeout("the name's address")),
+    }
+}
