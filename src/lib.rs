@@ -10,3 +10,4 @@ pub mod codec;
 pub mod faults;
 pub mod logic;
 pub mod net;
+pub mod storage;

@@ -1,3 +1,14 @@
 //! Floor 4: the supervision tree. Thin shells that move messages in and effects out; no rule of BitTorrent lives here.
 
+pub mod disk_writer;
 pub mod kit;
+pub mod metrics;
+pub mod peer_connection;
+pub mod peer_pool;
+pub mod piece_scheduler;
+pub mod policies;
+pub mod session;
+pub mod torrent;
+pub mod tracker;
+pub mod tracker_supervisor;
+pub mod view;

@@ -1,1 +1,5 @@
 //! Floor 5: configuration, placement of actors, start and stop. Does not know the terminal.
+
+pub mod config;
+pub mod outcome;
+pub mod run;

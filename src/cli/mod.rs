@@ -1,1 +1,58 @@
 //! Floor 7: the command line. One file per verb.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub mod args;
+pub mod completions;
+pub mod exit;
+pub mod fetch;
+pub mod info;
+pub mod logs;
+pub mod output;
+pub mod progress;
+pub mod scrape;
+pub mod source;
+pub mod tree;
+pub mod verify;
+
+use args::{Args, Verb};
+use exit::{Exit, Problem};
+use output::Output;
+
+/// The whole program.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return usage(&error),
+    };
+    let output = Output::new(args.global.json, args.global.quiet);
+    let done = run(&args, &output);
+    output.finish();
+    let exit = done.unwrap_or_else(|problem| {
+        output.problem(&problem);
+        problem.exit
+    });
+    exit.into()
+}
+
+fn run(args: &Args, output: &Output) -> Result<Exit, Problem> {
+    match &args.verb {
+        Verb::Fetch(fetch) => fetch::run(fetch, &args.global, output),
+        Verb::Info(info) => info::run(info, output),
+        Verb::Verify(verify) => verify::run(verify, output),
+        Verb::Scrape(scrape) => scrape::run(scrape, &args.global, output),
+        Verb::Tree => Ok(tree::run(output)),
+        Verb::Completions(completions) => Ok(completions::run(completions, output)),
+    }
+}
+
+/// Help and version go to standard output with 0, a wrong command line to standard error with 2.
+fn usage(error: &clap::Error) -> ExitCode {
+    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Complete };
+    match error.print() {
+        Ok(()) => exit.into(),
+        Err(_nobody_reads) => exit.into(),
+    }
+}

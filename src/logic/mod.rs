@@ -1,1 +1,6 @@
 //! Floor 2: every rule of BitTorrent, as plain structs that are told the time and hand back effects. Does not know actix, tokio, files or clocks.
+
+pub mod conversation;
+pub mod disk_health;
+pub mod flush;
+pub mod uploads;

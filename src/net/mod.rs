@@ -16,7 +16,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub mod dial;
 pub mod http;
+pub mod link;
 pub mod sockets;
+pub mod staging;
 pub mod vet;
 
 /// A future of this thread. Network objects travel between threads, what they do at once does not.

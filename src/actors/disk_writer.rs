@@ -1,0 +1,465 @@
+//! `DiskWriter`: a torrent's way to its files.
+//!
+//! Owns the storage handle, the pieces on their way to it, and the set of pieces that are written and hashed right.
+//! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
+//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `DiskSurvey`. Tells `PiecesWritten` (to
+//! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: [`MAX_JOBS`] jobs in the pool; what waits is bounded
+//! by the scheduler's credit. Ends when told to, after everything is written and recorded.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::kit::{Child, Ctx, Exit, Goodbye, Timer};
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
+use crate::logic::disk_health::{Ailment, DiskHealth, Remedy};
+use crate::logic::flush::FlushClock;
+use crate::logic::scheduler::Written;
+use crate::storage::{DiskTrouble, Inventory, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, Snapshot, TroubleKind};
+
+/// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
+const MAX_JOBS: usize = 2;
+
+/// 4 MiB in a job: a wake of the pool costs 5-9 us, which disappears; more would only hold buffers longer.
+const JOB_BYTES: u64 = 4 * 1024 * 1024;
+
+/// 16 MiB hashed per job while checking: progress moves several times a second.
+const CHECK_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Hash and write these, then tell `reply`.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct WritePieces {
+    /// Whole pieces.
+    pub jobs: Vec<PieceJob>,
+    /// Who is told.
+    pub reply: Recipient<PiecesWritten>,
+}
+
+/// What became of [`WritePieces`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PiecesWritten(pub Vec<(PieceIndex, Written)>);
+
+/// Read these for a peer; `None` for what we do not have or cannot read.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Option<Bytes>>")]
+pub struct ReadRanges(pub Vec<PieceRange>);
+
+/// Which pieces are written and hashed right? `None` until everything is checked.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Option<Bitfield>")]
+pub struct HaveNow;
+
+/// Totals to be remembered in the record.
+#[derive(Debug, Clone, Copy, Default, Message)]
+#[rtype(result = "()")]
+pub struct Totals {
+    /// Bytes received in this run.
+    pub received: u64,
+    /// Bytes sent in this run.
+    pub sent: u64,
+}
+
+/// To the torrent.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub enum DiskNews {
+    /// What is there is being hashed.
+    Checking {
+        /// Bytes hashed.
+        done: u64,
+        /// Bytes to hash in all.
+        total: u64,
+        /// Why.
+        reason: Option<String>,
+    },
+    /// Everything is checked and the files are ours to write.
+    Ready {
+        /// Pieces that are there.
+        have: Bitfield,
+        /// Bytes that were hashed for it.
+        checked: u64,
+    },
+    /// The files cannot be worked on.
+    Refused(OpenTrouble),
+    /// The disk is in trouble; `retry_at` is when it is tried again, and without it the torrent has failed.
+    Trouble {
+        /// What, where, why.
+        trouble: DiskTrouble,
+        /// When it is tried again.
+        retry_in: Option<Duration>,
+    },
+    /// The trouble is over.
+    Well,
+    /// Pieces that were on their way are lost: a restart.
+    Lost,
+}
+
+/// All that a writer is given.
+#[derive(Debug, Clone)]
+pub struct DiskWriterConfig {
+    /// For its name in the logs.
+    pub name: String,
+    /// The torrent's sizes.
+    pub geometry: Geometry,
+    /// Where the bytes go.
+    pub storage: SharedStorage,
+    /// The torrent.
+    pub torrent: Recipient<DiskNews>,
+    /// Wait for a full disk to have space again.
+    pub patient: bool,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct DiskWriter {
+    cfg: DiskWriterConfig,
+    // Kept over restarts.
+    have: Option<Bitfield>,
+    /// Written, but a sync failed after it: never recorded in this run (D-05).
+    doubtful: Bitfield,
+    before: Totals,
+    totals: Totals,
+    // Live.
+    queue: VecDeque<(PieceJob, Recipient<PiecesWritten>)>,
+    jobs: usize,
+    unrecorded: Vec<PieceIndex>,
+    flush: FlushClock,
+    health: DiskHealth,
+    check: Check,
+    timer: Timer<Self>,
+    closing: bool,
+}
+
+/// The hashing at the start.
+#[derive(Debug, Default)]
+struct Check {
+    left: VecDeque<PieceIndex>,
+    jobs: usize,
+    found: Vec<PieceIndex>,
+    trusted: Option<Bitfield>,
+    reason: Option<String>,
+    done: u64,
+    total: u64,
+}
+
+crate::metered!(DiskWriter, "DiskWriter");
+
+impl DiskWriter {
+    /// Opens the storage when it starts.
+    pub fn new(cfg: DiskWriterConfig) -> Self {
+        let pieces = cfg.geometry.piece_count();
+        let health = DiskHealth::new(cfg.patient);
+        Self {
+            cfg,
+            have: None,
+            doubtful: Bitfield::none(pieces),
+            before: Totals::default(),
+            totals: Totals::default(),
+            queue: VecDeque::new(),
+            jobs: 0,
+            unrecorded: Vec::new(),
+            flush: FlushClock::default(),
+            health,
+            check: Check::default(),
+            timer: Timer::new(),
+            closing: false,
+        }
+    }
+
+    fn bytes_of(&self, pieces: impl IntoIterator<Item = PieceIndex>) -> u64 {
+        pieces.into_iter().map(|piece| u64::from(self.cfg.geometry.piece_len(piece))).sum()
+    }
+
+    // The start: open, check, admit.
+
+    fn on_opened(&mut self, opened: Result<Inventory, OpenTrouble>, ctx: &mut Ctx<Self>) {
+        match opened {
+            Err(trouble) => self.cfg.torrent.do_send(DiskNews::Refused(trouble)),
+            Ok(Inventory { have, check, reason, received, sent }) => {
+                self.before = Totals { received, sent };
+                let total = self.bytes_of(check.iter().copied());
+                self.check = Check { left: check.into(), trusted: Some(have), reason, total, ..Check::default() };
+                self.go_on_checking(ctx);
+            }
+        }
+    }
+
+    fn go_on_checking(&mut self, ctx: &mut Ctx<Self>) {
+        while self.check.jobs < MAX_JOBS && !self.check.left.is_empty() {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            while bytes < CHECK_BYTES && let Some(piece) = self.check.left.pop_front() {
+                bytes += u64::from(self.cfg.geometry.piece_len(piece));
+                batch.push(piece);
+            }
+            self.check.jobs += 1;
+            let checked = self.cfg.storage.check(batch).into_actor(self);
+            ctx.spawn(checked.map(move |results, act, ctx| act.on_checked(results, bytes, ctx)));
+        }
+        if self.check.jobs == 0 {
+            self.admit(ctx);
+        }
+    }
+
+    fn on_checked(&mut self, results: Vec<(PieceIndex, Result<bool, DiskTrouble>)>, bytes: u64, ctx: &mut Ctx<Self>) {
+        self.check.jobs -= 1;
+        self.check.done += bytes;
+        for (piece, result) in results {
+            match result {
+                Ok(true) => self.check.found.push(piece),
+                Ok(false) => {}
+                Err(trouble) => tracing::warn!(%piece, %trouble, "piece cannot be read, it is fetched again"),
+            }
+        }
+        let Check { done, total, reason, .. } = &self.check;
+        self.cfg.torrent.do_send(DiskNews::Checking { done: *done, total: *total, reason: reason.clone() });
+        self.go_on_checking(ctx);
+    }
+
+    fn admit(&mut self, ctx: &mut Ctx<Self>) {
+        let Check { found, trusted, done, .. } = std::mem::take(&mut self.check);
+        let mut have = trusted.unwrap_or_else(|| Bitfield::none(self.cfg.geometry.piece_count()));
+        for piece in found {
+            have.set(piece);
+        }
+        let snapshot = self.snapshot(&have, false);
+        let admitted = self.cfg.storage.admit(snapshot).into_actor(self);
+        ctx.spawn(admitted.map(move |admitted, act, _| {
+            let news = match admitted {
+                Err(trouble) => DiskNews::Refused(trouble),
+                Ok(()) => {
+                    act.have = Some(have.clone());
+                    DiskNews::Ready { have, checked: done }
+                }
+            };
+            act.cfg.torrent.do_send(news);
+        }));
+    }
+
+    // Writing.
+
+    fn go_on_writing(&mut self, ctx: &mut Ctx<Self>) {
+        while self.jobs < MAX_JOBS && self.health.retry_at().is_none() && !self.queue.is_empty() {
+            let mut batch = Vec::new();
+            let mut bytes = 0;
+            while bytes < JOB_BYTES && let Some((job, reply)) = self.queue.pop_front() {
+                bytes += u64::from(self.cfg.geometry.piece_len(job.piece));
+                batch.push((job, reply));
+            }
+            self.start_job(batch, ctx);
+        }
+        self.settle(ctx);
+    }
+
+    fn start_job(&mut self, batch: Vec<(PieceJob, Recipient<PiecesWritten>)>, ctx: &mut Ctx<Self>) {
+        let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
+        self.jobs += 1;
+        let written = self.cfg.storage.write(jobs).into_actor(self);
+        ctx.spawn(written.map(move |outcomes, act, ctx| {
+            act.jobs -= 1;
+            for (outcome, reply) in outcomes.into_iter().zip(replies) {
+                act.on_outcome(outcome, reply);
+            }
+            act.go_on_writing(ctx);
+        }));
+    }
+
+    fn on_outcome(&mut self, outcome: PieceOutcome, reply: Recipient<PiecesWritten>) {
+        match outcome {
+            PieceOutcome::Written(piece) => {
+                if let Some(have) = &mut self.have {
+                    have.set(piece);
+                }
+                self.unrecorded.push(piece);
+                self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
+                self.on_well();
+                reply.do_send(PiecesWritten(vec![(piece, Written::Durable)]));
+            }
+            PieceOutcome::HashMismatch(piece) => reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)])),
+            PieceOutcome::Trouble(job, trouble) => {
+                self.queue.push_front((job, reply));
+                self.on_trouble(trouble);
+            }
+        }
+    }
+
+    fn on_well(&mut self) {
+        if self.health.on_success() {
+            self.cfg.torrent.do_send(DiskNews::Well);
+        }
+    }
+
+    fn on_trouble(&mut self, trouble: DiskTrouble) {
+        let ailment = match trouble.kind {
+            TroubleKind::Full => Ailment::Full,
+            TroubleKind::ReadOnly | TroubleKind::Missing => Ailment::Withheld,
+            TroubleKind::Io => Ailment::Broken,
+        };
+        let now = Instant::now().into_std();
+        let retry_in = match self.health.on_trouble(now, ailment) {
+            Remedy::RetryAt(at) => Some(at.saturating_duration_since(now)),
+            Remedy::GiveUp => None,
+        };
+        self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in });
+    }
+
+    // Recording.
+
+    fn snapshot(&self, have: &Bitfield, clean: bool) -> Snapshot {
+        let mut have = have.clone();
+        for number in self.doubtful.iter_ones() {
+            if let Some(piece) = self.cfg.geometry.piece(number) {
+                have.clear(piece);
+            }
+        }
+        let received = self.before.received + self.totals.received;
+        Snapshot { have, received, sent: self.before.sent + self.totals.sent, clean }
+    }
+
+    fn record(&mut self, clean: bool, ctx: &mut Ctx<Self>) {
+        let Some(have) = &self.have else { return };
+        let snapshot = self.snapshot(have, clean);
+        let group = std::mem::take(&mut self.unrecorded);
+        self.flush.on_flush(Instant::now().into_std());
+        let persisted = self.cfg.storage.persist(snapshot).into_actor(self);
+        ctx.spawn(persisted.map(move |outcome, act, ctx| {
+            act.flush.on_flushed(Instant::now().into_std());
+            if let Err(trouble) = outcome {
+                tracing::warn!(%trouble, pieces = group.len(), "pieces are written but not recorded");
+                for piece in group {
+                    act.doubtful.set(piece);
+                }
+            }
+            if clean {
+                ctx.stop();
+            } else {
+                act.settle(ctx);
+            }
+        }));
+    }
+
+    /// What follows from the state as it is now: a record, an end, a timer.
+    fn settle(&mut self, ctx: &mut Ctx<Self>) {
+        let idle = self.jobs == 0 && (self.queue.is_empty() || self.health.retry_at().is_some());
+        if self.closing && idle && !self.flush.is_flushing() {
+            if self.have.is_some() {
+                self.record(true, ctx);
+            } else {
+                ctx.stop();
+            }
+            return;
+        }
+        let due = [self.flush.deadline(), self.health.retry_at()].into_iter().flatten().min();
+        self.timer.arm(ctx, due, Self::on_timer);
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
+        let now = Instant::now().into_std();
+        if self.flush.deadline().is_some_and(|due| due <= now) {
+            self.record(false, ctx);
+        }
+        if self.health.retry_at().is_some_and(|due| due <= now)
+            && let Some(first) = self.queue.pop_front()
+            && self.jobs == 0
+        {
+            self.start_job(vec![first], ctx);
+            self.timer.arm(ctx, self.flush.deadline(), Self::on_timer);
+            return;
+        }
+        self.settle(ctx);
+    }
+}
+
+impl Actor for DiskWriter {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        if self.have.is_some() {
+            self.cfg.torrent.do_send(DiskNews::Lost);
+        } else {
+            let opened = self.cfg.storage.open().into_actor(self);
+            ctx.spawn(opened.map(|opened, act, ctx| act.on_opened(opened, ctx)));
+        }
+    }
+}
+
+impl Supervised for DiskWriter {
+    fn restarting(&mut self, _: &mut Ctx<Self>) {
+        self.queue.clear();
+        self.jobs = 0;
+        self.flush = FlushClock::default();
+        self.health = DiskHealth::new(self.cfg.patient);
+        self.check = Check::default();
+        self.timer = Timer::new();
+    }
+}
+
+impl Child for DiskWriter {
+    fn id(&self) -> String {
+        self.cfg.name.clone()
+    }
+}
+
+impl Handler<WritePieces> for DiskWriter {
+    type Result = ();
+
+    fn handle(&mut self, WritePieces { jobs, reply }: WritePieces, ctx: &mut Ctx<Self>) {
+        self.queue.extend(jobs.into_iter().map(|job| (job, reply.clone())));
+        self.go_on_writing(ctx);
+    }
+}
+
+impl Handler<ReadRanges> for DiskWriter {
+    type Result = ResponseActFuture<Self, Vec<Option<Bytes>>>;
+
+    /// Only what hashed right is ever read for a peer (I6).
+    fn handle(&mut self, ReadRanges(ranges): ReadRanges, _: &mut Ctx<Self>) -> Self::Result {
+        let had = |range: &PieceRange| self.have.as_ref().is_some_and(|have| have.has(range.piece()));
+        let may: Vec<bool> = ranges.iter().map(had).collect();
+        let allowed = ranges.into_iter().zip(&may).filter(|(_, may)| **may).map(|(range, _)| range).collect();
+        let read = self.cfg.storage.read(allowed).into_actor(self);
+        Box::pin(read.map(move |results, _, _| {
+            let mut results = results.into_iter();
+            let mut next = || match results.next() {
+                Some(Ok(bytes)) => Some(bytes),
+                Some(Err(trouble)) => {
+                    tracing::warn!(%trouble, "block cannot be read for a peer, its request is dropped");
+                    None
+                }
+                None => None,
+            };
+            may.iter().map(|may| if *may { next() } else { None }).collect()
+        }))
+    }
+}
+
+impl Handler<HaveNow> for DiskWriter {
+    type Result = Option<Bitfield>;
+
+    fn handle(&mut self, _: HaveNow, _: &mut Ctx<Self>) -> Self::Result {
+        self.have.clone()
+    }
+}
+
+impl Handler<Totals> for DiskWriter {
+    type Result = ();
+
+    fn handle(&mut self, totals: Totals, _: &mut Ctx<Self>) {
+        self.totals = totals;
+    }
+}
+
+impl Handler<Goodbye> for DiskWriter {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        self.closing = true;
+        self.settle(ctx);
+    }
+}

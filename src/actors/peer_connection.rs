@@ -1,0 +1,438 @@
+//! `PeerConnection`: one connection to one peer, from the dial to the farewell.
+//!
+//! Owns the stream and a [`Conversation`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
+//! whether and when the next one starts. Hears `Orders` from the scheduler, `ChokeDecision`, `Introduce`, `Look` and
+//! `Leave` from the pool. Tells `PeerReport` (scheduler) and `PeerNews` (pool). Asks the writer for blocks to upload.
+//! Limits: what is unsent is bounded by `logic::uploads`, what is unread by one frame. Ends with a [`Farewell`], always
+//! told to the pool first; a panic ends it without one, and the pool knows what that means.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::disk_writer::ReadRanges;
+use super::kit::{Child, Ctx, Exit, Goodbye, Timer};
+use crate::base::bitfield::Bitfield;
+use crate::base::farewell::Farewell;
+use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
+use crate::base::ids::{InfoHash, PeerId, PeerKey};
+use crate::base::limits::HANDSHAKE_TIMEOUT;
+use crate::codec::wire::{Handshake, Message as Wire};
+use crate::logic::conversation::{Conversation, Effect, PeerView, Report};
+use crate::net::dial::dial;
+use crate::net::link::{Link, LinkEnd};
+use crate::net::staging::Staging;
+use crate::net::{BoxStream, Net};
+
+/// 1 MiB read in one turn, then the others have theirs.
+const TURN_BYTES: usize = 1024 * 1024;
+
+/// 30 s for the disk to answer a read for an upload; the peer is not told, its request is dropped (D-04).
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// From the scheduler: what to do with this peer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub enum Orders {
+    /// You are taken in; this is what we have.
+    Welcome(Bitfield),
+    /// Ask for these.
+    Grant(Vec<BlockAddr>),
+    /// No longer needed.
+    Cancel(Vec<BlockAddr>),
+    /// The peer has, or no longer has, something we want.
+    Interest(bool),
+    /// We have got these.
+    PiecesHad(Vec<PieceIndex>),
+}
+
+/// From the pool: the choker has decided.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ChokeDecision {
+    /// Choke the peer, or unchoke it.
+    pub choke: bool,
+}
+
+/// From the pool: the scheduler is new and knows nobody.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Introduce;
+
+/// From the pool: how do you stand? Answered with [`News::View`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Look;
+
+/// From the pool: end the connection for this reason.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Leave(pub Farewell);
+
+/// To the scheduler: something about one peer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerReport {
+    /// Which connection.
+    pub peer: PeerKey,
+    /// What.
+    pub word: PeerWord,
+}
+
+/// What a [`PeerReport`] says.
+#[derive(Debug)]
+pub enum PeerWord {
+    /// A connection is open; orders go there.
+    Joined {
+        /// The other end.
+        addr: SocketAddr,
+        /// Where to send orders.
+        orders: Recipient<Orders>,
+    },
+    /// What the conversation reports.
+    Report(Report),
+    /// The connection is gone (told by the pool).
+    Left,
+}
+
+/// To the pool: something about one connection.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerNews {
+    /// Which connection.
+    pub peer: PeerKey,
+    /// What.
+    pub news: News,
+}
+
+/// What [`PeerNews`] says.
+#[derive(Debug)]
+pub enum News {
+    /// The stream is open.
+    Connected,
+    /// The peer said who it is.
+    Handshaken(PeerId),
+    /// The first block has come.
+    Delivered,
+    /// The peer wants to be unchoked, or no longer.
+    Interested(bool),
+    /// How it stands, when asked.
+    View(PeerView),
+    /// It ends, and why.
+    Left(Farewell),
+}
+
+/// All that a connection is given.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// Its name among connections.
+    pub key: PeerKey,
+    /// Where to.
+    pub addr: SocketAddr,
+    /// How long to wait for the stream.
+    pub connect_timeout: Duration,
+    /// The way out.
+    pub net: Net,
+    /// Read buffers of this arbiter.
+    pub staging: Staging,
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Who we are.
+    pub our_id: PeerId,
+    /// The torrent's sizes.
+    pub geometry: Geometry,
+    /// The scheduler.
+    pub scheduler: Recipient<PeerReport>,
+    /// The pool.
+    pub pool: Recipient<PeerNews>,
+    /// The writer, for uploads.
+    pub disk: Recipient<ReadRanges>,
+}
+
+/// One connection. See the head of the file.
+#[derive(Debug)]
+pub struct PeerConnection {
+    cfg: PeerConfig,
+    link: Option<Link>,
+    conversation: Option<Conversation>,
+    inbox: Vec<Wire>,
+    timer: Timer<Self>,
+    /// Brings the pump back when something was queued after its turn.
+    waker: Option<task::Waker>,
+    farewell: Option<Farewell>,
+}
+
+crate::metered!(PeerConnection, "PeerConnection");
+
+impl PeerConnection {
+    /// Dials when it starts.
+    pub fn new(cfg: PeerConfig) -> Self {
+        Self { cfg, link: None, conversation: None, inbox: Vec::new(), timer: Timer::new(), waker: None, farewell: None }
+    }
+
+    /// Mutates the conversation once, performs every effect, arms one timer.
+    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Conversation, std::time::Instant)) {
+        let Some(conversation) = self.conversation.as_mut() else { return };
+        mutate(conversation, Instant::now().into_std());
+        while let Some(effect) = self.conversation.as_mut().and_then(Conversation::poll) {
+            self.perform(effect, ctx);
+        }
+        let deadline = self.conversation.as_ref().and_then(Conversation::deadline);
+        self.timer.arm(ctx, deadline, |act, ctx| act.step(ctx, Conversation::on_timeout));
+    }
+
+    fn perform(&mut self, effect: Effect, ctx: &mut Ctx<Self>) {
+        match effect {
+            Effect::Send(message) => {
+                tracing::trace!(message = message.name(), "→");
+                if let Some(link) = &mut self.link {
+                    link.send(&message);
+                }
+            }
+            Effect::Read(ranges) => self.read_for_peer(ranges, ctx),
+            Effect::Report(report) => self.report(PeerWord::Report(report)),
+            Effect::PeerInterested(interested) => self.tell(News::Interested(interested)),
+            Effect::Delivered => self.tell(News::Delivered),
+            Effect::Leave(farewell) => self.leave(farewell, ctx),
+        }
+    }
+
+    fn on_dialled(&mut self, dialled: Result<BoxStream, Farewell>, ctx: &mut Ctx<Self>) {
+        let stream = match dialled {
+            Ok(stream) => stream,
+            Err(farewell) => return self.leave(farewell, ctx),
+        };
+        self.tell(News::Connected);
+        let mut link = Link::new(stream, self.cfg.staging.clone(), self.cfg.geometry.piece_count());
+        let (info_hash, peer_id) = (self.cfg.info_hash, self.cfg.our_id);
+        link.send_handshake(&Handshake { reserved: [0; 8], info_hash, peer_id });
+        self.link = Some(link);
+        ctx.spawn(Pump);
+        let deadline = sleep(HANDSHAKE_TIMEOUT).into_actor(self).map(|(), act, ctx| {
+            if act.conversation.is_none() {
+                act.leave(Farewell::HandshakeTimeout, ctx);
+            }
+        });
+        ctx.spawn(deadline);
+    }
+
+    fn on_handshake(&mut self, theirs: Handshake, ctx: &mut Ctx<Self>) {
+        if theirs.info_hash != self.cfg.info_hash {
+            return self.leave(Farewell::BadHandshake, ctx);
+        }
+        if theirs.peer_id == self.cfg.our_id {
+            return self.leave(Farewell::Ourselves, ctx);
+        }
+        self.tell(News::Handshaken(theirs.peer_id));
+        self.conversation = Some(Conversation::new(Instant::now().into_std(), self.cfg.geometry));
+        self.introduce(ctx);
+        self.step(ctx, |_, _| {});
+    }
+
+    fn introduce(&self, ctx: &Ctx<Self>) {
+        if self.conversation.is_some() {
+            self.report(PeerWord::Joined { addr: self.cfg.addr, orders: ctx.address().recipient() });
+        }
+    }
+
+    fn read_for_peer(&mut self, ranges: Vec<PieceRange>, ctx: &mut Ctx<Self>) {
+        let asked = timeout(READ_TIMEOUT, self.cfg.disk.send(ReadRanges(ranges.clone())));
+        let answered = asked.into_actor(self).map(move |answer, act, ctx| {
+            let blocks = answer.ok().and_then(Result::ok).unwrap_or_default();
+            let sent = act.send_blocks(&ranges, blocks);
+            act.step(ctx, |conversation, now| conversation.on_read(now, sent));
+            act.waker.iter().for_each(task::Waker::wake_by_ref);
+        });
+        ctx.spawn(answered);
+    }
+
+    /// Returns the bytes queued. What could not be read is not sent: never zeros in its place (D-04).
+    fn send_blocks(&mut self, ranges: &[PieceRange], blocks: Vec<Option<Bytes>>) -> usize {
+        let Some(link) = &mut self.link else { return 0 };
+        let mut sent = 0;
+        for (range, data) in ranges.iter().zip(blocks) {
+            if let Some(data) = data {
+                sent += data.len();
+                link.send_piece(range.piece().get(), range.begin(), data);
+            }
+        }
+        sent
+    }
+
+    fn on_link_end(&mut self, end: &LinkEnd, ctx: &mut Ctx<Self>) {
+        if let LinkEnd::Message(refused) = end {
+            tracing::debug!(addr = %self.cfg.addr, %refused, "peer breaks the protocol");
+        }
+        self.leave(end.farewell(), ctx);
+    }
+
+    fn leave(&mut self, farewell: Farewell, ctx: &mut Ctx<Self>) {
+        if self.farewell.is_none() {
+            self.farewell = Some(farewell);
+            self.tell(News::Left(farewell));
+            ctx.stop_with(Exit::expected(farewell.label(), Duration::ZERO));
+        }
+    }
+
+    fn tell(&self, news: News) {
+        self.cfg.pool.do_send(PeerNews { peer: self.cfg.key, news });
+    }
+
+    fn report(&self, word: PeerWord) {
+        self.cfg.scheduler.do_send(PeerReport { peer: self.cfg.key, word });
+    }
+
+    /// Reads what there is, up to a turn's worth; says whether to come back at once.
+    fn pump_in(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<bool, LinkEnd> {
+        if self.conversation.is_none() {
+            let Some(link) = &mut self.link else { return Ok(false) };
+            match link.poll_handshake(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Err(end)) => return Err(end),
+                Poll::Ready(Ok(handshake)) => self.on_handshake(handshake, ctx),
+            }
+        }
+        let mut turn = 0;
+        while turn < TURN_BYTES && self.farewell.is_none() {
+            let Some(link) = &mut self.link else { return Ok(false) };
+            let mut messages = std::mem::take(&mut self.inbox);
+            let polled = link.poll_messages(cx, &mut messages);
+            if !messages.is_empty() {
+                self.step(ctx, |conversation, now| conversation.on_messages(now, messages.drain(..)));
+            }
+            self.inbox = messages;
+            match polled {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(bytes) => turn += bytes?,
+            }
+        }
+        Ok(true)
+    }
+
+    fn pump_out(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<(), LinkEnd> {
+        let Some(link) = &mut self.link else { return Ok(()) };
+        let waiting = link.queued() > 0;
+        let taken = match link.poll_send(cx) {
+            Poll::Ready(taken) => taken?,
+            Poll::Pending => 0,
+        };
+        let unsent = link.queued();
+        if waiting {
+            self.step(ctx, |conversation, now| conversation.on_sent(now, taken, unsent));
+        }
+        Ok(())
+    }
+}
+
+/// Moves bytes whenever the actor has a turn: after every message, and when the socket is ready.
+struct Pump;
+
+impl ActorFuture<PeerConnection> for Pump {
+    type Output = ();
+
+    fn poll(
+        self: Pin<&mut Self>,
+        act: &mut PeerConnection,
+        ctx: &mut Ctx<PeerConnection>,
+        cx: &mut task::Context<'_>,
+    ) -> Poll<()> {
+        if act.farewell.is_some() {
+            return Poll::Ready(());
+        }
+        if !act.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            act.waker = Some(cx.waker().clone());
+        }
+        let moved = act.pump_in(ctx, cx).and_then(|again| act.pump_out(ctx, cx).map(|()| again));
+        match moved {
+            Ok(again) => {
+                if again {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
+            }
+            Err(end) => {
+                act.on_link_end(&end, ctx);
+                Poll::Ready(())
+            }
+        }
+    }
+}
+
+impl Actor for PeerConnection {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        let (net, addr, within) = (self.cfg.net.clone(), self.cfg.addr, self.cfg.connect_timeout);
+        let dialling = async move { timeout(within, dial(&net, addr)).await.unwrap_or(Err(Farewell::ConnectTimeout)) };
+        ctx.spawn(dialling.into_actor(self).map(|dialled, act, ctx| act.on_dialled(dialled, ctx)));
+    }
+}
+
+impl Supervised for PeerConnection {}
+
+impl Child for PeerConnection {
+    fn id(&self) -> String {
+        self.cfg.addr.to_string()
+    }
+}
+
+impl Handler<Orders> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, orders: Orders, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |conversation, now| match orders {
+            Orders::Welcome(have) => conversation.on_welcome(now, have),
+            Orders::Grant(blocks) => conversation.on_grant(now, &blocks),
+            Orders::Cancel(blocks) => conversation.on_cancel(now, &blocks),
+            Orders::Interest(interested) => conversation.on_interest(now, interested),
+            Orders::PiecesHad(pieces) => conversation.on_pieces_had(now, &pieces),
+        });
+    }
+}
+
+impl Handler<ChokeDecision> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, ChokeDecision { choke }: ChokeDecision, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |conversation, now| conversation.on_choke_decision(now, choke));
+    }
+}
+
+impl Handler<Introduce> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: Introduce, ctx: &mut Ctx<Self>) {
+        self.introduce(ctx);
+    }
+}
+
+impl Handler<Look> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: Look, _: &mut Ctx<Self>) {
+        if let Some(conversation) = &self.conversation {
+            self.tell(News::View(conversation.view(Instant::now().into_std())));
+        }
+    }
+}
+
+impl Handler<Leave> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, Leave(farewell): Leave, ctx: &mut Ctx<Self>) {
+        self.leave(farewell, ctx);
+    }
+}
+
+impl Handler<Goodbye> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        self.leave(Farewell::Shutdown, ctx);
+    }
+}

@@ -1,0 +1,384 @@
+//! `PeerPool`: which peers of a torrent are connected.
+//!
+//! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
+//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `SchedulerReady`, `PoolSurvey`,
+//! `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler), `PeersShort` (torrent), `Leave`, `ChokeDecision`,
+//! `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
+//! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
+//! Limits: the book's. Ends when told to, after its connections.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use actix::prelude::*;
+use tokio::time::Instant;
+
+use super::disk_writer::ReadRanges;
+use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecycle, Timer};
+use super::peer_connection::{
+    ChokeDecision, Introduce, Leave, Look, News, PeerConfig, PeerConnection, PeerNews, PeerReport, PeerWord,
+};
+use crate::base::farewell::Farewell;
+use crate::base::geometry::{Geometry, PieceIndex};
+use crate::base::ids::{InfoHash, PeerId, PeerKey};
+use crate::logic::choke::Choker;
+use crate::logic::client_name::client_name;
+use crate::logic::conversation::PeerView;
+use crate::logic::peer_book::{BookConfig, BookEffect, Census, PeerBook, Source};
+use crate::net::Net;
+use crate::net::staging::Staging;
+
+/// Addresses to try.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeersFound {
+    /// Where peers are said to be.
+    pub addrs: Vec<SocketAddr>,
+    /// Who says so.
+    pub source: Source,
+}
+
+/// This address was proven to lie about this piece: never again.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Ban {
+    /// Who.
+    pub addr: SocketAddr,
+    /// About what.
+    pub piece: PieceIndex,
+}
+
+/// The scheduler is new: everybody introduces himself.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SchedulerReady;
+
+/// To the torrent: there are too few peers, or enough again.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct PeersShort(pub bool);
+
+/// Who is there?
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<PoolSurvey, ()>")]
+pub struct SurveyPool;
+
+/// What the pool knows, views of the connections about a second old.
+#[derive(Debug, Clone, Default)]
+pub struct PoolSurvey {
+    /// Addresses by state.
+    pub census: Census,
+    /// Open connections.
+    pub peers: Vec<PeerRow>,
+    /// Bytes of blocks sent in this run, over all connections.
+    pub sent: u64,
+}
+
+/// One line of the peer table.
+#[derive(Debug, Clone)]
+pub struct PeerRow {
+    /// The other end.
+    pub addr: SocketAddr,
+    /// What it says it is (BEP 20), fit to be shown.
+    pub client: String,
+    /// How it stands.
+    pub view: PeerView,
+}
+
+/// All that a pool is given.
+#[derive(Debug, Clone)]
+pub struct PeerPoolConfig {
+    /// For its name in the logs.
+    pub name: String,
+    /// The way out.
+    pub net: Net,
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Who we are.
+    pub our_id: PeerId,
+    /// The torrent's sizes.
+    pub geometry: Geometry,
+    /// The book's limits.
+    pub book: BookConfig,
+    /// For its dice.
+    pub seed: u64,
+    /// The scheduler.
+    pub scheduler: Recipient<PeerReport>,
+    /// The writer, for uploads.
+    pub disk: Recipient<ReadRanges>,
+    /// The torrent.
+    pub torrent: Recipient<PeersShort>,
+}
+
+/// A connection as the pool sees it.
+#[derive(Debug)]
+struct Live {
+    addr: SocketAddr,
+    key: PeerKey,
+    handle: Handle<PeerConnection>,
+    id: Option<PeerId>,
+    view: PeerView,
+    delivered: bool,
+    farewell: Option<Farewell>,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct PeerPool {
+    cfg: PeerPoolConfig,
+    // Kept over restarts.
+    book: PeerBook,
+    next_key: u32,
+    /// Bytes sent by connections that have ended.
+    sent_before: u64,
+    // Live.
+    staging: Staging,
+    choker: Choker,
+    live: BTreeMap<PeerKey, Live>,
+    by_child: BTreeMap<ChildId, PeerKey>,
+    short: Option<bool>,
+    timer: Timer<Self>,
+    closing: bool,
+}
+
+crate::metered!(PeerPool, "PeerPool");
+
+impl PeerPool {
+    /// Knows nobody yet.
+    pub fn new(cfg: PeerPoolConfig) -> Self {
+        let book = PeerBook::new(cfg.book, cfg.seed);
+        Self {
+            cfg,
+            book,
+            next_key: 0,
+            sent_before: 0,
+            staging: Staging::default(),
+            choker: Choker::new(),
+            live: BTreeMap::new(),
+            by_child: BTreeMap::new(),
+            short: None,
+            timer: Timer::new(),
+            closing: false,
+        }
+    }
+
+    /// Mutates the book once, performs every effect, arms one timer.
+    fn step<T>(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut PeerBook, std::time::Instant) -> T) -> T {
+        let now = Instant::now().into_std();
+        let outcome = mutate(&mut self.book, now);
+        if self.closing {
+            return outcome;
+        }
+        while let Some(effect) = self.book.poll(now) {
+            self.perform(effect, ctx);
+        }
+        let short = self.book.is_short();
+        if self.short != Some(short) {
+            self.short = Some(short);
+            self.cfg.torrent.do_send(PeersShort(short));
+        }
+        self.timer.arm(ctx, self.book.deadline(), |act, ctx| act.step(ctx, |_, _| {}));
+        outcome
+    }
+
+    fn perform(&mut self, effect: BookEffect, ctx: &mut Ctx<Self>) {
+        match effect {
+            BookEffect::Dial { addr, attempt, last, backoff, timeout } => {
+                if let Some(farewell) = last {
+                    let (id, expected) = (addr.to_string(), farewell != Farewell::Panicked);
+                    let restarts = attempt.saturating_sub(1);
+                    kit::record_restart("PeerConnection", &id, farewell.label(), restarts, backoff, u32::MAX, expected);
+                }
+                self.connect(addr, timeout, ctx);
+            }
+            BookEffect::Close { addr, farewell } => {
+                for peer in self.live.values().filter(|peer| peer.addr == addr) {
+                    peer.handle.addr.do_send(Leave(farewell));
+                }
+            }
+            BookEffect::Held { pause } => {
+                tracing::warn!(pause_s = pause.as_secs(), "connections panic too often, nobody is dialled for a while");
+            }
+        }
+    }
+
+    fn connect(&mut self, addr: SocketAddr, connect_timeout: std::time::Duration, ctx: &mut Ctx<Self>) {
+        let key = PeerKey(self.next_key);
+        self.next_key = self.next_key.wrapping_add(1);
+        let connection = PeerConnection::new(PeerConfig {
+            key,
+            addr,
+            connect_timeout,
+            net: self.cfg.net.clone(),
+            staging: self.staging.clone(),
+            info_hash: self.cfg.info_hash,
+            our_id: self.cfg.our_id,
+            geometry: self.cfg.geometry,
+            scheduler: self.cfg.scheduler.clone(),
+            pool: ctx.address().recipient(),
+            disk: self.cfg.disk.clone(),
+        });
+        let handle = kit::spawn_temporary(connection, ctx.address().recipient());
+        self.by_child.insert(handle.id(), key);
+        let view = PeerView::default();
+        self.live.insert(key, Live { addr, key, handle, id: None, view, delivered: false, farewell: None });
+    }
+
+    fn on_news(&mut self, peer: PeerKey, news: News, ctx: &mut Ctx<Self>) {
+        let Some(live) = self.live.get_mut(&peer) else { return };
+        let addr = live.addr;
+        match news {
+            News::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
+            News::Handshaken(id) => {
+                live.id = Some(id);
+                tracing::debug!(%addr, client = %client_name(&id), "peer connected");
+                let ours = self.cfg.our_id;
+                if let Err(farewell) = self.step(ctx, |book, now| book.on_handshake(now, addr, id, ours)) {
+                    self.tell(peer, Leave(farewell));
+                }
+            }
+            News::Delivered => {
+                live.delivered = true;
+                self.step(ctx, |book, _| book.on_productive(addr));
+            }
+            News::Interested(interested) => {
+                let decisions = self.choker.on_interest(peer, interested);
+                self.carry_out(decisions);
+            }
+            News::View(view) => live.view = view,
+            News::Left(farewell) => {
+                live.farewell = Some(farewell);
+                tracing::debug!(%addr, cause = farewell.label(), delivered = live.delivered, "peer gone");
+            }
+        }
+    }
+
+    fn carry_out(&self, decisions: Vec<(PeerKey, bool)>) {
+        for (peer, choke) in decisions {
+            self.tell(peer, ChokeDecision { choke });
+        }
+    }
+
+    fn tell<M: Message<Result = ()> + Send + 'static>(&self, peer: PeerKey, message: M)
+    where
+        PeerConnection: Handler<M>,
+    {
+        if let Some(live) = self.live.get(&peer) {
+            live.handle.addr.do_send(message);
+        }
+    }
+
+    fn on_ended(&mut self, child: ChildId, ctx: &mut Ctx<Self>) {
+        let Some(key) = self.by_child.remove(&child) else { return };
+        let Some(live) = self.live.remove(&key) else { return };
+        self.cfg.scheduler.do_send(PeerReport { peer: key, word: PeerWord::Left });
+        let decisions = self.choker.on_left(key);
+        self.carry_out(decisions);
+        self.sent_before += live.view.sent;
+        let farewell = live.farewell.unwrap_or(Farewell::Panicked);
+        self.step(ctx, |book, now| book.on_farewell(now, live.addr, farewell, live.delivered));
+        if self.closing && self.live.is_empty() {
+            ctx.stop();
+        }
+    }
+}
+
+impl Actor for PeerPool {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |_, _| {});
+    }
+}
+
+impl Supervised for PeerPool {
+    /// Dropped handles say good-bye to their connections; the book takes them for lost.
+    fn restarting(&mut self, _: &mut Ctx<Self>) {
+        for live in std::mem::take(&mut self.live).into_values() {
+            self.cfg.scheduler.do_send(PeerReport { peer: live.key, word: PeerWord::Left });
+        }
+        self.by_child.clear();
+        self.choker = Choker::new();
+        self.short = None;
+        self.timer = Timer::new();
+        self.book.on_pool_restarted(Instant::now().into_std());
+    }
+}
+
+impl Child for PeerPool {
+    fn id(&self) -> String {
+        self.cfg.name.clone()
+    }
+}
+
+impl Handler<PeersFound> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, PeersFound { addrs, source }: PeersFound, ctx: &mut Ctx<Self>) {
+        let outcome = self.step(ctx, |book, now| book.add(now, &addrs, source));
+        tracing::debug!(?source, ?outcome, "peers named");
+    }
+}
+
+impl Handler<Ban> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, Ban { addr, piece }: Ban, ctx: &mut Ctx<Self>) {
+        tracing::warn!(%addr, %piece, "peer sent bad data (banned)");
+        self.step(ctx, |book, now| book.ban(now, addr));
+        for peer in self.live.values().filter(|peer| peer.addr == addr) {
+            peer.handle.addr.do_send(Leave(Farewell::BadData));
+        }
+    }
+}
+
+impl Handler<SchedulerReady> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, _: SchedulerReady, _: &mut Ctx<Self>) {
+        self.live.values().for_each(|live| live.handle.addr.do_send(Introduce));
+    }
+}
+
+impl Handler<SurveyPool> for PeerPool {
+    type Result = Result<PoolSurvey, ()>;
+
+    fn handle(&mut self, _: SurveyPool, _: &mut Ctx<Self>) -> Self::Result {
+        self.live.values().for_each(|live| live.handle.addr.do_send(Look));
+        let row = |live: &Live| {
+            Some(PeerRow { addr: live.addr, client: client_name(&live.id?).to_string(), view: live.view })
+        };
+        let sent = self.sent_before + self.live.values().map(|live| live.view.sent).sum::<u64>();
+        Ok(PoolSurvey { census: self.book.census(), peers: self.live.values().filter_map(row).collect(), sent })
+    }
+}
+
+impl Handler<PeerNews> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, PeerNews { peer, news }: PeerNews, ctx: &mut Ctx<Self>) {
+        self.on_news(peer, news, ctx);
+    }
+}
+
+impl Handler<ChildEvent> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
+        if let Lifecycle::Ended { .. } = event.event {
+            self.on_ended(event.id, ctx);
+        }
+    }
+}
+
+impl Handler<Goodbye> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        self.closing = true;
+        self.live.values().for_each(|live| live.handle.stop());
+        if self.live.is_empty() {
+            ctx.stop();
+        }
+    }
+}

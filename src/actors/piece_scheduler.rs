@@ -1,0 +1,236 @@
+//! `PieceScheduler`: which block from whom, for one torrent.
+//!
+//! Owns a [`Scheduler`] and the addresses of the peers it gives orders to. Child of `Torrent`, permanent, 5 restarts in
+//! 30 s: rebuilt from the writer's bitfield, and the peers introduce themselves again. Hears `PeerReport` (peers),
+//! `PiecesWritten` (writer), `Pause`, `DiskLost`, `Survey` (torrent). Tells `Orders` (peers), `WritePieces` (writer),
+//! `SchedulerNews` (torrent). Asks the writer for its bitfield, at the start. Limits: the credit of the
+//! scheduler bounds all blocks between a request and the disk. Ends when told to.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use actix::prelude::*;
+use tokio::time::Instant;
+
+use super::disk_writer::{HaveNow, PiecesWritten, WritePieces};
+use super::kit::{Child, Ctx, Exit, Goodbye, Timer};
+use super::peer_connection::{Orders, PeerReport, PeerWord};
+use crate::base::geometry::{Geometry, PieceIndex};
+use crate::base::ids::PeerKey;
+use crate::logic::conversation::Report;
+use crate::logic::scheduler::{Effect, Progress, Scheduler, SchedulerConfig};
+use crate::storage::PieceJob;
+
+/// Grant nothing (the disk is in trouble), or go on.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Pause(pub bool);
+
+/// The writer was restarted: what was on its way to the disk is lost.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct DiskLost;
+
+/// How far are we? `None` while starting.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Option<Progress>")]
+pub struct Survey;
+
+/// To the torrent.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub enum SchedulerNews {
+    /// Peers may introduce themselves (at the start, and after a restart).
+    Ready,
+    /// This address was proven to lie about this piece.
+    Liar {
+        /// Who.
+        addr: SocketAddr,
+        /// About what.
+        piece: PieceIndex,
+    },
+    /// A piece fails from every source (P-15).
+    PieceSuspect {
+        /// Which.
+        piece: PieceIndex,
+        /// How often it failed.
+        failures: u32,
+    },
+    /// Every piece is written and hashed right.
+    Completed,
+}
+
+/// All that a scheduler is given.
+#[derive(Debug, Clone)]
+pub struct PieceSchedulerConfig {
+    /// For its name in the logs.
+    pub name: String,
+    /// The torrent's sizes.
+    pub geometry: Geometry,
+    /// Bytes that may be asked for and not yet be written.
+    pub credit: u64,
+    /// For its dice.
+    pub seed: u64,
+    /// The writer: pieces.
+    pub disk: Recipient<WritePieces>,
+    /// The writer: its bitfield.
+    pub have: Recipient<HaveNow>,
+    /// The torrent.
+    pub torrent: Recipient<SchedulerNews>,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct PieceScheduler {
+    cfg: PieceSchedulerConfig,
+    machine: Option<Scheduler>,
+    peers: BTreeMap<PeerKey, Recipient<Orders>>,
+    had: Vec<PieceIndex>,
+    timer: Timer<Self>,
+}
+
+crate::metered!(PieceScheduler, "PieceScheduler");
+
+impl PieceScheduler {
+    /// Asks the writer what is there when it starts.
+    pub fn new(cfg: PieceSchedulerConfig) -> Self {
+        Self { cfg, machine: None, peers: BTreeMap::new(), had: Vec::new(), timer: Timer::new() }
+    }
+
+    /// Mutates the machine once, performs every effect, arms one timer.
+    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Scheduler, std::time::Instant)) {
+        let Some(machine) = self.machine.as_mut() else { return };
+        mutate(machine, Instant::now().into_std());
+        let mut jobs = Vec::new();
+        while let Some(effect) = self.machine.as_mut().and_then(Scheduler::poll) {
+            self.perform(effect, &mut jobs);
+        }
+        if !jobs.is_empty() {
+            self.cfg.disk.do_send(WritePieces { jobs, reply: ctx.address().recipient() });
+        }
+        if !self.had.is_empty() {
+            let had = std::mem::take(&mut self.had);
+            self.peers.values().for_each(|orders| orders.do_send(Orders::PiecesHad(had.clone())));
+        }
+        let deadline = self.machine.as_ref().and_then(Scheduler::deadline);
+        self.timer.arm(ctx, deadline, |act, ctx| act.step(ctx, Scheduler::on_timeout));
+    }
+
+    fn perform(&mut self, effect: Effect, jobs: &mut Vec<PieceJob>) {
+        match effect {
+            Effect::Grant { peer, blocks } => self.order(peer, Orders::Grant(blocks)),
+            Effect::Cancel { peer, blocks } => self.order(peer, Orders::Cancel(blocks)),
+            Effect::Interest { peer, interested } => self.order(peer, Orders::Interest(interested)),
+            Effect::Write { piece, blocks } => jobs.push(PieceJob { piece, blocks }),
+            Effect::Had { piece } => self.had.push(piece),
+            Effect::Ban { addr, piece } => self.cfg.torrent.do_send(SchedulerNews::Liar { addr, piece }),
+            Effect::PieceSuspect { piece, failures } => {
+                self.cfg.torrent.do_send(SchedulerNews::PieceSuspect { piece, failures });
+            }
+            Effect::Completed => self.cfg.torrent.do_send(SchedulerNews::Completed),
+        }
+    }
+
+    fn order(&self, peer: PeerKey, order: Orders) {
+        if let Some(orders) = self.peers.get(&peer) {
+            orders.do_send(order);
+        }
+    }
+
+    fn on_joined(&mut self, peer: PeerKey, addr: SocketAddr, orders: Recipient<Orders>, ctx: &mut Ctx<Self>) {
+        let Some(machine) = &self.machine else { return };
+        orders.do_send(Orders::Welcome(machine.have().clone()));
+        self.peers.insert(peer, orders);
+        self.step(ctx, |machine, now| machine.on_peer_joined(now, peer, addr));
+    }
+}
+
+impl Actor for PieceScheduler {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        let asked = self.cfg.have.send(HaveNow).into_actor(self);
+        ctx.spawn(asked.map(|answer, act, ctx| match answer.ok().flatten() {
+            None => ctx.stop_with(Exit::fault("the writer does not say what is on the disk")),
+            Some(have) => {
+                let PieceSchedulerConfig { geometry, credit, seed, .. } = act.cfg;
+                act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, credit, seed }));
+                act.cfg.torrent.do_send(SchedulerNews::Ready);
+                act.step(ctx, |_, _| {});
+            }
+        }));
+    }
+}
+
+impl Supervised for PieceScheduler {
+    fn restarting(&mut self, _: &mut Ctx<Self>) {
+        *self = Self::new(self.cfg.clone());
+    }
+}
+
+impl Child for PieceScheduler {
+    fn id(&self) -> String {
+        self.cfg.name.clone()
+    }
+}
+
+impl Handler<PeerReport> for PieceScheduler {
+    type Result = ();
+
+    fn handle(&mut self, PeerReport { peer, word }: PeerReport, ctx: &mut Ctx<Self>) {
+        match word {
+            PeerWord::Joined { addr, orders } => self.on_joined(peer, addr, orders, ctx),
+            PeerWord::Left => {
+                self.peers.remove(&peer);
+                self.step(ctx, |machine, now| machine.on_peer_left(now, peer));
+            }
+            PeerWord::Report(report) => self.step(ctx, |machine, now| match report {
+                Report::Bitfield(bitfield) => machine.on_bitfield(now, peer, bitfield),
+                Report::Have(pieces) => machine.on_have(now, peer, &pieces),
+                Report::Depth(depth) => machine.on_depth(now, peer, depth),
+                Report::Blocks(blocks) => machine.on_blocks(now, peer, blocks),
+                Report::Returned(blocks) => machine.on_returned(now, peer, &blocks),
+            }),
+        }
+    }
+}
+
+impl Handler<PiecesWritten> for PieceScheduler {
+    type Result = ();
+
+    fn handle(&mut self, PiecesWritten(pieces): PiecesWritten, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |machine, now| pieces.into_iter().for_each(|(piece, written)| machine.on_written(now, piece, written)));
+    }
+}
+
+impl Handler<Pause> for PieceScheduler {
+    type Result = ();
+
+    fn handle(&mut self, Pause(paused): Pause, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |machine, now| machine.set_paused(now, paused));
+    }
+}
+
+impl Handler<DiskLost> for PieceScheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: DiskLost, ctx: &mut Ctx<Self>) {
+        self.step(ctx, Scheduler::on_disk_lost);
+    }
+}
+
+impl Handler<Survey> for PieceScheduler {
+    type Result = Option<Progress>;
+
+    fn handle(&mut self, _: Survey, _: &mut Ctx<Self>) -> Self::Result {
+        self.machine.as_ref().map(Scheduler::progress)
+    }
+}
+
+impl Handler<Goodbye> for PieceScheduler {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        ctx.stop();
+    }
+}

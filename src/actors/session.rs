@@ -1,0 +1,115 @@
+//! `Session`: the root of the tree. Its end is the program's end.
+//!
+//! Parent of `Metrics` and of one `Torrent` each. Under the root guard, 3 restarts in 60 s. Hears `ChildEvent`. A torrent
+//! that gave up is published as failed with its reason; the others live on. Ends when told to, after its children, last
+//! one first.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Family, Goodbye, Verdict};
+use super::metrics::{Metrics, MetricsConfig};
+use super::policies;
+use super::torrent::{Torrent, TorrentConfig};
+use super::view::{Failure, Phase, TorrentView};
+
+/// All that a session is given.
+#[derive(Debug, Clone)]
+pub struct SessionConfig {
+    /// What to work on.
+    pub torrents: Vec<TorrentConfig>,
+    /// How often metrics go into the log; `None`: never.
+    pub metrics_every: Option<Duration>,
+    /// How long a child may take to end.
+    pub stop_timeout: Duration,
+    /// For the dice of the guards.
+    pub seed: u64,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Session {
+    cfg: SessionConfig,
+    family: Family,
+    torrents: Vec<(ChildId, Arc<watch::Sender<TorrentView>>)>,
+}
+
+crate::metered!(Session, "Session");
+
+impl Session {
+    /// Starts everything when it starts.
+    pub fn new(cfg: SessionConfig) -> Self {
+        Self { cfg, family: Family::new(policies::SESSION_CHILDREN), torrents: Vec::new() }
+    }
+
+    fn start_children(&mut self, ctx: &mut Ctx<Self>) {
+        let views = self.cfg.torrents.iter().map(|torrent| torrent.view.subscribe()).collect();
+        let metrics = Metrics::new(MetricsConfig { every: self.cfg.metrics_every, views });
+        self.family.adopt(kit::spawn(metrics, policies::METRICS, self.cfg.seed, ctx.address().recipient()));
+        self.torrents.clear();
+        for (nth, torrent) in (1..).zip(self.cfg.torrents.clone()) {
+            let view = Arc::clone(&torrent.view);
+            let seed = self.cfg.seed.wrapping_add(nth);
+            let handle = kit::spawn(Torrent::new(torrent), policies::TORRENT, seed, ctx.address().recipient());
+            self.torrents.push((handle.id(), view));
+            self.family.adopt(handle);
+        }
+    }
+
+    /// A torrent that gave up fails alone; anything else takes the session with it.
+    fn on_verdict(&mut self, child: ChildId, verdict: &Verdict, ctx: &mut Ctx<Self>) {
+        let torrent = self.torrents.iter().find(|(id, _)| *id == child);
+        match (verdict, torrent) {
+            (Verdict::GaveUp { exit, .. }, Some((_, view))) => {
+                let why = exit.to_string();
+                view.send_modify(|view| view.phase = Phase::Failed(Failure::GaveUp(why)));
+            }
+            _ => {
+                if let Some(fault) = verdict.fault() {
+                    ctx.stop_with(fault);
+                }
+            }
+        }
+    }
+}
+
+impl Actor for Session {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.family.clear(ctx, self.cfg.stop_timeout, Self::start_children);
+    }
+
+    fn stopped(&mut self, _: &mut Ctx<Self>) {
+        self.family.dismiss();
+    }
+}
+
+impl Supervised for Session {}
+
+impl Child for Session {
+    fn id(&self) -> String {
+        "root".to_owned()
+    }
+}
+
+impl Handler<ChildEvent> for Session {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
+        let verdict = self.family.on_event(Instant::now(), &event);
+        self.on_verdict(event.id, &verdict, ctx);
+    }
+}
+
+impl Handler<Goodbye> for Session {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        self.family.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
+    }
+}

@@ -1,0 +1,386 @@
+//! `Torrent`: one torrent's actors and what is known of it.
+//!
+//! Parent of `DiskWriter`, `PieceScheduler`, `PeerPool`, `TrackerSupervisor`, started in this order and stopped in the
+//! reverse one. Child of `Session`, permanent, 3 restarts in 60 s; then it is failed with its reason and the others live.
+//! Hears the news of its children and passes on what concerns a sibling. Publishes a [`TorrentView`] every second. Asks
+//! its children for surveys. Limits: none of its own. Ends when told to, after its children.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::future::join3;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Totals};
+use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Timer, Verdict};
+use super::peer_pool::{Ban, PeerPool, PeerPoolConfig, PeersFound, PeersShort, PoolSurvey, SchedulerReady, SurveyPool};
+use super::piece_scheduler::{DiskLost, Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews, Survey};
+use super::policies;
+use super::tracker_supervisor::{Completed, Progressed, SurveyTrackers, TrackerSupervisor, TrackerSupervisorConfig};
+use super::view::{Failure, Phase, TorrentView, TrackerRow};
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::Geometry;
+use crate::base::ids::{InfoHash, PeerId};
+use crate::logic::peer_book::{BookConfig, Source};
+use crate::logic::rate::Rate;
+use crate::logic::scheduler::Progress;
+use crate::logic::why::{self, Facts};
+use crate::net::Net;
+use crate::storage::SharedStorage;
+
+/// Once a second: as often as a person reads a progress line.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// 500 ms for a child to answer a survey; without an answer the last one stands.
+const SURVEY_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// All that a torrent is given.
+#[derive(Debug, Clone)]
+pub struct TorrentConfig {
+    /// Fit to be shown.
+    pub name: String,
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// The sizes.
+    pub geometry: Geometry,
+    /// Announce URLs by tier (BEP 12).
+    pub tiers: Vec<Vec<String>>,
+    /// No peer sources but the trackers (BEP 27).
+    pub private: bool,
+    /// Peers that a person named.
+    pub peers: Vec<SocketAddr>,
+    /// Who we are.
+    pub our_id: PeerId,
+    /// The port we tell trackers.
+    pub port: u16,
+    /// The way out.
+    pub net: Net,
+    /// Where the bytes go.
+    pub storage: SharedStorage,
+    /// Wait for a full disk to have space again.
+    pub patient_disk: bool,
+    /// Bytes that may be asked for and not yet be written.
+    pub credit: u64,
+    /// Limits of the peer book.
+    pub book: BookConfig,
+    /// How long children may take to end, each.
+    pub stop_timeout: Duration,
+    /// For all dice below.
+    pub seed: u64,
+    /// Where the view is published.
+    pub view: Arc<watch::Sender<TorrentView>>,
+}
+
+/// Children that run only once the disk is ready.
+#[derive(Debug, Clone)]
+struct Crew {
+    scheduler: Addr<PieceScheduler>,
+    pool: Addr<PeerPool>,
+    trackers: Addr<TrackerSupervisor>,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Torrent {
+    cfg: TorrentConfig,
+    view: TorrentView,
+    family: Family,
+    disk: Option<Addr<DiskWriter>>,
+    crew: Option<Crew>,
+    down: Rate,
+    up: Rate,
+    timer: Timer<Self>,
+}
+
+crate::metered!(Torrent, "Torrent");
+
+impl Torrent {
+    /// Starts its writer when it starts.
+    pub fn new(cfg: TorrentConfig) -> Self {
+        let view = TorrentView::new(cfg.name.clone(), cfg.info_hash, cfg.geometry.total_len());
+        Self {
+            cfg,
+            view,
+            family: Family::new(policies::TORRENT_CHILDREN),
+            disk: None,
+            crew: None,
+            down: Rate::new(),
+            up: Rate::new(),
+            timer: Timer::new(),
+        }
+    }
+
+    fn start_disk(&mut self, ctx: &mut Ctx<Self>) {
+        let writer = DiskWriter::new(DiskWriterConfig {
+            name: self.cfg.name.clone(),
+            geometry: self.cfg.geometry,
+            storage: self.cfg.storage.clone(),
+            torrent: ctx.address().recipient(),
+            patient: self.cfg.patient_disk,
+        });
+        let handle = kit::spawn(writer, policies::DISK_WRITER, self.cfg.seed ^ 1, ctx.address().recipient());
+        self.disk = Some(self.family.adopt(handle));
+    }
+
+    fn start_crew(&mut self, ctx: &mut Ctx<Self>) {
+        let (Some(disk), None) = (self.disk.clone(), &self.crew) else { return };
+        let me = ctx.address();
+        let scheduler = PieceScheduler::new(PieceSchedulerConfig {
+            name: self.cfg.name.clone(),
+            geometry: self.cfg.geometry,
+            credit: self.cfg.credit,
+            seed: self.cfg.seed,
+            disk: disk.clone().recipient(),
+            have: disk.clone().recipient(),
+            torrent: me.clone().recipient(),
+        });
+        let scheduler = kit::spawn(scheduler, policies::PIECE_SCHEDULER, self.cfg.seed ^ 2, me.clone().recipient());
+        let scheduler = self.family.adopt(scheduler);
+        let pool = PeerPool::new(PeerPoolConfig {
+            name: self.cfg.name.clone(),
+            net: self.cfg.net.clone(),
+            info_hash: self.cfg.info_hash,
+            our_id: self.cfg.our_id,
+            geometry: self.cfg.geometry,
+            book: self.cfg.book,
+            seed: self.cfg.seed,
+            scheduler: scheduler.clone().recipient(),
+            disk: disk.recipient(),
+            torrent: me.clone().recipient(),
+        });
+        let pool = self.family.adopt(kit::spawn(pool, policies::PEER_POOL, self.cfg.seed ^ 3, me.clone().recipient()));
+        if !self.cfg.peers.is_empty() {
+            pool.do_send(PeersFound { addrs: self.cfg.peers.clone(), source: Source::Manual });
+        }
+        let trackers = TrackerSupervisor::new(TrackerSupervisorConfig {
+            name: self.cfg.name.clone(),
+            net: self.cfg.net.clone(),
+            info_hash: self.cfg.info_hash,
+            our_id: self.cfg.our_id,
+            port: self.cfg.port,
+            tiers: self.cfg.tiers.clone(),
+            left: self.view.bytes_total - self.view.bytes_have,
+            seed: self.cfg.seed,
+            pool: pool.clone().recipient(),
+        });
+        let trackers = kit::spawn(trackers, policies::TRACKER_SUPERVISOR, self.cfg.seed ^ 4, me.recipient());
+        let trackers = self.family.adopt(trackers);
+        self.crew = Some(Crew { scheduler, pool, trackers });
+    }
+
+    fn on_ready(&mut self, have: &Bitfield, checked: u64, ctx: &mut Ctx<Self>) {
+        let geometry = self.cfg.geometry;
+        let pieces = have.iter_ones().filter_map(|number| geometry.piece(number));
+        let kept = pieces.map(|piece| u64::from(geometry.piece_len(piece))).sum();
+        (self.view.bytes_have, self.view.bytes_kept, self.view.bytes_checked) = (kept, kept, checked);
+        if have.is_all() {
+            self.view.phase = Phase::Complete;
+        } else {
+            self.view.phase = Phase::Fetching;
+            self.start_crew(ctx);
+        }
+        self.publish();
+    }
+
+    fn on_disk_news(&mut self, news: DiskNews, ctx: &mut Ctx<Self>) {
+        match news {
+            DiskNews::Checking { done, total, reason } => {
+                self.view.phase = Phase::Checking { done, total, reason };
+                self.publish();
+            }
+            DiskNews::Ready { have, checked } => self.on_ready(&have, checked, ctx),
+            DiskNews::Refused(trouble) => self.fail(Failure::Open(Arc::new(trouble))),
+            DiskNews::Trouble { trouble, retry_in: None } => {
+                tracing::error!(%trouble, "torrent cannot go on");
+                self.pause(true);
+                self.fail(Failure::Disk(trouble));
+            }
+            DiskNews::Trouble { trouble, retry_in: Some(retry_in) } => {
+                tracing::warn!(%trouble, retry_s = retry_in.as_secs(), "disk trouble, will resume by itself");
+                self.view.disk_trouble = Some(format!("{trouble}; will resume by itself"));
+                self.pause(true);
+                self.publish();
+            }
+            DiskNews::Well => {
+                tracing::info!("disk is well again");
+                self.view.disk_trouble = None;
+                self.pause(false);
+            }
+            DiskNews::Lost => {
+                if let Some(crew) = &self.crew {
+                    crew.scheduler.do_send(DiskLost);
+                }
+            }
+        }
+    }
+
+    fn pause(&self, paused: bool) {
+        if let Some(crew) = &self.crew {
+            crew.scheduler.do_send(Pause(paused));
+        }
+    }
+
+    fn on_scheduler_news(&mut self, news: SchedulerNews, ctx: &mut Ctx<Self>) {
+        let Some(crew) = &self.crew else { return };
+        match news {
+            SchedulerNews::Ready => {
+                crew.pool.do_send(SchedulerReady);
+                if self.view.disk_trouble.is_some() {
+                    self.pause(true);
+                }
+            }
+            SchedulerNews::Liar { addr, piece } => crew.pool.do_send(Ban { addr, piece }),
+            SchedulerNews::PieceSuspect { piece, failures } => {
+                tracing::warn!(%piece, failures, "piece fails from every source");
+            }
+            SchedulerNews::Completed => {
+                crew.trackers.do_send(Completed);
+                // One last survey, so that the final figures are whole.
+                self.look(ctx, |act| {
+                    act.view.phase = Phase::Complete;
+                    act.view.bytes_have = act.view.bytes_total;
+                    act.publish();
+                });
+            }
+        }
+    }
+
+    /// Surveys the children and takes in what they say.
+    fn look(&mut self, ctx: &mut Ctx<Self>, then: impl FnOnce(&mut Self) + 'static) {
+        let Some(crew) = self.crew.clone() else { return then(self) };
+        let progress = timeout(SURVEY_TIMEOUT, crew.scheduler.send(Survey));
+        let pool = timeout(SURVEY_TIMEOUT, crew.pool.send(SurveyPool));
+        let trackers = timeout(SURVEY_TIMEOUT, crew.trackers.send(SurveyTrackers));
+        let surveyed = join3(progress, pool, trackers).into_actor(self);
+        ctx.spawn(surveyed.map(|(progress, pool, trackers), act, _| {
+            let progress = progress.ok().and_then(Result::ok).flatten();
+            let pool = pool.ok().and_then(Result::ok).and_then(Result::ok);
+            act.take_in(progress, pool, trackers.ok().and_then(Result::ok).and_then(Result::ok));
+            then(act);
+        }));
+    }
+
+    fn take_in(&mut self, progress: Option<Progress>, pool: Option<PoolSurvey>, trackers: Option<Vec<TrackerRow>>) {
+        let now = Instant::now().into_std();
+        if let Some(progress) = progress {
+            self.down.add(now, progress.received.saturating_sub(self.view.bytes_received));
+            self.view.bytes_received = progress.received;
+            self.view.bytes_have = progress.bytes_have;
+            self.view.bytes_wasted = progress.wasted;
+            self.view.requests_in_flight = u64::from(progress.in_flight_blocks);
+            self.view.credit_free = progress.credit_free;
+            self.view.hash_failures = u64::from(progress.hash_failures);
+            self.view.pieces_nobody_has = progress.nobody_has;
+        }
+        if let Some(PoolSurvey { census, peers, sent }) = pool {
+            self.up.add(now, sent.saturating_sub(self.view.bytes_sent));
+            self.view.bytes_sent = sent;
+            (self.view.swarm.census, self.view.swarm.peers) = (census, peers);
+        }
+        if let Some(trackers) = trackers {
+            self.view.swarm.trackers = trackers;
+        }
+        (self.view.down_bps, self.view.up_bps) = (self.down.bps(now), self.up.bps(now));
+        self.view.why = why::why(&self.facts());
+        let (received, sent) = (self.view.bytes_received, self.view.bytes_sent);
+        if let Some(disk) = &self.disk {
+            disk.do_send(Totals { received, sent });
+        }
+        if let Some(crew) = &self.crew {
+            let left = self.view.bytes_total - self.view.bytes_have;
+            crew.trackers.do_send(Progressed { downloaded: received, uploaded: sent, left });
+        }
+    }
+
+    fn publish(&self) {
+        self.cfg.view.send_replace(self.view.clone());
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        self.view.phase = Phase::Failed(failure);
+        self.publish();
+    }
+
+    fn on_tick(&mut self, ctx: &mut Ctx<Self>) {
+        self.look(ctx, |act| act.publish());
+        self.timer.arm(ctx, Some(Instant::now() + LOOK_EVERY), Self::on_tick);
+    }
+}
+
+impl Actor for Torrent {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.family.clear(ctx, self.cfg.stop_timeout, |act, ctx| {
+            act.start_disk(ctx);
+            act.on_tick(ctx);
+        });
+    }
+
+    fn stopped(&mut self, _: &mut Ctx<Self>) {
+        self.family.dismiss();
+    }
+}
+
+impl Supervised for Torrent {
+    fn restarting(&mut self, _: &mut Ctx<Self>) {
+        (self.disk, self.crew) = (None, None);
+        self.timer = Timer::new();
+        self.view.phase = Phase::Opening;
+    }
+}
+
+impl Child for Torrent {
+    fn id(&self) -> String {
+        self.cfg.info_hash.to_string()
+    }
+}
+
+impl Handler<DiskNews> for Torrent {
+    type Result = ();
+
+    fn handle(&mut self, news: DiskNews, ctx: &mut Ctx<Self>) {
+        self.on_disk_news(news, ctx);
+    }
+}
+
+impl Handler<SchedulerNews> for Torrent {
+    type Result = ();
+
+    fn handle(&mut self, news: SchedulerNews, ctx: &mut Ctx<Self>) {
+        self.on_scheduler_news(news, ctx);
+    }
+}
+
+impl Handler<PeersShort> for Torrent {
+    type Result = ();
+
+    fn handle(&mut self, short: PeersShort, _: &mut Ctx<Self>) {
+        if let Some(crew) = &self.crew {
+            crew.trackers.do_send(short);
+        }
+    }
+}
+
+impl Handler<ChildEvent> for Torrent {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
+        let verdict: Verdict = self.family.on_event(Instant::now(), &event);
+        if let Some(fault) = verdict.fault() {
+            ctx.stop_with(fault);
+        }
+    }
+}
+
+impl Handler<Goodbye> for Torrent {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        self.timer.arm(ctx, None::<Instant>, Self::on_tick);
+        self.family.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
+    }
+}

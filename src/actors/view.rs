@@ -1,0 +1,162 @@
+//! What a torrent looks like from outside, once a second: for the progress line, the JSON, the metrics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::peer_pool::PeerRow;
+use crate::base::ids::InfoHash;
+use crate::base::units::Bytes;
+use crate::logic::peer_book::Census;
+use crate::logic::why::Why;
+use crate::storage::{DiskTrouble, OpenTrouble};
+
+/// Where a torrent stands.
+#[derive(Debug, Clone, Default)]
+pub enum Phase {
+    /// Looking at what is there.
+    #[default]
+    Opening,
+    /// Hashing what is there.
+    Checking {
+        /// Bytes hashed.
+        done: u64,
+        /// Bytes to hash.
+        total: u64,
+        /// Why, in words.
+        reason: Option<String>,
+    },
+    /// Fetching.
+    Fetching,
+    /// Everything is there and verified.
+    Complete,
+    /// It cannot go on.
+    Failed(Failure),
+}
+
+/// Why a torrent cannot go on.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Failure {
+    /// Its files cannot be worked on.
+    #[error(transparent)]
+    Open(Arc<OpenTrouble>),
+    /// The disk, and nobody waits for it.
+    #[error(transparent)]
+    Disk(DiskTrouble),
+    /// Its supervision gave up.
+    #[error("the torrent was given up: {0}")]
+    GaveUp(String),
+}
+
+/// Peers and trackers of a torrent.
+#[derive(Debug, Clone, Default)]
+pub struct SwarmView {
+    /// Addresses by state.
+    pub census: Census,
+    /// Open connections.
+    pub peers: Vec<PeerRow>,
+    /// Every tracker.
+    pub trackers: Vec<TrackerRow>,
+}
+
+/// One line of the tracker table.
+#[derive(Debug, Clone)]
+pub struct TrackerRow {
+    /// Without secrets.
+    pub url: String,
+    /// In words: `working`, `refused, retry in 12s`.
+    pub state: String,
+    /// It has answered, last time it was asked.
+    pub works: bool,
+    /// It has failed, last time it was asked.
+    pub failed: bool,
+    /// When it is asked next.
+    pub next_in: Option<Duration>,
+    /// Seeds and leeches, as it says.
+    pub swarm: Option<(u32, u32)>,
+}
+
+/// What a torrent looks like from outside.
+#[derive(Debug, Clone)]
+pub struct TorrentView {
+    /// Its name, fit to be shown.
+    pub name: String,
+    /// Its swarm.
+    pub info_hash: InfoHash,
+    /// Where it stands.
+    pub phase: Phase,
+    /// All bytes.
+    pub bytes_total: u64,
+    /// Bytes that are written and verified.
+    pub bytes_have: u64,
+    /// Of those, the ones that were there at the start.
+    pub bytes_kept: u64,
+    /// Bytes hashed at the start.
+    pub bytes_checked: u64,
+    /// Bytes of blocks received in this run.
+    pub bytes_received: u64,
+    /// Of those, the ones that were of no use.
+    pub bytes_wasted: u64,
+    /// Bytes of blocks sent in this run.
+    pub bytes_sent: u64,
+    /// Bytes per second, received.
+    pub down_bps: u64,
+    /// Bytes per second, sent.
+    pub up_bps: u64,
+    /// Blocks asked for and not yet here.
+    pub requests_in_flight: u64,
+    /// Bytes that may still be asked for.
+    pub credit_free: u64,
+    /// Pieces that did not hash right.
+    pub hash_failures: u64,
+    /// Pieces that no connected peer has.
+    pub pieces_nobody_has: u32,
+    /// Trouble of the disk that is being waited out.
+    pub disk_trouble: Option<String>,
+    /// Peers and trackers.
+    pub swarm: SwarmView,
+    /// The one reason for its present speed.
+    pub why: Option<Why>,
+}
+
+impl TorrentView {
+    /// Before anything is known.
+    pub fn new(name: String, info_hash: InfoHash, bytes_total: u64) -> Self {
+        Self {
+            name,
+            info_hash,
+            phase: Phase::Opening,
+            bytes_total,
+            bytes_have: 0,
+            bytes_kept: 0,
+            bytes_checked: 0,
+            bytes_received: 0,
+            bytes_wasted: 0,
+            bytes_sent: 0,
+            down_bps: 0,
+            up_bps: 0,
+            requests_in_flight: 0,
+            credit_free: 0,
+            hash_failures: 0,
+            pieces_nobody_has: 0,
+            disk_trouble: None,
+            swarm: SwarmView::default(),
+            why: None,
+        }
+    }
+
+    /// Time to the end at the present rate.
+    pub fn eta(&self) -> Option<Duration> {
+        let left = self.bytes_total.saturating_sub(self.bytes_have);
+        left.checked_div(self.down_bps).map(Duration::from_secs)
+    }
+
+    /// Peers that let us ask.
+    pub fn unchoked(&self) -> usize {
+        self.swarm.peers.iter().filter(|peer| !peer.view.peer_choking).count()
+    }
+
+    /// `12.5 MiB of 1.0 GiB`.
+    pub fn progress_text(&self) -> String {
+        format!("{} of {}", Bytes(self.bytes_have), Bytes(self.bytes_total))
+    }
+}

@@ -1,0 +1,82 @@
+//! What will be done: everything decided, nothing left to look up.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rand::TryRng;
+use rand::rngs::{SmallRng, SysRng};
+
+use crate::base::ids::PeerId;
+use crate::codec::metainfo::Metainfo;
+use crate::storage::Durability;
+
+/// One download.
+#[derive(Debug, Clone)]
+pub struct FetchConfig {
+    /// The torrent.
+    pub metainfo: Metainfo,
+    /// Where the data goes.
+    pub dir: PathBuf,
+    /// The port that trackers are told.
+    pub port: u16,
+    /// The only local address to use.
+    pub bind: Option<IpAddr>,
+    /// Hash everything that is there first.
+    pub verify: bool,
+    /// Files in the way may be written over.
+    pub overwrite: bool,
+    /// Connected peers at most.
+    pub max_peers: usize,
+    /// Announce URLs by tier, the user's additions and exclusions applied.
+    pub tiers: Vec<Vec<String>>,
+    /// Peers that the user named.
+    pub peers: Vec<SocketAddr>,
+    /// Give up when no byte has come for this long.
+    pub stall_timeout: Option<Duration>,
+    /// The longest a stop may take.
+    pub shutdown_timeout: Duration,
+    /// What survives a power cut.
+    pub durability: Durability,
+    /// Wait for a full disk to have space again.
+    pub wait_for_space: bool,
+    /// How often metrics go into the log.
+    pub metrics_every: Option<Duration>,
+    /// For all dice: who we are, jitter, the order of trackers and pieces.
+    pub seed: u64,
+}
+
+impl FetchConfig {
+    /// As the command line has it when nothing is said.
+    pub fn new(metainfo: Metainfo, dir: PathBuf) -> Self {
+        let tiers = metainfo.tiers.clone();
+        Self {
+            metainfo,
+            dir,
+            port: 6881,
+            bind: None,
+            verify: false,
+            overwrite: false,
+            max_peers: 80,
+            tiers,
+            peers: Vec::new(),
+            stall_timeout: None,
+            shutdown_timeout: Duration::from_secs(5),
+            durability: Durability::Safe,
+            wait_for_space: false,
+            metrics_every: None,
+            seed: seed_from_system(),
+        }
+    }
+
+    /// Our name in the swarm, one per run.
+    pub fn our_id(&self) -> PeerId {
+        use rand::{RngExt, SeedableRng};
+        PeerId::ours(SmallRng::seed_from_u64(self.seed).random())
+    }
+}
+
+/// Dice from the system; from the process id where it has none.
+pub fn seed_from_system() -> u64 {
+    SysRng.try_next_u64().unwrap_or_else(|_no_dice| u64::from(std::process::id()))
+}

@@ -1,0 +1,58 @@
+//! How a run ended, for people and for programs.
+
+use std::time::Duration;
+
+use crate::actors::kit;
+use crate::actors::view::{Failure, TorrentView};
+
+/// How it ended.
+#[derive(Debug, Clone)]
+pub enum Ending {
+    /// Every byte is there and verified.
+    Complete,
+    /// The user stopped it; the state is safe and the same command goes on.
+    Interrupted,
+    /// The user stopped it twice: it ended at once.
+    Killed,
+    /// No byte came for as long as the user would wait.
+    Stalled(Duration),
+    /// It could not go on.
+    Failed(Failure),
+    /// The supervision tree gave up, and why.
+    GaveUp(String),
+}
+
+/// One cause of restarts and how often it struck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestartCount {
+    /// The kind of actor.
+    pub actor: &'static str,
+    /// Why.
+    pub cause: String,
+    /// How often.
+    pub count: u64,
+}
+
+/// A run, looked back on.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// How it ended.
+    pub ending: Ending,
+    /// The torrent as it was last seen.
+    pub view: TorrentView,
+    /// How long it took.
+    pub took: Duration,
+    /// Supervised restarts.
+    pub restarts: Vec<RestartCount>,
+    /// Panics that were caught.
+    pub panics: u64,
+}
+
+impl Outcome {
+    pub(super) fn new(ending: Ending, view: TorrentView, took: Duration) -> Self {
+        let restarts = kit::restarts_by_cause();
+        let restarts = restarts.into_iter().map(|(actor, cause, count)| RestartCount { actor, cause, count }).collect();
+        let panics = kit::snapshot().iter().map(|kind| kind.panics).sum();
+        Self { ending, view, took, restarts, panics }
+    }
+}

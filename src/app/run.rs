@@ -1,0 +1,183 @@
+//! A run from its first actor to its last: placement, signals, time-outs, the bounded stop.
+
+use std::future::pending;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::LocalSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::config::FetchConfig;
+use super::outcome::{Ending, Outcome};
+use crate::actors::kit::{self, Exit, Handle};
+use crate::actors::metrics::write_summary;
+use crate::actors::policies;
+use crate::actors::session::{Session, SessionConfig};
+use crate::actors::torrent::TorrentConfig;
+use crate::actors::view::{Phase, TorrentView};
+use crate::logic::peer_book::BookConfig;
+use crate::net::Net;
+use crate::net::sockets::Sockets;
+use crate::storage::disk::{Disk, DiskConfig};
+
+/// 64 MiB between a request and the disk (D-07), and never less than four pieces.
+const CREDIT: u64 = 64 * 1024 * 1024;
+
+/// Runs a download to its end. `observe` sees every view that is published.
+pub fn fetch(config: &FetchConfig, observe: &mut dyn FnMut(&TorrentView)) -> std::io::Result<Outcome> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let outcome = LocalSet::new().block_on(&runtime, drive(config, observe));
+    // A disk that hangs must not keep the program: what it holds up is not acknowledged.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    outcome
+}
+
+async fn drive(config: &FetchConfig, observe: &mut dyn FnMut(&TorrentView)) -> std::io::Result<Outcome> {
+    let began = Instant::now();
+    let mut signals = Signals::new()?;
+    let (torrent, mut views) = torrent_config(config);
+    let session = Session::new(SessionConfig {
+        torrents: vec![torrent],
+        metrics_every: config.metrics_every,
+        stop_timeout: config.shutdown_timeout,
+        seed: config.seed,
+    });
+    let (root, end) = kit::spawn_root(session, policies::SESSION, config.seed);
+    let ending = watch_over(config, &mut signals, &mut views, observe, (root, end)).await;
+    write_summary();
+    let view = views.borrow().clone();
+    Ok(Outcome::new(ending, view, began.elapsed()))
+}
+
+/// Until the torrent is complete, has failed, stalls, or the user has had enough; then the bounded stop.
+async fn watch_over(
+    config: &FetchConfig,
+    signals: &mut Signals,
+    views: &mut watch::Receiver<TorrentView>,
+    observe: &mut dyn FnMut(&TorrentView),
+    (root, mut end): (Handle<Session>, oneshot::Receiver<Exit>),
+) -> Ending {
+    let mut stall = Stall::new(config.stall_timeout);
+    let ending = loop {
+        tokio::select! {
+            biased;
+            exit = &mut end => return gave_up(exit.ok()),
+            () = signals.next() => break Ending::Interrupted,
+            () = stall.elapsed() => break Ending::Stalled(config.stall_timeout.unwrap_or_default()),
+            changed = views.changed() => {
+                if changed.is_err() {
+                    return gave_up(end.await.ok());
+                }
+                let view = views.borrow_and_update().clone();
+                stall.on_view(&view);
+                observe(&view);
+                match view.phase {
+                    Phase::Complete => break Ending::Complete,
+                    Phase::Failed(failure) => break Ending::Failed(failure),
+                    Phase::Opening | Phase::Checking { .. } | Phase::Fetching => {}
+                }
+            }
+        }
+    };
+    root.stop();
+    let deadline = Instant::now() + config.shutdown_timeout;
+    tokio::select! {
+        biased;
+        _exit = &mut end => ending,
+        () = signals.next(), if matches!(ending, Ending::Interrupted) => Ending::Killed,
+        () = sleep_until(deadline) => {
+            tracing::warn!(limit_s = config.shutdown_timeout.as_secs(), "stop took too long and was cut short");
+            ending
+        }
+    }
+}
+
+fn gave_up(exit: Option<Exit>) -> Ending {
+    Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
+}
+
+fn torrent_config(config: &FetchConfig) -> (TorrentConfig, watch::Receiver<TorrentView>) {
+    let metainfo = &config.metainfo;
+    let disk = DiskConfig {
+        folder: config.dir.clone(),
+        durability: config.durability,
+        overwrite: config.overwrite,
+        verify: config.verify,
+    };
+    let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
+    let view = TorrentView::new(metainfo.name.clone(), metainfo.info_hash, metainfo.geometry.total_len());
+    let (view, views) = watch::channel(view);
+    let torrent = TorrentConfig {
+        name: metainfo.name.clone(),
+        info_hash: metainfo.info_hash,
+        geometry: metainfo.geometry,
+        tiers: config.tiers.clone(),
+        private: metainfo.private,
+        peers: config.peers.clone(),
+        our_id: config.our_id(),
+        port: config.port,
+        net: network(config),
+        storage: Rc::new(Disk::new(metainfo, disk)),
+        patient_disk: config.wait_for_space,
+        credit: CREDIT.max(4 * piece_len),
+        book: BookConfig { max_connected: config.max_peers, ..BookConfig::default() },
+        // Trackers and disk are the two that can hang, and both must fit into the whole.
+        stop_timeout: config.shutdown_timeout.mul_f64(0.45),
+        seed: config.seed,
+        view: Arc::new(view),
+    };
+    (torrent, views)
+}
+
+fn network(config: &FetchConfig) -> Net {
+    config.bind.map_or_else(Sockets::any, Sockets::bound_to)
+}
+
+/// SIGINT and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            biased;
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// The clock of `--stall-timeout`: it runs while fetching and starts anew with every byte.
+struct Stall {
+    limit: Option<Duration>,
+    received: u64,
+    since: Instant,
+}
+
+impl Stall {
+    fn new(limit: Option<Duration>) -> Self {
+        Self { limit, received: 0, since: Instant::now() }
+    }
+
+    fn on_view(&mut self, view: &TorrentView) {
+        if view.bytes_received != self.received || !matches!(view.phase, Phase::Fetching) {
+            (self.received, self.since) = (view.bytes_received, Instant::now());
+        }
+    }
+
+    async fn elapsed(&self) {
+        match self.limit {
+            Some(limit) => sleep_until(self.since + limit).await,
+            None => pending().await,
+        }
+    }
+}

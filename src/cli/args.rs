@@ -1,0 +1,209 @@
+//! What was typed. What will be done is `app::config`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::base::units::parse_duration;
+use crate::storage::Durability;
+
+/// A BitTorrent client whose every moving part is a supervised actor.
+#[derive(Debug, Parser)]
+#[command(name = "tt-actors", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Args {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// How to talk.
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options of every verb.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// One JSON object per line on standard output; the last line is the result
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Say nothing but errors
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// More in the log: -v for info, -vv for debug, -vvv for every message
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    /// Log level: error, warn, info, debug, trace, or a filter as in `RUST_LOG`
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Write the log to this file instead of standard error
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// How log lines look
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
+    pub log_format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Download a torrent; exits 0 when every byte is there and verified
+    Fetch(Box<FetchArgs>),
+    /// Show what a .torrent holds
+    Info(InfoArgs),
+    /// Check data against a .torrent; exits 32 when something is wrong
+    Verify(VerifyArgs),
+    /// Ask every tracker for its seeders, leechers and completed downloads
+    Scrape(ScrapeArgs),
+    /// Draw the supervision tree with its restart policies
+    Tree,
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+}
+
+/// `fetch`.
+#[derive(Debug, clap::Args)]
+pub struct FetchArgs {
+    /// A .torrent file, an http(s) URL of one, or `-` for standard input
+    pub source: String,
+    /// Where to put the data
+    #[arg(short, long, default_value = ".", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// The port that trackers are told
+    #[arg(short, long, default_value_t = 6881, value_name = "PORT")]
+    pub port: u16,
+    /// Use only this local address; what cannot leave from it fails
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Option<IpAddr>,
+    /// List the files and stop
+    #[arg(short, long)]
+    pub list: bool,
+    /// Hash existing data first even when the state looks clean
+    #[arg(short = 'V', long)]
+    pub verify: bool,
+    /// Connected peers at most
+    #[arg(long, default_value_t = 80, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub max_peers: u16,
+    /// Ask this tracker too (repeatable)
+    #[arg(long, value_name = "URL")]
+    pub tracker: Vec<String>,
+    /// Leave out trackers whose URL matches (repeatable; `*` leaves out all)
+    #[arg(long, value_name = "GLOB")]
+    pub exclude_tracker: Vec<String>,
+    /// Connect to this peer (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub peer: Vec<SocketAddr>,
+    /// Give up when no byte has come for this long (exit 5)
+    #[arg(long, value_name = "T", value_parser = parse_duration)]
+    pub stall_timeout: Option<Duration>,
+    /// The longest a stop may take
+    #[arg(long, default_value = "5s", value_name = "T", value_parser = parse_duration)]
+    pub shutdown_timeout: Duration,
+    /// What survives a power cut
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Safe, value_name = "LEVEL")]
+    pub durability: DurabilityArg,
+    /// Leave with 9 when the disk is full, or wait and resume by itself when space returns
+    #[arg(long, value_enum, default_value_t = DiskFull::Exit, value_name = "WHAT")]
+    pub disk_full: DiskFull,
+    /// Write over files that are in the way
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Actor metrics into the log this often (10s when a log file is given, else never)
+    #[arg(long, value_name = "T", value_parser = parse_duration)]
+    pub metrics_interval: Option<Duration>,
+}
+
+/// `--durability`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DurabilityArg {
+    /// Data is on stable storage before the record says so
+    Safe,
+    /// The record is synced, the data left to the system
+    Relaxed,
+    /// Nothing is waited for
+    Off,
+}
+
+impl From<DurabilityArg> for Durability {
+    fn from(arg: DurabilityArg) -> Self {
+        match arg {
+            DurabilityArg::Safe => Self::Safe,
+            DurabilityArg::Relaxed => Self::Relaxed,
+            DurabilityArg::Off => Self::Off,
+        }
+    }
+}
+
+/// `--disk-full`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiskFull {
+    /// Leave with exit code 9, the state safe
+    Exit,
+    /// Wait, and resume by itself when space returns
+    Wait,
+}
+
+/// `info`.
+#[derive(Debug, clap::Args)]
+pub struct InfoArgs {
+    /// A .torrent file, or `-` for standard input
+    pub file: String,
+    /// Print the magnet link and nothing else
+    #[arg(long)]
+    pub magnet: bool,
+}
+
+/// `verify`.
+#[derive(Debug, clap::Args)]
+pub struct VerifyArgs {
+    /// A .torrent file, or `-` for standard input
+    pub file: String,
+    /// Where the data is
+    #[arg(short, long, default_value = ".", value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+/// `scrape`.
+#[derive(Debug, clap::Args)]
+pub struct ScrapeArgs {
+    /// A .torrent file, or `-` for standard input
+    pub file: String,
+    /// Ask this tracker too (repeatable)
+    #[arg(long, value_name = "URL")]
+    pub tracker: Vec<String>,
+}
+
+/// `completions`.
+#[derive(Debug, clap::Args)]
+pub struct CompletionsArgs {
+    /// Which shell
+    pub shell: Shell,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn global_options_stand_on_both_sides_of_the_verb() {
+        for line in [["tt-actors", "--json", "info", "x"], ["tt-actors", "info", "--json", "x"]] {
+            assert!(Args::parse_from(line).global.json);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! `completions`: scripts for shells.
+
+use clap::CommandFactory;
+
+use super::args::{Args, CompletionsArgs};
+use super::exit::Exit;
+use super::output::Output;
+
+/// Runs the verb.
+pub fn run(args: &CompletionsArgs, output: &Output) -> Exit {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Args::command(), "tt-actors", &mut script);
+    output.answer(String::from_utf8_lossy(&script).trim_end());
+    Exit::Complete
+}

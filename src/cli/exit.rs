@@ -1,0 +1,97 @@
+//! Exit codes: aria2's numbers where it has one.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use crate::actors::view::Failure;
+use crate::storage::record::StateTrouble;
+use crate::storage::{DiskTrouble, OpenTrouble, TroubleKind};
+
+/// What the program tells its caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Complete = 0,
+    /// Something that has no number.
+    Unknown = 1,
+    /// The command line is wrong.
+    Usage = 2,
+    /// What was named is not there.
+    NotFound = 3,
+    /// No byte came for as long as the user would wait.
+    Stalled = 5,
+    /// The network.
+    Network = 6,
+    /// Stopped by the user; the same command goes on.
+    Interrupted = 7,
+    /// The disk is full.
+    DiskFull = 9,
+    /// Another process is at work on the same torrent in the same folder.
+    Locked = 11,
+    /// A file is in the way.
+    WouldOverwrite = 13,
+    /// A file cannot be opened.
+    CannotOpen = 15,
+    /// A file cannot be made or written.
+    CannotCreate = 16,
+    /// The disk failed.
+    Io = 17,
+    /// The torrent cannot be parsed.
+    BadTorrent = 25,
+    /// The torrent is unsafe or broken.
+    UnsafeTorrent = 26,
+    /// The data is not what the torrent says.
+    HashMismatch = 32,
+    /// The supervision tree gave up.
+    GaveUp = 70,
+    /// Stopped twice.
+    Killed = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command ends without having done what it was told: a sentence and a number.
+#[derive(Debug)]
+pub struct Problem {
+    /// The number.
+    pub exit: Exit,
+    /// What, where, what next.
+    pub text: String,
+}
+
+impl Problem {
+    /// A sentence and a number.
+    pub fn new(exit: Exit, text: impl fmt::Display) -> Self {
+        Self { exit, text: text.to_string() }
+    }
+}
+
+impl From<&DiskTrouble> for Exit {
+    fn from(trouble: &DiskTrouble) -> Self {
+        match (trouble.kind, trouble.operation) {
+            (TroubleKind::Full, _) => Self::DiskFull,
+            (TroubleKind::ReadOnly, _) | (_, "create") => Self::CannotCreate,
+            (TroubleKind::Missing, _) | (_, "open") => Self::CannotOpen,
+            (TroubleKind::Io, _) => Self::Io,
+        }
+    }
+}
+
+impl From<&Failure> for Exit {
+    fn from(failure: &Failure) -> Self {
+        match failure {
+            Failure::GaveUp(_) => Self::GaveUp,
+            Failure::Disk(trouble) => trouble.into(),
+            Failure::Open(trouble) => match &**trouble {
+                OpenTrouble::WouldOverwrite { .. } => Self::WouldOverwrite,
+                OpenTrouble::State(StateTrouble::Locked { .. }) => Self::Locked,
+                OpenTrouble::State(StateTrouble::Disk(trouble)) | OpenTrouble::Disk(trouble) => trouble.into(),
+            },
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! `info`: what a .torrent holds.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use super::args::InfoArgs;
+use super::exit::{Exit, Problem};
+use super::output::Output;
+use super::source;
+use crate::base::safe::Safe;
+use crate::base::units::Bytes;
+use crate::codec::metainfo::Metainfo;
+
+/// Runs the verb.
+pub fn run(args: &InfoArgs, output: &Output) -> Result<Exit, Problem> {
+    let metainfo = source::load(&args.file)?;
+    if args.magnet {
+        output.answer(magnet(&metainfo));
+    } else if output.is_json() {
+        output.json(&as_json(&metainfo));
+    } else {
+        output.answer(as_text(&metainfo).trim_end());
+    }
+    Ok(Exit::Complete)
+}
+
+/// Numbered as `--select-file` will number them: from 1, padding left out of the sight but not of the count.
+pub fn list(metainfo: &Metainfo, output: &Output) {
+    if output.is_json() {
+        output.json(&as_json(metainfo));
+        return;
+    }
+    for (number, file) in (1..).zip(&metainfo.files).filter(|(_, file)| !file.padding) {
+        let shown = file.path.as_path().display().to_string();
+        output.answer(format!("{number:>5}  {:>10}  {}", Bytes(file.len).to_string(), Safe::new(&shown).at_most(400)));
+    }
+}
+
+fn as_text(metainfo: &Metainfo) -> String {
+    let geometry = metainfo.geometry;
+    let mut text = String::new();
+    let mut row = |name: &str, value: String| {
+        let _infallible = writeln!(text, "{name:<12}{value}");
+    };
+    row("name", Safe::new(&metainfo.name).to_string());
+    row("info-hash", metainfo.info_hash.to_string());
+    row("size", format!("{} ({} bytes)", Bytes(geometry.total_len()), geometry.total_len()));
+    let piece = Bytes(u64::from(geometry.nominal_piece_len()));
+    row("pieces", format!("{} of {piece}", geometry.piece_count()));
+    if metainfo.private {
+        row("private", "yes: no peers but the trackers'".to_owned());
+    }
+    for (nth, tier) in (1..).zip(&metainfo.tiers) {
+        for url in tier {
+            row("tracker", format!("{} (tier {nth})", crate::base::safe::redact_url(url)));
+        }
+    }
+    for url in &metainfo.web_seeds {
+        row("web seed", crate::base::safe::redact_url(url));
+    }
+    for (name, value) in [("comment", &metainfo.comment), ("created by", &metainfo.created_by), ("source", &metainfo.source)] {
+        if let Some(value) = value {
+            row(name, Safe::new(value).to_string());
+        }
+    }
+    for file in metainfo.files.iter().filter(|file| !file.padding) {
+        let shown = file.path.as_path().display().to_string();
+        row("file", format!("{:>10}  {}", Bytes(file.len).to_string(), Safe::new(&shown).at_most(400)));
+    }
+    for warning in &metainfo.warnings {
+        row("warning", Safe::new(warning).to_string());
+    }
+    text
+}
+
+fn as_json(metainfo: &Metainfo) -> Value {
+    let files = metainfo.files.iter().map(|file| {
+        json!({"path": file.path.as_path().display().to_string(), "length": file.len, "padding": file.padding})
+    });
+    json!({
+        "event": "result",
+        "status": "complete",
+        "exit_code": 0,
+        "name": metainfo.name,
+        "info_hash": metainfo.info_hash.to_string(),
+        "bytes_total": metainfo.geometry.total_len(),
+        "piece_length": metainfo.geometry.nominal_piece_len(),
+        "pieces": metainfo.geometry.piece_count(),
+        "private": metainfo.private,
+        "trackers": metainfo.tiers,
+        "web_seeds": metainfo.web_seeds,
+        "comment": metainfo.comment,
+        "created_by": metainfo.created_by,
+        "creation_date": metainfo.creation_date,
+        "source": metainfo.source,
+        "files": files.collect::<Vec<_>>(),
+        "warnings": metainfo.warnings,
+    })
+}
+
+/// BEP 9. Trackers are named in full: the link is for whoever is given it.
+fn magnet(metainfo: &Metainfo) -> String {
+    let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
+    let mut link = format!("magnet:?xt=urn:btih:{}&dn={}", metainfo.info_hash, encode(&metainfo.name));
+    for url in metainfo.tiers.iter().flatten() {
+        link.push_str("&tr=");
+        link.push_str(&encode(url));
+    }
+    link
+}

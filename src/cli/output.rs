@@ -1,0 +1,98 @@
+//! Standard output: text for people or one JSON object per line. A reader that has gone away is no reason to stop.
+
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+use super::exit::Problem;
+
+/// Where results go.
+#[derive(Debug)]
+pub struct Output {
+    json: bool,
+    quiet: bool,
+    bar: ProgressBar,
+}
+
+impl Output {
+    /// By the global options. The progress line is drawn only on a terminal, and never between JSON lines.
+    pub fn new(json: bool, quiet: bool) -> Self {
+        let wanted = !json && !quiet && io::stderr().is_terminal();
+        let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target);
+        bar.set_style(ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_fixed| ProgressStyle::default_spinner()));
+        Self { json, quiet, bar }
+    }
+
+    /// JSON lines are wanted.
+    pub const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// The progress line is on a terminal.
+    pub fn has_bar(&self) -> bool {
+        !self.bar.is_hidden()
+    }
+
+    /// The progress line; logs are written around it.
+    pub fn bar(&self) -> ProgressBar {
+        self.bar.clone()
+    }
+
+    /// Redraws the progress line.
+    pub fn progress(&self, line: String) {
+        self.bar.set_message(line);
+        self.bar.tick();
+    }
+
+    /// A line for people.
+    pub fn line(&self, line: impl std::fmt::Display) {
+        if !self.json && !self.quiet {
+            self.write(&format!("{line}\n"));
+        }
+    }
+
+    /// What was asked for by name: not silenced by `--quiet`.
+    pub fn answer(&self, text: impl std::fmt::Display) {
+        self.write(&format!("{text}\n"));
+    }
+
+    /// A line for programs.
+    pub fn json(&self, value: &Value) {
+        if self.json {
+            self.write(&format!("{value}\n"));
+        }
+    }
+
+    /// Why it ended without having been done.
+    pub fn problem(&self, problem: &Problem) {
+        let Problem { exit, text } = problem;
+        self.json(&json!({"event": "result", "status": "failed", "exit_code": *exit as u8, "error": text}));
+        self.complain(text);
+    }
+
+    /// A sentence on standard error.
+    pub fn complain(&self, text: &str) {
+        self.bar.suspend(|| ignore_closed(writeln!(io::stderr(), "tt-actors: {text}")));
+    }
+
+    /// Takes the progress line away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+
+    fn write(&self, text: &str) {
+        self.bar.suspend(|| {
+            let mut out = io::stdout().lock();
+            ignore_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+        });
+    }
+}
+
+/// Whoever read us has gone; the transfer goes on.
+fn ignore_closed(written: io::Result<()>) {
+    if let Err(error) = written {
+        tracing::debug!(%error, "nobody reads our output");
+    }
+}

@@ -1,0 +1,66 @@
+//! Where a torrent comes from: a file, standard input, a URL.
+
+use std::io::Read;
+use std::time::Duration;
+
+use crate::base::limits::MAX_TORRENT_FILE;
+use crate::base::safe::redact_url;
+use crate::codec::metainfo::Metainfo;
+use crate::net::http::{Get, get};
+use crate::net::sockets::Sockets;
+use crate::net::vet::Purpose;
+
+use super::exit::{Exit, Problem};
+
+/// One minute for a .torrent from the web: the largest accepted comes at a megabyte a second.
+const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The torrent that a SOURCE argument names.
+pub fn load(source: &str) -> Result<Metainfo, Problem> {
+    let bytes = match source {
+        "-" => read(std::io::stdin().lock(), "standard input")?,
+        link if link.starts_with("magnet:") => {
+            return Err(Problem::new(Exit::Usage, "magnet links are not understood yet; give a .torrent file"));
+        }
+        url if url.starts_with("http://") || url.starts_with("https://") => download(url)?,
+        path => {
+            let file = std::fs::File::open(path).map_err(|error| {
+                let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::CannotOpen };
+                Problem::new(exit, format!("cannot open {path}: {error}"))
+            })?;
+            read(file, path)?
+        }
+    };
+    parse(&bytes, source)
+}
+
+fn parse(bytes: &[u8], source: &str) -> Result<Metainfo, Problem> {
+    Metainfo::parse(bytes).map_err(|error| {
+        let exit = if error.is_unsafe() { Exit::UnsafeTorrent } else { Exit::BadTorrent };
+        let shown = if source.contains("://") { redact_url(source) } else { source.to_owned() };
+        Problem::new(exit, format!("{shown} is not a torrent that can be used: {error}"))
+    })
+}
+
+fn read(from: impl Read, name: &str) -> Result<Vec<u8>, Problem> {
+    let mut bytes = Vec::new();
+    let read = from.take(MAX_TORRENT_FILE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Problem::new(Exit::CannotOpen, format!("cannot read {name}: {error}")))?;
+    if bytes.len() as u64 > MAX_TORRENT_FILE {
+        return Err(Problem::new(Exit::BadTorrent, format!("{name} is larger than any torrent accepted")));
+    }
+    Ok(bytes)
+}
+
+fn download(url: &str) -> Result<Vec<u8>, Problem> {
+    let limit = usize::try_from(MAX_TORRENT_FILE).unwrap_or(usize::MAX);
+    let request = Get { url, purpose: Purpose::User, timeout: DOWNLOAD_TIMEOUT, limit };
+    let problem = |error: &dyn std::fmt::Display| Problem::new(Exit::Network, format!("{}: {error}", redact_url(url)));
+    block_on(get(&Sockets::any(), request)).map_err(|error| problem(&error))?.map_err(|error| problem(&error))
+}
+
+/// Runs a future to its end on this thread, for verbs without actors.
+pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    Ok(tokio::task::LocalSet::new().block_on(&runtime, future))
+}

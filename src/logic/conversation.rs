@@ -1,0 +1,497 @@
+//! One peer's side of the protocol after the handshake: who chokes whom, what is asked, what is answered (BEP 3).
+//!
+//! Knows the messages and the rules; not the socket, not the other peers. What the whole torrent must know goes out as
+//! a [`Report`]; what is decided for the whole torrent comes in through `on_grant`, `on_cancel`, `on_interest`.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::rate::Rate;
+use super::requests::{Arrival, Pipeline};
+use super::scheduler::Block;
+use super::uploads::Uploads;
+use crate::base::bitfield::Bitfield;
+use crate::base::farewell::Farewell;
+use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
+use crate::base::limits::{KEEP_ALIVE_EVERY, MAX_REQUEST_LEN, SILENCE_TIMEOUT};
+use crate::codec::wire::{Message, RawRequest};
+
+/// 500 blocks asked of a peer that named no `reqq`: what libtorrent sends to anybody.
+const DEFAULT_DEPTH: u32 = 500;
+
+/// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
+const MAX_UNASKED: u32 = 10;
+
+/// 60 unknown messages in a minute: far above any client with extensions we do not speak (P-10, W-04).
+const MAX_UNKNOWN_PER_MINUTE: u32 = 60;
+
+/// One minute without the socket taking a byte of what we have for it (P-21).
+const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// What the scheduler of the torrent is told.
+#[derive(Debug)]
+pub enum Report {
+    /// What the peer has, all at once.
+    Bitfield(Bitfield),
+    /// Pieces that the peer has got.
+    Have(Vec<PieceIndex>),
+    /// The peer could have this many blocks outstanding, those it has included.
+    Depth(u32),
+    /// Blocks that came.
+    Blocks(Vec<Block>),
+    /// Blocks that this peer will not deliver, or not in time.
+    Returned(Vec<BlockAddr>),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send this to the peer.
+    Send(Message),
+    /// Read these for the peer and hand them to [`Conversation::on_read`].
+    Read(Vec<PieceRange>),
+    /// Tell the scheduler.
+    Report(Report),
+    /// The peer wants to be unchoked, or no longer.
+    PeerInterested(bool),
+    /// The first good-looking block came: the address is worth dialling again.
+    Delivered,
+    /// End the connection.
+    Leave(Farewell),
+}
+
+/// The protocol state of one connection.
+#[derive(Debug)]
+pub struct Conversation {
+    geometry: Geometry,
+    have: Bitfield,
+    peer_have: Bitfield,
+    /// The peer has said what it has: a second bitfield is a violation (P-07).
+    told_pieces: bool,
+    welcomed: bool,
+    am_choking: bool,
+    am_interested: bool,
+    peer_choking: bool,
+    peer_interested: bool,
+    pipeline: Pipeline,
+    depth_told: u32,
+    uploads: Uploads,
+    unasked: u32,
+    unknown: u32,
+    unknown_since: Instant,
+    delivered: bool,
+    down: Rate,
+    up: Rate,
+    sent: u64,
+    last_heard: Instant,
+    last_sent: Instant,
+    stalled_since: Option<Instant>,
+    unsent: usize,
+    left: bool,
+    effects: VecDeque<Effect>,
+}
+
+/// What one peer looks like from outside (W-20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
+pub struct PeerView {
+    /// We do not answer its requests.
+    pub am_choking: bool,
+    /// It has something we want.
+    pub am_interested: bool,
+    /// It does not answer our requests.
+    pub peer_choking: bool,
+    /// We have something it wants.
+    pub peer_interested: bool,
+    /// Pieces it has.
+    pub pieces: u32,
+    /// Blocks asked of it and not yet here.
+    pub outstanding: u32,
+    /// Bytes per second from it.
+    pub down_bps: u64,
+    /// Bytes per second to it.
+    pub up_bps: u64,
+    /// Bytes of blocks sent to it.
+    pub sent: u64,
+}
+
+impl Conversation {
+    /// After both handshakes.
+    pub fn new(now: Instant, geometry: Geometry) -> Self {
+        let pieces = geometry.piece_count();
+        Self {
+            geometry,
+            have: Bitfield::none(pieces),
+            peer_have: Bitfield::none(pieces),
+            told_pieces: false,
+            welcomed: false,
+            am_choking: true,
+            am_interested: false,
+            peer_choking: true,
+            peer_interested: false,
+            pipeline: Pipeline::new(now, DEFAULT_DEPTH),
+            depth_told: 0,
+            uploads: Uploads::default(),
+            unasked: 0,
+            unknown: 0,
+            unknown_since: now,
+            delivered: false,
+            down: Rate::new(),
+            up: Rate::new(),
+            sent: 0,
+            last_heard: now,
+            last_sent: now,
+            stalled_since: None,
+            unsent: 0,
+            left: false,
+            effects: VecDeque::new(),
+        }
+    }
+
+    /// The next thing to do.
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    /// When to call [`Conversation::on_timeout`] at the latest.
+    pub fn deadline(&self) -> Option<Instant> {
+        let quiet = [self.last_heard + SILENCE_TIMEOUT, self.last_sent + KEEP_ALIVE_EVERY];
+        let stalled = self.stalled_since.map(|since| since + WRITE_STALL);
+        quiet.into_iter().chain(stalled).chain(self.pipeline.deadline()).min()
+    }
+
+    /// How it stands.
+    pub fn view(&self, now: Instant) -> PeerView {
+        PeerView {
+            am_choking: self.am_choking,
+            am_interested: self.am_interested,
+            peer_choking: self.peer_choking,
+            peer_interested: self.peer_interested,
+            pieces: self.peer_have.ones(),
+            outstanding: self.pipeline.outstanding(),
+            down_bps: self.down.bps(now),
+            up_bps: self.up.bps(now),
+            sent: self.sent,
+        }
+    }
+
+    /// A scheduler has taken the peer in and tells what we have. Until then it is told nothing. The bitfield must be our
+    /// first message, and is left out when empty; a second welcome comes from a scheduler that was restarted.
+    pub fn on_welcome(&mut self, now: Instant, have: Bitfield) {
+        if !self.welcomed && !have.is_none() {
+            self.send(now, Message::Bitfield(Bytes::copy_from_slice(have.as_bytes())));
+        }
+        let again = std::mem::replace(&mut self.welcomed, true);
+        self.have = have;
+        if again {
+            // A new scheduler knows nothing of what was asked before; what still comes is late, and welcome.
+            self.pipeline.on_choked();
+            if !self.peer_choking {
+                self.pipeline.on_unchoked(now);
+            }
+        }
+        if self.told_pieces {
+            self.effects.push_back(Effect::Report(Report::Bitfield(self.peer_have.clone())));
+        }
+        self.depth_told = 0;
+        self.settle();
+    }
+
+    /// Messages that came, in order.
+    pub fn on_messages(&mut self, now: Instant, messages: impl IntoIterator<Item = Message>) {
+        self.last_heard = now;
+        let mut batch = Batch::default();
+        for message in messages {
+            if self.left {
+                return;
+            }
+            self.on_message(now, message, &mut batch);
+        }
+        self.report(batch);
+        self.settle();
+    }
+
+    /// The scheduler grants blocks: they are asked for.
+    pub fn on_grant(&mut self, now: Instant, blocks: &[BlockAddr]) {
+        if self.peer_choking {
+            self.effects.push_back(Effect::Report(Report::Returned(blocks.to_vec())));
+            return;
+        }
+        self.pipeline.on_granted(now, blocks);
+        for block in blocks {
+            self.send(now, Message::Request(raw(*block)));
+        }
+        self.settle();
+    }
+
+    /// The scheduler has these from somebody else (endgame).
+    pub fn on_cancel(&mut self, now: Instant, blocks: &[BlockAddr]) {
+        for block in blocks {
+            if self.pipeline.on_cancelled(now, *block) {
+                self.send(now, Message::Cancel(raw(*block)));
+            }
+        }
+        self.settle();
+    }
+
+    /// The peer has something we want, or no longer.
+    pub fn on_interest(&mut self, now: Instant, interested: bool) {
+        if self.am_interested != interested {
+            self.am_interested = interested;
+            self.send(now, if interested { Message::Interested } else { Message::NotInterested });
+        }
+        self.settle();
+    }
+
+    /// Pieces we have got. A peer that has them need not know.
+    pub fn on_pieces_had(&mut self, now: Instant, pieces: &[PieceIndex]) {
+        for piece in pieces {
+            self.have.set(*piece);
+            if !self.peer_have.has(*piece) {
+                self.send(now, Message::Have(piece.get()));
+            }
+        }
+        self.settle();
+    }
+
+    /// The choker has decided.
+    pub fn on_choke_decision(&mut self, now: Instant, choke: bool) {
+        if self.am_choking != choke {
+            self.am_choking = choke;
+            self.send(now, if choke { Message::Choke } else { Message::Unchoke });
+            if choke {
+                self.uploads.on_choke();
+            }
+        }
+        self.settle();
+    }
+
+    /// A read that was asked for came back: `None` for what could not be read. The caller sends the blocks.
+    pub fn on_read(&mut self, now: Instant, sent: usize) {
+        self.uploads.on_read();
+        self.last_sent = now;
+        self.up.add(now, sent as u64);
+        self.sent += sent as u64;
+    }
+
+    /// The socket took bytes; `unsent` still wait.
+    pub fn on_sent(&mut self, now: Instant, taken: usize, unsent: usize) {
+        self.unsent = unsent;
+        self.stalled_since = match (unsent, taken) {
+            (0, _) => None,
+            (_, 0) => self.stalled_since.or(Some(now)),
+            _ => Some(now),
+        };
+        self.settle();
+    }
+
+    /// Time has passed.
+    pub fn on_timeout(&mut self, now: Instant) {
+        let overdue = self.pipeline.on_timeout(now);
+        if !overdue.is_empty() {
+            self.give_back(overdue);
+        }
+        if now >= self.last_heard + SILENCE_TIMEOUT {
+            self.leave(Farewell::Silent);
+        } else if self.stalled_since.is_some_and(|since| now >= since + WRITE_STALL) {
+            self.leave(Farewell::WriteStalled);
+        } else if now >= self.last_sent + KEEP_ALIVE_EVERY {
+            self.send(now, Message::KeepAlive);
+        }
+        self.settle();
+    }
+
+    fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
+        match message {
+            Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::AllowedFast(_) => {}
+            Message::Choke => self.on_choked(batch),
+            Message::Unchoke if self.peer_choking => {
+                self.peer_choking = false;
+                self.pipeline.on_unchoked(now);
+            }
+            Message::Unchoke => {}
+            Message::Interested => self.on_peer_interest(true),
+            Message::NotInterested => self.on_peer_interest(false),
+            Message::Have(number) => self.on_have(number, batch),
+            Message::Bitfield(payload) => match Bitfield::from_wire(&payload, self.geometry.piece_count()) {
+                Ok(bitfield) => self.on_pieces(bitfield),
+                Err(_refused) => self.leave(Farewell::ProtocolViolation),
+            },
+            Message::HaveAll => self.on_pieces(Bitfield::all(self.geometry.piece_count())),
+            Message::HaveNone => self.on_pieces(Bitfield::none(self.geometry.piece_count())),
+            Message::Piece { piece, begin, data } => self.on_piece(now, piece, begin, data, batch),
+            Message::Reject(request) => {
+                if let Some(block) = self.parse(request).filter(|block| self.pipeline.on_rejected(now, *block)) {
+                    batch.returned.push(block);
+                }
+            }
+            Message::Request(request) => self.on_request(request),
+            Message::Cancel(RawRequest { piece, begin, len }) => {
+                if let Some(range) = self.geometry.parse_range(piece, begin, len) {
+                    self.uploads.on_cancel(range);
+                }
+            }
+            Message::Extended { .. } | Message::Unknown { .. } => self.on_unknown(now),
+        }
+    }
+
+    fn on_choked(&mut self, batch: &mut Batch) {
+        self.peer_choking = true;
+        batch.returned.extend(self.pipeline.on_choked());
+        batch.choked = true;
+    }
+
+    fn on_peer_interest(&mut self, interested: bool) {
+        if self.peer_interested != interested {
+            self.peer_interested = interested;
+            self.effects.push_back(Effect::PeerInterested(interested));
+        }
+    }
+
+    fn on_have(&mut self, number: u32, batch: &mut Batch) {
+        self.told_pieces = true;
+        match self.geometry.piece(number) {
+            None => self.leave(Farewell::ProtocolViolation),
+            Some(piece) => {
+                if self.peer_have.set(piece) {
+                    batch.haves.push(piece);
+                }
+            }
+        }
+    }
+
+    /// "The bitfield message may only be sent immediately after the handshaking sequence is completed" (BEP 3): once,
+    /// and before any `have`. Other messages in between are forgiven (W-04).
+    fn on_pieces(&mut self, pieces: Bitfield) {
+        if self.told_pieces {
+            self.leave(Farewell::ProtocolViolation);
+            return;
+        }
+        self.told_pieces = true;
+        self.peer_have = pieces;
+        if self.welcomed {
+            self.effects.push_back(Effect::Report(Report::Bitfield(self.peer_have.clone())));
+        }
+    }
+
+    fn on_piece(&mut self, now: Instant, piece: u32, begin: u32, data: Bytes, batch: &mut Batch) {
+        self.down.add(now, data.len() as u64);
+        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let Some(addr) = self.geometry.parse_block(piece, begin, len) else {
+            return self.on_unasked();
+        };
+        match self.pipeline.on_block(now, addr) {
+            Arrival::Expected | Arrival::Late => {
+                if !self.delivered {
+                    self.delivered = true;
+                    self.effects.push_back(Effect::Delivered);
+                }
+                batch.blocks.push(Block { addr, data });
+            }
+            Arrival::Unasked => self.on_unasked(),
+        }
+    }
+
+    fn on_unasked(&mut self) {
+        self.unasked += 1;
+        if self.unasked >= MAX_UNASKED {
+            self.leave(Farewell::ProtocolViolation);
+        }
+    }
+
+    /// Requests while choked are dropped without a word: they crossed our choke on the way. What we lack, and what is
+    /// out of bounds, is a violation (P-20, P-21).
+    fn on_request(&mut self, RawRequest { piece, begin, len }: RawRequest) {
+        if self.am_choking {
+            return;
+        }
+        let range = self.geometry.parse_range(piece, begin, len).filter(|range| range.len() <= MAX_REQUEST_LEN);
+        let Some(range) = range else {
+            return self.leave(Farewell::ProtocolViolation);
+        };
+        if self.have.has(range.piece()) && self.uploads.on_request(range).is_err() {
+            self.leave(Farewell::ProtocolViolation);
+        }
+    }
+
+    fn on_unknown(&mut self, now: Instant) {
+        if now >= self.unknown_since + Duration::from_secs(60) {
+            (self.unknown, self.unknown_since) = (0, now);
+        }
+        self.unknown += 1;
+        if self.unknown > MAX_UNKNOWN_PER_MINUTE {
+            self.leave(Farewell::ProtocolViolation);
+        }
+    }
+
+    fn report(&mut self, batch: Batch) {
+        let Batch { haves, blocks, returned, choked } = batch;
+        if !haves.is_empty() && self.welcomed {
+            self.effects.push_back(Effect::Report(Report::Have(haves)));
+        }
+        if !blocks.is_empty() {
+            self.effects.push_back(Effect::Report(Report::Blocks(blocks)));
+            self.depth_told = 0;
+        }
+        if !returned.is_empty() {
+            self.give_back(returned);
+        }
+        if choked {
+            self.effects.push_back(Effect::Report(Report::Depth(0)));
+        }
+    }
+
+    fn give_back(&mut self, blocks: Vec<BlockAddr>) {
+        self.effects.push_back(Effect::Report(Report::Returned(blocks)));
+        self.depth_told = 0;
+    }
+
+    /// After every input: what follows from the state as it is now.
+    fn settle(&mut self) {
+        if self.left {
+            return;
+        }
+        if let Some(batch) = self.uploads.next_read(self.unsent) {
+            self.effects.push_back(Effect::Read(batch));
+        }
+        if self.have.is_all() && self.peer_have.is_all() {
+            return self.leave(Farewell::BothSeeds);
+        }
+        let depth = if self.pipeline.wants() == 0 { 0 } else { self.pipeline.depth() };
+        if depth > self.depth_told && self.am_interested {
+            self.depth_told = depth;
+            self.effects.push_back(Effect::Report(Report::Depth(depth)));
+        }
+    }
+
+    fn parse(&self, RawRequest { piece, begin, len }: RawRequest) -> Option<BlockAddr> {
+        self.geometry.parse_block(piece, begin, len)
+    }
+
+    fn send(&mut self, now: Instant, message: Message) {
+        self.last_sent = now;
+        self.effects.push_back(Effect::Send(message));
+    }
+
+    fn leave(&mut self, farewell: Farewell) {
+        if !self.left {
+            self.left = true;
+            self.effects.push_back(Effect::Leave(farewell));
+        }
+    }
+}
+
+/// What one read brought for the scheduler: told in one message each.
+#[derive(Debug, Default)]
+struct Batch {
+    haves: Vec<PieceIndex>,
+    blocks: Vec<Block>,
+    returned: Vec<BlockAddr>,
+    choked: bool,
+}
+
+fn raw(block: BlockAddr) -> RawRequest {
+    RawRequest { piece: block.piece().get(), begin: block.begin(), len: block.len() }
+}

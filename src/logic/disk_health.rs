@@ -1,0 +1,97 @@
+//! Disk trouble as a state: what to do about it, and when to try again (DESIGN section 7).
+
+use std::time::{Duration, Instant};
+
+/// 30 s between tries on a full or unwritable disk: what FAULTS D-01 promises as the latest return.
+const RETRY_EVERY: Duration = Duration::from_secs(30);
+
+/// 1 s between the tries at a device that failed: long enough for a bus reset, short enough to be patient three times.
+const IO_RETRY: Duration = Duration::from_secs(1);
+
+/// Three tries at a block that the device refuses, then it is broken (D-03).
+const IO_TRIES: u32 = 3;
+
+/// What kind of trouble, as far as the policy goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ailment {
+    /// No space.
+    Full,
+    /// Not writable, or not there.
+    Withheld,
+    /// The device failed.
+    Broken,
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Hold everything and try again then.
+    RetryAt(Instant),
+    /// Give up: the torrent has failed.
+    GiveUp,
+}
+
+/// The state of a torrent's disk.
+#[derive(Debug, Clone, Copy)]
+pub struct DiskHealth {
+    /// Wait for space instead of giving up (`--disk-full wait`).
+    patient: bool,
+    failures: u32,
+    retry_at: Option<Instant>,
+}
+
+impl DiskHealth {
+    /// Well. `patient`: wait for a full disk to have space again.
+    pub const fn new(patient: bool) -> Self {
+        Self { patient, failures: 0, retry_at: None }
+    }
+
+    /// Something failed.
+    pub fn on_trouble(&mut self, now: Instant, ailment: Ailment) -> Remedy {
+        self.failures += 1;
+        let wait = match ailment {
+            Ailment::Full | Ailment::Withheld if self.patient => RETRY_EVERY,
+            Ailment::Broken if self.failures <= IO_TRIES => IO_RETRY,
+            Ailment::Full | Ailment::Withheld | Ailment::Broken => return Remedy::GiveUp,
+        };
+        self.retry_at = Some(now + wait);
+        Remedy::RetryAt(now + wait)
+    }
+
+    /// Something worked; says whether that ends a trouble.
+    pub fn on_success(&mut self) -> bool {
+        self.failures = 0;
+        self.retry_at.take().is_some()
+    }
+
+    /// In trouble, and when to try again.
+    pub const fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_waited_out_or_given_up_by_its_kind() {
+        let t0 = tokio::time::Instant::now().into_std();
+        let after = |secs| Remedy::RetryAt(t0 + Duration::from_secs(secs));
+        let mut patient = DiskHealth::new(true);
+        for _ in 0..1000 {
+            assert_eq!(patient.on_trouble(t0, Ailment::Full), after(30));
+        }
+        assert!(patient.on_success() && !patient.on_success());
+        assert_eq!(patient.on_trouble(t0, Ailment::Withheld), after(30));
+        let mut hasty = DiskHealth::new(false);
+        assert_eq!(hasty.on_trouble(t0, Ailment::Full), Remedy::GiveUp);
+        assert_eq!(hasty.on_trouble(t0, Ailment::Withheld), Remedy::GiveUp);
+        for mut health in [DiskHealth::new(false), DiskHealth::new(true)] {
+            for _ in 0..3 {
+                assert_eq!(health.on_trouble(t0, Ailment::Broken), after(1));
+            }
+            assert_eq!(health.on_trouble(t0, Ailment::Broken), Remedy::GiveUp);
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! [`Storage`] on real files: every job runs on a thread of the blocking pool.
+
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+
+use super::check::{data_ranges, hash_of_zeros, piece_is_right};
+use super::files::{FileSpec, Files};
+use super::folder::Folder;
+use super::record::{Found, StateFolder};
+use super::{DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage};
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
+use crate::base::ids::InfoHash;
+use crate::codec::metainfo::{Metainfo, PieceHashes};
+use crate::codec::resume::{Record, Witness};
+use crate::logic::resume::{Trust, trust};
+
+/// What to keep, and how.
+#[derive(Debug, Clone)]
+pub struct DiskConfig {
+    /// The output folder, made when it is not there.
+    pub folder: std::path::PathBuf,
+    /// What survives a power cut.
+    pub durability: Durability,
+    /// Files in the way may be written over.
+    pub overwrite: bool,
+    /// Hash everything, whatever the record says.
+    pub verify: bool,
+}
+
+/// A torrent on real files.
+#[derive(Debug, Clone)]
+pub struct Disk(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    config: DiskConfig,
+    info_hash: InfoHash,
+    geometry: Geometry,
+    hashes: PieceHashes,
+    specs: Vec<FileSpec>,
+    opened: OnceLock<Opened>,
+}
+
+/// What is there once [`Storage::open`] has succeeded.
+#[derive(Debug)]
+struct Opened {
+    files: Files,
+    state: StateFolder,
+    #[expect(clippy::disallowed_types, reason = "taken by one job at a time, never held over a system call that waits")]
+    looked: std::sync::Mutex<Looked>,
+}
+
+/// What the files looked like when they were last looked at.
+#[derive(Debug, Default)]
+struct Looked {
+    /// Files that no record claims and that have something in them.
+    strangers: Vec<usize>,
+    witnesses: Vec<Witness>,
+}
+
+impl Disk {
+    /// Touches nothing yet.
+    pub fn new(metainfo: &Metainfo, config: DiskConfig) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            info_hash: metainfo.info_hash,
+            geometry: metainfo.geometry,
+            hashes: metainfo.hashes.clone(),
+            specs: specs_of(metainfo),
+            opened: OnceLock::new(),
+        }))
+    }
+}
+
+/// The files of a torrent as the storage sees them.
+pub fn specs_of(metainfo: &Metainfo) -> Vec<FileSpec> {
+    let spec = |file: &crate::codec::metainfo::FileEntry| FileSpec {
+        path: file.path.as_path().to_path_buf(),
+        len: file.len,
+        padding: file.padding,
+    };
+    metainfo.files.iter().map(spec).collect()
+}
+
+impl Storage for Disk {
+    fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
+        self.run(|inner| inner.open())
+    }
+
+    fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
+        self.run(move |inner| {
+            let right = |piece| piece_is_right(&inner.opened().files, &inner.geometry, &inner.hashes, piece);
+            pieces.into_iter().map(|piece| (piece, right(piece))).collect()
+        })
+    }
+
+    fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>> {
+        self.run(move |inner| inner.admit(&start))
+    }
+
+    fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
+        self.run(move |inner| jobs.into_iter().map(|job| inner.write(job)).collect())
+    }
+
+    fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
+        self.run(move |inner| ranges.into_iter().map(|range| inner.read(range)).collect())
+    }
+
+    fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>> {
+        self.run(move |inner| inner.persist(&snapshot))
+    }
+}
+
+impl Disk {
+    /// A panic of the job comes out in the future's own thread, so that the guard of the actor that waits sees it.
+    fn run<T: Send + 'static>(&self, job: impl FnOnce(&Inner) -> T + Send + 'static) -> Later<T> {
+        let inner = Arc::clone(&self.0);
+        #[expect(clippy::disallowed_methods, reason = "this is the storage's pool")]
+        let running = tokio::task::spawn_blocking(move || job(&inner));
+        Box::pin(async move {
+            match running.await {
+                Ok(outcome) => outcome,
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_cancelled) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Inner {
+    fn opened(&self) -> &Opened {
+        self.opened.get().expect("the writer opens the storage before it uses it")
+    }
+
+    /// Again after a restart of its actor: the lock and the open files are kept.
+    fn open(&self) -> Result<Inventory, OpenTrouble> {
+        if self.opened.get().is_none() {
+            let folder = Folder::create(&self.config.folder);
+            let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
+            let state = StateFolder::lock(&self.config.folder, self.info_hash)?;
+            let files = Files::new(folder, self.specs.clone());
+            let opened = Opened { files, state, looked: Default::default() };
+            assert!(self.opened.set(opened).is_ok(), "one job at a time opens the storage");
+        }
+        self.look(self.opened())
+    }
+
+    fn look(&self, opened: &Opened) -> Result<Inventory, OpenTrouble> {
+        let files = &opened.files;
+        let witnesses: Vec<_> = (0..self.specs.len()).map(|file| files.witness(file)).collect::<Result<_, _>>()?;
+        let (record, note) = match opened.state.load() {
+            Found::Record(record, None) => (Some(record), None),
+            Found::Record(record, Some(reason)) => (Some(record), Some(format!("{reason}; the one before it is used"))),
+            Found::Unusable(reason) => (None, Some(reason.to_string())),
+            Found::Nothing => (None, None),
+        };
+        let (received, sent) = record.as_ref().map_or((0, 0), |record| (record.downloaded, record.uploaded));
+        let strangers = strangers(record.as_deref(), &witnesses, &self.specs);
+        let present = witnesses.iter().any(Option::is_some);
+        let trusted = record.as_deref().filter(|_| !self.config.verify);
+        let Trust { have, check, reason } = trust(trusted, &witnesses, &self.geometry, files.layout());
+        let check = if present { self.worth_checking(files, check)? } else { Vec::new() };
+        let reason = note.or(reason).filter(|_| !check.is_empty());
+        let witnesses = witnesses.into_iter().map(Option::unwrap_or_default).collect();
+        *opened.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked { strangers, witnesses };
+        Ok(Inventory { have, check, reason, received, sent })
+    }
+
+    /// Of the pieces that nobody vouches for, those that have data on the disk, or that are all zeros anyway.
+    fn worth_checking(&self, files: &Files, pieces: Vec<PieceIndex>) -> Result<Vec<PieceIndex>, DiskTrouble> {
+        let mut has_data = Bitfield::none(self.geometry.piece_count());
+        for range in data_ranges(files)? {
+            for piece in self.geometry.pieces_of(range) {
+                has_data.set(piece);
+            }
+        }
+        let zeros = hash_of_zeros(self.geometry.nominal_piece_len());
+        Ok(pieces.into_iter().filter(|piece| has_data.has(*piece) || self.hashes.get(*piece) == zeros).collect())
+    }
+
+    fn admit(&self, start: &Snapshot) -> Result<(), OpenTrouble> {
+        let opened = self.opened();
+        let strangers = opened.looked.lock().unwrap_or_else(PoisonError::into_inner).strangers.clone();
+        for file in &strangers {
+            let spec = &self.specs[*file];
+            let len = opened.files.witness(*file)?.map_or(0, |witness| witness.len);
+            let offset: u64 = self.specs[..*file].iter().map(|spec| spec.len).sum();
+            let any_right = self.geometry.pieces_of(offset..offset + spec.len).any(|piece| start.have.has(piece));
+            let why = match (any_right, len > spec.len) {
+                (true, false) => continue,
+                (_, true) => format!("it is {len} bytes long and the torrent's file is {}", spec.len),
+                (false, false) => "nothing in it belongs to this torrent".to_owned(),
+            };
+            if !self.config.overwrite {
+                return Err(OpenTrouble::WouldOverwrite { path: opened.files.shown_path(*file), why });
+            }
+            if len > spec.len {
+                opened.files.truncate(*file)?;
+            }
+        }
+        opened.state.save(&self.record(start, opened), self.config.durability != Durability::Off)?;
+        opened.files.create_empty_files()?;
+        Ok(())
+    }
+
+    fn write(&self, job: PieceJob) -> PieceOutcome {
+        let mut hasher = Sha1::new();
+        job.blocks.iter().for_each(|block| hasher.update(block));
+        if <[u8; 20]>::from(hasher.finalize()) != self.hashes.get(job.piece) {
+            return PieceOutcome::HashMismatch(job.piece);
+        }
+        match self.opened().files.write(self.geometry.piece_start(job.piece), &job.blocks) {
+            Ok(()) => PieceOutcome::Written(job.piece),
+            Err(trouble) => PieceOutcome::Trouble(job, trouble),
+        }
+    }
+
+    fn read(&self, range: PieceRange) -> Result<Bytes, DiskTrouble> {
+        let mut buffer = vec![0; range.len() as usize];
+        self.opened().files.read(self.geometry.range_start(range), &mut buffer)?;
+        Ok(buffer.into())
+    }
+
+    fn persist(&self, snapshot: &Snapshot) -> Result<(), DiskTrouble> {
+        let opened = self.opened();
+        let touched = opened.files.touched();
+        if self.config.durability == Durability::Safe {
+            opened.files.sync()?;
+        } else {
+            opened.files.forget_touched();
+        }
+        for file in touched {
+            let witness = opened.files.witness(file)?.unwrap_or_default();
+            opened.looked.lock().unwrap_or_else(PoisonError::into_inner).witnesses[file] = witness;
+        }
+        opened.state.save(&self.record(snapshot, opened), self.config.durability != Durability::Off)
+    }
+
+    fn record(&self, snapshot: &Snapshot, opened: &Opened) -> Record {
+        Record {
+            info_hash: self.info_hash,
+            pieces: self.geometry.piece_count(),
+            have: snapshot.have.clone(),
+            files: opened.looked.lock().unwrap_or_else(PoisonError::into_inner).witnesses.clone(),
+            downloaded: snapshot.received,
+            uploaded: snapshot.sent,
+            clean: snapshot.clean,
+        }
+    }
+}
+
+/// Files that are there, have something in them, and that no record claims: neither seen by it nor absent when it was
+/// written. A file that appeared after our record is ours: the record is written before the first file is made.
+fn strangers(record: Option<&Record>, witnesses: &[Option<Witness>], specs: &[FileSpec]) -> Vec<usize> {
+    let claimed = |file: usize, now: &Witness| {
+        let known = record.and_then(|record| record.files.get(file));
+        known.is_some_and(|then| (then.ino == 0 && then.dev == 0) || (then.ino == now.ino && then.dev == now.dev))
+    };
+    let is_stranger = |file: usize, now: &Witness| now.len > 0 && !claimed(file, now) && !specs[file].padding;
+    let found = witnesses.iter().enumerate().filter_map(|(file, now)| now.as_ref().map(|now| (file, now)));
+    found.filter(|(file, now)| is_stranger(*file, now)).map(|(file, _)| file).collect()
+}

@@ -1,0 +1,439 @@
+//! A torrent's files as one run of bytes: vectored reads and writes across file borders, few descriptors.
+//!
+//! Blocking, and shared by the threads of the pool. Knows nothing of pieces and hashes.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+use rustix::fs::OFlags;
+
+use super::folder::Folder;
+use super::trouble::{DiskTrouble, TroubleKind};
+use crate::codec::resume::Witness;
+use crate::logic::layout::{Layout, Span};
+
+/// 128 open files: a quarter of the descriptors that a shell gives by default (1,024), the rest is for peers (D-17).
+const MAX_OPEN: usize = 128;
+
+/// The most buffers the kernel takes in one `pwritev` (`IOV_MAX`).
+const MAX_SLICES: usize = 1024;
+
+/// One file of the torrent.
+#[derive(Debug, Clone)]
+pub struct FileSpec {
+    /// Below the output folder.
+    pub path: PathBuf,
+    /// Length in bytes.
+    pub len: u64,
+    /// All zeros and never made on disk (BEP 47).
+    pub padding: bool,
+}
+
+/// The files of a torrent below an output folder.
+#[derive(Debug)]
+pub struct Files {
+    folder: Folder,
+    specs: Vec<FileSpec>,
+    layout: Layout,
+    #[expect(clippy::disallowed_types, reason = "descriptors are shared by the threads of the pool, held for microseconds")]
+    open: std::sync::Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    cached: HashMap<usize, Slot>,
+    clock: u64,
+    touched: BTreeSet<usize>,
+    new_entries: BTreeSet<PathBuf>,
+}
+
+/// An open file.
+#[derive(Debug)]
+struct Slot {
+    handle: Arc<File>,
+    /// When it was last used, by the cache's own clock.
+    used: u64,
+    /// Opened for writing and as long as it should be.
+    writable: bool,
+}
+
+impl Files {
+    /// Nothing is opened or made yet.
+    pub fn new(folder: Folder, specs: Vec<FileSpec>) -> Self {
+        let layout = Layout::new(specs.iter().map(|spec| spec.len));
+        Self { folder, specs, layout, open: Default::default() }
+    }
+
+    /// The files, in the order of the torrent.
+    pub fn specs(&self) -> &[FileSpec] {
+        &self.specs
+    }
+
+    /// How the torrent's bytes fall into the files.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The output folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// The full path of a file, for people.
+    pub fn shown_path(&self, file: usize) -> PathBuf {
+        self.folder.path().join(&self.specs[file].path)
+    }
+
+    /// Writes `blocks`, one after the other, at `start` of the torrent.
+    pub fn write(&self, start: u64, blocks: &[Bytes]) -> Result<(), DiskTrouble> {
+        let len = blocks.iter().map(|block| block.len() as u64).sum();
+        let mut rest = Slices::new(blocks);
+        for Span { file, offset, len } in self.layout.spans(start, len) {
+            let slices = rest.take(usize::try_from(len).expect("a span lies inside buffers in memory"));
+            if self.specs[file].padding {
+                continue;
+            }
+            let handle = self.writable(file)?;
+            write_all_at(&handle, slices, offset).map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer` from `start` of the torrent. A file that is too short is an error of the kind `Missing`.
+    pub fn read(&self, start: u64, buffer: &mut [u8]) -> Result<(), DiskTrouble> {
+        let mut rest = buffer;
+        for Span { file, offset, len } in self.layout.spans(start, rest.len() as u64) {
+            let len = usize::try_from(len).expect("a span lies inside the buffer");
+            let (part, tail) = rest.split_at_mut(len);
+            rest = tail;
+            if self.specs[file].padding {
+                part.fill(0);
+                continue;
+            }
+            let handle = self.readable(file)?;
+            handle.read_exact_at(part, offset).map_err(|error| self.read_trouble(file, &error).at(offset))?;
+        }
+        Ok(())
+    }
+
+    /// Makes everything written since the last call durable: data, then the entries of folders that got new files.
+    pub fn sync(&self) -> Result<(), DiskTrouble> {
+        let (touched, entries) = {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            (std::mem::take(&mut open.touched), std::mem::take(&mut open.new_entries))
+        };
+        let done = self.sync_these(&touched, &entries);
+        if done.is_err() {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            open.touched.extend(touched);
+            open.new_entries.extend(entries);
+        }
+        done
+    }
+
+    fn sync_these(&self, touched: &BTreeSet<usize>, entries: &BTreeSet<PathBuf>) -> Result<(), DiskTrouble> {
+        for file in touched {
+            let handle = self.writable(*file)?;
+            handle.sync_data().map_err(|error| self.trouble("sync", *file, &error, 0))?;
+        }
+        for dir in entries {
+            let shown = self.folder.path().join(dir);
+            self.folder.sync_dir(dir).map_err(|error| DiskTrouble::new("sync", &shown, &error))?;
+        }
+        Ok(())
+    }
+
+    /// Which files were written since the last [`Files::sync`] or [`Files::forget_touched`].
+    pub fn touched(&self) -> Vec<usize> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).touched.iter().copied().collect()
+    }
+
+    /// For whoever leaves durability to the system.
+    pub fn forget_touched(&self) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.touched.clear();
+        open.new_entries.clear();
+    }
+
+    /// What a file looks like now: length, device, inode, time of change. `None` when it is not there.
+    pub fn witness(&self, file: usize) -> Result<Option<Witness>, DiskTrouble> {
+        if self.specs[file].padding {
+            return Ok(None);
+        }
+        match self.folder.open_file(&self.specs[file].path, OFlags::RDONLY) {
+            Ok(handle) => {
+                let meta = handle.metadata().map_err(|error| self.trouble("look at", file, &error, 0))?;
+                let mtime_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
+                Ok(Some(Witness { len: meta.len(), dev: meta.dev(), ino: meta.ino(), mtime_ns }))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.trouble("open", file, &error, 0)),
+        }
+    }
+
+    /// Where a file has data, as opposed to holes. A file that is not there has none.
+    pub fn data_extents(&self, file: usize) -> Result<Vec<Range<u64>>, DiskTrouble> {
+        let handle = match self.folder.open_file(&self.specs[file].path, OFlags::RDONLY) {
+            Ok(handle) => handle,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(self.trouble("open", file, &error, 0)),
+        };
+        Ok(extents(&handle, self.specs[file].len))
+    }
+
+    /// Makes the files that have no bytes: no piece will ever bring them into being.
+    pub fn create_empty_files(&self) -> Result<(), DiskTrouble> {
+        for (file, spec) in self.specs.iter().enumerate() {
+            if spec.len == 0 && !spec.padding {
+                self.writable(file)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Cuts a file down to the torrent's length; the user has agreed to lose what is behind it.
+    pub fn truncate(&self, file: usize) -> Result<(), DiskTrouble> {
+        let handle = self.writable(file)?;
+        handle.set_len(self.specs[file].len).map_err(|error| self.trouble("truncate", file, &error, 0))
+    }
+
+    fn readable(&self, file: usize) -> Result<Arc<File>, DiskTrouble> {
+        if let Some(handle) = self.cached(file, false) {
+            return Ok(handle);
+        }
+        let opened = self.folder.open_file(&self.specs[file].path, OFlags::RDONLY);
+        let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, 0))?);
+        self.remember(file, &handle, false);
+        Ok(handle)
+    }
+
+    /// Counts as written from here on.
+    fn writable(&self, file: usize) -> Result<Arc<File>, DiskTrouble> {
+        if let Some(handle) = self.cached(file, true) {
+            return Ok(handle);
+        }
+        let opened = self.open_or_create(file);
+        let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, self.specs[file].len))?);
+        self.remember(file, &handle, true);
+        Ok(handle)
+    }
+
+    fn open_or_create(&self, file: usize) -> io::Result<File> {
+        let FileSpec { path, len, .. } = &self.specs[file];
+        let opened = match self.folder.open_file(path, OFlags::RDWR) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.folder.create_parents(path)?;
+                let made = self.folder.open_file(path, OFlags::RDWR | OFlags::CREATE)?;
+                self.remember_entry(path);
+                made
+            }
+            opened => opened?,
+        };
+        if opened.metadata()?.len() < *len {
+            opened.set_len(*len)?;
+        }
+        Ok(opened)
+    }
+
+    fn cached(&self, file: usize, to_write: bool) -> Option<Arc<File>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clock += 1;
+        let now = open.clock;
+        let slot = open.cached.get_mut(&file).filter(|slot| slot.writable || !to_write)?;
+        slot.used = now;
+        let handle = Arc::clone(&slot.handle);
+        if to_write {
+            open.touched.insert(file);
+        }
+        Some(handle)
+    }
+
+    fn remember(&self, file: usize, handle: &Arc<File>, writable: bool) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.cached.len() >= MAX_OPEN {
+            let oldest = open.cached.iter().min_by_key(|(_, slot)| slot.used).map(|(file, _)| *file);
+            oldest.map(|oldest| open.cached.remove(&oldest));
+        }
+        open.clock += 1;
+        let used = open.clock;
+        open.cached.insert(file, Slot { handle: Arc::clone(handle), used, writable });
+        if writable {
+            open.touched.insert(file);
+        }
+    }
+
+    /// The folders whose entries must be made durable for a new file to survive a power cut.
+    fn remember_entry(&self, path: &Path) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.new_entries.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+    }
+
+    fn trouble(&self, operation: &'static str, file: usize, error: &io::Error, wanted: u64) -> DiskTrouble {
+        let trouble = DiskTrouble::new(operation, &self.shown_path(file), error);
+        let free = || Some(rustix::fs::statvfs(self.folder.path()).ok()?).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        match trouble.kind {
+            TroubleKind::Full => DiskTrouble { space: free().map(|free| (free, wanted)), ..trouble },
+            _ => trouble,
+        }
+    }
+
+    fn read_trouble(&self, file: usize, error: &io::Error) -> DiskTrouble {
+        let trouble = self.trouble("read", file, error, 0);
+        if error.kind() == io::ErrorKind::UnexpectedEof {
+            return DiskTrouble { kind: TroubleKind::Missing, reason: "the file is shorter than it should be".to_owned(), ..trouble };
+        }
+        trouble
+    }
+}
+
+/// The unwritten rest of a list of buffers.
+struct Slices<'a> {
+    blocks: &'a [Bytes],
+    skip: usize,
+}
+
+impl<'a> Slices<'a> {
+    fn new(blocks: &'a [Bytes]) -> Self {
+        Self { blocks, skip: 0 }
+    }
+
+    /// The next `len` bytes as slices.
+    fn take(&mut self, mut len: usize) -> Vec<IoSlice<'a>> {
+        let mut taken = Vec::with_capacity(self.blocks.len());
+        while len > 0 {
+            let Some((block, rest)) = self.blocks.split_first() else { break };
+            let part = &block[self.skip..];
+            if part.len() <= len {
+                len -= part.len();
+                taken.push(IoSlice::new(part));
+                self.blocks = rest;
+                self.skip = 0;
+            } else {
+                taken.push(IoSlice::new(&part[..len]));
+                self.skip += len;
+                len = 0;
+            }
+        }
+        taken
+    }
+}
+
+/// Short writes and interruptions are gone on with (D-06).
+fn write_all_at(file: &File, mut slices: Vec<IoSlice<'_>>, mut offset: u64) -> io::Result<()> {
+    let mut rest = &mut slices[..];
+    while !rest.is_empty() {
+        let most = rest.len().min(MAX_SLICES);
+        match rustix::io::pwritev(file, &rest[..most], offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// By `SEEK_DATA` and `SEEK_HOLE`; a file system that knows no holes has data everywhere.
+fn extents(file: &File, expected_len: u64) -> Vec<Range<u64>> {
+    use rustix::fs::SeekFrom;
+    let len = file.metadata().map_or(expected_len, |meta| meta.len());
+    let mut found = Vec::new();
+    let mut at = 0;
+    while at < len {
+        let start = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            Err(rustix::io::Errno::NXIO) => break,
+            Err(_) => {
+                found.push(at..len);
+                break;
+            }
+        };
+        let end = rustix::fs::seek(file, SeekFrom::Hole(start)).unwrap_or(len).max(start + 1);
+        found.push(start..end.min(len));
+        at = end;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn files_of(lens: &[u64]) -> (tempfile::TempDir, Files) {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        let spec = |(nth, len): (usize, &u64)| FileSpec { path: format!("d{}/f{nth}", nth % 2).into(), len: *len, padding: nth == 2 };
+        let specs = lens.iter().enumerate().map(spec).collect();
+        (dir, Files::new(folder, specs))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        /// Any cut into blocks, any borders between files: what was written is what is read; padding reads as zeros.
+        #[test]
+        fn writes_come_back(lens in prop::collection::vec(0u64..300, 1..8), cuts in prop::collection::vec(1usize..90, 1..8), start in 0u64..200) {
+            let (_dir, files) = files_of(&lens);
+            let total: u64 = lens.iter().sum();
+            let blocks: Vec<Bytes> = cuts.iter().enumerate().map(|(n, len)| Bytes::from(vec![u8::try_from(n + 1).unwrap(); *len])).collect();
+            let len: u64 = cuts.iter().map(|c| *c as u64).sum();
+            prop_assume!(start + len <= total);
+            files.write(start, &blocks).unwrap();
+            let mut back = vec![0xee; usize::try_from(len).unwrap()];
+            files.read(start, &mut back).unwrap();
+            let mut want = blocks.concat();
+            let pad_start: u64 = lens.iter().take(2).sum();
+            let pad_end = pad_start + lens.get(2).copied().unwrap_or(0);
+            for (at, byte) in (start..).zip(want.iter_mut()) {
+                if (pad_start..pad_end).contains(&at) { *byte = 0; }
+            }
+            prop_assert_eq!(back, want);
+            files.sync().unwrap();
+            prop_assert!(files.touched().is_empty());
+        }
+    }
+
+    #[test]
+    fn more_files_than_descriptors_are_no_trouble() {
+        let (_dir, files) = files_of(&[1; 400]);
+        for round in 0..2u8 {
+            for at in (0..400).filter(|at| *at != 2) {
+                files.write(at, &[Bytes::copy_from_slice(&[round])]).unwrap();
+            }
+        }
+        assert!(files.open.lock().unwrap().cached.len() <= MAX_OPEN);
+        let mut back = [9; 400];
+        files.read(0, &mut back).unwrap();
+        assert!(back.iter().enumerate().all(|(at, byte)| *byte == u8::from(at != 2)));
+    }
+
+    #[test]
+    fn holes_are_not_data() {
+        let (_dir, files) = files_of(&[1 << 20]);
+        files.write(512 * 1024, &[Bytes::from(vec![1; 4096])]).unwrap();
+        let extents = files.data_extents(0).unwrap();
+        assert!(extents.iter().any(|range| range.contains(&(512 * 1024))));
+        assert!(extents.iter().map(|range| range.end - range.start).sum::<u64>() < 1 << 20, "{extents:?}");
+    }
+
+    #[test]
+    fn a_missing_or_short_file_is_trouble_with_its_path() {
+        let (dir, files) = files_of(&[100]);
+        let trouble = files.read(0, &mut [0; 10]).unwrap_err();
+        assert_eq!(trouble.kind, TroubleKind::Missing);
+        files.write(0, &[Bytes::from_static(b"0123456789")]).unwrap();
+        std::fs::OpenOptions::new().write(true).open(dir.path().join("d0/f0")).unwrap().set_len(5).unwrap();
+        let trouble = files.read(0, &mut [0; 10]).unwrap_err();
+        assert_eq!((trouble.kind, trouble.offset), (TroubleKind::Missing, Some(0)));
+        assert!(trouble.to_string().contains("d0/f0"), "{trouble}");
+    }
+}

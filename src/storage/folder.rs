@@ -1,0 +1,162 @@
+//! The output folder: files are opened below it and nowhere else (S-01, S-02).
+//!
+//! Every open is relative to a descriptor of the folder and follows no symbolic link below it, so neither a torrent's
+//! names nor a link planted in the folder lead out of it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+
+/// An output folder that exists.
+#[derive(Debug)]
+pub struct Folder {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Opens the folder, making it (and its parents) when it is not there.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        Self::open(path)
+    }
+
+    /// Opens a folder that must be there.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
+        Ok(Self { fd, path: path.to_path_buf() })
+    }
+
+    /// The path it was opened by, for people.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a file below, without following a link anywhere.
+    pub fn open_file(&self, relative: &Path, flags: OFlags) -> io::Result<File> {
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
+        let file = File::from(self.open_below(relative, flags, mode)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Makes the folders that lead to a file below.
+    pub fn create_parents(&self, relative: &Path) -> io::Result<()> {
+        let mut so_far = PathBuf::new();
+        for component in relative.parent().into_iter().flat_map(Path::components) {
+            so_far.push(component);
+            match self.make_dir(&so_far) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes entries of a folder below (or of this one) durable.
+    pub fn sync_dir(&self, relative: &Path) -> io::Result<()> {
+        let dir = self.open_dir(relative)?;
+        rustix::fs::fsync(&dir)?;
+        Ok(())
+    }
+
+    fn make_dir(&self, relative: &Path) -> io::Result<()> {
+        let parent = self.open_dir(relative.parent().unwrap_or(Path::new("")))?;
+        let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o777))?;
+        Ok(())
+    }
+
+    fn open_dir(&self, relative: &Path) -> io::Result<OwnedFd> {
+        let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
+        self.open_below(relative, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+    }
+
+    /// `openat2` where the kernel has it (5.6), a walk by hand where it has not.
+    fn open_below(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        loop {
+            match rustix::fs::openat2(&self.fd, relative, flags, mode, resolve) {
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => return self.walk(relative, flags, mode),
+                Err(rustix::io::Errno::LOOP) => {
+                    return Err(io::Error::other("there is a symbolic link in the way, and links are not followed"));
+                }
+                done => return Ok(done?),
+            }
+        }
+    }
+
+    fn walk(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        let step = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut at = rustix::fs::openat(&self.fd, ".", step, Mode::empty())?;
+        let mut components = relative.components().peekable();
+        while let Some(component) = components.next() {
+            let name = match component {
+                Component::Normal(name) => name,
+                Component::CurDir => continue,
+                _ => return Err(io::ErrorKind::InvalidInput.into()),
+            };
+            if components.peek().is_none() {
+                return Ok(rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW, mode)?);
+            }
+            at = rustix::fs::openat(&at, name, step, Mode::empty())?;
+        }
+        Ok(at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    fn opens(folder: &Folder, path: &str) -> [io::Result<()>; 2] {
+        let flags = OFlags::RDWR | OFlags::CREATE;
+        let by_hand = folder.walk(Path::new(path), flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
+        [folder.open_file(Path::new(path), flags).map(drop), by_hand.map(drop)]
+    }
+
+    #[test]
+    fn nothing_leads_out_of_the_folder() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        std::fs::write(outside.path().join("canary"), "untouched").unwrap();
+        std::os::unix::fs::symlink(outside.path(), inside.path().join("link")).unwrap();
+        std::os::unix::fs::symlink(outside.path().join("canary"), inside.path().join("file")).unwrap();
+        let folder = Folder::open(inside.path()).unwrap();
+        let absolute = outside.path().join("canary");
+        for path in ["link/canary", "link/new", "file", "../x", absolute.to_str().unwrap()] {
+            for opened in opens(&folder, path) {
+                assert!(opened.is_err(), "{path} was opened");
+            }
+        }
+        assert!(folder.create_parents(Path::new("link/sub/file")).is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn files_are_made_below_with_their_parents() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::create(&dir.path().join("a/b")).unwrap();
+        folder.create_parents(Path::new("c/d/file")).unwrap();
+        folder.create_parents(Path::new("c/d/file")).unwrap();
+        for opened in opens(&folder, "c/d/file") {
+            opened.unwrap();
+        }
+        let mut file = folder.open_file(Path::new("c/d/file"), OFlags::WRONLY).unwrap();
+        file.write_all(b"x").unwrap();
+        folder.sync_dir(Path::new("c/d")).unwrap();
+        folder.sync_dir(Path::new("")).unwrap();
+        assert_eq!(std::fs::read(dir.path().join("a/b/c/d/file")).unwrap(), b"x");
+        assert!(folder.open_file(Path::new("c"), OFlags::RDONLY).is_err(), "a folder is not a file");
+    }
+}

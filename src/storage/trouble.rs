@@ -1,0 +1,121 @@
+//! Disk trouble: an operation of the file system failed. A policy decides what follows; nothing here does.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::base::safe::Safe;
+use crate::base::units::Bytes;
+
+/// What kind of trouble, as far as policies tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TroubleKind {
+    /// No space, no quota, or a file size limit (D-01, D-16). Goes away when space returns.
+    Full,
+    /// Not writable: permissions, a read-only file system (D-08).
+    ReadOnly,
+    /// The folder or the file is gone (D-09, D-10).
+    Missing,
+    /// The device failed (D-03, D-04), or anything else.
+    Io,
+}
+
+/// One failed operation: what, where, why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskTrouble {
+    /// The kind that policies act on.
+    pub kind: TroubleKind,
+    /// What was tried: `write`, `open`, `sync`.
+    pub operation: &'static str,
+    /// The file or folder.
+    pub path: PathBuf,
+    /// Where in the file, where that is known.
+    pub offset: Option<u64>,
+    /// Bytes free on the file system and bytes wanted, when it is full.
+    pub space: Option<(u64, u64)>,
+    /// The system's own words.
+    pub reason: String,
+}
+
+impl DiskTrouble {
+    /// From an error of the system.
+    pub fn new(operation: &'static str, path: &Path, error: &io::Error) -> Self {
+        Self {
+            kind: kind_of(error),
+            operation,
+            path: path.to_path_buf(),
+            offset: None,
+            space: None,
+            reason: error.to_string(),
+        }
+    }
+
+    /// With the offset in the file.
+    #[must_use]
+    pub fn at(self, offset: u64) -> Self {
+        Self { offset: Some(offset), ..self }
+    }
+}
+
+fn kind_of(error: &io::Error) -> TroubleKind {
+    use io::ErrorKind as Kind;
+    match error.kind() {
+        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => TroubleKind::Full,
+        Kind::PermissionDenied | Kind::ReadOnlyFilesystem => TroubleKind::ReadOnly,
+        Kind::NotFound | Kind::StaleNetworkFileHandle | Kind::NotADirectory => TroubleKind::Missing,
+        _ => TroubleKind::Io,
+    }
+}
+
+impl fmt::Display for DiskTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display().to_string();
+        let path = Safe::new(&path).at_most(400);
+        match (self.kind, self.space) {
+            (TroubleKind::Full, Some((free, wanted))) => {
+                write!(f, "disk full on {path}: need {}, {} free", Bytes(wanted), Bytes(free))
+            }
+            (TroubleKind::Full, None) => write!(f, "disk full on {path}: {}", self.reason),
+            (TroubleKind::ReadOnly, _) => write!(f, "cannot {} {path}: {}", self.operation, self.reason),
+            (TroubleKind::Missing, _) => write!(f, "cannot {} {path}: it is not there ({})", self.operation, self.reason),
+            (TroubleKind::Io, _) => match self.offset {
+                Some(offset) => write!(f, "cannot {} {path} at byte {offset}: {}", self.operation, self.reason),
+                None => write!(f, "cannot {} {path}: {}", self.operation, self.reason),
+            },
+        }
+    }
+}
+
+impl std::error::Error for DiskTrouble {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_of_the_system_fall_into_kinds() {
+        let table = [
+            (28, TroubleKind::Full),
+            (122, TroubleKind::Full),
+            (27, TroubleKind::Full),
+            (13, TroubleKind::ReadOnly),
+            (30, TroubleKind::ReadOnly),
+            (2, TroubleKind::Missing),
+            (116, TroubleKind::Missing),
+            (5, TroubleKind::Io),
+        ];
+        for (code, want) in table {
+            let trouble = DiskTrouble::new("write", Path::new("/x"), &io::Error::from_raw_os_error(code));
+            assert_eq!(trouble.kind, want, "errno {code}");
+        }
+    }
+
+    #[test]
+    fn the_text_says_what_and_where() {
+        let full = DiskTrouble::new("write", Path::new("/x"), &io::Error::from_raw_os_error(28));
+        let full = DiskTrouble { space: Some((0, 1 << 30)), ..full };
+        assert_eq!(full.to_string(), "disk full on /x: need 1.0 GiB, 0 B free");
+        let broken = DiskTrouble::new("write", Path::new("/x\x1b"), &io::Error::from_raw_os_error(5)).at(7);
+        assert_eq!(broken.to_string(), "cannot write /x\\u{1b} at byte 7: Input/output error (os error 5)");
+    }
+}
