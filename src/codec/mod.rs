@@ -14,4 +14,6 @@ pub mod compact;
 pub mod metainfo;
 pub mod safe_path;
 pub mod tracker;
+pub mod tracker_http;
+pub mod tracker_udp;
 pub mod wire;
