@@ -1,7 +1,9 @@
 //! Floor 2: every rule of BitTorrent, as plain structs that are told the time and hand back effects. Does not know actix, tokio, files or clocks.
 
 pub mod address;
+pub mod layout;
 pub mod peer_book;
 pub mod restart;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tiers;
