@@ -1,6 +1,13 @@
 //! Floor 2: every rule of BitTorrent, as plain structs that are told the time and hand back effects. Does not know actix, tokio, files or clocks.
 
+pub mod address;
 pub mod conversation;
 pub mod disk_health;
 pub mod flush;
+pub mod layout;
+pub mod peer_book;
+pub mod restart;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod tiers;
 pub mod uploads;

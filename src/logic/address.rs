@@ -1,0 +1,152 @@
+//! What kind of place an address is: the one function that vets where we dial (FAULTS T-19, T-21).
+//!
+//! Knows only the address itself, not who named it.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Where an address leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Class {
+    /// The public internet.
+    Global,
+    /// This machine.
+    Loopback,
+    /// Somebody's own network: RFC 1918, shared (RFC 6598), benchmarking (RFC 2544), unique local (RFC 4193).
+    Private,
+    /// The cable it hangs on (169.254/16, `fe80::/10`); cloud metadata services live here.
+    LinkLocal,
+    /// Nobody can be dialled there: unspecified, multicast, broadcast, reserved, or port 0.
+    Nowhere,
+}
+
+impl Class {
+    /// Of a socket address; port 0 leads nowhere.
+    pub fn of(addr: SocketAddr) -> Self {
+        if addr.port() == 0 { Self::Nowhere } else { Self::of_ip(addr.ip()) }
+    }
+
+    /// Of an address without its port. IPv4 inside IPv6 (mapped, NAT64, 6to4) is judged as the IPv4 it stands for.
+    pub fn of_ip(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => of_v4(ip),
+            IpAddr::V6(ip) => embedded_v4(ip).map_or_else(|| of_v6(ip), of_v4),
+        }
+    }
+
+    /// On this machine or its own networks, not on the public internet.
+    pub const fn is_local(self) -> bool {
+        matches!(self, Self::Loopback | Self::Private | Self::LinkLocal)
+    }
+}
+
+/// The same address as the peer book and the logs know it: an IPv4 address that came mapped into IPv6 is IPv4 again,
+/// and what only means something on one machine (flow label, scope of a global address) is gone.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    match addr {
+        SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => addr,
+        _ => SocketAddr::new(addr.ip().to_canonical(), addr.port()),
+    }
+}
+
+fn of_v4(ip: Ipv4Addr) -> Class {
+    let [a, b, c, _] = ip.octets();
+    match (a, b, c) {
+        (0 | 224..=255, ..) => Class::Nowhere,
+        (127, ..) => Class::Loopback,
+        (169, 254, _) => Class::LinkLocal,
+        (10, ..) | (172, 16..=31, _) | (192, 168, _) | (100, 64..=127, _) | (198, 18..=19, _) | (192, 0, 0) => {
+            Class::Private
+        }
+        _ => Class::Global,
+    }
+}
+
+fn of_v6(ip: Ipv6Addr) -> Class {
+    let head = ip.segments()[0];
+    if ip.is_loopback() {
+        Class::Loopback
+    } else if ip.segments()[..6] == [0; 6] || ip.is_multicast() {
+        Class::Nowhere
+    } else if ip.is_unicast_link_local() {
+        Class::LinkLocal
+    } else if ip.is_unique_local() || head & 0xffc0 == 0xfec0 {
+        Class::Private
+    } else {
+        Class::Global
+    }
+}
+
+/// The IPv4 address that a translator would send this to: NAT64 (`64:ff9b::/96`, RFC 6052) and 6to4 (`2002::/16`, RFC 3056).
+fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match ip.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_has_its_class() {
+        use Class::{Global, LinkLocal, Loopback, Nowhere, Private};
+        let table = [
+            ("8.8.8.8:6881", Global),
+            ("172.15.0.1:1", Global),
+            ("172.32.0.1:1", Global),
+            ("100.63.255.255:1", Global),
+            ("100.128.0.1:1", Global),
+            ("223.255.255.255:1", Global),
+            ("[2001:4860::8888]:1", Global),
+            ("127.0.0.1:6881", Loopback),
+            ("127.255.0.9:6881", Loopback),
+            ("[::1]:1", Loopback),
+            ("[::ffff:127.0.0.1]:1", Loopback),
+            ("[64:ff9b::7f00:1]:1", Loopback),
+            ("10.0.0.1:1", Private),
+            ("172.16.0.1:1", Private),
+            ("172.31.255.255:1", Private),
+            ("192.168.1.1:1", Private),
+            ("100.64.0.1:1", Private),
+            ("198.18.0.1:1", Private),
+            ("192.0.0.8:1", Private),
+            ("[fd00::1]:1", Private),
+            ("[fec0::1]:1", Private),
+            ("[::ffff:192.168.0.1]:1", Private),
+            ("[2002:a00:1::1]:1", Private),
+            ("169.254.169.254:80", LinkLocal),
+            ("[fe80::1]:1", LinkLocal),
+            ("0.0.0.0:1", Nowhere),
+            ("0.1.2.3:1", Nowhere),
+            ("224.0.0.1:1", Nowhere),
+            ("239.192.152.143:6771", Nowhere),
+            ("240.0.0.1:1", Nowhere),
+            ("255.255.255.255:1", Nowhere),
+            ("[::]:1", Nowhere),
+            ("[::2]:1", Nowhere),
+            ("[::8.8.8.8]:1", Nowhere),
+            ("[ff02::1]:1", Nowhere),
+            ("8.8.8.8:0", Nowhere),
+            ("127.0.0.1:0", Nowhere),
+        ];
+        for (addr, want) in table {
+            assert_eq!(Class::of(addr.parse().unwrap()), want, "{addr}");
+        }
+        assert!([Loopback, Private, LinkLocal].into_iter().all(Class::is_local));
+        assert!(![Global, Nowhere].into_iter().any(Class::is_local));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_address_it_maps() {
+        for (given, want) in [
+            ("[::ffff:1.2.3.4]:5", "1.2.3.4:5"),
+            ("1.2.3.4:5", "1.2.3.4:5"),
+            ("[2001:db8::1]:5", "[2001:db8::1]:5"),
+            ("[fe80::1%3]:5", "[fe80::1%3]:5"),
+        ] {
+            assert_eq!(canonical(given.parse().unwrap()), want.parse().unwrap(), "{given}");
+        }
+    }
+}

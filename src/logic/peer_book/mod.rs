@@ -1,0 +1,530 @@
+//! The peer book of one torrent: whom to dial, when, and how often.
+//!
+//! Back-off follows productivity (FAULTS 1): an address whose connection delivered at least one good block is dialled
+//! again after about a second, for ever, and its failures are forgotten; only unproductive attempts grow the back-off.
+//! So a sole source that resets every 300 kB still completes (W-02), and a dead address is not hammered (P-01, I7).
+//!
+//! It knows no sockets and no actors: the pool tells it what happened, drains [`PeerBook::poll`] after each telling, and
+//! arms its timer to [`PeerBook::deadline`]. For one seed and one history the dials are always the same.
+//!
+//! The price: a victim's host is spared by counting dials for each host (T-20), so several honest peers behind one public
+//! address are tried one after another, at most three in ten minutes until one of them proves itself.
+
+mod accepted;
+mod bans;
+mod canonical;
+mod config;
+mod entry;
+mod hosts;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::address::canonical;
+use crate::base::farewell::{Farewell, Verdict};
+use crate::base::ids::PeerId;
+use crate::base::limits::CONNECT_TIMEOUT;
+use accepted::Accepted;
+use bans::Bans;
+pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, Refusal, Source};
+use entry::{Entry, LONELY_CAP, PRODUCTIVE_BACKOFF, State, may_name};
+use hosts::Hosts;
+use window::Window;
+
+/// 5 s for a first dial while more candidates wait than slots are free: SYN retries at 1 and 3 s fit in, and 50 slots
+/// work through 200 black holes in 20 s (T-18 asks for an honest peer within 30 s).
+const CROWDED_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// 5 s: another look at an address whose host is being dialled, or whose peer is connected from elsewhere.
+const LATER: Duration = Duration::from_secs(5);
+
+/// 30: below so many connected or untried peers more trackers are wanted (W-10); picked by eye, half of the 50 that
+/// trackers name by default and some.
+const ENOUGH: usize = 30;
+
+/// More than 20 panics in 60 s stop dialling for 30 s (DESIGN 4).
+const MAX_PANICS: usize = 20;
+const PANIC_SPAN: Duration = Duration::from_secs(60);
+const PANIC_PAUSE: Duration = Duration::from_secs(30);
+
+/// The place of an address in the queue of those that may be dialled: earliest first, then the highest rank. The time is
+/// that of being due plus a handicap, so better candidates go first and yet everybody's turn comes.
+type Turn = (Instant, std::cmp::Reverse<u32>, SocketAddr);
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct PeerBook {
+    config: BookConfig,
+    dice: SmallRng,
+    entries: BTreeMap<SocketAddr, Entry>,
+    waiting: BTreeSet<(Instant, SocketAddr)>,
+    ready: BTreeSet<Turn>,
+    /// Dial windows and dials under way of public hosts.
+    hosts: Hosts,
+    accepted: Accepted,
+    /// Who is connected, and where: at most one connection to a peer (P-05).
+    ids: BTreeMap<PeerId, SocketAddr>,
+    bans: Bans,
+    half_open: usize,
+    dialled: usize,
+    /// Connected peers that delivered.
+    proven_connected: usize,
+    untried: usize,
+    panics: VecDeque<Instant>,
+    held_until: Option<Instant>,
+    outbox: VecDeque<BookEffect>,
+}
+
+impl PeerBook {
+    /// An empty book. `seed` decides every die.
+    pub fn new(config: BookConfig, seed: u64) -> Self {
+        Self {
+            config,
+            dice: SmallRng::seed_from_u64(seed),
+            entries: BTreeMap::new(),
+            waiting: BTreeSet::new(),
+            ready: BTreeSet::new(),
+            hosts: Hosts::default(),
+            accepted: Accepted::default(),
+            ids: BTreeMap::new(),
+            bans: Bans::default(),
+            half_open: 0,
+            dialled: 0,
+            proven_connected: 0,
+            untried: 0,
+            panics: VecDeque::new(),
+            held_until: None,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Somebody named these addresses.
+    pub fn add(&mut self, now: Instant, addrs: &[SocketAddr], source: Source) -> AddOutcome {
+        self.make_room(now, addrs.len());
+        let mut outcome = AddOutcome::default();
+        for addr in addrs {
+            let addr = canonical(*addr);
+            let count = if !may_name(source, addr, self.config.allow_local) {
+                &mut outcome.filtered
+            } else if self.bans.has(addr) {
+                &mut outcome.banned
+            } else if self.entries.contains_key(&addr) {
+                self.name_again(now, addr, source);
+                &mut outcome.known
+            } else if self.entries.len() >= self.config.max_known && source != Source::Manual {
+                &mut outcome.full
+            } else {
+                self.insert(now, addr, source);
+                &mut outcome.added
+            };
+            *count += 1;
+        }
+        outcome
+    }
+
+    /// A dial got through; the handshake is still to come.
+    pub fn on_connected(&mut self, _now: Instant, addr: SocketAddr) {
+        let addr = canonical(addr);
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == State::Dialling) else { return };
+        entry.state = State::Connected;
+        entry.reached = true;
+        self.proven_connected += usize::from(entry.proven);
+        self.half_open -= 1;
+        self.dialled += 1;
+        self.hosts.release(addr);
+    }
+
+    /// A peer gave its id. An error is the farewell to send it off with: it is ourselves (T-17), or it is connected
+    /// already (P-05).
+    ///
+    /// The older connection stays, so that nobody can push a peer out by using its id; unless only the newer one leads to
+    /// an address that has delivered before. When two peers dial each other at the same moment the connection opened by
+    /// the greater id stays: both ends decide alike.
+    pub fn on_handshake(&mut self, _now: Instant, addr: SocketAddr, id: PeerId, ours: PeerId) -> Result<(), Farewell> {
+        let addr = canonical(addr);
+        if id == ours {
+            return Err(Farewell::Ourselves);
+        }
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.id = Some(id);
+        }
+        match self.ids.get(&id).copied() {
+            Some(older) if older != addr && !self.gives_way(older, addr, id < ours) => return Err(Farewell::Duplicate),
+            Some(older) if older != addr => {
+                self.outbox.push_back(BookEffect::Close { addr: older, farewell: Farewell::Duplicate });
+            }
+            _ => {}
+        }
+        self.ids.insert(id, addr);
+        Ok(())
+    }
+
+    /// The peer delivered a good block: it has proven itself, and is neither dropped nor evicted from now on. Safe to
+    /// call more than once. For a torrent that only gives, a block taken in good order is proof as well.
+    pub fn on_productive(&mut self, addr: SocketAddr) {
+        let addr = canonical(addr);
+        if self.accepted.prove(addr) {
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == State::Connected) else { return };
+        if !entry.proven || entry.fails > 0 {
+            self.proven_connected += usize::from(!entry.proven);
+            (entry.proven, entry.fails, entry.window) = (true, 0, Window::default());
+            self.hosts.pardon(addr);
+        }
+    }
+
+    /// A connection, a dial or an accepted connection ended. `productive`: it delivered at least one good block.
+    pub fn on_farewell(&mut self, now: Instant, addr: SocketAddr, farewell: Farewell, productive: bool) {
+        let addr = canonical(addr);
+        if farewell == Farewell::Panicked {
+            self.count_panic(now);
+        }
+        self.ids.retain(|_, at| *at != addr);
+        let was_accepted = self.accepted.remove(addr);
+        if farewell.verdict() == Verdict::Ban && !(was_accepted && farewell == Farewell::Ourselves) {
+            self.bans.put(addr, farewell);
+        }
+        if was_accepted {
+            return;
+        }
+        if productive {
+            self.on_productive(addr);
+        }
+        if self.leave(addr) {
+            self.settle(now, addr, farewell, productive);
+        }
+    }
+
+    /// A stranger connected to us (P-28). When all places are taken, the accepted connection that has gone unproven
+    /// for longest is closed instead.
+    pub fn on_inbound(&mut self, now: Instant, addr: SocketAddr) -> Inbound {
+        let addr = canonical(addr);
+        if self.bans.has(addr) {
+            return Inbound::Refused(Refusal::Banned);
+        }
+        if self.is_open(addr) {
+            return Inbound::Refused(Refusal::Duplicate);
+        }
+        if self.accepted.is_host_full(addr) {
+            return Inbound::Refused(Refusal::PerHost);
+        }
+        // Half of the places are kept for those we choose ourselves: a flood never stops our own dials.
+        if self.accepted.len() >= self.config.max_connected.div_ceil(2) || self.free_places() == 0 {
+            let Some(evicted) = self.accepted.evict() else { return Inbound::Refused(Refusal::Full) };
+            self.outbox.push_back(BookEffect::Close { addr: evicted, farewell: Farewell::Useless });
+        }
+        self.accepted.insert(now, addr);
+        Inbound::Welcome
+    }
+
+    /// The address lied (P-14): never dialled, never accepted again in this run, and closed if it is connected. The whole
+    /// host is meant, but on this machine, where many live at one address, the port counts.
+    pub fn ban(&mut self, _now: Instant, addr: SocketAddr) {
+        let addr = canonical(addr);
+        self.bans.put(addr, Farewell::BadData);
+        let mut closing: Vec<_> = self.accepted.addrs().filter(|at| self.bans.has(*at)).collect();
+        let banned: Vec<_> = self.entries.keys().copied().filter(|at| self.bans.has(*at)).collect();
+        for at in banned {
+            if self.is_open(at) { closing.push(at) } else { self.forget(at) }
+        }
+        let close = |addr| BookEffect::Close { addr, farewell: Farewell::BadData };
+        self.outbox.extend(closing.into_iter().map(close));
+    }
+
+    /// The pool was restarted: every connection is gone, and nobody is to blame.
+    pub fn on_pool_restarted(&mut self, now: Instant) {
+        self.ids.clear();
+        self.accepted = Accepted::default();
+        let open: Vec<_> = self.entries.keys().copied().filter(|addr| self.is_open(*addr)).collect();
+        for addr in open {
+            self.leave(addr);
+            let wait = self.jittered(PRODUCTIVE_BACKOFF);
+            self.wait(now, addr, wait);
+        }
+    }
+
+    /// The next thing to do, until there is none. Never two dials at once to one address, never more than the limits.
+    pub fn poll(&mut self, now: Instant) -> Option<BookEffect> {
+        if let Some(effect) = self.outbox.pop_front() {
+            return Some(effect);
+        }
+        self.wake(now);
+        while self.has_slot(now) {
+            let (_, _, addr) = self.ready.pop_first()?;
+            match self.obstacle(now, addr) {
+                Some(until) => self.park(addr, until),
+                None => return Some(self.dial(now, addr)),
+            }
+        }
+        None
+    }
+
+    /// When to poll again though nothing was told: the next address is due and there is a slot for it.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.half_open >= self.config.max_half_open || self.free_places() == 0 {
+            return None;
+        }
+        // A drained poll leaves nothing ready but while dialling is held.
+        let next = self.ready.first().map(|(at, _, _)| self.held_until.unwrap_or(*at));
+        let next = next.or(self.waiting.first().map(|(due, _)| *due))?;
+        Some(self.held_until.map_or(next, |held| held.max(next)))
+    }
+
+    /// Fewer peers than are worth having, connected or yet untried: more trackers are wanted (W-10).
+    pub fn is_short(&self) -> bool {
+        self.connected() + self.half_open + self.untried < ENOUGH.min(self.config.max_connected)
+    }
+
+    /// The book in numbers. Walks the whole book: for a report, not for every message.
+    pub fn census(&self) -> Census {
+        let count = |has: fn(&Entry) -> bool| self.entries.values().filter(|entry| has(entry)).count();
+        Census {
+            known: self.entries.len(),
+            tried: count(|entry| entry.attempts > 0),
+            reached: count(|entry| entry.reached),
+            connected: self.connected(),
+            inbound: self.accepted.len(),
+            half_open: self.half_open,
+            waiting: self.waiting.len() + self.ready.len(),
+            resting: count(|entry| matches!(entry.state, State::Dropped | State::Forgotten)),
+            banned: self.bans.len(),
+        }
+    }
+
+    fn connected(&self) -> usize {
+        self.dialled + self.accepted.len()
+    }
+
+    fn free_places(&self) -> usize {
+        self.config.max_connected.saturating_sub(self.connected() + self.half_open)
+    }
+
+    fn has_slot(&self, now: Instant) -> bool {
+        let held = self.held_until.is_some_and(|until| until > now);
+        !held && self.half_open < self.config.max_half_open && self.free_places() > 0
+    }
+
+    fn is_open(&self, addr: SocketAddr) -> bool {
+        self.entries.get(&addr).is_some_and(Entry::is_open)
+    }
+
+    /// Nobody is connected who ever delivered.
+    fn is_lonely(&self) -> bool {
+        self.proven_connected == 0 && !self.accepted.any_proven()
+    }
+
+    /// The connection there belongs to somebody who delivered.
+    fn is_proven(&self, addr: SocketAddr) -> bool {
+        self.accepted.is_proven(addr) || self.entries.get(&addr).is_some_and(|entry| entry.proven)
+    }
+
+    fn insert(&mut self, now: Instant, addr: SocketAddr, source: Source) {
+        let rank = match self.config.external {
+            Some(ours) => canonical::priority(ours, addr),
+            None => self.dice.random(),
+        };
+        self.entries.insert(addr, Entry::new(now, source, rank));
+        self.waiting.insert((now, addr));
+        self.untried += 1;
+    }
+
+    /// An address that is known is named once more: a person's word counts more than a tracker's, and a dropped one gets
+    /// another chance once its window allows it.
+    fn name_again(&mut self, now: Instant, addr: SocketAddr, source: Source) {
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        if source == Source::Manual {
+            entry.source = source;
+        }
+        let is_free = entry.window.opens_at(now).is_none() || entry.source == Source::Manual;
+        if entry.state == State::Dropped && is_free {
+            entry.fails = 0;
+            self.wait(now, addr, Duration::ZERO);
+        }
+    }
+
+    /// Before `coming` addresses are added: the least promising ones that were tried make room.
+    fn make_room(&mut self, now: Instant, coming: usize) {
+        let excess = (self.entries.len() + coming).saturating_sub(self.config.max_known);
+        if excess == 0 {
+            return;
+        }
+        let mut worst: Vec<_> =
+            self.entries.iter().filter_map(|(addr, entry)| Some((entry.worth(now)?, *addr))).collect();
+        worst.sort_unstable();
+        for (_, addr) in worst.into_iter().take(excess) {
+            self.forget(addr);
+        }
+    }
+
+    /// Out of the book altogether. Not for open connections.
+    fn forget(&mut self, addr: SocketAddr) {
+        self.unqueue(addr);
+        if self.entries.remove(&addr).is_some_and(|entry| entry.attempts == 0) {
+            self.untried -= 1;
+        }
+    }
+
+    fn unqueue(&mut self, addr: SocketAddr) {
+        let Some(entry) = self.entries.get(&addr) else { return };
+        match entry.state {
+            State::Waiting(due) => self.waiting.remove(&(due, addr)),
+            State::Ready(at) => self.ready.remove(&(at, std::cmp::Reverse(entry.rank), addr)),
+            _ => false,
+        };
+    }
+
+    /// Everything that is due comes into the queue of those that may be dialled.
+    fn wake(&mut self, now: Instant) {
+        while let Some((due, addr)) = self.waiting.first().copied().filter(|(due, _)| *due <= now) {
+            self.waiting.remove(&(due, addr));
+            let Some(entry) = self.entries.get_mut(&addr) else { continue };
+            let at = due + entry.handicap();
+            entry.state = State::Ready(at);
+            self.ready.insert((at, std::cmp::Reverse(entry.rank), addr));
+        }
+    }
+
+    /// What forbids dialling this address now, as the time to look again.
+    fn obstacle(&self, now: Instant, addr: SocketAddr) -> Option<Instant> {
+        let entry = self.entries.get(&addr)?;
+        let twin = entry.id.and_then(|id| self.ids.get(&id));
+        let is_served = twin.is_some_and(|twin| self.is_proven(*twin) || !entry.proven);
+        if is_served || self.accepted.has(addr) {
+            return Some(now + LATER);
+        }
+        if entry.is_trusted() {
+            return None;
+        }
+        if self.hosts.is_dialling(addr) {
+            return Some(now + LATER);
+        }
+        entry.window.opens_at(now).max(self.hosts.opens_at(now, addr))
+    }
+
+    fn dial(&mut self, now: Instant, addr: SocketAddr) -> BookEffect {
+        let crowded = self.ready.len() >= self.config.max_half_open.saturating_sub(self.half_open);
+        self.half_open += 1;
+        self.hosts.charge(now, addr);
+        let entry = self.entries.get_mut(&addr).expect("what is ready is in the book");
+        self.untried -= usize::from(entry.attempts == 0);
+        entry.state = State::Dialling;
+        entry.attempts = entry.attempts.saturating_add(1);
+        entry.window.charge(now);
+        let timeout = if crowded && entry.attempts == 1 { CROWDED_TIMEOUT } else { CONNECT_TIMEOUT };
+        BookEffect::Dial { addr, attempt: entry.attempts, last: entry.last, backoff: entry.backoff, timeout }
+    }
+
+    /// Takes an open connection out of the counts; false if there was none.
+    fn leave(&mut self, addr: SocketAddr) -> bool {
+        let Some(entry) = self.entries.get(&addr) else { return false };
+        match entry.state {
+            State::Dialling => {
+                self.half_open -= 1;
+                self.hosts.release(addr);
+            }
+            State::Connected => {
+                self.dialled -= 1;
+                self.proven_connected -= usize::from(entry.proven);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// What follows for an address whose connection has just ended.
+    fn settle(&mut self, now: Instant, addr: SocketAddr, farewell: Farewell, productive: bool) {
+        let lonely = self.is_lonely();
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        entry.last = Some(farewell);
+        if self.bans.has(addr) {
+            entry.state = State::Forgotten;
+            return self.forget(addr);
+        }
+        let wait = match farewell {
+            // Stopping says nothing of the address, and neither does a second way to a peer: it is the way to it when
+            // the first is gone. Both contradict the word `Forget` and cost one dial.
+            Farewell::Shutdown | Farewell::Duplicate => PRODUCTIVE_BACKOFF,
+            _ if farewell.verdict() == Verdict::Forget => {
+                entry.state = State::Forgotten;
+                return;
+            }
+            _ if productive => PRODUCTIVE_BACKOFF,
+            _ => {
+                entry.fails = entry.fails.saturating_add(1);
+                let Some(wait) = entry.backoff_after_failure(lonely) else {
+                    entry.state = State::Dropped;
+                    return;
+                };
+                wait
+            }
+        };
+        let wait = self.jittered(wait);
+        self.wait(now, addr, wait);
+        if lonely {
+            self.hurry_the_proven(now);
+        }
+    }
+
+    /// Nobody delivers any more: those who once did are not left waiting for minutes (N-01, P-32).
+    fn hurry_the_proven(&mut self, now: Instant) {
+        let slow = |due: Instant| due > now + LONELY_CAP.mul_f64(1.2);
+        let proven = self.entries.iter().filter(|(_, entry)| entry.proven);
+        let slow: Vec<_> = proven
+            .filter(|(_, entry)| matches!(entry.state, State::Waiting(due) if slow(due)))
+            .map(|(addr, _)| *addr)
+            .collect();
+        for addr in slow {
+            self.unqueue(addr);
+            let wait = self.jittered(LONELY_CAP);
+            self.wait(now, addr, wait);
+        }
+    }
+
+    /// To be dialled after this back-off.
+    fn wait(&mut self, now: Instant, addr: SocketAddr, backoff: Duration) {
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.backoff = backoff;
+        }
+        self.park(addr, now + backoff);
+    }
+
+    fn park(&mut self, addr: SocketAddr, until: Instant) {
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.state = State::Waiting(until);
+            self.waiting.insert((until, addr));
+        }
+    }
+
+    /// A fifth to either side: addresses lost together do not come back in one burst.
+    fn jittered(&mut self, wait: Duration) -> Duration {
+        wait.mul_f64(self.dice.random_range(0.8..=1.2))
+    }
+
+    /// Whether the connection to `older` makes room for a newer one of the same peer; `ours_wins`: our id is the greater.
+    fn gives_way(&self, older: SocketAddr, newer: SocketAddr, ours_wins: bool) -> bool {
+        if self.is_proven(older) || self.is_proven(newer) {
+            return !self.is_proven(older);
+        }
+        let older_is_ours = !self.accepted.has(older);
+        let crossed = older_is_ours == self.accepted.has(newer);
+        crossed && older.ip() == newer.ip() && older_is_ours != ours_wins
+    }
+
+    fn count_panic(&mut self, now: Instant) {
+        self.panics.push_back(now);
+        self.panics.retain(|at| now.saturating_duration_since(*at) < PANIC_SPAN);
+        if self.panics.len() > MAX_PANICS {
+            self.panics.clear();
+            self.held_until = Some(now + PANIC_PAUSE);
+            self.outbox.push_back(BookEffect::Held { pause: PANIC_PAUSE });
+        }
+    }
+}
