@@ -17,7 +17,6 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use actix::{Handler, Recipient};
@@ -232,3 +231,6 @@ impl<A: Child> Guard<A> {
         self.superior.tell(ChildEvent { kind: A::KIND, id: self.id, event });
     }
 }
+
+#[cfg(test)]
+mod tests;

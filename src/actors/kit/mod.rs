@@ -28,6 +28,8 @@ pub mod histogram;
 pub mod ledger;
 pub mod meter;
 pub mod panics;
+#[cfg(test)]
+mod testing;
 pub mod timer;
 
 pub use child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
