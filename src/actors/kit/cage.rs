@@ -73,10 +73,11 @@ impl<A: Child> Cage<A> {
 
     /// Drops the child and its mailbox without running it again.
     pub(super) fn close(&mut self) {
-        if let Some(mut future) = self.future.take() {
-            // else its destructor would run `started` of a child that rests, or `stopped` of one that panicked
-            future.ctx().terminate();
-            self.drop_caught(future);
+        let Some(mut future) = self.future.take() else { return };
+        // else its destructor would run `started` of a child that rests, or `stopped` of one that panicked
+        future.ctx().terminate();
+        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
+            self.meter.on_panic();
         }
     }
 
@@ -98,20 +99,12 @@ impl<A: Child> Cage<A> {
             panics::describe(&*payload)
         })
     }
-
-    fn drop_caught(&self, future: ContextFut<A, Ctx<A>>) {
-        if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
-            self.meter.on_panic();
-        }
-    }
 }
 
 impl<A: Child> Drop for Cage<A> {
-    /// The arbiter is being torn down, or the child is gone already.
+    /// Also when the arbiter is torn down: then nothing of the child runs any more but its destructors.
     fn drop(&mut self) {
-        if let Some(future) = self.future.take() {
-            self.drop_caught(future);
-        }
+        self.close();
         self.meter.on_gone();
     }
 }
