@@ -1,1 +1,47 @@
 //! What every actor is made with: supervision, metering, timers, credits. Knows actix; knows nothing of BitTorrent.
+//!
+//! | file | for |
+//! |---|---|
+//! | `guard` | runs one child: catches its panics, restarts it, gives up |
+//! | `child` | what a child and its parent tell each other |
+//! | `handle` | the parent's end of the leash: stop, kill, wait for the end |
+//! | `family` | a parent's children: started top to bottom, stopped bottom to top, counted together |
+//! | `exit` | why an actor stopped |
+//! | `context` | the context all actors run in; it meters every message |
+//! | `meter`, `histogram` | counters per kind of actor |
+//! | `ledger` | restarts by cause, and the one log event each of them is |
+//! | `panics` | panics as log events, never raw on the terminal |
+//! | `timer` | one timer per actor |
+//! | `credits` | a byte budget that cannot leak |
+//!
+//! Runs on any tokio `LocalSet`; needs no actix `System`, uses no registry, reads no clock but `tokio::time`.
+
+mod cage;
+pub mod child;
+pub mod context;
+pub mod credits;
+pub mod exit;
+pub mod family;
+pub mod guard;
+pub mod handle;
+pub mod histogram;
+pub mod ledger;
+pub mod meter;
+pub mod panics;
+#[cfg(test)]
+mod testing;
+pub mod timer;
+
+pub use child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
+pub use context::{Ctx, Metered};
+pub use credits::{Credit, Credits};
+pub use exit::Exit;
+pub use family::{Family, Verdict};
+pub use guard::{spawn, spawn_root, spawn_temporary};
+pub use handle::{Handle, Leash};
+pub use ledger::{record_restart, restarts_by_cause};
+pub use meter::{KindSnapshot, Meter, snapshot};
+pub use panics::install_panic_hook;
+pub use timer::Timer;
+
+pub use crate::metered;

@@ -1,0 +1,236 @@
+//! The guard: runs one child, starts it again or gives it up, and tells the parent.
+//!
+//! actix's own `Supervisor` restarts at once and without limit, never after a panic, and cannot give up. This one stands
+//! on the same public parts (`ContextFut::restart` keeps the address and the mailbox):
+//!
+//! * `Exit::Normal`: the child has ended.
+//! * `Exit::Expected`: it rests for as long as it said and starts again; the budget is untouched.
+//! * `Exit::Fault`, or a panic anywhere in it (`started`, a handler, a spawned future, `restarting`, `stopped`, a
+//!   destructor): the [`Policy`] decides between a back-off and giving up.
+//!
+//! What a child held is dropped (and its `restarting` runs) before the rest, not after it; `started` runs after it.
+//! Between two incarnations the guard always returns to the arbiter, so a crash loop delays nobody. `stopped` runs at
+//! the end of an incarnation unless that panicked. A panic in `stopped` of a child that had said it was done ends it; the
+//! panic is reported and counted, not answered with a restart. What cannot be caught: a second panic while a first one
+//! unwinds (a destructor that panics then aborts the process).
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::{Handler, Recipient};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::cage::{Cage, End};
+use super::child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
+use super::exit::Exit;
+use super::handle::{Handle, Leash, Order, Orders};
+use super::ledger::Restart;
+use crate::logic::restart::{Decision, History, Policy};
+
+/// Starts a child on this arbiter under a guard: restarted as `policy` says, its parent told of everything.
+///
+/// `jitter_seed` feeds the dice of the back-off. The child runs as long as its [`Handle`] (or its leash) lives.
+pub fn spawn<A: Child + Handler<Goodbye>>(
+    child: A,
+    policy: Policy,
+    jitter_seed: u64,
+    parent: Recipient<ChildEvent>,
+) -> Handle<A> {
+    start(child, Some(policy), jitter_seed, Superior::Parent(parent))
+}
+
+/// Starts a child that is never restarted: whatever ends it, the parent gets one `Ended` and decides by itself.
+pub fn spawn_temporary<A: Child + Handler<Goodbye>>(child: A, parent: Recipient<ChildEvent>) -> Handle<A> {
+    start(child, None, 0, Superior::Parent(parent))
+}
+
+/// Starts the root of a tree. The receiver gets the exit of its last incarnation, once: `Exit::Normal` when it was
+/// told to end, a fault or a panic when its budget is spent. It fails if the arbiter is torn down first.
+pub fn spawn_root<A: Child + Handler<Goodbye>>(
+    child: A,
+    policy: Policy,
+    jitter_seed: u64,
+) -> (Handle<A>, oneshot::Receiver<Exit>) {
+    let (end, told) = oneshot::channel();
+    (start(child, Some(policy), jitter_seed, Superior::World(Some(end))), told)
+}
+
+fn start<A: Child + Handler<Goodbye>>(
+    child: A,
+    policy: Option<Policy>,
+    jitter_seed: u64,
+    superior: Superior,
+) -> Handle<A> {
+    let (id, name) = (ChildId::fresh(), child.id());
+    let (cage, addr) = Cage::new(child);
+    let orders = Arc::new(Orders::default());
+    let (alive, ended) = oneshot::channel();
+    let leash = Leash::new((id, A::KIND), Arc::clone(&orders), addr.clone().recipient(), ended);
+    let guard = Guard {
+        cage,
+        id,
+        name,
+        policy,
+        history: History::new(),
+        started: Instant::now(),
+        expected_in_a_row: 0,
+        dice: SmallRng::seed_from_u64(jitter_seed),
+        orders,
+        superior,
+        _alive: alive,
+    };
+    actix_rt::spawn(guard.run());
+    Handle { addr, leash }
+}
+
+/// Whom a guard reports to.
+#[derive(Debug)]
+enum Superior {
+    Parent(Recipient<ChildEvent>),
+    World(Option<oneshot::Sender<Exit>>),
+}
+
+impl Superior {
+    fn tell(&self, event: ChildEvent) {
+        if let Self::Parent(parent) = self {
+            parent.do_send(event);
+        }
+    }
+}
+
+/// What follows the end of an incarnation.
+enum Next {
+    Rest(Duration),
+    Finish { gave_up: bool },
+}
+
+struct Guard<A: Child> {
+    cage: Cage<A>,
+    id: ChildId,
+    name: String,
+    /// `None`: never restarted.
+    policy: Option<Policy>,
+    history: History,
+    /// When the present incarnation began.
+    started: Instant,
+    expected_in_a_row: u32,
+    dice: SmallRng,
+    orders: Arc<Orders>,
+    superior: Superior,
+    /// Dropped last: whoever waits for the end may count on everything else being dropped.
+    _alive: oneshot::Sender<Infallible>,
+}
+
+impl<A: Child> Guard<A> {
+    async fn run(mut self) {
+        let mut end = self.live().await;
+        loop {
+            let backoff = match self.judge(&end) {
+                Next::Rest(backoff) => backoff,
+                Next::Finish { gave_up } => return self.finish(end.exit, gave_up),
+            };
+            end = match self.cage.renew() {
+                Ok(()) => {
+                    self.rest(backoff).await;
+                    self.live().await
+                }
+                Err(end) => end,
+            };
+        }
+    }
+
+    /// Runs one incarnation to its end, or until the child is told to end before it begins.
+    async fn live(&mut self) -> End {
+        if self.orders.include(Order::Stop) {
+            return End::last(Exit::Normal);
+        }
+        self.started = Instant::now();
+        self.history.on_started(self.started.into_std());
+        A::meter().on_started();
+        let mut announced = false;
+        tokio::select! {
+            biased;
+            () = self.orders.wait_for_doom() => {}
+            end = poll_fn(|cx| {
+                let polled = self.cage.poll(cx);
+                if polled.is_pending() && !std::mem::replace(&mut announced, true) {
+                    self.superior.tell(ChildEvent { kind: A::KIND, id: self.id, event: Lifecycle::Started });
+                }
+                polled
+            }) => return end,
+        }
+        self.cage.cut();
+        End::last(Exit::fault("killed: it did not end when told to"))
+    }
+
+    /// Always lets others run first, even when there is nothing to rest for.
+    async fn rest(&self, backoff: Duration) {
+        tokio::task::yield_now().await;
+        tokio::select! {
+            biased;
+            () = self.orders.wait_for(Order::Stop) => {}
+            () = sleep(backoff) => {}
+        }
+    }
+
+    fn judge(&mut self, end: &End) -> Next {
+        let Some(policy) = self.policy.filter(|_| !end.is_last && !self.orders.include(Order::Stop)) else {
+            return Next::Finish { gave_up: false };
+        };
+        match &end.exit {
+            Exit::Normal => Next::Finish { gave_up: false },
+            Exit::Expected { after, .. } => {
+                let stable = self.started.elapsed() >= policy.stable;
+                self.expected_in_a_row = if stable { 1 } else { self.expected_in_a_row.saturating_add(1) };
+                self.announce_restart(&policy, &end.exit, *after);
+                Next::Rest(*after)
+            }
+            Exit::Fault { .. } | Exit::Panic { .. } => {
+                match self.history.on_abnormal(&policy, Instant::now().into_std(), self.dice.random()) {
+                    Decision::RestartAfter(backoff) => {
+                        self.announce_restart(&policy, &end.exit, backoff);
+                        Next::Rest(backoff)
+                    }
+                    Decision::GiveUp => Next::Finish { gave_up: true },
+                }
+            }
+        }
+    }
+
+    fn announce_restart(&self, policy: &Policy, exit: &Exit, backoff: Duration) {
+        let expected = !exit.is_abnormal();
+        let attempt = if expected { self.expected_in_a_row } else { self.history.attempt() };
+        let budget_left = self.history.budget_left(policy, Instant::now().into_std());
+        let (cause, what) = (exit.cause(), exit.what());
+        let restart =
+            Restart { kind: A::KIND, id: &self.name, cause: &cause, what, attempt, backoff, budget_left, expected };
+        restart.record(Some(A::meter()));
+        self.report(Lifecycle::Restarting { cause, attempt, backoff, budget_left, expected });
+    }
+
+    fn finish(mut self, exit: Exit, gave_up: bool) {
+        self.cage.close();
+        if gave_up {
+            A::meter().on_gave_up();
+            tracing::warn!(actor = A::KIND, id = self.name, cause = %exit.cause(), what = exit.what(), "actor given up");
+        }
+        match &mut self.superior {
+            Superior::Parent(_) => self.report(Lifecycle::Ended { exit, gave_up }),
+            Superior::World(end) => {
+                let _nobody_waits = end.take().map(|end| end.send(exit));
+            }
+        }
+    }
+
+    fn report(&self, event: Lifecycle) {
+        self.superior.tell(ChildEvent { kind: A::KIND, id: self.id, event });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! The parent's end of the leash: stop a child, kill it, wait for its end.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use actix::{Actor, Addr, Recipient};
+use futures_util::task::AtomicWaker;
+use tokio::sync::oneshot;
+use tokio::time::sleep;
+
+use super::child::{ChildId, Goodbye};
+
+/// 5 s, what a whole shutdown may take: a child whose parent is gone has that long to end in good order.
+pub const ORPHAN_GRACE: Duration = Duration::from_secs(5);
+
+/// A supervised child as its parent holds it. Dropping it says [`Goodbye`] and kills
+/// the child [`ORPHAN_GRACE`] later: a parent that panics leaks no children.
+#[must_use = "a dropped handle stops its child"]
+pub struct Handle<A: Actor> {
+    /// Where to send messages; valid over all incarnations.
+    pub addr: Addr<A>,
+    /// Everything else.
+    pub leash: Leash,
+}
+
+impl<A: Actor> Handle<A> {
+    /// Which child this is.
+    pub fn id(&self) -> ChildId {
+        self.leash.id
+    }
+
+    /// Ends the child in good order: see [`Leash::stop`].
+    pub fn stop(&self) {
+        self.leash.stop();
+    }
+}
+
+impl<A: Actor> fmt::Debug for Handle<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("leash", &self.leash).finish_non_exhaustive()
+    }
+}
+
+/// Power over one child, whatever its type. Dropping it is as dropping a [`Handle`].
+#[must_use = "a dropped leash stops its child"]
+pub struct Leash {
+    id: ChildId,
+    kind: &'static str,
+    orders: Arc<Orders>,
+    goodbye: Recipient<Goodbye>,
+    /// Never gets a value; it fails when the guard is gone.
+    ended: oneshot::Receiver<Infallible>,
+}
+
+impl Leash {
+    pub(super) fn new(
+        (id, kind): (ChildId, &'static str),
+        orders: Arc<Orders>,
+        goodbye: Recipient<Goodbye>,
+        ended: oneshot::Receiver<Infallible>,
+    ) -> Self {
+        Self { id, kind, orders, goodbye, ended }
+    }
+
+    /// Which child this is.
+    pub const fn id(&self) -> ChildId {
+        self.id
+    }
+
+    /// Its kind.
+    pub const fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// Asks the child to end in good order: a running one gets one [`Goodbye`], a resting one ends now. It is not
+    /// restarted any more, whatever happens to it. Asking twice is asking once.
+    pub fn stop(&self) {
+        if self.orders.give(Order::Stop) {
+            self.goodbye.do_send(Goodbye);
+        }
+    }
+
+    /// Ends the child on its guard's next turn: nothing more is handled, `stopped` runs, the mailbox closes.
+    pub fn kill(&self) {
+        self.orders.give(Order::Kill);
+    }
+
+    /// Waits until the child has ended and everything it owned is dropped.
+    pub async fn ended(&mut self) {
+        if !self.ended.is_terminated() {
+            let never_a_value = (&mut self.ended).await;
+            debug_assert!(never_a_value.is_err());
+        }
+    }
+}
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.stop();
+        self.orders.give(Order::Orphan);
+    }
+}
+
+impl fmt::Debug for Leash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leash").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// What a parent wants of a guard; each outranks the one before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Order {
+    /// End in good order.
+    Stop = 1,
+    /// Nobody is left to kill it: the guard does, [`ORPHAN_GRACE`] later.
+    Orphan = 2,
+    /// End now.
+    Kill = 3,
+}
+
+/// The line from the leash to the guard; crosses threads.
+#[derive(Debug, Default)]
+pub(super) struct Orders {
+    /// The highest [`Order`] given; 0 is none.
+    given: AtomicU8,
+    guard: AtomicWaker,
+}
+
+impl Orders {
+    /// Says whether nothing of that rank was ordered before.
+    fn give(&self, order: Order) -> bool {
+        let before = self.given.fetch_max(order as u8, Ordering::AcqRel);
+        self.guard.wake();
+        before < order as u8
+    }
+
+    pub(super) fn include(&self, order: Order) -> bool {
+        self.given.load(Ordering::Acquire) >= order as u8
+    }
+
+    /// Waits for an order of at least that rank. For the guard's task only: there is room for one waker.
+    pub(super) async fn wait_for(&self, order: Order) {
+        let poll = |cx: &mut Context<'_>| {
+            self.guard.register(cx.waker());
+            if self.include(order) { Poll::Ready(()) } else { Poll::Pending }
+        };
+        poll_fn(poll).await;
+    }
+
+    /// Waits until the child's time is up.
+    pub(super) async fn wait_for_doom(&self) {
+        self.wait_for(Order::Orphan).await;
+        tokio::select! {
+            biased;
+            () = self.wait_for(Order::Kill) => {}
+            () = sleep(ORPHAN_GRACE) => {}
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! The ledger of restarts: each is one log event and one count under its cause.
+//!
+//! The guard writes here; so does a parent that starts the next incarnation itself (`PeerPool`).
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::meter::{Meter, enlisted};
+
+/// 32 causes a kind: `Farewell` has 18, trackers fewer. Whatever comes later is counted as [`OTHER`].
+const MAX_CAUSES: usize = 32;
+
+/// What the causes beyond [`MAX_CAUSES`] are counted as.
+pub const OTHER: &str = "other";
+
+/// Records one supervised restart: one log event, one count. `kind` must be one that ever ran, else it is only logged.
+///
+/// `attempt` counts restarts in a row, from 1; `budget_left` is the number of abnormal restarts still allowed.
+pub fn record_restart(
+    kind: &'static str,
+    id: &str,
+    cause: &str,
+    attempt: u32,
+    backoff: Duration,
+    budget_left: u32,
+    expected: bool,
+) {
+    let meter = enlisted().find(|meter| meter.kind() == kind);
+    Restart { kind, id, cause, what: None, attempt, backoff, budget_left, expected }.record(meter);
+}
+
+/// How often each kind of actor was restarted for each cause, over the whole process, ordered by kind and cause.
+pub fn restarts_by_cause() -> Vec<(&'static str, String, u64)> {
+    let mut all: Vec<_> = enlisted()
+        .flat_map(|meter| meter.causes.counts().map(|(cause, count)| (meter.kind(), cause.to_owned(), count)))
+        .collect();
+    all.sort();
+    all
+}
+
+/// One supervised restart.
+#[derive(Debug)]
+pub(super) struct Restart<'a> {
+    pub(super) kind: &'static str,
+    pub(super) id: &'a str,
+    pub(super) cause: &'a str,
+    pub(super) what: Option<&'a str>,
+    pub(super) attempt: u32,
+    pub(super) backoff: Duration,
+    pub(super) budget_left: u32,
+    pub(super) expected: bool,
+}
+
+impl Restart<'_> {
+    pub(super) fn record(&self, meter: Option<&Meter>) {
+        if let Some(meter) = meter {
+            meter.causes.count(self.cause, self.expected);
+        }
+        tracing::warn!(
+            actor = self.kind,
+            id = self.id,
+            cause = self.cause,
+            what = self.what,
+            attempt = self.attempt,
+            backoff_ms = u64::try_from(self.backoff.as_millis()).unwrap_or(u64::MAX),
+            budget_left = self.budget_left,
+            expected = self.expected,
+            "actor restarts"
+        );
+    }
+}
+
+/// Counts under at most [`MAX_CAUSES`] names. Lock-free; a name is kept for good.
+#[derive(Debug)]
+pub(super) struct Causes {
+    named: [Cause; MAX_CAUSES],
+    other: Counts,
+}
+
+#[derive(Debug)]
+struct Cause {
+    name: OnceLock<Box<str>>,
+    counts: Counts,
+}
+
+#[derive(Debug)]
+struct Counts {
+    expected: AtomicU64,
+    abnormal: AtomicU64,
+}
+
+impl Counts {
+    const fn new() -> Self {
+        Self { expected: AtomicU64::new(0), abnormal: AtomicU64::new(0) }
+    }
+
+    fn of(&self, expected: bool) -> &AtomicU64 {
+        if expected { &self.expected } else { &self.abnormal }
+    }
+
+    fn both(&self) -> u64 {
+        self.expected.load(Relaxed) + self.abnormal.load(Relaxed)
+    }
+}
+
+impl Causes {
+    pub(super) const fn new() -> Self {
+        let named = [const { Cause { name: OnceLock::new(), counts: Counts::new() } }; MAX_CAUSES];
+        Self { named, other: Counts::new() }
+    }
+
+    fn count(&self, name: &str, expected: bool) {
+        let known = self.named.iter().find(|cause| **cause.name.get_or_init(|| name.into()) == *name);
+        known.map_or(&self.other, |cause| &cause.counts).of(expected).fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn sum(&self, expected: bool) -> u64 {
+        let named: u64 = self.named.iter().map(|cause| cause.counts.of(expected).load(Relaxed)).sum();
+        named + self.other.of(expected).load(Relaxed)
+    }
+
+    fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
+        let named = self.named.iter().filter_map(|cause| Some((&**cause.name.get()?, cause.counts.both())));
+        named.chain(std::iter::once((OTHER, self.other.both()))).filter(|(_, count)| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_counted_by_name_and_the_many_as_other() {
+        let causes = Causes::new();
+        for round in 0..3 {
+            for nth in 0..40 {
+                causes.count(&format!("cause {nth:02}"), round == 0);
+            }
+        }
+        assert_eq!((causes.sum(true), causes.sum(false)), (40, 80));
+        let counts: Vec<_> = causes.counts().collect();
+        assert_eq!(counts.len(), MAX_CAUSES + 1);
+        assert_eq!(counts[0], ("cause 00", 3));
+        assert_eq!(counts[MAX_CAUSES], (OTHER, 24));
+    }
+}

@@ -1,0 +1,206 @@
+//! Actors for the kit's own tests: a child that does what it is told, and an ear that hears what guards say.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Supervised};
+use tokio::task::LocalSet;
+use tokio::time::Instant;
+
+use super::{Child, ChildEvent, Ctx, Exit, Goodbye, Lifecycle, Meter, Metered};
+use crate::logic::restart::Policy;
+
+/// Three restarts in a minute, after 1, 2 and 4 seconds give or take a quarter.
+pub(crate) const POLICY: Policy = Policy {
+    max_restarts: 3,
+    window: Duration::from_secs(60),
+    base: Duration::from_secs(1),
+    cap: Duration::from_secs(4),
+    stable: Duration::from_secs(30),
+};
+
+/// Longer than any back-off of [`POLICY`].
+pub(crate) const LONG: Duration = Duration::from_secs(10);
+
+/// Runs a test where actors can live.
+pub(crate) async fn with_actors<F: Future>(test: F) -> F::Output {
+    LocalSet::new().run_until(test).await
+}
+
+/// What happened, in order. Shared by those it happened to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Diary(Rc<RefCell<Vec<String>>>);
+
+impl Diary {
+    pub(crate) fn write(&self, line: impl Into<String>) {
+        self.0.borrow_mut().push(line.into());
+    }
+
+    /// All lines since the last time it was read.
+    pub(crate) fn read(&self) -> Vec<String> {
+        self.0.take()
+    }
+}
+
+/// What makes one kind of [`Probe`] another: each test that looks at meters has its own.
+pub(crate) trait Tag: Sized + Unpin + 'static {
+    const KIND: &'static str;
+
+    fn meter() -> &'static Meter;
+}
+
+/// `tag!(Crasher)`: a kind of [`Probe`] called `Crasher`.
+macro_rules! tag {
+    ($($tag:ident),+) => {$(
+        struct $tag;
+
+        impl $crate::actors::kit::testing::Tag for $tag {
+            const KIND: &'static str = stringify!($tag);
+
+            fn meter() -> &'static $crate::actors::kit::Meter {
+                static METER: $crate::actors::kit::Meter = $crate::actors::kit::Meter::new(stringify!($tag));
+                &METER
+            }
+        }
+    )+};
+}
+pub(crate) use tag;
+
+type Hook<T> = fn(&mut Probe<T>, &mut Ctx<Probe<T>>);
+
+/// A child that writes down what happens to it and does what its hooks and messages say.
+pub(crate) struct Probe<T: Tag> {
+    pub(crate) name: &'static str,
+    pub(crate) diary: Diary,
+    /// From 1.
+    pub(crate) incarnation: u32,
+    pub(crate) at_start: Hook<T>,
+    pub(crate) at_goodbye: Hook<T>,
+    pub(crate) at_stop: Hook<T>,
+    pub(crate) at_restart: Hook<T>,
+    pub(crate) at_drop: fn(),
+}
+
+impl<T: Tag> Probe<T> {
+    pub(crate) fn new(name: &'static str, diary: &Diary) -> Self {
+        Self {
+            name,
+            diary: diary.clone(),
+            incarnation: 1,
+            at_start: |_, _| {},
+            at_goodbye: |_, ctx| ctx.stop(),
+            at_stop: |_, _| {},
+            at_restart: |_, _| {},
+            at_drop: || {},
+        }
+    }
+
+    pub(crate) fn note(&self, what: &str) {
+        self.diary.write(format!("{} {what}", self.name));
+    }
+}
+
+impl<T: Tag> Actor for Probe<T> {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.note(&format!("starts {}", self.incarnation));
+        (self.at_start)(self, ctx);
+    }
+
+    fn stopped(&mut self, ctx: &mut Ctx<Self>) {
+        self.note("stopped");
+        (self.at_stop)(self, ctx);
+    }
+}
+
+impl<T: Tag> Metered for Probe<T> {
+    const KIND: &'static str = T::KIND;
+
+    fn meter() -> &'static Meter {
+        T::meter()
+    }
+}
+
+impl<T: Tag> Supervised for Probe<T> {
+    fn restarting(&mut self, ctx: &mut Ctx<Self>) {
+        self.incarnation += 1;
+        (self.at_restart)(self, ctx);
+    }
+}
+
+impl<T: Tag> Child for Probe<T> {
+    fn id(&self) -> String {
+        self.name.to_owned()
+    }
+}
+
+impl<T: Tag> Drop for Probe<T> {
+    fn drop(&mut self) {
+        self.note("dropped");
+        (self.at_drop)();
+    }
+}
+
+impl<T: Tag> Handler<Goodbye> for Probe<T> {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        self.note("hears goodbye");
+        (self.at_goodbye)(self, ctx);
+    }
+}
+
+/// Do this.
+pub(crate) struct Do<T: Tag>(pub(crate) Hook<T>);
+
+impl<T: Tag> Message for Do<T> {
+    type Result = ();
+}
+
+impl<T: Tag> Handler<Do<T>> for Probe<T> {
+    type Result = ();
+
+    fn handle(&mut self, message: Do<T>, ctx: &mut Ctx<Self>) {
+        (message.0)(self, ctx);
+    }
+}
+
+/// Writes down what guards say, with the time.
+pub(crate) struct Ear {
+    began: Instant,
+    heard: Heard,
+}
+
+/// What an [`Ear`] heard: after how long, of which kind of child, what.
+pub(crate) type Heard = Rc<RefCell<Vec<(Duration, &'static str, Lifecycle)>>>;
+
+impl Ear {
+    pub(crate) fn open() -> (Addr<Self>, Heard) {
+        let heard = Heard::default();
+        (Self { began: Instant::now(), heard: Rc::clone(&heard) }.start(), heard)
+    }
+}
+
+impl Actor for Ear {
+    type Context = Context<Self>;
+}
+
+impl Handler<ChildEvent> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, _: &mut Context<Self>) {
+        self.heard.borrow_mut().push((self.began.elapsed(), event.kind, event.event));
+    }
+}
+
+/// The ends in what was heard.
+pub(crate) fn ends(heard: &Heard) -> Vec<(Exit, bool)> {
+    let ended = |(_, _, event): &(Duration, &str, Lifecycle)| match event {
+        Lifecycle::Ended { exit, gave_up } => Some((exit.clone(), *gave_up)),
+        _ => None,
+    };
+    heard.borrow().iter().filter_map(ended).collect()
+}
