@@ -56,7 +56,8 @@ fn download(url: &str) -> Result<Vec<u8>, Problem> {
     let limit = usize::try_from(MAX_TORRENT_FILE).unwrap_or(usize::MAX);
     let request = Get { url, purpose: Purpose::User, timeout: DOWNLOAD_TIMEOUT, limit };
     let problem = |error: &dyn std::fmt::Display| Problem::new(Exit::Network, format!("{}: {error}", redact_url(url)));
-    block_on(get(&Sockets::any(), request)).map_err(|error| problem(&error))?.map_err(|error| problem(&error))
+    let got = block_on(get(&Sockets::any(), request)).map_err(|error| problem(&error))?;
+    Ok(got.map_err(|error| problem(&error))?.body)
 }
 
 /// Runs a future to its end on this thread, for verbs without actors.

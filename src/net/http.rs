@@ -120,13 +120,22 @@ impl fmt::Display for HttpTrouble {
 
 impl std::error::Error for HttpTrouble {}
 
-/// The body of what the URL leads to.
-pub async fn get(net: &Net, request: Get<'_>) -> Result<Vec<u8>, HttpTrouble> {
+/// A body, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Got {
+    /// After inflation.
+    pub body: Vec<u8>,
+    /// The zone of the server that answered.
+    pub zone: Zone,
+}
+
+/// What the URL leads to.
+pub async fn get(net: &Net, request: Get<'_>) -> Result<Got, HttpTrouble> {
     let whole = timeout(request.timeout, follow(net, &request)).await;
     whole.unwrap_or(Err(HttpTrouble::Timeout("the whole reply")))
 }
 
-async fn follow(net: &Net, request: &Get<'_>) -> Result<Vec<u8>, HttpTrouble> {
+async fn follow(net: &Net, request: &Get<'_>) -> Result<Got, HttpTrouble> {
     let mut url = Url::parse(request.url).map_err(|error| HttpTrouble::BadUrl(error.to_string()))?;
     let mut zone = None;
     for _hop in 0..=MAX_REDIRECTS {
@@ -136,7 +145,7 @@ async fn follow(net: &Net, request: &Get<'_>) -> Result<Vec<u8>, HttpTrouble> {
         let (stream, here) = open(net, &url, request.purpose, zone).await?;
         zone = Some(here);
         match ask(stream, &url, request).await? {
-            Answer::Body(body) => return Ok(body),
+            Answer::Body(body) => return Ok(Got { body, zone: here }),
             Answer::Moved(to) => url = url.join(&to).map_err(|error| HttpTrouble::Redirect(error.to_string()))?,
         }
     }

@@ -1,0 +1,335 @@
+//! `HttpTracker` and `UdpTracker`: one announce URL.
+//!
+//! Owns an [`Announcer`] and at most one announce in flight. Child of `TrackerSupervisor`, permanent, 5 abnormal restarts
+//! in 10 minutes. A failed announce is an expected restart: the incarnation ends with its cause and the next one starts
+//! after the announcer's back-off. Hears `Attend`, `AnnounceNow`, `Completed`, `Progressed`. Tells `TrackerNews`. Asks
+//! nobody. Ends when told to, after a `stopped` where one is due.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use actix::prelude::*;
+use tokio::time::Instant;
+
+use super::kit::{Child, Ctx, Exit, Goodbye, Metered, Timer};
+use super::tracker_supervisor::{Completed, Progressed};
+use crate::base::ids::{InfoHash, PeerId};
+use crate::base::safe::{Safe, redact_url};
+use crate::codec::tracker::{AnnounceRequest, Event};
+use crate::logic::announce::Announcer;
+use crate::logic::tiers::TrackerId;
+use crate::net::Net;
+use crate::net::tracker::{Announced, TrackerTrouble, announce_http};
+use crate::net::tracker_udp::{UdpSession, announce_udp};
+
+/// 200 peers wanted: what libtorrent asks for.
+const NUM_WANT: u32 = 200;
+
+/// Announce to this tracker from now on, or let it rest.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Attend(pub bool);
+
+/// Announce as soon as the floor allows: peers are short.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct AnnounceNow;
+
+/// To the supervisor.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct TrackerNews {
+    /// Which tracker.
+    pub id: TrackerId,
+    /// What.
+    pub news: News,
+}
+
+/// What [`TrackerNews`] says.
+#[derive(Debug)]
+pub enum News {
+    /// It answered.
+    Announced {
+        /// What it says.
+        announced: Box<Announced>,
+        /// When it is asked next.
+        next: Option<Instant>,
+    },
+    /// It failed.
+    Failed {
+        /// Why.
+        trouble: TrackerTrouble,
+        /// When it is asked again.
+        retry: Instant,
+    },
+}
+
+/// A future of one announce.
+pub type Announcing = Pin<Box<dyn Future<Output = Result<Announced, TrackerTrouble>>>>;
+
+/// How a tracker is spoken to.
+pub trait Protocol: Unpin + 'static {
+    /// One announce.
+    fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing;
+}
+
+/// BEP 3.
+#[derive(Debug, Default)]
+pub struct Http;
+
+/// BEP 15.
+#[derive(Debug, Default)]
+pub struct Udp {
+    session: UdpSession,
+}
+
+impl Protocol for Http {
+    fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing {
+        Box::pin(async move { announce_http(&net, &url, &request).await })
+    }
+}
+
+impl Protocol for Udp {
+    fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing {
+        let session = self.session.clone();
+        Box::pin(async move { announce_udp(&net, &session, &url, &request).await })
+    }
+}
+
+/// An HTTP or HTTPS tracker.
+pub type HttpTracker = Tracker<Http>;
+
+/// A UDP tracker.
+pub type UdpTracker = Tracker<Udp>;
+
+crate::metered!(HttpTracker, "HttpTracker");
+crate::metered!(UdpTracker, "UdpTracker");
+
+/// All that a tracker is given.
+#[derive(Debug, Clone)]
+pub struct TrackerConfig {
+    /// Its number in the torrent.
+    pub id: TrackerId,
+    /// With its secrets.
+    pub url: String,
+    /// The way out.
+    pub net: Net,
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Who we are.
+    pub our_id: PeerId,
+    /// The port we say we listen on.
+    pub port: u16,
+    /// The same for all trackers of a torrent and all announces of a run.
+    pub key: u32,
+    /// For its dice.
+    pub seed: u64,
+    /// The supervisor.
+    pub supervisor: Recipient<TrackerNews>,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Tracker<P: Protocol> {
+    cfg: TrackerConfig,
+    protocol: P,
+    // Kept over restarts.
+    machine: Announcer,
+    progress: Progressed,
+    tracker_id: Option<Vec<u8>>,
+    attended: bool,
+    // Live.
+    announcing: bool,
+    closing: bool,
+    timer: Timer<Self>,
+}
+
+impl<P: Protocol + Default> Tracker<P>
+where
+    Self: Metered,
+{
+    /// At rest until it is attended to.
+    pub fn new(cfg: TrackerConfig, progress: Progressed) -> Self {
+        Self {
+            protocol: P::default(),
+            machine: Announcer::new(Instant::now().into_std(), cfg.seed),
+            progress,
+            tracker_id: None,
+            attended: false,
+            announcing: false,
+            closing: false,
+            timer: Timer::new(),
+            cfg,
+        }
+    }
+}
+
+impl<P: Protocol> Tracker<P>
+where
+    Self: Metered,
+{
+    /// Mutates the machine once, performs every effect, arms one timer.
+    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Announcer, std::time::Instant)) {
+        let now = Instant::now().into_std();
+        mutate(&mut self.machine, now);
+        if (self.attended || self.closing) && !self.announcing {
+            if let Some(event) = self.machine.poll(now) {
+                self.announce(event, ctx);
+            } else if self.closing {
+                ctx.stop();
+            }
+        }
+        let deadline = self.machine.deadline().filter(|_| self.attended && !self.announcing);
+        self.timer.arm(ctx, deadline, |act, ctx| act.step(ctx, |_, _| {}));
+    }
+
+    fn announce(&mut self, event: Event, ctx: &mut Ctx<Self>) {
+        self.announcing = true;
+        let Progressed { uploaded, downloaded, left } = self.progress;
+        let request = AnnounceRequest {
+            info_hash: self.cfg.info_hash,
+            peer_id: self.cfg.our_id,
+            port: self.cfg.port,
+            uploaded,
+            downloaded,
+            left,
+            event,
+            key: self.cfg.key,
+            num_want: if event == Event::Stopped { 0 } else { NUM_WANT },
+            tracker_id: self.tracker_id.clone(),
+        };
+        tracing::debug!(tracker = redact_url(&self.cfg.url), ?event, left, "→ announce");
+        let asked = self.protocol.announce(self.cfg.net.clone(), self.cfg.url.clone(), request).into_actor(self);
+        ctx.spawn(asked.map(move |answer, act, ctx| {
+            act.announcing = false;
+            match answer {
+                Ok(announced) => act.on_announced(announced, event, ctx),
+                Err(trouble) => act.on_failed(trouble, ctx),
+            }
+        }));
+    }
+
+    fn on_announced(&mut self, announced: Announced, event: Event, ctx: &mut Ctx<Self>) {
+        let reply = &announced.reply;
+        tracing::debug!(
+            tracker = redact_url(&self.cfg.url),
+            peers = reply.peers.len(),
+            named = reply.peers_named,
+            interval = reply.interval,
+            "← announce"
+        );
+        if let Some(warning) = &reply.warning {
+            tracing::warn!(tracker = redact_url(&self.cfg.url), warning = %Safe::new(warning), "tracker warns");
+        }
+        if reply.tracker_id.is_some() {
+            self.tracker_id.clone_from(&reply.tracker_id);
+        }
+        self.step(ctx, |machine, now| machine.on_reply(now, event, &announced.reply));
+        let next = self.machine.deadline().map(Instant::from_std);
+        let news = News::Announced { announced: Box::new(announced), next };
+        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news });
+    }
+
+    fn on_failed(&mut self, trouble: TrackerTrouble, ctx: &mut Ctx<Self>) {
+        let now = Instant::now();
+        let backoff: Duration = self.machine.on_failure(now.into_std(), trouble.retry_in);
+        let cause = trouble.cause;
+        tracing::info!(tracker = redact_url(&self.cfg.url), why = trouble.text, retry_s = backoff.as_secs(), "tracker fails");
+        let news = News::Failed { trouble, retry: now + backoff };
+        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news });
+        if self.closing {
+            ctx.stop();
+        } else {
+            ctx.stop_with(Exit::expected(cause, backoff));
+        }
+    }
+}
+
+impl<P: Protocol> Actor for Tracker<P>
+where
+    Self: Metered,
+{
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |_, _| {});
+    }
+}
+
+impl<P: Protocol> Supervised for Tracker<P>
+where
+    Self: Metered,
+{
+    fn restarting(&mut self, _: &mut Ctx<Self>) {
+        self.announcing = false;
+        self.timer = Timer::new();
+    }
+}
+
+impl<P: Protocol> Child for Tracker<P>
+where
+    Self: Metered,
+{
+    fn id(&self) -> String {
+        redact_url(&self.cfg.url)
+    }
+}
+
+impl<P: Protocol> Handler<Attend> for Tracker<P>
+where
+    Self: Metered,
+{
+    type Result = ();
+
+    fn handle(&mut self, Attend(attended): Attend, ctx: &mut Ctx<Self>) {
+        self.attended = attended;
+        self.step(ctx, |_, _| {});
+    }
+}
+
+impl<P: Protocol> Handler<AnnounceNow> for Tracker<P>
+where
+    Self: Metered,
+{
+    type Result = ();
+
+    fn handle(&mut self, _: AnnounceNow, ctx: &mut Ctx<Self>) {
+        self.step(ctx, Announcer::on_request);
+    }
+}
+
+impl<P: Protocol> Handler<Completed> for Tracker<P>
+where
+    Self: Metered,
+{
+    type Result = ();
+
+    fn handle(&mut self, _: Completed, ctx: &mut Ctx<Self>) {
+        self.progress.left = 0;
+        self.step(ctx, Announcer::on_completed);
+    }
+}
+
+impl<P: Protocol> Handler<Progressed> for Tracker<P>
+where
+    Self: Metered,
+{
+    type Result = ();
+
+    fn handle(&mut self, progress: Progressed, _: &mut Ctx<Self>) {
+        self.progress = progress;
+    }
+}
+
+impl<P: Protocol> Handler<Goodbye> for Tracker<P>
+where
+    Self: Metered,
+{
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        self.closing = true;
+        self.step(ctx, Announcer::on_stop);
+    }
+}

@@ -1,0 +1,370 @@
+//! `TrackerSupervisor`: all trackers of a torrent; none can block another.
+//!
+//! Owns the [`Tiers`] and one `HttpTracker` or `UdpTracker` per announce URL. Child of `Torrent`, permanent, 3 restarts in
+//! 60 s; tier order, `key` and what is known of each tracker survive. Hears `TrackerNews`, `PeersShort`, `Completed`,
+//! `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells `PeersFound` (pool). A tracker whose budget is spent is disabled
+//! with its reason and tried again after half an hour. Ends when told to, after all trackers have said `stopped`, in
+//! parallel.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use actix::prelude::*;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::time::Instant;
+
+use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecycle, Timer};
+use super::peer_pool::{PeersFound, PeersShort};
+use super::policies;
+use super::tracker::{AnnounceNow, Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpTracker};
+use super::view::TrackerRow;
+use crate::base::ids::{InfoHash, PeerId};
+use crate::base::safe::redact_url;
+use crate::logic::peer_book::Source;
+use crate::logic::tiers::{TierEffect, Tiers, TrackerId};
+use crate::net::Net;
+
+/// Half an hour before a disabled tracker is tried again (DESIGN section 4).
+const DISABLED_FOR: Duration = Duration::from_secs(30 * 60);
+
+/// The download is complete: trackers that know us are told.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Completed;
+
+/// What trackers are told of our progress.
+#[derive(Debug, Clone, Copy, Default, Message)]
+#[rtype(result = "()")]
+pub struct Progressed {
+    /// Bytes of blocks received in this run.
+    pub downloaded: u64,
+    /// Bytes of blocks sent in this run.
+    pub uploaded: u64,
+    /// Bytes we lack.
+    pub left: u64,
+}
+
+/// How do the trackers stand?
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<TrackerRow>, ()>")]
+pub struct SurveyTrackers;
+
+/// All that a supervisor is given.
+#[derive(Debug, Clone)]
+pub struct TrackerSupervisorConfig {
+    /// For its name in the logs.
+    pub name: String,
+    /// The way out.
+    pub net: Net,
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Who we are.
+    pub our_id: PeerId,
+    /// The port we say we listen on.
+    pub port: u16,
+    /// Announce URLs by tier.
+    pub tiers: Vec<Vec<String>>,
+    /// Bytes we lack at the start.
+    pub left: u64,
+    /// For its dice.
+    pub seed: u64,
+    /// The pool.
+    pub pool: Recipient<PeersFound>,
+}
+
+/// A tracker that runs.
+#[derive(Debug)]
+enum Running {
+    Http(Handle<HttpTracker>),
+    Udp(Handle<UdpTracker>),
+}
+
+impl Running {
+    fn id(&self) -> ChildId {
+        match self {
+            Self::Http(handle) => handle.id(),
+            Self::Udp(handle) => handle.id(),
+        }
+    }
+
+    fn stop(&self) {
+        match self {
+            Self::Http(handle) => handle.stop(),
+            Self::Udp(handle) => handle.stop(),
+        }
+    }
+
+    fn tell<M: Message<Result = ()> + Send + 'static>(&self, message: M)
+    where
+        HttpTracker: Handler<M>,
+        UdpTracker: Handler<M>,
+    {
+        match self {
+            Self::Http(handle) => handle.addr.do_send(message),
+            Self::Udp(handle) => handle.addr.do_send(message),
+        }
+    }
+}
+
+/// What is known of a tracker.
+#[derive(Debug, Default)]
+struct Standing {
+    state: String,
+    works: bool,
+    failed: bool,
+    next: Option<Instant>,
+    swarm: Option<(u32, u32)>,
+    disabled_until: Option<Instant>,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct TrackerSupervisor {
+    cfg: TrackerSupervisorConfig,
+    // Kept over restarts.
+    tiers: Tiers,
+    key: u32,
+    progress: Progressed,
+    standings: BTreeMap<TrackerId, Standing>,
+    attended: BTreeMap<TrackerId, bool>,
+    // Live.
+    running: BTreeMap<TrackerId, Running>,
+    timer: Timer<Self>,
+    closing: bool,
+}
+
+crate::metered!(TrackerSupervisor, "TrackerSupervisor");
+
+impl TrackerSupervisor {
+    /// Asks nobody before it starts.
+    pub fn new(cfg: TrackerSupervisorConfig) -> Self {
+        let tiers = Tiers::new(cfg.tiers.clone(), cfg.seed);
+        for url in tiers.unsupported() {
+            tracing::warn!(tracker = redact_url(url), "tracker protocol is not supported, the tracker is left out");
+        }
+        Self {
+            key: SmallRng::seed_from_u64(cfg.seed ^ 0x6b65_7900).random(),
+            progress: Progressed { left: cfg.left, ..Progressed::default() },
+            standings: tiers.trackers().map(|id| (id, Standing::default())).collect(),
+            attended: BTreeMap::new(),
+            tiers,
+            running: BTreeMap::new(),
+            timer: Timer::new(),
+            closing: false,
+            cfg,
+        }
+    }
+
+    /// Mutates the tiers once, performs every effect, arms one timer.
+    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Tiers)) {
+        mutate(&mut self.tiers);
+        while let Some(effect) = self.tiers.poll() {
+            match effect {
+                TierEffect::Start(id) => self.attend(id, true, ctx),
+                TierEffect::Rest(id) => self.attend(id, false, ctx),
+            }
+        }
+        let due = self.standings.values().filter_map(|standing| standing.disabled_until).min();
+        self.timer.arm(ctx, due, Self::on_timer);
+    }
+
+    fn attend(&mut self, id: TrackerId, attended: bool, ctx: &mut Ctx<Self>) {
+        self.attended.insert(id, attended);
+        if attended && !self.closing {
+            self.start(id, ctx);
+        }
+        if let Some(tracker) = self.running.get(&id) {
+            tracker.tell(Attend(attended));
+        }
+    }
+
+    fn start(&mut self, id: TrackerId, ctx: &mut Ctx<Self>) {
+        let disabled = self.standings.get(&id).is_some_and(|standing| standing.disabled_until.is_some());
+        if disabled || self.running.contains_key(&id) {
+            return;
+        }
+        let url = self.tiers.url(id).to_owned();
+        let seed = self.cfg.seed.wrapping_add(id.at() as u64);
+        let is_udp = url.starts_with("udp://");
+        let cfg = TrackerConfig {
+            id,
+            url,
+            net: self.cfg.net.clone(),
+            info_hash: self.cfg.info_hash,
+            our_id: self.cfg.our_id,
+            port: self.cfg.port,
+            key: self.key,
+            seed,
+            supervisor: ctx.address().recipient(),
+        };
+        let (progress, me) = (self.progress, ctx.address().recipient());
+        let running = if is_udp {
+            Running::Udp(kit::spawn(UdpTracker::new(cfg, progress), policies::TRACKER, seed, me))
+        } else {
+            Running::Http(kit::spawn(HttpTracker::new(cfg, progress), policies::TRACKER, seed, me))
+        };
+        self.running.insert(id, running);
+    }
+
+    fn on_news(&mut self, id: TrackerId, news: News, ctx: &mut Ctx<Self>) {
+        let standing = self.standings.entry(id).or_default();
+        match news {
+            News::Announced { announced, next } => {
+                let reply = announced.reply;
+                let swarm = reply.complete.zip(reply.incomplete).or(standing.swarm);
+                *standing = Standing { state: "working".to_owned(), works: true, next, swarm, ..Standing::default() };
+                let useful = !reply.peers.is_empty();
+                if useful {
+                    let source = Source::Tracker { local: announced.local };
+                    self.cfg.pool.do_send(PeersFound { addrs: reply.peers, source });
+                }
+                self.step(ctx, |tiers| tiers.on_success(id, useful));
+            }
+            News::Failed { trouble, retry } => {
+                let swarm = standing.swarm;
+                *standing = Standing { state: trouble.text, failed: true, next: Some(retry), swarm, ..Standing::default() };
+                self.step(ctx, |tiers| tiers.on_failure(id));
+            }
+        }
+    }
+
+    fn on_ended(&mut self, child: ChildId, gave_up: bool, ctx: &mut Ctx<Self>) {
+        let Some(id) = self.running.iter().find(|(_, running)| running.id() == child).map(|(id, _)| *id) else { return };
+        self.running.remove(&id);
+        if self.closing {
+            if self.running.is_empty() {
+                ctx.stop();
+            }
+        } else if gave_up {
+            let until = Instant::now() + DISABLED_FOR;
+            let state = "disabled: it failed too often for reasons of our own".to_owned();
+            let standing = Standing { state, failed: true, next: Some(until), disabled_until: Some(until), ..Standing::default() };
+            self.standings.insert(id, standing);
+            tracing::warn!(tracker = redact_url(self.tiers.url(id)), retry_s = DISABLED_FOR.as_secs(), "tracker disabled");
+            self.step(ctx, |tiers| tiers.on_failure(id));
+        }
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
+        let now = Instant::now();
+        for standing in self.standings.values_mut() {
+            standing.disabled_until = standing.disabled_until.filter(|until| *until > now);
+        }
+        self.start_attended(ctx);
+        self.step(ctx, |_| {});
+    }
+
+    fn start_attended(&mut self, ctx: &mut Ctx<Self>) {
+        let attended: Vec<_> = self.attended.iter().filter(|(_, attended)| **attended).map(|(id, _)| *id).collect();
+        for id in attended {
+            self.attend(id, true, ctx);
+        }
+    }
+
+    fn tell_all<M: Message<Result = ()> + Clone + Send + 'static>(&self, message: &M)
+    where
+        HttpTracker: Handler<M>,
+        UdpTracker: Handler<M>,
+    {
+        self.running.values().for_each(|tracker| tracker.tell(message.clone()));
+    }
+}
+
+impl Actor for TrackerSupervisor {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.start_attended(ctx);
+        self.step(ctx, |_| {});
+    }
+}
+
+impl Supervised for TrackerSupervisor {
+    /// Dropped handles say good-bye to their trackers, which say `stopped`; the new ones say `started` again.
+    fn restarting(&mut self, _: &mut Ctx<Self>) {
+        self.running.clear();
+        self.timer = Timer::new();
+    }
+}
+
+impl Child for TrackerSupervisor {
+    fn id(&self) -> String {
+        self.cfg.name.clone()
+    }
+}
+
+impl Handler<TrackerNews> for TrackerSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, TrackerNews { id, news }: TrackerNews, ctx: &mut Ctx<Self>) {
+        self.on_news(id, news, ctx);
+    }
+}
+
+impl Handler<PeersShort> for TrackerSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, PeersShort(short): PeersShort, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |tiers| tiers.set_short(short));
+        if short {
+            self.tell_all(&AnnounceNow);
+        }
+    }
+}
+
+impl Handler<Completed> for TrackerSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, completed: Completed, _: &mut Ctx<Self>) {
+        self.tell_all(&completed);
+    }
+}
+
+impl Handler<Progressed> for TrackerSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, progress: Progressed, _: &mut Ctx<Self>) {
+        self.progress = progress;
+        self.tell_all(&progress);
+    }
+}
+
+impl Handler<SurveyTrackers> for TrackerSupervisor {
+    type Result = Result<Vec<TrackerRow>, ()>;
+
+    fn handle(&mut self, _: SurveyTrackers, _: &mut Ctx<Self>) -> Self::Result {
+        let now = Instant::now();
+        let row = |(id, standing): (&TrackerId, &Standing)| TrackerRow {
+            url: redact_url(self.tiers.url(*id)),
+            state: standing.state.clone(),
+            works: standing.works,
+            failed: standing.failed,
+            next_in: standing.next.map(|next| next.saturating_duration_since(now)),
+            swarm: standing.swarm,
+        };
+        Ok(self.standings.iter().map(row).collect())
+    }
+}
+
+impl Handler<ChildEvent> for TrackerSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
+        if let Lifecycle::Ended { gave_up, .. } = event.event {
+            self.on_ended(event.id, gave_up, ctx);
+        }
+    }
+}
+
+impl Handler<Goodbye> for TrackerSupervisor {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        self.closing = true;
+        self.running.values().for_each(Running::stop);
+        if self.running.is_empty() {
+            ctx.stop();
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! One announce or one scrape, whatever protocol the tracker speaks. Does not know when to ask, nor whom else.
+
+use std::fmt;
+
+use url::Url;
+
+use super::Net;
+use super::http::{Get, HttpTrouble, get};
+use super::vet::{Purpose, Zone};
+use crate::base::ids::InfoHash;
+use crate::base::limits::{ANNOUNCE_TIMEOUT, MAX_TRACKER_REPLY};
+use crate::base::safe::Safe;
+use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Failure, Reply, RetryIn, ScrapeEntry};
+use crate::codec::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape, scrape_url};
+
+/// Eighty characters of a body that is no reply: enough to see that it is a hotel's log-in page (T-05).
+const SHOWN_OF_BODY: usize = 80;
+
+/// A tracker's answer, and where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announced {
+    /// What it says.
+    pub reply: AnnounceReply,
+    /// It is on this machine or a private network: it may name peers there (T-19).
+    pub local: bool,
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackerTrouble {
+    /// One of few, for logs and counters.
+    pub cause: &'static str,
+    /// In words, safe to be shown.
+    pub text: String,
+    /// When to come back, if the tracker said so.
+    pub retry_in: Option<RetryIn>,
+}
+
+impl TrackerTrouble {
+    /// Without a word about coming back.
+    pub fn new(cause: &'static str, text: impl fmt::Display) -> Self {
+        Self { cause, text: text.to_string(), retry_in: None }
+    }
+
+    fn refusal(failure: &Failure) -> Self {
+        let text = format!("the tracker says: {}", Safe::new(&failure.reason));
+        Self { cause: "tracker-failure", text, retry_in: failure.retry_in }
+    }
+
+    fn no_reply(why: impl fmt::Display, body: &[u8]) -> Self {
+        Self::new("bad-reply", format!("{why} (`{}`)", Safe::new(body).at_most(SHOWN_OF_BODY)))
+    }
+}
+
+impl From<HttpTrouble> for TrackerTrouble {
+    fn from(trouble: HttpTrouble) -> Self {
+        let retry_in = match &trouble {
+            HttpTrouble::Status { retry_after: Some(after), .. } => Some(RetryIn::After(*after)),
+            _ => None,
+        };
+        Self { cause: trouble.label(), text: trouble.to_string(), retry_in }
+    }
+}
+
+/// One announce over HTTP or HTTPS (BEP 3).
+pub async fn announce_http(net: &Net, base: &str, request: &AnnounceRequest) -> Result<Announced, TrackerTrouble> {
+    let url = announce_url(base, request);
+    let got = get(net, ask(&url)).await?;
+    match parse_announce(&got.body).map_err(|why| TrackerTrouble::no_reply(why, &got.body))? {
+        Reply::Failure(failure) => Err(TrackerTrouble::refusal(&failure)),
+        Reply::Peers(reply) => Ok(Announced { reply, local: got.zone != Zone::Global }),
+    }
+}
+
+/// One scrape over HTTP or HTTPS (BEP 48).
+pub async fn scrape_http(net: &Net, base: &str, swarms: &[InfoHash]) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
+    let no_scrape = || TrackerTrouble::new("no-scrape", "its URL does not end in /announce, so it has no scrape (BEP 48)");
+    let url = scrape_url(base, swarms).ok_or_else(no_scrape)?;
+    let got = get(net, ask(&url)).await?;
+    match parse_scrape(&got.body).map_err(|why| TrackerTrouble::no_reply(why, &got.body))? {
+        ScrapeReply::Failure(failure) => Err(TrackerTrouble::refusal(&failure)),
+        ScrapeReply::Entries(entries) => Ok(entries),
+    }
+}
+
+fn ask(url: &str) -> Get<'_> {
+    Get { url, purpose: Purpose::Tracker, timeout: ANNOUNCE_TIMEOUT, limit: MAX_TRACKER_REPLY }
+}
+
+/// Host and port of a `udp://` URL (BEP 15 has no default port).
+pub fn udp_endpoint(base: &str) -> Result<(String, u16), TrackerTrouble> {
+    let bad = |why: &dyn fmt::Display| TrackerTrouble::new("bad-url", format!("not the URL of a UDP tracker: {why}"));
+    let url = Url::parse(base).map_err(|error| bad(&error))?;
+    let host = url.host_str().ok_or_else(|| bad(&"no host"))?;
+    let port = url.port().ok_or_else(|| bad(&"no port"))?;
+    Ok((host.to_owned(), port))
+}
