@@ -1,12 +1,17 @@
 //! Floor 2: every rule of BitTorrent, as plain structs that are told the time and hand back effects. Does not know actix, tokio, files or clocks.
 
 pub mod address;
+pub mod assembly;
 pub mod conversation;
 pub mod disk_health;
 pub mod flush;
 pub mod layout;
 pub mod peer_book;
+pub mod picker;
+pub mod requests;
 pub mod restart;
+pub mod scheduler;
+pub mod suspects;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tiers;

@@ -1,0 +1,280 @@
+//! One open piece: who was asked for which block, and what came.
+//!
+//! Does not know why a peer is asked, how long a block may take, or whether the bytes are right. Only whole blocks count:
+//! what a reset peer left half-delivered never gets here (P-26).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::base::geometry::{BLOCK_LEN, BlockAddr, Geometry, PieceIndex};
+use crate::base::ids::PeerKey;
+
+/// Nobody but three is asked for the same block at a time (P-31).
+pub const MOST_ASKERS: usize = 3;
+
+/// 5 s: a block that a peer gave back goes to the others first.
+const REST_AMONG_OTHERS: Duration = Duration::from_secs(5);
+
+/// 1 s: when nobody else has it, one that rejects everything is asked once a second and not at the speed of the link.
+const REST_ALONE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone)]
+enum Slot {
+    Free,
+    Asked([Option<PeerKey>; MOST_ASKERS]),
+    Got(Bytes, SocketAddr),
+}
+
+/// What became of a block that was handed in.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It was missing, and this peer had been asked for it.
+    Kept {
+        /// Who was asked for it and has not given it back; the deliverer may be among them.
+        askers: Vec<PeerKey>,
+        /// Who was asked and gave it back: it may still be on its way from them.
+        formerly: Vec<PeerKey>,
+    },
+    /// It is here already, or nobody asked this peer for it.
+    Refused,
+}
+
+/// One open piece.
+#[derive(Debug)]
+pub struct Assembly {
+    piece: PieceIndex,
+    piece_len: u32,
+    slots: Vec<Slot>,
+    free: u32,
+    got: u32,
+    /// No free block lies below.
+    low: u32,
+    /// When a peer gave a block back.
+    returned: BTreeMap<(u32, PeerKey), Instant>,
+    /// Who fills it. Others may help, unless it is `exclusive`.
+    pub owner: Option<PeerKey>,
+    /// All of it must come from its owner, so that it is known who sent it.
+    pub exclusive: bool,
+    /// When it was opened.
+    pub opened: Instant,
+    /// When last somebody was asked, or a block came or was given back.
+    pub touched: Instant,
+}
+
+impl Assembly {
+    /// All blocks free.
+    pub fn new(geometry: &Geometry, piece: PieceIndex, owner: PeerKey, exclusive: bool, now: Instant) -> Self {
+        let count = geometry.block_count(piece);
+        Self {
+            piece,
+            piece_len: geometry.piece_len(piece),
+            slots: vec![Slot::Free; count as usize],
+            free: count,
+            got: 0,
+            low: 0,
+            returned: BTreeMap::new(),
+            owner: Some(owner),
+            exclusive,
+            opened: now,
+            touched: now,
+        }
+    }
+
+    /// Blocks that nobody is asked for.
+    pub const fn free(&self) -> u32 {
+        self.free
+    }
+
+    /// Blocks that came.
+    pub const fn got(&self) -> u32 {
+        self.got
+    }
+
+    /// Blocks that somebody is asked for.
+    pub fn asked(&self) -> u32 {
+        self.count() - self.free - self.got
+    }
+
+    /// Every block came.
+    pub fn is_whole(&self) -> bool {
+        self.got == self.count()
+    }
+
+    /// Bytes of the blocks that came.
+    pub fn got_bytes(&self) -> u64 {
+        self.slots.iter().map(|slot| if let Slot::Got(data, _) = slot { data.len() as u64 } else { 0 }).sum()
+    }
+
+    /// Asks the peer for up to `most` free blocks, in order. A block that it gave back lately is left to others, for
+    /// a shorter time if it is `alone` in having it. Returns when the first of those may be asked for again.
+    pub fn ask(
+        &mut self,
+        geometry: &Geometry,
+        peer: PeerKey,
+        most: usize,
+        alone: bool,
+        now: Instant,
+        blocks: &mut Vec<BlockAddr>,
+    ) -> Option<Instant> {
+        let mut rests_until: Option<Instant> = None;
+        let mut first_left = None;
+        let mut asked = 0;
+        let mut number = self.low;
+        while number < self.count() && asked < most && self.free > 0 {
+            if matches!(self.slots[number as usize], Slot::Free) {
+                if let Some(until) = self.rest(number, peer, alone).filter(|until| *until > now) {
+                    rests_until = Some(rests_until.map_or(until, |sooner| sooner.min(until)));
+                    first_left.get_or_insert(number);
+                } else if let Some(block) = geometry.block(self.piece, number) {
+                    self.slots[number as usize] = Slot::Asked([Some(peer), None, None]);
+                    self.free -= 1;
+                    self.touched = now;
+                    asked += 1;
+                    blocks.push(block);
+                }
+            }
+            number += 1;
+        }
+        self.low = first_left.unwrap_or(number);
+        rests_until
+    }
+
+    /// Blocks that others are asked for and this peer is not, with those who are; last first, as it will come last.
+    pub fn asked_of_others(&self, peer: PeerKey) -> impl Iterator<Item = (u32, Vec<PeerKey>)> {
+        let asked = (0..self.count()).rev().filter_map(|number| match &self.slots[number as usize] {
+            Slot::Asked(askers) => Some((number, askers.iter().flatten().copied().collect::<Vec<_>>())),
+            _ => None,
+        });
+        asked.filter(move |(_, askers)| askers.len() < MOST_ASKERS && !askers.contains(&peer))
+    }
+
+    /// Asks one more peer for a block that others are asked for. False if it is not one of
+    /// [`Self::asked_of_others`], or the peer gave it back a moment ago.
+    pub fn ask_too(&mut self, number: u32, peer: PeerKey, now: Instant) -> bool {
+        if self.rest(number, peer, false).is_some_and(|until| until > now) {
+            return false;
+        }
+        let Some(Slot::Asked(askers)) = self.slots.get_mut(number as usize) else { return false };
+        if askers.contains(&Some(peer)) {
+            return false;
+        }
+        let place = askers.iter_mut().find(|place| place.is_none());
+        place.map(|place| *place = Some(peer)).is_some()
+    }
+
+    /// A block came.
+    pub fn put(&mut self, block: BlockAddr, peer: PeerKey, from: SocketAddr, data: Bytes, now: Instant) -> Put {
+        let number = block.number();
+        let formerly = self.returned.contains_key(&(number, peer));
+        let Some(slot) = self.slots.get_mut(number as usize) else { return Put::Refused };
+        let askers: Vec<PeerKey> = match slot {
+            Slot::Free if formerly => Vec::new(),
+            Slot::Asked(askers) if formerly || askers.contains(&Some(peer)) => askers.iter().flatten().copied().collect(),
+            _ => return Put::Refused,
+        };
+        self.free -= u32::from(matches!(slot, Slot::Free));
+        *slot = Slot::Got(data, from);
+        self.got += 1;
+        self.touched = now;
+        let formerly: Vec<PeerKey> = self.returned_of(number).collect();
+        for peer in &formerly {
+            self.returned.remove(&(number, *peer));
+        }
+        Put::Kept { askers, formerly }
+    }
+
+    /// The peer gives a block back. True if it was asked for it.
+    pub fn give_back(&mut self, number: u32, peer: PeerKey, now: Instant) -> bool {
+        let released = self.release(number, peer);
+        if released {
+            self.returned.insert((number, peer), now);
+            self.touched = now;
+        }
+        released
+    }
+
+    /// The peer is gone: every block that it was asked for is given back. Returns how many.
+    pub fn forget_peer(&mut self, peer: PeerKey, now: Instant) -> u32 {
+        if self.owner == Some(peer) {
+            self.owner = None;
+        }
+        self.returned.retain(|(_, other), _| *other != peer);
+        if self.asked() == 0 {
+            return 0;
+        }
+        let released = (0..self.count()).filter(|number| self.release(*number, peer)).count();
+        if released > 0 {
+            self.touched = now;
+        }
+        u32::try_from(released).unwrap_or(u32::MAX)
+    }
+
+    /// Throws away what came from a liar. Returns the bytes.
+    pub fn discard_from(&mut self, liar: SocketAddr) -> u64 {
+        let mut bytes = 0;
+        for (number, slot) in (0u32..).zip(&mut self.slots) {
+            if let Slot::Got(data, from) = slot
+                && *from == liar
+            {
+                bytes += data.len() as u64;
+                *slot = Slot::Free;
+                self.got -= 1;
+                self.free += 1;
+                self.low = self.low.min(number);
+            }
+        }
+        bytes
+    }
+
+    /// Everybody who is asked for a block, once for each block.
+    pub fn askers(&self) -> impl Iterator<Item = PeerKey> {
+        self.slots.iter().flat_map(|slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] }).flatten()
+    }
+
+    /// The blocks in order and who sent each. Meaningful for a whole piece only.
+    pub fn into_parts(self) -> (Vec<Bytes>, Vec<SocketAddr>) {
+        self.slots.into_iter().filter_map(|slot| if let Slot::Got(data, from) = slot { Some((data, from)) } else { None }).unzip()
+    }
+
+    /// Length of the whole piece in bytes.
+    pub const fn piece_len(&self) -> u32 {
+        self.piece_len
+    }
+
+    fn count(&self) -> u32 {
+        self.piece_len.div_ceil(BLOCK_LEN)
+    }
+
+    fn rest(&self, number: u32, peer: PeerKey, alone: bool) -> Option<Instant> {
+        if self.returned.is_empty() {
+            return None;
+        }
+        let rest = if alone { REST_ALONE } else { REST_AMONG_OTHERS };
+        self.returned.get(&(number, peer)).map(|at| *at + rest)
+    }
+
+    fn returned_of(&self, number: u32) -> impl Iterator<Item = PeerKey> {
+        self.returned.range((number, PeerKey(0))..=(number, PeerKey(u32::MAX))).map(|((_, peer), _)| *peer)
+    }
+
+    fn release(&mut self, number: u32, peer: PeerKey) -> bool {
+        let Some(slot) = self.slots.get_mut(number as usize) else { return false };
+        let Slot::Asked(askers) = slot else { return false };
+        let Some(place) = askers.iter_mut().find(|place| **place == Some(peer)) else { return false };
+        *place = None;
+        if askers.iter().all(Option::is_none) {
+            *slot = Slot::Free;
+            self.free += 1;
+            self.low = self.low.min(number);
+        }
+        true
+    }
+}
+
+/// Who sent any of these blocks.
+pub fn contributors(from: &[SocketAddr]) -> BTreeSet<SocketAddr> {
+    from.iter().copied().collect()
+}

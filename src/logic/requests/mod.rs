@@ -1,0 +1,331 @@
+//! One peer's outstanding requests: how many there should be, and what became of each.
+//!
+//! Driven by the connection to that peer. Does not know which block to ask for (the scheduler grants them) and sends
+//! nothing. Every block that is granted leaves exactly once: it arrives, or it is handed back, or it is cancelled.
+
+mod pace;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use crate::base::geometry::BlockAddr;
+pub(super) use pace::Flow;
+use pace::{MOST_PATIENCE, Pace};
+
+/// 500: what libtorrent asks of anybody (`max_out_request_queue`), for a peer that names no `reqq` (BEP 10).
+pub const USUAL_REQQ: u32 = 500;
+
+/// 4,096 requests, 64 MiB in flight: 5 Gb/s at 100 ms. A stranger's `reqq` does not size our memory beyond it.
+pub const MOST_DEPTH: u32 = 4096;
+
+/// A block that comes within 30 s after it was handed back is no offence (P-17).
+const LATE_FOR: Duration = Duration::from_secs(30);
+
+/// 8,192 handed-back blocks are remembered, twice the deepest pipeline; a peer that chokes and unchokes a hundred times
+/// a second does not grow the list (P-11).
+const LATE_MOST: usize = 2 * MOST_DEPTH as usize;
+
+/// 60 s without a block while one is asked for (P-12).
+const SNUBBED_AFTER: Duration = Duration::from_secs(60);
+
+/// Patience doubles with every time-out in a row; 2^6 times the least patience is past the most.
+const MOST_STRIKES: u32 = 6;
+
+/// What an arriving block is to us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arrival {
+    /// It was outstanding.
+    Expected,
+    /// It was asked for and handed back within the last 30 s: welcome if it is still missing, no offence if not.
+    Late,
+    /// It was never asked for, or long ago (P-16, P-17).
+    Unasked,
+}
+
+/// What is to be done with granted blocks.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Granted {
+    /// Send a `request` for each of these. A block that timed out here before is still on its way and is not asked for
+    /// twice at first.
+    pub send: Vec<BlockAddr>,
+    /// Hand these back to the scheduler: the peer choked us while the grant was on its way.
+    pub refuse: Vec<BlockAddr>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    /// When the `request` went out.
+    at: Instant,
+    /// Bytes that had come by then; nothing for a second try, which measures nothing.
+    delivered: Option<u64>,
+    /// Tells this request from an earlier one for the same block in the queues.
+    serial: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Late {
+    sent: Instant,
+    serial: u64,
+    /// The peer still owes it: it timed out once and was neither cancelled, rejected nor choked away.
+    owed: bool,
+}
+
+/// One peer's outstanding requests.
+#[derive(Debug)]
+pub struct Pipeline {
+    pace: Pace,
+    choked: bool,
+    serial: u64,
+    sent: HashMap<BlockAddr, Sent>,
+    /// In order of sending; entries whose serial is gone from `sent` are skipped. Those sent once have the measured
+    /// patience, those granted again after a time-out the longest.
+    first_tries: VecDeque<(BlockAddr, u64, Instant)>,
+    second_tries: VecDeque<(BlockAddr, u64, Instant)>,
+    late: HashMap<BlockAddr, Late>,
+    late_order: VecDeque<(BlockAddr, u64, Instant)>,
+    last_block: Option<Instant>,
+    waiting_since: Option<Instant>,
+    /// Time-outs in a row without any block.
+    strikes: u32,
+}
+
+impl Pipeline {
+    /// A new connection, choked (BEP 3). `max_depth` is the peer's `reqq`, else [`USUAL_REQQ`]; 1 to [`MOST_DEPTH`]
+    /// is kept of it.
+    pub fn new(_now: Instant, max_depth: u32) -> Self {
+        Self {
+            pace: Pace::new(max_depth.clamp(1, MOST_DEPTH)),
+            choked: true,
+            serial: 0,
+            sent: HashMap::new(),
+            first_tries: VecDeque::new(),
+            second_tries: VecDeque::new(),
+            late: HashMap::new(),
+            late_order: VecDeque::new(),
+            last_block: None,
+            waiting_since: None,
+            strikes: 0,
+        }
+    }
+
+    /// The peer takes requests.
+    pub fn on_unchoked(&mut self, _now: Instant) {
+        self.choked = false;
+    }
+
+    /// The peer takes no requests and drops those it has (BEP 3). Returns all outstanding, to be handed back.
+    pub fn on_choked(&mut self, now: Instant) -> Vec<BlockAddr> {
+        self.choked = true;
+        self.waiting_since = None;
+        self.give_back_all(now, false)
+    }
+
+    /// How many more blocks it could take now.
+    pub fn wants(&self) -> u32 {
+        if self.choked { 0 } else { self.depth().saturating_sub(self.outstanding()) }
+    }
+
+    /// The scheduler granted these blocks.
+    pub fn on_granted(&mut self, now: Instant, blocks: &[BlockAddr]) -> Granted {
+        let mut granted = Granted::default();
+        for &block in blocks {
+            if self.sent.contains_key(&block) {
+                continue;
+            }
+            if self.choked {
+                granted.refuse.push(block);
+                continue;
+            }
+            self.serial += 1;
+            let request = match self.late.remove(&block) {
+                Some(late) if late.owed => {
+                    self.second_tries.push_back((block, self.serial, now));
+                    Sent { at: late.sent, delivered: None, serial: self.serial }
+                }
+                _ => {
+                    self.first_tries.push_back((block, self.serial, now));
+                    granted.send.push(block);
+                    Sent { at: now, delivered: Some(self.pace.delivered()), serial: self.serial }
+                }
+            };
+            self.sent.insert(block, request);
+            self.waiting_since.get_or_insert(now);
+        }
+        granted
+    }
+
+    /// A block came.
+    pub fn on_block(&mut self, now: Instant, block: BlockAddr) -> Arrival {
+        self.forget_late(now);
+        let arrival = if let Some(request) = self.sent.remove(&block) {
+            match request.delivered {
+                Some(then) => self.pace.on_block(now, block.len(), request.at, then),
+                None => self.pace.on_late_block(now, block.len(), request.at),
+            }
+            Arrival::Expected
+        } else if let Some(late) = self.late.remove(&block) {
+            self.pace.on_late_block(now, block.len(), late.sent);
+            Arrival::Late
+        } else {
+            return Arrival::Unasked;
+        };
+        self.strikes = 0;
+        self.last_block = Some(now);
+        self.waiting_since = if self.sent.is_empty() { None } else { Some(now) };
+        self.prune();
+        arrival
+    }
+
+    /// The block came from somebody else. True: this peer still owes it, send `cancel`.
+    pub fn on_cancelled(&mut self, now: Instant, block: BlockAddr) -> bool {
+        let Some(request) = self.sent.remove(&block) else {
+            return self.late.get_mut(&block).is_some_and(|late| std::mem::take(&mut late.owed));
+        };
+        self.remember(now, block, request.at, false);
+        self.relax();
+        true
+    }
+
+    /// The peer rejected a request (BEP 6). True: it was outstanding, hand it back.
+    pub fn on_rejected(&mut self, now: Instant, block: BlockAddr) -> bool {
+        let Some(request) = self.sent.remove(&block) else {
+            if let Some(late) = self.late.get_mut(&block) {
+                late.owed = false;
+            }
+            return false;
+        };
+        self.remember(now, block, request.at, false);
+        self.relax();
+        true
+    }
+
+    /// The deadline has passed. Returns what is overdue, to be handed back; all of it if the peer is silent altogether.
+    pub fn on_timeout(&mut self, now: Instant) -> Vec<BlockAddr> {
+        self.forget_late(now);
+        let mut overdue = Vec::new();
+        while let Some(block) = self.pop_overdue(now) {
+            overdue.push(block);
+        }
+        if overdue.is_empty() {
+            return overdue;
+        }
+        let silent = self.last_block.is_none_or(|at| now.saturating_duration_since(at) >= self.patience());
+        if silent {
+            self.strikes = (self.strikes + 1).min(MOST_STRIKES);
+            overdue.extend(self.give_back_all(now, true));
+        }
+        overdue
+    }
+
+    /// When to call [`Self::on_timeout`].
+    pub fn deadline(&self) -> Option<Instant> {
+        let first = self.first_tries.front().map(|(_, _, at)| *at + self.patience());
+        let second = self.second_tries.front().map(|(_, _, at)| *at + MOST_PATIENCE);
+        first.into_iter().chain(second).min()
+    }
+
+    /// Bytes per second that came over about the last 5 s.
+    pub fn rate_bps(&self, now: Instant) -> u64 {
+        self.pace.rate_bps(now)
+    }
+
+    /// How many requests should be outstanding: one while the peer is silent.
+    pub fn depth(&self) -> u32 {
+        if self.strikes > 0 { 1 } else { self.pace.depth() }
+    }
+
+    /// How many requests are outstanding.
+    pub fn outstanding(&self) -> u32 {
+        u32::try_from(self.sent.len()).unwrap_or(u32::MAX)
+    }
+
+    /// Unchoked, asked, and not a block for 60 s (P-12).
+    pub fn is_snubbed(&self, now: Instant) -> bool {
+        self.waiting_since.is_some_and(|since| now.saturating_duration_since(since) >= SNUBBED_AFTER)
+    }
+
+    fn patience(&self) -> Duration {
+        (self.pace.patience() * 2u32.pow(self.strikes)).min(MOST_PATIENCE)
+    }
+
+    fn pop_overdue(&mut self, now: Instant) -> Option<BlockAddr> {
+        self.prune();
+        let patience = self.patience();
+        let due = |front: Option<&(BlockAddr, u64, Instant)>, patience| {
+            front.is_some_and(|(_, _, at)| now.saturating_duration_since(*at) >= patience)
+        };
+        // A block whose second try fails too is no longer believed to be on its way: the third is a new request.
+        let (popped, owed) = if due(self.first_tries.front(), patience) {
+            (self.first_tries.pop_front(), true)
+        } else if due(self.second_tries.front(), MOST_PATIENCE) {
+            (self.second_tries.pop_front(), false)
+        } else {
+            (None, false)
+        };
+        let (block, _, _) = popped?;
+        let request = self.sent.remove(&block)?;
+        self.remember(now, block, request.at, owed);
+        Some(block)
+    }
+
+    /// Everything outstanding, in the order it was asked for.
+    fn give_back_all(&mut self, now: Instant, owed: bool) -> Vec<BlockAddr> {
+        let mut back = Vec::with_capacity(self.sent.len());
+        let second_tries = std::mem::take(&mut self.second_tries);
+        let first_tries = std::mem::take(&mut self.first_tries);
+        let tries = second_tries.iter().map(|entry| (entry, false)).chain(first_tries.iter().map(|entry| (entry, owed)));
+        for (&(block, serial, _), owed) in tries {
+            if let Some(request) = self.sent.get(&block).copied().filter(|request| request.serial == serial) {
+                self.sent.remove(&block);
+                self.remember(now, block, request.at, owed);
+                back.push(block);
+            }
+        }
+        back
+    }
+
+    fn remember(&mut self, now: Instant, block: BlockAddr, sent: Instant, owed: bool) {
+        self.serial += 1;
+        self.late.insert(block, Late { sent, serial: self.serial, owed });
+        self.late_order.push_back((block, self.serial, now));
+        while self.late_order.len() > LATE_MOST {
+            self.forget_oldest_late();
+        }
+    }
+
+    fn forget_late(&mut self, now: Instant) {
+        while self.late_order.front().is_some_and(|(_, _, at)| now.saturating_duration_since(*at) > LATE_FOR) {
+            self.forget_oldest_late();
+        }
+    }
+
+    fn forget_oldest_late(&mut self) {
+        if let Some((block, serial, _)) = self.late_order.pop_front()
+            && self.late.get(&block).is_some_and(|late| late.serial == serial)
+        {
+            self.late.remove(&block);
+        }
+    }
+
+    /// A request left without a block: a peer that owes nothing is not waited for.
+    fn relax(&mut self) {
+        if self.sent.is_empty() && self.strikes == 0 {
+            self.waiting_since = None;
+        }
+        self.prune();
+    }
+
+    /// Keeps the front of both queues true, for [`Self::deadline`]; each entry is dropped once.
+    fn prune(&mut self) {
+        let sent = &self.sent;
+        for queue in [&mut self.first_tries, &mut self.second_tries] {
+            while queue.front().is_some_and(|(block, serial, _)| sent.get(block).is_none_or(|s| s.serial != *serial)) {
+                queue.pop_front();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

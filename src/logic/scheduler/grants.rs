@@ -1,0 +1,337 @@
+//! Answering asks: the order in which a peer is given work.
+//!
+//! The piece it is filling; pieces that failed before, whole; open pieces that nobody fills; then a fast peer opens a
+//! piece of its own and a slow one helps with another's. When nothing else is left: the endgame.
+
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Effect, Scheduler};
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::{BLOCK_LEN, BlockAddr, PieceIndex};
+use crate::base::ids::PeerKey;
+use crate::logic::assembly::Assembly;
+
+/// Four pieces at random, then the rarest: what Cohen's paper and libtorrent do.
+const RANDOM_PIECES: u32 = 4;
+
+/// A peer that fills a piece in 20 s fills it alone: fewer senders for one piece, fewer suspects. Picked by eye.
+const FAST_FILL_S: u64 = 20;
+
+/// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
+const ENDGAME_DEPTH: u32 = 8;
+
+/// 5 s without anybody being asked or anything coming: an open piece may be taken from its owner, or given up for its
+/// credit. Longer than a rest, so that it was offered to everybody.
+const IDLE: Duration = Duration::from_secs(6);
+
+/// 60 s: an exclusive piece whose owner still drips may be begun anew by a peer with nothing else to do.
+const DRIPPING: Duration = Duration::from_secs(60);
+
+/// One peer's ask while it is being answered.
+struct Ask {
+    key: PeerKey,
+    addr: SocketAddr,
+    has: Arc<Bitfield>,
+    want: usize,
+    now: Instant,
+    blocks: Vec<BlockAddr>,
+    /// Under suspicion: works on pieces of its own.
+    probation: bool,
+    short_of_credit: bool,
+    /// A failed piece waits for this peer, and for credit.
+    suspect_waits: bool,
+    recheck: Option<Instant>,
+}
+
+impl Ask {
+    fn left(&self) -> usize {
+        self.want - self.blocks.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.left() == 0
+    }
+
+    fn recheck_at(&mut self, at: Option<Instant>) {
+        self.recheck = self.recheck.into_iter().chain(at).min();
+    }
+}
+
+impl Scheduler {
+    /// Serves everybody whom a change may help, and tells what others need not send any more.
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.now = Some(now);
+        for (peer, blocks) in std::mem::take(&mut self.cancels) {
+            if self.peers.contains_key(&peer) {
+                self.effects.push_back(Effect::Cancel { peer, blocks });
+            }
+        }
+        loop {
+            let endgame = self.is_endgame();
+            self.stirred |= endgame && !self.endgame;
+            self.endgame = endgame;
+            if !std::mem::take(&mut self.stirred) {
+                break;
+            }
+            self.recheck = None;
+            let turn = self.turn;
+            let order: Vec<PeerKey> = self.waiting.range(turn..).chain(self.waiting.range(..turn)).copied().collect();
+            for key in order {
+                self.serve(now, key);
+            }
+        }
+    }
+
+    /// Grants what can be granted of a peer's ask, and remembers the rest.
+    pub(super) fn serve(&mut self, now: Instant, key: PeerKey) {
+        let Some(peer) = self.peers.get(&key).filter(|peer| peer.want > 0 && !self.paused) else { return };
+        let mut ask = Ask {
+            key,
+            addr: peer.addr,
+            has: Arc::clone(&peer.has),
+            want: peer.want as usize,
+            now,
+            blocks: Vec::new(),
+            probation: self.suspects.is_on_probation(peer.addr),
+            short_of_credit: false,
+            suspect_waits: false,
+            recheck: None,
+        };
+        self.find_work(&mut ask);
+        let granted = u32::try_from(ask.blocks.len()).unwrap_or(u32::MAX);
+        self.in_flight += granted;
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.in_flight += granted;
+            peer.want -= granted;
+            if peer.want == 0 {
+                self.waiting.remove(&key);
+                ask.recheck = None;
+            }
+        }
+        self.recheck = self.recheck.into_iter().chain(ask.recheck).min();
+        if granted > 0 {
+            self.turn = PeerKey(key.0.wrapping_add(1));
+            self.effects.push_back(Effect::Grant { peer: key, blocks: ask.blocks });
+        }
+    }
+
+    fn find_work(&mut self, ask: &mut Ask) {
+        let key = ask.key;
+        self.go_on(ask);
+        self.help(ask, |assembly| assembly.owner == Some(key));
+        self.retry_suspects(ask);
+        if !ask.probation {
+            self.help(ask, |assembly| assembly.owner.is_none());
+            if !self.is_fast(ask.key) {
+                self.help(ask, |_| true);
+            }
+        }
+        self.open_pieces(ask);
+        self.help(ask, |_| true);
+        if !ask.is_full() && ask.short_of_credit && self.evict_for(ask) {
+            self.retry_suspects(ask);
+            self.open_pieces(ask);
+        }
+        if !ask.is_full() {
+            self.take_over(ask);
+            self.retry_suspects(ask);
+            self.duplicate(ask);
+        }
+    }
+
+    /// More of the piece that the peer is filling.
+    fn go_on(&mut self, ask: &mut Ask) {
+        let Some(peer) = self.peers.get(&ask.key) else { return };
+        if let Some(piece) = peer.current
+            && self.open.get(&piece).is_some_and(|a| a.owner == Some(ask.key) || !(a.exclusive || ask.probation))
+        {
+            self.ask_for(piece, ask);
+        }
+    }
+
+    /// Failed pieces, each whole from one peer that has not failed it yet.
+    fn retry_suspects(&mut self, ask: &mut Ask) {
+        let Self { suspects, open, writing, .. } = self;
+        let failed: Vec<(PieceIndex, Instant)> = suspects
+            .pieces()
+            .filter(|(piece, _)| ask.has.has(*piece) && !open.contains_key(piece) && !writing.contains_key(piece))
+            .collect();
+        for (piece, due) in failed {
+            if ask.is_full() {
+                return;
+            }
+            if due > ask.now {
+                ask.recheck_at(Some(due));
+            } else if !self.suspects.was_tried(piece, ask.addr) || !self.has_untried_source(piece) {
+                if self.can_open(piece) {
+                    self.open_piece(piece, true, ask);
+                } else {
+                    ask.short_of_credit = true;
+                    ask.suspect_waits = true;
+                }
+            }
+        }
+    }
+
+    /// Free blocks of open pieces that `wanted` says yes to.
+    fn help(&mut self, ask: &mut Ask, wanted: impl Fn(&Assembly) -> bool) {
+        if ask.is_full() || self.loose.is_empty() {
+            return;
+        }
+        let mine = |assembly: &Assembly| !assembly.exclusive || assembly.owner == Some(ask.key);
+        let Self { loose, open, .. } = &*self;
+        let pieces = loose.iter().filter(|piece| ask.has.has(**piece));
+        let pieces: Vec<PieceIndex> =
+            pieces.filter(|piece| open.get(piece).is_some_and(|a| mine(a) && wanted(a))).copied().collect();
+        for piece in pieces {
+            if ask.is_full() {
+                return;
+            }
+            self.ask_for(piece, ask);
+        }
+    }
+
+    /// Pieces that nobody has begun.
+    fn open_pieces(&mut self, ask: &mut Ask) {
+        while !ask.is_full() {
+            if self.reserved > 0 && self.reserved + u64::from(self.geometry.nominal_piece_len()) > self.credit {
+                ask.short_of_credit = true;
+                return;
+            }
+            let Some(peer) = self.peers.get_mut(&ask.key) else { return };
+            let random = self.have.ones() < RANDOM_PIECES;
+            let picked = if random {
+                self.picker.pick_random(&ask.has, &mut peer.shortlist, &mut self.dice)
+            } else {
+                self.picker.pick(&ask.has, &mut peer.shortlist, &mut self.dice)
+            };
+            let Some(piece) = picked else { return };
+            self.open_piece(piece, ask.probation, ask);
+        }
+    }
+
+    /// One that fits the credit, or any if nothing else is under way.
+    fn can_open(&self, piece: PieceIndex) -> bool {
+        self.reserved == 0 || self.reserved + u64::from(self.geometry.piece_len(piece)) <= self.credit
+    }
+
+    fn open_piece(&mut self, piece: PieceIndex, exclusive: bool, ask: &mut Ask) {
+        let assembly = Assembly::new(&self.geometry, piece, ask.key, exclusive, ask.now);
+        self.reserved += u64::from(assembly.piece_len());
+        self.open.insert(piece, assembly);
+        self.loose.insert(piece);
+        self.ask_for(piece, ask);
+    }
+
+    /// Free blocks of one open piece.
+    fn ask_for(&mut self, piece: PieceIndex, ask: &mut Ask) {
+        let Some(assembly) = self.open.get_mut(&piece).filter(|assembly| assembly.free() > 0) else { return };
+        let alone = self.picker.available(piece) <= 1;
+        let before = ask.blocks.len();
+        let rests = assembly.ask(&self.geometry, ask.key, ask.left(), alone, ask.now, &mut ask.blocks);
+        ask.recheck_at(rests);
+        if ask.blocks.len() > before {
+            assembly.owner.get_or_insert(ask.key);
+        }
+        let left = assembly.free() > 0;
+        if !left {
+            self.loose.remove(&piece);
+        }
+        if let Some(peer) = self.peers.get_mut(&ask.key)
+            && ask.blocks.len() > before
+        {
+            peer.current = left.then_some(piece);
+        }
+    }
+
+    /// Gives up an open piece that nobody works on, so that its credit serves this ask.
+    fn evict_for(&mut self, ask: &mut Ask) -> bool {
+        let mut victim: Option<(u32, PieceIndex)> = None;
+        for piece in &self.loose {
+            let Some(assembly) = self.open.get(piece).filter(|assembly| assembly.asked() == 0) else { continue };
+            let idle_from = assembly.touched + IDLE;
+            if self.picker.available(*piece) > 0 && ask.now < idle_from {
+                ask.recheck_at(Some(idle_from));
+            } else {
+                let candidate = (assembly.got(), *piece);
+                victim = Some(victim.map_or(candidate, |least| least.min(candidate)));
+            }
+        }
+        let useful = ask.suspect_waits || self.picker.has_any_of(&ask.has);
+        if let Some((_, piece)) = victim.filter(|_| useful) {
+            self.close(piece);
+        }
+        victim.is_some() && useful
+    }
+
+    /// Exclusive pieces whose owner does nothing, or too little, go to a peer that has nothing else to do.
+    fn take_over(&mut self, ask: &mut Ask) {
+        let mut stale = Vec::new();
+        for (piece, assembly) in &self.open {
+            if !assembly.exclusive || assembly.owner == Some(ask.key) || !ask.has.has(*piece) {
+                continue;
+            }
+            let idle_from = if assembly.asked() == 0 { assembly.touched + IDLE } else { assembly.opened + DRIPPING };
+            if idle_from <= ask.now {
+                stale.push(*piece);
+            } else {
+                ask.recheck_at(Some(idle_from));
+            }
+        }
+        for piece in stale {
+            self.abandon(piece);
+        }
+        self.help(ask, |assembly| assembly.owner.is_none());
+    }
+
+    /// Endgame: blocks that others are asked for, those of the slowest first.
+    fn duplicate(&mut self, ask: &mut Ask) {
+        let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + ask.blocks.len();
+        let most = ask.left().min((ENDGAME_DEPTH as usize).saturating_sub(in_flight));
+        if most == 0 || !self.is_endgame() {
+            return;
+        }
+        let mut candidates = Vec::new();
+        for (piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && ask.has.has(**piece)) {
+            for (number, askers) in assembly.asked_of_others(ask.key) {
+                let soonest_ms = askers.iter().map(|asker| self.queue_ms(*asker, ask.now)).min();
+                candidates.push((askers.len(), Reverse(soonest_ms), *piece, number));
+            }
+        }
+        candidates.sort_by_key(|(askers, slowest, _, _)| (*askers, *slowest));
+        let enough = ask.blocks.len() + most;
+        for (_, _, piece, number) in candidates {
+            if ask.blocks.len() == enough {
+                return;
+            }
+            let Some(assembly) = self.open.get_mut(&piece) else { continue };
+            if assembly.ask_too(number, ask.key, ask.now) {
+                ask.blocks.extend(self.geometry.block(piece, number));
+            }
+        }
+    }
+
+    /// Milliseconds until a peer has delivered all that it is asked for.
+    fn queue_ms(&self, key: PeerKey, now: Instant) -> u64 {
+        self.peers.get(&key).map_or(u64::MAX, |peer| {
+            u64::from(peer.in_flight) * u64::from(BLOCK_LEN) * 1000 / peer.flow.bps(now).max(1)
+        })
+    }
+
+    /// No obtainable block is left that nobody is asked for. Pieces that must come from one peer do not count.
+    fn is_endgame(&self) -> bool {
+        !self.open.is_empty()
+            && !self.picker.has_obtainable()
+            && !self.loose.iter().any(|piece| {
+                self.picker.available(*piece) > 0 && self.open.get(piece).is_some_and(|assembly| !assembly.exclusive)
+            })
+    }
+
+    fn is_fast(&self, key: PeerKey) -> bool {
+        let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
+        peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
+    }
+}

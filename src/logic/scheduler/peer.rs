@@ -1,0 +1,132 @@
+//! What the scheduler knows of one peer. Does not know blocks.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::PieceIndex;
+use crate::logic::picker::{Picker, Shortlist};
+use crate::logic::requests::Flow;
+
+/// 64 blocks given back in a row, with not one delivered: what the peer says it has is doubted (P-18). Doubled with each
+/// doubt, so that a peer cannot make us count its pieces over and over.
+const DOUBT_AFTER: u32 = 64;
+
+/// The two bitfields that most peers have: shared, so that an idle seed of a large torrent costs no memory.
+#[derive(Debug)]
+pub(super) struct Templates {
+    none: Arc<Bitfield>,
+    all: Arc<Bitfield>,
+}
+
+impl Templates {
+    pub(super) fn new(pieces: u32) -> Self {
+        Self { none: Arc::new(Bitfield::none(pieces)), all: Arc::new(Bitfield::all(pieces)) }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) addr: SocketAddr,
+    pub(super) has: Arc<Bitfield>,
+    /// Blocks it could take.
+    pub(super) want: u32,
+    /// Blocks it is asked for.
+    pub(super) in_flight: u32,
+    /// The piece it is filling.
+    pub(super) current: Option<PieceIndex>,
+    pub(super) shortlist: Shortlist,
+    pub(super) flow: Flow,
+    pub(super) interested: bool,
+    /// Pieces it has that we lack; of no meaning for a seed.
+    missing: u32,
+    /// Counted apart in the picker: it had everything from the start.
+    seed: bool,
+    counted: bool,
+    returned_in_row: u32,
+    doubts: u32,
+}
+
+impl Peer {
+    pub(super) fn new(addr: SocketAddr, templates: &Templates) -> Self {
+        Self {
+            addr,
+            has: Arc::clone(&templates.none),
+            want: 0,
+            in_flight: 0,
+            current: None,
+            shortlist: Shortlist::default(),
+            flow: Flow::default(),
+            interested: false,
+            missing: 0,
+            seed: false,
+            counted: true,
+            returned_in_row: 0,
+            doubts: 0,
+        }
+    }
+
+    pub(super) fn set_bitfield(&mut self, has: Bitfield, templates: &Templates, ours: &Bitfield) {
+        self.seed = has.is_all();
+        let lacked = has.as_bytes().iter().zip(ours.as_bytes()).map(|(theirs, ours)| (theirs & !ours).count_ones());
+        self.missing = lacked.sum();
+        self.has = if self.seed { Arc::clone(&templates.all) } else { Arc::new(has) };
+        self.shortlist = Shortlist::default();
+    }
+
+    pub(super) fn add_piece(&mut self, piece: PieceIndex, picker: &mut Picker, ours: &Bitfield) {
+        if self.has.has(piece) {
+            return;
+        }
+        Arc::make_mut(&mut self.has).set(piece);
+        self.missing += u32::from(!ours.has(piece));
+        self.shortlist.add(piece);
+        if self.counted {
+            picker.on_have(piece);
+        }
+    }
+
+    /// Its pieces count as available.
+    pub(super) fn join(&mut self, picker: &mut Picker) {
+        self.counted = true;
+        if self.seed { picker.on_seed_joined() } else { picker.on_joined(&self.has) }
+    }
+
+    /// Its pieces do not count as available any more.
+    pub(super) fn leave(&mut self, picker: &mut Picker) {
+        if std::mem::take(&mut self.counted) {
+            if self.seed { picker.on_seed_left() } else { picker.on_left(&self.has) }
+        }
+    }
+
+    pub(super) fn on_delivered(&mut self, now: Instant, len: u32, picker: &mut Picker) {
+        self.flow.add(now, u64::from(len));
+        self.returned_in_row = 0;
+        if !self.counted {
+            self.join(picker);
+        }
+    }
+
+    pub(super) fn on_returned(&mut self, count: u32, picker: &mut Picker) {
+        self.in_flight -= count;
+        self.current = None;
+        self.returned_in_row = self.returned_in_row.saturating_add(count);
+        if self.counted && self.returned_in_row >= DOUBT_AFTER << self.doubts.min(16) {
+            self.doubts += 1;
+            self.leave(picker);
+        }
+    }
+
+    pub(super) fn on_piece_had(&mut self, piece: PieceIndex) {
+        if !self.seed && self.has.has(piece) {
+            self.missing -= 1;
+        }
+    }
+
+    /// The new interest in it, if it has changed. `complete`: we lack nothing.
+    pub(super) fn turn_interest(&mut self, complete: bool) -> Option<bool> {
+        let interested = !complete && (self.seed || self.missing > 0);
+        (std::mem::replace(&mut self.interested, interested) != interested).then_some(interested)
+    }
+}

@@ -1,0 +1,477 @@
+use super::*;
+use std::time::Duration;
+
+pub(super) fn t0() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+fn addr(n: u16) -> SocketAddr {
+    SocketAddr::from(([10, 0, 0, 1], n))
+}
+
+/// Ten pieces of four blocks, the last of one block and a half.
+struct Desk {
+    s: Scheduler,
+    g: Geometry,
+    now: Instant,
+}
+
+const PIECE: u64 = 4 * 16384;
+
+impl Desk {
+    fn with_credit(credit: u64) -> Self {
+        let g = Geometry::new(9 * PIECE + 16384 + 8192, PIECE).unwrap();
+        let have = Bitfield::none(g.piece_count());
+        Self { s: Scheduler::new(SchedulerConfig { geometry: g, have, credit, seed: 1 }), g, now: t0() }
+    }
+
+    fn new() -> Self {
+        Self::with_credit(1 << 30)
+    }
+
+    fn set(&self, numbers: &[u32]) -> Bitfield {
+        let mut set = Bitfield::none(self.g.piece_count());
+        for n in numbers {
+            set.set(self.piece(*n));
+        }
+        set
+    }
+
+    fn piece(&self, n: u32) -> PieceIndex {
+        self.g.piece(n).unwrap()
+    }
+
+    fn join(&mut self, n: u32, has: &[u32]) {
+        let has = self.set(has);
+        self.s.on_peer_joined(self.now, PeerKey(n), addr(n as u16));
+        self.s.on_bitfield(self.now, PeerKey(n), has);
+    }
+
+    fn seed(&mut self, n: u32) {
+        self.s.on_peer_joined(self.now, PeerKey(n), addr(n as u16));
+        self.s.on_bitfield(self.now, PeerKey(n), Bitfield::all(self.g.piece_count()));
+    }
+
+    fn effects(&mut self) -> Vec<Effect> {
+        std::iter::from_fn(|| self.s.poll()).collect()
+    }
+
+    fn grants(&mut self) -> Vec<(u32, Vec<BlockAddr>)> {
+        let effects = self.effects().into_iter();
+        effects.filter_map(|e| if let Effect::Grant { peer, blocks } = e { Some((peer.0, blocks)) } else { None }).collect()
+    }
+
+    fn ask(&mut self, n: u32, want: u32) -> Vec<BlockAddr> {
+        self.s.on_ask(self.now, PeerKey(n), want);
+        let grants = self.grants();
+        assert!(grants.iter().all(|(peer, _)| *peer == n), "{grants:?}");
+        grants.into_iter().flat_map(|(_, blocks)| blocks).collect()
+    }
+
+    fn send(&mut self, n: u32, blocks: &[BlockAddr], byte: u8) {
+        let block = |addr: &BlockAddr| Block { addr: *addr, data: Bytes::from(vec![byte; addr.len() as usize]) };
+        self.s.on_blocks(self.now, PeerKey(n), blocks.iter().map(block).collect());
+    }
+
+    /// Answers for every piece to be written: right if all its bytes are 0.
+    fn write_all(&mut self) -> Vec<Effect> {
+        let mut others = Vec::new();
+        while let Some(effect) = self.s.poll() {
+            if let Effect::Write { piece, blocks } = effect {
+                assert_eq!(blocks.iter().map(Bytes::len).sum::<usize>(), self.g.piece_len(piece) as usize);
+                let good = blocks.iter().all(|block| block.iter().all(|byte| *byte == 0));
+                self.s.on_written(self.now, piece, if good { Written::Durable } else { Written::HashMismatch });
+            } else {
+                others.push(effect);
+            }
+        }
+        others
+    }
+
+    fn wait(&mut self, secs: u64) {
+        self.now += Duration::from_secs(secs);
+        self.s.on_timeout(self.now);
+    }
+}
+
+#[test]
+fn a_sole_seed_gives_everything_in_runs_of_whole_pieces() {
+    let mut d = Desk::new();
+    d.seed(1);
+    assert_eq!(d.effects(), [Effect::Interest { peer: PeerKey(1), interested: true }]);
+    let blocks = d.ask(1, 1000);
+    assert_eq!(blocks.len() as u64, d.g.total_blocks());
+    for run in blocks.chunk_by(|a, b| a.piece() == b.piece()) {
+        assert!(run.iter().copied().eq(d.g.blocks(run[0].piece())), "in order");
+    }
+    d.send(1, &blocks, 0);
+    let effects = d.write_all();
+    assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Had { .. })).count(), 10);
+    assert_eq!(effects.iter().filter(|e| **e == Effect::Completed).count(), 1);
+    assert!(effects.contains(&Effect::Interest { peer: PeerKey(1), interested: false }));
+    let p = d.s.progress();
+    assert_eq!((p.credit_free, p.in_flight_blocks, p.wasted, p.bytes_have), (1 << 30, 0, 0, d.g.total_len()));
+}
+
+#[test]
+fn an_ask_is_remembered_until_there_is_work() {
+    let mut d = Desk::new();
+    d.join(1, &[]);
+    assert_eq!(d.ask(1, 3), []);
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(5)]);
+    assert_eq!(d.grants().iter().map(|(_, b)| b.len()).sum::<usize>(), 3);
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(6)]);
+    assert_eq!(d.grants(), [], "three were granted, nothing is left of the ask");
+}
+
+#[test]
+fn a_withdrawn_ask_is_forgotten() {
+    let mut d = Desk::new();
+    d.join(1, &[]);
+    d.ask(1, 3);
+    d.ask(1, 0);
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(5)]);
+    assert_eq!(d.grants(), []);
+}
+
+#[test]
+fn credit_bounds_what_is_open_and_comes_back_when_written() {
+    let mut d = Desk::with_credit(2 * PIECE);
+    d.seed(1);
+    let blocks = d.ask(1, 100);
+    assert_eq!(blocks.len(), 8);
+    assert_eq!(d.s.progress().credit_free, 0);
+    d.send(1, &blocks[..4], 0);
+    assert!(matches!(d.effects()[..], [Effect::Write { .. }]));
+    assert_eq!(d.s.progress().writing_pieces, 1);
+    d.s.on_written(d.now, blocks[0].piece(), Written::Durable);
+    assert_eq!(d.grants()[0].1.len(), 4, "the rest of the ask was remembered");
+}
+
+#[test]
+fn a_piece_larger_than_all_credit_is_still_fetched() {
+    let mut d = Desk::with_credit(1);
+    d.seed(1);
+    assert_eq!(d.ask(1, 100).len(), 4);
+}
+
+#[test]
+fn credit_held_by_a_piece_that_nobody_has_any_more_is_taken_back() {
+    let mut d = Desk::with_credit(PIECE);
+    d.join(1, &[0]);
+    let blocks = d.ask(1, 4);
+    d.send(1, &blocks[..3], 0);
+    d.s.on_peer_left(d.now, PeerKey(1));
+    d.join(2, &[1, 2]);
+    assert_eq!(d.ask(2, 4).len(), 4);
+    assert_eq!(d.s.progress().wasted, 3 * 16384);
+}
+
+#[test]
+fn credit_held_by_a_choking_peer_is_taken_back_after_a_while() {
+    let mut d = Desk::with_credit(PIECE);
+    d.join(1, &[0]);
+    let blocks = d.ask(1, 4);
+    d.s.on_returned(d.now, PeerKey(1), &blocks);
+    d.s.on_ask(d.now, PeerKey(1), 0);
+    d.join(2, &[1, 2]);
+    assert_eq!(d.ask(2, 4), []);
+    let due = d.s.deadline().unwrap();
+    assert!(due <= d.now + Duration::from_secs(6));
+    d.now = due;
+    d.s.on_timeout(due);
+    assert_eq!(d.grants()[0].0, 2);
+    assert_eq!(d.s.deadline(), None);
+}
+
+#[test]
+fn returned_blocks_go_to_others_first_and_later_to_the_same() {
+    let mut d = Desk::new();
+    d.join(1, &[0]);
+    let blocks = d.ask(1, 4);
+    d.join(2, &[0]);
+    assert_eq!(d.ask(2, 0), []);
+    d.s.on_returned(d.now, PeerKey(1), &blocks);
+    assert_eq!(d.ask(1, 4), []);
+    assert_eq!(d.ask(2, 2), blocks[..2]);
+    d.wait(5);
+    assert_eq!(d.grants(), [(1, vec![blocks[2], blocks[3]])]);
+}
+
+#[test]
+fn a_sole_source_that_rejects_everything_is_asked_once_a_second() {
+    let mut d = Desk::new();
+    d.join(1, &[0]);
+    for _ in 0..5 {
+        let blocks = d.ask(1, 4);
+        assert_eq!(blocks.len(), 4);
+        d.s.on_returned(d.now, PeerKey(1), &blocks);
+        assert_eq!(d.ask(1, 4), []);
+        assert_eq!(d.s.deadline(), Some(d.now + Duration::from_secs(1)));
+        d.s.on_ask(d.now, PeerKey(1), 0);
+        d.wait(1);
+    }
+}
+
+#[test]
+fn what_left_with_a_peer_is_asked_of_others_at_once() {
+    let mut d = Desk::new();
+    d.seed(1);
+    let blocks = d.ask(1, 1000);
+    d.seed(2);
+    d.s.on_peer_left(d.now, PeerKey(1));
+    let mut again = d.ask(2, 1000);
+    again.sort();
+    let mut all = blocks.clone();
+    all.sort();
+    assert_eq!(again, all);
+    d.send(1, &blocks, 0);
+    assert_eq!(d.s.progress().wasted, d.g.total_len(), "a dead connection's blocks do not count");
+}
+
+#[test]
+fn the_endgame_begins_when_everything_is_asked_for_and_is_bounded() {
+    let mut d = Desk::new();
+    for n in 1..=6 {
+        d.seed(n);
+    }
+    d.effects();
+    let blocks = d.ask(1, 37);
+    assert!(!d.s.progress().endgame);
+    let last = d.ask(2, 1);
+    assert!(d.s.progress().endgame);
+    assert_eq!(last.len(), 1);
+    let mut copies = BTreeMap::new();
+    for n in 3..=6 {
+        let duplicates = d.ask(n, 100);
+        assert!(duplicates.len() <= 8);
+        duplicates.iter().for_each(|b| *copies.entry(*b).or_insert(0) += 1);
+    }
+    assert!(copies.values().all(|n| *n <= 2), "three askers at most");
+    d.send(1, &blocks, 0);
+    let cancelled: Vec<Effect> = d.effects().into_iter().filter(|e| matches!(e, Effect::Cancel { .. })).collect();
+    assert!(!cancelled.is_empty());
+    d.send(2, &last, 0);
+    d.write_all();
+    let p = d.s.progress();
+    assert_eq!((p.in_flight_blocks, p.wasted, p.pieces_have), (0, 0, 10));
+}
+
+#[test]
+fn a_duplicate_that_comes_anyway_is_waste_and_written_once() {
+    let mut d = Desk::new();
+    d.join(1, &[9]);
+    d.join(2, &[9]);
+    let one = d.ask(1, 2);
+    let two = d.ask(2, 2);
+    assert_eq!(one, two, "the endgame of one piece");
+    d.send(1, &one, 0);
+    d.send(2, &two, 0);
+    assert_eq!(d.s.progress().wasted, 16384 + 8192);
+    assert_eq!(d.effects().iter().filter(|e| matches!(e, Effect::Write { .. })).count(), 1);
+}
+
+#[test]
+fn unasked_and_misshapen_blocks_are_dropped() {
+    let mut d = Desk::new();
+    d.seed(1);
+    d.seed(2);
+    let blocks = d.ask(1, 2);
+    d.send(2, &blocks, 0);
+    let short = Block { addr: blocks[0], data: Bytes::from_static(b"short") };
+    d.s.on_blocks(d.now, PeerKey(1), vec![short]);
+    assert_eq!(d.s.progress().wasted, d.s.progress().received);
+    d.send(1, &blocks, 0);
+    assert_eq!(d.s.progress().in_flight_blocks, 0);
+}
+
+#[test]
+fn interest_changes_are_told_once_and_exactly() {
+    let mut d = Desk::new();
+    d.join(1, &[]);
+    d.join(2, &[3]);
+    assert_eq!(d.effects(), [Effect::Interest { peer: PeerKey(2), interested: true }]);
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(3), d.piece(3)]);
+    assert_eq!(d.effects(), [Effect::Interest { peer: PeerKey(1), interested: true }]);
+    let blocks = d.ask(2, 4);
+    d.send(2, &blocks, 0);
+    let effects = d.write_all();
+    for n in [1, 2] {
+        assert!(effects.contains(&Effect::Interest { peer: PeerKey(n), interested: false }), "{effects:?}");
+    }
+    assert_eq!(effects.len(), 3);
+}
+
+#[test]
+fn disk_trouble_gives_the_pieces_back() {
+    let mut d = Desk::with_credit(PIECE);
+    d.seed(1);
+    let blocks = d.ask(1, 4);
+    d.send(1, &blocks, 0);
+    d.effects();
+    d.s.set_paused(true);
+    d.s.on_written(d.now, blocks[0].piece(), Written::Failed);
+    assert_eq!(d.ask(1, 4), []);
+    d.s.set_paused(false);
+    let again = d.grants();
+    assert_eq!(again[0].1.len(), 4);
+    d.send(1, &again[0].1, 0);
+    d.effects();
+    d.s.on_disk_lost(d.now);
+    assert_eq!(d.s.progress().credit_free, PIECE);
+    d.s.on_written(d.now, again[0].1[0].piece(), Written::Durable);
+    assert_eq!(d.s.progress().pieces_have, 0, "an answer from before the restart is not believed");
+}
+
+#[test]
+fn a_sole_liar_is_banned_at_once_and_stays_out() {
+    let mut d = Desk::new();
+    d.seed(1);
+    d.seed(2);
+    let blocks = d.ask(1, 4);
+    d.send(1, &blocks, 9);
+    let effects = d.write_all();
+    assert!(effects.contains(&Effect::Ban { addr: addr(1), piece: blocks[0].piece() }), "{effects:?}");
+    assert_eq!(d.ask(1, 4), []);
+    d.s.on_peer_joined(d.now, PeerKey(7), addr(1));
+    assert!(matches!(d.effects()[..], [Effect::Ban { .. }]));
+    let rest = d.ask(2, 1000);
+    assert_eq!(rest.len() as u64, d.g.total_blocks());
+    d.send(2, &rest, 0);
+    let effects = d.write_all();
+    assert!(effects.contains(&Effect::Completed));
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Ban { .. })));
+}
+
+#[test]
+fn of_two_senders_the_good_copy_convicts_the_liar_only() {
+    let mut d = Desk::new();
+    d.join(1, &[0]);
+    d.join(2, &[0]);
+    d.join(3, &[0]);
+    let one = d.ask(1, 2);
+    let two = d.ask(2, 2);
+    assert_eq!((one.len(), two.len()), (2, 2));
+    d.send(1, &one, 0);
+    d.send(2, &two, 9);
+    assert!(!d.write_all().iter().any(|e| matches!(e, Effect::Ban { .. })));
+    let whole = d.ask(3, 100);
+    assert_eq!(whole.len(), 4, "from one peer alone");
+    assert_eq!(d.ask(1, 100), []);
+    d.send(3, &whole, 0);
+    let effects = d.write_all();
+    let bans: Vec<_> = effects.iter().filter(|e| matches!(e, Effect::Ban { .. })).collect();
+    assert_eq!(bans, [&Effect::Ban { addr: addr(2), piece: d.piece(0) }]);
+}
+
+#[test]
+fn a_poisoned_piece_is_reported_and_does_not_loop_while_the_rest_completes() {
+    let mut d = Desk::new();
+    for n in 1..=4 {
+        d.seed(n);
+    }
+    let mut attempts = 0;
+    let mut reported = 0;
+    for _ in 0..120 {
+        for n in 1..=4 {
+            for block in d.ask(n, 1000) {
+                let poisoned = block.piece().get() == 3;
+                attempts += u32::from(poisoned && block.number() == 0);
+                d.send(n, &[block], if poisoned { 9 } else { 0 });
+            }
+            reported += d.write_all().iter().filter(|e| matches!(e, Effect::PieceSuspect { .. })).count();
+        }
+        d.wait(1);
+    }
+    assert_eq!(d.s.progress().pieces_have, 9);
+    assert!((3..12).contains(&attempts), "{attempts} attempts in two minutes");
+    assert!(reported > 0);
+    assert!(d.s.progress().banned <= 1, "who agree are not banned without a good copy");
+}
+
+#[test]
+fn a_fast_peer_fills_pieces_alone_and_slow_ones_share() {
+    let mut d = Desk::new();
+    d.seed(1);
+    d.seed(2);
+    let one = d.ask(1, 1);
+    let two = d.ask(2, 1);
+    assert_eq!(one[0].piece(), two[0].piece(), "unknown peers share");
+    for _ in 0..2 {
+        let blocks = d.ask(1, 3);
+        d.send(1, &blocks, 0);
+    }
+    d.write_all();
+    let owned = d.ask(1, 1);
+    let alone = d.ask(2, 1);
+    d.send(2, &alone, 0);
+    let fast = d.ask(1, 6);
+    assert!(fast.iter().filter(|b| b.piece() != owned[0].piece()).count() >= 3, "{fast:?}");
+}
+
+/// P-18: pieces of a peer that rejects everything stop counting, until it delivers.
+#[test]
+fn availability_of_a_peer_that_never_delivers_decays() {
+    let mut d = Desk::new();
+    d.seed(1);
+    assert_eq!(d.s.progress().nobody_has, 0);
+    for _ in 0..20 {
+        let blocks = d.ask(1, 4);
+        d.s.on_returned(d.now, PeerKey(1), &blocks);
+        d.s.on_ask(d.now, PeerKey(1), 0);
+        d.wait(6);
+    }
+    assert_eq!(d.s.progress().nobody_has, 10);
+    let blocks = d.ask(1, 1);
+    d.send(1, &blocks, 0);
+    assert_eq!(d.s.progress().nobody_has, 0);
+}
+
+#[test]
+fn a_peer_with_ten_thousand_requests_leaves_in_one_pass() {
+    let g = Geometry::new(1 << 30, 1 << 18).unwrap();
+    let have = Bitfield::none(g.piece_count());
+    let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 30, seed: 1 });
+    let now = t0();
+    s.on_peer_joined(now, PeerKey(1), addr(1));
+    s.on_bitfield(now, PeerKey(1), Bitfield::all(g.piece_count()));
+    s.on_ask(now, PeerKey(1), 10_000);
+    assert_eq!(s.progress().in_flight_blocks, 10_000);
+    s.on_peer_left(now, PeerKey(1));
+    assert_eq!(s.progress().in_flight_blocks, 0);
+    assert!(s.peers.is_empty() && s.waiting.is_empty());
+}
+
+/// A count, not a time: what 100,000 pieces cost against 1,000.
+#[test]
+fn the_cost_of_a_grant_does_not_grow_with_the_pieces() {
+    let mut cost = Vec::new();
+    for pieces in [1_000u32, 100_000] {
+        let g = Geometry::new(u64::from(pieces) * 16384, 16384).unwrap();
+        let have = Bitfield::none(pieces);
+        let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 24, seed: 1 });
+        let now = t0();
+        let mut half = Bitfield::none(pieces);
+        g.pieces().filter(|p| p.get() % 2 == 0).for_each(|p| assert!(half.set(p)));
+        for (n, has) in [Bitfield::all(pieces), half.clone(), half].into_iter().enumerate() {
+            s.on_peer_joined(now, PeerKey(n as u32), addr(n as u16));
+            s.on_bitfield(now, PeerKey(n as u32), has);
+        }
+        for round in 0..300u32 {
+            let key = PeerKey(round % 3);
+            s.on_ask(now, key, 16);
+            while let Some(effect) = s.poll() {
+                match effect {
+                    Effect::Grant { peer, blocks } => {
+                        let block = |addr: &BlockAddr| Block { addr: *addr, data: Bytes::from(vec![0; 16384]) };
+                        s.on_blocks(now, peer, blocks.iter().map(block).collect());
+                    }
+                    Effect::Write { piece, .. } => s.on_written(now, piece, Written::Durable),
+                    _ => {}
+                }
+            }
+        }
+        cost.push(s.picker.steps() / u64::from(s.have().ones()));
+    }
+    assert!(cost[1] <= cost[0] * 11 / 10 + 1, "steps per piece with 1,000 and 100,000 pieces: {cost:?}");
+}
