@@ -7,7 +7,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -17,7 +16,7 @@ use super::tracker_supervisor::{Completed, Progressed};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::{Safe, redact_url};
 use crate::codec::tracker::{AnnounceRequest, Event};
-use crate::logic::announce::Announcer;
+use crate::logic::announce::{AnnounceEffect, AnnounceState, Announcer, Kept};
 use crate::logic::tiers::TrackerId;
 use crate::net::Net;
 use crate::net::tracker::{Announced, TrackerTrouble, announce_http};
@@ -60,8 +59,8 @@ pub enum News {
     Failed {
         /// Why.
         trouble: TrackerTrouble,
-        /// When it is asked again.
-        retry: Instant,
+        /// When it is asked again; `None`: never.
+        retry: Option<Instant>,
     },
 }
 
@@ -140,8 +139,7 @@ pub struct Tracker<P: Protocol> {
     tracker_id: Option<Vec<u8>>,
     attended: bool,
     // Live.
-    announcing: bool,
-    closing: bool,
+    announcing: Option<SpawnHandle>,
     timer: Timer<Self>,
 }
 
@@ -153,12 +151,11 @@ where
     pub fn new(cfg: TrackerConfig, progress: Progressed) -> Self {
         Self {
             protocol: P::default(),
-            machine: Announcer::new(Instant::now().into_std(), cfg.seed),
+            machine: Announcer::new(Kept::default(), cfg.seed),
             progress,
             tracker_id: None,
             attended: false,
-            announcing: false,
-            closing: false,
+            announcing: None,
             timer: Timer::new(),
             cfg,
         }
@@ -171,21 +168,17 @@ where
 {
     /// Mutates the machine once, performs every effect, arms one timer.
     fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Announcer, std::time::Instant)) {
-        let now = Instant::now().into_std();
-        mutate(&mut self.machine, now);
-        if (self.attended || self.closing) && !self.announcing {
-            if let Some(event) = self.machine.poll(now) {
-                self.announce(event, ctx);
-            } else if self.closing {
-                ctx.stop();
-            }
+        mutate(&mut self.machine, Instant::now().into_std());
+        while let Some(AnnounceEffect::Announce(event)) = self.machine.poll() {
+            self.announce(event, ctx);
         }
-        let deadline = self.machine.deadline().filter(|_| self.attended && !self.announcing);
-        self.timer.arm(ctx, deadline, |act, ctx| act.step(ctx, |_, _| {}));
+        if self.machine.state() == AnnounceState::Ended {
+            ctx.stop();
+        }
+        self.timer.arm(ctx, self.machine.deadline(), |act, ctx| act.step(ctx, Announcer::on_timeout));
     }
 
     fn announce(&mut self, event: Event, ctx: &mut Ctx<Self>) {
-        self.announcing = true;
         let Progressed { uploaded, downloaded, left } = self.progress;
         let request = AnnounceRequest {
             info_hash: self.cfg.info_hash,
@@ -201,16 +194,18 @@ where
         };
         tracing::debug!(tracker = redact_url(&self.cfg.url), ?event, left, "→ announce");
         let asked = self.protocol.announce(self.cfg.net.clone(), self.cfg.url.clone(), request).into_actor(self);
-        ctx.spawn(asked.map(move |answer, act, ctx| {
-            act.announcing = false;
-            match answer {
-                Ok(announced) => act.on_announced(announced, event, ctx),
-                Err(trouble) => act.on_failed(trouble, ctx),
-            }
-        }));
+        let answered = asked.map(move |answer, act, ctx| match answer {
+            Ok(announced) => act.on_announced(announced, ctx),
+            Err(trouble) => act.on_failed(trouble, ctx),
+        });
+        // A `stopped` drops what was under way before it.
+        if let Some(before) = self.announcing.replace(ctx.spawn(answered)) {
+            ctx.cancel_future(before);
+        }
     }
 
-    fn on_announced(&mut self, announced: Announced, event: Event, ctx: &mut Ctx<Self>) {
+    fn on_announced(&mut self, announced: Announced, ctx: &mut Ctx<Self>) {
+        self.announcing = None;
         let reply = &announced.reply;
         tracing::debug!(
             tracker = redact_url(&self.cfg.url),
@@ -225,23 +220,28 @@ where
         if reply.tracker_id.is_some() {
             self.tracker_id.clone_from(&reply.tracker_id);
         }
-        self.step(ctx, |machine, now| machine.on_reply(now, event, &announced.reply));
+        self.step(ctx, |machine, now| {
+            machine.on_reply(now, &announced.reply);
+        });
         let next = self.machine.deadline().map(Instant::from_std);
         let news = News::Announced { announced: Box::new(announced), next };
         self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news });
     }
 
     fn on_failed(&mut self, trouble: TrackerTrouble, ctx: &mut Ctx<Self>) {
+        self.announcing = None;
         let now = Instant::now();
-        let backoff: Duration = self.machine.on_failure(now.into_std(), trouble.retry_in);
+        let backoff = self.machine.on_failure(now.into_std(), trouble.retry_in);
+        let retry = now.checked_add(backoff).filter(|_| self.machine.state() != AnnounceState::Refused);
         let cause = trouble.cause;
-        tracing::info!(tracker = redact_url(&self.cfg.url), why = trouble.text, retry_s = backoff.as_secs(), "tracker fails");
-        let news = News::Failed { trouble, retry: now + backoff };
-        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news });
-        if self.closing {
-            ctx.stop();
-        } else {
-            ctx.stop_with(Exit::expected(cause, backoff));
+        let retry_s = retry.map(|_| backoff.as_secs());
+        tracing::info!(tracker = redact_url(&self.cfg.url), why = trouble.text, retry_s, "tracker fails");
+        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news: News::Failed { trouble, retry } });
+        match (self.machine.state(), retry) {
+            (AnnounceState::Ended, _) => ctx.stop(),
+            (_, Some(_)) => ctx.stop_with(Exit::expected(cause, backoff)),
+            // It never wants to hear of us again (BEP 31), and hears only our farewell.
+            (_, None) => {}
         }
     }
 }
@@ -253,7 +253,9 @@ where
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        self.step(ctx, |_, _| {});
+        if self.attended {
+            self.step(ctx, Announcer::on_start);
+        }
     }
 }
 
@@ -262,8 +264,9 @@ where
     Self: Metered,
 {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
-        self.announcing = false;
+        self.announcing = None;
         self.timer = Timer::new();
+        self.machine = Announcer::new(self.machine.kept(), self.cfg.seed);
     }
 }
 
@@ -284,7 +287,7 @@ where
 
     fn handle(&mut self, Attend(attended): Attend, ctx: &mut Ctx<Self>) {
         self.attended = attended;
-        self.step(ctx, |_, _| {});
+        self.step(ctx, if attended { Announcer::on_start } else { Announcer::on_rest });
     }
 }
 
@@ -329,7 +332,6 @@ where
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.closing = true;
         self.step(ctx, Announcer::on_stop);
     }
 }

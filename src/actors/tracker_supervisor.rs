@@ -223,7 +223,7 @@ impl TrackerSupervisor {
             }
             News::Failed { trouble, retry } => {
                 let swarm = standing.swarm;
-                *standing = Standing { state: trouble.text, failed: true, next: Some(retry), swarm, ..Standing::default() };
+                *standing = Standing { state: trouble.text, failed: true, next: retry, swarm, ..Standing::default() };
                 self.step(ctx, |tiers| tiers.on_failure(id));
             }
         }

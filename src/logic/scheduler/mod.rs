@@ -295,6 +295,13 @@ impl Scheduler {
         self.settle(now);
     }
 
+    /// The peer could have `depth` blocks outstanding, those it has included: an ask that does not depend on how many
+    /// grants are still on their way to its connection. 0 withdraws.
+    pub fn on_depth(&mut self, now: Instant, key: PeerKey, depth: u32) {
+        let in_flight = self.peers.get(&key).map_or(0, |peer| peer.in_flight);
+        self.on_ask(now, key, depth.saturating_sub(in_flight));
+    }
+
     /// Blocks came. Those that nobody asked this peer for, or that are here already, are dropped and counted as waste.
     pub fn on_blocks(&mut self, now: Instant, key: PeerKey, blocks: Vec<Block>) {
         for block in blocks {
@@ -368,12 +375,10 @@ impl Scheduler {
     }
 
     /// The disk is in trouble: nothing is granted until it is over.
-    pub fn set_paused(&mut self, paused: bool) {
+    pub fn set_paused(&mut self, now: Instant, paused: bool) {
         self.stirred |= self.paused && !paused;
         self.paused = paused;
-        if let Some(now) = self.now {
-            self.settle(now);
-        }
+        self.settle(now);
     }
 
     /// The deadline has passed: some of what had to rest may be asked for again.
