@@ -177,8 +177,12 @@ impl PeerPool {
             self.short = Some(short);
             self.cfg.torrent.do_send(PeersShort(short));
         }
-        self.timer.arm(ctx, self.book.deadline(), |act, ctx| act.step(ctx, |_, _| {}));
+        self.timer.arm(ctx, self.book.deadline(), Self::on_timer);
         outcome
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |_, _| {});
     }
 
     fn perform(&mut self, effect: BookEffect, ctx: &mut Ctx<Self>) {

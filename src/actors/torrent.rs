@@ -295,6 +295,10 @@ impl Torrent {
         }
     }
 
+    fn facts(&self) -> Facts {
+        Facts
+    }
+
     fn publish(&self) {
         self.cfg.view.send_replace(self.view.clone());
     }

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use super::kit::{Child, Ctx, Exit, Goodbye, Metered, Timer};
+use super::kit::{Child, Ctx, Exit, Goodbye, Meter, Metered, Timer};
 use super::tracker_supervisor::{Completed, Progressed};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::{Safe, redact_url};
@@ -68,7 +68,13 @@ pub enum News {
 pub type Announcing = Pin<Box<dyn Future<Output = Result<Announced, TrackerTrouble>>>>;
 
 /// How a tracker is spoken to.
-pub trait Protocol: Unpin + 'static {
+pub trait Protocol: std::fmt::Debug + Unpin + 'static {
+    /// What logs and counters call a tracker of this kind.
+    const KIND: &'static str;
+
+    /// The counters of the kind.
+    fn meter() -> &'static Meter;
+
     /// One announce.
     fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing;
 }
@@ -84,12 +90,26 @@ pub struct Udp {
 }
 
 impl Protocol for Http {
+    const KIND: &'static str = "HttpTracker";
+
+    fn meter() -> &'static Meter {
+        static METER: Meter = Meter::new("HttpTracker");
+        &METER
+    }
+
     fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing {
         Box::pin(async move { announce_http(&net, &url, &request).await })
     }
 }
 
 impl Protocol for Udp {
+    const KIND: &'static str = "UdpTracker";
+
+    fn meter() -> &'static Meter {
+        static METER: Meter = Meter::new("UdpTracker");
+        &METER
+    }
+
     fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing {
         let session = self.session.clone();
         Box::pin(async move { announce_udp(&net, &session, &url, &request).await })
@@ -102,8 +122,13 @@ pub type HttpTracker = Tracker<Http>;
 /// A UDP tracker.
 pub type UdpTracker = Tracker<Udp>;
 
-crate::metered!(HttpTracker, "HttpTracker");
-crate::metered!(UdpTracker, "UdpTracker");
+impl<P: Protocol> Metered for Tracker<P> {
+    const KIND: &'static str = P::KIND;
+
+    fn meter() -> &'static Meter {
+        P::meter()
+    }
+}
 
 /// All that a tracker is given.
 #[derive(Debug, Clone)]
@@ -143,10 +168,7 @@ pub struct Tracker<P: Protocol> {
     timer: Timer<Self>,
 }
 
-impl<P: Protocol + Default> Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol + Default> Tracker<P> {
     /// At rest until it is attended to.
     pub fn new(cfg: TrackerConfig, progress: Progressed) -> Self {
         Self {
@@ -162,10 +184,7 @@ where
     }
 }
 
-impl<P: Protocol> Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Tracker<P> {
     /// Mutates the machine once, performs every effect, arms one timer.
     fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Announcer, std::time::Instant)) {
         mutate(&mut self.machine, Instant::now().into_std());
@@ -246,10 +265,7 @@ where
     }
 }
 
-impl<P: Protocol> Actor for Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Actor for Tracker<P> {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
@@ -259,10 +275,7 @@ where
     }
 }
 
-impl<P: Protocol> Supervised for Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Supervised for Tracker<P> {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         self.announcing = None;
         self.timer = Timer::new();
@@ -270,19 +283,13 @@ where
     }
 }
 
-impl<P: Protocol> Child for Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Child for Tracker<P> {
     fn id(&self) -> String {
         redact_url(&self.cfg.url)
     }
 }
 
-impl<P: Protocol> Handler<Attend> for Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Handler<Attend> for Tracker<P> {
     type Result = ();
 
     fn handle(&mut self, Attend(attended): Attend, ctx: &mut Ctx<Self>) {
@@ -291,10 +298,7 @@ where
     }
 }
 
-impl<P: Protocol> Handler<AnnounceNow> for Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Handler<AnnounceNow> for Tracker<P> {
     type Result = ();
 
     fn handle(&mut self, _: AnnounceNow, ctx: &mut Ctx<Self>) {
@@ -302,10 +306,7 @@ where
     }
 }
 
-impl<P: Protocol> Handler<Completed> for Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Handler<Completed> for Tracker<P> {
     type Result = ();
 
     fn handle(&mut self, _: Completed, ctx: &mut Ctx<Self>) {
@@ -314,10 +315,7 @@ where
     }
 }
 
-impl<P: Protocol> Handler<Progressed> for Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Handler<Progressed> for Tracker<P> {
     type Result = ();
 
     fn handle(&mut self, progress: Progressed, _: &mut Ctx<Self>) {
@@ -325,10 +323,7 @@ where
     }
 }
 
-impl<P: Protocol> Handler<Goodbye> for Tracker<P>
-where
-    Self: Metered,
-{
+impl<P: Protocol> Handler<Goodbye> for Tracker<P> {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {

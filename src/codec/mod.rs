@@ -17,3 +17,4 @@ pub mod tracker;
 pub mod tracker_http;
 pub mod tracker_udp;
 pub mod wire;
+pub mod resume;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::rate::Rate;
-use super::requests::{Arrival, Pipeline};
+use super::requests::{Arrival, Granted, Pipeline, USUAL_REQQ};
 use super::scheduler::Block;
 use super::uploads::Uploads;
 use crate::base::bitfield::Bitfield;
@@ -17,9 +17,6 @@ use crate::base::farewell::Farewell;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::limits::{KEEP_ALIVE_EVERY, MAX_REQUEST_LEN, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
-
-/// 500 blocks asked of a peer that named no `reqq`: what libtorrent sends to anybody.
-const DEFAULT_DEPTH: u32 = 500;
 
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
@@ -131,7 +128,7 @@ impl Conversation {
             am_interested: false,
             peer_choking: true,
             peer_interested: false,
-            pipeline: Pipeline::new(now, DEFAULT_DEPTH),
+            pipeline: Pipeline::new(now, USUAL_REQQ),
             depth_told: 0,
             uploads: Uploads::default(),
             unasked: 0,
@@ -187,7 +184,7 @@ impl Conversation {
         self.have = have;
         if again {
             // A new scheduler knows nothing of what was asked before; what still comes is late, and welcome.
-            self.pipeline.on_choked();
+            self.pipeline.on_choked(now);
             if !self.peer_choking {
                 self.pipeline.on_unchoked(now);
             }
@@ -215,13 +212,12 @@ impl Conversation {
 
     /// The scheduler grants blocks: they are asked for.
     pub fn on_grant(&mut self, now: Instant, blocks: &[BlockAddr]) {
-        if self.peer_choking {
-            self.effects.push_back(Effect::Report(Report::Returned(blocks.to_vec())));
-            return;
+        let Granted { send, refuse } = self.pipeline.on_granted(now, blocks);
+        for block in send {
+            self.send(now, Message::Request(raw(block)));
         }
-        self.pipeline.on_granted(now, blocks);
-        for block in blocks {
-            self.send(now, Message::Request(raw(*block)));
+        if !refuse.is_empty() {
+            self.give_back(refuse);
         }
         self.settle();
     }
@@ -306,7 +302,7 @@ impl Conversation {
     fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
         match message {
             Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::AllowedFast(_) => {}
-            Message::Choke => self.on_choked(batch),
+            Message::Choke => self.on_choked(now, batch),
             Message::Unchoke if self.peer_choking => {
                 self.peer_choking = false;
                 self.pipeline.on_unchoked(now);
@@ -337,9 +333,9 @@ impl Conversation {
         }
     }
 
-    fn on_choked(&mut self, batch: &mut Batch) {
+    fn on_choked(&mut self, now: Instant, batch: &mut Batch) {
         self.peer_choking = true;
-        batch.returned.extend(self.pipeline.on_choked());
+        batch.returned.extend(self.pipeline.on_choked(now));
         batch.choked = true;
     }
 

@@ -19,6 +19,8 @@ pub mod http;
 pub mod link;
 pub mod sockets;
 pub mod staging;
+pub mod tracker;
+pub mod tracker_udp;
 pub mod vet;
 
 /// A future of this thread. Network objects travel between threads, what they do at once does not.

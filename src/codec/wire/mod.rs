@@ -139,6 +139,30 @@ const EXTENDED: u8 = 20;
 const PIECE_HEAD: u32 = 8;
 
 impl Message {
+    /// What BEP 3, 5, 6 and 10 call it: for the log.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::KeepAlive => "keep-alive",
+            Self::Choke => "choke",
+            Self::Unchoke => "unchoke",
+            Self::Interested => "interested",
+            Self::NotInterested => "not interested",
+            Self::Have(_) => "have",
+            Self::Bitfield(_) => "bitfield",
+            Self::Request(_) => "request",
+            Self::Piece { .. } => "piece",
+            Self::Cancel(_) => "cancel",
+            Self::Port(_) => "port",
+            Self::Suggest(_) => "suggest piece",
+            Self::HaveAll => "have all",
+            Self::HaveNone => "have none",
+            Self::Reject(_) => "reject request",
+            Self::AllowedFast(_) => "allowed fast",
+            Self::Extended { .. } => "extended",
+            Self::Unknown { .. } => "unknown",
+        }
+    }
+
     /// Appends it as it goes over the wire. An `Unknown` is sent with a payload of zeros.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
