@@ -111,14 +111,15 @@ impl Family {
         }
     }
 
-    /// Ends all members, last one first, each within `each` (then it is killed), and then runs `then`. The parent goes on
-    /// hearing messages meanwhile. Without members `then` runs at once.
+    /// Ends all members, last one first, each within `each` (then it is killed), forgets their failures and then runs
+    /// `then`. The parent goes on hearing messages meanwhile. Without members `then` runs at once.
     pub fn clear<A: Actor<Context = Ctx<A>>>(
         &mut self,
         ctx: &mut Ctx<A>,
         each: Duration,
         then: impl FnOnce(&mut A, &mut Ctx<A>) + 'static,
     ) {
+        self.history = History::new();
         let leaving = Leaving(std::mem::take(&mut self.members));
         ctx.spawn(wrap_future::<_, A>(leaving.end(each)).map(move |(), actor, ctx| then(actor, ctx)));
     }
@@ -159,3 +160,6 @@ impl Drop for Leaving {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
