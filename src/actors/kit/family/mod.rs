@@ -124,15 +124,19 @@ impl Family {
         ctx.spawn(wrap_future::<_, A>(leaving.end(each)).map(move |(), actor, ctx| then(actor, ctx)));
     }
 
-    /// Tells all members to end, last one first, and waits for none: for `stopped`, where nobody may wait.
-    pub fn dismiss(&mut self) {
-        drop(Leaving(std::mem::take(&mut self.members)));
+    /// Tells all members to end, last one first, and waits for none: for `stopped`, where nobody may wait. They stay
+    /// members, so that [`Family::clear`] of the parent's next incarnation waits for those that still live.
+    pub fn dismiss(&self) {
+        for member in self.members.iter().rev() {
+            member.stop();
+        }
     }
 }
 
 impl Drop for Family {
+    /// Vectors drop their first element first; children end the other way round.
     fn drop(&mut self) {
-        self.dismiss();
+        drop(Leaving(std::mem::take(&mut self.members)));
     }
 }
 

@@ -96,8 +96,22 @@ impl<T: Tag> Handler<ToChild<T>> for Parent<T> {
     type Result = ();
 
     fn handle(&mut self, message: ToChild<T>, _: &mut Ctx<Self>) {
-        assert!(message.0 < self.children.len(), "no such child");
         self.children[message.0].do_send(Do(message.1));
+    }
+}
+
+/// Do this.
+struct DoParent<T: Tag>(fn(&mut Parent<T>, &mut Ctx<Parent<T>>));
+
+impl<T: Tag> actix::Message for DoParent<T> {
+    type Result = ();
+}
+
+impl<T: Tag> Handler<DoParent<T>> for Parent<T> {
+    type Result = ();
+
+    fn handle(&mut self, message: DoParent<T>, ctx: &mut Ctx<Self>) {
+        (message.0)(self, ctx);
     }
 }
 
@@ -147,20 +161,36 @@ async fn a_parent_that_restarts_ends_its_old_children_before_it_starts_new_ones(
     with_actors(async {
         let diary = Diary::default();
         let shape = |probe: &mut Probe<Generation>| {
+            // longer than the parent's own back-off
             probe.at_goodbye = |_, ctx| {
-                ctx.run_later(MS * 100, |_, ctx| ctx.stop());
+                ctx.run_later(MS * 900, |_, ctx| ctx.stop());
             };
         };
         let (parent, _told) = spawn_root(Parent::new(&diary, POLICY, shape), POLICY, 1);
-        sleep(MS).await;
-        diary.read();
-        parent.addr.do_send(ToChild(7, |_, _| {}));
-        sleep(LONG).await;
-        let lines = diary.read();
-        let place = |line: &str| lines.iter().position(|other| other == line).unwrap();
-        assert!(place("top dropped") < place("top starts 1"), "{lines:?}");
-        let want = ["parent starts", "bottom stopped", "middle stopped", "top stopped", "bottom starts 1"];
-        assert!(want.is_sorted_by_key(|line| place(line)), "{lines:?}");
+        let fault = |parent: &mut Parent<Generation>, ctx: &mut Ctx<_>| {
+            parent.diary.write("parent faults");
+            ctx.stop_with(Exit::fault("broken"));
+        };
+        let panic =
+            |parent: &mut Parent<Generation>, _: &mut Ctx<_>| parent.children.truncate(parent.children[7..].len());
+        for end in [fault as fn(&mut Parent<Generation>, &mut Ctx<Parent<Generation>>), panic] {
+            sleep(MS).await;
+            diary.read();
+            parent.addr.do_send(DoParent(end));
+            sleep(LONG).await;
+            let lines = diary.read();
+            let place = |line: &str| lines.iter().position(|other| other == line).unwrap();
+            let want = [
+                "bottom dropped",
+                "middle dropped",
+                "top dropped",
+                "top starts 1",
+                "middle starts 1",
+                "bottom starts 1",
+            ];
+            assert!(want.is_sorted_by_key(|line| place(line)), "{lines:?}");
+            assert!(place("parent starts") < place("top starts 1"), "{lines:?}");
+        }
         assert_eq!(Generation::meter().snapshot().live, 3);
     })
     .await;
