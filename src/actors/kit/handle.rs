@@ -163,3 +163,17 @@ impl Orders {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::kit::testing::{Probe, tag};
+
+    #[test]
+    fn a_handle_may_be_held_on_another_arbiter() {
+        tag!(Far);
+        const fn crosses_threads<T: Send + Sync>() {}
+        crosses_threads::<Leash>();
+        crosses_threads::<Handle<Probe<Far>>>();
+    }
+}

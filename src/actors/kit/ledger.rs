@@ -11,7 +11,7 @@ use super::meter::{Meter, enlisted};
 /// 32 causes a kind: `Farewell` has 18, trackers fewer. Whatever comes later is counted as [`OTHER`].
 const MAX_CAUSES: usize = 32;
 
-/// What the causes beyond [`MAX_CAUSES`] are counted as.
+/// What a kind's causes beyond the first 32 are counted as.
 pub const OTHER: &str = "other";
 
 /// Records one supervised restart: one log event, one count. `kind` must be one that ever ran, else it is only logged.

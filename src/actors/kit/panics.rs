@@ -23,7 +23,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     if BUSY.replace(true) {
         return;
     }
-    let place = info.location().map(|at| format!("{}:{}", at.file(), at.line()));
+    let place = info.location().map(|at| format!("{}:{}", inside_package(at.file()), at.line()));
     tracing::error!(place = place.as_deref(), what = %payload_text(info.payload()), "code panicked");
     PLACE.replace(place);
     BUSY.set(false);
@@ -36,6 +36,11 @@ pub(super) fn describe(payload: &(dyn Any + Send)) -> String {
         Some(place) => format!("{what} at {place}"),
         None => what,
     }
+}
+
+/// A dependency's file without the folder of whoever built the program: `bytes-1.10.1/src/bytes.rs`.
+fn inside_package(file: &str) -> &str {
+    file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, rest)| rest)
 }
 
 fn payload_text(payload: &dyn Any) -> String {
@@ -57,5 +62,44 @@ mod tests {
         for (payload, want) in table {
             assert_eq!(describe(&*payload), want);
         }
+    }
+
+    #[test]
+    fn the_home_of_the_builder_is_not_logged() {
+        let table = [
+            ("src/actors/kit/panics.rs", "src/actors/kit/panics.rs"),
+            ("/home/x/.cargo/registry/src/index.crates.io-1949cf8c/bytes-1.10.1/src/lib.rs", "bytes-1.10.1/src/lib.rs"),
+            ("/rustc/59807616e1/library/core/src/num/mod.rs", "/rustc/59807616e1/library/core/src/num/mod.rs"),
+        ];
+        for (file, want) in table {
+            assert_eq!(inside_package(file), want);
+        }
+    }
+
+    /// The hook is the whole process's, so it is tried in a process of its own: this test, run again.
+    #[test]
+    fn the_hook_logs_one_event_and_nothing_raw() {
+        const IN_CHILD: &str = "TT_TEST_PANIC_HOOK";
+        if std::env::var_os(IN_CHILD).is_some() {
+            return panic_under_the_hook();
+        }
+        let name = "actors::kit::panics::tests::the_hook_logs_one_event_and_nothing_raw";
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = child.args(["--exact", name, "--nocapture"]).env(IN_CHILD, "1").output().unwrap();
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "{out}{err}");
+        let events: Vec<&str> = err.lines().collect();
+        assert_eq!(events.len(), 1, "{err}");
+        assert!(events[0].contains("ERROR") && events[0].contains("code panicked"), "{err}");
+        assert!(events[0].contains("src/actors/kit/panics.rs:") && !err.contains('\x1b'), "{err}");
+    }
+
+    fn panic_under_the_hook() {
+        let log = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).finish();
+        let _logging = tracing::subscriber::set_default(log);
+        install_panic_hook();
+        let payload = panic::catch_unwind(|| panic!("clear {}[2J me", '\x1b')).unwrap_err();
+        let text = describe(&*payload);
+        assert!(text.starts_with("clear \\u{1b}[2J me at src/actors/kit/panics.rs:"), "{text}");
     }
 }

@@ -68,7 +68,8 @@ macro_rules! tag {
 }
 pub(crate) use tag;
 
-type Hook<T> = fn(&mut Probe<T>, &mut Ctx<Probe<T>>);
+/// What a probe does.
+pub(crate) type Hook<T> = fn(&mut Probe<T>, &mut Ctx<Probe<T>>);
 
 /// A child that writes down what happens to it and does what its hooks and messages say.
 pub(crate) struct Probe<T: Tag> {

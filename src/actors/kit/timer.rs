@@ -130,3 +130,186 @@ impl<A: Actor> Drop for Sleeper<A> {
         *shared = Shared { due: None, asleep_until: None, has_sleeper: false, waker: None };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use actix::{Handler, Message, Supervised};
+    use tokio::time::sleep;
+
+    use super::*;
+    use crate::actors::kit::testing::{Ear, POLICY, with_actors};
+    use crate::actors::kit::{Child, Ctx, Exit, Goodbye, Handle, Metered, metered, spawn};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    type Fired = Rc<RefCell<Vec<u128>>>;
+
+    struct Alarm {
+        timer: Timer<Self>,
+        began: Instant,
+        fired: Fired,
+    }
+
+    metered!(Alarm, "Alarm");
+
+    impl Alarm {
+        fn arm_at(&mut self, ctx: &mut Ctx<Self>, ms: u32) {
+            self.timer.arm(ctx, Some(self.began + MS * ms), |alarm, _| alarm.fire());
+        }
+
+        fn fire(&mut self) {
+            self.fired.borrow_mut().push(self.began.elapsed().as_millis());
+        }
+    }
+
+    impl Actor for Alarm {
+        type Context = Ctx<Self>;
+    }
+
+    impl Supervised for Alarm {}
+
+    impl Child for Alarm {
+        fn id(&self) -> String {
+            String::new()
+        }
+    }
+
+    impl Handler<Goodbye> for Alarm {
+        type Result = ();
+
+        fn handle(&mut self, _: Goodbye, _: &mut Ctx<Self>) {}
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Do(fn(&mut Alarm, &mut Ctx<Alarm>));
+
+    impl Handler<Do> for Alarm {
+        type Result = ();
+
+        fn handle(&mut self, message: Do, ctx: &mut Ctx<Self>) {
+            (message.0)(self, ctx);
+        }
+    }
+
+    fn begin() -> (Handle<Alarm>, Fired) {
+        let fired = Fired::default();
+        let alarm = Alarm { timer: Timer::new(), began: Instant::now(), fired: Rc::clone(&fired) };
+        (spawn(alarm, POLICY, 1, Ear::open().0.recipient()), fired)
+    }
+
+    /// What is sent, and when, in milliseconds; when the timer fires.
+    #[tokio::test(start_paused = true)]
+    async fn it_fires_once_at_the_last_deadline_armed() {
+        type Step = (u32, fn(&mut Alarm, &mut Ctx<Alarm>));
+        let table: &[(&str, &[Step], &[u128])] = &[
+            ("armed", &[(0, |a, ctx| a.arm_at(ctx, 50))], &[50]),
+            ("armed again to the same", &[(0, |a, ctx| a.arm_at(ctx, 50)), (20, |a, ctx| a.arm_at(ctx, 50))], &[50]),
+            ("moved back", &[(0, |a, ctx| a.arm_at(ctx, 50)), (20, |a, ctx| a.arm_at(ctx, 90))], &[90]),
+            ("moved forward", &[(0, |a, ctx| a.arm_at(ctx, 90)), (20, |a, ctx| a.arm_at(ctx, 50))], &[50]),
+            (
+                "moved back, then forward",
+                &[(0, |a, ctx| a.arm_at(ctx, 50)), (20, |a, ctx| a.arm_at(ctx, 90)), (60, |a, ctx| a.arm_at(ctx, 70))],
+                &[70],
+            ),
+            ("in the past", &[(30, |a, ctx| a.arm_at(ctx, 10))], &[30]),
+            ("armed after it fired", &[(0, |a, ctx| a.arm_at(ctx, 10)), (40, |a, ctx| a.arm_at(ctx, 60))], &[10, 60]),
+            (
+                "in the past, after it fired",
+                &[(0, |a, ctx| a.arm_at(ctx, 10)), (40, |a, ctx| a.arm_at(ctx, 20))],
+                &[10, 40],
+            ),
+            (
+                "disarmed",
+                &[(0, |a, ctx| a.arm_at(ctx, 50)), (20, |a, ctx| a.timer.arm(ctx, None::<Instant>, |a, _| a.fire()))],
+                &[],
+            ),
+            (
+                "disarmed and armed",
+                &[
+                    (0, |a, ctx| a.arm_at(ctx, 50)),
+                    (20, |a, ctx| a.timer.arm(ctx, None::<Instant>, |a, _| a.fire())),
+                    (30, |a, ctx| a.arm_at(ctx, 40)),
+                ],
+                &[40],
+            ),
+            (
+                "armed by the actor's last future, when the sleeper has had its turn",
+                &[
+                    (0, |a, ctx| a.arm_at(ctx, 90)),
+                    (10, |_, ctx| {
+                        ctx.run_later(MS * 10, |a, ctx| a.arm_at(ctx, 30));
+                    }),
+                ],
+                &[30],
+            ),
+            (
+                "armed by its own action",
+                &[(0, |a, ctx| {
+                    a.timer.arm(ctx, Some(a.began + MS * 10), |a, ctx| {
+                        a.fire();
+                        a.arm_at(ctx, 20);
+                    });
+                })],
+                &[10, 20],
+            ),
+        ];
+        for (what, steps, want) in table {
+            with_actors(async {
+                let (child, fired) = begin();
+                let mut now = 0;
+                for (at, step) in *steps {
+                    sleep(MS * (at - now)).await;
+                    now = *at;
+                    child.addr.do_send(Do(*step));
+                }
+                sleep(MS * 200).await;
+                assert_eq!(*fired.borrow(), *want, "{what}");
+            })
+            .await;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_action_that_arms_the_past_takes_turns_with_others() {
+        with_actors(async {
+            fn again(alarm: &mut Alarm, ctx: &mut Ctx<Alarm>) {
+                alarm.fire();
+                alarm.timer.arm(ctx, Some(alarm.began), again);
+            }
+            let (child, fired) = begin();
+            child.addr.do_send(Do(again));
+            let mut turns = 0;
+            let neighbour = tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+                turns += 1;
+                cx.waker().wake_by_ref();
+                if turns > 1000 { Poll::Ready(turns) } else { Poll::Pending }
+            }));
+            let turns = neighbour.await.unwrap();
+            assert!(fired.borrow().len().abs_diff(turns) < turns / 10, "{} to {turns}", fired.borrow().len());
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn after_a_restart_it_is_silent_until_it_is_armed_again() {
+        with_actors(async {
+            let (child, fired) = begin();
+            child.addr.do_send(Do(|alarm, ctx| {
+                alarm.arm_at(ctx, 100);
+                ctx.stop_with(Exit::expected("reset", MS * 10));
+            }));
+            sleep(MS * 50).await;
+            child.addr.do_send(Do(|alarm, _| assert_eq!(alarm.timer.deadline(), None)));
+            sleep(MS * 150).await;
+            assert!(fired.borrow().is_empty());
+            child.addr.do_send(Do(|alarm, ctx| alarm.arm_at(ctx, 300)));
+            sleep(MS * 200).await;
+            assert_eq!(*fired.borrow(), [300]);
+            assert_eq!(Alarm::meter().snapshot().panics, 0);
+        })
+        .await;
+    }
+}

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::actors::kit::handle::ORPHAN_GRACE;
-use crate::actors::kit::testing::{Diary, Do, Ear, Heard, LONG, POLICY, Probe, Tag, ends, tag, with_actors};
+use crate::actors::kit::testing::{Diary, Do, Ear, Heard, Hook, LONG, POLICY, Probe, Tag, ends, tag, with_actors};
 use crate::actors::kit::{Ctx, restarts_by_cause};
 
 const MS: Duration = Duration::from_millis(1);
@@ -17,7 +17,7 @@ fn begin<T: Tag>(probe: Probe<T>, policy: Policy) -> (Handle<Probe<T>>, Heard) {
     (spawn(probe, policy, 1, ear.recipient()), heard)
 }
 
-fn do_it<T: Tag>(child: &Handle<Probe<T>>, what: fn(&mut Probe<T>, &mut Ctx<Probe<T>>)) {
+fn do_it<T: Tag>(child: &Handle<Probe<T>>, what: Hook<T>) {
     child.addr.do_send(Do(what));
 }
 
@@ -267,7 +267,7 @@ async fn goodbye_ends_a_resting_child_at_once_and_without_starting_it() {
 #[tokio::test(start_paused = true)]
 async fn a_child_told_to_end_is_not_restarted_whatever_it_does() {
     tag!(Told);
-    let table: [(&str, fn(&mut Probe<Told>, &mut Ctx<Probe<Told>>), Exit); 4] = [
+    let table: [(&str, Hook<Told>, Exit); 4] = [
         ("stops", |_, ctx| ctx.stop(), Exit::Normal),
         ("faults", |_, ctx| ctx.stop_with(Exit::fault("x")), Exit::fault("x")),
         ("expects more", |_, ctx| ctx.stop_with(Exit::expected("reset", MS)), Exit::expected("reset", MS)),
@@ -354,7 +354,7 @@ async fn the_world_hears_once_how_the_root_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_temporary_child_is_never_restarted() {
     tag!(Once);
-    let table: [(fn(&mut Probe<Once>, &mut Ctx<Probe<Once>>), Exit); 3] = [
+    let table: [(Hook<Once>, Exit); 3] = [
         (|_, ctx| ctx.stop(), Exit::Normal),
         (|_, ctx| ctx.stop_with(Exit::expected("reset", MS)), Exit::expected("reset", MS)),
         (panic_now, Exit::Panic { what: "as the test wants it".to_owned() }),
@@ -412,7 +412,7 @@ async fn what_a_child_held_is_gone_before_it_rests() {
     thread_local! {
         static HELD: RefCell<Rc<()>> = RefCell::new(Rc::new(()));
     }
-    let table: [(&str, fn(&mut Probe<Holder>, &mut Ctx<Probe<Holder>>)); 2] =
+    let table: [(&str, Hook<Holder>); 2] =
         [("an expected end", |_, ctx| ctx.stop_with(Exit::expected("reset", LONG))), ("a panic", panic_now)];
     for (what, end) in table {
         with_actors(async {

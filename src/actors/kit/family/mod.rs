@@ -111,27 +111,32 @@ impl Family {
         }
     }
 
-    /// Ends all members, last one first, each within `each` (then it is killed), and then runs `then`. The parent goes on
-    /// hearing messages meanwhile. Without members `then` runs at once.
+    /// Ends all members, last one first, each within `each` (then it is killed), forgets their failures and then runs
+    /// `then`. The parent goes on hearing messages meanwhile. Without members `then` runs at once.
     pub fn clear<A: Actor<Context = Ctx<A>>>(
         &mut self,
         ctx: &mut Ctx<A>,
         each: Duration,
         then: impl FnOnce(&mut A, &mut Ctx<A>) + 'static,
     ) {
+        self.history = History::new();
         let leaving = Leaving(std::mem::take(&mut self.members));
         ctx.spawn(wrap_future::<_, A>(leaving.end(each)).map(move |(), actor, ctx| then(actor, ctx)));
     }
 
-    /// Tells all members to end, last one first, and waits for none: for `stopped`, where nobody may wait.
-    pub fn dismiss(&mut self) {
-        drop(Leaving(std::mem::take(&mut self.members)));
+    /// Tells all members to end, last one first, and waits for none: for `stopped`, where nobody may wait. They stay
+    /// members, so that [`Family::clear`] of the parent's next incarnation waits for those that still live.
+    pub fn dismiss(&self) {
+        for member in self.members.iter().rev() {
+            member.stop();
+        }
     }
 }
 
 impl Drop for Family {
+    /// Vectors drop their first element first; children end the other way round.
     fn drop(&mut self) {
-        self.dismiss();
+        drop(Leaving(std::mem::take(&mut self.members)));
     }
 }
 
@@ -159,3 +164,6 @@ impl Drop for Leaving {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
