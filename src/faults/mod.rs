@@ -1,1 +1,4 @@
 //! Floor 5: peers and trackers for the demo, the tests and the fault-injection harness. Knows base, codec and net; shares no decision with the client.
+
+pub mod payload;
+pub mod torrent;
