@@ -2,5 +2,10 @@
 
 pub mod behaviour;
 pub mod payload;
+pub mod peer;
 pub mod torrent;
 pub mod words;
+
+mod answers;
+mod conversation;
+mod pipe;
