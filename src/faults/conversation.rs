@@ -151,30 +151,30 @@ impl Conversation {
             }
             self.pipe.read().await?;
         };
-        let greeting = self.cast.behaviour.greeting;
-        while greeting == Greeting::Silent {
-            self.pipe.inbox.clear();
-            self.pipe.read().await?;
-        }
         if caller.info_hash != self.cast.offer.info_hash {
             return Err(Over::Lost);
         }
         drop(self.pipe.inbox.split_to(Handshake::LEN));
         self.cast.note(|stats| stats.handshakes += 1);
-        let ours = self.cast.handshake(&caller);
-        if let Greeting::Slow(pause) = greeting {
-            for byte in ours {
-                self.queue.push_back(Bytes::copy_from_slice(&[byte]));
+        let ours = Bytes::copy_from_slice(&self.cast.handshake(&caller));
+        match self.cast.behaviour.greeting {
+            Greeting::Silent => loop {
+                self.pipe.inbox.clear();
+                self.pipe.read().await?;
+            },
+            Greeting::Slow(pause) => {
+                for at in 0..ours.len() {
+                    self.queue.push_back(ours.slice(at..=at));
+                    self.flush().await?;
+                    sleep(pause).await;
+                }
+            }
+            _ => {
+                self.queue.push_back(ours);
                 self.flush().await?;
-                sleep(pause).await;
             }
         }
-        self.queue.push_back(Bytes::copy_from_slice(&ours));
-        if matches!(greeting, Greeting::Slow(_)) {
-            self.queue.clear();
-        }
-        self.flush().await?;
-        if greeting == Greeting::Reset { Err(Over::Reset) } else { Ok(()) }
+        if self.cast.behaviour.greeting == Greeting::Reset { Err(Over::Reset) } else { Ok(()) }
     }
 
     /// Everything that is said before anybody asks.
