@@ -7,7 +7,10 @@ pub mod payload;
 pub mod peer;
 pub mod swarms;
 pub mod torrent;
+pub mod tracker;
 pub mod tracker_behaviour;
+pub mod tracker_http;
+pub mod tracker_udp;
 pub mod words;
 
 mod answers;
