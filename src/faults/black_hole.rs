@@ -42,7 +42,7 @@ async fn swallow(listener: Box<dyn Listen>, swallowed: watch::Sender<usize>) {
         }
         swallowed.send_replace(held.len());
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl BlackHole {
