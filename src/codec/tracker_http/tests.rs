@@ -117,8 +117,8 @@ fn failures_and_warnings_are_kept_short() {
     let Ok(Reply::Failure(failure)) = parse_announce(&long) else { panic!("no failure") };
     assert_eq!((failure.reason.len(), failure.retry_in), (MAX_TEXT_LEN, None));
     for (retry, want) in [
-        (&b"i5e"[..], Some(RetryIn::After(Duration::from_mins(5)))),
-        (b"1:5", Some(RetryIn::After(Duration::from_mins(5)))),
+        (&b"i5e"[..], Some(RetryIn::After(Duration::from_secs(300)))),
+        (b"1:5", Some(RetryIn::After(Duration::from_secs(300)))),
         (b"5:never", Some(RetryIn::Never)),
         (b"i-5e", None),
         (b"le", None),
