@@ -11,6 +11,7 @@
 
 pub mod bencode;
 pub mod compact;
+pub mod entry;
 pub mod metainfo;
 pub mod resume;
 pub mod safe_path;

@@ -207,7 +207,10 @@ mod tests {
         assert_eq!(Record::decode(&sealed(b"d7:versioni2e4:whatlee")), Err(BadRecord::Version(2)));
         assert_eq!(Record::decode(&sealed(b"de")), Err(BadRecord::Version(0)));
         assert!(matches!(Record::decode(&sealed(b"d7:versioni1ee")), Err(BadRecord::Shape(BadBencode::Shape(_)))));
-        assert!(matches!(Record::decode(&sealed(&vec![b'l'; 100_000])), Err(BadRecord::Shape(BadBencode::TooDeep { .. }))));
+        assert!(matches!(
+            Record::decode(&sealed(&vec![b'l'; 100_000])),
+            Err(BadRecord::Shape(BadBencode::TooDeep { .. }))
+        ));
         let raw = |files: usize, have: usize, hash: usize, pieces: &str| {
             let text = |len: usize| format!("{len}:{}", "\0".repeat(len));
             let (files, have, hash) = (text(files), text(have), text(hash));
