@@ -3,6 +3,8 @@
 //! What a fuzzer finds is put there under a name that says what it is: `good-..` must be accepted, `bad-..` refused,
 //! anything else must only break no promise.
 
+#![expect(clippy::unwrap_used, reason = "a corpus that cannot be read is a failed test")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 

@@ -103,6 +103,8 @@ fn garbage_is_refused() {
     assert!(matches!(parse_announce(b"<html><body>captive</body></html>"), Err(BadReply::Bencode(_))));
     assert!(matches!(parse_announce(b"d5:peers6:\x7f\0\0\x01"), Err(BadReply::Bencode(_))));
     assert_eq!(parse_announce(b"le"), Err(BadReply::NoDictionary));
+    let len = MAX_TRACKER_REPLY + 1;
+    assert_eq!(parse_announce(&vec![b'd'; len]), Err(BadReply::TooLarge { len }), "T-06");
     for len in 0..40 {
         let body = [format!("d5:peers{len}:").as_bytes(), &vec![1; len], b"e"].concat();
         assert_eq!(parse_announce(&body).is_ok(), len % 6 == 0, "{len}");
