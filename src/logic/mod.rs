@@ -1,6 +1,7 @@
 //! Floor 2: every rule of BitTorrent, as plain structs that are told the time and hand back effects. Does not know actix, tokio, files or clocks.
 
 pub mod address;
+pub mod announce;
 pub mod layout;
 pub mod peer_book;
 pub mod restart;

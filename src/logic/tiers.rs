@@ -185,7 +185,16 @@ impl Tiers {
                 break;
             }
         }
+        if !wanted.iter().any(|tracker| self.works(*tracker)) {
+            // What works is not left for what has not answered yet.
+            let in_use = self.tiers.iter().flatten().copied().filter(|tracker| self.active.contains(tracker));
+            wanted.extend(in_use.filter(|tracker| self.works(*tracker)).take(1));
+        }
         wanted
+    }
+
+    fn works(&self, tracker: TrackerId) -> bool {
+        matches!(self.standing[tracker.0], Standing::Working { .. })
     }
 
     /// Whether there is no need for another tracker behind this one.
@@ -355,7 +364,7 @@ mod tests {
                     tiers.trackers().filter(|id| matches!(tiers.standing[id.0], Standing::Working { .. })).collect();
                 prop_assert!(working.is_empty() || !working.is_disjoint(&active));
                 if count > 0 {
-                    let id = TrackerId(which % count);
+                    let id = *active.iter().nth(which % active.len()).unwrap();
                     match what {
                         0 | 1 => tiers.on_success(id, what == 0),
                         2 => tiers.on_failure(id),
