@@ -2,8 +2,10 @@
 
 pub mod address;
 pub mod announce;
+pub mod choke;
 pub mod layout;
 pub mod peer_book;
+pub mod rate;
 pub mod restart;
 #[cfg(test)]
 pub(crate) mod testing;

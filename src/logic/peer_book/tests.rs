@@ -680,7 +680,8 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
                     && let Err(farewell) = book.on_handshake(now, addr, id(*who), id(11))
                 {
                     book.on_farewell(now, addr, farewell, false);
-                    (connected.remove(&addr), guests.remove(&addr));
+                    connected.remove(&addr);
+                    guests.remove(&addr);
                 }
             }
             Act::Prove(n) => book.on_productive(place(*n)),
@@ -688,7 +689,9 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
                 if let Some(addr) = nth(&open, *n) {
                     let productive = *productive && !dialling.contains(&addr);
                     book.on_farewell(now, addr, FAREWELLS[usize::from(*why) % FAREWELLS.len()], productive);
-                    (dialling.remove(&addr), connected.remove(&addr), guests.remove(&addr));
+                    dialling.remove(&addr);
+                    connected.remove(&addr);
+                    guests.remove(&addr);
                 }
             }
             Act::Accept(n) => {
@@ -700,7 +703,9 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
             Act::Ban(n) => book.ban(now, place(*n)),
             Act::Restart => {
                 book.on_pool_restarted(now);
-                (dialling.clear(), connected.clear(), guests.clear());
+                dialling.clear();
+                connected.clear();
+                guests.clear();
             }
             Act::Pass(secs) => now += SECOND * u32::from(*secs),
         }
@@ -713,7 +718,9 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
                 }
                 BookEffect::Close { addr, farewell } => {
                     book.on_farewell(now, addr, farewell, false);
-                    (dialling.remove(&addr), connected.remove(&addr), guests.remove(&addr));
+                    dialling.remove(&addr);
+                    connected.remove(&addr);
+                    guests.remove(&addr);
                 }
                 BookEffect::Held { .. } => {}
             }
