@@ -73,14 +73,22 @@ pub enum AnnounceState {
     Ended,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Its tier does not want it now.
+    Resting,
+    /// Its tier wants it.
+    Active,
+    /// We are leaving.
+    Stopping,
+}
+
 /// See the head of this file.
 #[derive(Debug)]
 pub struct Announcer {
     kept: Kept,
     dice: SmallRng,
-    /// Its tier wants it.
-    active: bool,
-    stopping: bool,
+    role: Role,
     short: bool,
     in_flight: Option<Event>,
     /// The next regular announce, or retry.
@@ -100,8 +108,7 @@ impl Announcer {
         Self {
             kept,
             dice: SmallRng::seed_from_u64(seed),
-            active: false,
-            stopping: false,
+            role: Role::Resting,
             short: true,
             in_flight: None,
             due: None,
@@ -119,16 +126,18 @@ impl Announcer {
 
     /// Its tier wants this tracker: announce, as soon as the floor allows.
     pub fn on_start(&mut self, now: Instant) {
-        if !self.active && !self.stopping {
-            self.active = true;
+        if self.role == Role::Resting {
+            self.role = Role::Active;
             self.plan(now, now);
         }
     }
 
     /// Its tier wants others instead. An announce under way is still to be reported.
     pub fn on_rest(&mut self, _now: Instant) {
-        self.active = false;
-        self.due = None;
+        if self.role == Role::Active {
+            self.role = Role::Resting;
+            self.due = None;
+        }
     }
 
     /// The timer rang.
@@ -157,10 +166,10 @@ impl Announcer {
 
     /// We are leaving: `stopped` goes out at once, but only to a tracker that has accepted `started` (T-25).
     pub fn on_stop(&mut self, _now: Instant) {
-        if self.stopping {
+        if self.role == Role::Stopping {
             return;
         }
-        self.stopping = true;
+        self.role = Role::Stopping;
         self.due = None;
         self.outbox.clear();
         self.in_flight = (self.kept.started && !self.kept.refused).then_some(Event::Stopped);
@@ -232,7 +241,7 @@ impl Announcer {
     pub fn state(&self) -> AnnounceState {
         match (self.in_flight, self.due) {
             (Some(event), _) => AnnounceState::Announcing(event),
-            (None, _) if self.stopping => AnnounceState::Ended,
+            (None, _) if self.role == Role::Stopping => AnnounceState::Ended,
             (None, _) if self.kept.refused => AnnounceState::Refused,
             (None, Some(due)) => AnnounceState::Waiting { due, fails: self.kept.fails },
             (None, None) => AnnounceState::Resting,
@@ -241,7 +250,7 @@ impl Announcer {
 
     /// Announces at `at`, or as soon after it as is allowed.
     fn plan(&mut self, now: Instant, at: Instant) {
-        if !self.active || self.stopping || self.kept.refused || self.in_flight.is_some() {
+        if self.role != Role::Active || self.kept.refused || self.in_flight.is_some() {
             return;
         }
         self.due = Some(self.kept.not_before.map_or(at, |not_before| not_before.max(at)));

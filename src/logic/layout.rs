@@ -110,12 +110,12 @@ mod tests {
         /// Against a list that names the file and the offset of every single byte.
         #[test]
         fn every_byte_comes_out_once_and_in_its_place(
-            lens in prop::collection::vec(0u64..20, 0..12), start in 0u64..150, len in 0u64..150,
+            lens in prop::collection::vec(0u64..20, 0..12), start in 0usize..150, len in 0usize..150,
         ) {
             let bytes: Vec<_> =
                 lens.iter().enumerate().flat_map(|(file, len)| (0..*len).map(move |at| (file, at))).collect();
-            let want: Vec<_> = bytes.iter().skip(start as usize).take(len as usize).copied().collect();
-            let got: Vec<_> = spans(&lens, start, len)
+            let want: Vec<_> = bytes.iter().skip(start).take(len).copied().collect();
+            let got: Vec<_> = spans(&lens, start as u64, len as u64)
                 .into_iter()
                 .inspect(|(_, _, len)| assert!(*len > 0))
                 .flat_map(|(file, offset, len)| (offset..offset + len).map(move |at| (file, at)))

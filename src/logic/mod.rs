@@ -1,13 +1,16 @@
 //! Floor 2: every rule of BitTorrent, as plain structs that are told the time and hand back effects. Does not know actix, tokio, files or clocks.
 
 pub mod address;
+pub mod announce;
 pub mod assembly;
+pub mod choke;
 pub mod conversation;
 pub mod disk_health;
 pub mod flush;
 pub mod layout;
 pub mod peer_book;
 pub mod picker;
+pub mod rate;
 pub mod requests;
 pub mod restart;
 pub mod scheduler;
@@ -16,9 +19,3 @@ pub mod suspects;
 pub(crate) mod testing;
 pub mod tiers;
 pub mod uploads;
-pub mod announce;
-pub mod choke;
-pub mod client_name;
-pub mod rate;
-pub mod resume;
-pub mod why;

@@ -119,11 +119,13 @@ mod tests {
         stable: Duration::from_secs(30),
     };
 
-    /// One line per abnormal end: the second it happens in, the second the child was last started in, what follows.
+    /// One abnormal end: the second it happens in, the second the child was last started in, what follows.
+    type End = (u64, u64, Decision);
+
     #[test]
     fn restarts_are_counted_in_a_sliding_window() {
         let after = |secs| Decision::RestartAfter(Duration::from_secs(secs));
-        let table: &[(&str, &[(u64, u64, Decision)])] = &[
+        let table: &[(&str, &[End])] = &[
             (
                 "a crash loop gives up",
                 &[(0, 0, after(1)), (1, 1, after(2)), (3, 3, after(4)), (7, 7, Decision::GiveUp)],

@@ -69,8 +69,8 @@ pub struct Tiers {
     urls: Vec<String>,
     unsupported: Vec<String>,
     standing: Vec<Standing>,
-    /// Shuffled once; whoever works moves to the front.
-    tiers: Vec<Vec<TrackerId>>,
+    /// The order of asking: shuffled once; whoever works moves to the front of its tier.
+    order: Vec<Vec<TrackerId>>,
     active: BTreeSet<TrackerId>,
     short: bool,
     outbox: VecDeque<TierEffect>,
@@ -81,7 +81,7 @@ impl Tiers {
     /// speak is kept apart. "The trackers are shuffled within their tier" (BEP 12), by `seed`.
     pub fn new(announce_list: Vec<Vec<String>>, seed: u64) -> Self {
         let mut dice = SmallRng::seed_from_u64(seed);
-        let (mut urls, mut unsupported, mut tiers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut urls, mut unsupported, mut order) = (Vec::new(), Vec::new(), Vec::new());
         let mut seen = BTreeSet::new();
         for listed in announce_list {
             let mut tier = Vec::new();
@@ -97,11 +97,11 @@ impl Tiers {
                 }
             }
             tier.shuffle(&mut dice);
-            tiers.push(tier);
+            order.push(tier);
         }
         let standing = vec![Standing::Untried; urls.len()];
         let mut new =
-            Self { urls, unsupported, standing, tiers, active: BTreeSet::new(), short: false, outbox: VecDeque::new() };
+            Self { urls, unsupported, standing, order, active: BTreeSet::new(), short: false, outbox: VecDeque::new() };
         new.settle();
         new
     }
@@ -125,7 +125,7 @@ impl Tiers {
     /// the front of the tier" (BEP 12).
     pub fn on_success(&mut self, tracker: TrackerId, useful: bool) {
         self.standing[tracker.0] = Standing::Working { useful };
-        if let Some(tier) = self.tiers.iter_mut().find(|tier| tier.contains(&tracker)) {
+        if let Some(tier) = self.order.iter_mut().find(|tier| tier.contains(&tracker)) {
             let place = tier.iter().position(|other| *other == tracker).unwrap_or(0);
             tier[..=place].rotate_right(1);
         }
@@ -172,7 +172,7 @@ impl Tiers {
     /// In order of the tiers, everything up to the first tracker that will do; if peers are short, in each tier.
     fn wanted(&self) -> BTreeSet<TrackerId> {
         let mut wanted = BTreeSet::new();
-        for tier in &self.tiers {
+        for tier in &self.order {
             let last = tier.iter().position(|tracker| self.will_do(*tracker));
             let tried = last.map_or(tier.len(), |last| last + 1);
             // Those with a good answer first: of more than MAX_ACTIVE the failed ones are left out.
@@ -185,7 +185,16 @@ impl Tiers {
                 break;
             }
         }
+        if !wanted.iter().any(|tracker| self.works(*tracker)) {
+            // What works is not left for what has not answered yet.
+            let in_use = self.order.iter().flatten().copied().filter(|tracker| self.active.contains(tracker));
+            wanted.extend(in_use.filter(|tracker| self.works(*tracker)).take(1));
+        }
         wanted
+    }
+
+    fn works(&self, tracker: TrackerId) -> bool {
+        matches!(self.standing[tracker.0], Standing::Working { .. })
     }
 
     /// Whether there is no need for another tracker behind this one.
@@ -220,7 +229,7 @@ mod tests {
                 TierEffect::Start(id) => ('+', id),
                 TierEffect::Rest(id) => ('-', id),
             };
-            words.push(format!("{sign}{}", tiers.url(id)[6..].split_once('.').unwrap().0));
+            words.push(format!("{sign}{}", tiers.url(id).trim_start_matches("udp://").split_once('.').unwrap().0));
         }
         words.join(" ")
     }
@@ -237,10 +246,13 @@ mod tests {
     }
     use Step::{Empty, Fail, Ok, Short};
 
+    /// What is shown, the sizes of the tiers, the first effects, and what follows.
+    type Row = (&'static str, &'static [usize], &'static str, &'static [(Step, &'static str)]);
+
     /// One line per step: what happens, and the effects of it. Tiers of one tracker each are never shuffled.
     #[test]
     fn tiers_are_walked_as_bep_12_says() {
-        let table: &[(&str, &[usize], &str, &[(Step, &str)])] = &[
+        let table: &[Row] = &[
             ("one that works is enough", &[1, 1], "+t0-0", &[(Ok("t0-0"), "")]),
             (
                 "a failure moves on, a recovery comes back",
@@ -258,7 +270,7 @@ mod tests {
                 "with peers short, all tiers are asked",
                 &[1, 1, 1],
                 "+t0-0",
-                &[(Short(true), "+t1-0 +t2-0"), (Ok("t1-0"), ""), (Short(false), "-t1-0 -t2-0")],
+                &[(Short(true), "+t1-0 +t2-0"), (Ok("t1-0"), ""), (Short(false), "-t2-0"), (Ok("t0-0"), "-t1-0")],
             ),
             ("no peers to name is no failure", &[1, 1], "+t0-0", &[(Empty("t0-0"), ""), (Short(true), "+t1-0")]),
         ];
@@ -280,11 +292,11 @@ mod tests {
     #[test]
     fn within_a_tier_the_next_one_is_tried_and_the_working_one_comes_to_the_front() {
         let mut tiers = tiers_of(&[3, 1], 7);
-        let order = tiers.tiers[0].clone();
+        let order = tiers.order[0].clone();
         tiers.on_failure(order[0]);
         tiers.on_failure(order[1]);
         tiers.on_success(order[2], true);
-        assert_eq!(tiers.tiers[0], [order[2], order[0], order[1]]);
+        assert_eq!(tiers.order[0], [order[2], order[0], order[1]]);
         assert_eq!(tiers.active, BTreeSet::from([order[2]]), "the failed ones behind it rest");
         assert_eq!(tiers.census(), TierCensus { usable: 4, unsupported: 0, active: 1, working: 1, failed: 2 });
     }
@@ -304,9 +316,9 @@ mod tests {
 
     #[test]
     fn tiers_are_shuffled_by_the_seed_alone() {
-        let orders: BTreeSet<_> = (0..20).map(|seed| tiers_of(&[5], seed).tiers).collect();
+        let orders: BTreeSet<_> = (0..20).map(|seed| tiers_of(&[5], seed).order).collect();
         assert!(orders.len() > 10, "20 seeds gave {} orders", orders.len());
-        assert_eq!(tiers_of(&[9], 5).tiers, tiers_of(&[9], 5).tiers);
+        assert_eq!(tiers_of(&[9], 5).order, tiers_of(&[9], 5).order);
     }
 
     #[test]
@@ -331,8 +343,8 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: starts and rests alternate for each tracker, somebody is asked if there is anybody, and a
-        /// tracker that works is among them.
+        /// Whatever happens: starts and rests alternate for each tracker, somebody is asked if there is anybody, and one that
+        /// works is not given up for one that may not.
         #[test]
         fn somebody_is_always_asked(
             sizes in prop::collection::vec(0usize..5, 0..5), seed in any::<u64>(),
@@ -351,16 +363,15 @@ mod tests {
                 }
                 prop_assert_eq!(&active, &tiers.active);
                 prop_assert_eq!(active.is_empty(), count == 0);
-                let working: BTreeSet<_> =
-                    tiers.trackers().filter(|id| matches!(tiers.standing[id.0], Standing::Working { .. })).collect();
-                prop_assert!(working.is_empty() || !working.is_disjoint(&active));
                 if count > 0 {
-                    let id = TrackerId(which % count);
+                    let id = *active.iter().nth(which % active.len()).unwrap();
                     match what {
                         0 | 1 => tiers.on_success(id, what == 0),
                         2 => tiers.on_failure(id),
                         _ => tiers.set_short(what == 3),
                     }
+                    let had_one = active.iter().any(|id| tiers.works(*id));
+                    prop_assert!(!had_one || tiers.active.iter().any(|id| tiers.works(*id)));
                 }
             }
         }

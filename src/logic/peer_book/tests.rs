@@ -680,7 +680,8 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
                     && let Err(farewell) = book.on_handshake(now, addr, id(*who), id(11))
                 {
                     book.on_farewell(now, addr, farewell, false);
-                    (connected.remove(&addr), guests.remove(&addr));
+                    connected.remove(&addr);
+                    guests.remove(&addr);
                 }
             }
             Act::Prove(n) => book.on_productive(place(*n)),
@@ -688,7 +689,9 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
                 if let Some(addr) = nth(&open, *n) {
                     let productive = *productive && !dialling.contains(&addr);
                     book.on_farewell(now, addr, FAREWELLS[usize::from(*why) % FAREWELLS.len()], productive);
-                    (dialling.remove(&addr), connected.remove(&addr), guests.remove(&addr));
+                    dialling.remove(&addr);
+                    connected.remove(&addr);
+                    guests.remove(&addr);
                 }
             }
             Act::Accept(n) => {
@@ -700,7 +703,9 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
             Act::Ban(n) => book.ban(now, place(*n)),
             Act::Restart => {
                 book.on_pool_restarted(now);
-                (dialling.clear(), connected.clear(), guests.clear());
+                dialling.clear();
+                connected.clear();
+                guests.clear();
             }
             Act::Pass(secs) => now += SECOND * u32::from(*secs),
         }
@@ -713,7 +718,9 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
                 }
                 BookEffect::Close { addr, farewell } => {
                     book.on_farewell(now, addr, farewell, false);
-                    (dialling.remove(&addr), connected.remove(&addr), guests.remove(&addr));
+                    dialling.remove(&addr);
+                    connected.remove(&addr);
+                    guests.remove(&addr);
                 }
                 BookEffect::Held { .. } => {}
             }
@@ -747,16 +754,17 @@ proptest! {
         let (mut now, mut book) = (base_instant(), PeerBook::new(config, seed));
         let (addrs, mut tried) = (hosts(60), BTreeSet::new());
         book.add(now, &addrs, PUBLIC);
-        for _dial in 0..2000 {
-            while let Some(BookEffect::Dial { addr, .. }) = book.poll(now) {
-                tried.insert(addr);
-                book.on_connected(now, addr);
-                let flaps = addrs.iter().position(|other| *other == addr).unwrap() < flapping;
-                book.on_farewell(now, addr, Farewell::Reset, flaps);
-                now += Duration::from_millis(300);
-            }
-            let Some(next) = book.deadline() else { break };
-            now = now.max(next);
+        for _step in 0..2000 {
+            let Some(BookEffect::Dial { addr, .. }) = book.poll(now) else {
+                let Some(next) = book.deadline() else { break };
+                now = now.max(next);
+                continue;
+            };
+            tried.insert(addr);
+            book.on_connected(now, addr);
+            let flaps = addrs.iter().position(|other| *other == addr).unwrap() < flapping;
+            book.on_farewell(now, addr, Farewell::Reset, flaps);
+            now += Duration::from_millis(300);
         }
         prop_assert_eq!(tried.len(), 60);
     }
