@@ -172,7 +172,9 @@ impl Assembly {
         let Some(slot) = self.slots.get_mut(number as usize) else { return Put::Refused };
         let askers: Vec<PeerKey> = match slot {
             Slot::Free if formerly => Vec::new(),
-            Slot::Asked(askers) if formerly || askers.contains(&Some(peer)) => askers.iter().flatten().copied().collect(),
+            Slot::Asked(askers) if formerly || askers.contains(&Some(peer)) => {
+                askers.iter().flatten().copied().collect()
+            }
             _ => return Put::Refused,
         };
         self.free -= u32::from(matches!(slot, Slot::Free));
@@ -231,12 +233,18 @@ impl Assembly {
 
     /// Everybody who is asked for a block, once for each block.
     pub fn askers(&self) -> impl Iterator<Item = PeerKey> {
-        self.slots.iter().flat_map(|slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] }).flatten()
+        self.slots
+            .iter()
+            .flat_map(|slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] })
+            .flatten()
     }
 
     /// The blocks in order and who sent each. Meaningful for a whole piece only.
     pub fn into_parts(self) -> (Vec<Bytes>, Vec<SocketAddr>) {
-        self.slots.into_iter().filter_map(|slot| if let Slot::Got(data, from) = slot { Some((data, from)) } else { None }).unzip()
+        self.slots
+            .into_iter()
+            .filter_map(|slot| if let Slot::Got(data, from) = slot { Some((data, from)) } else { None })
+            .unzip()
     }
 
     /// Length of the whole piece in bytes.

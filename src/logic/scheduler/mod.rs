@@ -208,7 +208,11 @@ impl Scheduler {
         Self {
             geometry,
             credit,
-            bytes_have: have.iter_ones().filter_map(|n| geometry.piece(n)).map(|p| u64::from(geometry.piece_len(p))).sum(),
+            bytes_have: have
+                .iter_ones()
+                .filter_map(|n| geometry.piece(n))
+                .map(|p| u64::from(geometry.piece_len(p)))
+                .sum(),
             picker: Picker::new(geometry, &have),
             suspects: Suspects::new(&mut dice),
             templates: Templates::new(geometry.piece_count()),
@@ -536,7 +540,8 @@ impl Scheduler {
         for &addr in liars {
             self.suspects.on_banned(addr, piece);
             self.effects.push_back(Effect::Ban { addr, piece });
-            let keys: Vec<PeerKey> = self.peers.iter().filter(|(_, peer)| peer.addr == addr).map(|(key, _)| *key).collect();
+            let keys: Vec<PeerKey> =
+                self.peers.iter().filter(|(_, peer)| peer.addr == addr).map(|(key, _)| *key).collect();
             for key in keys {
                 self.remove_peer(now, key);
             }
