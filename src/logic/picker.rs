@@ -414,8 +414,8 @@ mod tests {
         fn it_agrees_with_plain_counting(steps in prop::collection::vec(step(), 0..150)) {
             let (mut picker, mut dice) = picker(200);
             let mut peers: Vec<(Bitfield, Shortlist)> = Vec::new();
-            let mut pickable = vec![true; 200];
-            let mut had = vec![false; 200];
+            let mut pickable = [true; 200];
+            let mut had = [false; 200];
             for step in steps {
                 match step {
                     Step::Join(numbers) => {

@@ -359,4 +359,5 @@ impl Pipeline {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers of a test")]
 mod tests;
