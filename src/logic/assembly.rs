@@ -231,12 +231,12 @@ impl Assembly {
         bytes
     }
 
-    /// Everybody who is asked for a block, once for each block.
-    pub fn askers(&self) -> impl Iterator<Item = PeerKey> {
-        self.slots
-            .iter()
-            .flat_map(|slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] })
-            .flatten()
+    /// Everybody who is asked for a block, with its number.
+    pub fn askers(&self) -> impl Iterator<Item = (u32, PeerKey)> {
+        let askers = |slot: &Slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] };
+        (0u32..)
+            .zip(&self.slots)
+            .flat_map(move |(number, slot)| askers(slot).into_iter().flatten().map(move |peer| (number, peer)))
     }
 
     /// The blocks in order and who sent each. Meaningful for a whole piece only.
@@ -390,7 +390,7 @@ mod tests {
         assert_eq!(b.a.forget_peer(A, b.now), 3);
         assert_eq!(b.counts(), (3, 1, 0));
         assert_eq!(b.a.owner, None);
-        assert_eq!(b.a.askers().collect::<Vec<_>>(), [B]);
+        assert_eq!(b.a.askers().collect::<Vec<_>>(), [(0, B)]);
         assert_eq!(b.ask(A, 9), [1, 2, 3], "a gone connection leaves no rest behind");
     }
 

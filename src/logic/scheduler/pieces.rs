@@ -74,11 +74,12 @@ impl Scheduler {
         self.loose.remove(&piece);
         self.reserved -= u64::from(assembly.piece_len());
         self.wasted += assembly.got_bytes();
-        for asker in assembly.askers() {
+        for (number, asker) in assembly.askers() {
             self.in_flight -= 1;
             if let Some(peer) = self.peers.get_mut(&asker) {
                 peer.in_flight -= 1;
             }
+            self.cancels.entry(asker).or_default().extend(self.geometry.block(piece, number));
         }
         self.lose(piece);
         self.stirred = true;

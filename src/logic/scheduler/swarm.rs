@@ -360,7 +360,7 @@ fn nature() -> impl Strategy<Value = Nature> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(120))]
+    #![proptest_config(ProptestConfig::with_cases(100))]
 
     /// An honest swarm with everything among hostile peers: completes, whatever happens on the way.
     #[test]
