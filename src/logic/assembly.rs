@@ -172,7 +172,9 @@ impl Assembly {
         let Some(slot) = self.slots.get_mut(number as usize) else { return Put::Refused };
         let askers: Vec<PeerKey> = match slot {
             Slot::Free if formerly => Vec::new(),
-            Slot::Asked(askers) if formerly || askers.contains(&Some(peer)) => askers.iter().flatten().copied().collect(),
+            Slot::Asked(askers) if formerly || askers.contains(&Some(peer)) => {
+                askers.iter().flatten().copied().collect()
+            }
             _ => return Put::Refused,
         };
         self.free -= u32::from(matches!(slot, Slot::Free));
@@ -229,14 +231,20 @@ impl Assembly {
         bytes
     }
 
-    /// Everybody who is asked for a block, once for each block.
-    pub fn askers(&self) -> impl Iterator<Item = PeerKey> {
-        self.slots.iter().flat_map(|slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] }).flatten()
+    /// Everybody who is asked for a block, with its number.
+    pub fn askers(&self) -> impl Iterator<Item = (u32, PeerKey)> {
+        let askers = |slot: &Slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] };
+        (0u32..)
+            .zip(&self.slots)
+            .flat_map(move |(number, slot)| askers(slot).into_iter().flatten().map(move |peer| (number, peer)))
     }
 
     /// The blocks in order and who sent each. Meaningful for a whole piece only.
     pub fn into_parts(self) -> (Vec<Bytes>, Vec<SocketAddr>) {
-        self.slots.into_iter().filter_map(|slot| if let Slot::Got(data, from) = slot { Some((data, from)) } else { None }).unzip()
+        self.slots
+            .into_iter()
+            .filter_map(|slot| if let Slot::Got(data, from) = slot { Some((data, from)) } else { None })
+            .unzip()
     }
 
     /// Length of the whole piece in bytes.
@@ -277,4 +285,141 @@ impl Assembly {
 /// Who sent any of these blocks.
 pub fn contributors(from: &[SocketAddr]) -> BTreeSet<SocketAddr> {
     from.iter().copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: PeerKey = PeerKey(1);
+    const B: PeerKey = PeerKey(2);
+    const C: PeerKey = PeerKey(3);
+
+    struct Bench {
+        g: Geometry,
+        a: Assembly,
+        now: Instant,
+    }
+
+    /// Four blocks, the last of 100 bytes.
+    fn bench() -> Bench {
+        let g = Geometry::new(3 * 16384 + 100, 4 * 16384).unwrap();
+        let now = tokio::time::Instant::now().into_std();
+        let a = Assembly::new(&g, g.last_piece(), A, false, now);
+        Bench { g, a, now }
+    }
+
+    fn addr(n: u32) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], u16::try_from(n).unwrap()))
+    }
+
+    impl Bench {
+        fn ask(&mut self, peer: PeerKey, most: usize) -> Vec<u32> {
+            let mut blocks = Vec::new();
+            self.a.ask(&self.g, peer, most, false, self.now, &mut blocks);
+            blocks.into_iter().map(BlockAddr::number).collect()
+        }
+
+        fn put(&mut self, number: u32, peer: PeerKey) -> Put {
+            let block = self.g.block(self.g.last_piece(), number).unwrap();
+            let data = Bytes::from(vec![u8::try_from(number).unwrap(); block.len() as usize]);
+            self.a.put(block, peer, addr(peer.0), data, self.now)
+        }
+
+        fn counts(&self) -> (u32, u32, u32) {
+            (self.a.free(), self.a.asked(), self.a.got())
+        }
+    }
+
+    #[test]
+    fn blocks_are_asked_for_in_order_and_once() {
+        let mut b = bench();
+        assert_eq!(b.ask(A, 2), [0, 1]);
+        assert_eq!(b.ask(B, 9), [2, 3]);
+        assert_eq!(b.ask(A, 9), []);
+        assert_eq!(b.counts(), (0, 4, 0));
+    }
+
+    #[test]
+    fn what_is_given_back_is_asked_of_others_first() {
+        let mut b = bench();
+        b.ask(A, 4);
+        assert!(b.a.give_back(1, A, b.now) && !b.a.give_back(1, A, b.now) && !b.a.give_back(1, B, b.now));
+        assert!(!b.a.give_back(77, A, b.now));
+        assert_eq!(b.ask(A, 4), []);
+        let until = b.a.ask(&b.g, A, 4, true, b.now, &mut Vec::new());
+        assert_eq!(until, Some(b.now + REST_ALONE));
+        assert_eq!(b.ask(B, 4), [1]);
+        assert!(b.a.give_back(1, B, b.now));
+        b.now += REST_AMONG_OTHERS;
+        assert_eq!(b.ask(A, 4), [1]);
+    }
+
+    #[test]
+    fn only_those_who_were_asked_can_put_a_block_in() {
+        let mut b = bench();
+        b.ask(A, 2);
+        assert_eq!(b.put(0, B), Put::Refused);
+        assert_eq!(b.put(3, A), Put::Refused, "nobody asked for it");
+        assert!(b.a.ask_too(0, B, b.now) && !b.a.ask_too(0, B, b.now));
+        assert_eq!(b.put(0, B), Put::Kept { askers: vec![A, B], formerly: vec![] });
+        assert_eq!(b.put(0, A), Put::Refused, "it is here");
+        b.a.give_back(1, A, b.now);
+        assert_eq!(b.ask(C, 1), [1]);
+        assert_eq!(b.put(1, A), Put::Kept { askers: vec![C], formerly: vec![A] }, "late, and welcome");
+        assert_eq!(b.counts(), (2, 0, 2));
+    }
+
+    #[test]
+    fn three_are_asked_for_a_block_at_most() {
+        let mut b = bench();
+        b.ask(A, 2);
+        assert_eq!(b.a.asked_of_others(B).map(|(n, _)| n).collect::<Vec<_>>(), [1, 0], "the last first");
+        assert_eq!(b.a.asked_of_others(A).count(), 0);
+        assert!(b.a.ask_too(0, B, b.now) && b.a.ask_too(0, C, b.now));
+        assert!(!b.a.ask_too(0, PeerKey(4), b.now));
+        assert!(!b.a.ask_too(3, B, b.now), "a free block is not duplicated");
+        assert_eq!(b.a.asked_of_others(PeerKey(4)).map(|(n, _)| n).collect::<Vec<_>>(), [1]);
+    }
+
+    #[test]
+    fn a_peer_that_leaves_frees_what_only_it_was_asked_for() {
+        let mut b = bench();
+        b.ask(A, 3);
+        b.a.ask_too(0, B, b.now);
+        assert_eq!(b.a.forget_peer(A, b.now), 3);
+        assert_eq!(b.counts(), (3, 1, 0));
+        assert_eq!(b.a.owner, None);
+        assert_eq!(b.a.askers().collect::<Vec<_>>(), [(0, B)]);
+        assert_eq!(b.ask(A, 9), [1, 2, 3], "a gone connection leaves no rest behind");
+    }
+
+    #[test]
+    fn a_whole_piece_comes_apart_in_order_with_its_senders() {
+        let mut b = bench();
+        b.ask(A, 2);
+        b.ask(B, 2);
+        for (number, peer) in [(3, B), (0, A), (2, B), (1, A)] {
+            assert!(!b.a.is_whole());
+            assert!(matches!(b.put(number, peer), Put::Kept { .. }));
+        }
+        assert!(b.a.is_whole());
+        assert_eq!(b.a.got_bytes(), b.g.total_len());
+        let (blocks, from) = b.a.into_parts();
+        assert!(blocks.iter().enumerate().all(|(n, data)| usize::from(data[0]) == n));
+        assert_eq!(from, [addr(1), addr(1), addr(2), addr(2)]);
+        assert_eq!(contributors(&from).len(), 2);
+    }
+
+    #[test]
+    fn what_a_liar_sent_is_asked_for_again() {
+        let mut b = bench();
+        b.ask(A, 2);
+        b.ask(B, 2);
+        b.put(1, A);
+        b.put(3, B);
+        assert_eq!(b.a.discard_from(addr(2)), 100);
+        assert_eq!(b.counts(), (1, 2, 1));
+        assert_eq!(b.ask(C, 9), [3]);
+    }
 }

@@ -146,7 +146,11 @@ impl Picker {
 
     /// Is there any piece to pick that some connected peer has?
     pub fn has_obtainable(&self) -> bool {
-        if self.seeds > 0 { !self.pickable.is_none() } else { self.buckets[1..].iter().any(|bucket| !bucket.is_empty()) }
+        if self.seeds > 0 {
+            !self.pickable.is_none()
+        } else {
+            self.buckets[1..].iter().any(|bucket| !bucket.is_empty())
+        }
     }
 
     /// Is there any piece to pick among these? One pass over two bitfields.
@@ -169,7 +173,8 @@ impl Picker {
     /// Picks any piece that the peer has, whatever its rarity, and takes it: the first few are random, so that there is
     /// soon something to give ("Random First Piece" of Cohen's paper).
     pub fn pick_random(&mut self, has: &Bitfield, list: &mut Shortlist, dice: &mut SmallRng) -> Option<PieceIndex> {
-        let mut tries = (0..LOOKS).filter_map(|_| self.geometry.piece(dice.random_range(0..self.geometry.piece_count())));
+        let mut tries =
+            (0..LOOKS).filter_map(|_| self.geometry.piece(dice.random_range(0..self.geometry.piece_count())));
         let lucky = tries.find(|piece| self.pickable.has(*piece) && has.has(*piece));
         let piece = lucky.or_else(|| self.sample(has, list, dice, 1))?;
         self.take(piece);
@@ -247,7 +252,8 @@ impl Picker {
         self.steps += has.as_bytes().len() as u64 / 8;
         let bytes = (0u32..).zip(has.as_bytes().iter().zip(self.pickable.as_bytes()));
         let both = bytes.filter_map(|(at, (theirs, ours))| (theirs & ours != 0).then_some((at, theirs & ours)));
-        let numbers = both.flat_map(|(at, byte)| (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at * 8 + bit));
+        let numbers = both
+            .flat_map(|(at, byte)| (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at * 8 + bit));
         numbers.filter_map(|number| self.geometry.piece(number)).collect()
     }
 
@@ -321,7 +327,9 @@ mod tests {
         picker.on_seed_joined();
         picker.on_joined(&set(10, 0..9));
         picker.on_joined(&set(10, 0..8));
-        let order: Vec<u32> = std::iter::from_fn(|| picker.pick(&seed, &mut Shortlist::default(), &mut dice)).map(PieceIndex::get).collect();
+        let order: Vec<u32> = std::iter::from_fn(|| picker.pick(&seed, &mut Shortlist::default(), &mut dice))
+            .map(PieceIndex::get)
+            .collect();
         assert_eq!(order[..2], [9, 8]);
         assert_eq!(order.len(), 10);
     }
@@ -406,8 +414,8 @@ mod tests {
         fn it_agrees_with_plain_counting(steps in prop::collection::vec(step(), 0..150)) {
             let (mut picker, mut dice) = picker(200);
             let mut peers: Vec<(Bitfield, Shortlist)> = Vec::new();
-            let mut pickable = vec![true; 200];
-            let mut had = vec![false; 200];
+            let mut pickable = [true; 200];
+            let mut had = [false; 200];
             for step in steps {
                 match step {
                     Step::Join(numbers) => {

@@ -102,7 +102,8 @@ impl Suspects {
         let sole = senders.first().copied().filter(|_| senders.len() == 1);
         // Another address sent the very same bytes: two liars in league, or a torrent whose hash is wrong. A good copy
         // will tell; until then nobody else is banned for it.
-        let agreed = sole.is_some_and(|sole| record.whole.iter().any(|(other, bytes)| *other != sole && *bytes == whole));
+        let agreed =
+            sole.is_some_and(|sole| record.whole.iter().any(|(other, bytes)| *other != sole && *bytes == whole));
         let proven = sole.filter(|_| !agreed);
         record.unproven += u32::from(agreed);
         if let Some(sole) = sole {
@@ -277,7 +278,17 @@ mod tests {
     #[test]
     fn a_piece_that_keeps_failing_waits_longer_and_longer() {
         let secs = Duration::from_secs;
-        let table = [(1, 0, 0), (8, 0, 0), (9, 0, 5), (10, 0, 10), (40, 0, 600), (2, 1, 5), (3, 2, 10), (9, 8, 600), (u32::MAX, 0, 600)];
+        let table = [
+            (1, 0, 0),
+            (8, 0, 0),
+            (9, 0, 5),
+            (10, 0, 10),
+            (40, 0, 600),
+            (2, 1, 5),
+            (3, 2, 10),
+            (9, 8, 600),
+            (u32::MAX, 0, 600),
+        ];
         for (failures, unproven, want) in table {
             assert_eq!(backoff(failures, unproven), secs(want), "{failures} failures, {unproven} unproven");
         }

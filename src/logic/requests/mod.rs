@@ -18,7 +18,7 @@ pub const USUAL_REQQ: u32 = 500;
 /// 4,096 requests, 64 MiB in flight: 5 Gb/s at 100 ms. A stranger's `reqq` does not size our memory beyond it.
 pub const MOST_DEPTH: u32 = 4096;
 
-/// A block that comes within 30 s after it was handed back is no offence (P-17).
+/// A block that comes within 30 s after it was cancelled, rejected or choked away is no offence (P-17).
 const LATE_FOR: Duration = Duration::from_secs(30);
 
 /// 8,192 handed-back blocks are remembered, twice the deepest pipeline; a peer that chokes and unchokes a hundred times
@@ -36,7 +36,8 @@ const MOST_STRIKES: u32 = 6;
 pub enum Arrival {
     /// It was outstanding.
     Expected,
-    /// It was asked for and handed back within the last 30 s: welcome if it is still missing, no offence if not.
+    /// It was asked for and handed back: by a time-out, at any time; else within the last 30 s. Welcome if it is still
+    /// missing, no offence if not.
     Late,
     /// It was never asked for, or long ago (P-16, P-17).
     Unasked,
@@ -57,8 +58,10 @@ pub struct Granted {
 struct Sent {
     /// When the `request` went out.
     at: Instant,
-    /// Bytes that had come by then; nothing for a second try, which measures nothing.
+    /// Bytes that had come by then; nothing for a later try, whose answer cannot be told from an earlier one's.
     delivered: Option<u64>,
+    /// How many requests for it are unanswered: a slow peer answers each.
+    copies: u8,
     /// Tells this request from an earlier one for the same block in the queues.
     serial: u64,
 }
@@ -67,8 +70,19 @@ struct Sent {
 struct Late {
     sent: Instant,
     serial: u64,
-    /// The peer still owes it: it timed out once and was neither cancelled, rejected nor choked away.
-    owed: bool,
+    copies: u8,
+    debt: Debt,
+}
+
+/// What a peer still has to send of a block that was handed back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Debt {
+    /// Nothing: the request was cancelled, rejected or choked away.
+    None,
+    /// It timed out: it may come at any time, and asking again would only fetch it twice.
+    Owed,
+    /// It timed out twice: it may still come, but is worth a new request.
+    Doubtful,
 }
 
 /// One peer's outstanding requests.
@@ -118,7 +132,7 @@ impl Pipeline {
     pub fn on_choked(&mut self, now: Instant) -> Vec<BlockAddr> {
         self.choked = true;
         self.waiting_since = None;
-        self.give_back_all(now, false)
+        self.give_back_all(now, [Debt::None; 2])
     }
 
     /// How many more blocks it could take now.
@@ -138,15 +152,17 @@ impl Pipeline {
                 continue;
             }
             self.serial += 1;
+            let serial = self.serial;
             let request = match self.late.remove(&block) {
-                Some(late) if late.owed => {
-                    self.second_tries.push_back((block, self.serial, now));
-                    Sent { at: late.sent, delivered: None, serial: self.serial }
+                Some(late) if late.debt == Debt::Owed => {
+                    self.second_tries.push_back((block, serial, now));
+                    Sent { at: late.sent, delivered: None, serial, copies: late.copies }
                 }
-                _ => {
-                    self.first_tries.push_back((block, self.serial, now));
+                late => {
+                    self.first_tries.push_back((block, serial, now));
                     granted.send.push(block);
-                    Sent { at: now, delivered: Some(self.pace.delivered()), serial: self.serial }
+                    let copies = late.map_or(0, |late| late.copies).saturating_add(1);
+                    Sent { at: now, delivered: (copies == 1).then(|| self.pace.delivered()), serial, copies }
                 }
             };
             self.sent.insert(block, request);
@@ -163,9 +179,12 @@ impl Pipeline {
                 Some(then) => self.pace.on_block(now, block.len(), request.at, then),
                 None => self.pace.on_late_block(now, block.len(), request.at),
             }
+            self.remember(now, block, Sent { copies: request.copies - 1, ..request }, Debt::Doubtful);
             Arrival::Expected
         } else if let Some(late) = self.late.remove(&block) {
             self.pace.on_late_block(now, block.len(), late.sent);
+            let rest = Sent { at: late.sent, delivered: None, serial: 0, copies: late.copies - 1 };
+            self.remember(now, block, rest, late.debt);
             Arrival::Late
         } else {
             return Arrival::Unasked;
@@ -180,9 +199,10 @@ impl Pipeline {
     /// The block came from somebody else. True: this peer still owes it, send `cancel`.
     pub fn on_cancelled(&mut self, now: Instant, block: BlockAddr) -> bool {
         let Some(request) = self.sent.remove(&block) else {
-            return self.late.get_mut(&block).is_some_and(|late| std::mem::take(&mut late.owed));
+            let late = self.late.get_mut(&block);
+            return late.is_some_and(|late| std::mem::replace(&mut late.debt, Debt::None) != Debt::None);
         };
-        self.remember(now, block, request.at, false);
+        self.remember(now, block, request, Debt::None);
         self.relax();
         true
     }
@@ -191,11 +211,11 @@ impl Pipeline {
     pub fn on_rejected(&mut self, now: Instant, block: BlockAddr) -> bool {
         let Some(request) = self.sent.remove(&block) else {
             if let Some(late) = self.late.get_mut(&block) {
-                late.owed = false;
+                late.debt = Debt::None;
             }
             return false;
         };
-        self.remember(now, block, request.at, false);
+        self.remember(now, block, request, Debt::None);
         self.relax();
         true
     }
@@ -213,7 +233,7 @@ impl Pipeline {
         let silent = self.last_block.is_none_or(|at| now.saturating_duration_since(at) >= self.patience());
         if silent {
             self.strikes = (self.strikes + 1).min(MOST_STRIKES);
-            overdue.extend(self.give_back_all(now, true));
+            overdue.extend(self.give_back_all(now, [Debt::Owed, Debt::Doubtful]));
         }
         overdue
     }
@@ -255,48 +275,59 @@ impl Pipeline {
         let due = |front: Option<&(BlockAddr, u64, Instant)>, patience| {
             front.is_some_and(|(_, _, at)| now.saturating_duration_since(*at) >= patience)
         };
-        // A block whose second try fails too is no longer believed to be on its way: the third is a new request.
-        let (popped, owed) = if due(self.first_tries.front(), patience) {
-            (self.first_tries.pop_front(), true)
+        let (popped, debt) = if due(self.first_tries.front(), patience) {
+            (self.first_tries.pop_front(), Debt::Owed)
         } else if due(self.second_tries.front(), MOST_PATIENCE) {
-            (self.second_tries.pop_front(), false)
+            (self.second_tries.pop_front(), Debt::Doubtful)
         } else {
-            (None, false)
+            return None;
         };
         let (block, _, _) = popped?;
         let request = self.sent.remove(&block)?;
-        self.remember(now, block, request.at, owed);
+        self.remember(now, block, request, debt);
         Some(block)
     }
 
-    /// Everything outstanding, in the order it was asked for.
-    fn give_back_all(&mut self, now: Instant, owed: bool) -> Vec<BlockAddr> {
+    /// Everything outstanding, in the order it was asked for; the debts are those of first and second tries.
+    fn give_back_all(&mut self, now: Instant, debts: [Debt; 2]) -> Vec<BlockAddr> {
         let mut back = Vec::with_capacity(self.sent.len());
         let second_tries = std::mem::take(&mut self.second_tries);
         let first_tries = std::mem::take(&mut self.first_tries);
-        let tries = second_tries.iter().map(|entry| (entry, false)).chain(first_tries.iter().map(|entry| (entry, owed)));
-        for (&(block, serial, _), owed) in tries {
+        let second_tries = second_tries.iter().map(|entry| (entry, debts[1]));
+        for (&(block, serial, _), debt) in second_tries.chain(first_tries.iter().map(|entry| (entry, debts[0]))) {
             if let Some(request) = self.sent.get(&block).copied().filter(|request| request.serial == serial) {
                 self.sent.remove(&block);
-                self.remember(now, block, request.at, owed);
+                self.remember(now, block, request, debt);
                 back.push(block);
             }
         }
         back
     }
 
-    fn remember(&mut self, now: Instant, block: BlockAddr, sent: Instant, owed: bool) {
+    /// What may still come of a request that is over, if anything.
+    fn remember(&mut self, now: Instant, block: BlockAddr, request: Sent, debt: Debt) {
+        if request.copies == 0 {
+            return;
+        }
         self.serial += 1;
-        self.late.insert(block, Late { sent, serial: self.serial, owed });
+        self.late.insert(block, Late { sent: request.at, serial: self.serial, copies: request.copies, debt });
         self.late_order.push_back((block, self.serial, now));
         while self.late_order.len() > LATE_MOST {
             self.forget_oldest_late();
         }
     }
 
+    /// A slow peer may take its time with what it was never told to drop; the rest is forgotten.
     fn forget_late(&mut self, now: Instant) {
-        while self.late_order.front().is_some_and(|(_, _, at)| now.saturating_duration_since(*at) > LATE_FOR) {
-            self.forget_oldest_late();
+        while let Some(&(block, serial, at)) = self.late_order.front()
+            && now.saturating_duration_since(at) > LATE_FOR
+        {
+            if self.late.get(&block).is_some_and(|late| late.serial == serial && late.debt != Debt::None) {
+                self.late_order.pop_front();
+                self.late_order.push_back((block, serial, now));
+            } else {
+                self.forget_oldest_late();
+            }
         }
     }
 
@@ -328,4 +359,5 @@ impl Pipeline {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "small numbers of a test")]
 mod tests;

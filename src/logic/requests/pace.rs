@@ -167,7 +167,8 @@ impl Pace {
         let (Some(rtt), Some(rate)) = (self.rtt_s.best(), self.rate.best()) else {
             return START_DEPTH.min(self.max_depth);
         };
-        let floor = if self.delivered < u64::from(START_DEPTH) * u64::from(BLOCK_LEN) { START_DEPTH } else { LEAST_DEPTH };
+        let floor =
+            if self.delivered < u64::from(START_DEPTH) * u64::from(BLOCK_LEN) { START_DEPTH } else { LEAST_DEPTH };
         let held = if self.probing.is_some() {
             blocks(rate * rtt / 2.0).max(LEAST_DEPTH)
         } else {
@@ -224,7 +225,9 @@ mod tests {
     fn a_filter_forgets_after_two_half_windows() {
         let t0 = tokio::time::Instant::now().into_std();
         let mut worst = Extreme::new(f64::max);
-        for (at_s, value, want) in [(0, 9.0, 9.0), (5, 1.0, 9.0), (11, 2.0, 9.0), (19, 3.0, 9.0), (22, 1.0, 3.0), (33, 1.0, 1.0)] {
+        for (at_s, value, want) in
+            [(0, 9.0, 9.0), (5, 1.0, 9.0), (11, 2.0, 9.0), (19, 3.0, 9.0), (22, 1.0, 3.0), (33, 1.0, 1.0)]
+        {
             worst.add(t0 + Duration::from_secs(at_s), value);
             assert_eq!(worst.best(), Some(want), "at {at_s} s");
         }

@@ -64,12 +64,8 @@ impl Scheduler {
     /// Serves everybody whom a change may help, and tells what others need not send any more.
     pub(super) fn settle(&mut self, now: Instant) {
         self.now = Some(now);
-        for (peer, blocks) in std::mem::take(&mut self.cancels) {
-            if self.peers.contains_key(&peer) {
-                self.effects.push_back(Effect::Cancel { peer, blocks });
-            }
-        }
         loop {
+            self.tell_cancels();
             let endgame = self.is_endgame();
             self.stirred |= endgame && !self.endgame;
             self.endgame = endgame;
@@ -81,6 +77,14 @@ impl Scheduler {
             let order: Vec<PeerKey> = self.waiting.range(turn..).chain(self.waiting.range(..turn)).copied().collect();
             for key in order {
                 self.serve(now, key);
+            }
+        }
+    }
+
+    fn tell_cancels(&mut self) {
+        for (peer, blocks) in std::mem::take(&mut self.cancels) {
+            if self.peers.contains_key(&peer) {
+                self.effects.push_back(Effect::Cancel { peer, blocks });
             }
         }
     }
@@ -112,6 +116,7 @@ impl Scheduler {
             }
         }
         self.recheck = self.recheck.into_iter().chain(ask.recheck).min();
+        self.tell_cancels();
         if granted > 0 {
             self.turn = PeerKey(key.0.wrapping_add(1));
             self.effects.push_back(Effect::Grant { peer: key, blocks: ask.blocks });

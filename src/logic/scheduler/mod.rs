@@ -11,10 +11,14 @@
 
 mod grants;
 mod peer;
+mod pieces;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod swarm;
 #[cfg(test)]
+#[expect(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests;
+mod values;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
@@ -24,139 +28,14 @@ use bytes::Bytes;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use super::assembly::{Assembly, Put};
+use super::assembly::Assembly;
 use super::picker::Picker;
 use super::suspects::{SUSPECT_AFTER, Suspects};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use peer::{Peer, Templates};
-
-/// One whole block that came.
-#[derive(Debug, Clone)]
-pub struct Block {
-    /// Which.
-    pub addr: BlockAddr,
-    /// Its bytes, `addr.len()` of them.
-    pub data: Bytes,
-}
-
-/// What a scheduler starts from.
-#[derive(Debug, Clone)]
-pub struct SchedulerConfig {
-    /// The torrent's sizes.
-    pub geometry: Geometry,
-    /// Pieces that are on the disk.
-    pub have: Bitfield,
-    /// Bytes of pieces that may be open or in writing.
-    pub credit: u64,
-    /// For all dice.
-    pub seed: u64,
-}
-
-/// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Ask this peer for these blocks, in this order.
-    Grant {
-        /// Whom.
-        peer: PeerKey,
-        /// For what.
-        blocks: Vec<BlockAddr>,
-    },
-    /// These blocks came from others: `cancel` those that are outstanding.
-    Cancel {
-        /// At whom.
-        peer: PeerKey,
-        /// What.
-        blocks: Vec<BlockAddr>,
-    },
-    /// Our interest in this peer has changed.
-    Interest {
-        /// In whom.
-        peer: PeerKey,
-        /// Has it a piece that we lack?
-        interested: bool,
-    },
-    /// Hash and write this piece; the answer is [`Scheduler::on_written`].
-    Write {
-        /// Which.
-        piece: PieceIndex,
-        /// All its blocks, in order.
-        blocks: Vec<Bytes>,
-    },
-    /// The piece is ours: tell everybody.
-    Had {
-        /// Which.
-        piece: PieceIndex,
-    },
-    /// This address is proven to have sent bad data for the piece. The scheduler has forgotten its connections already.
-    Ban {
-        /// Whom.
-        addr: SocketAddr,
-        /// For what.
-        piece: PieceIndex,
-    },
-    /// The piece fails again and again: the torrent itself may be bad.
-    PieceSuspect {
-        /// Which.
-        piece: PieceIndex,
-        /// How often it failed.
-        failures: u32,
-    },
-    /// The last piece is ours. Told once, and not if all was there at the start.
-    Completed,
-}
-
-/// What became of a piece that was to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
-    /// Written, and hashed right.
-    Durable,
-    /// The hash differs: somebody lied.
-    HashMismatch,
-    /// I/O trouble: the blocks are lost and are asked for again.
-    Failed,
-}
-
-/// Where the download stands. Sums of bytes are since the start of the scheduler.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// Pieces that are ours.
-    pub pieces_have: u32,
-    /// Pieces there are.
-    pub pieces_total: u32,
-    /// Bytes in the pieces that are ours.
-    pub bytes_have: u64,
-    /// Bytes there are.
-    pub bytes_total: u64,
-    /// Bytes of all blocks that came, useful or not.
-    pub received: u64,
-    /// Of these, duplicates, unneeded ones, and pieces that failed their hash.
-    pub wasted: u64,
-    /// Pieces that failed their hash.
-    pub hash_failures: u32,
-    /// Requests outstanding at all peers; a block asked of two counts twice.
-    pub in_flight_blocks: u32,
-    /// Pieces of which some blocks are here or asked for.
-    pub open_pieces: u32,
-    /// Pieces handed to the disk and not yet answered for.
-    pub writing_pieces: u32,
-    /// Bytes of credit that no piece has reserved.
-    pub credit_free: u64,
-    /// Pieces we lack that no connected peer has.
-    pub nobody_has: u32,
-    /// Peers that have something we lack.
-    pub interesting_peers: u32,
-    /// Peers whose ask waits for work or credit.
-    pub waiting_peers: u32,
-    /// Addresses banned for bad data.
-    pub banned: u32,
-    /// No obtainable block is left that nobody is asked for.
-    pub endgame: bool,
-    /// Nothing is granted: the disk is in trouble.
-    pub paused: bool,
-}
+pub use values::{Block, Effect, Progress, SchedulerConfig, Written};
 
 #[derive(Debug)]
 struct Writing {
@@ -208,7 +87,11 @@ impl Scheduler {
         Self {
             geometry,
             credit,
-            bytes_have: have.iter_ones().filter_map(|n| geometry.piece(n)).map(|p| u64::from(geometry.piece_len(p))).sum(),
+            bytes_have: have
+                .iter_ones()
+                .filter_map(|n| geometry.piece(n))
+                .map(|p| u64::from(geometry.piece_len(p)))
+                .sum(),
             picker: Picker::new(geometry, &have),
             suspects: Suspects::new(&mut dice),
             templates: Templates::new(geometry.piece_count()),
@@ -425,147 +308,6 @@ impl Scheduler {
             banned: count(self.suspects.banned()),
             endgame: self.endgame,
             paused: self.paused,
-        }
-    }
-
-    /// Takes one block in; false if it is of no use.
-    fn keep(&mut self, now: Instant, key: PeerKey, block: Block) -> bool {
-        let Block { addr, data } = block;
-        let (Some(peer), Some(assembly)) = (self.peers.get_mut(&key), self.open.get_mut(&addr.piece())) else {
-            return false;
-        };
-        if data.len() != addr.len() as usize {
-            return false;
-        }
-        let Put::Kept { askers, formerly } = assembly.put(addr, key, peer.addr, data, now) else { return false };
-        peer.on_delivered(now, addr.len(), &mut self.picker);
-        if assembly.free() == 0 {
-            self.loose.remove(&addr.piece());
-        }
-        let whole = assembly.is_whole();
-        for asker in &askers {
-            self.in_flight -= 1;
-            if let Some(peer) = self.peers.get_mut(asker) {
-                peer.in_flight -= 1;
-            }
-        }
-        for other in askers.into_iter().chain(formerly).filter(|other| *other != key) {
-            self.cancels.entry(other).or_default().push(addr);
-        }
-        if whole && let Some(assembly) = self.open.remove(&addr.piece()) {
-            let (blocks, from) = assembly.into_parts();
-            self.effects.push_back(Effect::Write { piece: addr.piece(), blocks: blocks.clone() });
-            self.writing.insert(addr.piece(), Writing { blocks, from });
-        }
-        true
-    }
-
-    /// The piece is ours.
-    fn gain(&mut self, piece: PieceIndex) {
-        if !self.have.set(piece) {
-            return;
-        }
-        self.bytes_have += u64::from(self.geometry.piece_len(piece));
-        self.picker.on_had(piece);
-        self.effects.push_back(Effect::Had { piece });
-        let complete = self.have.is_all();
-        for (key, peer) in &mut self.peers {
-            peer.on_piece_had(piece);
-            if let Some(interested) = peer.turn_interest(complete) {
-                self.effects.push_back(Effect::Interest { peer: *key, interested });
-            }
-        }
-        if complete {
-            self.effects.push_back(Effect::Completed);
-        }
-    }
-
-    /// The piece is missing again; one that has failed before is known to the suspects.
-    fn lose(&mut self, piece: PieceIndex) {
-        if !self.suspects.is_suspect(piece) {
-            self.picker.put_back(piece);
-        }
-    }
-
-    /// Forgets an open piece and what it had.
-    fn close(&mut self, piece: PieceIndex) {
-        let Some(assembly) = self.open.remove(&piece) else { return };
-        self.loose.remove(&piece);
-        self.reserved -= u64::from(assembly.piece_len());
-        self.wasted += assembly.got_bytes();
-        for asker in assembly.askers() {
-            self.in_flight -= 1;
-            if let Some(peer) = self.peers.get_mut(&asker) {
-                peer.in_flight -= 1;
-            }
-        }
-        self.lose(piece);
-        self.stirred = true;
-    }
-
-    fn remove_peer(&mut self, now: Instant, key: PeerKey) -> Option<SocketAddr> {
-        let mut peer = self.peers.remove(&key)?;
-        peer.leave(&mut self.picker);
-        self.waiting.remove(&key);
-        self.cancels.remove(&key);
-        let mut orphaned = Vec::new();
-        for (piece, assembly) in &mut self.open {
-            let owned = assembly.owner == Some(key);
-            self.in_flight -= assembly.forget_peer(key, now);
-            if assembly.free() > 0 {
-                self.loose.insert(*piece);
-            }
-            if owned && assembly.exclusive {
-                orphaned.push(*piece);
-            }
-        }
-        for piece in orphaned {
-            self.abandon(piece);
-        }
-        Some(peer.addr)
-    }
-
-    /// An exclusive piece has lost its owner: what came of a suspect piece is thrown away, as it must come from one;
-    /// the others may help with any other.
-    fn abandon(&mut self, piece: PieceIndex) {
-        if self.suspects.is_suspect(piece) {
-            self.close(piece);
-        } else if let Some(assembly) = self.open.get_mut(&piece) {
-            assembly.exclusive = false;
-            assembly.owner = None;
-        }
-    }
-
-    /// Bans proven liars: their connections are forgotten, and with them what they sent for open pieces.
-    fn ban(&mut self, now: Instant, liars: &[SocketAddr], piece: PieceIndex) {
-        for &addr in liars {
-            self.suspects.on_banned(addr, piece);
-            self.effects.push_back(Effect::Ban { addr, piece });
-            let keys: Vec<PeerKey> = self.peers.iter().filter(|(_, peer)| peer.addr == addr).map(|(key, _)| *key).collect();
-            for key in keys {
-                self.remove_peer(now, key);
-            }
-            for (piece, assembly) in &mut self.open {
-                self.wasted += assembly.discard_from(addr);
-                if assembly.free() > 0 {
-                    self.loose.insert(*piece);
-                }
-            }
-            self.stirred = true;
-        }
-    }
-
-    /// Is a peer connected whose copy of the piece has not failed yet?
-    fn has_untried_source(&self, piece: PieceIndex) -> bool {
-        self.peers.values().any(|peer| peer.has.has(piece) && !self.suspects.was_tried(piece, peer.addr))
-    }
-
-    /// Tells a change of interest in one peer.
-    fn look_at(&mut self, key: PeerKey) {
-        if let Some(peer) = self.peers.get_mut(&key)
-            && let Some(interested) = peer.turn_interest(self.have.is_all())
-        {
-            self.effects.push_back(Effect::Interest { peer: key, interested });
         }
     }
 }
