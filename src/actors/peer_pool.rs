@@ -21,7 +21,7 @@ use super::peer_connection::{
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
-use crate::logic::choke::Choker;
+use crate::logic::choke::{self, ChokeEffect, Choker};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
 use crate::logic::peer_book::{BookConfig, BookEffect, Census, PeerBook, Source};
@@ -148,17 +148,17 @@ impl PeerPool {
     pub fn new(cfg: PeerPoolConfig) -> Self {
         let book = PeerBook::new(cfg.book, cfg.seed);
         Self {
-            cfg,
             book,
             next_key: 0,
             sent_before: 0,
             staging: Staging::default(),
-            choker: Choker::new(),
+            choker: Choker::new(Instant::now().into_std(), choke::SLOTS, cfg.seed),
             live: BTreeMap::new(),
             by_child: BTreeMap::new(),
             short: None,
             timer: Timer::new(),
             closing: false,
+            cfg,
         }
     }
 
@@ -177,12 +177,31 @@ impl PeerPool {
             self.short = Some(short);
             self.cfg.torrent.do_send(PeersShort(short));
         }
-        self.timer.arm(ctx, self.book.deadline(), Self::on_timer);
+        self.arm(ctx);
         outcome
     }
 
+    /// One timer for the book and the choker.
+    fn arm(&mut self, ctx: &mut Ctx<Self>) {
+        let due = [self.book.deadline(), self.choker.deadline()].into_iter().flatten().min();
+        self.timer.arm(ctx, due, Self::on_timer);
+    }
+
     fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
+        self.choke_step(ctx, Choker::on_timeout);
         self.step(ctx, |_, _| {});
+    }
+
+    /// As [`Self::step`], for the choker.
+    fn choke_step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Choker, std::time::Instant)) {
+        mutate(&mut self.choker, Instant::now().into_std());
+        while let Some(effect) = self.choker.poll() {
+            match effect {
+                ChokeEffect::Choke(peer) => self.tell(peer, ChokeDecision { choke: true }),
+                ChokeEffect::Unchoke(peer) => self.tell(peer, ChokeDecision { choke: false }),
+            }
+        }
+        self.arm(ctx);
     }
 
     fn perform(&mut self, effect: BookEffect, ctx: &mut Ctx<Self>) {
@@ -245,21 +264,15 @@ impl PeerPool {
                 live.delivered = true;
                 self.step(ctx, |book, _| book.on_productive(addr));
             }
-            News::Interested(interested) => {
-                let decisions = self.choker.on_interest(peer, interested);
-                self.carry_out(decisions);
+            News::Interested(interested) => self.choke_step(ctx, |choker, _| choker.on_interest(peer, interested)),
+            News::View(view) => {
+                live.view = view;
+                self.choker.on_rate(peer, view.down_bps);
             }
-            News::View(view) => live.view = view,
             News::Left(farewell) => {
                 live.farewell = Some(farewell);
                 tracing::debug!(%addr, cause = farewell.label(), delivered = live.delivered, "peer gone");
             }
-        }
-    }
-
-    fn carry_out(&self, decisions: Vec<(PeerKey, bool)>) {
-        for (peer, choke) in decisions {
-            self.tell(peer, ChokeDecision { choke });
         }
     }
 
@@ -276,8 +289,7 @@ impl PeerPool {
         let Some(key) = self.by_child.remove(&child) else { return };
         let Some(live) = self.live.remove(&key) else { return };
         self.cfg.scheduler.do_send(PeerReport { peer: key, word: PeerWord::Left });
-        let decisions = self.choker.on_left(key);
-        self.carry_out(decisions);
+        self.choke_step(ctx, |choker, _| choker.on_peer_left(key));
         self.sent_before += live.view.sent;
         let farewell = live.farewell.unwrap_or(Farewell::Panicked);
         self.step(ctx, |book, now| book.on_farewell(now, live.addr, farewell, live.delivered));
@@ -302,7 +314,7 @@ impl Supervised for PeerPool {
             self.cfg.scheduler.do_send(PeerReport { peer: live.key, word: PeerWord::Left });
         }
         self.by_child.clear();
-        self.choker = Choker::new();
+        self.choker = Choker::new(Instant::now().into_std(), choke::SLOTS, self.cfg.seed);
         self.short = None;
         self.timer = Timer::new();
         self.book.on_pool_restarted(Instant::now().into_std());

@@ -100,6 +100,7 @@ crate::metered!(Torrent, "Torrent");
 impl Torrent {
     /// Starts its writer when it starts.
     pub fn new(cfg: TorrentConfig) -> Self {
+        let now = Instant::now().into_std();
         let view = TorrentView::new(cfg.name.clone(), cfg.info_hash, cfg.geometry.total_len());
         Self {
             cfg,
@@ -107,8 +108,8 @@ impl Torrent {
             family: Family::new(policies::TORRENT_CHILDREN),
             disk: None,
             crew: None,
-            down: Rate::new(),
-            up: Rate::new(),
+            down: Rate::new(now),
+            up: Rate::new(now),
             timer: Timer::new(),
         }
     }

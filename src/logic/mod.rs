@@ -19,3 +19,6 @@ pub mod suspects;
 pub(crate) mod testing;
 pub mod tiers;
 pub mod uploads;
+pub mod client_name;
+pub mod resume;
+pub mod why;

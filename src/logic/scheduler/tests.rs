@@ -316,10 +316,10 @@ fn disk_trouble_gives_the_pieces_back() {
     let blocks = d.ask(1, 4);
     d.send(1, &blocks, 0);
     d.effects();
-    d.s.set_paused(true);
+    d.s.set_paused(d.now, true);
     d.s.on_written(d.now, blocks[0].piece(), Written::Failed);
     assert_eq!(d.ask(1, 4), []);
-    d.s.set_paused(false);
+    d.s.set_paused(d.now, false);
     let again = d.grants();
     assert_eq!(again[0].1.len(), 4);
     d.send(1, &again[0].1, 0);

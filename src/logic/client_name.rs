@@ -1,0 +1,3 @@
+//! stub
+use crate::base::ids::PeerId;
+pub fn client_name(id: &PeerId) -> String { format!("{:?}", id) }
