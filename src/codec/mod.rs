@@ -19,4 +19,3 @@ pub mod tracker;
 pub mod tracker_http;
 pub mod tracker_udp;
 pub mod wire;
-pub mod resume;
