@@ -188,6 +188,26 @@ fn credit_held_by_a_choking_peer_is_taken_back_after_a_while() {
 }
 
 #[test]
+fn silent_peers_do_not_hold_all_credit() {
+    let mut d = Desk::with_credit(2 * PIECE);
+    d.seed(1);
+    d.seed(2);
+    d.seed(3);
+    let mut silent = d.ask(1, 4);
+    silent.extend(d.ask(2, 4));
+    assert_eq!(d.ask(3, 100), []);
+    assert_eq!(d.s.deadline(), Some(d.now + Duration::from_secs(2)));
+    d.wait(2);
+    let mut stolen = d.grants().remove(0).1;
+    assert_eq!(stolen.len(), silent.len().min(8));
+    d.send(3, &stolen, 0);
+    assert!(d.write_all().iter().any(|e| matches!(e, Effect::Had { .. })));
+    stolen.sort();
+    silent.sort();
+    assert_eq!(stolen, silent);
+}
+
+#[test]
 fn returned_blocks_go_to_others_first_and_later_to_the_same() {
     let mut d = Desk::new();
     d.join(1, &[0]);
