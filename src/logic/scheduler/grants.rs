@@ -309,7 +309,7 @@ impl Scheduler {
             return;
         }
         let endgame = self.is_endgame();
-        if !endgame && !(ask.short_of_credit && self.anybody_stalls(ask)) {
+        if !(endgame || ask.short_of_credit && self.anybody_stalls(ask)) {
             return;
         }
         let stalls =
@@ -336,15 +336,13 @@ impl Scheduler {
         }
     }
 
-    /// Does another peer owe blocks and send none? If not yet, says when to look again.
+    /// Does another peer owe blocks and send none? Says when the next one will.
     fn anybody_stalls(&self, ask: &mut Ask) -> bool {
         let others = self.peers.iter().filter(|(key, _)| **key != ask.key);
-        let first = others.filter_map(|(_, peer)| stalled_at(peer)).min();
-        let stalls = first.is_some_and(|at| at <= ask.now);
-        if !stalls {
-            ask.recheck_at(first);
-        }
-        stalls
+        let (stalled, moving): (Vec<_>, Vec<_>) =
+            others.filter_map(|(_, peer)| stalled_at(peer)).partition(|at| *at <= ask.now);
+        ask.recheck_at(moving.into_iter().min());
+        !stalled.is_empty()
     }
 
     /// Milliseconds until a peer has delivered all that it is asked for.

@@ -319,6 +319,7 @@ impl Swarm {
     /// What must hold at every moment.
     fn check(&self) {
         let s = &self.s;
+        assert!(s.deadline().is_none_or(|at| at > self.now), "no wake-up that changes nothing");
         let len = |piece: &PieceIndex| u64::from(self.geometry.piece_len(*piece));
         let reserved: u64 = s.open.keys().chain(s.writing.keys()).map(len).sum();
         assert_eq!(s.reserved, reserved, "credit is conserved");
