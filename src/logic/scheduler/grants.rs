@@ -24,7 +24,7 @@ const FAST_FILL_S: u64 = 20;
 /// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
 const ENDGAME_DEPTH: u32 = 8;
 
-/// 5 s without anybody being asked or anything coming: an open piece may be taken from its owner, or given up for its
+/// 6 s without anybody being asked or anything coming: an open piece may be taken from its owner, or given up for its
 /// credit. Longer than a rest, so that it was offered to everybody.
 const IDLE: Duration = Duration::from_secs(6);
 
