@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::peer::Peer;
 use super::{Effect, Scheduler};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BLOCK_LEN, BlockAddr, PieceIndex};
@@ -23,9 +24,13 @@ const FAST_FILL_S: u64 = 20;
 /// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
 const ENDGAME_DEPTH: u32 = 8;
 
-/// 5 s without anybody being asked or anything coming: an open piece may be taken from its owner, or given up for its
+/// 6 s without anybody being asked or anything coming: an open piece may be taken from its owner, or given up for its
 /// credit. Longer than a rest, so that it was offered to everybody.
 const IDLE: Duration = Duration::from_secs(6);
+
+/// 2 s without a block from a peer that owes some: when credit is short, what it owes is asked of others too. Thirty
+/// silent peers must not hold all credit with thirty open pieces (P-12).
+const STALLED: Duration = Duration::from_secs(2);
 
 /// 60 s: an exclusive piece whose owner still drips may be begun anew by a peer with nothing else to do.
 const DRIPPING: Duration = Duration::from_secs(60);
@@ -108,8 +113,7 @@ impl Scheduler {
         let granted = u32::try_from(ask.blocks.len()).unwrap_or(u32::MAX);
         self.in_flight += granted;
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.in_flight += granted;
-            peer.want -= granted;
+            peer.on_granted(now, granted);
             if peer.want == 0 {
                 self.waiting.remove(&key);
                 ask.recheck = None;
@@ -279,7 +283,11 @@ impl Scheduler {
             if !assembly.exclusive || assembly.owner == Some(ask.key) || !ask.has.has(*piece) {
                 continue;
             }
-            let idle_from = if assembly.asked() == 0 { assembly.touched + IDLE } else { assembly.opened + DRIPPING };
+            let owner = assembly.owner.and_then(|owner| self.peers.get(&owner)).and_then(Peer::waiting_since);
+            let idle_from = match owner {
+                Some(since) if assembly.asked() > 0 => (since + IDLE).min(assembly.opened + DRIPPING),
+                _ => assembly.touched + IDLE,
+            };
             if idle_from <= ask.now {
                 stale.push(*piece);
             } else {
@@ -292,18 +300,27 @@ impl Scheduler {
         self.help(ask, |assembly| assembly.owner.is_none());
     }
 
-    /// Endgame: blocks that others are asked for, those of the slowest first.
+    /// Endgame: blocks that others are asked for, those of the slowest first. Before the endgame only while credit is
+    /// short, and only what stalled peers owe.
     fn duplicate(&mut self, ask: &mut Ask) {
         let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + ask.blocks.len();
         let most = ask.left().min((ENDGAME_DEPTH as usize).saturating_sub(in_flight));
-        if most == 0 || !self.is_endgame() {
+        if most == 0 {
             return;
         }
+        let endgame = self.is_endgame();
+        if !(endgame || ask.short_of_credit && self.anybody_stalls(ask)) {
+            return;
+        }
+        let stalls =
+            |asker: &PeerKey| self.peers.get(asker).is_none_or(|peer| stalled_at(peer).is_some_and(|at| at <= ask.now));
         let mut candidates = Vec::new();
         for (piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && ask.has.has(**piece)) {
             for (number, askers) in assembly.asked_of_others(ask.key) {
-                let soonest_ms = askers.iter().map(|asker| self.queue_ms(*asker, ask.now)).min();
-                candidates.push((askers.len(), Reverse(soonest_ms), *piece, number));
+                if endgame || askers.iter().all(stalls) {
+                    let soonest_ms = askers.iter().map(|asker| self.queue_ms(*asker, ask.now)).min();
+                    candidates.push((askers.len(), Reverse(soonest_ms), *piece, number));
+                }
             }
         }
         candidates.sort_by_key(|(askers, slowest, _, _)| (*askers, *slowest));
@@ -317,6 +334,15 @@ impl Scheduler {
                 ask.blocks.extend(self.geometry.block(piece, number));
             }
         }
+    }
+
+    /// Does another peer owe blocks and send none? Says when the next one will.
+    fn anybody_stalls(&self, ask: &mut Ask) -> bool {
+        let others = self.peers.iter().filter(|(key, _)| **key != ask.key);
+        let (stalled, moving): (Vec<_>, Vec<_>) =
+            others.filter_map(|(_, peer)| stalled_at(peer)).partition(|at| *at <= ask.now);
+        ask.recheck_at(moving.into_iter().min());
+        !stalled.is_empty()
     }
 
     /// Milliseconds until a peer has delivered all that it is asked for.
@@ -339,4 +365,9 @@ impl Scheduler {
         let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
         peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
     }
+}
+
+/// When a peer that owes blocks counts as stalled.
+fn stalled_at(peer: &Peer) -> Option<Instant> {
+    peer.waiting_since().map(|since| since + STALLED)
 }

@@ -34,6 +34,8 @@ pub(super) struct Peer {
     pub(super) want: u32,
     /// Blocks it is asked for.
     pub(super) in_flight: u32,
+    /// When it last delivered, or was asked for something while nothing was outstanding.
+    pub(super) heard: Option<Instant>,
     /// The piece it is filling.
     pub(super) current: Option<PieceIndex>,
     pub(super) shortlist: Shortlist,
@@ -55,6 +57,7 @@ impl Peer {
             has: Arc::clone(&templates.none),
             want: 0,
             in_flight: 0,
+            heard: None,
             current: None,
             shortlist: Shortlist::default(),
             flow: Flow::default(),
@@ -100,8 +103,23 @@ impl Peer {
         }
     }
 
+    /// It was asked for `count` blocks.
+    pub(super) fn on_granted(&mut self, now: Instant, count: u32) {
+        if self.in_flight == 0 {
+            self.heard = Some(now);
+        }
+        self.in_flight += count;
+        self.want -= count;
+    }
+
+    /// Since when it has kept us waiting.
+    pub(super) fn waiting_since(&self) -> Option<Instant> {
+        self.heard.filter(|_| self.in_flight > 0)
+    }
+
     pub(super) fn on_delivered(&mut self, now: Instant, len: u32, picker: &mut Picker) {
         self.flow.add(now, u64::from(len));
+        self.heard = Some(now);
         self.returned_in_row = 0;
         if !self.counted {
             self.join(picker);

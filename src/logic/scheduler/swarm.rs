@@ -319,6 +319,7 @@ impl Swarm {
     /// What must hold at every moment.
     fn check(&self) {
         let s = &self.s;
+        assert!(s.deadline().is_none_or(|at| at > self.now), "no wake-up that changes nothing");
         let len = |piece: &PieceIndex| u64::from(self.geometry.piece_len(*piece));
         let reserved: u64 = s.open.keys().chain(s.writing.keys()).map(len).sum();
         assert_eq!(s.reserved, reserved, "credit is conserved");
@@ -438,4 +439,38 @@ fn an_honest_quiet_swarm_wastes_next_to_nothing() {
         assert!(swarm.s.have().is_all(), "seed {seed}");
         assert!(progress.wasted <= 6 * 8 * 16384, "seed {seed}: {progress:?}");
     }
+}
+
+/// A count, not a time: what 100,000 pieces cost against 1,000.
+#[test]
+fn the_cost_of_a_grant_does_not_grow_with_the_pieces() {
+    let mut cost = Vec::new();
+    for pieces in [1_000u32, 100_000] {
+        let g = Geometry::new(u64::from(pieces) * 16384, 16384).unwrap();
+        let have = Bitfield::none(pieces);
+        let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 24, seed: 1 });
+        let now = t0();
+        let mut half = Bitfield::none(pieces);
+        g.pieces().filter(|p| p.get() % 2 == 0).for_each(|p| assert!(half.set(p)));
+        for (n, has) in [Bitfield::all(pieces), half.clone(), half].into_iter().enumerate() {
+            s.on_peer_joined(now, PeerKey(n as u32), SocketAddr::from(([10, 0, 0, 1], n as u16)));
+            s.on_bitfield(now, PeerKey(n as u32), has);
+        }
+        for round in 0..300u32 {
+            let key = PeerKey(round % 3);
+            s.on_ask(now, key, 16);
+            while let Some(effect) = s.poll() {
+                match effect {
+                    Effect::Grant { peer, blocks } => {
+                        let block = |addr: &BlockAddr| Block { addr: *addr, data: Bytes::from(vec![0; 16384]) };
+                        s.on_blocks(now, peer, blocks.iter().map(block).collect());
+                    }
+                    Effect::Write { piece, .. } => s.on_written(now, piece, Written::Durable),
+                    _ => {}
+                }
+            }
+        }
+        cost.push(s.picker.steps() / u64::from(s.have().ones()));
+    }
+    assert!(cost[1] <= cost[0] * 11 / 10 + 1, "steps per piece with 1,000 and 100,000 pieces: {cost:?}");
 }

@@ -54,7 +54,7 @@ pub enum Effect {
         /// Has it a piece that we lack?
         interested: bool,
     },
-    /// Hash and write this piece; the answer is [`Scheduler::on_written`].
+    /// Hash and write this piece; the answer is [`super::Scheduler::on_written`].
     Write {
         /// Which.
         piece: PieceIndex,
