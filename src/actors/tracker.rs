@@ -75,16 +75,19 @@ pub trait Protocol: std::fmt::Debug + Unpin + 'static {
     /// The counters of the kind.
     fn meter() -> &'static Meter;
 
+    /// With dice of its own.
+    fn new(seed: u64) -> Self;
+
     /// One announce.
     fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing;
 }
 
 /// BEP 3.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Http;
 
 /// BEP 15.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Udp {
     session: UdpSession,
 }
@@ -95,6 +98,10 @@ impl Protocol for Http {
     fn meter() -> &'static Meter {
         static METER: Meter = Meter::new("HttpTracker");
         &METER
+    }
+
+    fn new(_: u64) -> Self {
+        Self
     }
 
     fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing {
@@ -108,6 +115,10 @@ impl Protocol for Udp {
     fn meter() -> &'static Meter {
         static METER: Meter = Meter::new("UdpTracker");
         &METER
+    }
+
+    fn new(seed: u64) -> Self {
+        Self { session: UdpSession::new(seed) }
     }
 
     fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing {
@@ -168,11 +179,11 @@ pub struct Tracker<P: Protocol> {
     timer: Timer<Self>,
 }
 
-impl<P: Protocol + Default> Tracker<P> {
+impl<P: Protocol> Tracker<P> {
     /// At rest until it is attended to.
     pub fn new(cfg: TrackerConfig, progress: Progressed) -> Self {
         Self {
-            protocol: P::default(),
+            protocol: P::new(cfg.seed),
             machine: Announcer::new(Kept::default(), cfg.seed),
             progress,
             tracker_id: None,

@@ -12,6 +12,7 @@ pub mod info;
 pub mod logs;
 pub mod output;
 pub mod progress;
+pub mod scrape;
 pub mod source;
 pub mod tree;
 pub mod verify;
@@ -41,7 +42,7 @@ fn run(args: &Args, output: &Output) -> Result<Exit, Problem> {
         Verb::Fetch(fetch) => fetch::run(fetch, &args.global, output),
         Verb::Info(info) => info::run(info, output),
         Verb::Verify(verify) => verify::run(verify, output),
-        Verb::Scrape(_) => Ok(Exit::Complete),
+        Verb::Scrape(scrape) => scrape::run(scrape, &args.global, output),
         Verb::Tree => Ok(tree::run(output)),
         Verb::Completions(completions) => Ok(completions::run(completions, output)),
     }

@@ -1,4 +1,160 @@
-//! stub
-use super::Net; use super::tracker::{Announced, TrackerTrouble}; use crate::codec::tracker::AnnounceRequest;
-#[derive(Debug, Clone, Default)] pub struct UdpSession;
-pub async fn announce_udp(_: &Net, _: &UdpSession, _: &str, _: &AnnounceRequest) -> Result<Announced, TrackerTrouble> { Err(TrackerTrouble::new("stub", "stub")) }
+//! One announce or scrape over UDP (BEP 15): the shell around [`UdpExchange`].
+//!
+//! A tracker with several addresses is asked at each in turn until one answers, all within one time-out.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::Net;
+use super::http::resolve_tracker;
+use super::tracker::{Announced, TrackerTrouble, udp_endpoint};
+use super::vet::{Zone, zone};
+use crate::base::ids::InfoHash;
+use crate::base::limits::ANNOUNCE_TIMEOUT;
+use crate::codec::tracker::{AnnounceRequest, ScrapeEntry};
+use crate::codec::tracker_udp::UdpReply;
+use crate::logic::udp_exchange::{Ask, Connection, ExchangeEffect, Trouble, UdpExchange};
+
+/// The largest UDP payload: a reply may fill it, and BEP 15 puts no limit below.
+const MAX_DATAGRAM: usize = 65_535;
+
+/// What is kept between two conversations with one tracker: its connection ids, by address.
+#[derive(Debug, Clone)]
+pub struct UdpSession {
+    seed: u64,
+    known: Rc<RefCell<BTreeMap<SocketAddr, Connection>>>,
+}
+
+impl UdpSession {
+    /// Knows nothing yet. `seed` is for transaction ids.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, known: Rc::default() }
+    }
+}
+
+/// One announce.
+pub async fn announce_udp(
+    net: &Net,
+    session: &UdpSession,
+    base: &str,
+    request: &AnnounceRequest,
+) -> Result<Announced, TrackerTrouble> {
+    let (reply, from) = converse(net, session, base, &Ask::Announce(request.clone())).await?;
+    match reply {
+        UdpReply::Announced(reply) => Ok(Announced { reply, local: zone(from.ip()) != Zone::Global }),
+        _ => Err(TrackerTrouble::new("bad-reply", "it answered something else")),
+    }
+}
+
+/// One scrape of at most 74 swarms.
+pub async fn scrape_udp(
+    net: &Net,
+    session: &UdpSession,
+    base: &str,
+    swarms: &[InfoHash],
+) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
+    let (reply, _) = converse(net, session, base, &Ask::Scrape(swarms.to_vec())).await?;
+    match reply {
+        UdpReply::Scraped(numbers) => {
+            let entry = |(info_hash, (complete, downloaded, incomplete)): (&InfoHash, (u32, u32, u32))| ScrapeEntry {
+                info_hash: *info_hash,
+                complete,
+                incomplete,
+                downloaded,
+            };
+            Ok(swarms.iter().zip(numbers).map(entry).collect())
+        }
+        _ => Err(TrackerTrouble::new("bad-reply", "it answered something else")),
+    }
+}
+
+async fn converse(
+    net: &Net,
+    session: &UdpSession,
+    base: &str,
+    ask: &Ask,
+) -> Result<(UdpReply, SocketAddr), TrackerTrouble> {
+    let (host, port) = udp_endpoint(base)?;
+    let deadline = Instant::now() + ANNOUNCE_TIMEOUT;
+    let addrs = resolve_tracker(net, &host, port).await?;
+    let mut last = TrackerTrouble::new("cannot-resolve", "its name has no address");
+    let mut left = u32::try_from(addrs.len()).unwrap_or(u32::MAX);
+    for addr in addrs {
+        let patience = deadline.saturating_duration_since(Instant::now()) / left.max(1);
+        left = left.saturating_sub(1);
+        match converse_with(net, session, addr, ask.clone(), patience).await {
+            Ok(reply) => return Ok((reply, addr)),
+            Err(trouble) => last = trouble,
+        }
+    }
+    Err(last)
+}
+
+async fn converse_with(
+    net: &Net,
+    session: &UdpSession,
+    addr: SocketAddr,
+    ask: Ask,
+    patience: Duration,
+) -> Result<UdpReply, TrackerTrouble> {
+    let any: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let socket = net.datagrams(SocketAddr::new(any, 0)).await.map_err(|error| TrackerTrouble::new("unreachable", error))?;
+    let known = session.known.borrow().get(&addr).copied();
+    let seed = session.seed ^ u64::from(addr.port());
+    let mut exchange = UdpExchange::new(Instant::now().into_std(), ask, known, addr.is_ipv6(), patience, seed);
+    let mut buffer = vec![0; MAX_DATAGRAM];
+    loop {
+        while let Some(effect) = exchange.poll() {
+            match effect {
+                ExchangeEffect::Send(datagram) => {
+                    let sent = socket.send_to(&datagram, addr).await;
+                    sent.map_err(|error| TrackerTrouble::new("unreachable", error))?;
+                }
+                ExchangeEffect::Done(outcome) => {
+                    remember(session, addr, exchange.connection());
+                    return outcome.map_err(|trouble| trouble_of(&trouble, exchange.ignored()));
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            received = socket.recv_from(&mut buffer) => match received {
+                // Only the address that was asked may answer (T-13).
+                Ok((len, from)) if from == addr => exchange.on_datagram(Instant::now().into_std(), &buffer[..len]),
+                Ok(_stranger) => {}
+                Err(error) => return Err(TrackerTrouble::new("refused", error)),
+            },
+            () = until(exchange.deadline()) => exchange.on_timeout(Instant::now().into_std()),
+        }
+    }
+}
+
+async fn until(deadline: Option<std::time::Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
+        None => pending().await,
+    }
+}
+
+fn remember(session: &UdpSession, addr: SocketAddr, connection: Option<Connection>) {
+    let mut known = session.known.borrow_mut();
+    match connection {
+        Some(connection) => known.insert(addr, connection),
+        None => known.remove(&addr),
+    };
+}
+
+fn trouble_of(trouble: &Trouble, ignored: u32) -> TrackerTrouble {
+    let cause = match trouble {
+        Trouble::NoAnswer { .. } => "timeout",
+        Trouble::Refused(_) => "tracker-failure",
+    };
+    let forged = if ignored > 0 { format!(", {ignored} packets did not belong") } else { String::new() };
+    TrackerTrouble::new(cause, format!("{trouble}{forged}"))
+}

@@ -15,7 +15,7 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{Record, Witness};
-use crate::logic::resume::{Trust, trust};
+use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
 
 /// What to keep, and how.
 #[derive(Debug, Clone)]
@@ -150,7 +150,9 @@ impl Inner {
 
     fn look(&self, opened: &Opened) -> Result<Inventory, OpenTrouble> {
         let files = &opened.files;
-        let witnesses: Vec<_> = (0..self.specs.len()).map(|file| files.witness(file)).collect::<Result<_, _>>()?;
+        let seen: Vec<_> = (0..self.specs.len()).map(|file| files.witness(file)).collect::<Result<_, _>>()?;
+        let present = seen.iter().any(Option::is_some);
+        let witnesses: Vec<Witness> = seen.into_iter().map(Option::unwrap_or_default).collect();
         let (record, note) = match opened.state.load() {
             Found::Record(record, None) => (Some(record), None),
             Found::Record(record, Some(reason)) => (Some(record), Some(format!("{reason}; the one before it is used"))),
@@ -159,14 +161,30 @@ impl Inner {
         };
         let (received, sent) = record.as_ref().map_or((0, 0), |record| (record.downloaded, record.uploaded));
         let strangers = strangers(record.as_deref(), &witnesses, &self.specs);
-        let present = witnesses.iter().any(Option::is_some);
-        let trusted = record.as_deref().filter(|_| !self.config.verify);
-        let Trust { have, check, reason } = trust(trusted, &witnesses, &self.geometry, files.layout());
+        let Trust { have, check, reason } = self.trust(record.as_deref(), files, &witnesses)?;
         let check = if present { self.worth_checking(files, check)? } else { Vec::new() };
-        let reason = note.or(reason).filter(|_| !check.is_empty());
-        let witnesses = witnesses.into_iter().map(Option::unwrap_or_default).collect();
+        let reason = note.unwrap_or_else(|| reason.to_string());
         *opened.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked { strangers, witnesses };
+        let reason = (!check.is_empty()).then_some(reason);
         Ok(Inventory { have, check, reason, received, sent })
+    }
+
+    fn trust(&self, record: Option<&Record>, files: &Files, witnesses: &[Witness]) -> Result<Trust, DiskTrouble> {
+        let record = record.filter(|_| !self.config.verify).map(Ok);
+        let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout: files.layout() };
+        let mut trust = trust(record, torrent, Present { files: witnesses, folder_dev: files.folder().device() });
+        match trust.reason {
+            // What was written after the last record is there: hashing it is cheaper than fetching it again.
+            Reason::Unclean => {
+                trust.check = self.geometry.pieces().filter(|piece| !trust.have.has(*piece)).collect();
+                Ok(trust)
+            }
+            Reason::MissingStorage => {
+                let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+                Err(DiskTrouble::new("open", files.folder().path(), &gone))
+            }
+            _ => Ok(trust),
+        }
     }
 
     /// Of the pieces that nobody vouches for, those that have data on the disk, or that are all zeros anyway.
@@ -254,12 +272,11 @@ impl Inner {
 
 /// Files that are there, have something in them, and that no record claims: neither seen by it nor absent when it was
 /// written. A file that appeared after our record is ours: the record is written before the first file is made.
-fn strangers(record: Option<&Record>, witnesses: &[Option<Witness>], specs: &[FileSpec]) -> Vec<usize> {
+fn strangers(record: Option<&Record>, witnesses: &[Witness], specs: &[FileSpec]) -> Vec<usize> {
     let claimed = |file: usize, now: &Witness| {
         let known = record.and_then(|record| record.files.get(file));
         known.is_some_and(|then| (then.ino == 0 && then.dev == 0) || (then.ino == now.ino && then.dev == now.dev))
     };
     let is_stranger = |file: usize, now: &Witness| now.len > 0 && !claimed(file, now) && !specs[file].padding;
-    let found = witnesses.iter().enumerate().filter_map(|(file, now)| now.as_ref().map(|now| (file, now)));
-    found.filter(|(file, now)| is_stranger(*file, now)).map(|(file, _)| file).collect()
+    witnesses.iter().enumerate().filter(|(file, now)| is_stranger(*file, now)).map(|(file, _)| file).collect()
 }

@@ -36,6 +36,11 @@ impl Folder {
         &self.path
     }
 
+    /// The device it is on.
+    pub fn device(&self) -> Option<u64> {
+        rustix::fs::fstat(&self.fd).ok().map(|stat| stat.st_dev)
+    }
+
     /// Opens a file below, without following a link anywhere.
     pub fn open_file(&self, relative: &Path, flags: OFlags) -> io::Result<File> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
