@@ -7,6 +7,8 @@ pub mod layout;
 pub mod peer_book;
 pub mod rate;
 pub mod restart;
+pub mod resume;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tiers;
+pub mod udp_exchange;
