@@ -85,7 +85,7 @@ fn write_swarm(view: &TorrentView) {
         requests_in_flight = view.requests_in_flight,
         credit_free = view.credit_free,
         wasted_bytes = view.bytes_wasted,
-        why = view.why.as_ref().map(|why| why.text.as_str()),
+        why = view.trouble(),
         "swarm"
     );
     for peer in &view.swarm.peers {

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -72,6 +73,8 @@ pub struct PoolSurvey {
     pub peers: Vec<PeerRow>,
     /// Bytes of blocks sent in this run, over all connections.
     pub sent: u64,
+    /// The time to the next dial, if one is planned.
+    pub next_dial: Option<Duration>,
 }
 
 /// One line of the peer table.
@@ -225,7 +228,7 @@ impl PeerPool {
         }
     }
 
-    fn connect(&mut self, addr: SocketAddr, connect_timeout: std::time::Duration, ctx: &mut Ctx<Self>) {
+    fn connect(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &mut Ctx<Self>) {
         let key = PeerKey(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
         let connection = PeerConnection::new(PeerConfig {
@@ -254,7 +257,7 @@ impl PeerPool {
             News::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
             News::Handshaken(id) => {
                 live.id = Some(id);
-                tracing::debug!(%addr, client = %client_name(&id), "peer connected");
+                tracing::debug!(%addr, client = client_name(&id), "peer connected");
                 let ours = self.cfg.our_id;
                 if let Err(farewell) = self.step(ctx, |book, now| book.on_handshake(now, addr, id, ours)) {
                     self.tell(peer, Leave(farewell));
@@ -362,10 +365,14 @@ impl Handler<SurveyPool> for PeerPool {
     fn handle(&mut self, _: SurveyPool, _: &mut Ctx<Self>) -> Self::Result {
         self.live.values().for_each(|live| live.handle.addr.do_send(Look));
         let row = |live: &Live| {
-            Some(PeerRow { addr: live.addr, client: client_name(&live.id?).to_string(), view: live.view })
+            Some(PeerRow { addr: live.addr, client: client_name(&live.id?), view: live.view })
         };
         let sent = self.sent_before + self.live.values().map(|live| live.view.sent).sum::<u64>();
-        Ok(PoolSurvey { census: self.book.census(), peers: self.live.values().filter_map(row).collect(), sent })
+        let (census, peers) = (self.book.census(), self.live.values().filter_map(row).collect());
+        let now = Instant::now().into_std();
+        let next_dial = self.book.deadline().filter(|_| census.waiting > 0);
+        let next_dial = next_dial.map(|due| due.saturating_duration_since(now));
+        Ok(PoolSurvey { census, peers, sent, next_dial })
     }
 }
 

@@ -20,14 +20,14 @@ use super::peer_pool::{Ban, PeerPool, PeerPoolConfig, PeersFound, PeersShort, Po
 use super::piece_scheduler::{DiskLost, Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews, Survey};
 use super::policies;
 use super::tracker_supervisor::{Completed, Progressed, SurveyTrackers, TrackerSupervisor, TrackerSupervisorConfig};
-use super::view::{Failure, Phase, TorrentView, TrackerRow};
+use super::view::{Failure, Phase, SwarmView, TorrentView, TrackerRow};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::Geometry;
 use crate::base::ids::{InfoHash, PeerId};
 use crate::logic::peer_book::{BookConfig, Source};
 use crate::logic::rate::Rate;
 use crate::logic::scheduler::Progress;
-use crate::logic::why::{self, Facts};
+use crate::logic::why::{self, Facts, PeerFacts, TrackerFacts};
 use crate::net::Net;
 use crate::storage::SharedStorage;
 
@@ -275,17 +275,19 @@ impl Torrent {
             self.view.credit_free = progress.credit_free;
             self.view.hash_failures = u64::from(progress.hash_failures);
             self.view.pieces_nobody_has = progress.nobody_has;
+            self.view.pieces_missing = progress.pieces_total - progress.pieces_have;
         }
-        if let Some(PoolSurvey { census, peers, sent }) = pool {
+        if let Some(PoolSurvey { census, peers, sent, next_dial }) = pool {
             self.up.add(now, sent.saturating_sub(self.view.bytes_sent));
             self.view.bytes_sent = sent;
-            (self.view.swarm.census, self.view.swarm.peers) = (census, peers);
+            let trackers = std::mem::take(&mut self.view.swarm.trackers);
+            self.view.swarm = SwarmView { census, peers, trackers, next_dial };
         }
         if let Some(trackers) = trackers {
             self.view.swarm.trackers = trackers;
         }
         (self.view.down_bps, self.view.up_bps) = (self.down.bps(now), self.up.bps(now));
-        self.view.why = why::why(&self.facts());
+        self.view.why = Some(why::why(&self.facts()));
         let (received, sent) = (self.view.bytes_received, self.view.bytes_sent);
         if let Some(disk) = &self.disk {
             disk.do_send(Totals { received, sent });
@@ -297,7 +299,37 @@ impl Torrent {
     }
 
     fn facts(&self) -> Facts {
-        Facts
+        let SwarmView { census, peers, trackers, next_dial } = &self.view.swarm;
+        let interesting = peers.iter().filter(|peer| peer.view.am_interested);
+        Facts {
+            phase: match self.view.phase {
+                Phase::Complete => why::Phase::Complete,
+                _ => why::Phase::Downloading,
+            },
+            paused: false,
+            trackers: TrackerFacts {
+                usable: trackers.len(),
+                unsupported: self.cfg.tiers.iter().map(Vec::len).sum::<usize>().saturating_sub(trackers.len()),
+                tried: trackers.iter().filter(|tracker| tracker.works || tracker.failed).count(),
+                failed: trackers.iter().filter(|tracker| tracker.failed).count(),
+                next_announce: trackers.iter().filter_map(|tracker| tracker.next_in).min(),
+            },
+            peers: PeerFacts {
+                known: census.known,
+                unreachable: census.tried.saturating_sub(census.reached + census.half_open),
+                half_open: census.half_open,
+                connected: peers.len(),
+                interesting: interesting.clone().count(),
+                choked_by: interesting.filter(|peer| peer.view.peer_choking).count(),
+                next_dial: *next_dial,
+            },
+            rate_bps: self.view.down_bps,
+            in_flight: self.view.requests_in_flight,
+            disk_busy_percent: 0,
+            disk_trouble: self.view.disk_trouble.clone(),
+            missing: self.view.pieces_missing,
+            nobody_has: self.view.pieces_nobody_has,
+        }
     }
 
     fn publish(&self) {

@@ -56,6 +56,8 @@ pub struct SwarmView {
     pub peers: Vec<PeerRow>,
     /// Every tracker.
     pub trackers: Vec<TrackerRow>,
+    /// The time to the next dial, if one is planned.
+    pub next_dial: Option<Duration>,
 }
 
 /// One line of the tracker table.
@@ -108,7 +110,9 @@ pub struct TorrentView {
     pub credit_free: u64,
     /// Pieces that did not hash right.
     pub hash_failures: u64,
-    /// Pieces that no connected peer has.
+    /// Pieces we lack.
+    pub pieces_missing: u32,
+    /// Of them, those that no connected peer has.
     pub pieces_nobody_has: u32,
     /// Trouble of the disk that is being waited out.
     pub disk_trouble: Option<String>,
@@ -137,6 +141,7 @@ impl TorrentView {
             requests_in_flight: 0,
             credit_free: 0,
             hash_failures: 0,
+            pieces_missing: 0,
             pieces_nobody_has: 0,
             disk_trouble: None,
             swarm: SwarmView::default(),
@@ -153,6 +158,12 @@ impl TorrentView {
     /// Peers that let us ask.
     pub fn unchoked(&self) -> usize {
         self.swarm.peers.iter().filter(|peer| !peer.view.peer_choking).count()
+    }
+
+    /// What holds it up, in a sentence; `None` when nothing does.
+    pub fn trouble(&self) -> Option<&str> {
+        let why = self.why.as_ref().filter(|why| !why.primary.is_healthy());
+        self.disk_trouble.as_deref().or(why.map(|why| why.text.as_str()))
     }
 
     /// `12.5 MiB of 1.0 GiB`.

@@ -61,8 +61,7 @@ pub fn line(view: &TorrentView) -> String {
         Phase::Failed(failure) => format!("{name}  failed: {failure}"),
         Phase::Fetching => {
             let eta = view.eta().map(|eta| format!("  ETA {}", Span(eta))).unwrap_or_default();
-            let reason = view.disk_trouble.as_deref().or(view.why.as_ref().map(|why| why.text.as_str()));
-            let why = reason.map(|why| format!("  ({why})")).unwrap_or_default();
+            let why = view.trouble().map(|why| format!("  ({why})")).unwrap_or_default();
             let peers = view.swarm.peers.len();
             format!("{name}  {}  {}/s  {peers} peers{eta}{why}", percent(view), Bytes(view.down_bps))
         }
@@ -94,7 +93,7 @@ pub fn progress_json(view: &TorrentView) -> Value {
         "peers": view.swarm.peers.len(),
         "known": view.swarm.census.known,
         "half_open": view.swarm.census.half_open,
-        "why": view.disk_trouble.as_deref().or(view.why.as_ref().map(|why| why.text.as_str())),
+        "why": view.trouble(),
         "trackers": view.swarm.trackers.iter().map(tracker_json).collect::<Vec<_>>(),
         "peer_table": view.swarm.peers.iter().map(peer_json).collect::<Vec<_>>(),
     })

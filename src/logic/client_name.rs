@@ -1,3 +1,0 @@
-//! stub
-use crate::base::ids::PeerId;
-pub fn client_name(id: &PeerId) -> String { format!("{:?}", id) }
