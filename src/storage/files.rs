@@ -41,7 +41,10 @@ pub struct Files {
     folder: Folder,
     specs: Vec<FileSpec>,
     layout: Layout,
-    #[expect(clippy::disallowed_types, reason = "descriptors are shared by the threads of the pool, held for microseconds")]
+    #[expect(
+        clippy::disallowed_types,
+        reason = "descriptors are shared by the threads of the pool, held for microseconds"
+    )]
     open: std::sync::Mutex<Open>,
 }
 
@@ -100,7 +103,10 @@ impl Files {
                 continue;
             }
             let handle = self.writable(file)?;
-            write_all_at(&handle, slices, offset).map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
+            write_all_at(&handle, slices, offset)
+                .map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
+            // A sync may have come between the opening and the writing, and must not be the last.
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).touched.insert(file);
         }
         Ok(())
     }
@@ -139,7 +145,7 @@ impl Files {
 
     fn sync_these(&self, touched: &BTreeSet<usize>, entries: &BTreeSet<PathBuf>) -> Result<(), DiskTrouble> {
         for file in touched {
-            let handle = self.writable(*file)?;
+            let handle = self.readable(*file)?;
             handle.sync_data().map_err(|error| self.trouble("sync", *file, &error, 0))?;
         }
         for dir in entries {
@@ -276,7 +282,8 @@ impl Files {
 
     fn trouble(&self, operation: &'static str, file: usize, error: &io::Error, wanted: u64) -> DiskTrouble {
         let trouble = DiskTrouble::new(operation, &self.shown_path(file), error);
-        let free = || Some(rustix::fs::statvfs(self.folder.path()).ok()?).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        let free =
+            || Some(rustix::fs::statvfs(self.folder.path()).ok()?).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
         match trouble.kind {
             TroubleKind::Full => DiskTrouble { space: free().map(|free| (free, wanted)), ..trouble },
             _ => trouble,
@@ -286,7 +293,11 @@ impl Files {
     fn read_trouble(&self, file: usize, error: &io::Error) -> DiskTrouble {
         let trouble = self.trouble("read", file, error, 0);
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            return DiskTrouble { kind: TroubleKind::Missing, reason: "the file is shorter than it should be".to_owned(), ..trouble };
+            return DiskTrouble {
+                kind: TroubleKind::Missing,
+                reason: "the file is shorter than it should be".to_owned(),
+                ..trouble
+            };
         }
         trouble
     }
@@ -372,7 +383,11 @@ mod tests {
     fn files_of(lens: &[u64]) -> (tempfile::TempDir, Files) {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let spec = |(nth, len): (usize, &u64)| FileSpec { path: format!("d{}/f{nth}", nth % 2).into(), len: *len, padding: nth == 2 };
+        let spec = |(nth, len): (usize, &u64)| FileSpec {
+            path: format!("d{}/f{nth}", nth % 2).into(),
+            len: *len,
+            padding: nth == 2,
+        };
         let specs = lens.iter().enumerate().map(spec).collect();
         (dir, Files::new(folder, specs))
     }
