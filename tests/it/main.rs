@@ -13,4 +13,10 @@
 
 mod support;
 
+mod cli;
+mod disk;
 mod real_seeds;
+mod real_torrents;
+mod resume;
+mod scrape;
+mod tidy;

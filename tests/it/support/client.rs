@@ -24,7 +24,7 @@ pub(crate) fn tt() -> Command {
 
 /// Runs a verb to its end.
 pub(crate) fn run<A: AsRef<OsStr>>(args: &[A]) -> Outcome {
-    Outcome::of(Process::start("tt-actors", tt().args(args)).finish(WATCHDOG))
+    Outcome::of(&Process::start("tt-actors", tt().args(args)).finish(WATCHDOG))
 }
 
 /// A `fetch` about to start: JSON results, JSON logs at `info`, a free port.
@@ -71,7 +71,7 @@ impl Fetch {
 
     /// Runs it to its end.
     pub(crate) fn run(mut self) -> Outcome {
-        Outcome::of(Process::start("tt-actors fetch", &mut self.command).finish(self.limit))
+        Outcome::of(&Process::start("tt-actors fetch", &mut self.command).finish(self.limit))
     }
 
     /// Starts it and hands it over.
@@ -107,12 +107,12 @@ impl Fetching {
 
     /// Waits for its end.
     pub(crate) fn finish(self) -> Outcome {
-        Outcome::of(self.process.finish(self.limit))
+        Outcome::of(&self.process.finish(self.limit))
     }
 
     /// Pulls the plug.
     pub(crate) fn kill(self) -> Outcome {
-        Outcome::of(self.process.kill())
+        Outcome::of(&self.process.kill())
     }
 }
 
@@ -131,7 +131,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn of(run: Finished) -> Self {
+    fn of(run: &Finished) -> Self {
         let objects = |lines: &[String]| {
             let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             parsed.filter(Value::is_object).collect::<Vec<_>>()
@@ -204,15 +204,15 @@ impl Outcome {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LogEvent<'a>(pub(crate) &'a Value);
 
-impl LogEvent<'_> {
-    pub(crate) fn field(&self, name: &str) -> &Value {
+impl<'a> LogEvent<'a> {
+    pub(crate) fn field(self, name: &str) -> &'a Value {
         let inner = &self.0["fields"][name];
         if inner.is_null() { &self.0[name] } else { inner }
     }
 
     /// A field as a number, however the format writes it.
     #[track_caller]
-    pub(crate) fn number(&self, name: &str) -> u64 {
+    pub(crate) fn number(self, name: &str) -> u64 {
         let value = self.field(name);
         let number = value.as_u64().or_else(|| value.as_str()?.parse().ok());
         number.unwrap_or_else(|| panic!("no number {name} in {}", self.0))

@@ -8,5 +8,5 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod torrents;
 
-pub(crate) use client::{Fetch, Outcome};
+pub(crate) use client::Fetch;
 pub(crate) use lab::{Lab, Needs, heavy};

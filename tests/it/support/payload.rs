@@ -10,7 +10,7 @@ pub(crate) fn write_file(path: &Path, len: u64, seed: u64) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     let mut file = BufWriter::with_capacity(1 << 20, File::create(path).unwrap());
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut chunk = [0; 64 * 1024];
+    let mut chunk = [0; 8 * 1024];
     let mut left = len;
     while left > 0 {
         for word in chunk.chunks_exact_mut(8) {
@@ -44,7 +44,11 @@ pub(crate) fn assert_same(want: &Path, got: &Path) {
     let (wanted, found) = (files_below(want), files_below(got));
     let missing: Vec<_> = wanted.keys().filter(|name| !found.contains_key(*name)).collect();
     let added: Vec<_> = found.keys().filter(|name| !wanted.contains_key(*name)).collect();
-    assert!(missing.is_empty() && added.is_empty(), "missing {missing:?}, nobody asked for {added:?} in {got:?}");
+    assert!(
+        missing.is_empty() && added.is_empty(),
+        "missing {missing:?}, nobody asked for {added:?} in {}",
+        got.display()
+    );
     for (name, path) in &wanted {
         assert_same_bytes(path, &found[name]);
     }
@@ -99,6 +103,8 @@ pub(crate) fn spoil(path: &Path, at: u64, len: usize) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let mut bytes = vec![0; len];
     file.read_exact_at(&mut bytes, at).unwrap();
-    bytes.iter_mut().for_each(|byte| *byte ^= 0x5a);
+    for byte in &mut bytes {
+        *byte ^= 0x5a;
+    }
     file.write_all_at(&bytes, at).unwrap();
 }

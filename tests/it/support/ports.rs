@@ -15,7 +15,7 @@ pub(crate) fn free() -> u16 {
     let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
     for _ in 0..COUNT {
         let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let port = FIRST + (u32::from(start) + u32::from(step) * 7).rem_euclid(u32::from(COUNT)) as u16;
+        let port = FIRST + u16::try_from((u32::from(start) + u32::from(step)) % u32::from(COUNT)).unwrap();
         let tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, port));
         let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, port));
         if tcp.is_ok() && udp.is_ok() {

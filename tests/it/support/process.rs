@@ -164,8 +164,9 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Gone already is the usual case, and nothing to complain about while a test may be failing.
-        kill_process_group(self.as_pid(), Signal::KILL).unwrap_or(());
-        self.child.wait().map_or((), |_| ());
+        if kill_process_group(self.as_pid(), Signal::KILL).is_ok() {
+            drop(self.child.wait());
+        }
     }
 }
 
