@@ -15,9 +15,9 @@ use super::process::{Finished, Process};
 /// Beyond this a run is hung, not slow: two loaded cores and a debug build are counted in.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
 
-/// The client's binary.
+/// The client's binary: cargo's, or with `TT_BIN` another build of it.
 pub(crate) fn tt() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tt-actors"));
+    let mut command = Command::new(std::env::var("TT_BIN").unwrap_or(env!("CARGO_BIN_EXE_tt-actors").to_owned()));
     command.env_remove("RUST_LOG").env("RUST_BACKTRACE", "1");
     command
 }
