@@ -25,6 +25,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Debug {
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// This end.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// Ends it with a reset (TCP: RST) instead of a farewell; what has not reached the other end yet is thrown away.
+    fn reset(self: Box<Self>) -> io::Result<()>;
 }
 
 /// A stream as everybody holds it.

@@ -100,6 +100,11 @@ impl Stream for Tcp {
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
+
+    fn reset(self: Box<Self>) -> io::Result<()> {
+        // With SO_LINGER at zero, close sends RST and drops the send buffer: RFC 9293, "abort".
+        self.0.set_zero_linger()
+    }
 }
 
 impl AsyncRead for Tcp {
@@ -165,5 +170,32 @@ impl Datagrams for Udp {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncReadExt;
+
+    #[test]
+    fn a_reset_arrives_as_a_reset_and_a_drop_as_an_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let net = Sockets::any();
+            let listener = net.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            let at = listener.local_addr().unwrap();
+            for hard in [true, false] {
+                let mut near = net.connect(at).await.unwrap();
+                let (far, _) = listener.accept().await.unwrap();
+                if hard {
+                    far.reset().unwrap();
+                    assert_eq!(near.read_u8().await.unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+                } else {
+                    drop(far);
+                    assert_eq!(near.read_u8().await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+                }
+            }
+        });
     }
 }

@@ -1,0 +1,75 @@
+//! What both sides of a connection say first (BEP 3), and what the bits in it mean.
+
+use bytes::{Buf, BufMut};
+
+use crate::base::ids::{InfoHash, PeerId};
+
+/// The first 20 bytes of every connection: a length and a name.
+pub const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
+
+/// What both sides send first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Handshake {
+    /// Bits for what the sender can do; see [`features`].
+    pub reserved: [u8; 8],
+    /// The swarm it wants.
+    pub info_hash: InfoHash,
+    /// Who it says it is.
+    pub peer_id: PeerId,
+}
+
+/// The first bytes are not those of the BitTorrent protocol (P-04).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the BitTorrent protocol")]
+pub struct BadHandshake;
+
+impl Handshake {
+    /// Bytes on the wire.
+    pub const LEN: usize = 68;
+
+    /// As it goes over the wire.
+    pub fn encode(&self) -> [u8; Self::LEN] {
+        let mut out = [0; Self::LEN];
+        let mut rest = &mut out[..];
+        rest.put_slice(PROTOCOL);
+        rest.put_slice(&self.reserved);
+        rest.put_slice(self.info_hash.as_bytes());
+        rest.put_slice(self.peer_id.as_bytes());
+        out
+    }
+
+    /// From the first bytes received; `None` until there are 68. What follows those is not looked at. Another protocol
+    /// is refused at its first wrong byte.
+    pub fn decode(input: &[u8]) -> Result<Option<Self>, BadHandshake> {
+        if input.iter().zip(PROTOCOL).any(|(got, want)| got != want) {
+            return Err(BadHandshake);
+        }
+        let Some(mut rest) = input.get(PROTOCOL.len()..Self::LEN) else { return Ok(None) };
+        let mut handshake = Self { reserved: [0; 8], info_hash: InfoHash([0; 20]), peer_id: PeerId([0; 20]) };
+        rest.copy_to_slice(&mut handshake.reserved);
+        rest.copy_to_slice(&mut handshake.info_hash.0);
+        rest.copy_to_slice(&mut handshake.peer_id.0);
+        Ok(Some(handshake))
+    }
+}
+
+/// The reserved bits that have a known meaning: byte, mask, name (W-09). From BEP 4, 5, 6, 10 and 52 and the list of
+/// the BitTorrent specification wiki.
+const FEATURES: [(usize, u8, &str); 9] = [
+    (0, 0x80, "Azureus messaging"),
+    (2, 0x08, "location-aware protocol"),
+    (5, 0x10, "extension protocol"),
+    (5, 0x03, "extension negotiation"),
+    (7, 0x01, "DHT"),
+    (7, 0x02, "XBT peer exchange"),
+    (7, 0x04, "Fast"),
+    (7, 0x08, "NAT traversal"),
+    (7, 0x10, "v2 upgrade"),
+];
+
+/// Names what a handshake's reserved bits announce (W-09). Metadata and holepunch have no bit of their own: they are
+/// spoken of inside the extension protocol.
+pub fn features(reserved: &[u8; 8]) -> Vec<&'static str> {
+    let set = |at: &usize, mask: &u8| reserved.get(*at).is_some_and(|byte| byte & mask != 0);
+    FEATURES.iter().filter(|(at, mask, _name)| set(at, mask)).map(|(_at, _mask, name)| *name).collect()
+}

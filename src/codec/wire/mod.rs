@@ -1,0 +1,362 @@
+//! The peer wire protocol: the handshake and the messages (BEP 3, Fast of BEP 6, `port` of BEP 5, the envelope of
+//! BEP 10).
+//!
+//! A message's length is judged by its type before a byte of it is waited for (P-09), block data is handed on without
+//! a copy, and unknown messages are skipped as they stream by (P-10, W-04). Knows how many pieces there are, and
+//! nothing else of the torrent: whether a request makes sense is for `base::geometry` to say.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::base::limits::MAX_REQUEST_LEN;
+
+mod handshake;
+
+pub use handshake::{BadHandshake, Handshake, PROTOCOL, features};
+
+/// 1 MiB: what libtorrent accepts of any message; more is refused whatever its type.
+pub const MAX_FRAME_LEN: u32 = 1024 * 1024;
+
+/// 128 KiB for an extended message: twice what the largest in use need (16 KiB of metadata, a few hundred peers); a
+/// client name of a megabyte is refused (P-24).
+pub const MAX_EXTENDED_LEN: u32 = 128 * 1024;
+
+/// Three numbers off the wire that name bytes of a piece. Nothing is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RawRequest {
+    /// Number of the piece.
+    pub piece: u32,
+    /// Offset in the piece, in bytes.
+    pub begin: u32,
+    /// Length in bytes.
+    pub len: u32,
+}
+
+/// One message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Message {
+    /// "Messages of length zero are keepalives, and ignored."
+    KeepAlive,
+    /// The sender will not answer requests.
+    Choke,
+    /// The sender will.
+    Unchoke,
+    /// The sender wants something of ours.
+    Interested,
+    /// It no longer does.
+    NotInterested,
+    /// The sender has completed that piece; it exists.
+    Have(u32),
+    /// Which pieces the sender has; of the right length, to be read by `Bitfield::from_wire`.
+    Bitfield(Bytes),
+    /// The sender wants those bytes.
+    Request(RawRequest),
+    /// Bytes of a piece.
+    Piece {
+        /// Number of the piece.
+        piece: u32,
+        /// Offset in the piece, in bytes.
+        begin: u32,
+        /// At most 128 KiB.
+        data: Bytes,
+    },
+    /// The sender no longer wants those bytes.
+    Cancel(RawRequest),
+    /// Where the sender's DHT node listens (BEP 5).
+    Port(u16),
+    /// "You might like to download this piece" (BEP 6); it exists.
+    Suggest(u32),
+    /// All pieces, instead of a bitfield (BEP 6).
+    HaveAll,
+    /// No piece, instead of a bitfield (BEP 6).
+    HaveNone,
+    /// That request will not be answered (BEP 6).
+    Reject(RawRequest),
+    /// This piece can be had though choked (BEP 6); it exists.
+    AllowedFast(u32),
+    /// A message of the extension protocol (BEP 10).
+    Extended {
+        /// 0 for its handshake, else what the receiver has named so.
+        id: u8,
+        /// Bencode, perhaps with bytes behind it; not looked at.
+        payload: Bytes,
+    },
+    /// A message of a type we do not know; its payload has been skipped.
+    Unknown {
+        /// Its type.
+        id: u8,
+        /// Length of its payload, in bytes.
+        len: u32,
+    },
+}
+
+/// A message that the protocol forbids.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadMessage {
+    /// A length that no message of that type can have (P-07, P-09).
+    #[error("message of type {id} with {len} bytes")]
+    Length {
+        /// Its type.
+        id: u8,
+        /// Length of its payload, in bytes.
+        len: u32,
+    },
+    /// Longer than [`MAX_FRAME_LEN`], whatever it is.
+    #[error("message of {len} bytes")]
+    TooLong {
+        /// The length it claims, in bytes.
+        len: u32,
+    },
+    /// `have`, `suggest` or `allowed fast` for a piece that does not exist (P-19).
+    #[error("message of type {id} for piece {piece} of {pieces}")]
+    NoSuchPiece {
+        /// Its type.
+        id: u8,
+        /// The number it names.
+        piece: u32,
+        /// How many there are.
+        pieces: u32,
+    },
+}
+
+const CHOKE: u8 = 0;
+const UNCHOKE: u8 = 1;
+const INTERESTED: u8 = 2;
+const NOT_INTERESTED: u8 = 3;
+const HAVE: u8 = 4;
+const BITFIELD: u8 = 5;
+const REQUEST: u8 = 6;
+const PIECE: u8 = 7;
+const CANCEL: u8 = 8;
+const PORT: u8 = 9;
+const SUGGEST: u8 = 13;
+const HAVE_ALL: u8 = 14;
+const HAVE_NONE: u8 = 15;
+const REJECT: u8 = 16;
+const ALLOWED_FAST: u8 = 17;
+const EXTENDED: u8 = 20;
+
+/// Piece number and offset before the data of a `piece` message.
+const PIECE_HEAD: u32 = 8;
+
+impl Message {
+    /// Appends it as it goes over the wire. An `Unknown` is sent with a payload of zeros.
+    pub fn encode(&self, out: &mut BytesMut) {
+        match self {
+            Self::KeepAlive => out.put_u32(0),
+            Self::Choke => put_head(out, CHOKE, 0),
+            Self::Unchoke => put_head(out, UNCHOKE, 0),
+            Self::Interested => put_head(out, INTERESTED, 0),
+            Self::NotInterested => put_head(out, NOT_INTERESTED, 0),
+            Self::Have(piece) => put_number(out, HAVE, *piece),
+            Self::Bitfield(bits) => put_payload(out, BITFIELD, bits),
+            Self::Request(range) => put_range(out, REQUEST, *range),
+            Self::Piece { piece, begin, data } => {
+                out.put_slice(&encode_piece_header(*piece, *begin, len_of(data)));
+                out.put_slice(data);
+            }
+            Self::Cancel(range) => put_range(out, CANCEL, *range),
+            Self::Port(port) => {
+                put_head(out, PORT, 2);
+                out.put_u16(*port);
+            }
+            Self::Suggest(piece) => put_number(out, SUGGEST, *piece),
+            Self::HaveAll => put_head(out, HAVE_ALL, 0),
+            Self::HaveNone => put_head(out, HAVE_NONE, 0),
+            Self::Reject(range) => put_range(out, REJECT, *range),
+            Self::AllowedFast(piece) => put_number(out, ALLOWED_FAST, *piece),
+            Self::Extended { id, payload } => {
+                put_head(out, EXTENDED, len_of(payload).saturating_add(1));
+                out.put_u8(*id);
+                out.put_slice(payload);
+            }
+            Self::Unknown { id, len } => {
+                put_head(out, *id, *len);
+                out.put_bytes(0, *len as usize);
+            }
+        }
+    }
+}
+
+/// What goes before the `len` bytes of data of a `piece` message, so that the data need not be copied.
+pub fn encode_piece_header(piece: u32, begin: u32, len: u32) -> [u8; 13] {
+    let mut out = [0; 13];
+    let mut rest = &mut out[..];
+    rest.put_u32(len.saturating_add(PIECE_HEAD).saturating_add(1));
+    rest.put_u8(PIECE);
+    rest.put_u32(piece);
+    rest.put_u32(begin);
+    out
+}
+
+fn put_head(out: &mut BytesMut, id: u8, payload_len: u32) {
+    out.put_u32(payload_len.saturating_add(1));
+    out.put_u8(id);
+}
+
+fn put_number(out: &mut BytesMut, id: u8, number: u32) {
+    put_head(out, id, 4);
+    out.put_u32(number);
+}
+
+fn put_range(out: &mut BytesMut, id: u8, range: RawRequest) {
+    put_head(out, id, 12);
+    out.put_u32(range.piece);
+    out.put_u32(range.begin);
+    out.put_u32(range.len);
+}
+
+fn put_payload(out: &mut BytesMut, id: u8, payload: &[u8]) {
+    put_head(out, id, len_of(payload));
+    out.put_slice(payload);
+}
+
+fn len_of(payload: &[u8]) -> u32 {
+    u32::try_from(payload.len()).expect("nobody builds a message of 4 GiB")
+}
+
+/// Cuts a stream of bytes into messages, wherever the reads have cut it (P-27, W-25).
+#[derive(Debug)]
+pub struct Decoder {
+    pieces: u32,
+    /// An unknown message that is streaming by.
+    skipping: Option<Skip>,
+    need: usize,
+}
+
+#[derive(Debug)]
+struct Skip {
+    id: u8,
+    len: u32,
+    left: usize,
+}
+
+impl Decoder {
+    /// For a connection of a torrent with that many pieces.
+    pub const fn new(pieces: u32) -> Self {
+        Self { pieces, skipping: None, need: LENGTH_LEN }
+    }
+
+    /// Takes the next message out of the buffer, or says that there is no whole one yet. After a refusal the stream
+    /// has no meaning any more.
+    pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Message>, BadMessage> {
+        if self.skipping.is_some() {
+            return Ok(self.skip(buffer));
+        }
+        let Some(&length) = buffer.first_chunk::<LENGTH_LEN>() else {
+            return Ok(self.wait_for(LENGTH_LEN, buffer));
+        };
+        let frame_len = u32::from_be_bytes(length);
+        if frame_len > MAX_FRAME_LEN {
+            return Err(BadMessage::TooLong { len: frame_len });
+        }
+        let Some(len) = frame_len.checked_sub(1) else {
+            buffer.advance(LENGTH_LEN);
+            self.need = LENGTH_LEN;
+            return Ok(Some(Message::KeepAlive));
+        };
+        let Some(&id) = buffer.get(LENGTH_LEN) else {
+            return Ok(self.wait_for(HEAD_LEN, buffer));
+        };
+        match self.judge(id, len)? {
+            Judgement::Unknown => {
+                buffer.advance(HEAD_LEN);
+                self.skipping = Some(Skip { id, len, left: len as usize });
+                Ok(self.skip(buffer))
+            }
+            Judgement::Known => {
+                let whole = HEAD_LEN.saturating_add(len as usize);
+                if buffer.len() < whole {
+                    return Ok(self.wait_for(whole, buffer));
+                }
+                self.need = LENGTH_LEN;
+                buffer.advance(HEAD_LEN);
+                let payload = buffer.split_to(len as usize).freeze();
+                self.read(id, payload).map(Some)
+            }
+        }
+    }
+
+    /// How many more bytes, at least, until [`Decoder::decode`] can give the next message; a hint for the size of
+    /// the next read. Valid after a `decode` that gave `None`.
+    pub const fn need(&self) -> usize {
+        self.need
+    }
+
+    fn wait_for(&mut self, whole: usize, buffer: &BytesMut) -> Option<Message> {
+        self.need = whole.saturating_sub(buffer.len());
+        None
+    }
+
+    fn skip(&mut self, buffer: &mut BytesMut) -> Option<Message> {
+        let skip = self.skipping.as_mut()?;
+        let now = skip.left.min(buffer.len());
+        buffer.advance(now);
+        skip.left = skip.left.saturating_sub(now);
+        self.need = skip.left;
+        if skip.left > 0 {
+            return None;
+        }
+        let Skip { id, len, .. } = self.skipping.take()?;
+        self.need = LENGTH_LEN;
+        Some(Message::Unknown { id, len })
+    }
+
+    /// May a message of that type be of that length?
+    fn judge(&self, id: u8, len: u32) -> Result<Judgement, BadMessage> {
+        let fits = match id {
+            CHOKE | UNCHOKE | INTERESTED | NOT_INTERESTED | HAVE_ALL | HAVE_NONE => len == 0,
+            HAVE | SUGGEST | ALLOWED_FAST => len == 4,
+            BITFIELD => len == self.pieces.div_ceil(8),
+            REQUEST | CANCEL | REJECT => len == 12,
+            PIECE => (PIECE_HEAD..=PIECE_HEAD.saturating_add(MAX_REQUEST_LEN)).contains(&len),
+            PORT => len == 2,
+            EXTENDED => (1..=MAX_EXTENDED_LEN).contains(&len),
+            _ => return Ok(Judgement::Unknown),
+        };
+        if fits { Ok(Judgement::Known) } else { Err(BadMessage::Length { id, len }) }
+    }
+
+    /// The message with this payload, whose length has been judged: no `get_` below can run dry.
+    fn read(&self, id: u8, mut payload: Bytes) -> Result<Message, BadMessage> {
+        Ok(match id {
+            CHOKE => Message::Choke,
+            UNCHOKE => Message::Unchoke,
+            INTERESTED => Message::Interested,
+            NOT_INTERESTED => Message::NotInterested,
+            HAVE => Message::Have(self.existing(id, payload.get_u32())?),
+            BITFIELD => Message::Bitfield(payload),
+            REQUEST => Message::Request(range(payload)),
+            PIECE => Message::Piece { piece: payload.get_u32(), begin: payload.get_u32(), data: payload },
+            CANCEL => Message::Cancel(range(payload)),
+            PORT => Message::Port(payload.get_u16()),
+            SUGGEST => Message::Suggest(self.existing(id, payload.get_u32())?),
+            HAVE_ALL => Message::HaveAll,
+            HAVE_NONE => Message::HaveNone,
+            REJECT => Message::Reject(range(payload)),
+            ALLOWED_FAST => Message::AllowedFast(self.existing(id, payload.get_u32())?),
+            _ => Message::Extended { id: payload.get_u8(), payload },
+        })
+    }
+
+    fn existing(&self, id: u8, piece: u32) -> Result<u32, BadMessage> {
+        if piece < self.pieces { Ok(piece) } else { Err(BadMessage::NoSuchPiece { id, piece, pieces: self.pieces }) }
+    }
+}
+
+enum Judgement {
+    Known,
+    Unknown,
+}
+
+/// Bytes of a message's length.
+const LENGTH_LEN: usize = 4;
+
+/// Its length and its type.
+const HEAD_LEN: usize = 5;
+
+fn range(mut payload: Bytes) -> RawRequest {
+    RawRequest { piece: payload.get_u32(), begin: payload.get_u32(), len: payload.get_u32() }
+}
+
+#[cfg(test)]
+mod tests;

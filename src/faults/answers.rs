@@ -1,0 +1,171 @@
+//! What a peer sends for a request: the block, or a lie about it.
+//!
+//! Knows no sockets. Frames are put together by hand: they need not be good ones.
+
+use std::collections::VecDeque;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rand::RngExt;
+use rand::rngs::SmallRng;
+
+use super::behaviour::{Answer, Behaviour};
+use super::torrent::Offer;
+use crate::base::geometry::PieceRange;
+
+/// Types of messages (BEP 3, BEP 6).
+pub(super) mod kind {
+    pub(in super::super) const CHOKE: u8 = 0;
+    pub(in super::super) const UNCHOKE: u8 = 1;
+    pub(in super::super) const INTERESTED: u8 = 2;
+    pub(in super::super) const HAVE: u8 = 4;
+    pub(in super::super) const BITFIELD: u8 = 5;
+    pub(in super::super) const REQUEST: u8 = 6;
+    pub(in super::super) const PIECE: u8 = 7;
+    pub(in super::super) const SUGGEST: u8 = 13;
+    pub(in super::super) const HAVE_ALL: u8 = 14;
+    pub(in super::super) const REJECT: u8 = 16;
+    pub(in super::super) const ALLOWED_FAST: u8 = 17;
+}
+
+/// Bytes of a `piece` message before its block.
+const PIECE_HEAD_LEN: u32 = 9;
+
+/// One message with its length in front.
+pub(super) fn frame(id: u8, payload: &[u8]) -> Bytes {
+    let mut out = BytesMut::with_capacity(5 + payload.len());
+    out.put_u32(u32::try_from(1 + payload.len()).expect("nobody makes frames of 4 GiB"));
+    out.put_u8(id);
+    out.put_slice(payload);
+    out.freeze()
+}
+
+/// The payload of a message with numbers in it.
+pub(super) fn numbers<const N: usize>(numbers: [u32; N]) -> Vec<u8> {
+    numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
+}
+
+/// Answers requests with blocks and lies.
+#[derive(Debug)]
+pub(super) struct Answers {
+    offer: Offer,
+    behaviour: Behaviour,
+    dice: SmallRng,
+    /// Room for the heads of `piece` messages: one allocation for hundreds of them.
+    heads: BytesMut,
+}
+
+/// What has been put into the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sent {
+    pub(super) blocks: u64,
+    pub(super) lies: u64,
+}
+
+impl Answers {
+    pub(super) fn new(offer: Offer, behaviour: Behaviour, dice: SmallRng) -> Self {
+        Self { offer, behaviour, dice, heads: BytesMut::new() }
+    }
+
+    /// Puts the answer to a request for something that it has into the queue.
+    pub(super) fn put(&mut self, asked: PieceRange, queue: &mut VecDeque<Bytes>) -> Sent {
+        let start = self.offer.geometry.range_start(asked);
+        let Some(data) = self.offer.content.block(start, asked.len()) else { return Sent::default() };
+        let (mut piece, mut begin) = (asked.piece().get(), asked.begin());
+        let (mut data, mut lies) = self.spoil(asked, data);
+        match self.behaviour.answer {
+            Answer::Block => {}
+            Answer::Reject => {
+                queue.push_back(frame(kind::REJECT, &numbers([piece, begin, asked.len()])));
+                return Sent { blocks: 0, lies: 1 };
+            }
+            Answer::WrongIndex => piece = (piece + 1) % self.offer.geometry.piece_count(),
+            Answer::WrongBegin => begin += 1,
+            Answer::WrongLength => data.truncate(data.len() - 1),
+            Answer::BeyondEnd => begin += self.offer.geometry.piece_len(asked.piece()),
+        }
+        lies |= self.behaviour.answer != Answer::Block;
+        let times = u64::from(self.behaviour.duplicate) + 1;
+        for _ in 0..times {
+            queue.push_back(self.head(piece, begin, data.len()));
+            queue.push_back(data.clone());
+        }
+        Sent { blocks: times, lies: if lies { times } else { times - 1 } }
+    }
+
+    /// Turns one bit, or none; says whether it did.
+    fn spoil(&mut self, asked: PieceRange, data: Bytes) -> (Bytes, bool) {
+        let is_last = asked.begin() + asked.len() == self.offer.geometry.piece_len(asked.piece());
+        let is_bad_piece = self.behaviour.corrupt_piece == Some(u64::from(asked.piece().get()));
+        let is_unlucky = self.behaviour.corrupt.is_some_and(|share| self.dice.random_bool(share));
+        if !(is_bad_piece || is_unlucky || (self.behaviour.corrupt_last && is_last)) {
+            return (data, false);
+        }
+        let mut copy = BytesMut::from(&data[..]);
+        let bit = self.dice.random_range(0..copy.len() * 8);
+        copy[bit / 8] ^= 1 << (bit % 8);
+        (copy.freeze(), true)
+    }
+
+    fn head(&mut self, piece: u32, begin: u32, len: usize) -> Bytes {
+        self.heads.put_u32(PIECE_HEAD_LEN + u32::try_from(len).expect("a request is 128 KiB at most"));
+        self.heads.put_u8(kind::PIECE);
+        self.heads.put_u32(piece);
+        self.heads.put_u32(begin);
+        self.heads.split().freeze()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::payload::Payload;
+    use crate::faults::torrent::Recipe;
+    use rand::SeedableRng;
+
+    /// The one frame that comes for piece 1, begin 16384, 10 bytes: the end of the torrent.
+    fn answer(behaviour: &str) -> (Vec<u8>, Sent) {
+        let payload = Payload::new(1, 32768 + 16384 + 10);
+        let offer = Recipe::single("x", 32768, &[]).make(payload).unwrap().offer;
+        let asked = offer.geometry.parse_range(1, 16384, 10).unwrap();
+        let mut queue = VecDeque::new();
+        let sent = Answers::new(offer, behaviour.parse().unwrap(), SmallRng::seed_from_u64(1)).put(asked, &mut queue);
+        (Vec::from(queue).concat(), sent)
+    }
+
+    fn block(len: u32, piece: u32, begin: u32, data: &[u8]) -> Vec<u8> {
+        let mut out = numbers([len]);
+        out.push(7);
+        out.extend(numbers([piece, begin]));
+        out.extend(data);
+        out
+    }
+
+    #[test]
+    fn every_answer_is_what_its_word_says() {
+        let data = Payload::new(1, 1 << 20).read(32768 + 16384, 10);
+        let table = [
+            ("", block(19, 1, 16384, &data), 1, 0),
+            ("wrong_index", block(19, 0, 16384, &data), 1, 1),
+            ("wrong_begin", block(19, 1, 16385, &data), 1, 1),
+            ("wrong_length", block(18, 1, 16384, &data[..9]), 1, 1),
+            ("beyond_end", block(19, 1, 16384 + 16394, &data), 1, 1),
+            ("reject", frame(16, &numbers([1, 16384, 10])).to_vec(), 0, 1),
+            ("duplicate=1", block(19, 1, 16384, &data).repeat(2), 2, 1),
+            ("corrupt_piece=0", block(19, 1, 16384, &data), 1, 0),
+            ("corrupt=0", block(19, 1, 16384, &data), 1, 0),
+        ];
+        for (behaviour, want, blocks, lies) in table {
+            assert_eq!(answer(behaviour), (want, Sent { blocks, lies }), "{behaviour}");
+        }
+    }
+
+    #[test]
+    fn one_bit_is_turned_and_no_more() {
+        let (honest, _) = answer("");
+        for behaviour in ["corrupt=1", "corrupt_piece=1", "corrupt_last"] {
+            let (spoilt, sent) = answer(behaviour);
+            let bits: u32 = honest.iter().zip(&spoilt).map(|(a, b)| (a ^ b).count_ones()).sum();
+            assert_eq!((bits, sent, spoilt.len()), (1, Sent { blocks: 1, lies: 1 }, honest.len()), "{behaviour}");
+        }
+    }
+}

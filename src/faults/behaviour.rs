@@ -1,0 +1,368 @@
+//! How a peer behaves: a plain struct, written as words (`corrupt=0.01,reset_every=300k`).
+//!
+//! The default is an honest seed. Every other word is a fault of the catalogue and cites it. Knows the words only; what
+//! they mean on the wire is in `conversation`, `answers` and `pipe`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::words::{BadBehaviour, Field, Text, Word, no_value, read, show_duration, write};
+use crate::base::units::parse_duration;
+
+/// What a peer does. Fields are independent of each other: any mixture is a behaviour.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Behaviour {
+    /// The handshake.
+    pub greeting: Greeting,
+    /// The peer id, or how it starts: the rest is drawn.
+    pub id: Option<Text>,
+    /// What it says to have.
+    pub opening: Opening,
+    /// Share of the pieces that it has.
+    pub partial: Option<f64>,
+    /// Says to have what `partial` took away.
+    pub lie_have: bool,
+    /// Messages about pieces that do not exist.
+    pub beyond: Beyond,
+    /// Message ids sent after the opening.
+    pub unknown_ids: Vec<u8>,
+    /// A frame of this length is announced and its bytes are sent.
+    pub huge_length: Option<u64>,
+    /// When it unchokes.
+    pub choking: Choking,
+    /// How requests are answered.
+    pub answer: Answer,
+    /// Share of the blocks with one bit turned.
+    pub corrupt: Option<f64>,
+    /// The piece whose blocks all have one bit turned.
+    pub corrupt_piece: Option<u64>,
+    /// The last block of every piece has one bit turned.
+    pub corrupt_last: bool,
+    /// Before every answer.
+    pub delay: Option<Duration>,
+    /// Blocks answered before it falls silent, still unchoked.
+    pub snub_after: Option<u64>,
+    /// How often every block is sent again.
+    pub duplicate: u32,
+    /// Blocks sent with the first unchoke, before anybody asked.
+    pub unrequested: u32,
+    /// Bytes a second on each connection.
+    pub drip: Option<u64>,
+    /// Bytes a second on all connections together.
+    pub max_rate: Option<u64>,
+    /// Bytes in one segment.
+    pub slice: Option<u64>,
+    /// Bytes after the handshake, then a reset.
+    pub reset_every: Option<u64>,
+    /// Bytes after the handshake, then an orderly end.
+    pub close_after: Option<u64>,
+    /// Requests sent at once, after saying `interested`.
+    pub request_flood: u32,
+    /// Length that these requests ask for.
+    pub request_len: Option<u64>,
+    /// Reads nothing more after the handshake.
+    pub deaf: bool,
+}
+
+/// The handshake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Greeting {
+    /// As BEP 3 says.
+    #[default]
+    Honest,
+    /// Never a byte.
+    Silent,
+    /// One byte, then this long nothing, and so on.
+    Slow(Duration),
+    /// A reset behind the handshake.
+    Reset,
+    /// Another torrent's info-hash.
+    WrongHash,
+    /// Another protocol's name.
+    WrongProtocol,
+    /// The peer id of who is calling.
+    OwnId,
+}
+
+/// What it says to have, and when.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Opening {
+    /// One bitfield, first.
+    #[default]
+    Bitfield,
+    /// Nothing, although it answers requests.
+    Nothing,
+    /// One `have` for each piece.
+    Haves,
+    /// `have all` (BEP 6).
+    HaveAll,
+    /// A bitfield a byte too long.
+    TooLong,
+    /// A bitfield a byte too short.
+    TooShort,
+    /// A spare bit set; a byte too long where there is no spare bit.
+    SpareBits,
+    /// The same bitfield once more.
+    Twice,
+    /// A bitfield behind a `have`.
+    Late,
+    /// A bitfield behind `have all`.
+    AfterHaveAll,
+}
+
+/// Messages about pieces that do not exist.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Beyond {
+    /// None.
+    #[default]
+    Nothing,
+    /// `have`.
+    Have,
+    /// `suggest piece` (BEP 6).
+    Suggest,
+    /// `allowed fast` (BEP 6).
+    AllowedFast,
+}
+
+/// When it unchokes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Choking {
+    /// When the other side is interested.
+    #[default]
+    OnInterest,
+    /// The same, but it says `choke` before (W-05).
+    First,
+    /// Says `choke`, and that was it.
+    Forever,
+    /// Never says anything about it.
+    Never,
+    /// Unchokes and chokes so many times a second.
+    Flap(u32),
+}
+
+/// How requests are answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Answer {
+    /// With the block.
+    #[default]
+    Block,
+    /// With `reject` (BEP 6).
+    Reject,
+    /// The right bytes as those of the next piece.
+    WrongIndex,
+    /// The right bytes as those of one byte later.
+    WrongBegin,
+    /// One byte less than asked for.
+    WrongLength,
+    /// As if the block lay behind the end of its piece.
+    BeyondEnd,
+}
+
+/// Flapping a thousand times a second is a busy loop, not a fault.
+const MAX_FLAPS: u32 = 1000;
+
+macro_rules! one_of {
+    ($name:ident, $($word:literal => $variant:ident),+) => {
+        impl Field for $name {
+            fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
+                *self = match word {
+                    $($word => Self::$variant,)+
+                    _ => return Err("not a word of this field".to_owned()),
+                };
+                no_value(value)
+            }
+
+            fn show(&self, word: &str) -> Option<String> {
+                matches!((self, word), $((Self::$variant, $word))|+).then(String::new)
+            }
+        }
+    };
+}
+
+one_of!(Opening, "no_bitfield" => Nothing, "have_only" => Haves, "have_all" => HaveAll, "bad_bitfield" => TooLong,
+    "short_bitfield" => TooShort, "spare_bits" => SpareBits, "twice_bitfield" => Twice, "late_bitfield" => Late,
+    "bitfield_after_have_all" => AfterHaveAll);
+one_of!(Beyond, "bad_have" => Have, "bad_suggest" => Suggest, "bad_allowed_fast" => AllowedFast);
+one_of!(Answer, "reject" => Reject, "wrong_index" => WrongIndex, "wrong_begin" => WrongBegin,
+    "wrong_length" => WrongLength, "beyond_end" => BeyondEnd);
+
+impl Field for Greeting {
+    fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
+        *self = match word {
+            "slow_handshake" => return parse_duration(value).map(|pause| *self = Self::Slow(pause)),
+            "silent" => Self::Silent,
+            "reset_on_handshake" => Self::Reset,
+            "wrong_hash" => Self::WrongHash,
+            "wrong_protocol" => Self::WrongProtocol,
+            "own_id" => Self::OwnId,
+            _ => return Err("not a handshake".to_owned()),
+        };
+        no_value(value)
+    }
+
+    fn show(&self, word: &str) -> Option<String> {
+        match (self, word) {
+            (Self::Slow(pause), "slow_handshake") => Some(show_duration(*pause)),
+            (Self::Silent, "silent")
+            | (Self::Reset, "reset_on_handshake")
+            | (Self::WrongHash, "wrong_hash")
+            | (Self::WrongProtocol, "wrong_protocol")
+            | (Self::OwnId, "own_id") => Some(String::new()),
+            _ => None,
+        }
+    }
+}
+
+impl Field for Choking {
+    fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
+        *self = match word {
+            "flap" => {
+                let times = value.parse().ok().filter(|times| (1..=MAX_FLAPS).contains(times));
+                *self = Self::Flap(times.ok_or_else(|| format!("1 to {MAX_FLAPS} times a second"))?);
+                return Ok(());
+            }
+            "choke_first" => Self::First,
+            "choke_forever" => Self::Forever,
+            "never_unchoke" => Self::Never,
+            _ => return Err("not a way to choke".to_owned()),
+        };
+        no_value(value)
+    }
+
+    fn show(&self, word: &str) -> Option<String> {
+        match (self, word) {
+            (Self::Flap(times), "flap") => Some(times.to_string()),
+            (Self::First, "choke_first") | (Self::Forever, "choke_forever") | (Self::Never, "never_unchoke") => {
+                Some(String::new())
+            }
+            _ => None,
+        }
+    }
+}
+
+const fn word(
+    name: &'static str,
+    cites: &'static str,
+    says: &'static str,
+    field: fn(&mut Behaviour) -> &mut dyn Field,
+) -> Word<Behaviour> {
+    Word { name, cites, says, field }
+}
+
+/// Every word a peer's behaviour is made of.
+#[rustfmt::skip]
+pub const WORDS: &[Word<Behaviour>] = &[
+    word("silent", "P-02", "accepts and never says a word", |b| &mut b.greeting),
+    word("slow_handshake", "P-02", "one byte of the handshake, then a pause, and so on", |b| &mut b.greeting),
+    word("reset_on_handshake", "P-03", "resets behind the handshake", |b| &mut b.greeting),
+    word("wrong_hash", "P-04", "names another torrent", |b| &mut b.greeting),
+    word("wrong_protocol", "P-04", "names another protocol", |b| &mut b.greeting),
+    word("own_id", "P-05", "has the peer id of who is calling", |b| &mut b.greeting),
+    word("id", "P-05", "has this peer id, or one that starts so", |b| &mut b.id),
+    word("no_bitfield", "P-06", "never says what it has", |b| &mut b.opening),
+    word("have_only", "W-06", "says what it has piece by piece", |b| &mut b.opening),
+    word("have_all", "P-18", "has all, in the words of BEP 6", |b| &mut b.opening),
+    word("bad_bitfield", "P-07", "sends a bitfield a byte too long", |b| &mut b.opening),
+    word("short_bitfield", "P-07", "sends a bitfield a byte too short", |b| &mut b.opening),
+    word("twice_bitfield", "P-07", "sends its bitfield twice", |b| &mut b.opening),
+    word("late_bitfield", "P-07", "sends its bitfield behind a `have`", |b| &mut b.opening),
+    word("bitfield_after_have_all", "P-07", "sends a bitfield behind `have all`", |b| &mut b.opening),
+    word("spare_bits", "P-08", "sets a bit that stands for no piece", |b| &mut b.opening),
+    word("partial", "W-28", "has this share of the pieces", |b| &mut b.partial),
+    word("lie_have", "P-18", "says to have what `partial` took away", |b| &mut b.lie_have),
+    word("bad_have", "P-19", "has a piece that does not exist", |b| &mut b.beyond),
+    word("bad_suggest", "P-19", "suggests a piece that does not exist", |b| &mut b.beyond),
+    word("bad_allowed_fast", "P-19", "allows a piece that does not exist", |b| &mut b.beyond),
+    word("unknown_ids", "P-10", "sends messages with these ids", |b| &mut b.unknown_ids),
+    word("huge_length", "P-09", "sends one message of this length", |b| &mut b.huge_length),
+    word("choke_first", "W-05", "chokes, and unchokes who is interested", |b| &mut b.choking),
+    word("choke_forever", "P-11", "chokes and leaves it at that", |b| &mut b.choking),
+    word("never_unchoke", "P-11", "says nothing about choking", |b| &mut b.choking),
+    word("flap", "P-11", "unchokes and chokes so many times a second", |b| &mut b.choking),
+    word("reject", "P-18", "rejects every request", |b| &mut b.answer),
+    word("wrong_index", "P-16", "sends the right bytes as another piece's", |b| &mut b.answer),
+    word("wrong_begin", "P-16", "sends the right bytes at a wrong offset", |b| &mut b.answer),
+    word("wrong_length", "P-16", "sends one byte less than asked for", |b| &mut b.answer),
+    word("beyond_end", "P-16", "sends blocks behind the end of the piece", |b| &mut b.answer),
+    word("corrupt", "P-14", "turns one bit in this share of the blocks", |b| &mut b.corrupt),
+    word("corrupt_piece", "P-15", "turns one bit in every block of this piece", |b| &mut b.corrupt_piece),
+    word("corrupt_last", "P-14", "turns one bit in the last block of every piece", |b| &mut b.corrupt_last),
+    word("delay", "P-12", "waits before every answer", |b| &mut b.delay),
+    word("snub_after", "P-12", "falls silent after so many blocks", |b| &mut b.snub_after),
+    word("duplicate", "P-17", "sends every block so many times more", |b| &mut b.duplicate),
+    word("unrequested", "P-17", "sends so many blocks before anybody asks", |b| &mut b.unrequested),
+    word("drip", "P-13", "sends so many bytes a second on each connection", |b| &mut b.drip),
+    word("max_rate", "W-28", "sends so many bytes a second in all", |b| &mut b.max_rate),
+    word("slice", "P-27", "sends segments of so many bytes", |b| &mut b.slice),
+    word("reset_every", "P-26", "resets after so many bytes", |b| &mut b.reset_every),
+    word("close_after", "P-26", "ends the connection after so many bytes", |b| &mut b.close_after),
+    word("request_flood", "P-20", "sends so many requests at once", |b| &mut b.request_flood),
+    word("request_len", "P-20", "asks for so many bytes at a time", |b| &mut b.request_len),
+    word("deaf", "P-21", "reads nothing after the handshake", |b| &mut b.deaf),
+];
+
+impl Behaviour {
+    /// An honest seed.
+    pub fn honest() -> Self {
+        Self::default()
+    }
+}
+
+impl FromStr for Behaviour {
+    type Err = BadBehaviour;
+
+    fn from_str(text: &str) -> Result<Self, BadBehaviour> {
+        read(WORDS, text)
+    }
+}
+
+impl fmt::Display for Behaviour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&write(WORDS, self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(name: &str) -> &'static str {
+        match name {
+            "slow_handshake" | "delay" => "50ms",
+            "id" => "FD63\\x00",
+            "partial" | "corrupt" => "0.5",
+            "unknown_ids" => "21+31+99+200",
+            "huge_length" => "4294967295",
+            "flap" => "100",
+            "corrupt_piece" | "snub_after" | "duplicate" | "unrequested" | "drip" | "max_rate" | "slice"
+            | "reset_every" | "close_after" | "request_flood" | "request_len" => "17",
+            _ => "",
+        }
+    }
+
+    #[test]
+    fn every_word_survives_reading_and_writing() {
+        for word in WORDS {
+            let value = example(word.name);
+            let text = if value.is_empty() { word.name.to_owned() } else { format!("{}={value}", word.name) };
+            let behaviour: Behaviour = text.parse().unwrap();
+            assert_ne!(behaviour, Behaviour::honest(), "{text}");
+            assert_eq!(behaviour.to_string(), text);
+            assert!(word.cites.starts_with("P-") || word.cites.starts_with("W-"), "{word:?}");
+        }
+    }
+
+    #[test]
+    fn words_mix_and_contradictions_are_refused() {
+        let text = "corrupt=0.01,reset_every=300k,delay=50ms,unknown_ids=21+31";
+        let behaviour: Behaviour = text.parse().unwrap();
+        assert_eq!(behaviour.reset_every, Some(307_200));
+        assert_eq!(behaviour.to_string(), "unknown_ids=21+31,corrupt=0.01,delay=50ms,reset_every=307200");
+        for bad in ["silent,wrong_hash", "flap=100,never_unchoke", "flap=0", "flap=1000000", "reject=1", "honest"] {
+            assert!(bad.parse::<Behaviour>().is_err(), "{bad}");
+        }
+        assert_eq!("".parse(), Ok(Behaviour::honest()));
+        assert_eq!(Behaviour::honest().to_string(), "");
+    }
+}

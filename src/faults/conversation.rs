@@ -1,0 +1,383 @@
+//! One connection to a hostile (or honest) peer, from its handshake to its end.
+//!
+//! Reads with the codec, because who calls is supposed to be honest; writes by hand, because it need not be. Knows
+//! nothing of listening.
+
+use std::collections::VecDeque;
+use std::future::pending;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+
+use super::answers::{Answers, frame, kind, numbers};
+use super::behaviour::{Answer, Behaviour, Beyond, Choking, Greeting, Opening};
+use super::peer::PeerStats;
+use super::pipe::{Limits, Over, Pace, Pipe};
+use super::torrent::Offer;
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::BLOCK_LEN;
+use crate::base::ids::{InfoHash, PeerId};
+use crate::base::limits::MAX_REQUEST_LEN;
+use crate::codec::wire::{Decoder, Handshake, Message, RawRequest};
+use crate::net::BoxStream;
+
+/// 256 blocks, 4 MiB: one vectored write's worth, headers included.
+const BATCH: usize = 256;
+
+/// BEP 6: "the third least significant bit in the last reserved byte".
+const FAST_BIT: u8 = 0x04;
+
+/// 64 KiB of a huge message are made at a time.
+const HUGE_CHUNK: usize = 64 * 1024;
+
+/// A thousand requests are made at a time.
+const FLOOD_CHUNK: u32 = 1000;
+
+/// What all connections of one peer share.
+#[derive(Debug)]
+pub(super) struct Cast {
+    offer: Offer,
+    behaviour: Behaviour,
+    seed: u64,
+    id: PeerId,
+    has: Bitfield,
+    pace: Option<Pace>,
+    stats: watch::Sender<PeerStats>,
+}
+
+impl Cast {
+    pub(super) fn new(offer: Offer, behaviour: Behaviour, seed: u64, stats: watch::Sender<PeerStats>) -> Self {
+        let mut dice = SmallRng::seed_from_u64(seed);
+        let mut id: [u8; 20] = *b"-FT0100-............";
+        id[8..].fill_with(|| dice.random_range(b'0'..=b'9'));
+        for (slot, byte) in id.iter_mut().zip(behaviour.id.iter().flat_map(|text| &text.0)) {
+            *slot = *byte;
+        }
+        let mut has = Bitfield::all(offer.geometry.piece_count());
+        for piece in offer.geometry.pieces() {
+            if behaviour.partial.is_some_and(|share| !dice.random_bool(share)) {
+                has.clear(piece);
+            }
+        }
+        let pace = behaviour.max_rate.map(Pace::new);
+        Self { offer, behaviour, seed, id: PeerId(id), has, pace, stats }
+    }
+
+    pub(super) fn note(&self, change: impl FnOnce(&mut PeerStats)) {
+        self.stats.send_modify(change);
+    }
+
+    fn handshake(&self, caller: &Handshake) -> [u8; Handshake::LEN] {
+        let speaks_fast = matches!(self.behaviour.opening, Opening::HaveAll | Opening::AfterHaveAll)
+            || matches!(self.behaviour.beyond, Beyond::Suggest | Beyond::AllowedFast)
+            || self.behaviour.answer == Answer::Reject
+            || self.behaviour.lie_have;
+        let reserved = [0, 0, 0, 0, 0, 0, 0, if speaks_fast { FAST_BIT } else { 0 }];
+        let greeting = self.behaviour.greeting;
+        let info_hash =
+            if greeting == Greeting::WrongHash { InfoHash(caller.info_hash.0.map(|b| !b)) } else { caller.info_hash };
+        let peer_id = if greeting == Greeting::OwnId { caller.peer_id } else { self.id };
+        let mut bytes = Handshake { reserved, info_hash, peer_id }.encode();
+        if greeting == Greeting::WrongProtocol {
+            bytes[1..20].copy_from_slice(b"GnutellaTorrent v99");
+        }
+        bytes
+    }
+}
+
+/// Talks until one side has had enough. `nth` makes the dice of each connection its own.
+pub(super) async fn converse(stream: BoxStream, cast: Rc<Cast>, nth: u64) {
+    let dice = SmallRng::seed_from_u64(cast.seed ^ nth.rotate_left(32));
+    let behaviour = &cast.behaviour;
+    let mut talk = Conversation {
+        pipe: Pipe::new(stream),
+        drip: behaviour.drip.map(Pace::new),
+        queue: VecDeque::new(),
+        answers: Answers::new(cast.offer.clone(), behaviour.clone(), dice),
+        decoder: Decoder::new(cast.offer.geometry.piece_count()),
+        choked: true,
+        answered: 0,
+        cast: Rc::clone(&cast),
+    };
+    let over = talk.run().await.err().unwrap_or(Over::Lost);
+    talk.pipe.end(over).await;
+    cast.note(|stats| match over {
+        Over::Reset => stats.resets += 1,
+        Over::Close => stats.closes += 1,
+        Over::Lost => stats.lost += 1,
+    });
+}
+
+struct Conversation {
+    cast: Rc<Cast>,
+    pipe: Pipe,
+    drip: Option<Pace>,
+    /// Frames to be sent.
+    queue: VecDeque<Bytes>,
+    answers: Answers,
+    decoder: Decoder,
+    /// We choke the other side.
+    choked: bool,
+    /// Blocks sent on this connection.
+    answered: u64,
+}
+
+impl Conversation {
+    async fn run(&mut self) -> Result<(), Over> {
+        self.greet().await?;
+        let Behaviour { slice, reset_every: reset_after, close_after, .. } = self.cast.behaviour;
+        self.pipe.limit(Limits { slice, reset_after, close_after });
+        self.open();
+        self.flush().await?;
+        if let Some(len) = self.cast.behaviour.huge_length {
+            self.send_huge(len).await?;
+        }
+        self.flood(self.cast.behaviour.request_flood).await?;
+        if self.cast.behaviour.deaf {
+            pending::<()>().await;
+        }
+        self.serve().await
+    }
+
+    async fn greet(&mut self) -> Result<(), Over> {
+        let caller = loop {
+            if let Some(caller) = Handshake::decode(&self.pipe.inbox).map_err(|_refusal| Over::Lost)? {
+                break caller;
+            }
+            self.pipe.read().await?;
+        };
+        if caller.info_hash != self.cast.offer.info_hash {
+            return Err(Over::Lost);
+        }
+        drop(self.pipe.inbox.split_to(Handshake::LEN));
+        self.cast.note(|stats| stats.handshakes += 1);
+        let ours = Bytes::copy_from_slice(&self.cast.handshake(&caller));
+        match self.cast.behaviour.greeting {
+            Greeting::Silent => loop {
+                self.pipe.inbox.clear();
+                self.pipe.read().await?;
+            },
+            Greeting::Slow(pause) => {
+                for at in 0..ours.len() {
+                    self.queue.push_back(ours.slice(at..=at));
+                    self.flush().await?;
+                    sleep(pause).await;
+                }
+            }
+            _ => {
+                self.queue.push_back(ours);
+                self.flush().await?;
+            }
+        }
+        if self.cast.behaviour.greeting == Greeting::Reset { Err(Over::Reset) } else { Ok(()) }
+    }
+
+    /// Everything that is said before anybody asks.
+    fn open(&mut self) {
+        let cast = Rc::clone(&self.cast);
+        let said = if cast.behaviour.lie_have { Bitfield::all(cast.has.piece_count()) } else { cast.has.clone() };
+        let bitfield = frame(kind::BITFIELD, said.as_bytes());
+        let queue = &mut self.queue;
+        match cast.behaviour.opening {
+            Opening::Bitfield => queue.push_back(bitfield),
+            Opening::Nothing => {}
+            Opening::Haves => queue.push_back(haves(&said)),
+            Opening::HaveAll => queue.push_back(frame(kind::HAVE_ALL, &[])),
+            Opening::TooLong => queue.push_back(frame(kind::BITFIELD, &[said.as_bytes(), &[0]].concat())),
+            Opening::TooShort => queue.push_back(frame(kind::BITFIELD, &said.as_bytes()[1..])),
+            Opening::SpareBits => queue.push_back(frame(kind::BITFIELD, &with_spare_bit(&said))),
+            Opening::Twice => queue.extend([bitfield.clone(), bitfield]),
+            Opening::Late => queue.extend([frame(kind::HAVE, &numbers([0])), bitfield]),
+            Opening::AfterHaveAll => queue.extend([frame(kind::HAVE_ALL, &[]), bitfield]),
+        }
+        let beyond = numbers([said.piece_count()]);
+        match cast.behaviour.beyond {
+            Beyond::Nothing => {}
+            Beyond::Have => queue.push_back(frame(kind::HAVE, &beyond)),
+            Beyond::Suggest => queue.push_back(frame(kind::SUGGEST, &beyond)),
+            Beyond::AllowedFast => queue.push_back(frame(kind::ALLOWED_FAST, &beyond)),
+        }
+        queue.extend(cast.behaviour.unknown_ids.iter().map(|id| frame(*id, b"unheard of")));
+        if matches!(cast.behaviour.choking, Choking::First | Choking::Forever) {
+            queue.push_back(frame(kind::CHOKE, &[]));
+        }
+    }
+
+    /// A message of that length, as long as anybody takes it.
+    async fn send_huge(&mut self, len: u64) -> Result<(), Over> {
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let mut head = BytesMut::new();
+        head.put_u32(len);
+        head.put_u8(kind::PIECE);
+        self.queue.push_back(head.freeze());
+        let zeros = Bytes::from_static(&[0; HUGE_CHUNK]);
+        let mut left = len.saturating_sub(1) as usize;
+        while left > 0 {
+            let now = left.min(HUGE_CHUNK);
+            self.queue.push_back(zeros.slice(..now));
+            self.flush().await?;
+            left -= now;
+        }
+        self.flush().await
+    }
+
+    async fn flood(&mut self, requests: u32) -> Result<(), Over> {
+        if requests == 0 {
+            return Ok(());
+        }
+        self.queue.push_back(frame(kind::INTERESTED, &[]));
+        let len = self.cast.behaviour.request_len.unwrap_or(u64::from(BLOCK_LEN));
+        let len = u32::try_from(len).unwrap_or(u32::MAX);
+        let pieces = self.cast.offer.geometry.piece_count();
+        for nth in 0..requests {
+            self.queue.push_back(frame(kind::REQUEST, &numbers([nth % pieces, 0, len])));
+            if nth % FLOOD_CHUNK == 0 {
+                self.flush().await?;
+            }
+        }
+        self.flush().await
+    }
+
+    async fn serve(&mut self) -> Result<(), Over> {
+        let mut flaps = match self.cast.behaviour.choking {
+            Choking::Flap(times) => Some(ticks(Duration::from_secs(1) / (2 * times))),
+            _ => None,
+        };
+        loop {
+            self.hear().await?;
+            let flap = async {
+                match &mut flaps {
+                    Some(ticks) => drop(ticks.tick().await),
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = flap => {
+                    self.choke(!self.choked);
+                    self.flush().await?;
+                }
+                read = self.pipe.read() => read?,
+            }
+        }
+    }
+
+    /// Understands everything in the inbox and answers it.
+    async fn hear(&mut self) -> Result<(), Over> {
+        let mut asked = Vec::new();
+        while let Some(message) = self.decoder.decode(&mut self.pipe.inbox).map_err(|_refusal| Over::Lost)? {
+            match message {
+                Message::Interested if matches!(self.cast.behaviour.choking, Choking::OnInterest | Choking::First) => {
+                    self.choke(false);
+                }
+                Message::Request(request) => asked.push(request),
+                Message::Cancel(request) => asked.retain(|other| *other != request),
+                Message::Piece { data, .. } => self.cast.note(|stats| stats.received += data.len() as u64),
+                _ => {}
+            }
+            if asked.len() == BATCH {
+                self.answer(&asked).await?;
+                asked.clear();
+            }
+        }
+        self.answer(&asked).await
+    }
+
+    fn choke(&mut self, choke: bool) {
+        if self.choked == choke {
+            return;
+        }
+        let is_first = self.answered == 0 && !choke;
+        self.choked = choke;
+        self.queue.push_back(frame(if choke { kind::CHOKE } else { kind::UNCHOKE }, &[]));
+        if is_first {
+            self.push_unrequested();
+        }
+    }
+
+    /// Blocks nobody asked for, from the start of the torrent on.
+    fn push_unrequested(&mut self) {
+        let geometry = self.cast.offer.geometry;
+        let blocks = geometry.pieces().flat_map(|piece| geometry.blocks(piece));
+        for block in blocks.take(self.cast.behaviour.unrequested as usize) {
+            if let Some(range) = geometry.parse_range(block.piece().get(), block.begin(), block.len()) {
+                let sent = self.answers.put(range, &mut self.queue);
+                self.cast.note(|stats| stats.lies += sent.blocks);
+            }
+        }
+    }
+
+    async fn answer(&mut self, asked: &[RawRequest]) -> Result<(), Over> {
+        if !asked.is_empty() {
+            self.cast.note(|stats| stats.requests += asked.len() as u64);
+            if let Some(delay) = self.cast.behaviour.delay {
+                sleep(delay).await;
+            }
+        }
+        let (mut blocks, mut lies) = (0, 0);
+        for request in asked.iter().filter(|_request| !self.choked) {
+            if self.cast.behaviour.snub_after.is_some_and(|most| self.answered >= most) {
+                break;
+            }
+            let range = self.cast.offer.geometry.parse_range(request.piece, request.begin, request.len);
+            let range = range.filter(|range| range.len() <= MAX_REQUEST_LEN).ok_or(Over::Lost)?;
+            if self.cast.has.has(range.piece()) {
+                let sent = self.answers.put(range, &mut self.queue);
+                blocks += sent.blocks;
+                lies += sent.lies;
+                self.answered += 1;
+            } else {
+                self.queue.push_back(frame(kind::REJECT, &numbers([request.piece, request.begin, request.len])));
+                lies += u64::from(self.cast.behaviour.lie_have);
+            }
+        }
+        self.flush().await?;
+        if blocks + lies > 0 {
+            self.cast.note(|stats| {
+                stats.blocks += blocks;
+                stats.lies += lies;
+            });
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), Over> {
+        let shared = self.cast.pace.as_ref();
+        let paces: Vec<&Pace> = shared.into_iter().chain(&self.drip).collect();
+        let (sent, result) = self.pipe.send(&mut self.queue, &paces).await;
+        if sent > 0 {
+            self.cast.note(|stats| stats.bytes += sent);
+        }
+        result
+    }
+}
+
+/// One `have` for each piece.
+fn haves(said: &Bitfield) -> Bytes {
+    let mut out = BytesMut::new();
+    for piece in said.iter_ones() {
+        out.put_slice(&frame(kind::HAVE, &numbers([piece])));
+    }
+    out.freeze()
+}
+
+/// The bitfield with its last spare bit set, or a byte too long where every bit stands for a piece.
+fn with_spare_bit(said: &Bitfield) -> Vec<u8> {
+    let mut bytes = said.as_bytes().to_vec();
+    match bytes.last_mut() {
+        Some(last) if said.piece_count() % 8 != 0 => *last |= 1,
+        _ => bytes.push(1),
+    }
+    bytes
+}
+
+fn ticks(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}

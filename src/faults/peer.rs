@@ -1,0 +1,118 @@
+//! A peer on a listening socket: an honest seed by default, hostile as its [`Behaviour`] says.
+//!
+//! One task listens, one task per connection talks. Knows nothing of trackers.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet, spawn_local};
+use tokio::time::sleep;
+
+use super::behaviour::Behaviour;
+use super::conversation::{Cast, converse};
+use super::torrent::Offer;
+use crate::net::{Listen, Net};
+
+/// 1,000 connections: more than any test opens, fewer than the descriptors of a process.
+const MAX_CONNECTIONS: usize = 1000;
+
+/// 10 ms: after a failed accept (no descriptors left) the next one would fail as well.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// What a peer has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerStats {
+    /// Connections accepted.
+    pub connections: u64,
+    /// Good handshakes received for our torrent.
+    pub handshakes: u64,
+    /// Requests received.
+    pub requests: u64,
+    /// Blocks sent in answer, good and bad, duplicates counted.
+    pub blocks: u64,
+    /// Bytes sent, all of them.
+    pub bytes: u64,
+    /// Bytes of blocks sent to us.
+    pub received: u64,
+    /// Blocks and answers that were not true.
+    pub lies: u64,
+    /// Connections ended by our reset.
+    pub resets: u64,
+    /// Connections ended by us in good order.
+    pub closes: u64,
+    /// Connections ended otherwise: by the other side, or because it spoke nonsense.
+    pub lost: u64,
+}
+
+/// A running peer. It ends, with all its connections, when this is dropped.
+#[derive(Debug)]
+#[must_use = "the peer ends when this is dropped"]
+pub struct Peer {
+    addr: SocketAddr,
+    stats: watch::Receiver<PeerStats>,
+    task: JoinHandle<()>,
+}
+
+/// Starts a peer that listens at `at` (port 0: any). Must run where `spawn_local` works. `seed` decides every die.
+pub async fn spawn_peer(net: &Net, at: SocketAddr, offer: Offer, behaviour: Behaviour, seed: u64) -> io::Result<Peer> {
+    let listener = net.listen(at).await?;
+    let addr = listener.local_addr()?;
+    let (sender, stats) = watch::channel(PeerStats::default());
+    let cast = Cast::new(offer, behaviour, seed, sender);
+    let task = spawn_local(accept(listener, Rc::new(cast)));
+    Ok(Peer { addr, stats, task })
+}
+
+async fn accept(listener: Box<dyn Listen>, cast: Rc<Cast>) {
+    let mut talks = JoinSet::new();
+    let mut nth = 0;
+    loop {
+        tokio::select! {
+            biased;
+            Some(_ended) = talks.join_next() => {}
+            accepted = listener.accept(), if talks.len() < MAX_CONNECTIONS => match accepted {
+                Ok((stream, _from)) => {
+                    nth += 1;
+                    cast.note(|stats| stats.connections += 1);
+                    talks.spawn_local(converse(stream, Rc::clone(&cast), nth));
+                }
+                Err(_no_descriptors) => sleep(ACCEPT_PAUSE).await,
+            },
+        }
+    }
+}
+
+impl Peer {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> PeerStats {
+        *self.stats.borrow()
+    }
+
+    /// The same, for waiting until something has happened, on any thread.
+    pub fn watch(&self) -> watch::Receiver<PeerStats> {
+        self.stats.clone()
+    }
+
+    /// Ends it. Afterwards its port is closed and its connections are gone.
+    pub async fn stop(mut self) {
+        self.task.abort();
+        drop((&mut self.task).await);
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! The sending half of a hostile peer: segments, rates and the byte at which it all ends.
+//!
+//! Knows bytes only. What is not limited goes out in as few vectored writes as the kernel takes.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use crate::net::BoxStream;
+
+/// `UIO_MAXIOV` of Linux: more buffers than that are refused in one write.
+const MAX_BUFFERS: usize = 1024;
+
+/// 50 writes a second make a rate look even without making it a system call per byte.
+const WRITES_A_SECOND: u64 = 50;
+
+/// 20 ms: what is on its way gets there before the reset throws away the rest. Three hundred times loopback's delay.
+const DELIVERY_GRACE: Duration = Duration::from_millis(20);
+
+/// 2 s: an orderly end waits so long for the other end's.
+const FAREWELL_GRACE: Duration = Duration::from_secs(2);
+
+/// 64 KiB: what one read makes room for; 3,855 requests.
+const READ_LEN: usize = 64 * 1024;
+
+/// Why nothing more can be sent or received.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Over {
+    /// It is time for a reset.
+    Reset,
+    /// It is time to leave in good order.
+    Close,
+    /// The other end went, or spoke nonsense.
+    Lost,
+}
+
+impl From<io::Error> for Over {
+    fn from(_why: io::Error) -> Self {
+        Self::Lost
+    }
+}
+
+/// A rate that several connections may share.
+#[derive(Debug)]
+pub(super) struct Pace {
+    bytes_a_second: u64,
+    next: Cell<Option<Instant>>,
+}
+
+impl Pace {
+    pub(super) fn new(bytes_a_second: u64) -> Self {
+        Self { bytes_a_second: bytes_a_second.max(1), next: Cell::new(None) }
+    }
+
+    /// The most bytes to send at once.
+    fn stride(&self) -> u64 {
+        (self.bytes_a_second / WRITES_A_SECOND).max(1)
+    }
+
+    /// Books so many bytes and waits for their turn.
+    async fn pass(&self, bytes: u64) {
+        let now = Instant::now();
+        let turn = self.next.get().map_or(now, |next| next.max(now));
+        let micros = bytes.saturating_mul(1_000_000) / self.bytes_a_second;
+        self.next.set(Some(turn + Duration::from_micros(micros)));
+        if turn > now {
+            sleep_until(turn).await;
+        }
+    }
+}
+
+/// What limits a pipe.
+#[derive(Debug, Default)]
+pub(super) struct Limits {
+    /// Bytes in one write.
+    pub(super) slice: Option<u64>,
+    /// Bytes until the reset.
+    pub(super) reset_after: Option<u64>,
+    /// Bytes until the end.
+    pub(super) close_after: Option<u64>,
+}
+
+/// A stream with limits on what it sends.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    stream: BoxStream,
+    limits: Limits,
+    /// Bytes read and not yet understood.
+    pub(super) inbox: BytesMut,
+}
+
+impl Pipe {
+    pub(super) fn new(stream: BoxStream) -> Self {
+        Self { stream, limits: Limits::default(), inbox: BytesMut::new() }
+    }
+
+    /// From now on.
+    pub(super) fn limit(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    /// Reads what has come into the inbox. May be cancelled without loss.
+    pub(super) async fn read(&mut self) -> Result<(), Over> {
+        self.inbox.reserve(READ_LEN);
+        match self.stream.read_buf(&mut self.inbox).await? {
+            0 => Err(Over::Lost),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends everything, at the given rates, and returns the bytes that went out; ends early at a limit.
+    pub(super) async fn send(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&Pace]) -> (u64, Result<(), Over>) {
+        let mut sent = 0;
+        loop {
+            while queue.front().is_some_and(Bytes::is_empty) {
+                queue.pop_front();
+            }
+            if queue.is_empty() {
+                return (sent, Ok(()));
+            }
+            match self.send_some(queue, paces).await {
+                Ok(some) => sent += some,
+                Err(over) => return (sent, Err(over)),
+            }
+            if let Err(over) = self.check_limits() {
+                return (sent, Err(over));
+            }
+        }
+    }
+
+    /// One write.
+    async fn send_some(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&Pace]) -> Result<u64, Over> {
+        let mut most = u64::MAX;
+        let limits = [self.limits.slice, self.limits.reset_after, self.limits.close_after];
+        for limit in limits.into_iter().flatten().chain(paces.iter().map(|pace| pace.stride())) {
+            most = most.min(limit.max(1));
+        }
+        let mut left = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut slices = Vec::with_capacity(queue.len().min(MAX_BUFFERS));
+        for chunk in queue.iter().take(MAX_BUFFERS) {
+            let part = &chunk[..chunk.len().min(left)];
+            left -= part.len();
+            slices.push(IoSlice::new(part));
+            if left == 0 {
+                break;
+            }
+        }
+        if !paces.is_empty() {
+            let planned = slices.iter().map(|slice| slice.len() as u64).sum();
+            for pace in paces {
+                pace.pass(planned).await;
+            }
+        }
+        let written = self.stream.write_vectored(&slices).await?;
+        drop(slices);
+        if written == 0 {
+            return Err(Over::Lost);
+        }
+        take(queue, written);
+        for limit in [&mut self.limits.reset_after, &mut self.limits.close_after].into_iter().flatten() {
+            *limit = limit.saturating_sub(written as u64);
+        }
+        Ok(written as u64)
+    }
+
+    fn check_limits(&self) -> Result<(), Over> {
+        if self.limits.reset_after == Some(0) {
+            return Err(Over::Reset);
+        }
+        if self.limits.close_after == Some(0) {
+            return Err(Over::Close);
+        }
+        Ok(())
+    }
+
+    /// Ends it as decided.
+    pub(super) async fn end(mut self, over: Over) {
+        match over {
+            Over::Reset => {
+                sleep(DELIVERY_GRACE).await;
+                drop(self.stream.reset());
+            }
+            Over::Close => {
+                // What is left unread would turn the end into a reset.
+                let wait = async {
+                    self.stream.shutdown().await?;
+                    tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await
+                };
+                drop(timeout(FAREWELL_GRACE, wait).await);
+            }
+            Over::Lost => {}
+        }
+    }
+}
+
+/// Takes bytes off the front.
+fn take(queue: &mut VecDeque<Bytes>, mut bytes: usize) {
+    while bytes > 0 {
+        let Some(front) = queue.front_mut() else { return };
+        let now = bytes.min(front.len());
+        front.advance(now);
+        bytes -= now;
+        if front.is_empty() {
+            queue.pop_front();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_taken_across_chunks() {
+        let chunks = [b"abc".as_slice(), b"", b"de", b"f"].map(Bytes::from_static);
+        for taken in 0..=7 {
+            let mut queue = VecDeque::from(chunks.clone());
+            take(&mut queue, taken);
+            let left: Vec<u8> = queue.iter().flatten().copied().collect();
+            assert_eq!(left, b"abcdef"[taken.min(6)..]);
+        }
+    }
+
+    /// Time is tokio's own here, and paused: nothing waits.
+    #[test]
+    fn a_pace_lets_pass_so_many_bytes_a_second() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let pace = Pace::new(1000);
+            let start = Instant::now();
+            for _ in 0..101 {
+                pace.pass(pace.stride()).await;
+            }
+            assert_eq!(start.elapsed(), Duration::from_secs(2));
+        });
+    }
+}

@@ -1,0 +1,203 @@
+//! Torrents made in memory from a payload, and what a peer needs to know of one to serve it.
+//!
+//! Knows bencode only as far as writing it; shares no code with the client's parser, so that an error there shows.
+
+use sha1::{Digest, Sha1};
+
+use super::payload::{Content, Payload};
+use crate::base::geometry::{BadGeometry, Geometry};
+use crate::base::ids::InfoHash;
+
+/// What goes into a .torrent (BEP 3, BEP 12, BEP 27). The payload's bytes are the files' bytes, one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Recipe {
+    /// Name of the file, or of the folder.
+    pub name: String,
+    /// Paths inside the folder, with `/`, and lengths, which must add up to the payload's. Empty: one single file.
+    pub files: Vec<(String, u64)>,
+    /// Bytes in a piece.
+    pub piece_len: u32,
+    /// Announce URLs by tier. One URL becomes `announce`; more are written as `announce-list` too.
+    pub tiers: Vec<Vec<String>>,
+    /// BEP 27.
+    pub private: bool,
+}
+
+/// Why there is no such torrent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadRecipe {
+    /// The lengths of the files do not add up.
+    #[error("the files have {files} bytes, the payload has {payload}")]
+    Lengths {
+        /// Sum over the files.
+        files: u128,
+        /// Of the payload.
+        payload: u64,
+    },
+    /// Sizes that no torrent has.
+    #[error(transparent)]
+    Geometry(#[from] BadGeometry),
+}
+
+/// A finished torrent: its file and what its peers serve.
+#[derive(Debug, Clone)]
+pub struct Torrent {
+    /// The .torrent.
+    pub file: Vec<u8>,
+    /// For [`spawn_peer`](super::peer::spawn_peer).
+    pub offer: Offer,
+}
+
+/// What a peer offers. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Pieces and blocks.
+    pub geometry: Geometry,
+    /// The bytes.
+    pub content: Content,
+}
+
+impl Recipe {
+    /// One single file.
+    pub fn single(name: &str, piece_len: u32, announce: &[String]) -> Self {
+        let tiers = announce.iter().map(|url| vec![url.clone()]).collect();
+        Self { name: name.to_owned(), piece_len, tiers, ..Self::default() }
+    }
+
+    /// A folder of files.
+    pub fn folder(name: &str, files: &[(&str, u64)], piece_len: u32, announce: &[String]) -> Self {
+        let files = files.iter().map(|(path, len)| ((*path).to_owned(), *len)).collect();
+        Self { files, ..Self::single(name, piece_len, announce) }
+    }
+
+    /// Hashes the payload and writes the .torrent.
+    pub fn make(&self, payload: Payload) -> Result<Torrent, BadRecipe> {
+        let files: u128 = self.files.iter().map(|(_, len)| u128::from(*len)).sum();
+        if !self.files.is_empty() && files != u128::from(payload.len()) {
+            return Err(BadRecipe::Lengths { files, payload: payload.len() });
+        }
+        let geometry = Geometry::new(payload.len(), u64::from(self.piece_len))?;
+        let info = self.info(payload, &hashes(payload, &geometry));
+        let info_hash = InfoHash(Sha1::digest(&info).into());
+        let mut file = vec![b'd'];
+        if let Some(first) = self.tiers.iter().flatten().next() {
+            text(&mut file, b"announce");
+            text(&mut file, first.as_bytes());
+        }
+        if self.tiers.iter().flatten().count() > 1 {
+            text(&mut file, b"announce-list");
+            let tier = |out: &mut Vec<u8>, urls: &Vec<String>| list(out, urls, |out, url| text(out, url.as_bytes()));
+            list(&mut file, &self.tiers, tier);
+        }
+        text(&mut file, b"info");
+        file.extend(info);
+        file.push(b'e');
+        Ok(Torrent { file, offer: Offer { info_hash, geometry, content: payload.into() } })
+    }
+
+    fn info(&self, payload: Payload, hashes: &[u8]) -> Vec<u8> {
+        let mut out = vec![b'd'];
+        if self.files.is_empty() {
+            text(&mut out, b"length");
+            int(&mut out, payload.len());
+        } else {
+            text(&mut out, b"files");
+            list(&mut out, &self.files, |out, (path, len)| {
+                out.push(b'd');
+                text(out, b"length");
+                int(out, *len);
+                text(out, b"path");
+                let parts: Vec<&str> = path.split('/').collect();
+                list(out, &parts, |out, part| text(out, part.as_bytes()));
+                out.push(b'e');
+            });
+        }
+        text(&mut out, b"name");
+        text(&mut out, self.name.as_bytes());
+        text(&mut out, b"piece length");
+        int(&mut out, u64::from(self.piece_len));
+        text(&mut out, b"pieces");
+        text(&mut out, hashes);
+        if self.private {
+            text(&mut out, b"private");
+            int(&mut out, 1);
+        }
+        out.push(b'e');
+        out
+    }
+}
+
+/// SHA-1 of every piece, one after the other.
+fn hashes(payload: Payload, geometry: &Geometry) -> Vec<u8> {
+    let mut buffer = vec![0; geometry.nominal_piece_len() as usize];
+    let hash = |piece| {
+        let bytes = &mut buffer[..geometry.piece_len(piece) as usize];
+        payload.fill(geometry.piece_start(piece), bytes);
+        <[u8; 20]>::from(Sha1::digest(&*bytes))
+    };
+    geometry.pieces().flat_map(hash).collect()
+}
+
+/// A byte string (BEP 3).
+pub(super) fn text(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(bytes.len().to_string().as_bytes());
+    out.push(b':');
+    out.extend(bytes);
+}
+
+/// An integer (BEP 3).
+pub(super) fn int(out: &mut Vec<u8>, number: impl std::fmt::Display) {
+    out.extend(format!("i{number}e").as_bytes());
+}
+
+fn list<T>(out: &mut Vec<u8>, items: &[T], mut each: impl FnMut(&mut Vec<u8>, &T)) {
+    out.push(b'l');
+    for item in items {
+        each(out, item);
+    }
+    out.push(b'e');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_file_is_written_as_bep_3_says() {
+        let torrent = Recipe::single("a", 4, &["http://t/a".to_owned()]).make(Payload::new(0, 6)).unwrap();
+        let mut want = b"d8:announce10:http://t/a4:infod6:lengthi6e4:name1:a12:piece lengthi4e6:pieces40:".to_vec();
+        let bytes = Payload::new(0, 6).read(0, 6);
+        want.extend(Sha1::digest(&bytes[..4]));
+        want.extend(Sha1::digest(&bytes[4..]));
+        want.extend(b"ee");
+        assert_eq!(torrent.file, want);
+        let info = &want[b"d8:announce10:http://t/a4:info".len()..want.len() - 1];
+        assert_eq!(torrent.offer.info_hash.as_bytes()[..], Sha1::digest(info)[..]);
+        assert_eq!(torrent.offer.geometry.piece_count(), 2);
+    }
+
+    #[test]
+    fn a_folder_lists_its_files_and_its_tiers() {
+        let urls = ["http://a/".to_owned(), "udp://b/".to_owned()];
+        let recipe = Recipe { private: true, ..Recipe::folder("d", &[("x/y", 3), ("z", 0)], 16384, &urls) };
+        let file = recipe.make(Payload::new(0, 3)).unwrap().file;
+        let shown = file.escape_ascii().to_string();
+        for part in [
+            "d8:announce9:http://a/13:announce-listll9:http://a/el8:udp://b/ee4:infod",
+            "5:filesld6:lengthi3e4:pathl1:x1:yeed6:lengthi0e4:pathl1:zeee4:name1:d",
+            "7:privatei1eee",
+        ] {
+            assert!(shown.contains(part), "{part} in {shown}");
+        }
+    }
+
+    #[test]
+    fn lengths_that_do_not_add_up_are_refused() {
+        let recipe = Recipe::folder("d", &[("x", 3)], 16384, &[]);
+        assert_eq!(recipe.make(Payload::new(0, 4)).unwrap_err(), BadRecipe::Lengths { files: 3, payload: 4 });
+        let nothing = Recipe::single("d", 16384, &[]).make(Payload::new(0, 0)).unwrap_err();
+        assert_eq!(nothing, BadRecipe::Geometry(BadGeometry::Empty));
+    }
+}
