@@ -15,6 +15,7 @@ mod support;
 
 mod cli;
 mod disk;
+mod hostile;
 mod real_seeds;
 mod real_torrents;
 mod resume;

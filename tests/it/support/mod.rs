@@ -6,6 +6,7 @@ pub(crate) mod payload;
 pub(crate) mod peers;
 pub(crate) mod ports;
 pub(crate) mod process;
+pub(crate) mod scene;
 pub(crate) mod torrents;
 
 pub(crate) use client::Fetch;
