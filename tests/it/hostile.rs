@@ -26,7 +26,9 @@ fn a_sole_source_that_resets_every_300_kb_is_enough() {
     scene.assert_arrived(&dir);
     let resets = source.stats().resets;
     assert!(resets >= 10, "{resets} resets");
-    assert_eq!(outcome.restarts("PeerConnection", "reset"), resets, "each is a restart with its cause");
+    // A reset behind the last block may find the client already leaving.
+    let restarts = outcome.restarts("PeerConnection", "reset");
+    assert!((resets - 1..=resets).contains(&restarts), "{restarts} restarts for {resets} resets");
     // A reset may take blocks on the wire with it, never what had arrived.
     assert!(outcome.number("bytes_downloaded") <= scene.bytes() + resets * 300 * KIB);
     assert!(outcome.took < Duration::from_secs(60), "took {:?}", outcome.took);

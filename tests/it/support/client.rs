@@ -43,6 +43,7 @@ impl Fetch {
         Self { command, limit: WATCHDOG }
     }
 
+    /// One more argument.
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
