@@ -16,6 +16,7 @@ mod support;
 mod cli;
 mod disk;
 mod hostile;
+mod hostile_trackers;
 mod logs;
 mod real_seeds;
 mod real_torrents;

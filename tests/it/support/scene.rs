@@ -12,20 +12,30 @@ use tokio::task::LocalSet;
 use tt_actors::faults::payload::Payload;
 use tt_actors::faults::peer::{Peer, PeerStats, spawn_peer};
 use tt_actors::faults::torrent::{Offer, Recipe};
-use tt_actors::net::Net;
+use tt_actors::faults::swarms::Swarms;
+use tt_actors::faults::tracker::{Record, Tracker};
+use tt_actors::faults::tracker_behaviour::TrackerBehaviour;
+use tt_actors::faults::tracker_http::spawn_http_tracker;
+use tt_actors::faults::tracker_udp::spawn_udp_tracker;
+use tt_actors::net::{Net, Pending};
 use tt_actors::net::sockets::Sockets;
 
 use super::lab::Lab;
+use super::client::WATCHDOG;
 use super::payload::assert_same;
+use super::process::until;
 
 /// What the thread of the cast holds; everything ends with it.
 struct Stage {
     net: Net,
     offer: Offer,
     peers: Vec<Peer>,
+    trackers: Vec<Tracker>,
 }
 
 type Job = Box<dyn for<'a> FnOnce(&'a mut Stage) -> Pin<Box<dyn Future<Output = ()> + 'a>> + Send>;
+
+type Spawn = for<'a> fn(&'a Stage, SocketAddr, TrackerBehaviour) -> Pending<'a, Tracker>;
 
 /// One torrent of one file with its cast.
 #[derive(Debug)]
@@ -49,6 +59,26 @@ impl Actor {
     /// What it has done so far.
     pub(crate) fn stats(&self) -> PeerStats {
         *self.stats.borrow()
+    }
+}
+
+/// A tracker of the cast, as the test sees it.
+#[derive(Debug)]
+pub(crate) struct Announced {
+    pub(crate) url: String,
+    record: watch::Receiver<Record>,
+}
+
+impl Announced {
+    /// The events of the announces it understood, in order; one without an event is `periodic`.
+    pub(crate) fn events(&self) -> Vec<String> {
+        let record = self.record.borrow();
+        record.announces().map(|(_, request)| format!("{:?}", request.event).to_lowercase()).collect()
+    }
+
+    /// Waits until somebody has come to it.
+    pub(crate) fn wait_for_a_visit(&self) {
+        until(&format!("a visit to {}", self.url), WATCHDOG, || self.record.borrow().arrivals > 0);
     }
 }
 
@@ -92,6 +122,33 @@ impl Scene {
         told.recv().unwrap()
     }
 
+    /// An HTTP tracker that behaves as these words say; it knows nobody but whom they name.
+    pub(crate) fn http_tracker(&self, words: &str) -> Announced {
+        self.tracker(words, |stage, at, behaviour| {
+            Box::pin(async move { spawn_http_tracker(&stage.net, at, &Swarms::default(), behaviour).await })
+        })
+    }
+
+    /// The same over UDP.
+    pub(crate) fn udp_tracker(&self, words: &str) -> Announced {
+        self.tracker(words, |stage, at, behaviour| {
+            Box::pin(async move { spawn_udp_tracker(&stage.net, at, &Swarms::default(), behaviour, 7).await })
+        })
+    }
+
+    fn tracker(&self, words: &str, spawn: Spawn) -> Announced {
+        let behaviour = words.parse().unwrap();
+        let (tell, told) = mpsc::channel();
+        self.run(Box::new(move |stage| {
+            Box::pin(async move {
+                let tracker = spawn(stage, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), behaviour).await.unwrap();
+                tell.send(Announced { url: tracker.url().to_owned(), record: tracker.watch() }).unwrap();
+                stage.trackers.push(tracker);
+            })
+        }));
+        told.recv().unwrap()
+    }
+
     /// Writes the .torrent with these tiers.
     pub(crate) fn torrent(&self, tiers: &[&[&str]]) -> PathBuf {
         let tiers = tiers.iter().map(|tier| tier.iter().map(|url| (*url).to_owned()).collect()).collect();
@@ -126,7 +183,7 @@ fn play(recipe: &Recipe, payload: Payload, mut heard: jobs::Receiver<Job>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     LocalSet::new().block_on(&runtime, async move {
         let offer = recipe.make(payload).unwrap().offer;
-        let mut stage = Stage { net: Sockets::any(), offer, peers: Vec::new() };
+        let mut stage = Stage { net: Sockets::any(), offer, peers: Vec::new(), trackers: Vec::new() };
         while let Some(job) = heard.recv().await {
             job(&mut stage).await;
         }
