@@ -1,9 +1,16 @@
 //! Floor 5: peers and trackers for the demo, the tests and the fault-injection harness. Knows base, codec and net; shares no decision with the client.
 
 pub mod behaviour;
+pub mod black_hole;
+pub mod gzip_bomb;
 pub mod payload;
 pub mod peer;
+pub mod swarms;
 pub mod torrent;
+pub mod tracker;
+pub mod tracker_behaviour;
+pub mod tracker_http;
+pub mod tracker_udp;
 pub mod words;
 
 mod answers;

@@ -100,7 +100,7 @@ fn pieces_beyond_the_end_are_refused() {
     }
 }
 
-/// P-10, W-04: what BBtor, BitWombat and others send is passed over, and what follows is read.
+/// P-10, W-04: what `BBtor`, `BitWombat` and others send is passed over, and what follows is read.
 #[test]
 fn unknown_messages_stream_by_without_being_buffered() {
     let mut decoder = Decoder::new(PIECES);
@@ -176,7 +176,9 @@ proptest! {
         cuts in prop::collection::vec(1_usize..40, 1..200),
     ) {
         let mut stream = BytesMut::new();
-        messages.iter().for_each(|message| message.encode(&mut stream));
+        for message in &messages {
+            message.encode(&mut stream);
+        }
         let mut decoder = Decoder::new(PIECES);
         let (mut buffer, mut got) = (BytesMut::new(), Vec::new());
         let mut cuts = cuts.into_iter().cycle();

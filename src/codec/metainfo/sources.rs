@@ -1,0 +1,79 @@
+//! The fields around `info`: trackers, web seeds, free text. Whatever is wrong with them is tolerated.
+
+use std::collections::HashSet;
+
+use super::Warnings;
+use crate::base::safe::{is_harmless, redact_url};
+use crate::codec::bencode::View;
+
+/// 500 trackers: the number that T-24 expects to meet.
+const MAX_TRACKERS: usize = 500;
+
+/// 100 web seeds. Picked by eye: mirrors of the largest distributions are fewer.
+const MAX_WEB_SEEDS: usize = 100;
+
+/// 2,048 bytes: the longest URL that servers can be relied upon to take.
+const MAX_URL_LEN: usize = 2048;
+
+/// 4,096 bytes of a comment. Picked by eye.
+const MAX_FREE_TEXT_LEN: usize = 4096;
+
+/// BEP 12: "If the client is compatible with the multitracker specification, and if the 'announce-list' key is
+/// present, the client will ignore the 'announce' key". Unless nothing in the list is of use.
+pub(super) fn tiers(root: View<'_>, warnings: &mut Warnings) -> Vec<Vec<String>> {
+    let mut urls = Urls { seen: HashSet::new(), most: MAX_TRACKERS, warnings };
+    let list = root.find(b"announce-list");
+    let mut tiers: Vec<Vec<String>> = list
+        .iter()
+        .flat_map(|list| list.items())
+        .map(|tier| {
+            // A flat list of URLs is a common mistake: each is a tier of its own.
+            let single = tier.bytes().is_some().then_some(tier);
+            tier.items().chain(single).filter_map(|url| urls.take(url)).collect()
+        })
+        .filter(|tier: &Vec<_>| !tier.is_empty())
+        .collect();
+    if tiers.is_empty() {
+        tiers.extend(root.find(b"announce").and_then(|url| urls.take(url)).map(|url| vec![url]));
+    }
+    tiers
+}
+
+/// BEP 19 `url-list`: a list, or a single string.
+pub(super) fn web_seeds(root: View<'_>, warnings: &mut Warnings) -> Vec<String> {
+    let mut urls = Urls { seen: HashSet::new(), most: MAX_WEB_SEEDS, warnings };
+    let Some(list) = root.find(b"url-list") else { return Vec::new() };
+    let single = list.bytes().is_some_and(|url| !url.is_empty()).then_some(list);
+    list.items().chain(single).filter_map(|url| urls.take(url)).collect()
+}
+
+/// A stranger's text, cut, whatever is not UTF-8 replaced; `None` if there is none in it.
+pub(super) fn free_text(text: Option<&[u8]>) -> Option<String> {
+    let text = text.filter(|text| !text.is_empty())?;
+    Some(String::from_utf8_lossy(text.get(..MAX_FREE_TEXT_LEN).unwrap_or(text)).into_owned())
+}
+
+/// Lets each good URL through once.
+struct Urls<'a> {
+    seen: HashSet<String>,
+    most: usize,
+    warnings: &'a mut Warnings,
+}
+
+impl Urls<'_> {
+    fn take(&mut self, url: View<'_>) -> Option<String> {
+        let bytes = url.bytes().unwrap_or_default().trim_ascii();
+        let is_plain = |text: &&str| text.chars().all(|c| is_harmless(c) && !c.is_whitespace());
+        let text = std::str::from_utf8(bytes).ok().filter(is_plain);
+        let Some(text) = text.filter(|text| (1..=MAX_URL_LEN).contains(&text.len())) else {
+            let shown = String::from_utf8_lossy(bytes.get(..MAX_URL_LEN).unwrap_or(bytes)).into_owned();
+            self.warnings.add(format!("not a URL: `{}`", redact_url(&shown)));
+            return None;
+        };
+        if self.seen.len() >= self.most {
+            self.warnings.add(format!("more than {} URLs: the rest is ignored", self.most));
+            return None;
+        }
+        self.seen.insert(text.to_owned()).then(|| text.to_owned())
+    }
+}

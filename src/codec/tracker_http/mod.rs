@@ -1,0 +1,244 @@
+//! HTTP trackers, the client's side (BEP 3, 7, 23, 24, 31, 48): URLs out, replies in.
+//!
+//! Trackers take liberties: no interval, no counts, no peers, numbers as text (W-12). Whatever is a dictionary is an
+//! answer; only peers that cannot be peers spoil it. The server's side is in [`server`]. Knows nothing of HTTP itself.
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use super::bencode::{BadBencode, Limits, View};
+use super::compact::{self, BadCompact};
+use super::tracker::{
+    AnnounceReply, AnnounceRequest, Event, Failure, MAX_TRACKER_ID_LEN, Reply, RetryIn, ScrapeEntry, short_text,
+};
+use crate::base::ids::InfoHash;
+
+pub mod server;
+
+/// Why a body is no reply of a tracker (T-05).
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadReply {
+    /// Not bencode: garbage, HTML, cut short, or a bomb.
+    #[error("not a tracker's reply: {0}")]
+    Bencode(#[from] BadBencode),
+    /// Bencode, but no dictionary.
+    #[error("not a tracker's reply: no dictionary")]
+    NoDictionary,
+    /// `peers` or `peers6` is cut short.
+    #[error("bad peers in a tracker's reply: {0}")]
+    Peers(#[from] BadCompact),
+    /// A scrape without `files`.
+    #[error("no `files` in the answer to a scrape")]
+    NoFiles,
+}
+
+/// The answer to a scrape.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ScrapeReply {
+    /// The swarms it knows, in its order.
+    Entries(Vec<ScrapeEntry>),
+    /// A refusal.
+    Failure(Failure),
+}
+
+/// The URL of an announce. What `base` has in its query stays; a fragment is dropped. Asks for compact peers.
+pub fn announce_url(base: &str, request: &AnnounceRequest) -> String {
+    let mut url = Query::on(base);
+    url.bytes("info_hash", request.info_hash.as_bytes());
+    url.bytes("peer_id", request.peer_id.as_bytes());
+    url.number("port", request.port.into());
+    url.number("uploaded", request.uploaded);
+    url.number("downloaded", request.downloaded);
+    url.number("left", request.left);
+    url.number("compact", 1);
+    url.number("numwant", request.num_want.into());
+    url.bytes("key", format!("{:08x}", request.key).as_bytes());
+    if let Some(event) = event_name(request.event) {
+        url.bytes("event", event.as_bytes());
+    }
+    if let Some(id) = &request.tracker_id {
+        url.bytes("trackerid", id);
+    }
+    url.text
+}
+
+/// The URL of a scrape of those swarms. `None` if the tracker has no scrape: "Find the last '/' in [the announce URL].
+/// If the text immediately following that '/' isn't 'announce' it will be taken as a sign that that tracker doesn't
+/// support the scrape convention" (BEP 48). `None` too for no swarm at all: that would ask for every swarm there is.
+pub fn scrape_url(base: &str, swarms: &[InfoHash]) -> Option<String> {
+    let base = without_fragment(base);
+    let (head, tail) = base.rsplit_once('/')?;
+    let tail = tail.strip_prefix("announce")?;
+    let mut url = Query::on(&format!("{head}/scrape{tail}"));
+    for swarm in swarms {
+        url.bytes("info_hash", swarm.as_bytes());
+    }
+    (!swarms.is_empty()).then_some(url.text)
+}
+
+/// The word for an event in a query; none for the regular announce.
+const fn event_name(event: Event) -> Option<&'static str> {
+    match event {
+        Event::Periodic => None,
+        Event::Started => Some("started"),
+        Event::Completed => Some("completed"),
+        Event::Stopped => Some("stopped"),
+    }
+}
+
+fn without_fragment(url: &str) -> &str {
+    url.split_once('#').map_or(url, |(url, _fragment)| url)
+}
+
+/// A URL that grows by its query.
+struct Query {
+    text: String,
+    /// What goes before the next pair, if anything.
+    glue: Option<char>,
+}
+
+impl Query {
+    fn on(base: &str) -> Self {
+        let base = without_fragment(base);
+        let glue = match base.chars().next_back() {
+            Some('?' | '&') => None,
+            _ if base.contains('?') => Some('&'),
+            _ => Some('?'),
+        };
+        Self { text: base.to_owned(), glue }
+    }
+
+    /// Every byte but the unreserved ones of RFC 3986 is escaped; HTTP libraries would do it to text, not to bytes.
+    fn bytes(&mut self, name: &str, value: &[u8]) {
+        self.text.extend(self.glue.replace('&'));
+        self.text.push_str(name);
+        self.text.push('=');
+        for byte in value {
+            if byte.is_ascii_alphanumeric() || b"-_.~".contains(byte) {
+                self.text.push(char::from(*byte));
+            } else {
+                write!(self.text, "%{byte:02X}").expect("a string takes all");
+            }
+        }
+    }
+
+    fn number(&mut self, name: &str, value: u64) {
+        self.bytes(name, value.to_string().as_bytes());
+    }
+}
+
+/// Reads the body of a reply to an announce.
+pub fn parse_announce(body: &[u8]) -> Result<Reply, BadReply> {
+    let root = dictionary(body)?;
+    if let Some(failure) = failure(root) {
+        return Ok(Reply::Failure(failure));
+    }
+    let mut reply = AnnounceReply {
+        interval: number(root, b"interval"),
+        min_interval: number(root, b"min interval"),
+        complete: count(root, b"complete"),
+        incomplete: count(root, b"incomplete"),
+        downloaded: count(root, b"downloaded"),
+        // The wiki says "tracker id", many trackers say "trackerid".
+        tracker_id: [&b"tracker id"[..], b"trackerid"]
+            .into_iter()
+            .find_map(|key| string(root, key))
+            .filter(|id| (1..=MAX_TRACKER_ID_LEN).contains(&id.len()))
+            .map(<[u8]>::to_vec),
+        warning: string(root, b"warning message").map(short_text),
+        external_ip: string(root, b"external ip").and_then(address),
+        ..AnnounceReply::default()
+    };
+    reply.take_peers(peers(root)?);
+    Ok(Reply::Peers(reply))
+}
+
+/// Reads the body of a reply to a scrape. Swarms whose name is no info-hash are left out.
+pub fn parse_scrape(body: &[u8]) -> Result<ScrapeReply, BadReply> {
+    let root = dictionary(body)?;
+    let Some(files) = root.find(b"files").filter(|files| files.is_dict()) else {
+        return failure(root).map(ScrapeReply::Failure).ok_or(BadReply::NoFiles);
+    };
+    let entry = |(name, numbers): (&[u8], View<'_>)| {
+        let number = |key: &[u8]| count(numbers, key).unwrap_or(0);
+        Some(ScrapeEntry {
+            info_hash: InfoHash(name.try_into().ok()?),
+            complete: number(b"complete"),
+            incomplete: number(b"incomplete"),
+            downloaded: number(b"downloaded"),
+        })
+    };
+    Ok(ScrapeReply::Entries(files.entries().filter_map(entry).collect()))
+}
+
+fn dictionary(body: &[u8]) -> Result<View<'_>, BadReply> {
+    let root = View::parse(body, Limits::WIRE)?;
+    if root.is_dict() { Ok(root) } else { Err(BadReply::NoDictionary) }
+}
+
+/// "If a tracker response has a key failure reason, then that maps to a human readable string which explains why the
+/// query failed, and no other keys are required" (BEP 3); `retry in` is BEP 31's, in minutes or `never`.
+fn failure(root: View<'_>) -> Option<Failure> {
+    let reason = short_text(string(root, b"failure reason")?);
+    let retry_in = root.find(b"retry in").and_then(|retry| match (retry.number(), retry.bytes()) {
+        (Some(minutes), _) => u64::try_from(minutes).ok().map(after_minutes),
+        (None, Some(b"never")) => Some(RetryIn::Never),
+        (None, Some(text)) => std::str::from_utf8(text).ok()?.parse().ok().map(after_minutes),
+        (None, None) => None,
+    });
+    Some(Failure { reason, retry_in })
+}
+
+fn after_minutes(minutes: u64) -> RetryIn {
+    RetryIn::After(Duration::from_secs(minutes.saturating_mul(60)))
+}
+
+/// Both `peers` and `peers6`, each compact or as a list of dictionaries; missing ones are no peers.
+fn peers(root: View<'_>) -> Result<Vec<SocketAddr>, BadReply> {
+    let mut named = Vec::new();
+    if let Some(peers) = root.find(b"peers") {
+        match peers.bytes() {
+            Some(run) => named.extend(compact::v4_peers(run)?),
+            None => named.extend(peers.items().filter_map(listed_peer)),
+        }
+    }
+    if let Some(peers) = root.find(b"peers6") {
+        match peers.bytes() {
+            Some(run) => named.extend(compact::v6_peers(run)?),
+            None => named.extend(peers.items().filter_map(listed_peer)),
+        }
+    }
+    Ok(named)
+}
+
+/// The dictionary model of BEP 3. Names instead of addresses are not looked up: they would let a tracker make us ask
+/// any name server for any name.
+fn listed_peer(peer: View<'_>) -> Option<SocketAddr> {
+    let ip = std::str::from_utf8(string(peer, b"ip")?).ok()?;
+    let ip: IpAddr = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip).parse().ok()?;
+    let port = peer.find(b"port")?.number().and_then(|port| u16::try_from(port).ok())?;
+    Some(SocketAddr::new(ip, port))
+}
+
+/// 4 or 16 bytes (BEP 24).
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(|ip| IpAddr::V4(Ipv4Addr::from(ip)));
+    v4.or_else(|_not_four| <[u8; 16]>::try_from(bytes).map(|ip| IpAddr::V6(Ipv6Addr::from(ip)))).ok()
+}
+
+fn string<'a>(dict: View<'a>, key: &[u8]) -> Option<&'a [u8]> {
+    dict.find(key)?.bytes()
+}
+
+fn number(dict: View<'_>, key: &[u8]) -> Option<i64> {
+    dict.find(key)?.number()
+}
+
+/// A number of peers: what is negative is none, what is absurd is cut.
+fn count(dict: View<'_>, key: &[u8]) -> Option<u32> {
+    number(dict, key).filter(|count| *count >= 0).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,258 @@
+//! HTTP trackers, the server's side: queries in, replies out.
+//!
+//! Knows nothing of HTTP itself and keeps no swarms.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde::Serialize;
+use serde_bytes::ByteBuf;
+
+use crate::base::ids::{InfoHash, PeerId};
+use crate::codec::compact;
+use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Event, Failure, MAX_TRACKER_ID_LEN, RetryIn, ScrapeEntry};
+
+/// 50: what trackers give when nobody says how many (BEP 3's usual default).
+pub const DEFAULT_NUM_WANT: u32 = 50;
+
+/// An announce as it came in a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnnounceQuery {
+    /// What is said.
+    pub request: AnnounceRequest,
+    /// The peers may be compact (BEP 23); so it is unless `compact=0` was sent.
+    pub compact: bool,
+    /// The dictionary model may leave the peer ids out.
+    pub no_peer_id: bool,
+    /// The address the client gives itself, if it does; to be believed by nobody.
+    pub ip: Option<IpAddr>,
+}
+
+/// Why a query is no announce or scrape.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadQuery {
+    /// A pair without which there is no announce.
+    #[error("missing {0}")]
+    Missing(&'static str),
+    /// A pair that cannot be read.
+    #[error("invalid {0}")]
+    Invalid(&'static str),
+}
+
+/// Reads the query of an announce: what stands behind the `?` of the target. Pairs it does not know are ignored; of
+/// those that come twice the last counts.
+pub fn parse_query(query: &str) -> Result<AnnounceQuery, BadQuery> {
+    let (mut info_hash, mut peer_id, mut port) = (None, None, None);
+    let mut request = AnnounceRequest {
+        info_hash: InfoHash([0; 20]),
+        peer_id: PeerId([0; 20]),
+        port: 0,
+        uploaded: 0,
+        downloaded: 0,
+        left: 0,
+        event: Event::Periodic,
+        key: 0,
+        num_want: DEFAULT_NUM_WANT,
+        tracker_id: None,
+    };
+    let (mut compact, mut no_peer_id, mut ip) = (true, false, None);
+    for (name, value) in pairs(query) {
+        match name {
+            "info_hash" => info_hash = Some(twenty(&value).ok_or(BadQuery::Invalid("info_hash"))?),
+            "peer_id" => peer_id = Some(twenty(&value).ok_or(BadQuery::Invalid("peer_id"))?),
+            "port" => port = Some(number(&value).and_then(|n| n.try_into().ok()).ok_or(BadQuery::Invalid("port"))?),
+            "uploaded" => request.uploaded = number(&value).ok_or(BadQuery::Invalid("uploaded"))?,
+            "downloaded" => request.downloaded = number(&value).ok_or(BadQuery::Invalid("downloaded"))?,
+            "left" => request.left = number(&value).ok_or(BadQuery::Invalid("left"))?,
+            "event" => request.event = event(&value).ok_or(BadQuery::Invalid("event"))?,
+            // Opaque: clients that do not send eight hex digits have no key to speak of.
+            "key" => request.key = text(&value).and_then(|key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
+            // Some clients send -1 for "as you like".
+            "numwant" => request.num_want = number(&value).map_or(DEFAULT_NUM_WANT, saturated),
+            "trackerid" if value.len() <= MAX_TRACKER_ID_LEN => request.tracker_id = Some(value),
+            "compact" => compact = value != b"0",
+            "no_peer_id" => no_peer_id = value == b"1",
+            "ip" => ip = text(&value).and_then(|ip| ip.parse().ok()),
+            _ => {}
+        }
+    }
+    request.info_hash = InfoHash(info_hash.ok_or(BadQuery::Missing("info_hash"))?);
+    request.peer_id = PeerId(peer_id.ok_or(BadQuery::Missing("peer_id"))?);
+    request.port = port.ok_or(BadQuery::Missing("port"))?;
+    Ok(AnnounceQuery { request, compact, no_peer_id, ip })
+}
+
+/// Reads the query of a scrape: the swarms asked for, none meaning all of them.
+pub fn parse_scrape_query(query: &str) -> Result<Vec<InfoHash>, BadQuery> {
+    let hashes = pairs(query).filter(|(name, _value)| *name == "info_hash");
+    hashes.map(|(_name, value)| twenty(&value).map(InfoHash).ok_or(BadQuery::Invalid("info_hash"))).collect()
+}
+
+/// Names and unescaped values. A `+` is itself: clients that escape by hand mean it so.
+fn pairs(query: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
+    let query = query.strip_prefix('?').unwrap_or(query);
+    query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name, unescaped(value)))
+}
+
+/// `%xx` becomes a byte; a `%` with anything else behind it stays as it is.
+fn unescaped(value: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(value.len());
+    let mut rest = value.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escape = (first == b'%').then(|| tail.split_first_chunk::<2>()).flatten();
+        let byte = escape.and_then(|([high, low], tail)| Some((nibble(*high)? << 4 | nibble(*low)?, tail)));
+        let (byte, tail) = byte.unwrap_or((first, tail));
+        out.push(byte);
+        rest = tail;
+    }
+    out
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+fn text(value: &[u8]) -> Option<&str> {
+    std::str::from_utf8(value).ok()
+}
+
+fn number(value: &[u8]) -> Option<u64> {
+    text(value)?.parse().ok()
+}
+
+fn saturated(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn twenty(value: &[u8]) -> Option<[u8; 20]> {
+    value.try_into().ok()
+}
+
+/// BEP 21 adds `paused`, which is a regular announce to us.
+fn event(value: &[u8]) -> Option<Event> {
+    match value {
+        b"" | b"empty" | b"paused" => Some(Event::Periodic),
+        b"started" => Some(Event::Started),
+        b"completed" => Some(Event::Completed),
+        b"stopped" => Some(Event::Stopped),
+        _ => None,
+    }
+}
+
+/// In the order of the keys, as bencode wants them; what is `None` is not sent.
+#[derive(Serialize, Default)]
+struct RawReply {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    complete: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    downloaded: Option<u32>,
+    #[serde(rename = "external ip", skip_serializing_if = "Option::is_none")]
+    external_ip: Option<ByteBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    incomplete: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interval: Option<i64>,
+    #[serde(rename = "min interval", skip_serializing_if = "Option::is_none")]
+    min_interval: Option<i64>,
+    peers: RawPeers,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peers6: Option<ByteBuf>,
+    #[serde(rename = "tracker id", skip_serializing_if = "Option::is_none")]
+    tracker_id: Option<ByteBuf>,
+    #[serde(rename = "warning message", skip_serializing_if = "Option::is_none")]
+    warning: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum RawPeers {
+    Compact(ByteBuf),
+    Listed(Vec<RawPeer>),
+}
+
+impl Default for RawPeers {
+    fn default() -> Self {
+        Self::Compact(ByteBuf::new())
+    }
+}
+
+#[derive(Serialize)]
+struct RawPeer {
+    ip: String,
+    port: u16,
+}
+
+/// The body of a reply. Compact peers are split into `peers` and `peers6`; in the dictionary model all are in `peers`,
+/// without peer ids.
+pub fn encode_announce(reply: &AnnounceReply, compact: bool) -> Vec<u8> {
+    let (peers, peers6) = if compact {
+        let (v4, v6) = compact::split(&reply.peers);
+        (RawPeers::Compact(ByteBuf::from(v4)), (!v6.is_empty()).then(|| ByteBuf::from(v6)))
+    } else {
+        let listed = reply.peers.iter().map(|peer| RawPeer { ip: peer.ip().to_string(), port: peer.port() });
+        (RawPeers::Listed(listed.collect()), None)
+    };
+    let octets = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ByteBuf::from(ip.octets()),
+        IpAddr::V6(ip) => ByteBuf::from(ip.octets()),
+    };
+    encode(&RawReply {
+        complete: reply.complete,
+        downloaded: reply.downloaded,
+        external_ip: reply.external_ip.map(octets),
+        incomplete: reply.incomplete,
+        interval: reply.interval,
+        min_interval: reply.min_interval,
+        peers,
+        peers6,
+        tracker_id: reply.tracker_id.clone().map(ByteBuf::from),
+        warning: reply.warning.clone(),
+    })
+}
+
+/// The body of a refusal.
+pub fn encode_failure(failure: &Failure) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Raw<'a> {
+        #[serde(rename = "failure reason")]
+        reason: &'a str,
+        #[serde(rename = "retry in", skip_serializing_if = "Option::is_none")]
+        retry_in: Option<Retry>,
+    }
+    #[derive(Serialize)]
+    #[serde(untagged)]
+    enum Retry {
+        Minutes(u64),
+        Never(&'static str),
+    }
+    let retry_in = failure.retry_in.map(|retry| match retry {
+        RetryIn::After(time) => Retry::Minutes(time.as_secs().div_ceil(60)),
+        RetryIn::Never => Retry::Never("never"),
+    });
+    encode(&Raw { reason: &failure.reason, retry_in })
+}
+
+/// The body of a reply to a scrape; each swarm once.
+pub fn encode_scrape(entries: &[ScrapeEntry]) -> Vec<u8> {
+    #[derive(Serialize)]
+    struct Numbers {
+        complete: u32,
+        downloaded: u32,
+        incomplete: u32,
+    }
+    #[derive(Serialize)]
+    struct Raw {
+        files: BTreeMap<ByteBuf, Numbers>,
+    }
+    let numbers = |entry: &ScrapeEntry| Numbers {
+        complete: entry.complete,
+        downloaded: entry.downloaded,
+        incomplete: entry.incomplete,
+    };
+    let files = entries.iter().map(|entry| (ByteBuf::from(entry.info_hash.0), numbers(entry))).collect();
+    encode(&Raw { files })
+}
+
+fn encode(value: &impl Serialize) -> Vec<u8> {
+    serde_bencode::to_bytes(value).expect("strings, numbers and dictionaries of them have a form in bencode")
+}

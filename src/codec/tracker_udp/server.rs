@@ -1,0 +1,138 @@
+//! UDP trackers, the server's side (BEP 15): requests in, replies out.
+
+use bytes::{Buf, BufMut};
+
+use super::{ANNOUNCE, BadDatagram, CONNECT, ERROR, MAX_SCRAPE, PROTOCOL_ID, SCRAPE};
+use crate::base::ids::{InfoHash, PeerId};
+use crate::codec::compact;
+use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Event};
+
+/// What a client says. The transaction id goes back with the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UdpRequest {
+    /// It asks for a connection id.
+    Connect {
+        /// The client's number for this exchange.
+        transaction_id: u32,
+    },
+    /// It announces itself.
+    Announce {
+        /// As it was given out; not checked.
+        connection_id: u64,
+        /// The client's number for this exchange.
+        transaction_id: u32,
+        /// What it says.
+        request: AnnounceRequest,
+    },
+    /// It asks for the numbers of those swarms.
+    Scrape {
+        /// As it was given out; not checked.
+        connection_id: u64,
+        /// The client's number for this exchange.
+        transaction_id: u32,
+        /// At most [`MAX_SCRAPE`].
+        swarms: Vec<InfoHash>,
+    },
+}
+
+/// Reads a request. What follows an announce (the options of BEP 41) is ignored, and so is the address a client gives
+/// itself.
+pub fn decode_request(datagram: &[u8]) -> Result<UdpRequest, BadDatagram> {
+    let too_short = |_cut| BadDatagram::TooShort { len: datagram.len() };
+    let mut rest = datagram;
+    let connection_id = rest.try_get_u64().map_err(too_short)?;
+    let action = rest.try_get_u32().map_err(too_short)?;
+    let transaction_id = rest.try_get_u32().map_err(too_short)?;
+    match action {
+        CONNECT if connection_id == PROTOCOL_ID => Ok(UdpRequest::Connect { transaction_id }),
+        CONNECT => Err(BadDatagram::Protocol),
+        ANNOUNCE => {
+            let request = announce(rest).ok_or(BadDatagram::TooShort { len: datagram.len() })?;
+            Ok(UdpRequest::Announce { connection_id, transaction_id, request })
+        }
+        SCRAPE => match rest.as_chunks::<20>() {
+            (swarms, []) => {
+                let swarms = swarms.iter().take(MAX_SCRAPE).map(|hash| InfoHash(*hash)).collect();
+                Ok(UdpRequest::Scrape { connection_id, transaction_id, swarms })
+            }
+            _ => Err(BadDatagram::Scrape { len: rest.len() }),
+        },
+        unknown => Err(BadDatagram::Action(unknown)),
+    }
+}
+
+/// The 82 bytes behind the head.
+fn announce(mut rest: &[u8]) -> Option<AnnounceRequest> {
+    let (info_hash, tail) = rest.split_first_chunk()?;
+    let (peer_id, tail) = tail.split_first_chunk()?;
+    rest = tail;
+    let downloaded = rest.try_get_u64().ok()?;
+    let left = rest.try_get_u64().ok()?;
+    let uploaded = rest.try_get_u64().ok()?;
+    let event = match rest.try_get_u32().ok()? {
+        1 => Event::Completed,
+        2 => Event::Started,
+        3 => Event::Stopped,
+        _ => Event::Periodic,
+    };
+    let _claimed_address = rest.try_get_u32().ok()?;
+    Some(AnnounceRequest {
+        info_hash: InfoHash(*info_hash),
+        peer_id: PeerId(*peer_id),
+        uploaded,
+        downloaded,
+        left,
+        event,
+        key: rest.try_get_u32().ok()?,
+        num_want: rest.try_get_u32().ok()?,
+        port: rest.try_get_u16().ok()?,
+        tracker_id: None,
+    })
+}
+
+/// 16 bytes: gives out a connection id.
+pub fn encode_connected(transaction_id: u32, connection_id: u64) -> Vec<u8> {
+    let mut out = head(CONNECT, transaction_id);
+    out.put_u64(connection_id);
+    out
+}
+
+/// 20 bytes and the peers of the socket's family; those of the other are left out. What BEP 15 has no place for is not
+/// sent, and an interval beyond 32 bits is cut.
+pub fn encode_announced(transaction_id: u32, reply: &AnnounceReply, ipv6: bool) -> Vec<u8> {
+    let mut out = head(ANNOUNCE, transaction_id);
+    let interval = reply.interval.unwrap_or(0);
+    let limit = if interval < 0 { i32::MIN } else { i32::MAX };
+    out.put_i32(i32::try_from(interval).unwrap_or(limit));
+    out.put_u32(reply.incomplete.unwrap_or(0));
+    out.put_u32(reply.complete.unwrap_or(0));
+    for peer in reply.peers.iter().filter(|peer| peer.is_ipv6() == ipv6) {
+        compact::put_peer(*peer, &mut out);
+    }
+    out
+}
+
+/// 8 bytes and 12 for each swarm: seeds, completed downloads, leeches.
+pub fn encode_scraped(transaction_id: u32, swarms: &[(u32, u32, u32)]) -> Vec<u8> {
+    let mut out = head(SCRAPE, transaction_id);
+    for (complete, downloaded, incomplete) in swarms {
+        out.put_u32(*complete);
+        out.put_u32(*downloaded);
+        out.put_u32(*incomplete);
+    }
+    out
+}
+
+/// A refusal.
+pub fn encode_error(transaction_id: u32, message: &str) -> Vec<u8> {
+    let mut out = head(ERROR, transaction_id);
+    out.put_slice(message.as_bytes());
+    out
+}
+
+fn head(action: u32, transaction_id: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(64);
+    out.put_u32(action);
+    out.put_u32(transaction_id);
+    out
+}
