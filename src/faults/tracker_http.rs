@@ -82,7 +82,7 @@ async fn attend(pipe: &mut Pipe, from: SocketAddr, desk: &Desk) -> Result<(), Ov
     let target = read_target(pipe).await?;
     let asked = understand(&target);
     desk.hear(from, asked.clone());
-    while desk.behaviour.hang {
+    while desk.hangs() {
         pipe.inbox.clear();
         pipe.read().await?;
     }

@@ -29,11 +29,27 @@ fn broken_trackers_in_front_do_not_hide_a_good_one() {
     let refused = format!("http://127.0.0.1:{}/announce", free());
     let refused_udp = format!("udp://127.0.0.1:{}/announce", free());
     let broken = [
-        "hang", "drip=1", "garbage", "html", "close_at_once", "reset_at_once", "truncated=20", "status=404", "status=503",
-        "redirect_loop", "failure=no such torrent", "gzip_bomb=400M", "dead_peers=200", "local_peers", "self_in_peers",
+        "hang",
+        "drip=1",
+        "garbage",
+        "html",
+        "close_at_once",
+        "reset_at_once",
+        "truncated=20",
+        "status=404",
+        "status=503",
+        "redirect_loop",
+        "failure=no such torrent",
+        "gzip_bomb=400M",
+        "dead_peers=200",
+        "local_peers",
+        "self_in_peers",
     ];
     let mut urls: Vec<_> = broken.iter().map(|words| scene.http_tracker(words).url).collect();
-    urls.extend(["hang", "wrong_tid", "wrong_action", "truncated=7", "failure=go away"].map(|words| scene.udp_tracker(words).url));
+    urls.extend(
+        ["hang", "wrong_tid", "wrong_action", "truncated=7", "failure=go away"]
+            .map(|words| scene.udp_tracker(words).url),
+    );
     urls.extend([refused, refused_udp, "wss://127.0.0.1:9/announce".to_owned(), "not a url".to_owned()]);
     urls.push(good);
     let tiers: Vec<Vec<&str>> = urls.iter().map(|url| vec![url.as_str()]).collect();
@@ -62,8 +78,15 @@ fn every_tracker_of_a_tier_is_tried() {
 #[test]
 fn odd_but_honest_trackers_are_enough_each_by_itself() {
     let http = [
-        "dictionary", "no_counts", "interval=missing", "interval=text", "interval=0", "warning=old client", "duplicates=100",
-        "redirects=3", "delay=300ms",
+        "dictionary",
+        "no_counts",
+        "interval=missing",
+        "interval=text",
+        "interval=0",
+        "warning=old client",
+        "duplicates=100",
+        "redirects=3",
+        "delay=300ms",
     ];
     let udp = ["", "duplicates=20", "other_port,peers=127.0.0.1:9", "lose=1"];
     for (kind, words) in http.map(|words| ("http", words)).into_iter().chain(udp.map(|words| ("udp", words))) {
@@ -86,8 +109,16 @@ fn odd_but_honest_trackers_are_enough_each_by_itself() {
 #[test]
 fn no_interval_makes_us_hammer_a_tracker() {
     let scene = Scene::new(MIB, PIECE);
-    let intervals = ["interval=0", "interval=-1", "interval=1", "interval=2147483648", "interval=-9223372036854775808", "interval=text"];
-    let trackers: Vec<_> = intervals.iter().map(|words| (words, scene.http_tracker(&format!("{words},no_peers")))).collect();
+    let intervals = [
+        "interval=0",
+        "interval=-1",
+        "interval=1",
+        "interval=2147483648",
+        "interval=-9223372036854775808",
+        "interval=text",
+    ];
+    let trackers: Vec<_> =
+        intervals.iter().map(|words| (words, scene.http_tracker(&format!("{words},no_peers")))).collect();
     let urls: Vec<_> = trackers.iter().map(|(_, tracker)| [tracker.url.as_str()]).collect();
     let tiers: Vec<&[&str]> = urls.iter().map(<[&str; 1]>::as_slice).collect();
     // Six seconds without a byte: six chances a second apart for those who believe in zero.
@@ -107,7 +138,9 @@ fn no_interval_makes_us_hammer_a_tracker() {
 fn a_tracker_hears_the_whole_story() {
     let (scene, _) = scene_with_a_seed();
     let seed = scene.peer("");
-    for tracker in [scene.http_tracker(&format!("peers={}", seed.addr)), scene.udp_tracker(&format!("peers={}", seed.addr))] {
+    for tracker in
+        [scene.http_tracker(&format!("peers={}", seed.addr)), scene.udp_tracker(&format!("peers={}", seed.addr))]
+    {
         let dir = scene.lab.folder(&format!("out-{}", tracker.url.len()));
         Fetch::new(&scene.torrent(&[&[&tracker.url]]), &dir).run().expect_complete();
         assert_eq!(tracker.events(), ["started", "completed", "stopped"], "{}", tracker.url);
@@ -165,7 +198,9 @@ fn escape_sequences_of_a_tracker_reach_no_terminal() {
 
 /// A progress line may move the cursor and colour itself; it never does what the tracker asked for.
 fn harmless(word: &str, shown: &str) {
-    for harm in ["\u{1b}]52", "\u{7}", "\u{1b}[2J", "\u{1b}[31mred", "\u{202e}", "\r\nlevel=error fake", "\nlevel=error fake"] {
+    for harm in
+        ["\u{1b}]52", "\u{7}", "\u{1b}[2J", "\u{1b}[31mred", "\u{202e}", "\r\nlevel=error fake", "\nlevel=error fake"]
+    {
         assert!(!shown.contains(harm), "{word}: {harm:?} came through: {shown:?}");
     }
 }

@@ -16,7 +16,7 @@ fn swarm(lab: &Lab, bytes: u64, scheme: &str) -> (Torrent, OpenTracker) {
     let source = lab.at("source/payload.bin");
     write_file(&source, bytes, 7);
     let torrent = Maker::of(&source).tier(&[&format!("{scheme}://127.0.0.1:{port}/announce")]).make(lab);
-    let tracker = OpenTracker::start_at(lab, port, &[&torrent.info_hash]);
+    let tracker = OpenTracker::start(lab, port, &[&torrent.info_hash]);
     (torrent, tracker)
 }
 

@@ -176,7 +176,7 @@ fn a_thousand_files_arrive() {
     let maker = Maker::of(&source).piece_length(256 * 1024);
     let torrent = maker.tier(&[&format!("udp://127.0.0.1:{port}/announce")]).make(&lab);
     assert_eq!(torrent.files, 1000);
-    let tracker = OpenTracker::start_at(&lab, port, &[&torrent.info_hash]);
+    let tracker = OpenTracker::start(&lab, port, &[&torrent.info_hash]);
     let _seed = Seed::libtorrent(&torrent);
     tracker.wait_for_seeds(&torrent.info_hash, 1);
     let dir = lab.folder("out");

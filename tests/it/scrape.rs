@@ -17,7 +17,7 @@ fn opentracker_counts_its_seeds_over_http_and_udp() {
     let port = free();
     let urls = [format!("http://127.0.0.1:{port}/announce"), format!("udp://127.0.0.1:{port}/announce")];
     let torrent = Maker::of(&source).tier(&[&urls[0]]).tier(&[&urls[1]]).make(&lab);
-    let tracker = OpenTracker::start_at(&lab, port, &[&torrent.info_hash]);
+    let tracker = OpenTracker::start(&lab, port, &[&torrent.info_hash]);
     let _seeds = [Seed::libtorrent(&torrent), Seed::libtorrent(&torrent)];
     tracker.wait_for_seeds(&torrent.info_hash, 2);
     let outcome = run(&["scrape", text(&torrent.path), "--json"]).expect_code(0);
@@ -38,7 +38,7 @@ fn a_dead_tracker_does_not_hide_a_living_one() {
     let (port, dead) = (free(), free());
     let urls = [format!("http://127.0.0.1:{dead}/announce"), format!("http://127.0.0.1:{port}/announce")];
     let torrent = Maker::of(&source).tier(&[&urls[0]]).tier(&[&urls[1]]).make(&lab);
-    let tracker = OpenTracker::start_at(&lab, port, &[&torrent.info_hash]);
+    let tracker = OpenTracker::start(&lab, port, &[&torrent.info_hash]);
     let _seed = Seed::libtorrent(&torrent);
     tracker.wait_for_seeds(&torrent.info_hash, 1);
     let outcome = run(&["scrape", text(&torrent.path), "--json"]).expect_code(0);

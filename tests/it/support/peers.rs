@@ -33,13 +33,8 @@ pub(crate) struct OpenTracker {
 }
 
 impl OpenTracker {
-    /// Starts one that knows these info-hashes.
-    pub(crate) fn start(lab: &Lab, info_hashes: &[&str]) -> Self {
-        Self::start_at(lab, free(), info_hashes)
-    }
-
-    /// The same on a port known before, so that a torrent can name it.
-    pub(crate) fn start_at(lab: &Lab, port: u16, info_hashes: &[&str]) -> Self {
+    /// Starts one on this port, which a torrent names already, that knows these info-hashes.
+    pub(crate) fn start(lab: &Lab, port: u16, info_hashes: &[&str]) -> Self {
         let whitelist = lab.at(&format!("whitelist-{port}"));
         std::fs::write(&whitelist, info_hashes.join("\n") + "\n").unwrap();
         let number = port.to_string();
@@ -48,14 +43,6 @@ impl OpenTracker {
         let process = Process::start("opentracker", &mut command);
         until("opentracker's first answer", START, || http_get(local(port), "/stats").is_some());
         Self { port, _process: process }
-    }
-
-    pub(crate) fn http(&self) -> String {
-        format!("http://127.0.0.1:{}/announce", self.port)
-    }
-
-    pub(crate) fn udp(&self) -> String {
-        format!("udp://127.0.0.1:{}/announce", self.port)
     }
 
     /// Waits until it counts this many seeds: from then on an announce finds them.

@@ -11,17 +11,17 @@ use tokio::sync::{mpsc as jobs, watch};
 use tokio::task::LocalSet;
 use tt_actors::faults::payload::Payload;
 use tt_actors::faults::peer::{Peer, PeerStats, spawn_peer};
-use tt_actors::faults::torrent::{Offer, Recipe};
 use tt_actors::faults::swarms::Swarms;
+use tt_actors::faults::torrent::{Offer, Recipe};
 use tt_actors::faults::tracker::{Record, Tracker};
 use tt_actors::faults::tracker_behaviour::TrackerBehaviour;
 use tt_actors::faults::tracker_http::spawn_http_tracker;
 use tt_actors::faults::tracker_udp::spawn_udp_tracker;
-use tt_actors::net::{Net, Pending};
 use tt_actors::net::sockets::Sockets;
+use tt_actors::net::{Net, Pending};
 
-use super::lab::Lab;
 use super::client::WATCHDOG;
+use super::lab::Lab;
 use super::payload::assert_same;
 use super::process::until;
 
