@@ -176,7 +176,7 @@ fn info_speaks_json_on_either_side_of_the_verb() {
     assert_eq!(info["info_hash"], torrent.info_hash.as_str());
     let files = info["files"].as_array().unwrap();
     assert_eq!(files.len(), 3);
-    assert_eq!(files.iter().map(|file| file["len"].as_u64().unwrap()).sum::<u64>(), torrent.bytes);
+    assert_eq!(files.iter().map(|file| file["length"].as_u64().unwrap()).sum::<u64>(), torrent.bytes);
     let plain = run(&["info", text(&torrent.path)]).expect_code(0);
     for wanted in [&torrent.info_hash, "box", "one.bin", "two.bin"] {
         assert!(plain.stdout.contains(wanted), "{wanted} is not in {}", plain.stdout);
@@ -222,7 +222,7 @@ fn nobody_to_fetch_from_ends_with_five_when_a_stall_is_limited() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
     let torrent = folder(&lab);
     let outcome = Fetch::new(&torrent.path, &lab.folder("out")).args(&["--stall-timeout", "2s"]).run().expect_code(5);
-    assert_eq!(outcome.result()["status"], "failed");
+    assert_eq!(outcome.result()["status"], "stalled");
     assert!(outcome.result()["error"].is_string());
     assert!(outcome.took < Duration::from_secs(15), "took {:?}", outcome.took);
 }

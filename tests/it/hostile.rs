@@ -136,6 +136,7 @@ fn odd_but_honest_sources_are_enough_each_by_itself() {
         "close_after=400k",
     ];
     for words in odd {
+        println!("{words}");
         let scene = Scene::new(MIB, 64 * 1024);
         let source = scene.peer(words);
         let dir = scene.lab.folder("out");

@@ -92,6 +92,7 @@ fn odd_but_honest_trackers_are_enough_each_by_itself() {
     for (kind, words) in http.map(|words| ("http", words)).into_iter().chain(udp.map(|words| ("udp", words))) {
         let scene = Scene::new(MIB, PIECE);
         let seed = scene.peer("");
+        println!("{kind} {words}");
         // A reply from another port is nobody's reply (T-13): a second tracker must do it.
         let named = if words.contains("peers=") { words.to_owned() } else { format!("peers={}", seed.addr) };
         let words = if words.contains("peers=") || words.is_empty() { named } else { format!("{words},{named}") };
