@@ -11,7 +11,9 @@
 
 pub mod bencode;
 pub mod compact;
+pub mod entry;
 pub mod metainfo;
+pub mod resume;
 pub mod safe_path;
 pub mod tracker;
 pub mod tracker_http;

@@ -42,7 +42,7 @@ async fn swallow(listener: Box<dyn Listen>, swallowed: watch::Sender<usize>) {
         }
         swallowed.send_replace(held.len());
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 impl BlackHole {
@@ -76,16 +76,15 @@ const DEAD_PORT: u16 = 7999;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::faults::loopback::{ANY_PORT, run};
     use crate::net::sockets::Sockets;
     use tokio::io::AsyncWriteExt;
-    use tokio::task::LocalSet;
 
     #[test]
     fn a_black_hole_takes_and_a_dead_address_refuses() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        LocalSet::new().block_on(&runtime, async {
+        run(async {
             let net = Sockets::any();
-            let hole = spawn_black_hole(&net, "127.0.0.1:0".parse().unwrap()).await.unwrap();
+            let hole = spawn_black_hole(&net, ANY_PORT).await.unwrap();
             let mut stream = net.connect(hole.addr()).await.unwrap();
             stream.write_all(b"anybody there?").await.unwrap();
             hole.watch().wait_for(|held| *held == 1).await.unwrap();

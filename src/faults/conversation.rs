@@ -17,7 +17,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use super::answers::{Answers, frame, kind, numbers};
 use super::behaviour::{Answer, Behaviour, Beyond, Choking, Greeting, Opening};
 use super::peer::PeerStats;
-use super::pipe::{Limits, Over, Pace, Pipe};
+use super::pipe::{Limits, Over, Pace, Pipe, zeros};
 use super::torrent::Offer;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::BLOCK_LEN;
@@ -31,9 +31,6 @@ const BATCH: usize = 256;
 
 /// BEP 6: "the third least significant bit in the last reserved byte".
 const FAST_BIT: u8 = 0x04;
-
-/// 64 KiB of a huge message are made at a time.
-const HUGE_CHUNK: usize = 64 * 1024;
 
 /// A thousand requests are made at a time.
 const FLOOD_CHUNK: u32 = 1000;
@@ -158,10 +155,7 @@ impl Conversation {
         self.cast.note(|stats| stats.handshakes += 1);
         let ours = Bytes::copy_from_slice(&self.cast.handshake(&caller));
         match self.cast.behaviour.greeting {
-            Greeting::Silent => loop {
-                self.pipe.inbox.clear();
-                self.pipe.read().await?;
-            },
+            Greeting::Silent => return Err(self.pipe.outlast().await),
             Greeting::Slow(pause) => {
                 for at in 0..ours.len() {
                     self.queue.push_back(ours.slice(at..=at));
@@ -215,13 +209,12 @@ impl Conversation {
         head.put_u32(len);
         head.put_u8(kind::PIECE);
         self.queue.push_back(head.freeze());
-        let zeros = Bytes::from_static(&[0; HUGE_CHUNK]);
-        let mut left = len.saturating_sub(1) as usize;
+        let mut left = u64::from(len.saturating_sub(1));
         while left > 0 {
-            let now = left.min(HUGE_CHUNK);
-            self.queue.push_back(zeros.slice(..now));
+            let zeros = zeros(left);
+            left -= zeros.len() as u64;
+            self.queue.push_back(zeros);
             self.flush().await?;
-            left -= now;
         }
         self.flush().await
     }
@@ -370,7 +363,7 @@ fn haves(said: &Bitfield) -> Bytes {
 fn with_spare_bit(said: &Bitfield) -> Vec<u8> {
     let mut bytes = said.as_bytes().to_vec();
     match bytes.last_mut() {
-        Some(last) if said.piece_count() % 8 != 0 => *last |= 1,
+        Some(last) if !said.piece_count().is_multiple_of(8) => *last |= 1,
         _ => bytes.push(1),
     }
     bytes

@@ -15,4 +15,6 @@ pub mod words;
 
 mod answers;
 mod conversation;
+#[cfg(test)]
+mod loopback;
 mod pipe;

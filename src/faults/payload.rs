@@ -78,12 +78,12 @@ impl Payload {
 
     /// Of all bytes.
     pub fn sha1(&self) -> [u8; 20] {
-        self.chunks().fold(Sha1::new(), |hash, chunk| hash.chain_update(chunk)).finalize().into()
+        self.chunks().fold(Sha1::new(), Digest::chain_update).finalize().into()
     }
 
     /// Of all bytes.
     pub fn sha256(&self) -> [u8; 32] {
-        self.chunks().fold(Sha256::new(), |hash, chunk| hash.chain_update(chunk)).finalize().into()
+        self.chunks().fold(Sha256::new(), Digest::chain_update).finalize().into()
     }
 
     /// All bytes, in order.

@@ -113,6 +113,16 @@ impl Pipe {
         }
     }
 
+    /// Reads and forgets until the other end has had enough.
+    pub(super) async fn outlast(&mut self) -> Over {
+        loop {
+            self.inbox.clear();
+            if let Err(over) = self.read().await {
+                return over;
+            }
+        }
+    }
+
     /// Sends everything, at the given rates, and returns the bytes that went out; ends early at a limit.
     pub(super) async fn send(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&Pace]) -> (u64, Result<(), Over>) {
         let mut sent = 0;
@@ -197,6 +207,14 @@ impl Pipe {
         }
     }
 }
+
+/// So many zeros, 64 KiB at most, without making them.
+pub(super) fn zeros(most: u64) -> Bytes {
+    let len = usize::try_from(most).unwrap_or(usize::MAX).min(ZEROS.len());
+    Bytes::from_static(&ZEROS[..len])
+}
+
+static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
 /// Takes bytes off the front.
 fn take(queue: &mut VecDeque<Bytes>, mut bytes: usize) {

@@ -1,12 +1,13 @@
 //! Torrents made in memory from a payload, and what a peer needs to know of one to serve it.
 //!
-//! Knows bencode only as far as writing it; shares no code with the client's parser, so that an error there shows.
+//! Writes bencode by hand; shares no code with the client's parser, so that an error there shows.
 
 use sha1::{Digest, Sha1};
 
 use super::payload::{Content, Payload};
 use crate::base::geometry::{BadGeometry, Geometry};
 use crate::base::ids::InfoHash;
+use crate::codec::metainfo::Metainfo;
 
 /// What goes into a .torrent (BEP 3, BEP 12, BEP 27). The payload's bytes are the files' bytes, one after the other.
 #[derive(Debug, Clone, Default)]
@@ -57,6 +58,13 @@ pub struct Offer {
     pub geometry: Geometry,
     /// The bytes.
     pub content: Content,
+}
+
+impl Offer {
+    /// Of a torrent that somebody else has made; `content` is all its files, one after the other.
+    pub fn of(torrent: &Metainfo, content: impl Into<Content>) -> Self {
+        Self { info_hash: torrent.info_hash, geometry: torrent.geometry, content: content.into() }
+    }
 }
 
 impl Recipe {
@@ -191,6 +199,20 @@ mod tests {
         ] {
             assert!(shown.contains(part), "{part} in {shown}");
         }
+    }
+
+    #[test]
+    fn the_clients_own_parser_agrees() {
+        let urls = ["http://a/".to_owned(), "udp://b/".to_owned()];
+        let payload = Payload::new(9, 100_000);
+        let made = Recipe::folder("d", &[("x/y", 99_999), ("z", 1)], 32768, &urls).make(payload).unwrap();
+        let read = Metainfo::parse(&made.file).unwrap();
+        let offer = Offer::of(&read, payload);
+        assert_eq!((offer.info_hash, offer.geometry), (made.offer.info_hash, made.offer.geometry));
+        let last = read.geometry.last_piece();
+        let bytes = payload.read(read.geometry.piece_start(last), 32768);
+        assert_eq!(read.hashes.get(last)[..], Sha1::digest(bytes)[..]);
+        assert_eq!((read.files.len(), read.tiers.concat()), (2, urls.to_vec()));
     }
 
     #[test]

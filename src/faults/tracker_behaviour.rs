@@ -213,13 +213,10 @@ impl Field for Interval {
 impl Field for HttpReply {
     fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
         *self = match word {
-            "huge" => return parse_bytes(value).map(|len| *self = Self::Huge(len)),
-            "gzip_bomb" => return parse_bytes(value).map(|len| *self = Self::GzipBomb(len)),
-            "redirect_to" => return Ok(*self = Self::RedirectTo(value.to_owned())),
-            "redirects" => {
-                let hops = value.parse().map_err(|error| format!("{error}"))?;
-                return Ok(*self = Self::Redirects(hops));
-            }
+            "huge" => Self::Huge(parse_bytes(value)?),
+            "gzip_bomb" => Self::GzipBomb(parse_bytes(value)?),
+            "redirect_to" => Self::RedirectTo(value.to_owned()),
+            "redirects" => Self::Redirects(value.parse().map_err(|error| format!("{error}"))?),
             "close_at_once" => Self::Close,
             "reset_at_once" => Self::Reset,
             "garbage" => Self::Garbage,
@@ -227,7 +224,7 @@ impl Field for HttpReply {
             "redirect_loop" => Self::RedirectLoop,
             _ => return Err("not a reply".to_owned()),
         };
-        no_value(value)
+        if self.show(word).is_some_and(|shown| shown.is_empty()) { no_value(value) } else { Ok(()) }
     }
 
     fn show(&self, word: &str) -> Option<String> {

@@ -14,6 +14,7 @@
 mod support;
 
 mod cli;
+mod corpus;
 mod disk;
 mod hostile;
 mod hostile_trackers;

@@ -180,7 +180,8 @@ fn cut(name: &str, mark: &str) -> String {
     let (stem, extension) = split_extension(name);
     let tail = format!("~{}{mark}{extension}", hex(&digest(&[name.as_bytes()])[..4]));
     let room = MAX_COMPONENT_LEN.saturating_sub(tail.len());
-    let (stem, _rest) = stem.split_at(stem.floor_char_boundary(room));
+    let at = (0..=room.min(stem.len())).rev().find(|at| stem.is_char_boundary(*at)).unwrap_or(0);
+    let (stem, _rest) = stem.split_at(at);
     format!("{stem}{tail}")
 }
 
@@ -278,7 +279,7 @@ fn digest(parts: &[&[u8]]) -> [u8; 20] {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }
 
 #[cfg(test)]

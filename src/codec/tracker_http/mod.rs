@@ -13,6 +13,7 @@ use super::tracker::{
     AnnounceReply, AnnounceRequest, Event, Failure, MAX_TRACKER_ID_LEN, Reply, RetryIn, ScrapeEntry, short_text,
 };
 use crate::base::ids::InfoHash;
+use crate::base::limits::MAX_TRACKER_REPLY;
 
 pub mod server;
 
@@ -22,6 +23,12 @@ pub enum BadReply {
     /// Not bencode: garbage, HTML, cut short, or a bomb.
     #[error("not a tracker's reply: {0}")]
     Bencode(#[from] BadBencode),
+    /// More than [`MAX_TRACKER_REPLY`] bytes (T-06).
+    #[error("a reply of {len} bytes is too large")]
+    TooLarge {
+        /// Its length.
+        len: usize,
+    },
     /// Bencode, but no dictionary.
     #[error("not a tracker's reply: no dictionary")]
     NoDictionary,
@@ -173,6 +180,9 @@ pub fn parse_scrape(body: &[u8]) -> Result<ScrapeReply, BadReply> {
 }
 
 fn dictionary(body: &[u8]) -> Result<View<'_>, BadReply> {
+    if body.len() > MAX_TRACKER_REPLY {
+        return Err(BadReply::TooLarge { len: body.len() });
+    }
     let root = View::parse(body, Limits::WIRE)?;
     if root.is_dict() { Ok(root) } else { Err(BadReply::NoDictionary) }
 }
@@ -194,22 +204,14 @@ fn after_minutes(minutes: u64) -> RetryIn {
     RetryIn::After(Duration::from_secs(minutes.saturating_mul(60)))
 }
 
-/// Both `peers` and `peers6`, each compact or as a list of dictionaries; missing ones are no peers.
-fn peers(root: View<'_>) -> Result<Vec<SocketAddr>, BadReply> {
-    let mut named = Vec::new();
-    if let Some(peers) = root.find(b"peers") {
-        match peers.bytes() {
-            Some(run) => named.extend(compact::v4_peers(run)?),
-            None => named.extend(peers.items().filter_map(listed_peer)),
-        }
-    }
-    if let Some(peers) = root.find(b"peers6") {
-        match peers.bytes() {
-            Some(run) => named.extend(compact::v6_peers(run)?),
-            None => named.extend(peers.items().filter_map(listed_peer)),
-        }
-    }
-    Ok(named)
+/// Both `peers` and `peers6`, each compact or as a list of dictionaries; missing ones are no peers. One by one: a reply
+/// full of them must not cost many times its size (T-06).
+fn peers(root: View<'_>) -> Result<impl Iterator<Item = SocketAddr>, BadReply> {
+    let run = |key| string(root, key).unwrap_or_default();
+    let listed = move |key| root.find(key).into_iter().flat_map(View::items).filter_map(listed_peer);
+    let v4 = compact::v4_peers(run(b"peers"))?.chain(listed(b"peers"));
+    let v6 = compact::v6_peers(run(b"peers6"))?.chain(listed(b"peers6"));
+    Ok(v4.chain(v6))
 }
 
 /// The dictionary model of BEP 3. Names instead of addresses are not looked up: they would let a tracker make us ask

@@ -103,6 +103,8 @@ fn garbage_is_refused() {
     assert!(matches!(parse_announce(b"<html><body>captive</body></html>"), Err(BadReply::Bencode(_))));
     assert!(matches!(parse_announce(b"d5:peers6:\x7f\0\0\x01"), Err(BadReply::Bencode(_))));
     assert_eq!(parse_announce(b"le"), Err(BadReply::NoDictionary));
+    let len = MAX_TRACKER_REPLY + 1;
+    assert_eq!(parse_announce(&vec![b'd'; len]), Err(BadReply::TooLarge { len }), "T-06");
     for len in 0..40 {
         let body = [format!("d5:peers{len}:").as_bytes(), &vec![1; len], b"e"].concat();
         assert_eq!(parse_announce(&body).is_ok(), len % 6 == 0, "{len}");
@@ -117,8 +119,8 @@ fn failures_and_warnings_are_kept_short() {
     let Ok(Reply::Failure(failure)) = parse_announce(&long) else { panic!("no failure") };
     assert_eq!((failure.reason.len(), failure.retry_in), (MAX_TEXT_LEN, None));
     for (retry, want) in [
-        (&b"i5e"[..], Some(RetryIn::After(Duration::from_mins(5)))),
-        (b"1:5", Some(RetryIn::After(Duration::from_mins(5)))),
+        (&b"i5e"[..], Some(RetryIn::After(Duration::from_secs(300)))),
+        (b"1:5", Some(RetryIn::After(Duration::from_secs(300)))),
         (b"5:never", Some(RetryIn::Never)),
         (b"i-5e", None),
         (b"le", None),

@@ -1,12 +1,10 @@
 //! What each behaviour does on the wire, seen by a raw client over loopback.
 
-use std::future::Future;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::*;
+use crate::faults::loopback::{ANY_PORT, run};
 use crate::faults::payload::Payload;
 use crate::faults::torrent::{Recipe, Torrent};
 use crate::net::BoxStream;
@@ -15,19 +13,12 @@ use crate::net::sockets::Sockets;
 /// Two pieces and a bit; the last block is 10 bytes, the bitfield has five spare bits.
 const LEN: u64 = 2 * 32768 + 16384 + 10;
 
-/// Runs a test with real sockets on this thread.
-fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, test)
-}
-
 fn torrent() -> Torrent {
     Recipe::single("x", 32768, &[]).make(Payload::new(1, LEN)).unwrap()
 }
 
 async fn peer_like(behaviour: &str) -> Peer {
-    let at = "127.0.0.1:0".parse().unwrap();
-    spawn_peer(&Sockets::any(), at, torrent().offer, behaviour.parse().unwrap(), 1).await.unwrap()
+    spawn_peer(&Sockets::any(), ANY_PORT, torrent().offer, behaviour.parse().unwrap(), 1).await.unwrap()
 }
 
 fn hello() -> [u8; 68] {

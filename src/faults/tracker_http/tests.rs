@@ -1,19 +1,12 @@
 //! What each behaviour does on the wire, seen by a raw client over loopback.
 
-use std::future::Future;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::task::LocalSet;
 
 use super::*;
 use crate::base::ids::InfoHash;
 use crate::codec::tracker::Event;
+use crate::faults::loopback::{ANY_PORT, run};
 use crate::net::sockets::Sockets;
-
-fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, test)
-}
 
 fn swarm() -> Swarms {
     let swarms = Swarms::default();
@@ -22,8 +15,7 @@ fn swarm() -> Swarms {
 }
 
 async fn tracker(behaviour: &str) -> Tracker {
-    let at = "127.0.0.1:0".parse().unwrap();
-    spawn_http_tracker(&Sockets::any(), at, &swarm(), behaviour.parse().unwrap()).await.unwrap()
+    spawn_http_tracker(&Sockets::any(), ANY_PORT, &swarm(), behaviour.parse().unwrap()).await.unwrap()
 }
 
 const QUERY: &str = "?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&uploaded=0&downloaded=0\
@@ -156,8 +148,7 @@ fn everything_asked_is_on_record() {
 #[test]
 fn words_of_the_other_transport_are_refused() {
     run(async {
-        let at = "127.0.0.1:0".parse().unwrap();
         let behaviour = "wrong_tid".parse().unwrap();
-        assert!(spawn_http_tracker(&Sockets::any(), at, &swarm(), behaviour).await.is_err());
+        assert!(spawn_http_tracker(&Sockets::any(), ANY_PORT, &swarm(), behaviour).await.is_err());
     });
 }

@@ -1,27 +1,18 @@
 //! What each behaviour does on the wire, seen by a raw client over loopback.
 
-use std::future::Future;
-
-use tokio::task::LocalSet;
-
 use super::*;
 use crate::base::ids::InfoHash;
+use crate::faults::loopback::{ANY_PORT, run};
 use crate::net::sockets::Sockets;
-
-fn run<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    LocalSet::new().block_on(&runtime, test)
-}
 
 const HASH: [u8; 20] = [7; 20];
 
 async fn start(behaviour: &str) -> (Tracker, Rc<dyn Datagrams>) {
     let net = Sockets::any();
-    let at = "127.0.0.1:0".parse().unwrap();
     let swarms = Swarms::default();
     swarms.add_seed(InfoHash(HASH), "10.0.0.1:258".parse().unwrap());
-    let tracker = spawn_udp_tracker(&net, at, &swarms, behaviour.parse().unwrap(), 1).await.unwrap();
-    (tracker, net.datagrams(at).await.unwrap())
+    let tracker = spawn_udp_tracker(&net, ANY_PORT, &swarms, behaviour.parse().unwrap(), 1).await.unwrap();
+    (tracker, net.datagrams(ANY_PORT).await.unwrap())
 }
 
 fn connect() -> Vec<u8> {
@@ -143,8 +134,7 @@ fn a_hung_tracker_hears_and_says_nothing() {
 #[test]
 fn words_of_the_other_transport_are_refused() {
     run(async {
-        let at = "127.0.0.1:0".parse().unwrap();
         let swarms = Swarms::default();
-        assert!(spawn_udp_tracker(&Sockets::any(), at, &swarms, "html".parse().unwrap(), 1).await.is_err());
+        assert!(spawn_udp_tracker(&Sockets::any(), ANY_PORT, &swarms, "html".parse().unwrap(), 1).await.is_err());
     });
 }

@@ -10,7 +10,7 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
 
 use super::gzip_bomb::gzip_bomb;
-use super::pipe::{Over, Pace, Pipe};
+use super::pipe::{Over, Pace, Pipe, zeros};
 use super::swarms::Swarms;
 use super::torrent::{int, text};
 use super::tracker::{Asked, Desk, TROUBLE_PAUSE, Tracker, refuse_unless};
@@ -25,9 +25,6 @@ const MAX_CONNECTIONS: usize = 1000;
 
 /// 16 KiB for a request's head: servers allow 8 to 16.
 const MAX_HEAD_LEN: usize = 16 * 1024;
-
-/// 64 KiB of a huge body are sent at a time.
-const HUGE_CHUNK: usize = 64 * 1024;
 
 /// What a hotel's network sends instead of a tracker's reply, with an escape sequence in it.
 const HTML: &str = "<!DOCTYPE html><html><title>\x1b[31mWelcome</title><body>Please log in.</body></html>";
@@ -82,9 +79,8 @@ async fn attend(pipe: &mut Pipe, from: SocketAddr, desk: &Desk) -> Result<(), Ov
     let target = read_target(pipe).await?;
     let asked = understand(&target);
     desk.hear(from, asked.clone());
-    while desk.hangs() {
-        pipe.inbox.clear();
-        pipe.read().await?;
+    if desk.hangs() {
+        return Err(pipe.outlast().await);
     }
     desk.think().await;
     let pace = desk.behaviour.http.drip.map(Pace::new);
@@ -97,9 +93,9 @@ async fn attend(pipe: &mut Pipe, from: SocketAddr, desk: &Desk) -> Result<(), Ov
         if page.zeros == 0 {
             return Ok(());
         }
-        let now = page.zeros.min(HUGE_CHUNK as u64);
-        page.zeros -= now;
-        queue.push_back(Bytes::from_static(&[0; HUGE_CHUNK]).slice(..usize::try_from(now).expect("a chunk at most")));
+        let zeros = zeros(page.zeros);
+        page.zeros -= zeros.len() as u64;
+        queue.push_back(zeros);
     }
 }
 

@@ -1,0 +1,235 @@
+//! Bencode (BEP 3): one scanner that every byte passes before anything else looks at it.
+//!
+//! `serde_bencode` alone aborts the process on deep nesting, takes `-0` and leading zeros, and ignores trailing bytes;
+//! so [`decode`] lets it see checked input only. Where strangers take liberties with the types (a tracker that sends
+//! its interval as text), [`View`] reads checked bytes in place, without a copy and without recursion.
+//!
+//! Strict about form (canonical numbers, no duplicate keys, nothing behind the value), tolerant about order: real
+//! torrents have unsorted keys, and [`scan`] only reports them. Knows nothing of torrents or trackers.
+
+use serde::de::DeserializeOwned;
+
+use self::token::{Token, token};
+
+mod token;
+mod view;
+
+pub use view::View;
+
+/// How much nesting and how many values are accepted (FAULTS S-04).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Dictionaries and lists inside each other.
+    pub max_depth: usize,
+    /// Numbers, strings (keys too), lists and dictionaries together.
+    pub max_tokens: usize,
+}
+
+impl Limits {
+    /// For what peers and trackers send. 32 deep as S-04 says; half a million values is what the largest tracker reply
+    /// (1 MiB) can hold at all: no value is shorter than two bytes.
+    pub const WIRE: Self = Self { max_depth: 32, max_tokens: 512 * 1024 };
+
+    /// For files: 100 deep and three million values, as S-04 and libtorrent have it.
+    pub const FILE: Self = Self { max_depth: 100, max_tokens: 3_000_000 };
+}
+
+/// Why bytes are not the bencode we accept. Positions are byte offsets.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadBencode {
+    /// The input ends inside a value, or a string claims more bytes than there are.
+    #[error("bencode cut short: a value at byte {at} goes beyond the end")]
+    CutShort {
+        /// Where that value starts.
+        at: usize,
+    },
+    /// Not `i`, a canonical number (no `-0`, no leading zero, at most 64 bits) and `e`.
+    #[error("bad number at byte {at}")]
+    Number {
+        /// Where it starts.
+        at: usize,
+    },
+    /// Not a canonical string length and a colon.
+    #[error("bad string length at byte {at}")]
+    Length {
+        /// Where it starts.
+        at: usize,
+    },
+    /// A byte that starts nothing, or an end where a value is due.
+    #[error("unexpected byte 0x{byte:02x} at byte {at}")]
+    Unexpected {
+        /// Where it is.
+        at: usize,
+        /// Which.
+        byte: u8,
+    },
+    /// A dictionary key that is not a string.
+    #[error("dictionary key at byte {at} is not a string")]
+    Key {
+        /// Where it is.
+        at: usize,
+    },
+    /// The same key twice in one dictionary: two readers could see two different torrents.
+    #[error("duplicate key in the dictionary that ends at byte {at}")]
+    DuplicateKey {
+        /// Where that dictionary ends.
+        at: usize,
+    },
+    /// More nesting than [`Limits::max_depth`].
+    #[error("nested deeper than {limit}")]
+    TooDeep {
+        /// The limit.
+        limit: usize,
+    },
+    /// More values than [`Limits::max_tokens`].
+    #[error("more than {limit} values")]
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+    /// Something behind the one value.
+    #[error("trailing bytes from byte {at} on")]
+    Trailing {
+        /// Where the value has ended.
+        at: usize,
+    },
+    /// Well-formed, but not of the shape that was asked for.
+    #[error("unexpected shape: {0}")]
+    Shape(String),
+}
+
+/// What a scan saw besides the form being right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scan {
+    /// Every dictionary has its keys in order, as BEP 3 demands.
+    pub sorted: bool,
+    /// How many values there are, keys included.
+    pub tokens: usize,
+}
+
+/// Is this exactly one well-formed value, within the limits?
+pub fn check(input: &[u8], limits: Limits) -> Result<(), BadBencode> {
+    scan(input, limits).map(|_scan| ())
+}
+
+/// [`check`], and what it saw. Iterative; linear in the input but for unsorted dictionaries, whose keys are sorted to
+/// find duplicates. Allocates 16 bytes for each key of the dictionaries open at a time, 32 for each level.
+pub fn scan(input: &[u8], limits: Limits) -> Result<Scan, BadBencode> {
+    let mut scanner = Scanner { open: Vec::new(), keys: Vec::new(), sorted: true };
+    let mut rest = input;
+    let mut tokens: usize = 0;
+    loop {
+        let at = input.len().saturating_sub(rest.len());
+        let (token, tail) = token(rest).map_err(|fault| fault.at(at, rest))?;
+        if !matches!(token, Token::End) {
+            tokens = tokens.saturating_add(1);
+        }
+        if tokens > limits.max_tokens {
+            return Err(BadBencode::TooMany { limit: limits.max_tokens });
+        }
+        scanner.take(token, at, limits.max_depth)?;
+        rest = tail;
+        if scanner.open.is_empty() {
+            break;
+        }
+    }
+    if rest.is_empty() {
+        Ok(Scan { sorted: scanner.sorted, tokens })
+    } else {
+        Err(BadBencode::Trailing { at: input.len().saturating_sub(rest.len()) })
+    }
+}
+
+/// Checks, then lets `serde_bencode` build a `T`. Unknown keys are ignored; keys must be UTF-8.
+pub fn decode<T: DeserializeOwned>(input: &[u8], limits: Limits) -> Result<T, BadBencode> {
+    check(input, limits)?;
+    serde_bencode::from_bytes(input).map_err(|error| BadBencode::Shape(error.to_string()))
+}
+
+/// The raw bytes of a key's value in a dictionary, as they were sent: what an info-hash is made of. For bytes that
+/// have passed [`check`]; from others it gets `None` or some run of them. `None` if the key is missing or comes twice.
+pub fn raw_value<'a>(input: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let mut found = View::of_checked(input).entries().filter(|(name, _value)| *name == key);
+    let (_name, value) = found.next()?;
+    found.next().is_none().then_some(value.raw())
+}
+
+/// A list or dictionary that is not yet closed.
+struct Open {
+    is_dict: bool,
+    /// A dictionary that has seen a key and waits for its value.
+    value_due: bool,
+    /// Its keys are on the scanner's stack from here on.
+    first_key: usize,
+    sorted: bool,
+}
+
+struct Scanner<'a> {
+    open: Vec<Open>,
+    keys: Vec<&'a [u8]>,
+    sorted: bool,
+}
+
+impl<'a> Scanner<'a> {
+    fn take(&mut self, token: Token<'a>, at: usize, max_depth: usize) -> Result<(), BadBencode> {
+        match token {
+            Token::End => self.close(at),
+            Token::Text(text) if self.key_due() => {
+                self.key(text);
+                Ok(())
+            }
+            _ if self.key_due() => Err(BadBencode::Key { at }),
+            Token::Number(_) | Token::Text(_) => {
+                self.value_done();
+                Ok(())
+            }
+            Token::List | Token::Dict => {
+                if self.open.len() >= max_depth {
+                    return Err(BadBencode::TooDeep { limit: max_depth });
+                }
+                let is_dict = matches!(token, Token::Dict);
+                self.open.push(Open { is_dict, value_due: false, first_key: self.keys.len(), sorted: true });
+                Ok(())
+            }
+        }
+    }
+
+    fn key_due(&self) -> bool {
+        self.open.last().is_some_and(|open| open.is_dict && !open.value_due)
+    }
+
+    fn key(&mut self, key: &'a [u8]) {
+        let Some(open) = self.open.last_mut() else { return };
+        open.value_due = true;
+        let is_first = self.keys.len() == open.first_key;
+        open.sorted &= is_first || self.keys.last().is_none_or(|previous| *previous < key);
+        self.keys.push(key);
+    }
+
+    fn value_done(&mut self) {
+        if let Some(open) = self.open.last_mut() {
+            open.value_due = false;
+        }
+    }
+
+    fn close(&mut self, at: usize) -> Result<(), BadBencode> {
+        let Some(open) = self.open.pop().filter(|open| !open.value_due) else {
+            return Err(BadBencode::Unexpected { at, byte: b'e' });
+        };
+        // Keys in strictly rising order cannot be the same twice.
+        if !open.sorted {
+            let keys = self.keys.get_mut(open.first_key..).unwrap_or_default();
+            keys.sort_unstable();
+            if keys.iter().zip(keys.iter().skip(1)).any(|(a, b)| a == b) {
+                return Err(BadBencode::DuplicateKey { at });
+            }
+            self.sorted = false;
+        }
+        self.keys.truncate(open.first_key);
+        self.value_done();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,95 @@
+//! The smallest parts of bencode: numbers, strings, and the marks around lists and dictionaries.
+
+use super::BadBencode;
+
+#[derive(Clone, Copy)]
+pub(super) enum Token<'a> {
+    /// Between `i64::MIN` and `u64::MAX`.
+    Number(i128),
+    Text(&'a [u8]),
+    List,
+    Dict,
+    End,
+}
+
+/// What is wrong with a token, before it is known where.
+pub(super) enum Fault {
+    CutShort,
+    Number,
+    Length,
+    Unexpected,
+}
+
+impl Fault {
+    pub(super) fn at(self, at: usize, rest: &[u8]) -> BadBencode {
+        match (self, rest.first()) {
+            (Self::Number, _) => BadBencode::Number { at },
+            (Self::Length, _) => BadBencode::Length { at },
+            (Self::Unexpected, Some(&byte)) => BadBencode::Unexpected { at, byte },
+            (Self::CutShort | Self::Unexpected, _) => BadBencode::CutShort { at },
+        }
+    }
+}
+
+/// The first of them, and what follows it.
+pub(super) fn token(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
+    match input.split_first() {
+        Some((b'i', tail)) => number(tail),
+        Some((b'0'..=b'9', _)) => text(input),
+        Some((b'l', tail)) => Ok((Token::List, tail)),
+        Some((b'd', tail)) => Ok((Token::Dict, tail)),
+        Some((b'e', tail)) => Ok((Token::End, tail)),
+        Some(_) => Err(Fault::Unexpected),
+        None => Err(Fault::CutShort),
+    }
+}
+
+/// The digits of `u64::MAX`, or a sign and those of `i64::MIN`.
+const MAX_DIGITS: usize = 20;
+
+fn number(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
+    let (digits, tail) = split_at_mark(input, b'e', Fault::Number)?;
+    let magnitude = digits.strip_prefix(b"-").unwrap_or(digits);
+    // "i-0e is invalid. All encodings with a leading zero, such as i03e, are invalid, other than i0e" (BEP 3).
+    if magnitude.first() == Some(&b'0') && digits != b"0" {
+        return Err(Fault::Number);
+    }
+    let value = decimal(magnitude).ok_or(Fault::Number)?;
+    let value = if magnitude.len() == digits.len() { value } else { value.wrapping_neg() };
+    let in_range = (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value);
+    if in_range { Ok((Token::Number(value), tail)) } else { Err(Fault::Number) }
+}
+
+fn text(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
+    let (digits, tail) = split_at_mark(input, b':', Fault::Length)?;
+    if digits.first() == Some(&b'0') && digits != b"0" {
+        return Err(Fault::Length);
+    }
+    let len = decimal(digits).and_then(|len| usize::try_from(len).ok()).ok_or(Fault::Length)?;
+    tail.split_at_checked(len).map(|(text, rest)| (Token::Text(text), rest)).ok_or(Fault::CutShort)
+}
+
+/// What stands before the mark, which must come within [`MAX_DIGITS`] bytes, and what stands behind it.
+fn split_at_mark(input: &[u8], mark: u8, fault: Fault) -> Result<(&[u8], &[u8]), Fault> {
+    let window = MAX_DIGITS.saturating_add(1);
+    let Some(end) = input.iter().take(window).position(|byte| *byte == mark) else {
+        return Err(if input.len() < window && input.iter().all(|b| b"-0123456789".contains(b)) {
+            Fault::CutShort
+        } else {
+            fault
+        });
+    };
+    let (digits, tail) = input.split_at_checked(end).ok_or(Fault::CutShort)?;
+    Ok((digits, tail.get(1..).unwrap_or_default()))
+}
+
+/// At most [`MAX_DIGITS`] digits, at least one.
+fn decimal(digits: &[u8]) -> Option<i128> {
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_i128, |sum, digit| {
+        let digit = digit.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+        sum.checked_mul(10)?.checked_add(i128::from(digit))
+    })
+}

@@ -1,0 +1,254 @@
+//! One function for each way in that strangers' bytes have: what the fuzz targets call, and what replays their corpus
+//! as a plain test.
+//!
+//! Each takes any bytes, says whether they were accepted, and panics if a promise of the codec is broken: what was
+//! accepted is written again and read again, streams are cut, paths stay below their folder. Not for use by the client.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::path::Component;
+
+use bytes::BytesMut;
+use sha1::{Digest, Sha1};
+
+use super::bencode::{self, Limits, View};
+use super::metainfo::Metainfo;
+use super::resume::Record;
+use super::safe_path::{self, SafePath};
+use super::tracker::{AnnounceReply, Reply};
+use super::tracker_http::server::{encode_announce, encode_failure, encode_scrape, parse_query, parse_scrape_query};
+use super::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape};
+use super::tracker_udp::server::{
+    UdpRequest, decode_request, encode_announced, encode_connected, encode_error, encode_scraped,
+};
+use super::tracker_udp::{self, UdpReply, decode_reply};
+use super::wire::{BadMessage, Decoder, Handshake, Message};
+
+/// A way in: accepts or refuses, and panics only if the codec is wrong.
+pub type Entry = fn(&[u8]) -> bool;
+
+/// All of them by the names of their fuzz targets.
+pub const ALL: [(&str, Entry); 10] = [
+    ("bencode", bencode),
+    ("metainfo", metainfo),
+    ("wire", wire),
+    ("handshake", handshake),
+    ("http_announce", http_announce),
+    ("http_scrape", http_scrape),
+    ("udp_reply", udp_reply),
+    ("udp_request", udp_request),
+    ("resume", resume),
+    ("safe_path", safe_path),
+];
+
+/// One value, as from a peer or a tracker.
+pub fn bencode(input: &[u8]) -> bool {
+    let _file = bencode::scan(input, Limits::FILE);
+    let Ok(view) = View::parse(input, Limits::WIRE) else { return false };
+    let members = view.items().map(View::raw).chain(view.entries().map(|(_key, value)| value.raw()));
+    for raw in members {
+        assert!(bencode::check(raw, Limits::WIRE).is_ok(), "a part of a good value is a good value");
+    }
+    for (key, value) in view.entries() {
+        assert_eq!(bencode::raw_value(input, key), Some(value.raw()), "no key comes twice");
+    }
+    // Numbers beyond an i64 and keys that are not UTF-8 are more than `serde_bencode` takes.
+    if let Ok(value) = bencode::decode::<serde_bencode::value::Value>(input, Limits::WIRE) {
+        let again = serde_bencode::to_bytes(&value).expect("a value has a form");
+        assert!(bencode::scan(&again, Limits::WIRE).is_ok_and(|scan| scan.sorted), "and a sorted one");
+    }
+    true
+}
+
+/// A `.torrent` file.
+pub fn metainfo(input: &[u8]) -> bool {
+    let Ok(meta) = Metainfo::parse(input) else { return false };
+    let mut end: u64 = 0;
+    for file in &meta.files {
+        assert_eq!(file.offset, end, "files follow each other");
+        end = end.checked_add(file.len).expect("the total is checked");
+        assert_below(&file.path);
+    }
+    assert_eq!(meta.geometry.total_len(), end, "the geometry is that of the files");
+    let real: Vec<_> = meta.files.iter().filter(|file| !file.padding).map(|file| file.path.as_path()).collect();
+    assert_eq!(real.iter().collect::<HashSet<_>>().len(), real.len(), "no two files have one place");
+    let _last = meta.hashes.get(meta.geometry.last_piece());
+    true
+}
+
+/// A stream of messages. The first byte is the number of pieces, the second how it is cut.
+pub fn wire(input: &[u8]) -> bool {
+    let Some(([pieces, cut], stream)) = input.split_first_chunk::<2>() else { return false };
+    let pieces = u32::from(*pieces).saturating_add(1);
+    let whole = messages(pieces, stream, stream.len());
+    assert_eq!(messages(pieces, stream, usize::from(*cut)), whole, "where a stream is cut does not matter");
+    let Ok((list, _left)) = whole else { return false };
+    let mut again = BytesMut::new();
+    for message in &list {
+        message.encode(&mut again);
+    }
+    let len = again.len();
+    assert_eq!(messages(pieces, &again, len), Ok((list, 0)), "messages survive");
+    true
+}
+
+/// The messages in a stream that comes in cuts of that many bytes, and the bytes left over.
+fn messages(pieces: u32, stream: &[u8], cut: usize) -> Result<(Vec<Message>, usize), BadMessage> {
+    let mut decoder = Decoder::new(pieces);
+    let (mut buffer, mut list) = (BytesMut::new(), Vec::new());
+    for chunk in stream.chunks(cut.max(1)) {
+        buffer.extend_from_slice(chunk);
+        while let Some(message) = decoder.decode(&mut buffer)? {
+            list.push(message);
+        }
+        assert!(decoder.need() > 0, "no message waits for nothing");
+    }
+    Ok((list, buffer.len()))
+}
+
+/// The first bytes of a connection.
+pub fn handshake(input: &[u8]) -> bool {
+    let Ok(decoded) = Handshake::decode(input) else { return false };
+    if let Some(handshake) = decoded {
+        assert!(input.starts_with(&handshake.encode()), "a handshake survives");
+    }
+    decoded.is_some()
+}
+
+/// The body of a reply to an announce; also the query of one.
+pub fn http_announce(input: &[u8]) -> bool {
+    if let Ok(query) = parse_query(&String::from_utf8_lossy(input)) {
+        let url = announce_url("http://t/announce", &query.request);
+        let again = url.split_once('?').map(|(_base, query)| parse_query(query));
+        assert_eq!(
+            again.map(|again| again.map(|again| again.request)),
+            Some(Ok(query.request)),
+            "an announce survives"
+        );
+    }
+    match parse_announce(input) {
+        Ok(Reply::Peers(reply)) => {
+            for compact in [false, true] {
+                let again = parse_announce(&encode_announce(&reply, compact));
+                assert_eq!(again.map(same_order), Ok(same_order(Reply::Peers(reply.clone()))), "a reply survives");
+            }
+            true
+        }
+        Ok(Reply::Failure(failure)) => {
+            let again = parse_announce(&encode_failure(&failure));
+            assert!(matches!(again, Ok(Reply::Failure(_))), "a failure stays one");
+            true
+        }
+        Err(_refused) => false,
+    }
+}
+
+/// Without what encoding does not keep: the order of the families, the peers left out, the part of a text that was cut.
+fn same_order(reply: Reply) -> Reply {
+    match reply {
+        Reply::Peers(mut reply) => {
+            reply.peers.sort_unstable();
+            reply.peers_named = 0;
+            reply.warning = None;
+            Reply::Peers(reply)
+        }
+        failure @ Reply::Failure(_) => failure,
+    }
+}
+
+/// The body of a reply to a scrape; also the query of one.
+pub fn http_scrape(input: &[u8]) -> bool {
+    let _any = parse_scrape_query(&String::from_utf8_lossy(input));
+    let Ok(reply) = parse_scrape(input) else { return false };
+    if let ScrapeReply::Entries(entries) = reply {
+        let mut sorted = entries;
+        sorted.sort_by_key(|entry| entry.info_hash);
+        assert_eq!(parse_scrape(&encode_scrape(&sorted)), Ok(ScrapeReply::Entries(sorted)), "a scrape survives");
+    }
+    true
+}
+
+/// A datagram of a tracker, to the transaction that it names itself.
+pub fn udp_reply(input: &[u8]) -> bool {
+    let (_action, rest) = input.split_at_checked(4).unwrap_or((input, &[]));
+    let tid = rest.first_chunk().map_or(0, |tid| u32::from_be_bytes(*tid));
+    let read = |ipv6| {
+        let reply = decode_reply(input, tid, ipv6).ok()?;
+        let again = match &reply {
+            UdpReply::Connected { connection_id } => encode_connected(tid, *connection_id),
+            UdpReply::Announced(reply) => encode_announced(tid, reply, ipv6),
+            UdpReply::Scraped(swarms) => encode_scraped(tid, swarms),
+            UdpReply::Error(text) => encode_error(tid, text),
+        };
+        let again = decode_reply(&again, tid, ipv6);
+        match (&reply, again) {
+            (UdpReply::Announced(reply), Ok(UdpReply::Announced(again))) => assert_announced(reply, &again, ipv6),
+            (UdpReply::Error(_), Ok(UdpReply::Error(_))) => {}
+            (reply, again) => assert_eq!(again.as_ref(), Ok(reply), "a reply survives"),
+        }
+        Some(reply)
+    };
+    read(false).is_some() | read(true).is_some()
+}
+
+fn assert_announced(reply: &AnnounceReply, again: &AnnounceReply, ipv6: bool) {
+    // An IPv4 address inside IPv6 is unwrapped, and then has no place in an answer over IPv6.
+    let kept: Vec<SocketAddr> = reply.peers.iter().copied().filter(|peer| peer.is_ipv6() == ipv6).collect();
+    assert_eq!(again.peers, kept, "peers survive");
+    let numbers = |reply: &AnnounceReply| (reply.interval, reply.complete, reply.incomplete);
+    assert_eq!(numbers(again), numbers(reply), "numbers survive");
+}
+
+/// A datagram of a client.
+pub fn udp_request(input: &[u8]) -> bool {
+    let Ok(request) = decode_request(input) else { return false };
+    let again = match &request {
+        UdpRequest::Connect { transaction_id } => tracker_udp::encode_connect(*transaction_id),
+        UdpRequest::Announce { connection_id, transaction_id, request } => {
+            tracker_udp::encode_announce(*connection_id, *transaction_id, request)
+        }
+        UdpRequest::Scrape { connection_id, transaction_id, swarms } => {
+            tracker_udp::encode_scrape(*connection_id, *transaction_id, swarms)
+        }
+    };
+    assert_eq!(decode_request(&again), Ok(request), "a request survives");
+    true
+}
+
+/// A record as it is, and once more under a good checksum: no fuzzer would find that by itself.
+pub fn resume(input: &[u8]) -> bool {
+    let sum: [u8; 20] = Sha1::digest(input).into();
+    let sealed = [input, &sum].concat();
+    let read = |input: &[u8]| {
+        let record = Record::decode(input).ok()?;
+        assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(&record), "a record survives");
+        Some(record)
+    };
+    read(input).is_some() | read(&sealed).is_some()
+}
+
+/// Paths of a torrent: one on each line, components between slashes; and the whole as a single name. Accepted if no
+/// path is refused.
+pub fn safe_path(input: &[u8]) -> bool {
+    if let Ok(name) = safe_path::component(input) {
+        assert_eq!(safe_path::component(name.as_bytes()), Ok(name), "a safe name stays itself");
+    }
+    let lines = input.split(|byte| *byte == b'\n');
+    let paths: Result<Vec<_>, _> = lines.map(|line| SafePath::from_raw(line.split(|byte| *byte == b'/'))).collect();
+    let Ok(mut paths) = paths else { return false };
+    safe_path::untangle(&mut paths.iter_mut().collect::<Vec<_>>());
+    for path in &paths {
+        assert_below(path);
+    }
+    let places: HashSet<_> = paths.iter().map(|path| path.as_str().to_lowercase()).collect();
+    assert_eq!(places.len(), paths.len(), "no two files have one place");
+    true
+}
+
+fn assert_below(path: &SafePath) {
+    let parts = path.as_path().components();
+    assert!(parts.clone().all(|part| matches!(part, Component::Normal(_))), "{path:?} leads elsewhere");
+    assert_eq!(parts.count(), path.components().count(), "{path:?} has odd components");
+    assert!(path.components().all(|name| name.len() <= safe_path::MAX_COMPONENT_LEN), "{path:?} is too long");
+    assert!(path.as_str().len() <= safe_path::MAX_PATH_LEN, "{path:?} is too long");
+}

@@ -1,0 +1,256 @@
+//! The record of what a torrent had on stable storage, and of the files it had it in.
+//!
+//! Bencode, then the SHA-1 of it: a torn, truncated or flipped record is known for what it is (D-13), and so is one
+//! from the future (D-14, X-12). What of a good record may be trusted is for `logic::resume` to say; a bad one means
+//! "check what is there", never "start anew".
+
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use sha1::{Digest, Sha1};
+
+use super::bencode::{self, BadBencode, Limits, View};
+use crate::base::bitfield::{BadBitfield, Bitfield};
+use crate::base::ids::InfoHash;
+
+/// The form this program writes. It reads no other: there has been none.
+pub const VERSION: i64 = 1;
+
+/// What is known of a torrent's data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Whose record it is; to be compared with the torrent's (D-14).
+    pub info_hash: InfoHash,
+    /// How many pieces it has.
+    pub pieces: u32,
+    /// The pieces whose bytes are on stable storage and hash right.
+    pub have: Bitfield,
+    /// The files as they were, in the order of the torrent.
+    pub files: Vec<Witness>,
+    /// Bytes received in all runs; at most 2^63 - 1.
+    pub downloaded: u64,
+    /// Bytes sent in all runs; at most 2^63 - 1.
+    pub uploaded: u64,
+    /// Written at a clean stop, with nothing under way.
+    pub clean: bool,
+}
+
+/// What is cheap to know of a file, and changes when somebody else touches it (D-09, D-10). All zeros: there was none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Witness {
+    /// Bytes.
+    pub len: u64,
+    /// The device it is on: another one means that something else is mounted there.
+    pub dev: u64,
+    /// Its inode.
+    pub ino: u64,
+    /// When it was last modified, in nanoseconds since 1970.
+    pub mtime_ns: i64,
+}
+
+/// Why bytes are no record.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadRecord {
+    /// The checksum is wrong: not written to the end, damaged, or something else altogether.
+    #[error("torn or foreign: the checksum is wrong")]
+    Torn,
+    /// Whole, but of another version of this program.
+    #[error("of version {0}, this program reads version {VERSION}")]
+    Version(i64),
+    /// Whole, but not a record.
+    #[error("not a record: {0}")]
+    Shape(#[from] BadBencode),
+    /// The pieces do not fit their number.
+    #[error("not a record: {0}")]
+    Have(#[from] BadBitfield),
+    /// The info-hash or the list of files has an impossible length.
+    #[error("not a record: `{0}` has a wrong length")]
+    Length(&'static str),
+}
+
+/// In the order of the keys, as bencode wants them.
+#[derive(Serialize, Deserialize)]
+struct Raw {
+    clean: u8,
+    downloaded: i64,
+    /// [`WITNESS_LEN`] bytes each: a list of dictionaries would be four times as long.
+    files: ByteBuf,
+    have: ByteBuf,
+    info_hash: ByteBuf,
+    pieces: u32,
+    uploaded: i64,
+    version: i64,
+}
+
+/// Three numbers of 8 bytes and a signed one, big-endian.
+const WITNESS_LEN: usize = 32;
+
+/// Bytes of the SHA-1 at the end.
+const TRAILER_LEN: usize = 20;
+
+impl Record {
+    /// As it goes into a file.
+    pub fn encode(&self) -> Vec<u8> {
+        let capped = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        let raw = Raw {
+            clean: self.clean.into(),
+            downloaded: capped(self.downloaded),
+            files: ByteBuf::from(self.files.iter().flat_map(Witness::encode).collect::<Vec<_>>()),
+            have: ByteBuf::from(self.have.as_bytes()),
+            info_hash: ByteBuf::from(self.info_hash.0),
+            pieces: self.pieces,
+            uploaded: capped(self.uploaded),
+            version: VERSION,
+        };
+        let mut out = serde_bencode::to_bytes(&raw).expect("strings and numbers have a form in bencode");
+        let trailer: [u8; TRAILER_LEN] = Sha1::digest(&out).into();
+        out.extend(trailer);
+        out
+    }
+
+    /// From a file. A hostile one costs no more memory than it is long.
+    pub fn decode(input: &[u8]) -> Result<Self, BadRecord> {
+        let (body, trailer) = input.split_last_chunk::<TRAILER_LEN>().ok_or(BadRecord::Torn)?;
+        let sum: [u8; TRAILER_LEN] = Sha1::digest(body).into();
+        if sum != *trailer {
+            return Err(BadRecord::Torn);
+        }
+        let version = View::parse(body, Limits::FILE)?.find(b"version").and_then(View::number).unwrap_or(0);
+        if version != VERSION {
+            return Err(BadRecord::Version(version));
+        }
+        let raw: Raw = bencode::decode(body, Limits::FILE)?;
+        let info_hash = <[u8; 20]>::try_from(&raw.info_hash[..]).map_err(|_other| BadRecord::Length("info_hash"))?;
+        let (files, []) = raw.files.as_chunks::<WITNESS_LEN>() else { return Err(BadRecord::Length("files")) };
+        Ok(Self {
+            info_hash: InfoHash(info_hash),
+            pieces: raw.pieces,
+            have: Bitfield::from_wire(&raw.have, raw.pieces)?,
+            files: files.iter().map(Witness::decode).collect(),
+            downloaded: raw.downloaded.try_into().unwrap_or(0),
+            uploaded: raw.uploaded.try_into().unwrap_or(0),
+            clean: raw.clean == 1,
+        })
+    }
+}
+
+impl Witness {
+    fn encode(&self) -> [u8; WITNESS_LEN] {
+        let mut out = [0; WITNESS_LEN];
+        let fields = [self.len, self.dev, self.ino, self.mtime_ns.cast_unsigned()];
+        let (slots, _rest) = out.as_chunks_mut();
+        for (slot, field) in slots.iter_mut().zip(fields) {
+            *slot = field.to_be_bytes();
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8; WITNESS_LEN]) -> Self {
+        let (fields, _rest) = bytes.as_chunks();
+        let field = |nth: usize| fields.get(nth).map_or(0, |field| u64::from_be_bytes(*field));
+        Self { len: field(0), dev: field(1), ino: field(2), mtime_ns: field(3).cast_signed() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record() -> Record {
+        let witness = Witness { len: 5, dev: u64::MAX, ino: 7, mtime_ns: -1 };
+        Record {
+            info_hash: InfoHash([7; 20]),
+            pieces: 9,
+            have: Bitfield::from_wire(&[0xa0, 0x80], 9).unwrap(),
+            files: vec![witness, Witness::default()],
+            downloaded: 1,
+            uploaded: u64::MAX,
+            clean: true,
+        }
+    }
+
+    fn sealed(body: &[u8]) -> Vec<u8> {
+        let sum: [u8; 20] = Sha1::digest(body).into();
+        [body, &sum].concat()
+    }
+
+    #[test]
+    fn a_record_is_readable_bencode() {
+        let bytes = record().encode();
+        assert!(bytes.starts_with(b"d5:cleani1e10:downloadedi1e5:files64:\0\0\0\0\0\0\0\x05\xff"));
+        assert_eq!(Record::decode(&bytes), Ok(Record { uploaded: i64::MAX.cast_unsigned(), ..record() }));
+    }
+
+    /// D-13: every cut and every flipped bit.
+    #[test]
+    fn no_damage_goes_unnoticed() {
+        let good = record().encode();
+        for len in 0..good.len() {
+            assert_eq!(Record::decode(&good[..len]), Err(BadRecord::Torn), "{len}");
+        }
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Record::decode(&bad), Err(BadRecord::Torn), "{bit}");
+        }
+        assert_eq!(Record::decode(&[&good[..], &[0]].concat()), Err(BadRecord::Torn));
+        assert_eq!(Record::decode(&vec![0; good.len()]), Err(BadRecord::Torn));
+    }
+
+    /// D-14, X-12, and a record that somebody has made up.
+    #[test]
+    fn whole_records_that_are_none_are_named() {
+        assert_eq!(
+            Record::decode(&sealed(b"d7:versioni2e5:whatsle")),
+            Err(BadRecord::Shape(BadBencode::CutShort { at: 22 }))
+        );
+        assert_eq!(Record::decode(&sealed(b"d7:versioni2e4:whatlee")), Err(BadRecord::Version(2)));
+        assert_eq!(Record::decode(&sealed(b"de")), Err(BadRecord::Version(0)));
+        assert!(matches!(Record::decode(&sealed(b"d7:versioni1ee")), Err(BadRecord::Shape(BadBencode::Shape(_)))));
+        assert!(matches!(
+            Record::decode(&sealed(&vec![b'l'; 100_000])),
+            Err(BadRecord::Shape(BadBencode::TooDeep { .. }))
+        ));
+        let raw = |files: usize, have: usize, hash: usize, pieces: &str| {
+            let text = |len: usize| format!("{len}:{}", "\0".repeat(len));
+            let (files, have, hash) = (text(files), text(have), text(hash));
+            let body = format!(
+                "d5:cleani0e10:downloadedi-1e5:files{files}4:have{have}9:info_hash{hash}6:pieces{pieces}8:uploadedi0e7:versioni1ee"
+            );
+            Record::decode(&sealed(body.as_bytes()))
+        };
+        assert_eq!(raw(32, 2, 20, "i9e").map(|record| record.downloaded), Ok(0));
+        assert_eq!(raw(31, 2, 20, "i9e"), Err(BadRecord::Length("files")));
+        assert_eq!(raw(32, 2, 21, "i9e"), Err(BadRecord::Length("info_hash")));
+        let claim = BadBitfield::Length { got: 2, want: 536_870_912 };
+        assert_eq!(raw(32, 2, 20, "i4294967295e"), Err(BadRecord::Have(claim)));
+        assert!(matches!(raw(32, 2, 20, "i-9e"), Err(BadRecord::Shape(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_survives(
+            info_hash: [u8; 20], pieces in 1_u32..300, bits: [u8; 38], counters: (u32, u32, bool),
+            files in prop::collection::vec(any::<(u64, u64, u64, i64)>(), 0..20),
+        ) {
+            let mut have = bits[..pieces.div_ceil(8) as usize].to_vec();
+            *have.last_mut().unwrap() &= 0xff_u8.checked_shl(7 - (pieces - 1) % 8).unwrap();
+            let witness = |(len, dev, ino, mtime_ns)| Witness { len, dev, ino, mtime_ns };
+            let record = Record {
+                info_hash: InfoHash(info_hash),
+                pieces,
+                have: Bitfield::from_wire(&have, pieces).unwrap(),
+                files: files.into_iter().map(witness).collect(),
+                downloaded: counters.0.into(),
+                uploaded: counters.1.into(),
+                clean: counters.2,
+            };
+            prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _any = (Record::decode(&body), Record::decode(&sealed(&body)));
+        }
+    }
+}
