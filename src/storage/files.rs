@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use rustix::fs::OFlags;
 
+use super::Locked;
 use super::folder::Folder;
 use super::trouble::{DiskTrouble, TroubleKind};
 use crate::codec::resume::Witness;
@@ -41,8 +42,7 @@ pub struct Files {
     folder: Folder,
     specs: Vec<FileSpec>,
     layout: Layout,
-    #[expect(clippy::disallowed_types, reason = "descriptors are shared by the threads of the pool, held for microseconds")]
-    open: std::sync::Mutex<Open>,
+    open: Locked<Open>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ impl Files {
     /// Nothing is opened or made yet.
     pub fn new(folder: Folder, specs: Vec<FileSpec>) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
-        Self { folder, specs, layout, open: Default::default() }
+        Self { folder, specs, layout, open: Locked::default() }
     }
 
     /// The files, in the order of the torrent.
@@ -100,7 +100,8 @@ impl Files {
                 continue;
             }
             let handle = self.writable(file)?;
-            write_all_at(&handle, slices, offset).map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
+            write_all_at(&handle, slices, offset)
+                .map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
         }
         Ok(())
     }
@@ -276,7 +277,8 @@ impl Files {
 
     fn trouble(&self, operation: &'static str, file: usize, error: &io::Error, wanted: u64) -> DiskTrouble {
         let trouble = DiskTrouble::new(operation, &self.shown_path(file), error);
-        let free = || Some(rustix::fs::statvfs(self.folder.path()).ok()?).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        let free =
+            || Some(rustix::fs::statvfs(self.folder.path()).ok()?).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
         match trouble.kind {
             TroubleKind::Full => DiskTrouble { space: free().map(|free| (free, wanted)), ..trouble },
             _ => trouble,
@@ -286,7 +288,11 @@ impl Files {
     fn read_trouble(&self, file: usize, error: &io::Error) -> DiskTrouble {
         let trouble = self.trouble("read", file, error, 0);
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            return DiskTrouble { kind: TroubleKind::Missing, reason: "the file is shorter than it should be".to_owned(), ..trouble };
+            return DiskTrouble {
+                kind: TroubleKind::Missing,
+                reason: "the file is shorter than it should be".to_owned(),
+                ..trouble
+            };
         }
         trouble
     }
@@ -372,7 +378,11 @@ mod tests {
     fn files_of(lens: &[u64]) -> (tempfile::TempDir, Files) {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let spec = |(nth, len): (usize, &u64)| FileSpec { path: format!("d{}/f{nth}", nth % 2).into(), len: *len, padding: nth == 2 };
+        let spec = |(nth, len): (usize, &u64)| FileSpec {
+            path: format!("d{}/f{nth}", nth % 2).into(),
+            len: *len,
+            padding: nth == 2,
+        };
         let specs = lens.iter().enumerate().map(spec).collect();
         (dir, Files::new(folder, specs))
     }

@@ -115,7 +115,9 @@ impl StateFolder {
             file.sync_all().map_err(trouble)?;
         }
         match std::fs::rename(&path, &prev) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(DiskTrouble::new("rename", &path, &error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DiskTrouble::new("rename", &path, &error));
+            }
             _ => {}
         }
         std::fs::rename(&new, &path).map_err(|error| DiskTrouble::new("rename", &new, &error))?;
