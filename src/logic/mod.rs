@@ -3,6 +3,7 @@
 pub mod address;
 pub mod announce;
 pub mod choke;
+pub mod client_name;
 pub mod layout;
 pub mod peer_book;
 pub mod rate;
@@ -12,3 +13,4 @@ pub mod resume;
 pub(crate) mod testing;
 pub mod tiers;
 pub mod udp_exchange;
+pub mod why;
