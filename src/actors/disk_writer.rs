@@ -19,7 +19,9 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk_health::{Ailment, DiskHealth, Remedy};
 use crate::logic::flush::FlushClock;
 use crate::logic::scheduler::Written;
-use crate::storage::{DiskTrouble, Inventory, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, Snapshot, TroubleKind};
+use crate::storage::{
+    DiskTrouble, Inventory, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, Snapshot, TroubleKind,
+};
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
 const MAX_JOBS: usize = 2;
@@ -194,7 +196,9 @@ impl DiskWriter {
         while self.check.jobs < MAX_JOBS && !self.check.left.is_empty() {
             let mut batch = Vec::new();
             let mut bytes = 0;
-            while bytes < CHECK_BYTES && let Some(piece) = self.check.left.pop_front() {
+            while bytes < CHECK_BYTES
+                && let Some(piece) = self.check.left.pop_front()
+            {
                 bytes += u64::from(self.cfg.geometry.piece_len(piece));
                 batch.push(piece);
             }
@@ -231,12 +235,11 @@ impl DiskWriter {
         let snapshot = self.snapshot(&have, false);
         let admitted = self.cfg.storage.admit(snapshot).into_actor(self);
         ctx.spawn(admitted.map(move |admitted, act, _| {
-            let news = match admitted {
-                Err(trouble) => DiskNews::Refused(trouble),
-                Ok(()) => {
-                    act.have = Some(have.clone());
-                    DiskNews::Ready { have, checked: done }
-                }
+            let news = if let Err(trouble) = admitted {
+                DiskNews::Refused(trouble)
+            } else {
+                act.have = Some(have.clone());
+                DiskNews::Ready { have, checked: done }
             };
             act.cfg.torrent.do_send(news);
         }));
@@ -248,7 +251,9 @@ impl DiskWriter {
         while self.jobs < MAX_JOBS && self.health.retry_at().is_none() && !self.queue.is_empty() {
             let mut batch = Vec::new();
             let mut bytes = 0;
-            while bytes < JOB_BYTES && let Some((job, reply)) = self.queue.pop_front() {
+            while bytes < JOB_BYTES
+                && let Some((job, reply)) = self.queue.pop_front()
+            {
                 bytes += u64::from(self.cfg.geometry.piece_len(job.piece));
                 batch.push((job, reply));
             }

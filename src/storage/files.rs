@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use rustix::fs::OFlags;
 
+use super::Locked;
 use super::folder::Folder;
 use super::trouble::{DiskTrouble, TroubleKind};
 use crate::codec::resume::Witness;
@@ -41,11 +42,7 @@ pub struct Files {
     folder: Folder,
     specs: Vec<FileSpec>,
     layout: Layout,
-    #[expect(
-        clippy::disallowed_types,
-        reason = "descriptors are shared by the threads of the pool, held for microseconds"
-    )]
-    open: std::sync::Mutex<Open>,
+    open: Locked<Open>,
 }
 
 #[derive(Debug, Default)]
@@ -70,7 +67,7 @@ impl Files {
     /// Nothing is opened or made yet.
     pub fn new(folder: Folder, specs: Vec<FileSpec>) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
-        Self { folder, specs, layout, open: Default::default() }
+        Self { folder, specs, layout, open: Locked::default() }
     }
 
     /// The files, in the order of the torrent.
@@ -105,8 +102,6 @@ impl Files {
             let handle = self.writable(file)?;
             write_all_at(&handle, slices, offset)
                 .map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
-            // A sync may have come between the opening and the writing, and must not be the last.
-            self.open.lock().unwrap_or_else(PoisonError::into_inner).touched.insert(file);
         }
         Ok(())
     }

@@ -61,6 +61,7 @@ pub enum Effect {
 
 /// The protocol state of one connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
 pub struct Conversation {
     geometry: Geometry,
     have: Bitfield,
@@ -314,13 +315,16 @@ impl Conversation {
 
     fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
         match message {
-            Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::AllowedFast(_) => {}
             Message::Choke => self.on_choked(now, batch),
             Message::Unchoke if self.peer_choking => {
                 self.peer_choking = false;
                 self.pipeline.on_unchoked(now);
             }
-            Message::Unchoke => {}
+            Message::Unchoke
+            | Message::KeepAlive
+            | Message::Port(_)
+            | Message::Suggest(_)
+            | Message::AllowedFast(_) => {}
             Message::Interested => self.on_peer_interest(true),
             Message::NotInterested => self.on_peer_interest(false),
             Message::Have(number) => self.on_have(number, batch),

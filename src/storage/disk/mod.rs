@@ -16,7 +16,7 @@ use crate::storage::files::{FileSpec, Files};
 use crate::storage::folder::Folder;
 use crate::storage::record::{Found, StateFolder};
 use crate::storage::{
-    DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage,
+    DiskTrouble, Durability, Inventory, Later, Locked, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage,
 };
 
 /// What to keep, and how.
@@ -51,11 +51,7 @@ struct Inner {
 struct Opened {
     files: Files,
     state: StateFolder,
-    #[expect(
-        clippy::disallowed_types,
-        reason = "taken by one job at a time, never held over a system call that waits"
-    )]
-    looked: std::sync::Mutex<Looked>,
+    looked: Locked<Looked>,
 }
 
 /// What the files looked like when they were last looked at.
@@ -92,7 +88,7 @@ pub fn specs_of(metainfo: &Metainfo) -> Vec<FileSpec> {
 
 impl Storage for Disk {
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
-        self.run(|inner| inner.open())
+        self.run(Inner::open)
     }
 
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
@@ -147,7 +143,7 @@ impl Inner {
             let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
             let state = StateFolder::lock(&self.config.folder, self.info_hash)?;
             let files = Files::new(folder, self.specs.clone());
-            let opened = Opened { files, state, looked: Default::default() };
+            let opened = Opened { files, state, looked: Locked::default() };
             assert!(self.opened.set(opened).is_ok(), "one job at a time opens the storage");
         }
         self.look(self.opened())
