@@ -312,6 +312,7 @@ impl PeerConnection {
             let mut messages = std::mem::take(&mut self.inbox);
             let polled = link.poll_messages(cx, &mut messages);
             if !messages.is_empty() {
+                trace_all(&messages);
                 self.step(ctx, |conversation, now| conversation.on_messages(now, messages.drain(..)));
             }
             self.inbox = messages;
@@ -335,6 +336,13 @@ impl PeerConnection {
             self.step(ctx, |conversation, now| conversation.on_sent(now, taken, unsent));
         }
         Ok(())
+    }
+}
+
+/// The mark of what comes in (W-23).
+fn trace_all(messages: &[Wire]) {
+    if tracing::enabled!(tracing::Level::TRACE) {
+        messages.iter().for_each(|message| tracing::trace!(message = message.name(), "←"));
     }
 }
 

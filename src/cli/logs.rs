@@ -7,7 +7,6 @@ use std::sync::Arc;
 use indicatif::ProgressBar;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::args::{Global, LogFormat};
@@ -31,7 +30,7 @@ pub fn install(global: &Global, output: &Output) -> Result<(), Problem> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(target);
     let installed = match global.log_format {
         LogFormat::Text => builder.with_ansi(ansi).finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_span_events(FmtSpan::NONE).finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).with_span_list(false).finish().try_init(),
     };
     if installed.is_ok() {
         kit::install_panic_hook();

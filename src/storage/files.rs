@@ -140,7 +140,7 @@ impl Files {
 
     fn sync_these(&self, touched: &BTreeSet<usize>, entries: &BTreeSet<PathBuf>) -> Result<(), DiskTrouble> {
         for file in touched {
-            let handle = self.writable(*file)?;
+            let handle = self.readable(*file)?;
             handle.sync_data().map_err(|error| self.trouble("sync", *file, &error, 0))?;
         }
         for dir in entries {
