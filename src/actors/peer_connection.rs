@@ -342,7 +342,9 @@ impl PeerConnection {
 /// The mark of what comes in (W-23).
 fn trace_all(messages: &[Wire]) {
     if tracing::enabled!(tracing::Level::TRACE) {
-        messages.iter().for_each(|message| tracing::trace!(message = message.name(), "←"));
+        for message in messages {
+            tracing::trace!(message = message.name(), "←");
+        }
     }
 }
 
