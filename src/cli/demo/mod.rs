@@ -70,7 +70,11 @@ fn introduce(cast: &Cast, metainfo: &Metainfo, seed: u64, sha256: &str, output: 
     }));
     let geometry = metainfo.geometry;
     let piece = Bytes(u64::from(geometry.nominal_piece_len()));
-    output.line(format!("payload    {} in {} pieces of {piece}, seed {seed}", Bytes(geometry.total_len()), geometry.piece_count()));
+    output.line(format!(
+        "payload    {} in {} pieces of {piece}, seed {seed}",
+        Bytes(geometry.total_len()),
+        geometry.piece_count()
+    ));
     for (title, roles) in [("trackers", &cast.trackers), ("peers", &cast.peers)] {
         for (nth, Role { name, at, does, .. }) in roles.iter().enumerate() {
             output.line(format!("{:<11}{name:<11}{at:<35}{does}", if nth == 0 { title } else { "" }));
