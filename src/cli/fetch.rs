@@ -97,10 +97,11 @@ pub(super) fn judge(outcome: &Outcome) -> (Exit, &'static str, Option<String>) {
 }
 
 /// `ubuntu.iso: 1.0 GiB in 12s (85.3 MiB/s), 3 restarts`, with what it took (W-18).
-pub(super) fn summary(outcome: &Outcome, exit: Exit) -> String {
+fn summary(outcome: &Outcome, exit: Exit) -> String {
     let view = &outcome.view;
     let name = Safe::new(&view.name);
-    let rate = u64::try_from(u128::from(view.bytes_received) * 1000 / outcome.took.as_millis().max(1)).unwrap_or(u64::MAX);
+    let rate =
+        u64::try_from(u128::from(view.bytes_received) * 1000 / outcome.took.as_millis().max(1)).unwrap_or(u64::MAX);
     let head = match exit {
         Exit::Complete => format!("{name}: complete, {}", Bytes(view.bytes_total)),
         Exit::Interrupted | Exit::Killed => {
@@ -108,7 +109,8 @@ pub(super) fn summary(outcome: &Outcome, exit: Exit) -> String {
         }
         _ => format!("{name}: {}", view.progress_text()),
     };
-    let mut parts = vec![head, format!("{} received in {} ({}/s)", Bytes(view.bytes_received), Span(outcome.took), Bytes(rate))];
+    let mut parts =
+        vec![head, format!("{} received in {} ({}/s)", Bytes(view.bytes_received), Span(outcome.took), Bytes(rate))];
     if view.bytes_kept > 0 {
         parts.push(format!("{} were there already", Bytes(view.bytes_kept)));
     }

@@ -36,7 +36,8 @@ pub fn install_beside(
         None => Target::Terminal(output.bar()),
         Some(path) => {
             let opened = OpenOptions::new().create(true).append(true).open(path);
-            let error = |error| Problem::new(Exit::CannotCreate, format!("cannot open log file {}: {error}", path.display()));
+            let error =
+                |error| Problem::new(Exit::CannotCreate, format!("cannot open log file {}: {error}", path.display()));
             Target::File(Arc::new(opened.map_err(error)?))
         }
     };
@@ -71,7 +72,8 @@ fn filter(global: &Global, output: &Output, unless_said: Option<&str>) -> Result
     };
     // awc and its kind have nothing to tell a user of ours; who wants them names them.
     let ours = if said.contains('=') || said.contains(',') { said.clone() } else { format!("off,tt_actors={said}") };
-    EnvFilter::try_new(&ours).map_err(|error| Problem::new(Exit::Usage, format!("`{said}` is not a log level: {error}")))
+    EnvFilter::try_new(&ours)
+        .map_err(|error| Problem::new(Exit::Usage, format!("`{said}` is not a log level: {error}")))
 }
 
 /// Where lines go.

@@ -1,3 +1,4 @@
 //! The integration tests, one module for each topic.
 
 mod corpus;
+mod demo;
