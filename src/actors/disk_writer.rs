@@ -135,6 +135,8 @@ pub struct DiskWriter {
     health: DiskHealth,
     check: Check,
     timer: Timer<Self>,
+    /// The disk refuses and nobody waits for it: nothing more is written.
+    given_up: bool,
     closing: bool,
 }
 
@@ -170,6 +172,7 @@ impl DiskWriter {
             health,
             check: Check::default(),
             timer: Timer::new(),
+            given_up: false,
             closing: false,
         }
     }
@@ -268,14 +271,17 @@ impl DiskWriter {
         let written = self.cfg.storage.write(jobs).into_actor(self);
         ctx.spawn(written.map(move |outcomes, act, ctx| {
             act.jobs -= 1;
-            for (outcome, reply) in outcomes.into_iter().zip(replies) {
-                act.on_outcome(outcome, reply);
+            let outcomes = outcomes.into_iter().zip(replies);
+            let troubles: Vec<_> = outcomes.filter_map(|(outcome, reply)| act.on_outcome(outcome, reply)).collect();
+            if let Some(trouble) = troubles.into_iter().next() {
+                act.on_trouble(trouble);
             }
             act.go_on_writing(ctx);
         }));
     }
 
-    fn on_outcome(&mut self, outcome: PieceOutcome, reply: Recipient<PiecesWritten>) {
+    /// Trouble comes back, and its job into the queue.
+    fn on_outcome(&mut self, outcome: PieceOutcome, reply: Recipient<PiecesWritten>) -> Option<DiskTrouble> {
         match outcome {
             PieceOutcome::Written(piece) => {
                 if let Some(have) = &mut self.have {
@@ -285,11 +291,15 @@ impl DiskWriter {
                 self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
                 self.on_well();
                 reply.do_send(PiecesWritten(vec![(piece, Written::Durable)]));
+                None
             }
-            PieceOutcome::HashMismatch(piece) => reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)])),
+            PieceOutcome::HashMismatch(piece) => {
+                reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)]));
+                None
+            }
             PieceOutcome::Trouble(job, trouble) => {
                 self.queue.push_front((job, reply));
-                self.on_trouble(trouble);
+                Some(trouble)
             }
         }
     }
@@ -309,7 +319,11 @@ impl DiskWriter {
         let now = Instant::now().into_std();
         let retry_in = match self.health.on_trouble(now, ailment) {
             Remedy::RetryAt(at) => Some(at.saturating_duration_since(now)),
-            Remedy::GiveUp => None,
+            Remedy::GiveUp => {
+                self.given_up = true;
+                self.queue.clear();
+                None
+            }
         };
         self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in });
     }
@@ -415,8 +429,10 @@ impl Handler<WritePieces> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, WritePieces { jobs, reply }: WritePieces, ctx: &mut Ctx<Self>) {
-        self.queue.extend(jobs.into_iter().map(|job| (job, reply.clone())));
-        self.go_on_writing(ctx);
+        if !self.given_up {
+            self.queue.extend(jobs.into_iter().map(|job| (job, reply.clone())));
+            self.go_on_writing(ctx);
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::exit::Problem;
 
-/// Where results go.
-#[derive(Debug)]
+/// Where results go. Clones write to the same place, around the same progress line.
+#[derive(Debug, Clone)]
 pub struct Output {
     json: bool,
     quiet: bool,
