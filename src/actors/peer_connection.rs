@@ -8,6 +8,7 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{self, Poll};
 use std::time::Duration;
 
@@ -172,7 +173,15 @@ crate::metered!(PeerConnection, "PeerConnection");
 impl PeerConnection {
     /// Dials when it starts.
     pub fn new(cfg: PeerConfig) -> Self {
-        Self { cfg, link: None, conversation: None, inbox: Vec::new(), timer: Timer::new(), waker: None, farewell: None }
+        Self {
+            cfg,
+            link: None,
+            conversation: None,
+            inbox: Vec::new(),
+            timer: Timer::new(),
+            waker: None,
+            farewell: None,
+        }
     }
 
     /// Mutates the conversation once, performs every effect, arms one timer.
@@ -303,6 +312,7 @@ impl PeerConnection {
             let mut messages = std::mem::take(&mut self.inbox);
             let polled = link.poll_messages(cx, &mut messages);
             if !messages.is_empty() {
+                trace_all(&messages);
                 self.step(ctx, |conversation, now| conversation.on_messages(now, messages.drain(..)));
             }
             self.inbox = messages;
@@ -326,6 +336,15 @@ impl PeerConnection {
             self.step(ctx, |conversation, now| conversation.on_sent(now, taken, unsent));
         }
         Ok(())
+    }
+}
+
+/// The mark of what comes in (W-23).
+fn trace_all(messages: &[Wire]) {
+    if tracing::enabled!(tracing::Level::TRACE) {
+        for message in messages {
+            tracing::trace!(message = message.name(), "←");
+        }
     }
 }
 
@@ -367,7 +386,7 @@ impl Actor for PeerConnection {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        let (net, addr, within) = (self.cfg.net.clone(), self.cfg.addr, self.cfg.connect_timeout);
+        let (net, addr, within) = (Arc::clone(&self.cfg.net), self.cfg.addr, self.cfg.connect_timeout);
         let dialling = async move { timeout(within, dial(&net, addr)).await.unwrap_or(Err(Farewell::ConnectTimeout)) };
         ctx.spawn(dialling.into_actor(self).map(|dialled, act, ctx| act.on_dialled(dialled, ctx)));
     }

@@ -72,7 +72,18 @@ fn tiers(args: &FetchArgs, metainfo: &Metainfo) -> Result<Vec<Vec<String>>, Prob
 }
 
 fn report(outcome: &Outcome, output: &Output) -> Exit {
-    let (exit, status, error) = match &outcome.ending {
+    let (exit, status, error) = judge(outcome);
+    output.json(&result_json(outcome, exit, status, error.as_deref()));
+    output.line(summary(outcome, exit));
+    if let Some(error) = error {
+        output.complain(&error);
+    }
+    exit
+}
+
+/// The number, the word and the sentence for how a run ended.
+pub(super) fn judge(outcome: &Outcome) -> (Exit, &'static str, Option<String>) {
+    match &outcome.ending {
         Ending::Complete => (Exit::Complete, "complete", None),
         Ending::Interrupted => (Exit::Interrupted, "interrupted", None),
         Ending::Killed => (Exit::Killed, "interrupted", None),
@@ -82,20 +93,15 @@ fn report(outcome: &Outcome, output: &Output) -> Exit {
         }
         Ending::Failed(failure) => (failure.into(), "failed", Some(failure.to_string())),
         Ending::GaveUp(why) => (Exit::GaveUp, "failed", Some(format!("the supervision tree gave up: {why}"))),
-    };
-    output.json(&result_json(outcome, exit, status, error.as_deref()));
-    output.line(summary(outcome, exit));
-    if let Some(error) = error {
-        output.complain(&error);
     }
-    exit
 }
 
 /// `ubuntu.iso: 1.0 GiB in 12s (85.3 MiB/s), 3 restarts`, with what it took (W-18).
-fn summary(outcome: &Outcome, exit: Exit) -> String {
+pub(super) fn summary(outcome: &Outcome, exit: Exit) -> String {
     let view = &outcome.view;
     let name = Safe::new(&view.name);
-    let rate = u64::try_from(u128::from(view.bytes_received) * 1000 / outcome.took.as_millis().max(1)).unwrap_or(u64::MAX);
+    let rate =
+        u64::try_from(u128::from(view.bytes_received) * 1000 / outcome.took.as_millis().max(1)).unwrap_or(u64::MAX);
     let head = match exit {
         Exit::Complete => format!("{name}: complete, {}", Bytes(view.bytes_total)),
         Exit::Interrupted | Exit::Killed => {
@@ -103,7 +109,8 @@ fn summary(outcome: &Outcome, exit: Exit) -> String {
         }
         _ => format!("{name}: {}", view.progress_text()),
     };
-    let mut parts = vec![head, format!("{} received in {} ({}/s)", Bytes(view.bytes_received), Span(outcome.took), Bytes(rate))];
+    let mut parts =
+        vec![head, format!("{} received in {} ({}/s)", Bytes(view.bytes_received), Span(outcome.took), Bytes(rate))];
     if view.bytes_kept > 0 {
         parts.push(format!("{} were there already", Bytes(view.bytes_kept)));
     }
@@ -117,7 +124,8 @@ fn summary(outcome: &Outcome, exit: Exit) -> String {
     parts.join("; ")
 }
 
-fn result_json(outcome: &Outcome, exit: Exit, status: &str, error: Option<&str>) -> Value {
+/// A run for programs.
+pub(super) fn result_json(outcome: &Outcome, exit: Exit, status: &str, error: Option<&str>) -> Value {
     let view = &outcome.view;
     let restarts = outcome.restarts.iter().map(|r| json!({"actor": r.actor, "cause": r.cause, "count": r.count}));
     json!({

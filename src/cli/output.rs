@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::exit::Problem;
 
-/// Where results go.
-#[derive(Debug)]
+/// Where results go. Clones write to the same place, around the same progress line.
+#[derive(Debug, Clone)]
 pub struct Output {
     json: bool,
     quiet: bool,
@@ -21,7 +21,9 @@ impl Output {
         let wanted = !json && !quiet && io::stderr().is_terminal();
         let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_fixed| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_fixed| ProgressStyle::default_spinner()),
+        );
         Self { json, quiet, bar }
     }
 
