@@ -19,7 +19,9 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk_health::{Ailment, DiskHealth, Remedy};
 use crate::logic::flush::FlushClock;
 use crate::logic::scheduler::Written;
-use crate::storage::{DiskTrouble, Inventory, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, Snapshot, TroubleKind};
+use crate::storage::{
+    DiskTrouble, Inventory, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, Snapshot, TroubleKind,
+};
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
 const MAX_JOBS: usize = 2;
@@ -133,6 +135,8 @@ pub struct DiskWriter {
     health: DiskHealth,
     check: Check,
     timer: Timer<Self>,
+    /// The disk refuses and nobody waits for it: nothing more is written.
+    given_up: bool,
     closing: bool,
 }
 
@@ -168,6 +172,7 @@ impl DiskWriter {
             health,
             check: Check::default(),
             timer: Timer::new(),
+            given_up: false,
             closing: false,
         }
     }
@@ -194,7 +199,9 @@ impl DiskWriter {
         while self.check.jobs < MAX_JOBS && !self.check.left.is_empty() {
             let mut batch = Vec::new();
             let mut bytes = 0;
-            while bytes < CHECK_BYTES && let Some(piece) = self.check.left.pop_front() {
+            while bytes < CHECK_BYTES
+                && let Some(piece) = self.check.left.pop_front()
+            {
                 bytes += u64::from(self.cfg.geometry.piece_len(piece));
                 batch.push(piece);
             }
@@ -231,12 +238,11 @@ impl DiskWriter {
         let snapshot = self.snapshot(&have, false);
         let admitted = self.cfg.storage.admit(snapshot).into_actor(self);
         ctx.spawn(admitted.map(move |admitted, act, _| {
-            let news = match admitted {
-                Err(trouble) => DiskNews::Refused(trouble),
-                Ok(()) => {
-                    act.have = Some(have.clone());
-                    DiskNews::Ready { have, checked: done }
-                }
+            let news = if let Err(trouble) = admitted {
+                DiskNews::Refused(trouble)
+            } else {
+                act.have = Some(have.clone());
+                DiskNews::Ready { have, checked: done }
             };
             act.cfg.torrent.do_send(news);
         }));
@@ -248,7 +254,9 @@ impl DiskWriter {
         while self.jobs < MAX_JOBS && self.health.retry_at().is_none() && !self.queue.is_empty() {
             let mut batch = Vec::new();
             let mut bytes = 0;
-            while bytes < JOB_BYTES && let Some((job, reply)) = self.queue.pop_front() {
+            while bytes < JOB_BYTES
+                && let Some((job, reply)) = self.queue.pop_front()
+            {
                 bytes += u64::from(self.cfg.geometry.piece_len(job.piece));
                 batch.push((job, reply));
             }
@@ -263,14 +271,17 @@ impl DiskWriter {
         let written = self.cfg.storage.write(jobs).into_actor(self);
         ctx.spawn(written.map(move |outcomes, act, ctx| {
             act.jobs -= 1;
-            for (outcome, reply) in outcomes.into_iter().zip(replies) {
-                act.on_outcome(outcome, reply);
+            let outcomes = outcomes.into_iter().zip(replies);
+            let troubles: Vec<_> = outcomes.filter_map(|(outcome, reply)| act.on_outcome(outcome, reply)).collect();
+            if let Some(trouble) = troubles.into_iter().next() {
+                act.on_trouble(trouble);
             }
             act.go_on_writing(ctx);
         }));
     }
 
-    fn on_outcome(&mut self, outcome: PieceOutcome, reply: Recipient<PiecesWritten>) {
+    /// Trouble comes back, and its job into the queue.
+    fn on_outcome(&mut self, outcome: PieceOutcome, reply: Recipient<PiecesWritten>) -> Option<DiskTrouble> {
         match outcome {
             PieceOutcome::Written(piece) => {
                 if let Some(have) = &mut self.have {
@@ -280,11 +291,15 @@ impl DiskWriter {
                 self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
                 self.on_well();
                 reply.do_send(PiecesWritten(vec![(piece, Written::Durable)]));
+                None
             }
-            PieceOutcome::HashMismatch(piece) => reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)])),
+            PieceOutcome::HashMismatch(piece) => {
+                reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)]));
+                None
+            }
             PieceOutcome::Trouble(job, trouble) => {
                 self.queue.push_front((job, reply));
-                self.on_trouble(trouble);
+                Some(trouble)
             }
         }
     }
@@ -304,7 +319,11 @@ impl DiskWriter {
         let now = Instant::now().into_std();
         let retry_in = match self.health.on_trouble(now, ailment) {
             Remedy::RetryAt(at) => Some(at.saturating_duration_since(now)),
-            Remedy::GiveUp => None,
+            Remedy::GiveUp => {
+                self.given_up = true;
+                self.queue.clear();
+                None
+            }
         };
         self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in });
     }
@@ -410,8 +429,10 @@ impl Handler<WritePieces> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, WritePieces { jobs, reply }: WritePieces, ctx: &mut Ctx<Self>) {
-        self.queue.extend(jobs.into_iter().map(|job| (job, reply.clone())));
-        self.go_on_writing(ctx);
+        if !self.given_up {
+            self.queue.extend(jobs.into_iter().map(|job| (job, reply.clone())));
+            self.go_on_writing(ctx);
+        }
     }
 }
 

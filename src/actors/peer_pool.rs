@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -235,7 +236,7 @@ impl PeerPool {
             key,
             addr,
             connect_timeout,
-            net: self.cfg.net.clone(),
+            net: Arc::clone(&self.cfg.net),
             staging: self.staging.clone(),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
@@ -250,10 +251,10 @@ impl PeerPool {
         self.live.insert(key, Live { addr, key, handle, id: None, view, delivered: false, farewell: None });
     }
 
-    fn on_news(&mut self, peer: PeerKey, news: News, ctx: &mut Ctx<Self>) {
+    fn on_news(&mut self, peer: PeerKey, news: &News, ctx: &mut Ctx<Self>) {
         let Some(live) = self.live.get_mut(&peer) else { return };
         let addr = live.addr;
-        match news {
+        match *news {
             News::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
             News::Handshaken(id) => {
                 live.id = Some(id);
@@ -364,9 +365,7 @@ impl Handler<SurveyPool> for PeerPool {
 
     fn handle(&mut self, _: SurveyPool, _: &mut Ctx<Self>) -> Self::Result {
         self.live.values().for_each(|live| live.handle.addr.do_send(Look));
-        let row = |live: &Live| {
-            Some(PeerRow { addr: live.addr, client: client_name(&live.id?), view: live.view })
-        };
+        let row = |live: &Live| Some(PeerRow { addr: live.addr, client: client_name(&live.id?), view: live.view });
         let sent = self.sent_before + self.live.values().map(|live| live.view.sent).sum::<u64>();
         let (census, peers) = (self.book.census(), self.live.values().filter_map(row).collect());
         let now = Instant::now().into_std();
@@ -380,7 +379,7 @@ impl Handler<PeerNews> for PeerPool {
     type Result = ();
 
     fn handle(&mut self, PeerNews { peer, news }: PeerNews, ctx: &mut Ctx<Self>) {
-        self.on_news(peer, news, ctx);
+        self.on_news(peer, &news, ctx);
     }
 }
 

@@ -6,6 +6,7 @@
 //! its children for surveys. Limits: none of its own. Ends when told to, after its children.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -118,7 +119,7 @@ impl Torrent {
         let writer = DiskWriter::new(DiskWriterConfig {
             name: self.cfg.name.clone(),
             geometry: self.cfg.geometry,
-            storage: self.cfg.storage.clone(),
+            storage: Rc::clone(&self.cfg.storage),
             torrent: ctx.address().recipient(),
             patient: self.cfg.patient_disk,
         });
@@ -142,7 +143,7 @@ impl Torrent {
         let scheduler = self.family.adopt(scheduler);
         let pool = PeerPool::new(PeerPoolConfig {
             name: self.cfg.name.clone(),
-            net: self.cfg.net.clone(),
+            net: Arc::clone(&self.cfg.net),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
             geometry: self.cfg.geometry,
@@ -158,7 +159,7 @@ impl Torrent {
         }
         let trackers = TrackerSupervisor::new(TrackerSupervisorConfig {
             name: self.cfg.name.clone(),
-            net: self.cfg.net.clone(),
+            net: Arc::clone(&self.cfg.net),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
             port: self.cfg.port,

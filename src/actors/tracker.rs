@@ -2,16 +2,18 @@
 //!
 //! Owns an [`Announcer`] and at most one announce in flight. Child of `TrackerSupervisor`, permanent, 5 abnormal restarts
 //! in 10 minutes. A failed announce is an expected restart: the incarnation ends with its cause and the next one starts
-//! after the announcer's back-off. Hears `Attend`, `AnnounceNow`, `Completed`, `Progressed`. Tells `TrackerNews`. Asks
+//! after the announcer's back-off. Hears `Attend`, `PeersShort`, `Completed`, `Progressed`. Tells `TrackerNews`. Asks
 //! nobody. Ends when told to, after a `stopped` where one is due.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::kit::{Child, Ctx, Exit, Goodbye, Meter, Metered, Timer};
+use super::peer_pool::PeersShort;
 use super::tracker_supervisor::{Completed, Progressed};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::{Safe, redact_url};
@@ -29,11 +31,6 @@ const NUM_WANT: u32 = 200;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Attend(pub bool);
-
-/// Announce as soon as the floor allows: peers are short.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct AnnounceNow;
 
 /// To the supervisor.
 #[derive(Debug, Message)]
@@ -172,7 +169,8 @@ pub struct Tracker<P: Protocol> {
     // Kept over restarts.
     machine: Announcer,
     progress: Progressed,
-    tracker_id: Option<Vec<u8>>,
+    /// What it called us (`tracker id`).
+    called: Option<Vec<u8>>,
     attended: bool,
     // Live.
     announcing: Option<SpawnHandle>,
@@ -186,7 +184,7 @@ impl<P: Protocol> Tracker<P> {
             protocol: P::new(cfg.seed),
             machine: Announcer::new(Kept::default(), cfg.seed),
             progress,
-            tracker_id: None,
+            called: None,
             attended: false,
             announcing: None,
             timer: Timer::new(),
@@ -220,10 +218,10 @@ impl<P: Protocol> Tracker<P> {
             event,
             key: self.cfg.key,
             num_want: if event == Event::Stopped { 0 } else { NUM_WANT },
-            tracker_id: self.tracker_id.clone(),
+            tracker_id: self.called.clone(),
         };
         tracing::debug!(tracker = redact_url(&self.cfg.url), ?event, left, "→ announce");
-        let asked = self.protocol.announce(self.cfg.net.clone(), self.cfg.url.clone(), request).into_actor(self);
+        let asked = self.protocol.announce(Arc::clone(&self.cfg.net), self.cfg.url.clone(), request).into_actor(self);
         let answered = asked.map(move |answer, act, ctx| match answer {
             Ok(announced) => act.on_announced(announced, ctx),
             Err(trouble) => act.on_failed(trouble, ctx),
@@ -248,7 +246,7 @@ impl<P: Protocol> Tracker<P> {
             tracing::warn!(tracker = redact_url(&self.cfg.url), warning = %Safe::new(warning), "tracker warns");
         }
         if reply.tracker_id.is_some() {
-            self.tracker_id.clone_from(&reply.tracker_id);
+            self.called.clone_from(&reply.tracker_id);
         }
         self.step(ctx, |machine, now| {
             machine.on_reply(now, &announced.reply);
@@ -309,11 +307,16 @@ impl<P: Protocol> Handler<Attend> for Tracker<P> {
     }
 }
 
-impl<P: Protocol> Handler<AnnounceNow> for Tracker<P> {
+impl<P: Protocol> Handler<PeersShort> for Tracker<P> {
     type Result = ();
 
-    fn handle(&mut self, _: AnnounceNow, ctx: &mut Ctx<Self>) {
-        self.step(ctx, Announcer::on_request);
+    fn handle(&mut self, PeersShort(short): PeersShort, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |machine, now| {
+            machine.set_short(short);
+            if short {
+                machine.on_request(now);
+            }
+        });
     }
 }
 

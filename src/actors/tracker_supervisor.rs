@@ -7,6 +7,7 @@
 //! parallel.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -17,7 +18,7 @@ use tokio::time::Instant;
 use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecycle, Timer};
 use super::peer_pool::{PeersFound, PeersShort};
 use super::policies;
-use super::tracker::{AnnounceNow, Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpTracker};
+use super::tracker::{Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpTracker};
 use super::view::TrackerRow;
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
@@ -190,7 +191,7 @@ impl TrackerSupervisor {
         let cfg = TrackerConfig {
             id,
             url,
-            net: self.cfg.net.clone(),
+            net: Arc::clone(&self.cfg.net),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
             port: self.cfg.port,
@@ -230,7 +231,9 @@ impl TrackerSupervisor {
     }
 
     fn on_ended(&mut self, child: ChildId, gave_up: bool, ctx: &mut Ctx<Self>) {
-        let Some(id) = self.running.iter().find(|(_, running)| running.id() == child).map(|(id, _)| *id) else { return };
+        let Some(id) = self.running.iter().find(|(_, running)| running.id() == child).map(|(id, _)| *id) else {
+            return;
+        };
         self.running.remove(&id);
         if self.closing {
             if self.running.is_empty() {
@@ -239,9 +242,14 @@ impl TrackerSupervisor {
         } else if gave_up {
             let until = Instant::now() + DISABLED_FOR;
             let state = "disabled: it failed too often for reasons of our own".to_owned();
-            let standing = Standing { state, failed: true, next: Some(until), disabled_until: Some(until), ..Standing::default() };
+            let standing =
+                Standing { state, failed: true, next: Some(until), disabled_until: Some(until), ..Standing::default() };
             self.standings.insert(id, standing);
-            tracing::warn!(tracker = redact_url(self.tiers.url(id)), retry_s = DISABLED_FOR.as_secs(), "tracker disabled");
+            tracing::warn!(
+                tracker = redact_url(self.tiers.url(id)),
+                retry_s = DISABLED_FOR.as_secs(),
+                "tracker disabled"
+            );
             self.step(ctx, |tiers| tiers.on_failure(id));
         }
     }
@@ -307,9 +315,7 @@ impl Handler<PeersShort> for TrackerSupervisor {
 
     fn handle(&mut self, PeersShort(short): PeersShort, ctx: &mut Ctx<Self>) {
         self.step(ctx, |tiers| tiers.set_short(short));
-        if short {
-            self.tell_all(&AnnounceNow);
-        }
+        self.tell_all(&PeersShort(short));
     }
 }
 

@@ -59,7 +59,9 @@ fn as_text(metainfo: &Metainfo) -> String {
     for url in &metainfo.web_seeds {
         row("web seed", crate::base::safe::redact_url(url));
     }
-    for (name, value) in [("comment", &metainfo.comment), ("created by", &metainfo.created_by), ("source", &metainfo.source)] {
+    for (name, value) in
+        [("comment", &metainfo.comment), ("created by", &metainfo.created_by), ("source", &metainfo.source)]
+    {
         if let Some(value) = value {
             row(name, Safe::new(value).to_string());
         }
@@ -75,9 +77,9 @@ fn as_text(metainfo: &Metainfo) -> String {
 }
 
 fn as_json(metainfo: &Metainfo) -> Value {
-    let files = metainfo.files.iter().map(|file| {
-        json!({"path": file.path.as_path().display().to_string(), "length": file.len, "padding": file.padding})
-    });
+    let files = metainfo.files.iter().map(
+        |file| json!({"path": file.path.as_path().display().to_string(), "length": file.len, "padding": file.padding}),
+    );
     json!({
         "event": "result",
         "status": "complete",
@@ -101,7 +103,8 @@ fn as_json(metainfo: &Metainfo) -> Value {
 
 /// BEP 9. Trackers are named in full: the link is for whoever is given it.
 fn magnet(metainfo: &Metainfo) -> String {
-    let encode = |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
+    let encode =
+        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
     let mut link = format!("magnet:?xt=urn:btih:{}&dn={}", metainfo.info_hash, encode(&metainfo.name));
     for url in metainfo.tiers.iter().flatten() {
         link.push_str("&tr=");

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use indicatif::ProgressBar;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
@@ -45,7 +44,7 @@ pub fn install_beside(
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(target);
     let log: Listener = match global.log_format {
         LogFormat::Text => lines.with_ansi(ansi).with_filter(filter).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_span_events(FmtSpan::NONE).with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),
     };
     let layers: Vec<Listener> = std::iter::once(log).chain(listener).collect();
     if tracing_subscriber::registry().with(layers).try_init().is_ok() {

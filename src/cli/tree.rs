@@ -9,6 +9,7 @@ use crate::base::units::Span;
 use crate::logic::restart::Policy;
 
 /// One kind of actor: how deep it stands, how many, its policy, what a failure means.
+#[derive(Clone, Copy)]
 struct Branch {
     depth: usize,
     actor: &'static str,
@@ -31,7 +32,12 @@ const TREE: [Branch; 10] = [
     branch(1, "Metrics", policies::METRICS, "only reads"),
     many(branch(1, "Torrent", policies::TORRENT, "then the torrent is failed with its reason; the others live")),
     branch(2, "DiskWriter", policies::DISK_WRITER, "nothing acknowledged is lost; the rest is asked for again"),
-    branch(2, "PieceScheduler", policies::PIECE_SCHEDULER, "rebuilt from the writer's bitfield; peers introduce themselves"),
+    branch(
+        2,
+        "PieceScheduler",
+        policies::PIECE_SCHEDULER,
+        "rebuilt from the writer's bitfield; peers introduce themselves",
+    ),
     branch(2, "PeerPool", policies::PEER_POOL, "the peer book survives"),
     Branch {
         depth: 3,
@@ -41,7 +47,12 @@ const TREE: [Branch; 10] = [
         note: "one incarnation a connection; the book decides when the next one starts",
     },
     branch(2, "TrackerSupervisor", policies::TRACKER_SUPERVISOR, "tier order and flags survive"),
-    many(branch(3, "HttpTracker", policies::TRACKER, "a failed announce is an expected restart; then disabled, tried every 30 min")),
+    many(branch(
+        3,
+        "HttpTracker",
+        policies::TRACKER,
+        "a failed announce is an expected restart; then disabled, tried every 30 min",
+    )),
     many(branch(3, "UdpTracker", policies::TRACKER, "the same")),
 ];
 
@@ -57,7 +68,8 @@ pub fn run(output: &Output) -> Exit {
 
 fn as_text(at: usize) -> String {
     let Branch { depth, actor, many, policy, note } = &TREE[at];
-    let is_last = |level: usize| TREE[at + 1..].iter().find(|next| next.depth <= level).is_none_or(|next| next.depth < level);
+    let is_last =
+        |level: usize| TREE[at + 1..].iter().find(|next| next.depth <= level).is_none_or(|next| next.depth < level);
     let stem: String = (1..*depth).map(|level| if is_last(level) { "   " } else { "│  " }).collect();
     let twig = match depth {
         0 => "",

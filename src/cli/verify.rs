@@ -38,8 +38,13 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
         };
         bad_files += u32::from(fault.is_some());
         let shown = entry.path.as_path().display().to_string();
-        output.json(&json!({"event": "file", "path": shown, "ok": fault.is_none(), "bad_pieces": pieces, "fault": fault}));
-        output.line(format!("{:<8} {}", if fault.is_none() { "ok" } else { "WRONG" }, Safe::new(&shown).at_most(400)) + &fault.map(|fault| format!(": {fault}")).unwrap_or_default());
+        output.json(
+            &json!({"event": "file", "path": shown, "ok": fault.is_none(), "bad_pieces": pieces, "fault": fault}),
+        );
+        output.line(
+            format!("{:<8} {}", if fault.is_none() { "ok" } else { "WRONG" }, Safe::new(&shown).at_most(400))
+                + &fault.map(|fault| format!(": {fault}")).unwrap_or_default(),
+        );
     }
     Ok(report(&metainfo, &bad, bad_files, output))
 }
@@ -87,7 +92,10 @@ fn check(files: &Files, metainfo: &Metainfo, output: &Output) -> Result<Vec<Piec
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let found: Vec<Result<Vec<PieceIndex>, DiskTrouble>> = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers.into_iter().map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        workers
+            .into_iter()
+            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            .collect()
     });
     let mut bad = Vec::new();
     for part in found {

@@ -138,6 +138,12 @@ impl Desk {
         });
     }
 
+    /// Whether the request just heard is never answered.
+    pub(super) fn hangs(&self) -> bool {
+        let enough = |most: &u64| self.record.borrow().announces().count() as u64 > *most;
+        self.behaviour.hang || self.behaviour.hang_after.as_ref().is_some_and(enough)
+    }
+
     /// Waits as long as the behaviour says.
     pub(super) async fn think(&self) {
         if let Some(delay) = self.behaviour.delay {

@@ -23,6 +23,8 @@ pub struct TrackerBehaviour {
     pub failure: Option<Text>,
     /// Never answers.
     pub hang: bool,
+    /// Announces that it answers before it never answers again.
+    pub hang_after: Option<u64>,
     /// Before every answer.
     pub delay: Option<Duration>,
     /// Bytes of the reply's body, or of the datagram, and no more.
@@ -265,6 +267,7 @@ const fn word(
 #[rustfmt::skip]
 pub const WORDS: &[Word<TrackerBehaviour>] = &[
     word("hang", "T-03", "never answers", |b| &mut b.hang),
+    word("hang_after", "T-25", "answers so many announces, then never again", |b| &mut b.hang_after),
     word("delay", "T-02", "waits before every answer", |b| &mut b.delay),
     word("interval", "T-15", "sends this interval, or none (`missing`), or words (`text`)", |b| &mut b.interval),
     word("failure", "T-09", "refuses everything with this text", |b| &mut b.failure),
@@ -331,7 +334,7 @@ mod tests {
             "peers" => "10.0.0.1:6881+[2001:db8::1]:6881",
             "redirect_to" => "ftp://example.org/announce",
             "truncated" | "dead_peers" | "victims" | "duplicates" | "huge" | "gzip_bomb" | "redirects" | "status"
-            | "retry_after" | "drip" | "lose" => "400",
+            | "retry_after" | "drip" | "lose" | "hang_after" => "400",
             _ => "",
         }
     }

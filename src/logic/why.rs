@@ -391,7 +391,7 @@ mod tests {
     proptest! {
         /// Any numbers, however they contradict each other: a short harmless sentence, healthy only if bytes flow.
         #[test]
-        fn any_facts_have_a_reason(n in prop::array::uniform12(0usize..4), rate in 0u64..2, trouble in prop::option::of(".{0,300}")) {
+        fn any_facts_have_a_reason(n in prop::array::uniform12(0usize..4), rate in 0u64..2, trouble in prop::option::of(".{1,300}")) {
             let facts = Facts {
                 phase: [Phase::Metadata, Phase::Downloading, Phase::Complete, Phase::Checking { done: 9, total: 1 }][n[0]],
                 paused: n[1] == 0,

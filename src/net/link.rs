@@ -127,7 +127,12 @@ impl Link {
         outcome
     }
 
-    fn fill(&mut self, cx: &mut Context<'_>, chunk: &mut BytesMut, messages: &mut Vec<Message>) -> Poll<Result<usize, LinkEnd>> {
+    fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut BytesMut,
+        messages: &mut Vec<Message>,
+    ) -> Poll<Result<usize, LinkEnd>> {
         let mut total = 0;
         // What a handshake left over may hold whole messages already.
         self.decode(chunk, messages)?;

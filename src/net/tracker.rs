@@ -74,7 +74,8 @@ pub async fn announce_http(net: &Net, base: &str, request: &AnnounceRequest) -> 
 
 /// One scrape over HTTP or HTTPS (BEP 48).
 pub async fn scrape_http(net: &Net, base: &str, swarms: &[InfoHash]) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
-    let no_scrape = || TrackerTrouble::new("no-scrape", "its URL does not end in /announce, so it has no scrape (BEP 48)");
+    let no_scrape =
+        || TrackerTrouble::new("no-scrape", "its URL does not end in /announce, so it has no scrape (BEP 48)");
     let url = scrape_url(base, swarms).ok_or_else(no_scrape)?;
     let got = get(net, ask(&url)).await?;
     match parse_scrape(&got.body).map_err(|why| TrackerTrouble::no_reply(why, &got.body))? {

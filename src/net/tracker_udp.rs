@@ -104,7 +104,8 @@ async fn converse_with(
     patience: Duration,
 ) -> Result<UdpReply, TrackerTrouble> {
     let any: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket = net.datagrams(SocketAddr::new(any, 0)).await.map_err(|error| TrackerTrouble::new("unreachable", error))?;
+    let socket =
+        net.datagrams(SocketAddr::new(any, 0)).await.map_err(|error| TrackerTrouble::new("unreachable", error))?;
     let known = session.known.borrow().get(&addr).copied();
     let seed = session.seed ^ u64::from(addr.port());
     let mut exchange = UdpExchange::new(Instant::now().into_std(), ask, known, addr.is_ipv6(), patience, seed);

@@ -13,7 +13,12 @@ use crate::codec::metainfo::PieceHashes;
 const READ_LEN: usize = 1024 * 1024;
 
 /// Does the piece on the disk hash right? A file that is missing or too short is `false`, not trouble.
-pub fn piece_is_right(files: &Files, geometry: &Geometry, hashes: &PieceHashes, piece: PieceIndex) -> Result<bool, DiskTrouble> {
+pub fn piece_is_right(
+    files: &Files,
+    geometry: &Geometry,
+    hashes: &PieceHashes,
+    piece: PieceIndex,
+) -> Result<bool, DiskTrouble> {
     match hash_of_piece(files, geometry, piece) {
         Ok(hash) => Ok(hash == hashes.get(piece)),
         Err(trouble) if trouble.kind == TroubleKind::Missing => Ok(false),

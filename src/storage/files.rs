@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError};
 use bytes::Bytes;
 use rustix::fs::OFlags;
 
+use super::Locked;
 use super::folder::Folder;
 use super::trouble::{DiskTrouble, TroubleKind};
 use crate::codec::resume::Witness;
@@ -41,8 +42,7 @@ pub struct Files {
     folder: Folder,
     specs: Vec<FileSpec>,
     layout: Layout,
-    #[expect(clippy::disallowed_types, reason = "descriptors are shared by the threads of the pool, held for microseconds")]
-    open: std::sync::Mutex<Open>,
+    open: Locked<Open>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +67,7 @@ impl Files {
     /// Nothing is opened or made yet.
     pub fn new(folder: Folder, specs: Vec<FileSpec>) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
-        Self { folder, specs, layout, open: Default::default() }
+        Self { folder, specs, layout, open: Locked::default() }
     }
 
     /// The files, in the order of the torrent.
@@ -100,7 +100,8 @@ impl Files {
                 continue;
             }
             let handle = self.writable(file)?;
-            write_all_at(&handle, slices, offset).map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
+            write_all_at(&handle, slices, offset)
+                .map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
         }
         Ok(())
     }
@@ -122,24 +123,34 @@ impl Files {
         Ok(())
     }
 
-    /// Makes everything written since the last call durable: data, then the entries of folders that got new files.
-    pub fn sync(&self) -> Result<(), DiskTrouble> {
+    /// Makes everything written since the last call durable: data, then the entries of folders that got new files. Says
+    /// which files those were.
+    pub fn sync(&self) -> Result<BTreeSet<usize>, DiskTrouble> {
         let (touched, entries) = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             (std::mem::take(&mut open.touched), std::mem::take(&mut open.new_entries))
         };
-        let done = self.sync_these(&touched, &entries);
-        if done.is_err() {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.touched.extend(touched);
-            open.new_entries.extend(entries);
+        match self.sync_these(&touched, &entries) {
+            Ok(()) => Ok(touched),
+            Err(trouble) => {
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                open.touched.extend(touched);
+                open.new_entries.extend(entries);
+                Err(trouble)
+            }
         }
-        done
+    }
+
+    /// Which files were written since the last call, for whoever leaves durability to the system.
+    pub fn take_touched(&self) -> BTreeSet<usize> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.new_entries.clear();
+        std::mem::take(&mut open.touched)
     }
 
     fn sync_these(&self, touched: &BTreeSet<usize>, entries: &BTreeSet<PathBuf>) -> Result<(), DiskTrouble> {
         for file in touched {
-            let handle = self.writable(*file)?;
+            let handle = self.readable(*file)?;
             handle.sync_data().map_err(|error| self.trouble("sync", *file, &error, 0))?;
         }
         for dir in entries {
@@ -147,18 +158,6 @@ impl Files {
             self.folder.sync_dir(dir).map_err(|error| DiskTrouble::new("sync", &shown, &error))?;
         }
         Ok(())
-    }
-
-    /// Which files were written since the last [`Files::sync`] or [`Files::forget_touched`].
-    pub fn touched(&self) -> Vec<usize> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).touched.iter().copied().collect()
-    }
-
-    /// For whoever leaves durability to the system.
-    pub fn forget_touched(&self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.touched.clear();
-        open.new_entries.clear();
     }
 
     /// What a file looks like now: length, device, inode, time of change. `None` when it is not there.
@@ -276,7 +275,8 @@ impl Files {
 
     fn trouble(&self, operation: &'static str, file: usize, error: &io::Error, wanted: u64) -> DiskTrouble {
         let trouble = DiskTrouble::new(operation, &self.shown_path(file), error);
-        let free = || Some(rustix::fs::statvfs(self.folder.path()).ok()?).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+        let free =
+            || Some(rustix::fs::statvfs(self.folder.path()).ok()?).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
         match trouble.kind {
             TroubleKind::Full => DiskTrouble { space: free().map(|free| (free, wanted)), ..trouble },
             _ => trouble,
@@ -286,7 +286,11 @@ impl Files {
     fn read_trouble(&self, file: usize, error: &io::Error) -> DiskTrouble {
         let trouble = self.trouble("read", file, error, 0);
         if error.kind() == io::ErrorKind::UnexpectedEof {
-            return DiskTrouble { kind: TroubleKind::Missing, reason: "the file is shorter than it should be".to_owned(), ..trouble };
+            return DiskTrouble {
+                kind: TroubleKind::Missing,
+                reason: "the file is shorter than it should be".to_owned(),
+                ..trouble
+            };
         }
         trouble
     }
@@ -372,7 +376,11 @@ mod tests {
     fn files_of(lens: &[u64]) -> (tempfile::TempDir, Files) {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
-        let spec = |(nth, len): (usize, &u64)| FileSpec { path: format!("d{}/f{nth}", nth % 2).into(), len: *len, padding: nth == 2 };
+        let spec = |(nth, len): (usize, &u64)| FileSpec {
+            path: format!("d{}/f{nth}", nth % 2).into(),
+            len: *len,
+            padding: nth == 2,
+        };
         let specs = lens.iter().enumerate().map(spec).collect();
         (dir, Files::new(folder, specs))
     }
@@ -398,7 +406,7 @@ mod tests {
             }
             prop_assert_eq!(back, want);
             files.sync().unwrap();
-            prop_assert!(files.touched().is_empty());
+            prop_assert!(files.take_touched().is_empty());
         }
     }
 

@@ -22,6 +22,10 @@ pub mod folder;
 pub mod record;
 pub mod trouble;
 
+/// What the threads of the pool share; held for microseconds, never over a system call that waits.
+#[expect(clippy::disallowed_types, reason = "the pool's threads are no actors: they have nobody to send a message to")]
+type Locked<T> = std::sync::Mutex<T>;
+
 /// The outcome of a job, some time later, on this thread.
 pub type Later<T> = Pin<Box<dyn Future<Output = T>>>;
 

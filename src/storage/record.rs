@@ -115,7 +115,9 @@ impl StateFolder {
             file.sync_all().map_err(trouble)?;
         }
         match std::fs::rename(&path, &prev) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(DiskTrouble::new("rename", &path, &error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DiskTrouble::new("rename", &path, &error));
+            }
             _ => {}
         }
         std::fs::rename(&new, &path).map_err(|error| DiskTrouble::new("rename", &new, &error))?;
@@ -143,5 +145,103 @@ impl StateFolder {
 
     fn path(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}.{ending}", self.info_hash))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::bitfield::Bitfield;
+
+    const OURS: InfoHash = InfoHash([1; 20]);
+    const OTHER: InfoHash = InfoHash([2; 20]);
+
+    fn record(info_hash: InfoHash, downloaded: u64) -> Record {
+        Record { info_hash, pieces: 9, have: Bitfield::all(9), files: Vec::new(), downloaded, uploaded: 0, clean: true }
+    }
+
+    fn state() -> (tempfile::TempDir, StateFolder) {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateFolder::lock(dir.path(), OURS).unwrap();
+        (dir, state)
+    }
+
+    fn cut(path: &Path) {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.set_len(file.metadata().unwrap().len() - 1).unwrap();
+    }
+
+    #[test]
+    fn the_newest_record_counts() {
+        for durable in [true, false] {
+            let (_dir, state) = state();
+            assert!(matches!(state.load(), Found::Nothing));
+            for downloaded in 1..4 {
+                state.save(&record(OURS, downloaded), durable).unwrap();
+                assert!(matches!(state.load(), Found::Record(found, None) if *found == record(OURS, downloaded)));
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_record_gives_way_to_the_one_before_it() {
+        let (_dir, state) = state();
+        state.save(&record(OURS, 1), true).unwrap();
+        state.save(&record(OURS, 2), true).unwrap();
+        cut(&state.path("resume"));
+        let Found::Record(found, Some(NoRecord::Bad(BadRecord::Torn))) = state.load() else {
+            panic!("{:?}", state.load())
+        };
+        assert_eq!(found.downloaded, 1);
+        cut(&state.path("resume.prev"));
+        assert!(matches!(state.load(), Found::Unusable(NoRecord::Bad(BadRecord::Torn))));
+    }
+
+    /// Killed at each step of a save: beside, away, in place.
+    #[test]
+    fn a_save_that_stops_half_way_leaves_a_record() {
+        let (_dir, state) = state();
+        state.save(&record(OURS, 1), true).unwrap();
+        std::fs::write(state.path("resume.new"), "half").unwrap();
+        assert!(matches!(state.load(), Found::Record(found, None) if found.downloaded == 1));
+        std::fs::rename(state.path("resume"), state.path("resume.prev")).unwrap();
+        assert!(matches!(state.load(), Found::Record(found, Some(NoRecord::Absent)) if found.downloaded == 1));
+        state.save(&record(OURS, 2), true).unwrap();
+        assert!(matches!(state.load(), Found::Record(found, None) if found.downloaded == 2));
+    }
+
+    #[test]
+    fn a_record_of_another_torrent_is_not_ours() {
+        let (_dir, state) = state();
+        std::fs::write(state.path("resume"), record(OTHER, 1).encode()).unwrap();
+        assert!(matches!(state.load(), Found::Unusable(NoRecord::OtherTorrent(OTHER))));
+        std::fs::write(state.path("resume"), "nonsense").unwrap();
+        assert!(matches!(state.load(), Found::Unusable(NoRecord::Bad(BadRecord::Torn))));
+        std::fs::remove_file(state.path("resume")).unwrap();
+        std::fs::create_dir(state.path("resume")).unwrap();
+        assert!(matches!(state.load(), Found::Unusable(NoRecord::Unreadable(_))));
+    }
+
+    /// D-18.
+    #[test]
+    fn the_lock_has_one_holder_and_names_him() {
+        let (dir, state) = state();
+        let refused = StateFolder::lock(dir.path(), OURS).unwrap_err();
+        assert!(matches!(&refused, StateTrouble::Locked { holder, .. } if *holder == std::process::id().to_string()));
+        assert!(refused.to_string().contains(&format!("process {}", std::process::id())), "{refused}");
+        let other = StateFolder::lock(dir.path(), OTHER);
+        assert!(other.is_ok(), "another torrent in the same folder has its own");
+        std::fs::write(state.path("lock"), "\x1b[2J").unwrap();
+        let refused = StateFolder::lock(dir.path(), OURS).unwrap_err();
+        assert!(matches!(refused, StateTrouble::Locked { holder, .. } if holder == "unknown"));
+        drop(state);
+        assert!(StateFolder::lock(dir.path(), OURS).is_ok(), "it goes with its holder");
+    }
+
+    #[test]
+    fn a_state_folder_that_cannot_be_made_is_trouble() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(STATE_FOLDER), "a file").unwrap();
+        assert!(matches!(StateFolder::lock(dir.path(), OURS), Err(StateTrouble::Disk(_))));
     }
 }

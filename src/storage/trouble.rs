@@ -77,7 +77,9 @@ impl fmt::Display for DiskTrouble {
             }
             (TroubleKind::Full, None) => write!(f, "disk full on {path}: {}", self.reason),
             (TroubleKind::ReadOnly, _) => write!(f, "cannot {} {path}: {}", self.operation, self.reason),
-            (TroubleKind::Missing, _) => write!(f, "cannot {} {path}: it is not there ({})", self.operation, self.reason),
+            (TroubleKind::Missing, _) => {
+                write!(f, "cannot {} {path}: it is not there ({})", self.operation, self.reason)
+            }
             (TroubleKind::Io, _) => match self.offset {
                 Some(offset) => write!(f, "cannot {} {path} at byte {offset}: {}", self.operation, self.reason),
                 None => write!(f, "cannot {} {path}: {}", self.operation, self.reason),

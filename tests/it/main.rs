@@ -1,4 +1,27 @@
-//! The integration tests, one module for each topic.
+//! The black-box tests: the real binary against real trackers, real foreign clients and hostile ones, on loopback.
+//!
+//! Knows the command line's contract and the cast of `tt_actors::faults`; knows nothing of the actors. Every test that
+//! moves bytes compares every byte. Each picks its own free ports, so they run beside each other; the heavy ones take a
+//! lock and run one after the other.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "a test's helper fails loudly, waits in real time for real processes, and guards what two tests may not share"
+)]
 
+mod support;
+
+mod cli;
 mod corpus;
 mod demo;
+mod disk;
+mod hostile;
+mod hostile_trackers;
+mod logs;
+mod real_seeds;
+mod real_torrents;
+mod resume;
+mod scrape;
+mod tidy;

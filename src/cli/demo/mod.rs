@@ -31,7 +31,7 @@ use folder::Folder;
 use narrator::{Audible, Narrator};
 
 /// A minute without a byte: everybody is on this machine, so it would be a bug, and a demo must end.
-const PATIENCE: Duration = Duration::from_mins(1);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// 64 KiB: what the result is read by.
 const READ_LEN: usize = 64 * 1024;

@@ -79,7 +79,7 @@ async fn attend(pipe: &mut Pipe, from: SocketAddr, desk: &Desk) -> Result<(), Ov
     let target = read_target(pipe).await?;
     let asked = understand(&target);
     desk.hear(from, asked.clone());
-    if desk.behaviour.hang {
+    if desk.hangs() {
         return Err(pipe.outlast().await);
     }
     desk.think().await;

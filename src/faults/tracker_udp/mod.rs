@@ -91,7 +91,7 @@ impl Counter {
             UdpRequest::Scrape { swarms, .. } => Asked::Scrape(swarms.clone()),
         };
         self.desk.hear(from, asked);
-        if self.desk.behaviour.hang || self.loses(&request) {
+        if self.desk.hangs() || self.loses(&request) {
             return None;
         }
         Some(self.distort(self.honest_reply(&request, from)))

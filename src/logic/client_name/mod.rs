@@ -26,9 +26,11 @@ enum Version {
     Two,
     /// `0171` is 1.71.
     TwoAndTwo,
+    /// `0208` is 2.8.
+    Pairs,
     /// `4060` is 4.0.6, `2940` is 2.94, `0072` is 0.72; a last `Z` or `X` is a build on the way to the next one.
     Transmission,
-    /// `355S` is 3.5.5; a last `B` is a beta.
+    /// `355S` is 3.5.5, `7a5S` is 7.10.5; a last `B` is a beta.
     Hex,
     /// `33D1` is 3.3 in development, `33R1` a candidate of it, `3310` is 3.3.1.
     Stage,
@@ -65,9 +67,9 @@ impl Version {
         match self {
             Self::Four if d == 0 => format!("{a}.{b}.{c}"),
             Self::Four => format!("{a}.{b}.{c}.{d}"),
-            Self::Three => format!("{a}.{b}.{c}"),
             Self::Two => format!("{a}.{b}"),
             Self::TwoAndTwo => format!("{}.{c}{d}", a * 10 + b),
+            Self::Pairs => format!("{}.{}", a * 10 + b, c * 10 + d),
             Self::Transmission if chars.starts_with(b"000") => format!("0.{d}"),
             Self::Transmission if chars.starts_with(b"00") => format!("0.{c}{d}"),
             Self::Transmission => {
@@ -75,11 +77,13 @@ impl Version {
                 // From 4.0 on the third digit is a number of its own.
                 if a >= 4 { format!("{a}.{b}.{c}{next}") } else { format!("{a}.{b}{c}{next}") }
             }
-            Self::Hex if matches!(stage, 'B' | 'b') => format!("{a}.{b}.{c} beta"),
-            Self::Hex => format!("{a}.{b}.{c}"),
+            Self::Hex => {
+                let [a, b, c, _] = chars.map(|c| char::from(c).to_digit(16).unwrap_or(0));
+                format!("{a}.{b}.{c}{}", if matches!(stage, 'B' | 'b') { " beta" } else { "" })
+            }
             Self::Stage if chars[2] == b'D' => format!("{a}.{b} dev {d}"),
             Self::Stage if chars[2] == b'R' => format!("{a}.{b} rc {d}"),
-            Self::Stage => format!("{a}.{b}.{c}"),
+            Self::Three | Self::Stage => format!("{a}.{b}.{c}"),
             Self::Unsaid => String::new(),
         }
     }
@@ -106,7 +110,7 @@ fn dashed(id: &[u8; 20]) -> Option<String> {
     Some(named(name, version.trim_matches('.')))
 }
 
-/// `exbc` and two bytes of version, with `LORD` behind it for BitLord: BitComet before 0.59.
+/// `exbc` and two bytes of version, with `LORD` behind it for `BitLord`: BitComet before 0.59.
 fn bitcomet(id: &[u8; 20]) -> Option<String> {
     let [major, minor, rest @ ..] = id.strip_prefix(b"exbc")? else { return None };
     let name = if rest.starts_with(b"LORD") { "BitLord" } else { "BitComet" };
@@ -186,13 +190,13 @@ mod tests {
             (b"-UT220B-", "uTorrent 2.2.0 beta"),
             (b"-UM1870-", "uTorrent Mac 1.8.7"),
             (b"-UW1110-", "uTorrent Web 1.1.1"),
-            (b"-BT7a5S-", "BitTorrent 7.36.5"),
+            (b"-BT7a5S-", "BitTorrent 7.10.5"),
             (b"-AZ5770-", "Vuze 5.7.7"),
             (b"-AZ2504-", "Vuze 2.5.0.4"),
             (b"-BI3400-", "BiglyBT 3.4.0"),
             (b"-BC0203-", "BitComet 2.03"),
             (b"-BC0171-", "BitComet 1.71"),
-            (b"-WW0102-", "WebTorrent 1.02"),
+            (b"-WW0208-", "WebTorrent 2.8"),
             (b"-KT5110-", "KTorrent 5.1.1"),
             (b"-KT33D1-", "KTorrent 3.3 dev 1"),
             (b"-KT33R2-", "KTorrent 3.3 rc 2"),

@@ -103,7 +103,7 @@ pub(super) const AZUREUS: &[Row] = &[
     ("UW", "uTorrent Web", Version::Hex),
     ("VG", "Vagaa", Version::Four),
     ("WT", "BitLet", Version::Four),
-    ("WW", "WebTorrent", Version::TwoAndTwo),
+    ("WW", "WebTorrent", Version::Pairs),
     ("WY", "FireTorrent", Version::Four),
     ("XC", "Xtorrent", Version::Two),
     ("XF", "Xfplay", Version::Three),

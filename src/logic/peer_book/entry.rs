@@ -54,9 +54,9 @@ pub(super) struct Entry {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    /// In `waiting`, for the time given.
+    /// To be dialled from this time on.
     Waiting(Instant),
-    /// In `ready`, under the time given.
+    /// To be dialled as soon as there is a slot; the time is its turn.
     Ready(Instant),
     Dialling,
     Connected,
@@ -67,11 +67,11 @@ pub(super) enum State {
 }
 
 impl Entry {
-    /// A new address, due at once.
-    pub(super) fn new(now: Instant, source: Source, rank: u32) -> Self {
+    /// A new address, not queued yet.
+    pub(super) fn new(source: Source, rank: u32) -> Self {
         Self {
             source,
-            state: State::Waiting(now),
+            state: State::Forgotten,
             rank,
             attempts: 0,
             fails: 0,

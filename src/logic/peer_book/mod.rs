@@ -14,13 +14,16 @@ mod accepted;
 mod bans;
 mod canonical;
 mod config;
+mod dialling;
 mod entry;
 mod hosts;
+mod panics;
+mod queue;
 #[cfg(test)]
 mod tests;
 mod window;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -30,33 +33,18 @@ use rand::{RngExt, SeedableRng};
 use super::address::canonical;
 use crate::base::farewell::{Farewell, Verdict};
 use crate::base::ids::PeerId;
-use crate::base::limits::CONNECT_TIMEOUT;
 use accepted::Accepted;
 use bans::Bans;
 pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, Refusal, Source};
-use entry::{Entry, LONELY_CAP, PRODUCTIVE_BACKOFF, State, may_name};
+use entry::{Entry, PRODUCTIVE_BACKOFF, State, may_name};
 use hosts::Hosts;
+use panics::Panics;
+use queue::Queue;
 use window::Window;
-
-/// 5 s for a first dial while more candidates wait than slots are free: SYN retries at 1 and 3 s fit in, and 50 slots
-/// work through 200 black holes in 20 s (T-18 asks for an honest peer within 30 s).
-const CROWDED_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// 5 s: another look at an address whose host is being dialled, or whose peer is connected from elsewhere.
-const LATER: Duration = Duration::from_secs(5);
 
 /// 30: below so many connected or untried peers more trackers are wanted (W-10); picked by eye, half of the 50 that
 /// trackers name by default and some.
 const ENOUGH: usize = 30;
-
-/// More than 20 panics in 60 s stop dialling for 30 s (DESIGN 4).
-const MAX_PANICS: usize = 20;
-const PANIC_SPAN: Duration = Duration::from_secs(60);
-const PANIC_PAUSE: Duration = Duration::from_secs(30);
-
-/// The place of an address in the queue of those that may be dialled: earliest first, then the highest rank. The time is
-/// that of being due plus a handicap, so better candidates go first and yet everybody's turn comes.
-type Turn = (Instant, std::cmp::Reverse<u32>, SocketAddr);
 
 /// See the head of this file.
 #[derive(Debug)]
@@ -64,8 +52,7 @@ pub struct PeerBook {
     config: BookConfig,
     dice: SmallRng,
     entries: BTreeMap<SocketAddr, Entry>,
-    waiting: BTreeSet<(Instant, SocketAddr)>,
-    ready: BTreeSet<Turn>,
+    queue: Queue,
     /// Dial windows and dials under way of public hosts.
     hosts: Hosts,
     accepted: Accepted,
@@ -77,8 +64,7 @@ pub struct PeerBook {
     /// Connected peers that delivered.
     proven_connected: usize,
     untried: usize,
-    panics: VecDeque<Instant>,
-    held_until: Option<Instant>,
+    panics: Panics,
     outbox: VecDeque<BookEffect>,
 }
 
@@ -89,8 +75,7 @@ impl PeerBook {
             config,
             dice: SmallRng::seed_from_u64(seed),
             entries: BTreeMap::new(),
-            waiting: BTreeSet::new(),
-            ready: BTreeSet::new(),
+            queue: Queue::default(),
             hosts: Hosts::default(),
             accepted: Accepted::default(),
             ids: BTreeMap::new(),
@@ -99,15 +84,15 @@ impl PeerBook {
             dialled: 0,
             proven_connected: 0,
             untried: 0,
-            panics: VecDeque::new(),
-            held_until: None,
+            panics: Panics::default(),
             outbox: VecDeque::new(),
         }
     }
 
     /// Somebody named these addresses.
     pub fn add(&mut self, now: Instant, addrs: &[SocketAddr], source: Source) -> AddOutcome {
-        self.make_room(now, addrs.len());
+        let strangers = addrs.iter().filter(|addr| !self.entries.contains_key(&canonical(**addr))).count();
+        self.make_room(now, strangers);
         let mut outcome = AddOutcome::default();
         for addr in addrs {
             let addr = canonical(*addr);
@@ -184,22 +169,22 @@ impl PeerBook {
     /// A connection, a dial or an accepted connection ended. `productive`: it delivered at least one good block.
     pub fn on_farewell(&mut self, now: Instant, addr: SocketAddr, farewell: Farewell, productive: bool) {
         let addr = canonical(addr);
-        if farewell == Farewell::Panicked {
-            self.count_panic(now);
+        if farewell == Farewell::Panicked && self.panics.count(now) {
+            self.outbox.push_back(BookEffect::Held { pause: panics::PAUSE });
         }
         self.ids.retain(|_, at| *at != addr);
         let was_accepted = self.accepted.remove(addr);
         if farewell.verdict() == Verdict::Ban && !(was_accepted && farewell == Farewell::Ourselves) {
             self.bans.put(addr, farewell);
         }
-        if was_accepted {
-            return;
-        }
-        if productive {
+        if productive && !was_accepted {
             self.on_productive(addr);
         }
-        if self.leave(addr) {
+        if !was_accepted && self.leave(addr) {
             self.settle(now, addr, farewell, productive);
+        }
+        if self.is_lonely() {
+            self.hurry_the_proven(now);
         }
     }
 
@@ -256,9 +241,9 @@ impl PeerBook {
         if let Some(effect) = self.outbox.pop_front() {
             return Some(effect);
         }
-        self.wake(now);
+        self.queue.wake(now, &mut self.entries);
         while self.has_slot(now) {
-            let (_, _, addr) = self.ready.pop_first()?;
+            let addr = self.queue.pop_ready()?;
             match self.obstacle(now, addr) {
                 Some(until) => self.park(addr, until),
                 None => return Some(self.dial(now, addr)),
@@ -273,9 +258,13 @@ impl PeerBook {
             return None;
         }
         // A drained poll leaves nothing ready but while dialling is held.
-        let next = self.ready.first().map(|(at, _, _)| self.held_until.unwrap_or(*at));
-        let next = next.or(self.waiting.first().map(|(due, _)| *due))?;
-        Some(self.held_until.map_or(next, |held| held.max(next)))
+        let (ready, waiting) = self.queue.next();
+        let held = self.panics.held_until();
+        match (ready, held) {
+            (Some(_), Some(held)) => Some(held),
+            (Some(ready), None) => Some(ready),
+            (None, held) => waiting.max(waiting.and(held)),
+        }
     }
 
     /// Fewer peers than are worth having, connected or yet untried: more trackers are wanted (W-10).
@@ -293,7 +282,7 @@ impl PeerBook {
             connected: self.connected(),
             inbound: self.accepted.len(),
             half_open: self.half_open,
-            waiting: self.waiting.len() + self.ready.len(),
+            waiting: self.queue.len(),
             resting: count(|entry| matches!(entry.state, State::Dropped | State::Forgotten)),
             banned: self.bans.len(),
         }
@@ -308,7 +297,7 @@ impl PeerBook {
     }
 
     fn has_slot(&self, now: Instant) -> bool {
-        let held = self.held_until.is_some_and(|until| until > now);
+        let held = self.panics.held_until().is_some_and(|until| until > now);
         !held && self.half_open < self.config.max_half_open && self.free_places() > 0
     }
 
@@ -331,8 +320,9 @@ impl PeerBook {
             Some(ours) => canonical::priority(ours, addr),
             None => self.dice.random(),
         };
-        self.entries.insert(addr, Entry::new(now, source, rank));
-        self.waiting.insert((now, addr));
+        let mut entry = Entry::new(source, rank);
+        self.queue.park(addr, &mut entry, now);
+        self.entries.insert(addr, entry);
         self.untried += 1;
     }
 
@@ -366,146 +356,10 @@ impl PeerBook {
 
     /// Out of the book altogether. Not for open connections.
     fn forget(&mut self, addr: SocketAddr) {
-        self.unqueue(addr);
-        if self.entries.remove(&addr).is_some_and(|entry| entry.attempts == 0) {
-            self.untried -= 1;
+        if let Some(entry) = self.entries.remove(&addr) {
+            self.queue.remove(addr, &entry);
+            self.untried -= usize::from(entry.attempts == 0);
         }
-    }
-
-    fn unqueue(&mut self, addr: SocketAddr) {
-        let Some(entry) = self.entries.get(&addr) else { return };
-        match entry.state {
-            State::Waiting(due) => self.waiting.remove(&(due, addr)),
-            State::Ready(at) => self.ready.remove(&(at, std::cmp::Reverse(entry.rank), addr)),
-            _ => false,
-        };
-    }
-
-    /// Everything that is due comes into the queue of those that may be dialled.
-    fn wake(&mut self, now: Instant) {
-        while let Some((due, addr)) = self.waiting.first().copied().filter(|(due, _)| *due <= now) {
-            self.waiting.remove(&(due, addr));
-            let Some(entry) = self.entries.get_mut(&addr) else { continue };
-            let at = due + entry.handicap();
-            entry.state = State::Ready(at);
-            self.ready.insert((at, std::cmp::Reverse(entry.rank), addr));
-        }
-    }
-
-    /// What forbids dialling this address now, as the time to look again.
-    fn obstacle(&self, now: Instant, addr: SocketAddr) -> Option<Instant> {
-        let entry = self.entries.get(&addr)?;
-        let twin = entry.id.and_then(|id| self.ids.get(&id));
-        let is_served = twin.is_some_and(|twin| self.is_proven(*twin) || !entry.proven);
-        if is_served || self.accepted.has(addr) {
-            return Some(now + LATER);
-        }
-        if entry.is_trusted() {
-            return None;
-        }
-        if self.hosts.is_dialling(addr) {
-            return Some(now + LATER);
-        }
-        entry.window.opens_at(now).max(self.hosts.opens_at(now, addr))
-    }
-
-    fn dial(&mut self, now: Instant, addr: SocketAddr) -> BookEffect {
-        let crowded = self.ready.len() >= self.config.max_half_open.saturating_sub(self.half_open);
-        self.half_open += 1;
-        self.hosts.charge(now, addr);
-        let entry = self.entries.get_mut(&addr).expect("what is ready is in the book");
-        self.untried -= usize::from(entry.attempts == 0);
-        entry.state = State::Dialling;
-        entry.attempts = entry.attempts.saturating_add(1);
-        entry.window.charge(now);
-        let timeout = if crowded && entry.attempts == 1 { CROWDED_TIMEOUT } else { CONNECT_TIMEOUT };
-        BookEffect::Dial { addr, attempt: entry.attempts, last: entry.last, backoff: entry.backoff, timeout }
-    }
-
-    /// Takes an open connection out of the counts; false if there was none.
-    fn leave(&mut self, addr: SocketAddr) -> bool {
-        let Some(entry) = self.entries.get(&addr) else { return false };
-        match entry.state {
-            State::Dialling => {
-                self.half_open -= 1;
-                self.hosts.release(addr);
-            }
-            State::Connected => {
-                self.dialled -= 1;
-                self.proven_connected -= usize::from(entry.proven);
-            }
-            _ => return false,
-        }
-        true
-    }
-
-    /// What follows for an address whose connection has just ended.
-    fn settle(&mut self, now: Instant, addr: SocketAddr, farewell: Farewell, productive: bool) {
-        let lonely = self.is_lonely();
-        let Some(entry) = self.entries.get_mut(&addr) else { return };
-        entry.last = Some(farewell);
-        if self.bans.has(addr) {
-            entry.state = State::Forgotten;
-            return self.forget(addr);
-        }
-        let wait = match farewell {
-            // Stopping says nothing of the address, and neither does a second way to a peer: it is the way to it when
-            // the first is gone. Both contradict the word `Forget` and cost one dial.
-            Farewell::Shutdown | Farewell::Duplicate => PRODUCTIVE_BACKOFF,
-            _ if farewell.verdict() == Verdict::Forget => {
-                entry.state = State::Forgotten;
-                return;
-            }
-            _ if productive => PRODUCTIVE_BACKOFF,
-            _ => {
-                entry.fails = entry.fails.saturating_add(1);
-                let Some(wait) = entry.backoff_after_failure(lonely) else {
-                    entry.state = State::Dropped;
-                    return;
-                };
-                wait
-            }
-        };
-        let wait = self.jittered(wait);
-        self.wait(now, addr, wait);
-        if lonely {
-            self.hurry_the_proven(now);
-        }
-    }
-
-    /// Nobody delivers any more: those who once did are not left waiting for minutes (N-01, P-32).
-    fn hurry_the_proven(&mut self, now: Instant) {
-        let slow = |due: Instant| due > now + LONELY_CAP.mul_f64(1.2);
-        let proven = self.entries.iter().filter(|(_, entry)| entry.proven);
-        let slow: Vec<_> = proven
-            .filter(|(_, entry)| matches!(entry.state, State::Waiting(due) if slow(due)))
-            .map(|(addr, _)| *addr)
-            .collect();
-        for addr in slow {
-            self.unqueue(addr);
-            let wait = self.jittered(LONELY_CAP);
-            self.wait(now, addr, wait);
-        }
-    }
-
-    /// To be dialled after this back-off.
-    fn wait(&mut self, now: Instant, addr: SocketAddr, backoff: Duration) {
-        if let Some(entry) = self.entries.get_mut(&addr) {
-            entry.backoff = backoff;
-        }
-        self.park(addr, now + backoff);
-    }
-
-    fn park(&mut self, addr: SocketAddr, until: Instant) {
-        if let Some(entry) = self.entries.get_mut(&addr) {
-            entry.state = State::Waiting(until);
-            self.waiting.insert((until, addr));
-        }
-    }
-
-    /// A fifth to either side: addresses lost together do not come back in one burst.
-    fn jittered(&mut self, wait: Duration) -> Duration {
-        wait.mul_f64(self.dice.random_range(0.8..=1.2))
     }
 
     /// Whether the connection to `older` makes room for a newer one of the same peer; `ours_wins`: our id is the greater.
@@ -516,15 +370,5 @@ impl PeerBook {
         let older_is_ours = !self.accepted.has(older);
         let crossed = older_is_ours == self.accepted.has(newer);
         crossed && older.ip() == newer.ip() && older_is_ours != ours_wins
-    }
-
-    fn count_panic(&mut self, now: Instant) {
-        self.panics.push_back(now);
-        self.panics.retain(|at| now.saturating_duration_since(*at) < PANIC_SPAN);
-        if self.panics.len() > MAX_PANICS {
-            self.panics.clear();
-            self.held_until = Some(now + PANIC_PAUSE);
-            self.outbox.push_back(BookEffect::Held { pause: PANIC_PAUSE });
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! The rules of the peer book, one test for each, and a random life of it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
@@ -212,6 +212,24 @@ fn a_dead_proven_address_is_left_alone_while_others_deliver() {
     assert!(book.deadline().is_some_and(|next| next <= now + SECOND * 2));
     let times = dial_times(&mut book, now, 40, Farewell::Refused, false);
     assert!(times.len() >= 6, "both are tried: {times:?}");
+}
+
+#[test]
+fn when_an_accepted_peer_was_the_last_to_deliver_the_proven_are_called() {
+    let (t0, mut book) = (base_instant(), book());
+    let guest = addr("7.7.7.7:50000");
+    book.add(t0, &hosts(1), PUBLIC);
+    assert_eq!(book.on_inbound(t0, guest), Inbound::Welcome);
+    book.on_productive(guest);
+    for addr in dials(&mut book, t0) {
+        book.on_connected(t0, addr);
+        book.on_farewell(t0, addr, Farewell::Reset, true);
+    }
+    let times = dial_times(&mut book, t0, 3600, Farewell::Refused, false);
+    let now = t0 + SECOND * 3600;
+    assert!(gaps(&times).last().is_some_and(|gap| *gap > 400.0), "somebody delivers: {times:?}");
+    book.on_farewell(now, guest, Farewell::Closed, true);
+    assert!(book.deadline().is_some_and(|next| next <= now + SECOND * 18));
 }
 
 /// A person's peer is backed off to a minute and never dropped.
@@ -549,10 +567,10 @@ fn too_many_panics_hold_all_dials_for_half_a_minute() {
     for addr in &panicking[..21] {
         book.on_farewell(t0, *addr, Farewell::Panicked, false);
     }
-    assert_eq!(book.poll(t0), Some(BookEffect::Held { pause: PANIC_PAUSE }));
+    assert_eq!(book.poll(t0), Some(BookEffect::Held { pause: panics::PAUSE }));
     assert_eq!(book.poll(t0), None);
-    assert_eq!(book.deadline(), Some(t0 + PANIC_PAUSE));
-    assert_eq!(dials(&mut book, t0 + PANIC_PAUSE).len(), 21);
+    assert_eq!(book.deadline(), Some(t0 + panics::PAUSE));
+    assert_eq!(dials(&mut book, t0 + panics::PAUSE).len(), 21);
 }
 
 #[test]

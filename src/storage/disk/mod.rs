@@ -5,17 +5,19 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
-use super::check::{data_ranges, hash_of_zeros, piece_is_right};
-use super::files::{FileSpec, Files};
-use super::folder::Folder;
-use super::record::{Found, StateFolder};
-use super::{DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{Record, Witness};
 use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
+use crate::storage::check::{data_ranges, hash_of_zeros, piece_is_right};
+use crate::storage::files::{FileSpec, Files};
+use crate::storage::folder::Folder;
+use crate::storage::record::{Found, StateFolder};
+use crate::storage::{
+    DiskTrouble, Durability, Inventory, Later, Locked, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage,
+};
 
 /// What to keep, and how.
 #[derive(Debug, Clone)]
@@ -49,8 +51,7 @@ struct Inner {
 struct Opened {
     files: Files,
     state: StateFolder,
-    #[expect(clippy::disallowed_types, reason = "taken by one job at a time, never held over a system call that waits")]
-    looked: std::sync::Mutex<Looked>,
+    looked: Locked<Looked>,
 }
 
 /// What the files looked like when they were last looked at.
@@ -87,7 +88,7 @@ pub fn specs_of(metainfo: &Metainfo) -> Vec<FileSpec> {
 
 impl Storage for Disk {
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
-        self.run(|inner| inner.open())
+        self.run(Inner::open)
     }
 
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
@@ -142,7 +143,7 @@ impl Inner {
             let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
             let state = StateFolder::lock(&self.config.folder, self.info_hash)?;
             let files = Files::new(folder, self.specs.clone());
-            let opened = Opened { files, state, looked: Default::default() };
+            let opened = Opened { files, state, looked: Locked::default() };
             assert!(self.opened.set(opened).is_ok(), "one job at a time opens the storage");
         }
         self.look(self.opened())
@@ -175,7 +176,7 @@ impl Inner {
         let mut trust = trust(record, torrent, Present { files: witnesses, folder_dev: files.folder().device() });
         match trust.reason {
             // What was written after the last record is there: hashing it is cheaper than fetching it again.
-            Reason::Unclean => {
+            Reason::Unclean | Reason::Changed { .. } => {
                 trust.check = self.geometry.pieces().filter(|piece| !trust.have.has(*piece)).collect();
                 Ok(trust)
             }
@@ -244,12 +245,10 @@ impl Inner {
 
     fn persist(&self, snapshot: &Snapshot) -> Result<(), DiskTrouble> {
         let opened = self.opened();
-        let touched = opened.files.touched();
-        if self.config.durability == Durability::Safe {
-            opened.files.sync()?;
-        } else {
-            opened.files.forget_touched();
-        }
+        let touched = match self.config.durability {
+            Durability::Safe => opened.files.sync()?,
+            Durability::Relaxed | Durability::Off => opened.files.take_touched(),
+        };
         for file in touched {
             let witness = opened.files.witness(file)?.unwrap_or_default();
             opened.looked.lock().unwrap_or_else(PoisonError::into_inner).witnesses[file] = witness;
@@ -280,3 +279,6 @@ fn strangers(record: Option<&Record>, witnesses: &[Witness], specs: &[FileSpec])
     let is_stranger = |file: usize, now: &Witness| now.len > 0 && !claimed(file, now) && !specs[file].padding;
     witnesses.iter().enumerate().filter(|(file, now)| is_stranger(*file, now)).map(|(file, _)| file).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::rate::Rate;
-use super::requests::{Arrival, Granted, Pipeline, USUAL_REQQ};
-use super::scheduler::Block;
-use super::uploads::Uploads;
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::limits::{KEEP_ALIVE_EVERY, MAX_REQUEST_LEN, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
+use crate::logic::rate::Rate;
+use crate::logic::requests::{Arrival, Granted, Pipeline, USUAL_REQQ};
+use crate::logic::scheduler::Block;
+use crate::logic::uploads::Uploads;
 
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
@@ -61,6 +61,7 @@ pub enum Effect {
 
 /// The protocol state of one connection.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
 pub struct Conversation {
     geometry: Geometry,
     have: Bitfield,
@@ -159,6 +160,11 @@ impl Conversation {
         quiet.into_iter().chain(stalled).chain(self.pipeline.deadline()).min()
     }
 
+    /// The four bits of BEP 3: am choking, am interested, peer choking, peer interested.
+    pub const fn bits(&self) -> [bool; 4] {
+        [self.am_choking, self.am_interested, self.peer_choking, self.peer_interested]
+    }
+
     /// How it stands.
     pub fn view(&self, now: Instant) -> PeerView {
         PeerView {
@@ -181,8 +187,9 @@ impl Conversation {
             self.send(now, Message::Bitfield(Bytes::copy_from_slice(have.as_bytes())));
         }
         let again = std::mem::replace(&mut self.welcomed, true);
-        self.have = have;
+        let before = std::mem::replace(&mut self.have, have);
         if again {
+            self.tell_new(now, &before);
             // A new scheduler knows nothing of what was asked before; what still comes is late, and welcome.
             self.pipeline.on_choked(now);
             if !self.peer_choking {
@@ -196,13 +203,13 @@ impl Conversation {
         self.settle();
     }
 
-    /// Messages that came, in order.
+    /// Messages that came, in order. What came before a violation still counts.
     pub fn on_messages(&mut self, now: Instant, messages: impl IntoIterator<Item = Message>) {
         self.last_heard = now;
         let mut batch = Batch::default();
         for message in messages {
             if self.left {
-                return;
+                break;
             }
             self.on_message(now, message, &mut batch);
         }
@@ -227,6 +234,7 @@ impl Conversation {
         for block in blocks {
             if self.pipeline.on_cancelled(now, *block) {
                 self.send(now, Message::Cancel(raw(*block)));
+                self.depth_told = 0;
             }
         }
         self.settle();
@@ -264,12 +272,16 @@ impl Conversation {
         self.settle();
     }
 
-    /// A read that was asked for came back: `None` for what could not be read. The caller sends the blocks.
+    /// A read that was asked for came back, and `sent` bytes of it were queued for the socket: none if it failed.
     pub fn on_read(&mut self, now: Instant, sent: usize) {
         self.uploads.on_read();
-        self.last_sent = now;
-        self.up.add(now, sent as u64);
-        self.sent += sent as u64;
+        if sent > 0 {
+            self.last_sent = now;
+            self.unsent += sent;
+            self.up.add(now, sent as u64);
+            self.sent += sent as u64;
+        }
+        self.settle();
     }
 
     /// The socket took bytes; `unsent` still wait.
@@ -299,15 +311,25 @@ impl Conversation {
         self.settle();
     }
 
+    /// What was written while there was no scheduler to say so.
+    fn tell_new(&mut self, now: Instant, before: &Bitfield) {
+        let new = self.have.iter_ones().filter_map(|number| self.geometry.piece(number));
+        let new: Vec<_> = new.filter(|piece| !before.has(*piece) && !self.peer_have.has(*piece)).collect();
+        new.into_iter().for_each(|piece| self.send(now, Message::Have(piece.get())));
+    }
+
     fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
         match message {
-            Message::KeepAlive | Message::Port(_) | Message::Suggest(_) | Message::AllowedFast(_) => {}
             Message::Choke => self.on_choked(now, batch),
             Message::Unchoke if self.peer_choking => {
                 self.peer_choking = false;
                 self.pipeline.on_unchoked(now);
             }
-            Message::Unchoke => {}
+            Message::Unchoke
+            | Message::KeepAlive
+            | Message::Port(_)
+            | Message::Suggest(_)
+            | Message::AllowedFast(_) => {}
             Message::Interested => self.on_peer_interest(true),
             Message::NotInterested => self.on_peer_interest(false),
             Message::Have(number) => self.on_have(number, batch),
@@ -397,8 +419,8 @@ impl Conversation {
         }
     }
 
-    /// Requests while choked are dropped without a word: they crossed our choke on the way. What we lack, and what is
-    /// out of bounds, is a violation (P-20, P-21).
+    /// Requests while choked are dropped without a word: they crossed our choke on the way. So are those for pieces we
+    /// lack. What is out of bounds, or more than the queue holds, is a violation (P-20, P-21).
     fn on_request(&mut self, RawRequest { piece, begin, len }: RawRequest) {
         if self.am_choking {
             return;
@@ -436,6 +458,7 @@ impl Conversation {
         }
         if choked {
             self.effects.push_back(Effect::Report(Report::Depth(0)));
+            self.depth_told = 0;
         }
     }
 
@@ -491,3 +514,6 @@ struct Batch {
 fn raw(block: BlockAddr) -> RawRequest {
     RawRequest { piece: block.piece().get(), begin: block.begin(), len: block.len() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,531 @@
+//! Scripts: what comes in, and all that must go out for it.
+
+use std::fmt::Write;
+
+use super::*;
+use crate::logic::testing::base_instant;
+
+/// Three pieces of two blocks, and a short one of one block and a hundred bytes.
+const PIECE_LEN: u32 = 32 * 1024;
+const BLOCK: u32 = 16 * 1024;
+const TOTAL: u64 = 3 * PIECE_LEN as u64 + BLOCK as u64 + 100;
+
+fn geometry() -> Geometry {
+    Geometry::new(TOTAL, PIECE_LEN.into()).unwrap()
+}
+
+/// `2.1` is block 1 of piece 2.
+fn block(name: &str) -> BlockAddr {
+    let (piece, number) = name.split_once('.').unwrap();
+    geometry().block(geometry().piece(piece.parse().unwrap()).unwrap(), number.parse().unwrap()).unwrap()
+}
+
+fn blocks(names: &str) -> Vec<BlockAddr> {
+    names.split(' ').map(block).collect()
+}
+
+fn pieces(numbers: &[u32]) -> Bitfield {
+    let mut set = Bitfield::none(4);
+    for number in numbers {
+        set.set(geometry().piece(*number).unwrap());
+    }
+    set
+}
+
+fn bitfield(numbers: &[u32]) -> Message {
+    Message::Bitfield(Bytes::copy_from_slice(pieces(numbers).as_bytes()))
+}
+
+/// The `piece` message that answers a request for the block.
+fn answer(name: &str) -> Message {
+    let addr = block(name);
+    Message::Piece { piece: addr.piece().get(), begin: addr.begin(), data: vec![7; addr.len() as usize].into() }
+}
+
+fn request(piece: u32, begin: u32, len: u32) -> Message {
+    Message::Request(RawRequest { piece, begin, len })
+}
+
+fn named<'a>(word: &str, blocks: impl IntoIterator<Item = &'a BlockAddr>) -> String {
+    blocks.into_iter().fold(word.to_owned(), |mut text, block| {
+        write!(text, " {}.{}", block.piece(), block.number()).unwrap();
+        text
+    })
+}
+
+fn sent(message: &Message) -> String {
+    let name = message.name();
+    match message {
+        Message::Have(piece) => format!("→ {name} {piece}"),
+        Message::Bitfield(bytes) => format!("→ {name} {:04b}", bytes[0] >> 4),
+        Message::Request(RawRequest { piece, begin, .. }) | Message::Cancel(RawRequest { piece, begin, .. }) => {
+            format!("→ {name} {piece}.{}", begin / BLOCK)
+        }
+        _ => format!("→ {name}"),
+    }
+}
+
+fn shown(effect: &Effect) -> String {
+    match effect {
+        Effect::Send(message) => sent(message),
+        Effect::Read(ranges) => ranges.iter().fold("read".to_owned(), |text, range| {
+            format!("{text} {}:{}+{}", range.piece(), range.begin(), range.len())
+        }),
+        Effect::Report(Report::Bitfield(set)) => format!("has {:04b}", set.as_bytes()[0] >> 4),
+        Effect::Report(Report::Have(pieces)) => {
+            pieces.iter().fold("got".to_owned(), |text, piece| format!("{text} {piece}"))
+        }
+        Effect::Report(Report::Depth(0)) => "depth 0".to_owned(),
+        Effect::Report(Report::Depth(_)) => "depth".to_owned(),
+        Effect::Report(Report::Blocks(blocks)) => named("blocks", blocks.iter().map(|block| &block.addr)),
+        Effect::Report(Report::Returned(blocks)) => named("returned", blocks),
+        Effect::PeerInterested(true) => "peer wants".to_owned(),
+        Effect::PeerInterested(false) => "peer wants no more".to_owned(),
+        Effect::Delivered => "delivered".to_owned(),
+        Effect::Leave(farewell) => format!("leave: {farewell}"),
+    }
+}
+
+/// A conversation and its clock.
+struct Talk {
+    now: Instant,
+    it: Conversation,
+}
+
+impl Talk {
+    /// After the handshakes; the scheduler has not spoken.
+    fn fresh() -> Self {
+        let now = base_instant();
+        Self { now, it: Conversation::new(now, geometry()) }
+    }
+
+    /// Welcomed by a scheduler that has `have`; what that made it say is dropped.
+    fn welcomed(have: &[u32]) -> Self {
+        let mut talk = Self::fresh();
+        talk.does(|it, now| it.on_welcome(now, pieces(have)));
+        talk
+    }
+
+    /// With a seed that unchokes us, and our interest.
+    fn with_seed() -> Self {
+        let mut talk = Self::welcomed(&[]);
+        talk.does(|it, now| it.on_interest(now, true));
+        talk.hears([bitfield(&[0, 1, 2, 3]), Message::Unchoke]);
+        talk
+    }
+
+    /// With a peer that has nothing, that we have unchoked, and that wants what we have.
+    fn with_leech(have: &[u32]) -> Self {
+        let mut talk = Self::welcomed(have);
+        talk.hears([Message::Interested]);
+        talk.does(|it, now| it.on_choke_decision(now, false));
+        talk
+    }
+
+    /// All that follows from `input`, one effect after the other, separated by `, `.
+    fn does(&mut self, input: impl FnOnce(&mut Conversation, Instant)) -> String {
+        input(&mut self.it, self.now);
+        let effects: Vec<String> = std::iter::from_fn(|| self.it.poll()).map(|effect| shown(&effect)).collect();
+        effects.join(", ")
+    }
+
+    fn hears(&mut self, messages: impl IntoIterator<Item = Message>) -> String {
+        self.does(|it, now| it.on_messages(now, messages))
+    }
+
+    fn granted(&mut self, names: &str) -> String {
+        self.does(|it, now| it.on_grant(now, &blocks(names)))
+    }
+
+    /// Goes to the next deadline, as the shell does; the seconds that takes and what follows.
+    fn waits(&mut self) -> (u64, String) {
+        let due = self.it.deadline().unwrap();
+        let waited = due.saturating_duration_since(self.now).as_secs();
+        self.now = due;
+        (waited, self.does(Conversation::on_timeout))
+    }
+
+    fn passes(&mut self, secs: u64) {
+        self.now += Duration::from_secs(secs);
+    }
+}
+
+/// P-06, P-07, P-08, P-19, W-04: what a peer may say of its pieces, and in which order.
+#[test]
+fn a_peer_says_what_it_has_once_and_first() {
+    let violation = "leave: protocol-violation";
+    let table: Vec<(Vec<Message>, &str)> = vec![
+        (vec![bitfield(&[0, 2])], "has 1010"),
+        (vec![Message::HaveAll], "has 1111"),
+        (vec![Message::HaveNone], "has 0000"),
+        (vec![Message::Have(1), Message::Have(3)], "got 1 3"),
+        (vec![Message::Have(1), Message::Have(1)], "got 1"),
+        (vec![bitfield(&[1]), Message::Have(1), Message::Have(2)], "has 0100, got 2"),
+        (vec![Message::Unchoke, Message::Interested, bitfield(&[0])], "peer wants, has 1000"),
+        (vec![bitfield(&[0]), bitfield(&[0])], "has 1000, leave: protocol-violation"),
+        (vec![bitfield(&[0]), Message::HaveAll], "has 1000, leave: protocol-violation"),
+        (vec![Message::HaveNone, bitfield(&[0])], "has 0000, leave: protocol-violation"),
+        (vec![Message::Have(1), bitfield(&[0])], "leave: protocol-violation, got 1"),
+        (vec![Message::Have(4)], violation),
+        (vec![Message::Bitfield(Bytes::from_static(&[0b1000_1000]))], violation),
+        (vec![Message::Bitfield(Bytes::from_static(&[0, 0]))], violation),
+        (vec![Message::Bitfield(Bytes::new())], violation),
+        (vec![Message::KeepAlive, Message::Port(1), Message::Suggest(0), Message::AllowedFast(0)], ""),
+    ];
+    for (messages, want) in table {
+        let told = format!("{messages:?}");
+        assert_eq!(Talk::welcomed(&[]).hears(messages), want, "{told}");
+    }
+}
+
+#[test]
+fn nothing_is_heard_after_a_violation() {
+    let mut talk = Talk::welcomed(&[]);
+    assert_eq!(
+        talk.hears([Message::Have(4), bitfield(&[0]), Message::Interested, Message::Have(9)]),
+        "leave: protocol-violation"
+    );
+    assert_eq!(talk.hears([Message::Interested]), "");
+}
+
+#[test]
+fn blocks_that_came_before_a_violation_are_not_lost() {
+    let mut talk = Talk::with_seed();
+    talk.granted("0.0");
+    let heard = talk.hears([answer("0.0"), Message::Have(4), Message::Interested]);
+    assert_eq!(heard, "delivered, leave: protocol-violation, blocks 0.0");
+}
+
+#[test]
+fn our_bitfield_goes_out_first_and_only_when_there_is_something_in_it() {
+    assert_eq!(Talk::fresh().does(|it, now| it.on_welcome(now, pieces(&[]))), "");
+    assert_eq!(Talk::fresh().does(|it, now| it.on_welcome(now, pieces(&[1, 3]))), "→ bitfield 0101");
+}
+
+#[test]
+fn what_came_before_the_welcome_is_told_after_it() {
+    let mut talk = Talk::fresh();
+    assert_eq!(talk.hears([bitfield(&[0]), Message::Have(2)]), "");
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[]))), "has 1010");
+}
+
+#[test]
+fn interest_is_said_when_it_changes() {
+    let mut talk = Talk::welcomed(&[]);
+    assert_eq!(talk.does(|it, now| it.on_interest(now, false)), "");
+    assert_eq!(talk.does(|it, now| it.on_interest(now, true)), "→ interested");
+    assert_eq!(talk.does(|it, now| it.on_interest(now, true)), "");
+    assert_eq!(talk.does(|it, now| it.on_interest(now, false)), "→ not interested");
+}
+
+#[test]
+fn depth_is_told_when_we_may_and_want_to_ask() {
+    let mut talk = Talk::welcomed(&[]);
+    assert_eq!(talk.hears([bitfield(&[0, 1, 2, 3])]), "has 1111");
+    assert_eq!(talk.hears([Message::Unchoke]), "", "we want nothing yet");
+    assert_eq!(talk.does(|it, now| it.on_interest(now, true)), "→ interested, depth");
+    assert_eq!(talk.hears([Message::Unchoke]), "", "once");
+}
+
+#[test]
+fn granted_blocks_are_asked_for_and_come() {
+    let mut talk = Talk::with_seed();
+    assert_eq!(talk.granted("0.0 0.1"), "→ request 0.0, → request 0.1");
+    assert_eq!(talk.it.view(talk.now).outstanding, 2);
+    assert_eq!(talk.hears([answer("0.0")]), "delivered, blocks 0.0, depth", "the depth is told again after blocks");
+    assert_eq!(talk.hears([answer("0.1")]), "blocks 0.1, depth", "delivered is said once");
+    assert_eq!(talk.granted("1.0 3.1"), "→ request 1.0, → request 3.1");
+    assert_eq!(talk.hears([answer("3.1"), answer("1.0")]), "blocks 3.1 1.0, depth", "in one message, in any order");
+}
+
+#[test]
+fn a_block_granted_twice_is_asked_for_once() {
+    let mut talk = Talk::with_seed();
+    assert_eq!(talk.granted("0.0"), "→ request 0.0");
+    assert_eq!(talk.granted("0.0"), "");
+}
+
+#[test]
+fn a_choke_returns_what_is_outstanding_and_withdraws_the_depth() {
+    let mut talk = Talk::with_seed();
+    talk.granted("0.0 0.1 1.0");
+    assert_eq!(talk.hears([answer("0.1"), Message::Choke]), "delivered, blocks 0.1, returned 0.0 1.0, depth 0");
+    assert_eq!(talk.hears([Message::Unchoke]), "depth");
+    assert_eq!(talk.granted("0.0"), "→ request 0.0");
+}
+
+/// P-11. The scheduler forgets the depth of a peer that chokes, so it must hear it anew.
+#[test]
+fn a_choke_without_anything_outstanding_does_not_end_the_asking() {
+    let mut talk = Talk::with_seed();
+    assert_eq!(talk.hears([Message::Choke]), "depth 0");
+    assert_eq!(talk.hears([Message::Unchoke]), "depth");
+    assert_eq!(talk.hears([Message::Choke, Message::Unchoke]), "depth 0, depth");
+}
+
+#[test]
+fn a_grant_that_crosses_a_choke_is_handed_back() {
+    let mut talk = Talk::with_seed();
+    talk.hears([Message::Choke]);
+    assert_eq!(talk.granted("0.0 0.1"), "returned 0.0 0.1");
+}
+
+#[test]
+fn a_reject_hands_its_block_back_once() {
+    let mut talk = Talk::with_seed();
+    talk.granted("0.0 0.1");
+    let RawRequest { piece, begin, len } = raw(block("0.1"));
+    let reject = || Message::Reject(RawRequest { piece, begin, len });
+    assert_eq!(talk.hears([reject()]), "returned 0.1, depth");
+    assert_eq!(talk.hears([reject()]), "", "it is no longer outstanding");
+    assert_eq!(talk.hears([Message::Reject(RawRequest { piece: 9, begin: 0, len: 0 })]), "");
+}
+
+#[test]
+fn a_cancel_is_sent_only_for_what_the_peer_still_owes() {
+    let mut talk = Talk::with_seed();
+    talk.granted("0.0");
+    assert_eq!(
+        talk.does(|it, now| it.on_cancel(now, &blocks("0.0 1.0"))),
+        "→ cancel 0.0, depth",
+        "there is room again"
+    );
+    assert_eq!(talk.does(|it, now| it.on_cancel(now, &blocks("0.0"))), "");
+}
+
+/// P-16, P-17.
+#[test]
+fn ten_blocks_that_nobody_asked_for_are_too_many() {
+    let wrong_place = || Message::Piece { piece: 0, begin: 1, data: Bytes::from_static(&[0; 16]) };
+    let unasked: [fn() -> Message; 3] =
+        [|| answer("2.0"), || Message::Piece { piece: 99, begin: 0, data: Bytes::new() }, wrong_place];
+    for unasked in unasked {
+        let mut talk = Talk::with_seed();
+        for _ in 0..9 {
+            assert_eq!(talk.hears([unasked()]), "");
+        }
+        assert_eq!(talk.hears([unasked()]), "leave: protocol-violation");
+    }
+}
+
+#[test]
+fn a_late_block_is_welcome_and_no_offence() {
+    let mut talk = Talk::with_seed();
+    talk.granted("0.0");
+    talk.hears([Message::Choke]);
+    talk.passes(29);
+    assert_eq!(talk.hears([answer("0.0")]), "delivered, blocks 0.0");
+}
+
+/// P-10, W-04.
+#[test]
+fn sixty_unknown_messages_a_minute_are_tolerated() {
+    let unknown = |n: u8| {
+        if n.is_multiple_of(2) {
+            Message::Unknown { id: 99, len: 1 }
+        } else {
+            Message::Extended { id: n, payload: Bytes::new() }
+        }
+    };
+    let mut talk = Talk::welcomed(&[]);
+    for _minute in 0..5 {
+        assert_eq!(talk.hears((0..60).map(unknown)), "");
+        talk.passes(60);
+    }
+    assert_eq!(talk.hears((0..61).map(unknown)), "leave: protocol-violation");
+}
+
+#[test]
+fn requests_are_answered_while_unchoked() {
+    let mut talk = Talk::with_leech(&[0, 1]);
+    assert_eq!(talk.hears([request(0, 0, BLOCK), request(1, 5, 7)]), "read 0:0+16384 1:5+7");
+    assert_eq!(talk.hears([request(0, BLOCK, BLOCK)]), "", "one read at a time");
+    assert_eq!(talk.does(|it, now| it.on_read(now, 0)), "read 0:16384+16384", "also after a read that brought nothing");
+    assert_eq!(talk.it.view(talk.now).sent, 0);
+    talk.does(|it, now| it.on_read(now, BLOCK as usize));
+    assert_eq!(talk.it.view(talk.now).sent, u64::from(BLOCK));
+}
+
+/// P-20, P-21: what is dropped, what is ignored, what ends it.
+#[test]
+fn requests_that_cannot_be_answered() {
+    let table: Vec<(Talk, Message, &str)> = vec![
+        (Talk::welcomed(&[0]), request(0, 0, BLOCK), ""),
+        (Talk::welcomed(&[0]), request(99, 0, BLOCK), ""),
+        (Talk::with_leech(&[0]), request(1, 0, BLOCK), ""),
+        (Talk::with_leech(&[0]), request(4, 0, BLOCK), "leave: protocol-violation"),
+        (Talk::with_leech(&[0]), request(0, 0, 0), "leave: protocol-violation"),
+        (Talk::with_leech(&[0]), request(0, PIECE_LEN - 1, 2), "leave: protocol-violation"),
+        (Talk::with_leech(&[0]), request(0, u32::MAX, BLOCK), "leave: protocol-violation"),
+        (Talk::with_leech(&[0]), request(0, 0, 1 << 31), "leave: protocol-violation"),
+        (Talk::with_leech(&[3]), request(3, 0, BLOCK + 101), "leave: protocol-violation"),
+        (Talk::with_leech(&[3]), request(3, 0, BLOCK + 100), "read 3:0+16484"),
+    ];
+    for (mut talk, message, want) in table {
+        let told = format!("{message:?}");
+        assert_eq!(talk.hears([message]), want, "{told}");
+    }
+    let wide = Geometry::new(1 << 20, 1 << 20).unwrap();
+    for (len, want) in [(MAX_REQUEST_LEN, "read 0:0+131072"), (MAX_REQUEST_LEN + 1, "leave: protocol-violation")] {
+        let mut talk = Talk::fresh();
+        talk.it = Conversation::new(talk.now, wide);
+        talk.does(|it, now| it.on_welcome(now, Bitfield::all(1)));
+        talk.does(|it, now| it.on_choke_decision(now, false));
+        assert_eq!(talk.hears([request(0, 0, len)]), want, "{len} bytes");
+    }
+}
+
+#[test]
+fn a_flood_of_requests_ends_it() {
+    let mut talk = Talk::with_leech(&[0]);
+    assert!(talk.hears((0..500).map(|_| request(0, 0, 1))).starts_with("read "));
+    assert_eq!(talk.hears((0..501).map(|_| request(0, 0, 1))), "leave: protocol-violation");
+}
+
+#[test]
+fn requests_are_forgotten_by_a_choke_and_by_a_cancel() {
+    let mut talk = Talk::with_leech(&[0]);
+    talk.hears([request(0, 0, 1)]);
+    talk.hears([request(0, 1, 1), request(0, 2, 1), Message::Cancel(RawRequest { piece: 0, begin: 1, len: 1 })]);
+    assert_eq!(talk.does(|it, now| it.on_read(now, 1)), "read 0:2+1");
+    talk.hears([request(0, 3, 1)]);
+    assert_eq!(talk.does(|it, now| it.on_choke_decision(now, true)), "→ choke");
+    assert_eq!(talk.does(|it, now| it.on_read(now, 1)), "");
+    assert_eq!(talk.does(|it, now| it.on_choke_decision(now, true)), "", "said once");
+    assert_eq!(talk.does(|it, now| it.on_choke_decision(now, false)), "→ unchoke");
+}
+
+/// P-21.
+#[test]
+fn nothing_more_is_read_for_a_peer_that_does_not_take_it() {
+    let mut talk = Talk::with_leech(&[0]);
+    talk.hears([request(0, 0, 1)]);
+    talk.does(|it, now| it.on_read(now, 1));
+    talk.does(|it, now| it.on_sent(now, 0, 300 * 1024));
+    assert_eq!(talk.hears([request(0, 0, 2)]), "");
+    assert_eq!(talk.does(|it, now| it.on_sent(now, 100 * 1024, 200 * 1024)), "read 0:0+2");
+}
+
+/// P-21.
+#[test]
+fn what_waits_to_be_sent_counts_before_the_next_read() {
+    let mut talk = Talk::with_leech(&[0]);
+    talk.hears([request(0, 0, 1)]);
+    talk.hears([request(0, 0, 2)]);
+    assert_eq!(talk.does(|it, now| it.on_read(now, 300 * 1024)), "", "300 KiB were just queued");
+    assert_eq!(talk.does(|it, now| it.on_sent(now, 300 * 1024, 0)), "read 0:0+2");
+}
+
+#[test]
+fn the_choker_hears_of_interest_when_it_changes() {
+    let mut talk = Talk::welcomed(&[0]);
+    assert_eq!(talk.hears([Message::NotInterested]), "");
+    assert_eq!(talk.hears([Message::Interested, Message::Interested]), "peer wants");
+    assert_eq!(talk.hears([Message::NotInterested]), "peer wants no more");
+}
+
+#[test]
+fn a_new_piece_is_told_to_peers_that_lack_it() {
+    let had = |talk: &mut Talk| {
+        let new = [geometry().piece(0).unwrap(), geometry().piece(1).unwrap()];
+        talk.does(|it, now| it.on_pieces_had(now, &new))
+    };
+    let mut talk = Talk::welcomed(&[]);
+    talk.hears([bitfield(&[0])]);
+    assert_eq!(had(&mut talk), "→ have 1");
+    talk.hears([Message::Interested]);
+    talk.does(|it, now| it.on_choke_decision(now, false));
+    assert_eq!(talk.hears([request(1, 0, 1)]), "read 1:0+1", "and can be asked for");
+}
+
+#[test]
+fn two_seeds_have_nothing_to_say_to_each_other() {
+    let mut talk = Talk::welcomed(&[0, 1, 2, 3]);
+    assert_eq!(talk.hears([bitfield(&[0, 1, 2])]), "has 1110");
+    assert_eq!(talk.hears([Message::Have(3)]), "got 3, leave: both-seeds");
+    let mut talk = Talk::welcomed(&[0, 1, 2]);
+    talk.hears([Message::HaveAll]);
+    let last = [geometry().piece(3).unwrap()];
+    assert_eq!(talk.does(|it, now| it.on_pieces_had(now, &last)), "leave: both-seeds");
+}
+
+#[test]
+fn a_keep_alive_leaves_after_a_hundred_seconds_and_silence_ends_it_after_two_minutes() {
+    let mut talk = Talk::welcomed(&[]);
+    assert_eq!(talk.waits(), (100, "→ keep-alive".to_owned()));
+    assert_eq!(talk.waits(), (20, "leave: silent".to_owned()));
+}
+
+#[test]
+fn whatever_is_heard_breaks_the_silence() {
+    let mut talk = Talk::welcomed(&[]);
+    for _ in 0..5 {
+        talk.passes(90);
+        talk.hears([Message::KeepAlive]);
+        assert_eq!(talk.waits().1, "→ keep-alive");
+    }
+    assert_eq!(talk.waits(), (100, "→ keep-alive".to_owned()), "heard 10 s ago, so that there are 10 s more");
+    assert_eq!(talk.waits(), (10, "leave: silent".to_owned()));
+}
+
+/// A read that brought nothing sends nothing, and so is no sign of life to the peer.
+#[test]
+fn a_failed_read_does_not_put_off_the_keep_alive() {
+    let mut talk = Talk::with_leech(&[0]);
+    talk.passes(50);
+    talk.hears([request(0, 0, 1)]);
+    talk.does(|it, now| it.on_read(now, 0));
+    assert_eq!(talk.waits(), (50, "→ keep-alive".to_owned()));
+}
+
+/// P-21.
+#[test]
+fn a_peer_that_takes_nothing_for_a_minute_is_left() {
+    let mut talk = Talk::welcomed(&[]);
+    talk.does(|it, now| it.on_sent(now, 0, 10));
+    talk.passes(59);
+    talk.does(|it, now| it.on_sent(now, 0, 20));
+    assert_eq!(talk.waits(), (1, "leave: write-stalled".to_owned()));
+
+    let mut talk = Talk::welcomed(&[]);
+    talk.does(|it, now| it.on_sent(now, 0, 10));
+    talk.passes(59);
+    talk.does(|it, now| it.on_sent(now, 1, 9));
+    assert_eq!(talk.waits(), (41, "→ keep-alive".to_owned()), "one byte is a minute more");
+    assert_eq!(talk.waits(), (19, "leave: write-stalled".to_owned()));
+
+    let mut talk = Talk::welcomed(&[]);
+    talk.does(|it, now| it.on_sent(now, 0, 10));
+    talk.does(|it, now| it.on_sent(now, 10, 0));
+    assert_eq!(talk.waits(), (100, "→ keep-alive".to_owned()), "nothing waits any more");
+}
+
+#[test]
+fn overdue_blocks_are_handed_back_before_the_peer_is_given_up() {
+    let mut talk = Talk::with_seed();
+    talk.granted("0.0 0.1");
+    let (secs, what) = talk.waits();
+    assert!(secs <= 20 && what.starts_with("returned 0.0 0.1"), "after {secs} s: {what}");
+    assert_eq!(talk.hears([answer("0.0")]), "delivered, blocks 0.0, depth", "and are welcome all the same");
+}
+
+/// The scheduler was restarted: it knows neither the peer's pieces nor what was asked.
+#[test]
+fn a_second_welcome_introduces_the_peer_again() {
+    let mut talk = Talk::with_seed();
+    talk.granted("0.0");
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[]))), "has 1111, depth");
+    assert_eq!(talk.it.view(talk.now).outstanding, 0);
+    assert_eq!(talk.hears([answer("0.0")]), "delivered, blocks 0.0, depth", "what still comes is no offence");
+    talk.hears([Message::Choke]);
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[]))), "has 1111", "choked is still choked");
+    assert_eq!(talk.granted("0.1"), "returned 0.1");
+}
+
+/// Pieces that were written while there was no scheduler.
+#[test]
+fn a_second_welcome_tells_the_peer_what_is_new() {
+    let mut talk = Talk::welcomed(&[0]);
+    talk.hears([bitfield(&[1])]);
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[0, 1, 2]))), "→ have 2, has 0100");
+}

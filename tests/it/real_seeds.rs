@@ -1,0 +1,156 @@
+//! Real seeds behind a real tracker, and what is asked of us meanwhile. Every byte is compared.
+
+use std::time::Duration;
+
+use crate::support::payload::{assert_same, write_file};
+use crate::support::peers::{Leech, OpenTracker, Seed};
+use crate::support::ports::free;
+use crate::support::torrents::{Maker, Torrent};
+use crate::support::{Fetch, Lab, Needs, heavy};
+
+const MIB: u64 = 1 << 20;
+
+/// A payload of one file whose last piece and last block are odd, with a tracker of its own.
+fn swarm(lab: &Lab, bytes: u64, scheme: &str) -> (Torrent, OpenTracker) {
+    let port = free();
+    let source = lab.at("source/payload.bin");
+    write_file(&source, bytes, 7);
+    let torrent = Maker::of(&source).tier(&[&format!("{scheme}://127.0.0.1:{port}/announce")]).make(lab);
+    let tracker = OpenTracker::start(lab, port, &[&torrent.info_hash]);
+    (torrent, tracker)
+}
+
+/// The foreign cast by itself: what the other tests build on.
+#[test]
+fn every_seed_of_the_tests_serves_a_foreign_client_too() {
+    let needs = [Needs::Libtorrent, Needs::Aria2, Needs::Transmission];
+    let Some(lab) = Lab::with(&needs) else { return };
+    let source = lab.at("source/payload.bin");
+    write_file(&source, 3 * MIB + 17, 7);
+    let torrent = Maker::of(&source).make(&lab);
+    let seeds = [Seed::libtorrent(&torrent), Seed::aria2(&torrent), Seed::transmission(&lab, &torrent)];
+    for (number, seed) in seeds.iter().enumerate() {
+        let dir = lab.folder(&format!("leech-{number}"));
+        Leech::start(&torrent, &dir, &[seed.addr]).wait_until_complete(Duration::from_secs(60));
+        assert_same(&torrent.source, &torrent.inside(&dir));
+    }
+}
+
+/// W-08.
+#[test]
+fn a_libtorrent_seed_is_found_through_opentracker_over_http() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker]) else { return };
+    let (torrent, tracker) = swarm(&lab, 24 * MIB + 12_345, "http");
+    let _seed = Seed::libtorrent(&torrent);
+    tracker.wait_for_seeds(&torrent.info_hash, 1);
+    let dir = lab.folder("out");
+    let outcome = Fetch::new(&torrent.path, &dir).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+    assert_eq!(outcome.result()["info_hash"], torrent.info_hash.as_str());
+    assert_eq!(outcome.result()["name"], torrent.name.as_str());
+    assert_eq!(outcome.number("bytes_total"), torrent.bytes);
+    // W-18: what was downloaded in this session.
+    assert_eq!(outcome.number("bytes_downloaded"), torrent.bytes);
+    assert_eq!(outcome.number("bytes_kept"), 0);
+}
+
+#[test]
+fn a_libtorrent_seed_is_found_through_opentracker_over_udp() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker]) else { return };
+    let (torrent, tracker) = swarm(&lab, 8 * MIB + 1, "udp");
+    let _seed = Seed::libtorrent(&torrent);
+    tracker.wait_for_seeds(&torrent.info_hash, 1);
+    let dir = lab.folder("out");
+    Fetch::new(&torrent.path, &dir).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
+#[test]
+fn an_aria2_seed_is_found_through_opentracker() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker, Needs::Aria2]) else { return };
+    let (torrent, tracker) = swarm(&lab, 16 * MIB + 4321, "http");
+    let _seed = Seed::aria2(&torrent);
+    tracker.wait_for_seeds(&torrent.info_hash, 1);
+    let dir = lab.folder("out");
+    Fetch::new(&torrent.path, &dir).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
+/// W-05: Transmission sends its bitfield and then chokes, for up to ten seconds.
+#[test]
+fn a_transmission_seed_serves_whoever_dials_it() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Transmission]) else { return };
+    let source = lab.at("source/payload.bin");
+    write_file(&source, 16 * MIB + 99, 7);
+    let torrent = Maker::of(&source).make(&lab);
+    let seed = Seed::transmission(&lab, &torrent);
+    let dir = lab.folder("out");
+    Fetch::new(&torrent.path, &dir).peer(seed.addr).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
+#[test]
+fn three_clients_of_three_makers_serve_one_download_together() {
+    let needs = [Needs::Libtorrent, Needs::Opentracker, Needs::Aria2, Needs::Transmission];
+    let Some(lab) = Lab::with(&needs) else { return };
+    let (torrent, tracker) = swarm(&lab, 48 * MIB + 5, "http");
+    // Slow enough that every one of them is asked before the others have sent it all.
+    let _libtorrent = Seed::slow_libtorrent(&torrent, 8 * MIB);
+    let _aria2 = Seed::aria2(&torrent);
+    let transmission = Seed::transmission(&lab, &torrent);
+    tracker.wait_for_seeds(&torrent.info_hash, 2);
+    let dir = lab.folder("out");
+    let outcome = Fetch::new(&torrent.path, &dir).peer(transmission.addr).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+    // Endgame may ask twice for the last blocks, not for whole pieces.
+    assert!(outcome.number("bytes_wasted") <= 2 * MIB, "wasted {}", outcome.number("bytes_wasted"));
+}
+
+/// A tracker that forgot us at once would hand us to nobody: `stopped` and `completed` are told as BEP 3 has it.
+#[test]
+fn opentracker_no_longer_knows_a_client_that_has_left() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker]) else { return };
+    let (torrent, tracker) = swarm(&lab, MIB, "http");
+    let _seed = Seed::libtorrent(&torrent);
+    tracker.wait_for_seeds(&torrent.info_hash, 1);
+    Fetch::new(&torrent.path, &lab.folder("out")).run().expect_complete();
+    assert_eq!(tracker.seeds(&torrent.info_hash), 1, "only the seed is left");
+    assert_eq!(tracker.leeches(&torrent.info_hash), 0);
+    assert_eq!(tracker.completed(&torrent.info_hash), 1, "the one completed download");
+}
+
+/// What we have is served while we fetch the rest: the leech dialled here knows nobody but us (W-28).
+#[test]
+fn a_leech_that_knows_only_us_gets_the_pieces_we_have() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let source = lab.at("source/payload.bin");
+    write_file(&source, 24 * MIB, 7);
+    let torrent = Maker::of(&source).make(&lab);
+    let seed = Seed::slow_libtorrent(&torrent, 4 * MIB);
+    let leech_dir = lab.folder("leech");
+    let mut leech = Leech::start(&torrent, &leech_dir, &[]);
+    let dir = lab.folder("out");
+    let fetch = Fetch::new(&torrent.path, &dir).peer(seed.addr).peer(leech.addr).start();
+    leech.process.wait_for("a megabyte from us", Duration::from_secs(60), |line| {
+        (line.strip_prefix("have ")?.parse::<u64>().ok()? >= MIB).then_some(())
+    });
+    fetch.finish().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
+/// 1 GiB from a libtorrent seed through opentracker.
+#[test]
+fn a_gibibyte_arrives_identical() {
+    let _alone = heavy();
+    let needs = [Needs::Libtorrent, Needs::Opentracker];
+    let Some(lab) = Lab::roomy(&needs, 2 * 1024 * MIB) else { return };
+    let (torrent, tracker) = swarm(&lab, 1024 * MIB, "http");
+    let _seed = Seed::libtorrent(&torrent);
+    tracker.wait_for_seeds(&torrent.info_hash, 1);
+    let dir = lab.folder("out");
+    let outcome = Fetch::new(&torrent.path, &dir).within(Duration::from_secs(300)).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+    assert_eq!(outcome.number("bytes_downloaded"), torrent.bytes);
+    // Credits bound the blocks in flight, whatever the torrent's size.
+    assert!(outcome.peak_kib < 512 * 1024, "peak of {} KiB", outcome.peak_kib);
+}

@@ -1,0 +1,135 @@
+//! One test's workbench: its own folder, and the check that the foreign programs it needs are there.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, MutexGuard, OnceLock};
+
+/// A foreign program that a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Opentracker,
+    /// Python with libtorrent's binding.
+    Libtorrent,
+    Aria2,
+    /// The daemon and its remote control.
+    Transmission,
+    TransmissionCreate,
+    /// The right to mount a tmpfs.
+    Mount,
+    /// `script` of util-linux: a terminal for the client.
+    Terminal,
+}
+
+impl Needs {
+    fn is_there(self) -> bool {
+        match self {
+            Self::Opentracker => answers("opentracker", &["-h"]),
+            Self::Libtorrent => python().is_some(),
+            Self::Aria2 => answers("aria2c", &["--version"]),
+            Self::Transmission => {
+                answers("transmission-daemon", &["--version"]) && answers("transmission-remote", &["--version"])
+            }
+            Self::TransmissionCreate => answers("transmission-create", &["--version"]),
+            Self::Mount => rustix::process::geteuid().is_root() && can_mount(),
+            Self::Terminal => answers("script", &["--version"]),
+        }
+    }
+}
+
+/// A folder of its own, gone at the end.
+#[derive(Debug)]
+pub(crate) struct Lab {
+    dir: tempfile::TempDir,
+}
+
+impl Lab {
+    /// A workbench with these programs at hand. None, said on standard error, where one is missing; a failure where
+    /// `TT_REQUIRE_PEERS=1` asks for all of them, as CI does.
+    pub(crate) fn with(needs: &[Needs]) -> Option<Self> {
+        let missing: Vec<_> = needs.iter().filter(|need| !need.is_there()).collect();
+        if missing.is_empty() {
+            return Some(Self::new());
+        }
+        let thread = std::thread::current();
+        let line = format!("MISSING PEER: {missing:?}, so {} is skipped\n", thread.name().unwrap_or("a test"));
+        assert!(std::env::var("TT_REQUIRE_PEERS").as_deref() != Ok("1"), "{line}");
+        // Not `eprintln!`: the test harness keeps that to itself when a test passes.
+        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        None
+    }
+
+    /// A workbench for tests that need nothing.
+    pub(crate) fn new() -> Self {
+        Self { dir: tempfile::Builder::new().prefix("tt-actors-").tempdir().unwrap() }
+    }
+
+    /// A workbench in memory where there is room for `bytes`, else in the usual place: no test measures the disk.
+    pub(crate) fn roomy(needs: &[Needs], bytes: u64) -> Option<Self> {
+        let lab = Self::with(needs)?;
+        let shm = Path::new("/dev/shm");
+        let free = rustix::fs::statvfs(shm).map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+        if free < bytes * 2 {
+            return Some(lab);
+        }
+        Some(Self { dir: tempfile::Builder::new().prefix("tt-actors-").tempdir_in(shm).unwrap() })
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A path in it, not yet made.
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// A folder in it, made.
+    pub(crate) fn folder(&self, name: &str) -> PathBuf {
+        let path = self.at(name);
+        std::fs::create_dir_all(&path).unwrap();
+        path
+    }
+}
+
+/// Held by tests that move gigabytes or measure: one of them at a time.
+pub(crate) fn heavy() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    // A heavy test that failed must not fail the next one.
+    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// A Python that can import libtorrent: `TT_PYTHON`, the path's, the system's.
+pub(crate) fn python() -> Option<&'static str> {
+    static FOUND: OnceLock<Option<String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| {
+        let own = std::env::var("TT_PYTHON").ok();
+        let candidates = own.into_iter().chain(["python3".to_owned(), "/usr/bin/python3".to_owned()]);
+        candidates.into_iter().find(|python| {
+            let mut command = Command::new(python);
+            command.args(["-W", "ignore", "-c", "import libtorrent"]);
+            command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+        })
+    });
+    found.as_deref()
+}
+
+/// Whether the program can be started at all; its exit code is its own affair.
+fn answers(program: &str, args: &[&str]) -> bool {
+    Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
+}
+
+/// Root in a container may still lack the right to mount.
+fn can_mount() -> bool {
+    static CAN: OnceLock<bool> = OnceLock::new();
+    *CAN.get_or_init(|| {
+        let lab = Lab::new();
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tt-actors"]).arg(lab.path()).status();
+        let mounted = mount.is_ok_and(|status| status.success());
+        if mounted {
+            Command::new("umount").arg(lab.path()).status().unwrap();
+        }
+        mounted
+    })
+}

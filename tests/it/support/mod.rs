@@ -1,0 +1,13 @@
+//! What the tests stand on: folders, payloads, processes with a watchdog, real peers, the client itself.
+
+pub(crate) mod client;
+pub(crate) mod lab;
+pub(crate) mod payload;
+pub(crate) mod peers;
+pub(crate) mod ports;
+pub(crate) mod process;
+pub(crate) mod scene;
+pub(crate) mod torrents;
+
+pub(crate) use client::Fetch;
+pub(crate) use lab::{Lab, Needs, heavy};

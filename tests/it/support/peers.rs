@@ -1,0 +1,225 @@
+//! Real trackers and real foreign clients on loopback, each in a process of its own that dies with its handle.
+
+use std::fmt::Write as _;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::lab::{Lab, python};
+use super::ports::{free, local};
+use super::process::{Process, until};
+use super::torrents::{Torrent, script};
+
+/// What a real peer may take to start on a slow machine.
+const START: Duration = Duration::from_secs(60);
+
+/// A leaked peer (the test process was killed) goes by itself after this time.
+const LIFE: &str = "1200";
+
+/// `program`, ended by `timeout` should we not be there to do it.
+fn mortal(program: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["-k", "1", LIFE, program]);
+    command
+}
+
+/// Debian's opentracker: HTTP and UDP on one port, with a whitelist as it is built.
+#[derive(Debug)]
+pub(crate) struct OpenTracker {
+    port: u16,
+    _process: Process,
+}
+
+impl OpenTracker {
+    /// Starts one on this port, which a torrent names already, that knows these info-hashes.
+    pub(crate) fn start(lab: &Lab, port: u16, info_hashes: &[&str]) -> Self {
+        let whitelist = lab.at(&format!("whitelist-{port}"));
+        std::fs::write(&whitelist, info_hashes.join("\n") + "\n").unwrap();
+        let number = port.to_string();
+        let mut command = mortal("opentracker");
+        command.args(["-i", "127.0.0.1", "-p", &number, "-P", &number, "-w"]).arg(&whitelist);
+        let process = Process::start("opentracker", &mut command);
+        until("opentracker's first answer", START, || http_get(local(port), "/stats").is_some());
+        Self { port, _process: process }
+    }
+
+    /// Waits until it counts this many seeds: from then on an announce finds them.
+    pub(crate) fn wait_for_seeds(&self, info_hash: &str, seeds: u64) {
+        until("the seeds' announce", START, || self.seeds(info_hash) >= seeds);
+    }
+
+    /// How many seeds it counts.
+    pub(crate) fn seeds(&self, info_hash: &str) -> u64 {
+        self.scrape(info_hash, b"8:completei")
+    }
+
+    /// How many peers it counts that are not complete.
+    pub(crate) fn leeches(&self, info_hash: &str) -> u64 {
+        self.scrape(info_hash, b"10:incompletei")
+    }
+
+    /// How many downloads it saw completed.
+    pub(crate) fn completed(&self, info_hash: &str) -> u64 {
+        self.scrape(info_hash, b"10:downloadedi")
+    }
+
+    fn scrape(&self, info_hash: &str, field: &[u8]) -> u64 {
+        let target = format!("/scrape?info_hash={}", percent(info_hash));
+        let Some(body) = http_get(local(self.port), &target) else { return 0 };
+        let at = body.windows(field.len()).position(|window| window == field);
+        let digits = at.map(|at| body[at + field.len()..].iter().take_while(|byte| byte.is_ascii_digit()));
+        let number = digits.map(|digits| digits.copied().collect::<Vec<_>>());
+        number.and_then(|digits| String::from_utf8(digits).ok()?.parse().ok()).unwrap_or(0)
+    }
+}
+
+/// A foreign client that has the payload and serves it.
+#[derive(Debug)]
+pub(crate) struct Seed {
+    pub(crate) addr: SocketAddr,
+    _process: Process,
+}
+
+impl Seed {
+    /// libtorrent, through its Python binding.
+    pub(crate) fn libtorrent(torrent: &Torrent) -> Self {
+        Self::libtorrent_with(torrent, &[])
+    }
+
+    /// libtorrent that sends at most this many bytes per second.
+    pub(crate) fn slow_libtorrent(torrent: &Torrent, rate: u64) -> Self {
+        Self::libtorrent_with(torrent, &["--rate", &rate.to_string()])
+    }
+
+    fn libtorrent_with(torrent: &Torrent, args: &[&str]) -> Self {
+        let port = free();
+        let mut command = mortal(python().unwrap());
+        command.arg(script("seed.py")).arg(&torrent.path).arg(torrent.save_path()).arg(port.to_string()).args(args);
+        Self::ready("libtorrent", &mut command, port, torrent)
+    }
+
+    /// aria2c, which checks the payload first.
+    pub(crate) fn aria2(torrent: &Torrent) -> Self {
+        let port = free();
+        let mut command = mortal("aria2c");
+        command.args(["--enable-dht=false", "--enable-dht6=false", "--disable-ipv6=true", "--bt-enable-lpd=false"]);
+        command.args(["--enable-peer-exchange=false", "--seed-ratio=0.0", "--check-integrity=true"]);
+        command.args(["--summary-interval=0", "--console-log-level=warn", &format!("--listen-port={port}"), "-d"]);
+        command.arg(torrent.save_path()).arg(&torrent.path);
+        Self::ready("aria2c", &mut command, port, torrent)
+    }
+
+    /// transmission-daemon, which checks the payload first. It takes no peers on loopback from a tracker, so it is dialled.
+    pub(crate) fn transmission(lab: &Lab, torrent: &Torrent) -> Self {
+        let (port, rpc) = (free(), free());
+        let home = lab.folder(&format!("transmission-{port}"));
+        let settings = serde_json::json!({
+            "bind-address-ipv4": "127.0.0.1", "peer-port": port, "peer-port-random-on-start": false,
+            "rpc-bind-address": "127.0.0.1", "rpc-port": rpc, "rpc-authentication-required": false,
+            "dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false,
+            "port-forwarding-enabled": false, "encryption": 0, "incomplete-dir-enabled": false,
+            "upload-slots-per-torrent": 50, "ratio-limit-enabled": false,
+        });
+        std::fs::write(home.join("settings.json"), settings.to_string()).unwrap();
+        let mut command = mortal("transmission-daemon");
+        let process = Process::start("transmission-daemon", command.arg("-f").arg("-g").arg(&home));
+        let remote = |args: &[&Path]| {
+            let mut command = Command::new("transmission-remote");
+            command.arg(format!("127.0.0.1:{rpc}")).args(args).stdout(Stdio::null()).stderr(Stdio::null());
+            command.status().unwrap().success()
+        };
+        until("transmission's remote control", START, || remote(&["-si".as_ref()]));
+        assert!(remote(&["-a".as_ref(), &torrent.path, "-w".as_ref(), torrent.save_path()]));
+        Self::wait_until_whole(local(port), torrent);
+        Self { addr: local(port), _process: process }
+    }
+
+    fn ready(name: &str, command: &mut Command, port: u16, torrent: &Torrent) -> Self {
+        let process = Process::start(name, command);
+        Self::wait_until_whole(local(port), torrent);
+        Self { addr: local(port), _process: process }
+    }
+
+    /// Waits for what a peer of the swarm would see: a handshake and a full bitfield.
+    fn wait_until_whole(addr: SocketAddr, torrent: &Torrent) {
+        let what = format!("the full bitfield of the seed at {addr}");
+        until(&what, START, || has_everything(addr, torrent).unwrap_or(false));
+    }
+}
+
+/// libtorrent fetching: the judge of our seeds, and the asker of the pieces that we have.
+#[derive(Debug)]
+pub(crate) struct Leech {
+    pub(crate) addr: SocketAddr,
+    pub(crate) process: Process,
+}
+
+impl Leech {
+    /// Starts it towards `dir`, with these peers and no tracker but the torrent's own.
+    pub(crate) fn start(torrent: &Torrent, dir: &Path, peers: &[SocketAddr]) -> Self {
+        let port = free();
+        let mut command = mortal(python().unwrap());
+        command.arg(script("leech.py")).arg(&torrent.path).arg(dir).arg(port.to_string());
+        for peer in peers {
+            command.arg("--peer").arg(peer.to_string());
+        }
+        let mut process = Process::start("libtorrent leech", &mut command);
+        // Its first words are the bytes it has: from then on it listens.
+        process.wait_for("the leech's first words", START, |line| line.starts_with("have").then_some(()));
+        Self { addr: local(port), process }
+    }
+
+    /// Waits until it has everything.
+    pub(crate) fn wait_until_complete(&mut self, limit: Duration) {
+        self.process.wait_for("the last piece", limit, |line| (line == "complete").then_some(()));
+    }
+}
+
+/// Whether the peer at this address answers a handshake and says that it has every piece.
+fn has_everything(addr: SocketAddr, torrent: &Torrent) -> Option<bool> {
+    let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    let mut handshake = b"\x13BitTorrent protocol\0\0\0\0\0\0\0\0".to_vec();
+    handshake.extend(unhex(&torrent.info_hash));
+    handshake.extend(format!("-TEST00-{:012}", addr.port()).into_bytes());
+    stream.write_all(&handshake).ok()?;
+    let mut answer = [0; 68];
+    stream.read_exact(&mut answer).ok()?;
+    loop {
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).ok()?;
+        let mut message = vec![0; usize::try_from(u32::from_be_bytes(head)).ok()?];
+        stream.read_exact(&mut message).ok()?;
+        if let Some((5, bits)) = message.split_first() {
+            let have: u64 = bits.iter().map(|byte| u64::from(byte.count_ones())).sum();
+            return Some(have == torrent.pieces);
+        }
+    }
+}
+
+/// A GET with the bare means of the standard library; the body as it came, None while nobody answers.
+pub(crate) fn http_get(addr: SocketAddr, target: &str) -> Option<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(1)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    write!(stream, "GET {target} HTTP/1.0\r\nHost: {addr}\r\n\r\n").ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    let head = answer.windows(4).position(|window| window == b"\r\n\r\n")?;
+    Some(answer.split_off(head + 4))
+}
+
+/// The bytes of an info-hash written in hexadecimal digits.
+pub(crate) fn unhex(digits: &str) -> Vec<u8> {
+    let pairs = digits.as_bytes().chunks(2);
+    pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect()
+}
+
+/// Every byte percent-encoded, which any server reads.
+fn percent(info_hash: &str) -> String {
+    unhex(info_hash).iter().fold(String::new(), |mut text, byte| {
+        write!(text, "%{byte:02x}").unwrap();
+        text
+    })
+}

@@ -1,0 +1,356 @@
+//! The house rules that a compiler does not know: floors, sizes, leftovers, citations and links.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A folder of `src/` and its floor: imports go down only, never up, never across (`docs/ARCHITECTURE.md`).
+const FLOORS: &[(&str, u8)] = &[
+    ("base", 0),
+    ("codec", 1),
+    ("logic", 2),
+    ("net", 3),
+    ("storage", 3),
+    ("actors", 4),
+    ("app", 5),
+    ("faults", 5),
+    ("sim", 6),
+    ("cli", 7),
+];
+
+/// What a folder must not even know by name, besides the floors above it.
+const STRANGERS: &[(&str, &[&str])] = &[
+    ("base", &["tokio", "actix", "std::fs", "std::net::Tcp", "std::net::Udp", "std::time::Instant"]),
+    ("codec", &["tokio", "actix", "std::fs", "std::net::Tcp", "std::net::Udp", "std::time::Instant"]),
+    (
+        "logic",
+        &["tokio", "actix", "std::fs", "std::net::Tcp", "std::net::Udp", "Instant::now", "rand::rng()", "rand::random"],
+    ),
+    ("net", &["actix::"]),
+    ("storage", &["actix::"]),
+    ("actors", &["clap", "indicatif", "Arbiter::current", "System::current", "spawn_blocking", "std::fs"]),
+    ("faults", &["actix", "crate::logic", "crate::actors", "crate::storage"]),
+    ("app", &["clap", "indicatif"]),
+];
+
+/// 500 lines without tests: what one still reads as a page.
+const MAX_LINES: usize = 500;
+/// A function is seen at once; one in 25 may be longer (the best code of the field has 1 to 4 %).
+const MAX_FUNCTION: usize = 70;
+const LONG_ALLOWED_ONE_IN: usize = 25;
+/// Half of the functions are this short, in every project we learned from half of that.
+const MEDIAN_FUNCTION: usize = 15;
+
+/// The wishes of the first clients, and the catalogue of faults: what a citation may name.
+const CATALOGUE: &[(&str, u32)] = &[("W", 35), ("T", 25), ("P", 33), ("D", 18), ("X", 12), ("N", 12), ("S", 27)];
+
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// Without its tests: they may know more than the code.
+    fn code(&self) -> &str {
+        if self.path.file_name().is_some_and(|name| name == "tests.rs") || self.has_parent("tests") {
+            return "";
+        }
+        self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("")
+    }
+
+    fn has_parent(&self, name: &str) -> bool {
+        self.path.parent().is_some_and(|parent| parent.iter().any(|part| part == name))
+    }
+
+    /// The folder of `src/` it belongs to.
+    fn folder(&self) -> Option<&str> {
+        let inside = self.path.strip_prefix("src").ok()?;
+        inside.iter().next()?.to_str().map(|first| first.strip_suffix(".rs").unwrap_or(first))
+    }
+
+    /// How deep its module is: 1 for `src/logic/mod.rs`, 2 for `src/logic/choke.rs`.
+    fn depth(&self) -> usize {
+        let parts = self.path.strip_prefix("src").map_or(0, |inside| inside.iter().count());
+        parts - usize::from(self.path.file_name().is_some_and(|name| name == "mod.rs"))
+    }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All files of the project with this ending, by their path from its root. Built and hidden things are not the project's.
+fn files(ending: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    let mut folders = vec![root().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if name.starts_with('.') || ["target", "corpus", "artifacts"].contains(&name.as_str()) {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(ending) {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push(Source { path: path.strip_prefix(root()).unwrap().to_owned(), text });
+            }
+        }
+    }
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}
+
+fn sources() -> Vec<Source> {
+    files(".rs").into_iter().filter(|file| file.path.starts_with("src")).collect()
+}
+
+fn complain(what: &str, complaints: &[String]) {
+    assert!(complaints.is_empty(), "{what}:\n  {}", complaints.join("\n  "));
+}
+
+/// The top-level modules that this code names: `crate::x`, `crate::{x, y::{..}}`, and as many `super::` as lead there.
+fn modules_named(code: &str, depth: usize) -> Vec<String> {
+    let climb = "super::".repeat(depth.max(1));
+    let code: String = code.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n");
+    let starts = ["crate::", "tt_actors::", &climb];
+    let behind =
+        starts.iter().flat_map(|start| code.match_indices(start).map(|(at, start)| code.split_at(at + start.len()).1));
+    behind.flat_map(|rest| if rest.starts_with('{') { group(rest) } else { vec![word(rest)] }).collect()
+}
+
+/// The first words of `{a::b, c::{d, e}, f}`.
+fn group(rest: &str) -> Vec<String> {
+    let mut depth = 0_i32;
+    let mut names = vec![String::new()];
+    let mut open = true;
+    for c in rest.chars() {
+        match c {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => {
+                names.push(String::new());
+                open = true;
+            }
+            ':' => open = false,
+            c if depth == 1 && open && !c.is_whitespace() => names.last_mut().unwrap().push(c),
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names
+}
+
+fn word(rest: &str) -> String {
+    rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+fn floor_of(folder: &str) -> Option<u8> {
+    FLOORS.iter().find(|(name, _)| *name == folder).map(|(_, floor)| *floor)
+}
+
+/// W-21: "to many dependencies from a to b and c and over back".
+#[test]
+fn imports_go_down_only() {
+    let mut complaints = Vec::new();
+    for file in sources() {
+        let Some((folder, floor)) = file.folder().and_then(|folder| Some((folder, floor_of(folder)?))) else {
+            continue;
+        };
+        for other in modules_named(file.code(), file.depth()) {
+            let reaches = floor_of(&other).is_some_and(|theirs| theirs >= floor && other != folder);
+            if reaches {
+                complaints.push(format!("{}: floor {floor} ({folder}) names {other}", file.path.display()));
+            }
+        }
+    }
+    complain("imports that go up or across", &complaints);
+}
+
+#[test]
+fn no_folder_knows_a_stranger() {
+    let mut complaints = Vec::new();
+    for file in sources() {
+        let strangers = STRANGERS.iter().filter(|(folder, _)| Some(*folder) == file.folder());
+        for stranger in strangers.flat_map(|(_, strangers)| *strangers) {
+            for (number, line) in file.code().lines().enumerate() {
+                let code = line.split("//").next().unwrap_or("");
+                if code.contains(stranger) {
+                    complaints.push(format!("{}:{}: {stranger}", file.path.display(), number + 1));
+                }
+            }
+        }
+    }
+    complain("names that this floor must not know", &complaints);
+}
+
+#[test]
+fn every_folder_of_the_source_has_a_floor() {
+    let folders =
+        fs::read_dir(root().join("src")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
+    let unknown: Vec<_> = folders
+        .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
+        .filter(|name| floor_of(name).is_none())
+        .collect();
+    complain("folders without a floor", &unknown);
+}
+
+#[test]
+fn files_are_pages() {
+    let long = sources().into_iter().filter_map(|file| {
+        let lines = file.code().lines().count();
+        (lines > MAX_LINES).then(|| format!("{}: {lines} lines", file.path.display()))
+    });
+    complain("files beyond 500 lines without tests", &long.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let all = files(".rs").into_iter().filter(|file| !file.path.starts_with("fuzz"));
+    let silent = all.filter(|file| !file.text.starts_with("//!") && !file.text.starts_with("#!"));
+    complain("files without a head", &silent.map(|file| file.path.display().to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn functions_are_short() {
+    let mut lengths = Vec::new();
+    let mut long = Vec::new();
+    for file in sources() {
+        for (name, line, length) in functions(file.code()) {
+            lengths.push(length);
+            if length > MAX_FUNCTION {
+                long.push(format!("{}:{line}: {name} has {length} lines", file.path.display()));
+            }
+        }
+    }
+    lengths.sort_unstable();
+    let median = lengths.get(lengths.len() / 2).copied().unwrap_or(0);
+    assert!(median <= MEDIAN_FUNCTION, "half of the functions are longer than {median} lines");
+    assert!(long.len() * LONG_ALLOWED_ONE_IN <= lengths.len(), "too many long functions:\n  {}", long.join("\n  "));
+}
+
+/// Name, first line and length of each function, as rustfmt lays them out: it ends where its indentation closes.
+fn functions(code: &str) -> Vec<(String, usize, usize)> {
+    let mut found = Vec::new();
+    let lines: Vec<_> = code.lines().collect();
+    for (number, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let Some(name) = function_name(line) else { continue };
+        let end = format!("{}}}", " ".repeat(indent));
+        let body = lines
+            .iter()
+            .skip(number)
+            .position(|line| *line == end || (line.ends_with(';') && !line.starts_with(&" ".repeat(indent + 1))));
+        if let Some(length) = body.filter(|length| *length > 0) {
+            found.push((name, number + 1, length + 1));
+        }
+    }
+    found
+}
+
+fn function_name(line: &str) -> Option<String> {
+    let mut rest = line.trim_start();
+    for qualifier in ["pub(crate) ", "pub(super) ", "pub ", "const ", "async "] {
+        rest = rest.strip_prefix(qualifier).unwrap_or(rest);
+    }
+    let one_line = line.ends_with(';') || line.ends_with('}');
+    rest.strip_prefix("fn ").filter(|_| !one_line).map(word)
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    // Written so that this very file does not contain what it looks for.
+    let leftovers = [
+        concat!("TO", "DO"),
+        concat!("FIX", "ME"),
+        concat!("db", "g!("),
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("#[ig", "nore"),
+    ];
+    let mut complaints = Vec::new();
+    for file in files(".rs").into_iter().chain(files(".py")).chain(files(".toml")) {
+        for (number, line) in file.text.lines().enumerate() {
+            if let Some(leftover) = leftovers.iter().find(|leftover| line.contains(**leftover)) {
+                complaints.push(format!("{}:{}: {leftover}", file.path.display(), number + 1));
+            }
+        }
+    }
+    complain("leftovers", &complaints);
+}
+
+/// A suppressed lint says why, and is noticed when it is no longer needed: `expect`, never `allow`.
+#[test]
+fn no_lint_is_allowed_in_silence() {
+    let allow = concat!("#[al", "low(");
+    let silent = files(".rs").into_iter().filter(|file| file.text.contains(allow));
+    complain("bare allow", &silent.map(|file| file.path.display().to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_citation_names_what_exists() {
+    let mut complaints = Vec::new();
+    for file in files(".rs").into_iter().chain(files(".md")) {
+        for (letter, number) in citations(&file.text) {
+            let last = CATALOGUE.iter().find(|(name, _)| *name == letter).map_or(0, |(_, last)| *last);
+            if number == 0 || number > last {
+                complaints.push(format!("{}: {letter}-{number:02}", file.path.display()));
+            }
+        }
+    }
+    complain("citations of nothing", &complaints);
+}
+
+/// Every `L-nn` that stands alone, for the letters of the catalogue.
+fn citations(text: &str) -> Vec<(String, u32)> {
+    let words = text.split(|c: char| !(c.is_alphanumeric() || c == '-' || c == '_'));
+    let cited = words.filter_map(|word| {
+        let (letter, digits) = word.split_once('-')?;
+        let known = CATALOGUE.iter().any(|(name, _)| *name == letter);
+        let two = digits.len() == 2 && digits.bytes().all(|byte| byte.is_ascii_digit());
+        (known && two).then(|| Some((letter.to_owned(), digits.parse().ok()?)))?
+    });
+    cited.collect()
+}
+
+/// Every relative link of the documentation leads to a file.
+#[test]
+fn links_lead_somewhere() {
+    let mut complaints = Vec::new();
+    for page in files(".md") {
+        let folder = root().join(&page.path).parent().unwrap().to_owned();
+        for link in links(&page.text) {
+            let target = link.split('#').next().unwrap_or("");
+            if !target.is_empty() && !folder.join(target).exists() {
+                complaints.push(format!("{}: {link}", page.path.display()));
+            }
+        }
+    }
+    complain("links to nowhere", &complaints);
+}
+
+/// The targets of `[text](target)` that are not on the web.
+fn links(page: &str) -> Vec<&str> {
+    let targets = page.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
+    targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).collect()
+}
+
+/// The rules themselves are tried on text that breaks them.
+#[test]
+fn the_rules_see_what_they_are_for() {
+    let code = "use crate::{base::ids::{InfoHash, PeerId}, codec};\nlet x = super::super::net::Net; // crate::cli\nuse crate::logic::choke;";
+    let mut named = modules_named(code, 2);
+    named.sort();
+    assert_eq!(named, ["base", "codec", "logic", "net"]);
+    let code = "impl A {\n    pub fn one(\n        &self,\n    ) {\n        x();\n    }\n\n    fn two() {\n    }\n}\n";
+    let found: BTreeMap<_, _> = functions(code).into_iter().map(|(name, _, length)| (name, length)).collect();
+    assert_eq!(found, BTreeMap::from([("one".to_owned(), 5), ("two".to_owned(), 2)]));
+    assert_eq!(
+        citations("P-14, (T-25) UTF-8 and P-1: W-03."),
+        [("P".to_owned(), 14), ("T".to_owned(), 25), ("W".to_owned(), 3)]
+    );
+    assert_eq!(links("[a](b.md#c) [d](https://e) [f](../g \"h\")"), ["b.md#c", "../g"]);
+}
