@@ -15,6 +15,7 @@ mod support;
 
 mod cli;
 mod corpus;
+mod demo;
 mod disk;
 mod hostile;
 mod hostile_trackers;
@@ -24,4 +25,3 @@ mod real_torrents;
 mod resume;
 mod scrape;
 mod tidy;
-mod demo;

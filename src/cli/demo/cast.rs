@@ -47,8 +47,8 @@ pub(super) struct Role {
 }
 
 impl Role {
-    fn new(name: &'static str, at: impl ToString, does: impl Into<String>) -> Self {
-        Self { name, at: at.to_string(), does: does.into(), stats: None }
+    fn new(name: &'static str, at: &impl ToString, does: &str) -> Self {
+        Self { name, at: at.to_string(), does: does.to_owned(), stats: None }
     }
 }
 
@@ -123,8 +123,8 @@ async fn assemble(payload: Payload, seed: u64) -> io::Result<(Alive, Ready)> {
     let torrent = recipe.make(payload).map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
     let trackers = vec![
         Role::new("dead", &dead, "first tier; nobody listens there"),
-        Role::new("http", http.url(), "second tier; names half of the peers"),
-        Role::new("udp", udp.url(), "third tier; names the other half"),
+        Role::new("http", &http.url(), "second tier; names half of the peers"),
+        Role::new("udp", &udp.url(), "third tier; names the other half"),
     ];
     let hole = spawn_black_hole(&net, ANY_PORT).await?;
     let mut troupe = Troupe { net, offer: torrent.offer, seed, roles: Vec::new(), peers: Vec::new() };
@@ -174,7 +174,7 @@ impl Troupe {
     /// An address for that tracker to name.
     fn mention(&mut self, swarms: &Swarms, name: &'static str, at: SocketAddr, does: &str) {
         swarms.add_seed(self.offer.info_hash, at);
-        self.roles.push(Role::new(name, at, does));
+        self.roles.push(Role::new(name, &at, does));
     }
 }
 
