@@ -97,7 +97,7 @@ pub(super) fn judge(outcome: &Outcome) -> (Exit, &'static str, Option<String>) {
 }
 
 /// `ubuntu.iso: 1.0 GiB in 12s (85.3 MiB/s), 3 restarts`, with what it took (W-18).
-pub(super) fn summary(outcome: &Outcome, exit: Exit) -> String {
+fn summary(outcome: &Outcome, exit: Exit) -> String {
     let view = &outcome.view;
     let name = Safe::new(&view.name);
     let rate =

@@ -24,3 +24,4 @@ mod real_torrents;
 mod resume;
 mod scrape;
 mod tidy;
+mod demo;

@@ -9,6 +9,7 @@ mod narrator;
 
 use std::io::{self, Read};
 use std::path::Path;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -24,9 +25,13 @@ use crate::app::run as app;
 use crate::base::units::{Bytes, Span};
 use crate::codec::metainfo::Metainfo;
 use crate::faults::payload::Payload;
+use crate::faults::peer::PeerStats;
 use cast::{Cast, Role};
 use folder::Folder;
 use narrator::{Audible, Narrator};
+
+/// A minute without a byte: everybody is on this machine, so it would be a bug, and a demo must end.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// 64 KiB: what the result is read by.
 const READ_LEN: usize = 64 * 1024;
@@ -44,12 +49,15 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<Exit, Pr
     let narrator = Narrator::new(&cast, output);
     logs::install_beside(global, output, Some("off"), Some(narrator.clone().with_filter(Audible).boxed()))?;
     let result = folder.path().join(&metainfo.name);
-    let config = FetchConfig { seed, ..FetchConfig::new(metainfo, folder.path().to_owned()) };
+    let defaults = FetchConfig::new(metainfo, folder.path().to_owned());
+    let config = FetchConfig { seed, stall_timeout: Some(PATIENCE), ..defaults };
     let ran = app::fetch(&config, &mut |view| narrator.on_view(view));
     let outcome = ran.map_err(|error| Problem::new(Exit::Unknown, format!("cannot start: {error}")))?;
     output.finish();
     let found = sha256_of(&result).map_or_else(|error| format!("unreadable: {error}"), hex);
-    let exit = report(&outcome, &cast, (&wanted, &found), output);
+    show_supervision(&outcome, output);
+    show_deeds(&cast, output);
+    let exit = report(&outcome, (&wanted, &found), output);
     if folder.is_kept() {
         output.line(format!("kept       {}", result.display()));
     }
@@ -70,7 +78,11 @@ fn introduce(cast: &Cast, metainfo: &Metainfo, seed: u64, sha256: &str, output: 
     }));
     let geometry = metainfo.geometry;
     let piece = Bytes(u64::from(geometry.nominal_piece_len()));
-    output.line(format!("payload    {} in {} pieces of {piece}, seed {seed}", Bytes(geometry.total_len()), geometry.piece_count()));
+    output.line(format!(
+        "payload    {} in {} pieces of {piece}, seed {seed}",
+        Bytes(geometry.total_len()),
+        geometry.piece_count()
+    ));
     for (title, roles) in [("trackers", &cast.trackers), ("peers", &cast.peers)] {
         for (nth, Role { name, at, does, .. }) in roles.iter().enumerate() {
             output.line(format!("{:<11}{name:<11}{at:<35}{does}", if nth == 0 { title } else { "" }));
@@ -79,34 +91,40 @@ fn introduce(cast: &Cast, metainfo: &Metainfo, seed: u64, sha256: &str, output: 
     output.line("");
 }
 
-/// What became of it; the exit code is 0 only if all is there and the same.
-fn report(outcome: &Outcome, cast: &Cast, (wanted, found): (&str, &str), output: &Output) -> Exit {
-    let (ended, status, error) = fetch::judge(outcome);
-    let (exit, status) = match ended {
-        Exit::Complete if wanted != found => (Exit::HashMismatch, "mismatch"),
-        other => (other, status),
-    };
-    output.line(format!("\n{}", fetch::summary(outcome, ended)));
-    output.line("\nsupervision");
+/// What it took: bytes, restarts by actor and cause, bans.
+fn show_supervision(outcome: &Outcome, output: &Output) {
+    let view = &outcome.view;
+    let (have, received, wasted) = (view.progress_text(), Bytes(view.bytes_received), Bytes(view.bytes_wasted));
+    output.line(format!("\nfetched    {have} in {}; received {received}, of no use {wasted}", Span(outcome.took)));
+    output.line("\nrestarts   (each counts when the next incarnation is due)");
     for restart in &outcome.restarts {
-        output.line(format!("  {:<18}{:<20}{:>3} restarts", restart.actor, restart.cause, restart.count));
+        output.line(format!("           {:<16}{:<16}{:>3}", restart.actor, restart.cause, restart.count));
     }
-    output.line(format!("  {} panics, {} peers banned\n", outcome.panics, outcome.view.swarm.census.banned));
-    output.line("what the peers did");
-    let stats = |role: &Role| role.stats.as_ref().map(|stats| *stats.borrow());
-    for (role, stats) in cast.peers.iter().filter_map(|role| Some((role, stats(role)?))) {
-        output.line(format!(
-            "  {:<11}{:>3} connections, {:>9} sent, {} resets, {} hang-ups, {} lies",
-            role.name,
-            stats.connections,
-            Bytes(stats.bytes).to_string(),
-            stats.resets,
-            stats.closes,
-            stats.lies
-        ));
+    output.line(format!("           peers banned for lying: {}; panics: {}", view.swarm.census.banned, outcome.panics));
+}
+
+/// What the peers say they did, to be compared with what the client noticed.
+fn show_deeds(cast: &Cast, output: &Output) {
+    output.line("\npeers                 connections        sent  resets  hang-ups  lies");
+    for Role { name, stats, .. } in &cast.peers {
+        let Some(stats) = stats.as_ref().map(|stats| *stats.borrow()) else { continue };
+        let PeerStats { connections, bytes, resets, closes, lies, .. } = stats;
+        let sent = Bytes(bytes).to_string();
+        output.line(format!("           {name:<11}{connections:>11}{sent:>12}{resets:>8}{closes:>10}{lies:>6}"));
     }
-    output.line(format!("\nSHA-256    payload  {wanted}\n           result   {found}"));
-    output.line(if wanted == found { "           equal" } else { "           DIFFERENT" });
+}
+
+/// The hashes and the result; the exit code is 0 only if all is there and the same.
+fn report(outcome: &Outcome, (wanted, found): (&str, &str), output: &Output) -> Exit {
+    let (exit, status, error) = match fetch::judge(outcome) {
+        (Exit::Complete, ..) if wanted != found => {
+            let error = "the result is not the payload".to_owned();
+            (Exit::HashMismatch, "mismatch", Some(error))
+        }
+        judged => judged,
+    };
+    let verdict = if wanted == found { "equal" } else { "DIFFERENT" };
+    output.line(format!("\nSHA-256    payload  {wanted}\n           result   {found}  {verdict}"));
     let mut result = fetch::result_json(outcome, exit, status, error.as_deref());
     if let Value::Object(fields) = &mut result {
         fields.insert("sha256_payload".to_owned(), wanted.into());

@@ -65,7 +65,7 @@ impl Narrator {
         }));
         let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
         let backoff = Span(std::time::Duration::from_millis(*backoff_ms));
-        self.tell(&format!("RESTART  {actor} {id}{name}: {cause}; number {attempt}, back-off {backoff}"));
+        self.tell(&format!("RESTART  {actor} {id}{name}: {cause}; attempt {attempt}, back-off {backoff}"));
     }
 
     fn on_ban(&self, fields: &Fields) {
