@@ -132,7 +132,7 @@ fn levels_are_honoured() {
     let trace = run("trace", &["--log-level", "trace"]);
     assert!(levels(&trace).contains("TRACE"), "{:?}", levels(&trace));
     // W-23: a mark for what goes out and what comes in.
-    assert!(trace.stderr.contains("→ ") && trace.stderr.contains("← "), "no wire marks");
+    assert!(trace.stderr.contains("→") && trace.stderr.contains("←"), "no wire marks");
     assert!(run("error", &["--log-level", "error"]).log.is_empty());
 }
 
