@@ -206,7 +206,7 @@ impl PeerConnection {
     fn perform(&mut self, effect: Effect, ctx: &mut Ctx<Self>) {
         match effect {
             Effect::Send(message) => {
-                tracing::trace!(message = message.name(), "→");
+                tracing::trace!(what = message.name(), "→");
                 if let Some(link) = &mut self.link {
                     link.send(&message);
                 }
@@ -351,7 +351,7 @@ impl PeerConnection {
 fn trace_all(messages: &[Wire]) {
     if tracing::enabled!(tracing::Level::TRACE) {
         for message in messages {
-            tracing::trace!(message = message.name(), "←");
+            tracing::trace!(what = message.name(), "←");
         }
     }
 }
