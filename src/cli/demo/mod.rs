@@ -123,7 +123,11 @@ fn report(outcome: &Outcome, (wanted, found): (&str, &str), output: &Output) -> 
         }
         judged => judged,
     };
-    let verdict = if wanted == found { "equal" } else { "DIFFERENT" };
+    let verdict = match exit {
+        _ if wanted == found => "equal",
+        Exit::HashMismatch => "DIFFERENT",
+        _ => "not complete",
+    };
     output.line(format!("\nSHA-256    payload  {wanted}\n           result   {found}  {verdict}"));
     let mut result = fetch::result_json(outcome, exit, status, error.as_deref());
     if let Value::Object(fields) = &mut result {
