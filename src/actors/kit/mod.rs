@@ -29,7 +29,7 @@ pub mod ledger;
 pub mod meter;
 pub mod panics;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod timer;
 
 pub use child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};

@@ -2,8 +2,8 @@
 //!
 //! Owns the storage handle, the pieces on their way to it, and the set of pieces that are written and hashed right.
 //! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
-//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`. Tells `PiecesWritten` (to
-//! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: `MAX_JOBS` jobs in the pool; what waits is bounded
+//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `DiskSurvey`. Tells `PiecesWritten` (to
+//! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: [`MAX_JOBS`] jobs in the pool; what waits is bounded
 //! by the scheduler's credit. Ends when told to, after everything is written and recorded.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::kit::{Child, Ctx, Goodbye, Timer};
+use crate::actors::kit::{Child, Ctx, Goodbye, Timer};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk_health::{Ailment, DiskHealth, Remedy};
@@ -89,7 +89,7 @@ pub enum DiskNews {
     },
     /// The files cannot be worked on.
     Refused(OpenTrouble),
-    /// The disk is in trouble; `retry_in` is when it is tried again, and without it the torrent has failed.
+    /// The disk is in trouble; `retry_at` is when it is tried again, and without it the torrent has failed.
     Trouble {
         /// What, where, why.
         trouble: DiskTrouble,
@@ -133,10 +133,9 @@ pub struct DiskWriter {
     unrecorded: Vec<PieceIndex>,
     flush: FlushClock,
     health: DiskHealth,
+    given_up: bool,
     check: Check,
     timer: Timer<Self>,
-    /// The disk refuses and nobody waits for it: nothing more is written.
-    given_up: bool,
     closing: bool,
 }
 
@@ -170,9 +169,9 @@ impl DiskWriter {
             unrecorded: Vec::new(),
             flush: FlushClock::default(),
             health,
+            given_up: false,
             check: Check::default(),
             timer: Timer::new(),
-            given_up: false,
             closing: false,
         }
     }
@@ -251,7 +250,7 @@ impl DiskWriter {
     // Writing.
 
     fn go_on_writing(&mut self, ctx: &mut Ctx<Self>) {
-        while self.jobs < MAX_JOBS && self.health.retry_at().is_none() && !self.queue.is_empty() {
+        while self.jobs < MAX_JOBS && !self.is_held() && !self.queue.is_empty() {
             let mut batch = Vec::new();
             let mut bytes = 0;
             while bytes < JOB_BYTES
@@ -271,46 +270,64 @@ impl DiskWriter {
         let written = self.cfg.storage.write(jobs).into_actor(self);
         ctx.spawn(written.map(move |outcomes, act, ctx| {
             act.jobs -= 1;
-            let outcomes = outcomes.into_iter().zip(replies);
-            let troubles: Vec<_> = outcomes.filter_map(|(outcome, reply)| act.on_outcome(outcome, reply)).collect();
-            if let Some(trouble) = troubles.into_iter().next() {
-                act.on_trouble(trouble);
-            }
+            act.on_outcomes(outcomes.into_iter().zip(replies));
             act.go_on_writing(ctx);
         }));
     }
 
-    /// Trouble comes back, and its job into the queue.
-    fn on_outcome(&mut self, outcome: PieceOutcome, reply: Recipient<PiecesWritten>) -> Option<DiskTrouble> {
-        match outcome {
-            PieceOutcome::Written(piece) => {
-                if let Some(have) = &mut self.have {
-                    have.set(piece);
+    /// However many pieces of a job fail, it is one trouble; what else it wrote does not end it.
+    fn on_outcomes(&mut self, outcomes: impl Iterator<Item = (PieceOutcome, Recipient<PiecesWritten>)>) {
+        let (mut back, mut first_trouble, mut is_well) = (Vec::new(), None, false);
+        for (outcome, reply) in outcomes {
+            match outcome {
+                PieceOutcome::Written(piece) => {
+                    is_well = true;
+                    self.on_written(piece);
+                    reply.do_send(PiecesWritten(vec![(piece, Written::Durable)]));
                 }
-                self.unrecorded.push(piece);
-                self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
-                self.on_well();
-                reply.do_send(PiecesWritten(vec![(piece, Written::Durable)]));
-                None
+                PieceOutcome::HashMismatch(piece) => reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)])),
+                PieceOutcome::Trouble(job, trouble) => {
+                    back.push((job, reply));
+                    first_trouble.get_or_insert(trouble);
+                }
             }
-            PieceOutcome::HashMismatch(piece) => {
-                reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)]));
-                None
-            }
-            PieceOutcome::Trouble(job, trouble) => {
-                self.queue.push_front((job, reply));
-                Some(trouble)
-            }
+        }
+        back.into_iter().rev().for_each(|job| self.queue.push_front(job));
+        match first_trouble {
+            Some(trouble) => self.on_trouble(trouble),
+            None if is_well => self.on_well(),
+            None => {}
         }
     }
 
+    fn on_written(&mut self, piece: PieceIndex) {
+        if let Some(have) = &mut self.have {
+            have.set(piece);
+        }
+        self.unrecorded.push(piece);
+        self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
+    }
+
+    /// Nothing is written for now, or ever.
+    fn is_held(&self) -> bool {
+        self.given_up || self.health.retry_at().is_some()
+    }
+
+    /// When one piece is tried again, to see whether the trouble is over. Not while others are still being written.
+    fn retry_due(&self) -> Option<std::time::Instant> {
+        self.health.retry_at().filter(|_| !self.given_up && self.jobs == 0 && !self.queue.is_empty())
+    }
+
     fn on_well(&mut self) {
-        if self.health.on_success() {
+        if self.health.on_success() && !self.given_up {
             self.cfg.torrent.do_send(DiskNews::Well);
         }
     }
 
     fn on_trouble(&mut self, trouble: DiskTrouble) {
+        if self.given_up {
+            return;
+        }
         let ailment = match trouble.kind {
             TroubleKind::Full => Ailment::Full,
             TroubleKind::ReadOnly | TroubleKind::Missing => Ailment::Withheld,
@@ -319,12 +336,9 @@ impl DiskWriter {
         let now = Instant::now().into_std();
         let retry_in = match self.health.on_trouble(now, ailment) {
             Remedy::RetryAt(at) => Some(at.saturating_duration_since(now)),
-            Remedy::GiveUp => {
-                self.given_up = true;
-                self.queue.clear();
-                None
-            }
+            Remedy::GiveUp => None,
         };
+        self.given_up = retry_in.is_none();
         self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in });
     }
 
@@ -365,7 +379,7 @@ impl DiskWriter {
 
     /// What follows from the state as it is now: a record, an end, a timer.
     fn settle(&mut self, ctx: &mut Ctx<Self>) {
-        let idle = self.jobs == 0 && (self.queue.is_empty() || self.health.retry_at().is_some());
+        let idle = self.jobs == 0 && (self.queue.is_empty() || self.is_held());
         if self.closing && idle && !self.flush.is_flushing() {
             if self.have.is_some() {
                 self.record(true, ctx);
@@ -374,7 +388,7 @@ impl DiskWriter {
             }
             return;
         }
-        let due = [self.flush.deadline(), self.health.retry_at()].into_iter().flatten().min();
+        let due = [self.flush.deadline(), self.retry_due()].into_iter().flatten().min();
         self.timer.arm(ctx, due, Self::on_timer);
     }
 
@@ -383,13 +397,10 @@ impl DiskWriter {
         if self.flush.deadline().is_some_and(|due| due <= now) {
             self.record(false, ctx);
         }
-        if self.health.retry_at().is_some_and(|due| due <= now)
+        if self.retry_due().is_some_and(|due| due <= now)
             && let Some(first) = self.queue.pop_front()
-            && self.jobs == 0
         {
             self.start_job(vec![first], ctx);
-            self.timer.arm(ctx, self.flush.deadline(), Self::on_timer);
-            return;
         }
         self.settle(ctx);
     }
@@ -401,6 +412,10 @@ impl Actor for DiskWriter {
     fn started(&mut self, ctx: &mut Ctx<Self>) {
         if self.have.is_some() {
             self.cfg.torrent.do_send(DiskNews::Lost);
+            if !self.unrecorded.is_empty() {
+                self.flush.on_written(Instant::now().into_std(), self.bytes_of(self.unrecorded.iter().copied()));
+            }
+            self.settle(ctx);
         } else {
             let opened = self.cfg.storage.open().into_actor(self);
             ctx.spawn(opened.map(|opened, act, ctx| act.on_opened(opened, ctx)));
@@ -414,6 +429,7 @@ impl Supervised for DiskWriter {
         self.jobs = 0;
         self.flush = FlushClock::default();
         self.health = DiskHealth::new(self.cfg.patient);
+        self.given_up = false;
         self.check = Check::default();
         self.timer = Timer::new();
     }
@@ -429,10 +445,8 @@ impl Handler<WritePieces> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, WritePieces { jobs, reply }: WritePieces, ctx: &mut Ctx<Self>) {
-        if !self.given_up {
-            self.queue.extend(jobs.into_iter().map(|job| (job, reply.clone())));
-            self.go_on_writing(ctx);
-        }
+        self.queue.extend(jobs.into_iter().map(|job| (job, reply.clone())));
+        self.go_on_writing(ctx);
     }
 }
 
@@ -484,3 +498,6 @@ impl Handler<Goodbye> for DiskWriter {
         self.settle(ctx);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,509 @@
+//! A writer over a storage in memory that does what each test says, on a paused clock.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use tokio::time::sleep;
+
+use super::*;
+use crate::actors::kit::testing::{Diary, with_actors};
+use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
+use crate::actors::policies;
+use crate::storage::{Later, Storage};
+
+/// What happens to the pieces of one write.
+#[derive(Debug, Clone, Copy)]
+enum Fate {
+    Right,
+    WrongHash,
+    Trouble(TroubleKind),
+    Panic,
+}
+
+/// Every write takes as long.
+const WRITE: Duration = Duration::from_millis(10);
+
+/// A storage in memory, and what it will do.
+#[derive(Debug, Clone)]
+struct Fake(Rc<RefCell<Script>>);
+
+#[derive(Debug)]
+struct Script {
+    diary: Diary,
+    have: Bitfield,
+    check: Vec<PieceIndex>,
+    right: BTreeSet<u32>,
+    refuse: bool,
+    /// For the next writes; `Fate::Right` in `WRITE` when it is empty.
+    fates: VecDeque<(Duration, Fate)>,
+    /// What a write without a script of its own does.
+    usually: Fate,
+    sync_takes: Duration,
+    failing_syncs: u32,
+}
+
+fn geometry() -> Geometry {
+    Geometry::new(40 << 20, 1 << 20).unwrap()
+}
+
+fn piece(number: u32) -> PieceIndex {
+    geometry().piece(number).unwrap()
+}
+
+fn numbers<'a>(pieces: impl IntoIterator<Item = &'a PieceIndex>) -> String {
+    pieces.into_iter().map(|piece| format!(" {piece}")).collect()
+}
+
+fn ones(set: &Bitfield) -> String {
+    set.iter_ones().map(|number| format!(" {number}")).collect()
+}
+
+fn trouble(kind: TroubleKind) -> DiskTrouble {
+    let (path, reason) = ("/x".into(), "because".to_owned());
+    DiskTrouble { kind, operation: "write", path, offset: None, space: None, reason }
+}
+
+impl Fake {
+    fn note(&self, line: String) {
+        self.0.borrow().diary.write(line);
+    }
+}
+
+impl Storage for Fake {
+    fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
+        let script = self.0.borrow();
+        let (have, check, refuse) = (script.have.clone(), script.check.clone(), script.refuse);
+        script.diary.write("opens");
+        Box::pin(async move {
+            if refuse {
+                return Err(OpenTrouble::Disk(trouble(TroubleKind::ReadOnly)));
+            }
+            Ok(Inventory { have, check, reason: None, received: 100, sent: 200 })
+        })
+    }
+
+    fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
+        let me = self.clone();
+        Box::pin(async move {
+            sleep(WRITE).await;
+            let right = |piece: PieceIndex| (piece, Ok(me.0.borrow().right.contains(&piece.get())));
+            pieces.into_iter().map(right).collect()
+        })
+    }
+
+    fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>> {
+        self.note(format!("admits{}", ones(&start.have)));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
+        self.note(format!("writes{}", numbers(jobs.iter().map(|job| &job.piece))));
+        let (takes, fate) = {
+            let mut script = self.0.borrow_mut();
+            let usual = (WRITE, script.usually);
+            script.fates.pop_front().unwrap_or(usual)
+        };
+        let outcome = move |job: PieceJob| match fate {
+            Fate::Right => PieceOutcome::Written(job.piece),
+            Fate::WrongHash => PieceOutcome::HashMismatch(job.piece),
+            Fate::Trouble(kind) => PieceOutcome::Trouble(job, trouble(kind)),
+            Fate::Panic => panic!("the pool fell over"),
+        };
+        Box::pin(async move {
+            sleep(takes).await;
+            jobs.into_iter().map(outcome).collect()
+        })
+    }
+
+    fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
+        self.note(format!("reads{}", numbers(&ranges.iter().map(|range| range.piece()).collect::<Vec<_>>())));
+        let bytes = |range: PieceRange| match range.begin() {
+            0 => Ok(Bytes::from(vec![1; range.len() as usize])),
+            _ => Err(trouble(TroubleKind::Io)),
+        };
+        Box::pin(async move { ranges.into_iter().map(bytes).collect() })
+    }
+
+    fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>> {
+        let me = self.clone();
+        let takes = self.0.borrow().sync_takes;
+        Box::pin(async move {
+            sleep(takes).await;
+            let mut script = me.0.borrow_mut();
+            if script.failing_syncs == 0 {
+                let clean = if snapshot.clean { " clean" } else { "" };
+                script.diary.write(format!("records{}{clean}", ones(&snapshot.have)));
+                return Ok(());
+            }
+            script.failing_syncs -= 1;
+            Err(trouble(TroubleKind::Io))
+        })
+    }
+}
+
+/// Writes down what the writer tells others.
+struct Ear(Diary);
+
+impl Actor for Ear {
+    type Context = Context<Self>;
+}
+
+impl Handler<DiskNews> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, news: DiskNews, _: &mut Context<Self>) {
+        self.0.write(match news {
+            DiskNews::Checking { done, total, .. } => format!("checked {} of {}", done >> 20, total >> 20),
+            DiskNews::Ready { have, checked } => format!("ready:{}, {} checked", ones(&have), checked >> 20),
+            DiskNews::Refused(_) => "refused".to_owned(),
+            DiskNews::Trouble { retry_in: Some(retry_in), .. } => format!("trouble, again in {} s", retry_in.as_secs()),
+            DiskNews::Trouble { retry_in: None, .. } => "trouble, given up".to_owned(),
+            DiskNews::Well => "well".to_owned(),
+            DiskNews::Lost => "lost".to_owned(),
+        });
+    }
+}
+
+impl Handler<PiecesWritten> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, PiecesWritten(pieces): PiecesWritten, _: &mut Context<Self>) {
+        pieces.iter().for_each(|(piece, written)| self.0.write(format!("{piece} {written:?}")));
+    }
+}
+
+impl Handler<ChildEvent> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, _: &mut Context<Self>) {
+        match event.event {
+            Lifecycle::Restarting { cause, .. } => self.0.write(format!("restarting: {cause}")),
+            Lifecycle::Ended { .. } => self.0.write("ended"),
+            Lifecycle::Started => {}
+        }
+    }
+}
+
+/// A writer, its storage, and all that happens.
+struct Bench {
+    diary: Diary,
+    script: Rc<RefCell<Script>>,
+    ear: Addr<Ear>,
+    writer: Handle<DiskWriter>,
+}
+
+impl Bench {
+    /// Started and ready; what happened so far is in the diary.
+    async fn start(patient: bool, change: impl FnOnce(&mut Script)) -> Self {
+        let diary = Diary::default();
+        let mut script = Script {
+            diary: diary.clone(),
+            have: Bitfield::none(geometry().piece_count()),
+            check: Vec::new(),
+            right: BTreeSet::new(),
+            refuse: false,
+            fates: VecDeque::new(),
+            usually: Fate::Right,
+            sync_takes: Duration::from_millis(1),
+            failing_syncs: 0,
+        };
+        change(&mut script);
+        let script = Rc::new(RefCell::new(script));
+        let ear = Ear(diary.clone()).start();
+        let storage = Rc::new(Fake(Rc::clone(&script)));
+        let torrent = ear.clone().recipient();
+        let cfg = DiskWriterConfig { name: "test".to_owned(), geometry: geometry(), storage, torrent, patient };
+        let writer = kit::spawn(DiskWriter::new(cfg), policies::DISK_WRITER, 1, ear.clone().recipient());
+        let bench = Self { diary, script, ear, writer };
+        sleep(Duration::from_millis(100)).await;
+        bench
+    }
+
+    /// Ready, with nothing there, and an empty diary.
+    async fn ready(patient: bool, change: impl FnOnce(&mut Script)) -> Self {
+        let bench = Self::start(patient, change).await;
+        assert_eq!(bench.diary.read(), ["opens", "admits", "ready:, 0 checked"]);
+        bench
+    }
+
+    fn next_writes(&self, fates: &[(u64, Fate)]) {
+        let fates = fates.iter().map(|(ms, fate)| (Duration::from_millis(*ms), *fate));
+        self.script.borrow_mut().fates.extend(fates);
+    }
+
+    fn write(&self, pieces: std::ops::Range<u32>) {
+        let jobs = pieces.map(|number| PieceJob { piece: piece(number), blocks: Vec::new() }).collect();
+        self.writer.addr.do_send(WritePieces { jobs, reply: self.ear.clone().recipient() });
+    }
+
+    /// All that happens in the next milliseconds.
+    async fn passes(&self, ms: u64) -> Vec<String> {
+        sleep(Duration::from_millis(ms)).await;
+        self.diary.read()
+    }
+
+    /// Says goodbye and waits; all that happens, and how long it takes.
+    async fn stop(mut self) -> (Vec<String>, Duration) {
+        let began = Instant::now();
+        self.writer.stop();
+        self.writer.leash.ended().await;
+        let took = began.elapsed();
+        sleep(Duration::from_millis(1)).await;
+        (self.diary.read(), took)
+    }
+
+    async fn have(&self) -> String {
+        ones(&self.writer.addr.send(HaveNow).await.unwrap().unwrap())
+    }
+}
+
+fn durable(pieces: std::ops::Range<u32>) -> Vec<String> {
+    pieces.map(|piece| format!("{piece} Durable")).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_there_is_checked_before_anything_is_written() {
+    with_actors(async {
+        let bench = Bench::start(false, |script| {
+            script.have.set(piece(0));
+            script.check = (1..20).map(piece).collect();
+            script.right = [1, 3].into();
+        })
+        .await;
+        let want = ["opens", "admits 0 1 3", "checked 16 of 19", "checked 19 of 19", "ready: 0 1 3, 19 checked"];
+        assert_eq!(bench.diary.read(), want);
+        assert_eq!(bench.have().await, " 0 1 3");
+        assert_eq!(bench.stop().await.0, ["records 0 1 3 clean", "ended"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_refuses_is_told_and_left_alone() {
+    with_actors(async {
+        let bench = Bench::start(false, |script| script.refuse = true).await;
+        assert_eq!(bench.diary.read(), ["opens", "refused"]);
+        assert_eq!(bench.writer.addr.send(HaveNow).await.unwrap(), None);
+        assert_eq!(bench.stop().await.0, ["ended"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn pieces_are_written_in_batches_and_recorded_in_groups() {
+    with_actors(async {
+        let bench = Bench::ready(false, |_| {}).await;
+        bench.write(0..10);
+        let want = ["writes 0 1 2 3", "writes 4 5 6 7", "writes 8 9"];
+        let (writes, rest): (Vec<_>, Vec<_>) =
+            bench.passes(100).await.into_iter().partition(|line| line.starts_with("writes"));
+        assert_eq!((writes, rest), (want.map(str::to_owned).to_vec(), durable(0..10)));
+        assert_eq!(bench.passes(2000).await, ["records 0 1 2 3 4 5 6 7 8 9"], "2 s after the first");
+        assert_eq!(bench.passes(60_000).await, [""; 0], "there is nothing new to record");
+        bench.next_writes(&[(1, Fate::WrongHash)]);
+        bench.write(10..11);
+        assert_eq!(bench.passes(3000).await, ["writes 10", "10 HashMismatch"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_job_is_one_trouble_and_is_tried_again() {
+    with_actors(async {
+        let bench = Bench::ready(false, |_| {}).await;
+        bench.next_writes(&[(10, Fate::Trouble(TroubleKind::Io))]);
+        bench.write(0..4);
+        assert_eq!(bench.passes(500).await, ["writes 0 1 2 3", "trouble, again in 1 s"]);
+        let again = bench.passes(1000).await;
+        assert_eq!(again.iter().filter(|line| *line == "well").count(), 1, "{again:?}");
+        let mut done: Vec<_> = again.into_iter().filter(|line| line.ends_with("Durable")).collect();
+        done.sort();
+        assert_eq!(done, durable(0..4));
+    })
+    .await;
+}
+
+/// D-03: three tries.
+#[tokio::test(start_paused = true)]
+async fn a_device_that_stays_broken_is_given_up_once() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.usually = Fate::Trouble(TroubleKind::Io)).await;
+        bench.write(0..1);
+        let heard = bench.passes(3_600_000).await;
+        let troubles: Vec<_> = heard.iter().filter(|line| line.starts_with("trouble")).collect();
+        assert_eq!(troubles.len(), 4, "{troubles:?}");
+        assert_eq!(troubles[3], "trouble, given up");
+        bench.write(1..2);
+        assert_eq!(bench.passes(3_600_000).await, [""; 0], "and left alone");
+        let (last, took) = bench.stop().await;
+        assert_eq!(last, ["records clean", "ended"]);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    })
+    .await;
+}
+
+/// D-01: `fetch` ends with exit code 9, its state safe.
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_given_up_at_once_unless_it_is_to_be_waited_for() {
+    with_actors(async {
+        let bench = Bench::ready(false, |_| {}).await;
+        bench.write(0..1);
+        bench.passes(100).await;
+        bench.script.borrow_mut().usually = Fate::Trouble(TroubleKind::Full);
+        bench.write(1..9);
+        let heard = bench.passes(1000).await;
+        assert_eq!(heard.iter().filter(|line| *line == "trouble, given up").count(), 1, "{heard:?}");
+        let (last, took) = bench.stop().await;
+        assert_eq!(last, ["records 0 clean", "ended"]);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_is_tried_every_half_minute_until_there_is_space() {
+    with_actors(async {
+        let bench = Bench::ready(true, |script| script.usually = Fate::Trouble(TroubleKind::Full)).await;
+        bench.write(0..12);
+        let heard = bench.passes(29_000).await;
+        assert_eq!(heard.iter().filter(|line| line.starts_with("writes")).count(), 2, "{heard:?}");
+        for _ in 0..100 {
+            let heard = bench.passes(30_000).await;
+            assert!(
+                heard.len() == 2 && heard[0].starts_with("writes") && heard[1] == "trouble, again in 30 s",
+                "{heard:?}"
+            );
+        }
+        bench.script.borrow_mut().usually = Fate::Right;
+        let heard = bench.passes(40_000).await;
+        assert_eq!(heard.iter().filter(|line| *line == "well").count(), 1, "{heard:?}");
+        assert_eq!(bench.have().await, " 0 1 2 3 4 5 6 7 8 9 10 11");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_job_beside_a_broken_one_loses_nothing() {
+    with_actors(async {
+        let bench = Bench::ready(false, |_| {}).await;
+        bench.next_writes(&[(10, Fate::Trouble(TroubleKind::Io)), (5000, Fate::Right)]);
+        bench.write(0..12);
+        bench.passes(4000).await;
+        bench.write(12..13);
+        bench.passes(4000).await;
+        assert_eq!(
+            bench.have().await,
+            ones(&{
+                let mut all = Bitfield::none(40);
+                (0..13).for_each(|number| _ = all.set(piece(number)));
+                all
+            })
+        );
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_loses_nothing_that_was_acknowledged() {
+    with_actors(async {
+        let bench = Bench::ready(false, |_| {}).await;
+        bench.write(0..4);
+        bench.passes(100).await;
+        bench.next_writes(&[(10, Fate::Panic)]);
+        bench.write(4..8);
+        assert_eq!(bench.passes(15).await, ["writes 4 5 6 7", "restarting: panic"]);
+        assert_eq!(bench.passes(1000).await, ["lost"], "and not opened again");
+        assert_eq!(bench.have().await, " 0 1 2 3");
+        bench.write(4..5);
+        assert_eq!(bench.passes(100).await, ["writes 4", "4 Durable"]);
+        assert_eq!(bench.stop().await.0, ["records 0 1 2 3 4 clean", "ended"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_acknowledged_before_a_restart_is_recorded_soon_after_it() {
+    with_actors(async {
+        let bench = Bench::ready(false, |_| {}).await;
+        bench.write(0..1);
+        bench.passes(100).await;
+        bench.next_writes(&[(10, Fate::Panic)]);
+        bench.write(1..2);
+        let heard = bench.passes(20_000).await;
+        assert_eq!(heard.last().unwrap(), "records 0", "{heard:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_waits_for_what_is_under_way_and_records_clean() {
+    with_actors(async {
+        let bench = Bench::ready(false, |_| {}).await;
+        bench.next_writes(&[(3000, Fate::Right), (1000, Fate::Right)]);
+        bench.write(0..9);
+        bench.passes(1).await;
+        let (mut heard, took) = bench.stop().await;
+        assert_eq!(heard.split_off(heard.len() - 2), ["records 0 1 2 3 4 5 6 7 8 clean", "ended"]);
+        assert_eq!(took.as_secs(), 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_during_a_record_waits_for_it_and_records_clean() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.sync_takes = Duration::from_secs(1)).await;
+        bench.write(0..1);
+        assert_eq!(bench.passes(2500).await, ["writes 0", "0 Durable"]);
+        let (heard, took) = bench.stop().await;
+        assert_eq!(heard, ["records 0", "records 0 clean", "ended"]);
+        assert!(took < Duration::from_secs(2), "{took:?}");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_in_trouble_does_not_wait_for_its_end() {
+    with_actors(async {
+        let bench = Bench::ready(true, |script| script.usually = Fate::Trouble(TroubleKind::Full)).await;
+        bench.write(0..4);
+        bench.passes(100).await;
+        let (heard, took) = bench.stop().await;
+        assert_eq!(heard, ["records clean", "ended"]);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    })
+    .await;
+}
+
+/// D-05: after a sync that failed nobody knows what is on the disk, whatever the next one says.
+#[tokio::test(start_paused = true)]
+async fn what_a_failed_sync_left_in_doubt_is_never_recorded() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.failing_syncs = 1).await;
+        bench.write(0..2);
+        bench.passes(3000).await;
+        bench.write(2..3);
+        assert_eq!(bench.passes(3000).await, ["writes 2", "2 Durable", "records 2"]);
+        assert_eq!(bench.have().await, " 0 1 2", "it was hashed right all the same");
+        assert_eq!(bench.stop().await.0, ["records 2 clean", "ended"]);
+    })
+    .await;
+}
+
+/// I6.
+#[tokio::test(start_paused = true)]
+async fn only_what_hashed_right_is_read_for_a_peer() {
+    with_actors(async {
+        let bench = Bench::ready(false, |_| {}).await;
+        bench.write(1..3);
+        bench.passes(100).await;
+        let range = |piece, begin| geometry().parse_range(piece, begin, 5).unwrap();
+        let ranges = vec![range(0, 0), range(1, 0), range(3, 0), range(1, 7), range(2, 0)];
+        let read = bench.writer.addr.send(ReadRanges(ranges)).await.unwrap();
+        let bytes = || Some(Bytes::from_static(&[1; 5]));
+        assert_eq!(read, [None, bytes(), None, None, bytes()]);
+        assert_eq!(bench.diary.read(), ["reads 1 1 2"]);
+    })
+    .await;
+}
