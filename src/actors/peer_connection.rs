@@ -122,7 +122,7 @@ pub enum News {
     Delivered,
     /// The peer wants to be unchoked, or no longer.
     Interested(bool),
-    /// How it stands, when asked.
+    /// How it stands: when asked, and when a bit of BEP 3 has changed.
     View(PeerView),
     /// It ends, and why.
     Left(Farewell),
@@ -162,6 +162,8 @@ pub struct PeerConnection {
     link: Option<Link>,
     conversation: Option<Conversation>,
     inbox: Vec<Wire>,
+    /// As the pool knows them.
+    bits: [bool; 4],
     timer: Timer<Self>,
     /// Brings the pump back when something was queued after its turn.
     waker: Option<task::Waker>,
@@ -178,6 +180,7 @@ impl PeerConnection {
             link: None,
             conversation: None,
             inbox: Vec::new(),
+            bits: [true, false, true, false],
             timer: Timer::new(),
             waker: None,
             farewell: None,
@@ -191,14 +194,19 @@ impl PeerConnection {
         while let Some(effect) = self.conversation.as_mut().and_then(Conversation::poll) {
             self.perform(effect, ctx);
         }
-        let deadline = self.conversation.as_ref().and_then(Conversation::deadline);
+        let Some(conversation) = self.conversation.as_ref() else { return };
+        let (deadline, bits) = (conversation.deadline(), conversation.bits());
+        if self.bits != bits {
+            self.bits = bits;
+            self.tell(News::View(conversation.view(Instant::now().into_std())));
+        }
         self.timer.arm(ctx, deadline, |act, ctx| act.step(ctx, Conversation::on_timeout));
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Ctx<Self>) {
         match effect {
             Effect::Send(message) => {
-                tracing::trace!(message = message.name(), "→");
+                tracing::trace!(what = message.name(), "→");
                 if let Some(link) = &mut self.link {
                     link.send(&message);
                 }
@@ -312,6 +320,7 @@ impl PeerConnection {
             let mut messages = std::mem::take(&mut self.inbox);
             let polled = link.poll_messages(cx, &mut messages);
             if !messages.is_empty() {
+                trace_all(&messages);
                 self.step(ctx, |conversation, now| conversation.on_messages(now, messages.drain(..)));
             }
             self.inbox = messages;
@@ -335,6 +344,15 @@ impl PeerConnection {
             self.step(ctx, |conversation, now| conversation.on_sent(now, taken, unsent));
         }
         Ok(())
+    }
+}
+
+/// The mark of what comes in (W-23).
+fn trace_all(messages: &[Wire]) {
+    if tracing::enabled!(tracing::Level::TRACE) {
+        for message in messages {
+            tracing::trace!(what = message.name(), "←");
+        }
     }
 }
 

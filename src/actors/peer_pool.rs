@@ -1,7 +1,7 @@
 //! `PeerPool`: which peers of a torrent are connected.
 //!
 //! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
-//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `SchedulerReady`, `PoolSurvey`,
+//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `SchedulerReady`, `SurveyPool`,
 //! `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler), `PeersShort` (torrent), `Leave`, `ChokeDecision`,
 //! `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.

@@ -200,7 +200,9 @@ impl Handler<PiecesWritten> for PieceScheduler {
 
     fn handle(&mut self, PiecesWritten(pieces): PiecesWritten, ctx: &mut Ctx<Self>) {
         self.step(ctx, |machine, now| {
-            pieces.into_iter().for_each(|(piece, written)| machine.on_written(now, piece, written))
+            for (piece, written) in pieces {
+                machine.on_written(now, piece, written);
+            }
         });
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::base::units::parse_duration;
+use crate::base::units::{parse_bytes, parse_duration};
 use crate::storage::Durability;
 
 /// A BitTorrent client whose every moving part is a supervised actor.
@@ -65,6 +65,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Ask every tracker for its seeders, leechers and completed downloads
     Scrape(ScrapeArgs),
+    /// Fetch from honest and hostile peers on this machine and show how it survives; needs nothing
+    Demo(DemoArgs),
     /// Draw the supervision tree with its restart policies
     Tree,
     /// Print a completion script for a shell
@@ -181,6 +183,31 @@ pub struct ScrapeArgs {
     /// Ask this tracker too (repeatable)
     #[arg(long, value_name = "URL")]
     pub tracker: Vec<String>,
+}
+
+/// `demo`.
+#[derive(Debug, clap::Args)]
+pub struct DemoArgs {
+    /// Bytes of the payload; the peers' rates follow it, so that it always takes a few seconds
+    #[arg(long, default_value = "64M", value_name = "SIZE", value_parser = demo_size)]
+    pub size: u64,
+    /// For all dice: the same payload, the same cast
+    #[arg(long, value_name = "S")]
+    pub seed: Option<u64>,
+    /// Put the result here, and leave it there
+    #[arg(short, long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+    /// Leave the temporary folder with the result
+    #[arg(long)]
+    pub keep: bool,
+}
+
+/// 1 MiB, below which a seed's share of a second is less than a block, to 16 GiB, where it is more than a disk writes.
+const DEMO_SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 30;
+
+fn demo_size(text: &str) -> Result<u64, String> {
+    let size = parse_bytes(text)?;
+    if DEMO_SIZES.contains(&size) { Ok(size) } else { Err("1M to 16G".to_owned()) }
 }
 
 /// `completions`.

@@ -72,7 +72,18 @@ fn tiers(args: &FetchArgs, metainfo: &Metainfo) -> Result<Vec<Vec<String>>, Prob
 }
 
 fn report(outcome: &Outcome, output: &Output) -> Exit {
-    let (exit, status, error) = match &outcome.ending {
+    let (exit, status, error) = judge(outcome);
+    output.json(&result_json(outcome, exit, status, error.as_deref()));
+    output.line(summary(outcome, exit));
+    if let Some(error) = error {
+        output.complain(&error);
+    }
+    exit
+}
+
+/// The number, the word and the sentence for how a run ended.
+pub(super) fn judge(outcome: &Outcome) -> (Exit, &'static str, Option<String>) {
+    match &outcome.ending {
         Ending::Complete => (Exit::Complete, "complete", None),
         Ending::Interrupted => (Exit::Interrupted, "interrupted", None),
         Ending::Killed => (Exit::Killed, "interrupted", None),
@@ -82,13 +93,7 @@ fn report(outcome: &Outcome, output: &Output) -> Exit {
         }
         Ending::Failed(failure) => (failure.into(), "failed", Some(failure.to_string())),
         Ending::GaveUp(why) => (Exit::GaveUp, "failed", Some(format!("the supervision tree gave up: {why}"))),
-    };
-    output.json(&result_json(outcome, exit, status, error.as_deref()));
-    output.line(summary(outcome, exit));
-    if let Some(error) = error {
-        output.complain(&error);
     }
-    exit
 }
 
 /// `ubuntu.iso: 1.0 GiB in 12s (85.3 MiB/s), 3 restarts`, with what it took (W-18).
@@ -119,7 +124,8 @@ fn summary(outcome: &Outcome, exit: Exit) -> String {
     parts.join("; ")
 }
 
-fn result_json(outcome: &Outcome, exit: Exit, status: &str, error: Option<&str>) -> Value {
+/// A run for programs.
+pub(super) fn result_json(outcome: &Outcome, exit: Exit, status: &str, error: Option<&str>) -> Value {
     let view = &outcome.view;
     let restarts = outcome.restarts.iter().map(|r| json!({"actor": r.actor, "cause": r.cause, "count": r.count}));
     json!({

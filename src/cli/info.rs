@@ -90,8 +90,8 @@ fn as_json(metainfo: &Metainfo) -> Value {
         "piece_length": metainfo.geometry.nominal_piece_len(),
         "pieces": metainfo.geometry.piece_count(),
         "private": metainfo.private,
-        "trackers": metainfo.tiers,
-        "web_seeds": metainfo.web_seeds,
+        "trackers": metainfo.tiers.iter().map(|tier| redacted(tier)).collect::<Vec<_>>(),
+        "web_seeds": redacted(&metainfo.web_seeds),
         "comment": metainfo.comment,
         "created_by": metainfo.created_by,
         "creation_date": metainfo.creation_date,
@@ -99,6 +99,11 @@ fn as_json(metainfo: &Metainfo) -> Value {
         "files": files.collect::<Vec<_>>(),
         "warnings": metainfo.warnings,
     })
+}
+
+/// Without passkeys (S-20); `--magnet` is the one place that gives them away.
+fn redacted(urls: &[String]) -> Vec<String> {
+    urls.iter().map(|url| crate::base::safe::redact_url(url)).collect()
 }
 
 /// BEP 9. Trackers are named in full: the link is for whoever is given it.

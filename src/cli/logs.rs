@@ -5,19 +5,32 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use indicatif::ProgressBar;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::args::{Global, LogFormat};
 use super::exit::{Exit, Problem};
 use super::output::Output;
 use crate::actors::kit;
 
+/// A layer that listens beside the log.
+pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+
 /// Installs the log and the panic hook, once.
 pub fn install(global: &Global, output: &Output) -> Result<(), Problem> {
-    let filter = filter(global, output)?;
+    install_beside(global, output, None, None)
+}
+
+/// The same with somebody else who listens. `unless_said` is the level on a terminal when nobody asks for another.
+pub fn install_beside(
+    global: &Global,
+    output: &Output,
+    unless_said: Option<&str>,
+    listener: Option<Listener>,
+) -> Result<(), Problem> {
+    let filter = filter(global, output, unless_said)?;
     let target = match &global.log_file {
         None => Target::Terminal(output.bar()),
         Some(path) => {
@@ -28,28 +41,33 @@ pub fn install(global: &Global, output: &Output) -> Result<(), Problem> {
         }
     };
     let ansi = matches!(target, Target::Terminal(_)) && output.has_bar() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(target);
-    let installed = match global.log_format {
-        LogFormat::Text => builder.with_ansi(ansi).finish().try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).with_span_events(FmtSpan::NONE).finish().try_init(),
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(target);
+    let log: Listener = match global.log_format {
+        LogFormat::Text => lines.with_ansi(ansi).with_filter(filter).boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),
     };
-    if installed.is_ok() {
+    let layers: Vec<Listener> = std::iter::once(log).chain(listener).collect();
+    if tracing_subscriber::registry().with(layers).try_init().is_ok() {
         kit::install_panic_hook();
     }
     Ok(())
 }
 
 /// `--log-level`, else `-v` and `-q`, else `RUST_LOG`, else warnings beside a progress line and news without one.
-fn filter(global: &Global, output: &Output) -> Result<EnvFilter, Problem> {
+fn filter(global: &Global, output: &Output, unless_said: Option<&str>) -> Result<EnvFilter, Problem> {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
-    let quiet_default = if output.has_bar() && global.log_file.is_none() { "warn" } else { "info" };
+    let unasked = match unless_said {
+        Some(level) if global.log_file.is_none() => level,
+        None if output.has_bar() && global.log_file.is_none() => "warn",
+        _ => "info",
+    };
     let said = match (&global.log_level, global.verbose, global.quiet) {
         (Some(level), ..) => level.clone(),
         (None, 1, _) => "info".to_owned(),
         (None, 2, _) => "debug".to_owned(),
         (None, 3.., _) => "trace".to_owned(),
         (None, 0, true) => "error".to_owned(),
-        (None, 0, false) => from_environment.unwrap_or_else(|| quiet_default.to_owned()),
+        (None, 0, false) => from_environment.unwrap_or_else(|| unasked.to_owned()),
     };
     // awc and its kind have nothing to tell a user of ours; who wants them names them.
     let ours = if said.contains('=') || said.contains(',') { said.clone() } else { format!("off,tt_actors={said}") };

@@ -6,6 +6,7 @@ use clap::Parser;
 
 pub mod args;
 pub mod completions;
+pub mod demo;
 pub mod exit;
 pub mod fetch;
 pub mod info;
@@ -40,6 +41,7 @@ pub fn main() -> ExitCode {
 fn run(args: &Args, output: &Output) -> Result<Exit, Problem> {
     match &args.verb {
         Verb::Fetch(fetch) => fetch::run(fetch, &args.global, output),
+        Verb::Demo(demo) => demo::run(demo, &args.global, output),
         Verb::Info(info) => info::run(info, output),
         Verb::Verify(verify) => verify::run(verify, output),
         Verb::Scrape(scrape) => scrape::run(scrape, &args.global, output),

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::exit::Problem;
 
-/// Where results go.
-#[derive(Debug)]
+/// Where results go. Clones write to the same place, around the same progress line.
+#[derive(Debug, Clone)]
 pub struct Output {
     json: bool,
     quiet: bool,
@@ -76,7 +76,7 @@ impl Output {
 
     /// A sentence on standard error.
     pub fn complain(&self, text: &str) {
-        self.bar.suspend(|| ignore_closed(writeln!(io::stderr(), "tt-actors: {text}")));
+        ignore_closed(self.bar.suspend(|| writeln!(io::stderr(), "tt-actors: {text}")));
     }
 
     /// Takes the progress line away.
@@ -85,14 +85,16 @@ impl Output {
     }
 
     fn write(&self, text: &str) {
-        self.bar.suspend(|| {
+        let written = self.bar.suspend(|| {
             let mut out = io::stdout().lock();
-            ignore_closed(out.write_all(text.as_bytes()).and_then(|()| out.flush()));
+            out.write_all(text.as_bytes()).and_then(|()| out.flush())
         });
+        ignore_closed(written);
     }
 }
 
-/// Whoever read us has gone; the transfer goes on.
+/// Whoever read us has gone; the transfer goes on. Not to be called while the progress line is suspended: the log is
+/// written around it too, and would wait for itself.
 fn ignore_closed(written: io::Result<()>) {
     if let Err(error) = written {
         tracing::debug!(%error, "nobody reads our output");

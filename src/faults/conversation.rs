@@ -329,14 +329,15 @@ impl Conversation {
                 lies += u64::from(self.cast.behaviour.lie_have);
             }
         }
-        self.flush().await?;
+        // Counted also when the end of the connection cuts them off: who is caught lying is hung up on in mid-sentence.
+        let flushed = self.flush().await;
         if blocks + lies > 0 {
             self.cast.note(|stats| {
                 stats.blocks += blocks;
                 stats.lies += lies;
             });
         }
-        Ok(())
+        flushed
     }
 
     async fn flush(&mut self) -> Result<(), Over> {

@@ -1,6 +1,6 @@
 //! What one peer has asked us for: a bounded queue, read and answered in batches.
 //!
-//! At most one read is under way per peer, of up to [`MAX_READ`] bytes, and none while too much waits to be written:
+//! At most one read is under way per peer, of up to `MAX_READ` bytes, and none while too much waits to be written:
 //! so a peer that never reads costs a fixed amount of memory (P-21).
 
 use std::collections::VecDeque;

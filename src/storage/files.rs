@@ -123,19 +123,29 @@ impl Files {
         Ok(())
     }
 
-    /// Makes everything written since the last call durable: data, then the entries of folders that got new files.
-    pub fn sync(&self) -> Result<(), DiskTrouble> {
+    /// Makes everything written since the last call durable: data, then the entries of folders that got new files. Says
+    /// which files those were.
+    pub fn sync(&self) -> Result<BTreeSet<usize>, DiskTrouble> {
         let (touched, entries) = {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             (std::mem::take(&mut open.touched), std::mem::take(&mut open.new_entries))
         };
-        let done = self.sync_these(&touched, &entries);
-        if done.is_err() {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-            open.touched.extend(touched);
-            open.new_entries.extend(entries);
+        match self.sync_these(&touched, &entries) {
+            Ok(()) => Ok(touched),
+            Err(trouble) => {
+                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                open.touched.extend(touched);
+                open.new_entries.extend(entries);
+                Err(trouble)
+            }
         }
-        done
+    }
+
+    /// Which files were written since the last call, for whoever leaves durability to the system.
+    pub fn take_touched(&self) -> BTreeSet<usize> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.new_entries.clear();
+        std::mem::take(&mut open.touched)
     }
 
     fn sync_these(&self, touched: &BTreeSet<usize>, entries: &BTreeSet<PathBuf>) -> Result<(), DiskTrouble> {
@@ -148,18 +158,6 @@ impl Files {
             self.folder.sync_dir(dir).map_err(|error| DiskTrouble::new("sync", &shown, &error))?;
         }
         Ok(())
-    }
-
-    /// Which files were written since the last [`Files::sync`] or [`Files::forget_touched`].
-    pub fn touched(&self) -> Vec<usize> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).touched.iter().copied().collect()
-    }
-
-    /// For whoever leaves durability to the system.
-    pub fn forget_touched(&self) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.touched.clear();
-        open.new_entries.clear();
     }
 
     /// What a file looks like now: length, device, inode, time of change. `None` when it is not there.
@@ -408,7 +406,7 @@ mod tests {
             }
             prop_assert_eq!(back, want);
             files.sync().unwrap();
-            prop_assert!(files.touched().is_empty());
+            prop_assert!(files.take_touched().is_empty());
         }
     }
 

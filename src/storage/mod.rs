@@ -58,7 +58,7 @@ pub struct Inventory {
     pub check: Vec<PieceIndex>,
     /// Why there is something to check, in words; `None` when there is not.
     pub reason: Option<String>,
-    /// Bytes received and sent in earlier runs.
+    /// Bytes received in earlier runs.
     pub received: u64,
     /// Bytes sent in earlier runs.
     pub sent: u64,

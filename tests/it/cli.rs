@@ -29,7 +29,7 @@ fn folder(lab: &Lab) -> Torrent {
 /// A torrent of one file of 20 bytes, written by hand, whose dictionary says what no tool would.
 fn by_hand(lab: &Lab, info: &[u8]) -> PathBuf {
     let path = lab.at("by-hand.torrent");
-    let mut torrent = b"d8:announce26:http://127.0.0.1:9/announce4:info".to_vec();
+    let mut torrent = b"d8:announce27:http://127.0.0.1:9/announce4:info".to_vec();
     torrent.extend_from_slice(info);
     torrent.push(b'e');
     std::fs::write(&path, torrent).unwrap();
@@ -119,10 +119,9 @@ fn what_is_no_torrent_ends_with_25() {
 fn a_torrent_that_climbs_out_ends_with_26() {
     let lab = Lab::new();
     let pieces = [b"12:piece lengthi16384e6:pieces20:".as_slice(), &[7; 20], b"e"].concat();
-    let climbs: [&[u8]; 3] = [
+    let climbs: [&[u8]; 2] = [
         b"d5:filesld6:lengthi20e4:pathl2:..6:escapeeee4:name3:box",
         b"d5:filesld6:lengthi20e4:pathl3:sub2:..2:..6:escapeeee4:name3:box",
-        b"d5:filesld6:lengthi20e4:pathleee4:name3:box",
     ];
     for climb in climbs {
         let path = by_hand(&lab, &[climb, &pieces].concat());

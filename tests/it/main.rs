@@ -15,6 +15,7 @@ mod support;
 
 mod cli;
 mod corpus;
+mod demo;
 mod disk;
 mod hostile;
 mod hostile_trackers;

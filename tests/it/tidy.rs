@@ -52,7 +52,7 @@ struct Source {
 impl Source {
     /// Without its tests: they may know more than the code.
     fn code(&self) -> &str {
-        if self.path.file_name().is_some_and(|name| name == "tests.rs") || self.has_parent("tests") {
+        if ["tests.rs", "testing.rs"].iter().any(|name| self.path.ends_with(name)) || self.has_parent("tests") {
             return "";
         }
         self.text.split("#[cfg(test)]\nmod tests {").next().unwrap_or("")
@@ -210,7 +210,9 @@ fn files_are_pages() {
 #[test]
 fn every_file_says_what_it_is_for() {
     let all = files(".rs").into_iter().filter(|file| !file.path.starts_with("fuzz"));
-    let silent = all.filter(|file| !file.text.starts_with("//!") && !file.text.starts_with("#!"));
+    // The tests of a file stand beside it and speak for themselves.
+    let named = all.filter(|file| !file.path.ends_with("tests.rs"));
+    let silent = named.filter(|file| !file.text.starts_with("//!") && !file.text.starts_with("#!"));
     complain("files without a head", &silent.map(|file| file.path.display().to_string()).collect::<Vec<_>>());
 }
 

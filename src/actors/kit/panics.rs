@@ -68,7 +68,7 @@ mod tests {
     fn the_home_of_the_builder_is_not_logged() {
         let table = [
             ("src/actors/kit/panics.rs", "src/actors/kit/panics.rs"),
-            ("/home/x/.cargo/registry/src/index.crates.io-1949cf8c/bytes-1.10.1/src/lib.rs", "bytes-1.10.1/src/lib.rs"),
+            ("/home/x/.cargo/registry/src/an-index/bytes-1.10.1/src/lib.rs", "bytes-1.10.1/src/lib.rs"),
             ("/rustc/59807616e1/library/core/src/num/mod.rs", "/rustc/59807616e1/library/core/src/num/mod.rs"),
         ];
         for (file, want) in table {

@@ -31,13 +31,13 @@ pub struct PeerStats {
     pub handshakes: u64,
     /// Requests received.
     pub requests: u64,
-    /// Blocks sent in answer, good and bad, duplicates counted.
+    /// Blocks sent in answer, good and bad, duplicates counted; also those that the end of the connection cut off.
     pub blocks: u64,
     /// Bytes sent, all of them.
     pub bytes: u64,
     /// Bytes of blocks sent to us.
     pub received: u64,
-    /// Blocks and answers that were not true.
+    /// Blocks and answers that were not true; also those that the end of the connection cut off.
     pub lies: u64,
     /// Connections ended by our reset.
     pub resets: u64,

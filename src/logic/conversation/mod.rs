@@ -160,6 +160,11 @@ impl Conversation {
         quiet.into_iter().chain(stalled).chain(self.pipeline.deadline()).min()
     }
 
+    /// The four bits of BEP 3: am choking, am interested, peer choking, peer interested.
+    pub const fn bits(&self) -> [bool; 4] {
+        [self.am_choking, self.am_interested, self.peer_choking, self.peer_interested]
+    }
+
     /// How it stands.
     pub fn view(&self, now: Instant) -> PeerView {
         PeerView {

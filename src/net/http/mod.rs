@@ -2,7 +2,7 @@
 //!
 //! The address is resolved, vetted and dialled here, and awc is handed the finished stream: what was vetted is what is
 //! asked (no second look-up), and everything goes through [`Net`]. Redirects are followed by hand, at most
-//! [`MAX_REDIRECTS`], each vetted anew. The body is limited after inflation (T-06).
+//! `MAX_REDIRECTS`, each vetted anew. The body is limited after inflation (T-06).
 
 mod handed;
 
@@ -73,7 +73,7 @@ pub enum HttpTrouble {
         /// `Retry-After` in seconds.
         retry_after: Option<Duration>,
     },
-    /// More redirects than [`MAX_REDIRECTS`], or one that leads nowhere.
+    /// More redirects than `MAX_REDIRECTS`, or one that leads nowhere.
     Redirect(String),
     /// The body is larger than the limit.
     TooLarge,

@@ -245,12 +245,10 @@ impl Inner {
 
     fn persist(&self, snapshot: &Snapshot) -> Result<(), DiskTrouble> {
         let opened = self.opened();
-        let touched = opened.files.touched();
-        if self.config.durability == Durability::Safe {
-            opened.files.sync()?;
-        } else {
-            opened.files.forget_touched();
-        }
+        let touched = match self.config.durability {
+            Durability::Safe => opened.files.sync()?,
+            Durability::Relaxed | Durability::Off => opened.files.take_touched(),
+        };
         for file in touched {
             let witness = opened.files.witness(file)?.unwrap_or_default();
             opened.looked.lock().unwrap_or_else(PoisonError::into_inner).witnesses[file] = witness;

@@ -27,7 +27,7 @@ pub(crate) fn run<A: AsRef<OsStr>>(args: &[A]) -> Outcome {
     Outcome::of(&Process::start("tt-actors", tt().args(args)).finish(WATCHDOG))
 }
 
-/// A `fetch` about to start: JSON results, JSON logs at `info`, a free port.
+/// A `fetch` about to start: JSON results, JSON logs at the level of a run without a terminal, a free port.
 #[derive(Debug)]
 pub(crate) struct Fetch {
     command: Command,
@@ -39,7 +39,7 @@ impl Fetch {
     pub(crate) fn new(torrent: &Path, dir: &Path) -> Self {
         let mut command = tt();
         command.arg("fetch").arg(torrent).arg("-d").arg(dir).args(["--json", "--log-format", "json"]);
-        command.args(["--log-level", "info", "--port", &free().to_string()]);
+        command.args(["--port", &free().to_string()]);
         Self { command, limit: WATCHDOG }
     }
 

@@ -24,6 +24,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
+use tracing::Instrument;
 
 use super::cage::{Cage, End};
 use super::child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
@@ -84,7 +85,8 @@ fn start<A: Child + Handler<Goodbye>>(
         superior,
         _alive: alive,
     };
-    actix_rt::spawn(guard.run());
+    let span = tracing::info_span!("actor", kind = A::KIND, id = guard.name);
+    actix_rt::spawn(guard.run().instrument(span));
     Handle { addr, leash }
 }
 

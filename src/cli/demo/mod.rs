@@ -1,0 +1,159 @@
+//! `demo`: one command that needs nothing. A payload, trackers and peers on loopback, honest and hostile, and a real fetch
+//! through them, whose every restart is told; at the end the hashes are compared.
+//!
+//! Knows the fetch as `fetch` knows it and the cast as its addresses.
+
+mod cast;
+mod folder;
+mod narrator;
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tracing_subscriber::Layer;
+
+use super::args::{DemoArgs, Global};
+use super::exit::{Exit, Problem};
+use super::output::Output;
+use super::{fetch, logs};
+use crate::app::config::{FetchConfig, seed_from_system};
+use crate::app::outcome::Outcome;
+use crate::app::run as app;
+use crate::base::units::{Bytes, Span};
+use crate::codec::metainfo::Metainfo;
+use crate::faults::payload::Payload;
+use crate::faults::peer::PeerStats;
+use cast::{Cast, Role};
+use folder::Folder;
+use narrator::{Audible, Narrator};
+
+/// A minute without a byte: everybody is on this machine, so it would be a bug, and a demo must end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// 64 KiB: what the result is read by.
+const READ_LEN: usize = 64 * 1024;
+
+/// Runs the verb.
+pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
+    let seed = args.seed.unwrap_or_else(|| seed_from_system() % 1_000_000);
+    let payload = Payload::new(seed, args.size);
+    let cast = Cast::start(payload, seed).map_err(|error| Problem::new(Exit::Network, format!("no stage: {error}")))?;
+    let metainfo = Metainfo::parse(&cast.torrent).map_err(|error| Problem::new(Exit::BadTorrent, error))?;
+    let folder = Folder::new(args.dir.as_deref(), args.keep);
+    let folder = folder.map_err(|error| Problem::new(Exit::CannotCreate, format!("cannot make a folder: {error}")))?;
+    let wanted = hex(payload.sha256());
+    introduce(&cast, &metainfo, seed, &wanted, output);
+    let narrator = Narrator::new(&cast, output);
+    logs::install_beside(global, output, Some("off"), Some(narrator.clone().with_filter(Audible).boxed()))?;
+    let result = folder.path().join(&metainfo.name);
+    let defaults = FetchConfig::new(metainfo, folder.path().to_owned());
+    let config = FetchConfig { seed, stall_timeout: Some(PATIENCE), ..defaults };
+    let ran = app::fetch(&config, &mut |view| narrator.on_view(view));
+    let outcome = ran.map_err(|error| Problem::new(Exit::Unknown, format!("cannot start: {error}")))?;
+    output.finish();
+    let found = sha256_of(&result).map_or_else(|error| format!("unreadable: {error}"), hex);
+    show_supervision(&outcome, output);
+    show_deeds(&cast, output);
+    let exit = report(&outcome, (&wanted, &found), output);
+    if folder.is_kept() {
+        output.line(format!("kept       {}", result.display()));
+    }
+    Ok(exit)
+}
+
+/// Everybody, before anything happens.
+fn introduce(cast: &Cast, metainfo: &Metainfo, seed: u64, sha256: &str, output: &Output) {
+    let role = |role: &Role| json!({"name": role.name, "at": role.at, "does": role.does});
+    let roles = |roles: &[Role]| roles.iter().map(role).collect::<Vec<_>>();
+    output.json(&json!({
+        "event": "cast",
+        "seed": seed,
+        "bytes_total": metainfo.geometry.total_len(),
+        "sha256": sha256,
+        "trackers": roles(&cast.trackers),
+        "peers": roles(&cast.peers),
+    }));
+    let geometry = metainfo.geometry;
+    let piece = Bytes(u64::from(geometry.nominal_piece_len()));
+    output.line(format!(
+        "payload    {} in {} pieces of {piece}, seed {seed}",
+        Bytes(geometry.total_len()),
+        geometry.piece_count()
+    ));
+    for (title, roles) in [("trackers", &cast.trackers), ("peers", &cast.peers)] {
+        for (nth, Role { name, at, does, .. }) in roles.iter().enumerate() {
+            output.line(format!("{:<11}{name:<11}{at:<35}{does}", if nth == 0 { title } else { "" }));
+        }
+    }
+    output.line("");
+}
+
+/// What it took: bytes, restarts by actor and cause, bans.
+fn show_supervision(outcome: &Outcome, output: &Output) {
+    let view = &outcome.view;
+    let (have, received, wasted) = (view.progress_text(), Bytes(view.bytes_received), Bytes(view.bytes_wasted));
+    output.line(format!("\nfetched    {have} in {}; received {received}, of no use {wasted}", Span(outcome.took)));
+    output.line("\nrestarts   (each counts when the next incarnation is due)");
+    for restart in &outcome.restarts {
+        output.line(format!("           {:<16}{:<16}{:>3}", restart.actor, restart.cause, restart.count));
+    }
+    output.line(format!("           peers banned for lying: {}; panics: {}", view.swarm.census.banned, outcome.panics));
+}
+
+/// What the peers say they did, to be compared with what the client noticed.
+fn show_deeds(cast: &Cast, output: &Output) {
+    output.line("\npeers                 connections        sent  resets  hang-ups  lies");
+    for Role { name, stats, .. } in &cast.peers {
+        let Some(stats) = stats.as_ref().map(|stats| *stats.borrow()) else { continue };
+        let PeerStats { connections, bytes, resets, closes, lies, .. } = stats;
+        let sent = Bytes(bytes).to_string();
+        output.line(format!("           {name:<11}{connections:>11}{sent:>12}{resets:>8}{closes:>10}{lies:>6}"));
+    }
+}
+
+/// The hashes and the result; the exit code is 0 only if all is there and the same.
+fn report(outcome: &Outcome, (wanted, found): (&str, &str), output: &Output) -> Exit {
+    let (exit, status, error) = match fetch::judge(outcome) {
+        (Exit::Complete, ..) if wanted != found => {
+            let error = "the result is not the payload".to_owned();
+            (Exit::HashMismatch, "mismatch", Some(error))
+        }
+        judged => judged,
+    };
+    let verdict = match exit {
+        _ if wanted == found => "equal",
+        Exit::HashMismatch => "DIFFERENT",
+        _ => "not complete",
+    };
+    output.line(format!("\nSHA-256    payload  {wanted}\n           result   {found}  {verdict}"));
+    let mut result = fetch::result_json(outcome, exit, status, error.as_deref());
+    if let Value::Object(fields) = &mut result {
+        fields.insert("sha256_payload".to_owned(), wanted.into());
+        fields.insert("sha256_result".to_owned(), found.into());
+        fields.insert("peers_banned".to_owned(), outcome.view.swarm.census.banned.into());
+    }
+    output.json(&result);
+    if let Some(error) = error {
+        output.complain(&error);
+    }
+    exit
+}
+
+fn sha256_of(path: &Path) -> io::Result<[u8; 32]> {
+    let mut file = std::fs::File::open(path)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hasher.finalize().into()),
+            len => hasher.update(&buffer[..len]),
+        }
+    }
+}
+
+fn hex(digest: [u8; 32]) -> String {
+    digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+}
