@@ -13,7 +13,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use crate::actors::kit::{Child, Ctx, Goodbye, Timer};
+use super::kit::{Child, Ctx, Goodbye, Timer};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk_health::{Ailment, DiskHealth, Remedy};

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::rate::Rate;
+use super::requests::{Arrival, Granted, Pipeline, USUAL_REQQ};
+use super::scheduler::Block;
+use super::uploads::Uploads;
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::limits::{KEEP_ALIVE_EVERY, MAX_REQUEST_LEN, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
-use crate::logic::rate::Rate;
-use crate::logic::requests::{Arrival, Granted, Pipeline, USUAL_REQQ};
-use crate::logic::scheduler::Block;
-use crate::logic::uploads::Uploads;
 
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;

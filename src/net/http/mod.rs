@@ -24,10 +24,10 @@ use tokio::time::timeout;
 use url::Url;
 
 use self::handed::Handed;
+use super::vet::{Purpose, Zone, may_ask};
+use super::{BoxStream, Net};
 use crate::base::farewell::Farewell;
 use crate::base::safe::Safe;
-use crate::net::vet::{Purpose, Zone, may_ask};
-use crate::net::{BoxStream, Net};
 
 /// 5 hops, as browsers' limits go the strictest (T-07).
 const MAX_REDIRECTS: usize = 5;

@@ -5,19 +5,19 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
+use super::check::{data_ranges, hash_of_zeros, piece_is_right};
+use super::files::{FileSpec, Files};
+use super::folder::Folder;
+use super::record::{Found, StateFolder};
+use super::{
+    DiskTrouble, Durability, Inventory, Later, Locked, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage,
+};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{Record, Witness};
 use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
-use crate::storage::check::{data_ranges, hash_of_zeros, piece_is_right};
-use crate::storage::files::{FileSpec, Files};
-use crate::storage::folder::Folder;
-use crate::storage::record::{Found, StateFolder};
-use crate::storage::{
-    DiskTrouble, Durability, Inventory, Later, Locked, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage,
-};
 
 /// What to keep, and how.
 #[derive(Debug, Clone)]

@@ -344,3 +344,6 @@ impl<P: Protocol> Handler<Goodbye> for Tracker<P> {
         self.step(ctx, Announcer::on_stop);
     }
 }
+
+#[cfg(test)]
+mod tests;
