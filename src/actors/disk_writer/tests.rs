@@ -52,11 +52,11 @@ fn piece(number: u32) -> PieceIndex {
 }
 
 fn numbers<'a>(pieces: impl IntoIterator<Item = &'a PieceIndex>) -> String {
-    pieces.into_iter().map(|piece| format!(" {piece}")).collect()
+    pieces.into_iter().fold(String::new(), |text, piece| text + " " + &piece.to_string())
 }
 
 fn ones(set: &Bitfield) -> String {
-    set.iter_ones().map(|number| format!(" {number}")).collect()
+    set.iter_ones().fold(String::new(), |text, number| text + " " + &number.to_string())
 }
 
 fn trouble(kind: TroubleKind) -> DiskTrouble {
@@ -169,7 +169,9 @@ impl Handler<PiecesWritten> for Ear {
     type Result = ();
 
     fn handle(&mut self, PiecesWritten(pieces): PiecesWritten, _: &mut Context<Self>) {
-        pieces.iter().for_each(|(piece, written)| self.0.write(format!("{piece} {written:?}")));
+        for (piece, written) in &pieces {
+            self.0.write(format!("{piece} {written:?}"));
+        }
     }
 }
 
