@@ -24,3 +24,56 @@ fn is_to_itself(stream: &BoxStream) -> bool {
     let ends: io::Result<_> = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     ends.is_ok_and(|(local, peer)| local == peer)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::sockets::Sockets;
+    use crate::net::testing::{FakeNet, run};
+
+    #[test]
+    fn an_open_port_gives_a_stream_and_a_closed_one_a_refusal() {
+        run(async {
+            let net = Sockets::any();
+            let listener = net.listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            let at = listener.local_addr().unwrap();
+            assert_eq!(dial(&net, at).await.unwrap().peer_addr().unwrap(), at);
+            drop(listener);
+            assert_eq!(dial(&net, at).await.unwrap_err(), Farewell::Refused);
+        });
+    }
+
+    #[test]
+    fn another_family_than_the_bound_one_is_unreachable() {
+        run(async {
+            let net = Sockets::bound_to("127.0.0.1".parse().unwrap());
+            assert_eq!(dial(&net, "[::1]:1".parse().unwrap()).await.unwrap_err(), Farewell::Unreachable);
+        });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_and_silence_have_their_farewell() {
+        let to = "192.0.2.1:6881".parse().unwrap();
+        let table = [
+            (Some(io::ErrorKind::ConnectionRefused), Farewell::Refused),
+            (Some(io::ErrorKind::HostUnreachable), Farewell::Unreachable),
+            (Some(io::ErrorKind::NetworkUnreachable), Farewell::Unreachable),
+            (Some(io::ErrorKind::TimedOut), Farewell::ConnectTimeout),
+            (Some(io::ErrorKind::ConnectionReset), Farewell::Reset),
+            (Some(io::ErrorKind::PermissionDenied), Farewell::SocketError),
+            (None, Farewell::ConnectTimeout),
+        ];
+        for (error, want) in table {
+            let began = tokio::time::Instant::now();
+            assert_eq!(dial(&FakeNet::failing(error), to).await.unwrap_err(), want, "{error:?}");
+            let waited = if error.is_none() { CONNECT_TIMEOUT } else { std::time::Duration::ZERO };
+            assert_eq!(began.elapsed(), waited, "{error:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_to_itself_is_not_a_peer() {
+        let to = "127.0.0.1:6881".parse().unwrap();
+        assert_eq!(dial(&FakeNet::looped(to), to).await.unwrap_err(), Farewell::Ourselves);
+    }
+}

@@ -194,3 +194,201 @@ impl Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use proptest::prelude::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+    use crate::base::ids::{InfoHash, PeerId};
+    use crate::codec::wire::RawRequest;
+    use crate::net::staging::CHUNK_LEN;
+    use crate::net::testing::{pipe, run};
+
+    const PIECES: u32 = 1000;
+
+    fn link(room: usize) -> (Link, DuplexStream) {
+        let (near, far) = pipe(room);
+        (Link::new(near, Staging::default(), PIECES), far)
+    }
+
+    fn handshake() -> Handshake {
+        Handshake { reserved: [0; 8], info_hash: InfoHash([1; 20]), peer_id: PeerId([2; 20]) }
+    }
+
+    fn block(piece: u32, len: usize) -> Message {
+        Message::Piece { piece, begin: 0, data: (0..len).map(|at| at.to_le_bytes()[0]).collect() }
+    }
+
+    fn encoded(messages: &[Message]) -> BytesMut {
+        let mut bytes = BytesMut::new();
+        messages.iter().for_each(|message| message.encode(&mut bytes));
+        bytes
+    }
+
+    /// All that can be had now.
+    async fn drain(link: &mut Link, messages: &mut Vec<Message>) -> Result<(), LinkEnd> {
+        poll_fn(|cx| {
+            loop {
+                match link.poll_messages(cx, messages) {
+                    Poll::Pending => return Poll::Ready(Ok(())),
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(end)) => return Poll::Ready(Err(end)),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn end_of(link: &mut Link) -> (Vec<Message>, Farewell) {
+        let mut messages = Vec::new();
+        let end = drain(link, &mut messages).await.unwrap_err();
+        (messages, end.farewell())
+    }
+
+    /// As much as goes now.
+    async fn flush(link: &mut Link) -> usize {
+        poll_fn(|cx| {
+            Poll::Ready(match link.poll_send(cx) {
+                Poll::Pending => 0,
+                Poll::Ready(sent) => sent.unwrap(),
+            })
+        })
+        .await
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        /// P-27. More than a chunk, cut anywhere, over several connections' worth of the same read buffers.
+        #[test]
+        fn messages_arrive_whole_however_they_are_cut(
+            lens in prop::collection::vec(prop_oneof![Just(16 * 1024), 1usize..40_000, Just(131_072)], 1..40),
+            cuts in prop::collection::vec(prop_oneof![1usize..50, 1usize..40_000, Just(CHUNK_LEN)], 1..20),
+        ) {
+            let sent: Vec<Message> = (0..).zip(&lens).flat_map(|(piece, len)| [block(piece, *len), Message::Have(piece)]).collect();
+            let got = run(async {
+                let (mut link, mut far) = link(1 << 20);
+                let mut bytes = encoded(&sent);
+                let mut got = Vec::new();
+                for cut in cuts.iter().cycle() {
+                    let part = bytes.split_to((*cut).min(bytes.len()));
+                    far.write_all(&part).await.unwrap();
+                    drain(&mut link, &mut got).await.unwrap();
+                    if bytes.is_empty() {
+                        break;
+                    }
+                }
+                got
+            });
+            prop_assert!(got == sent);
+        }
+    }
+
+    #[test]
+    fn a_handshake_and_the_first_messages_may_share_a_segment() {
+        run(async {
+            let (mut link, mut far) = link(1 << 20);
+            let first = [Message::HaveAll, Message::Unchoke, block(7, 100)];
+            far.write_all(&[&handshake().encode()[..], &encoded(&first)].concat()).await.unwrap();
+            assert_eq!(poll_fn(|cx| link.poll_handshake(cx)).await.unwrap(), handshake());
+            let mut got = Vec::new();
+            drain(&mut link, &mut got).await.unwrap();
+            assert_eq!(got, first);
+        });
+    }
+
+    #[test]
+    fn a_handshake_may_drip() {
+        run(async {
+            let (mut link, mut far) = link(1);
+            let drip = async {
+                far.write_all(&handshake().encode()).await.unwrap();
+                far.write_all(&encoded(&[Message::Choke])).await.unwrap();
+                far
+            };
+            let read = async { (poll_fn(|cx| link.poll_handshake(cx)).await.unwrap(), end_of_choke(&mut link).await) };
+            let ((theirs, choked), _far) = tokio::join!(read, drip);
+            assert!(theirs == handshake() && choked);
+        });
+    }
+
+    async fn end_of_choke(link: &mut Link) -> bool {
+        let mut messages = Vec::new();
+        while messages.is_empty() {
+            poll_fn(|cx| link.poll_messages(cx, &mut messages)).await.unwrap();
+        }
+        messages == [Message::Choke]
+    }
+
+    /// P-21: what a peer does not read stays here, and no more than that.
+    #[test]
+    fn what_is_not_read_is_counted_and_comes_in_order() {
+        run(async {
+            let (mut link, mut far) = link(1000);
+            let request = Message::Request(RawRequest { piece: 3, begin: 0, len: 5 });
+            link.send_handshake(&handshake());
+            link.send(&request);
+            for piece in 0..100 {
+                link.send_piece(piece, 0, Bytes::from(vec![7; 5000]));
+            }
+            link.send(&Message::KeepAlive);
+            let all = 68 + 17 + 100 * 5013 + 4;
+            assert_eq!(link.queued(), all);
+            let mut sent = flush(&mut link).await;
+            assert_eq!((sent, link.queued()), (1000, all - 1000), "the pipe is full");
+            assert_eq!(flush(&mut link).await, 0);
+            let mut arrived = Vec::new();
+            while arrived.len() < all {
+                let mut some = [0; 333];
+                let got = far.read(&mut some).await.unwrap();
+                arrived.extend_from_slice(&some[..got]);
+                sent += flush(&mut link).await;
+                assert_eq!(link.queued(), all - sent);
+            }
+            assert_eq!(link.queued(), 0);
+            assert_eq!(arrived[..68], handshake().encode());
+            let mut decoder = Decoder::new(PIECES);
+            let mut rest = BytesMut::from(&arrived[68..]);
+            let mut next = || decoder.decode(&mut rest).unwrap().unwrap();
+            assert_eq!(next(), request);
+            assert!((0..100).all(|piece| next() == Message::Piece { piece, begin: 0, data: vec![7; 5000].into() }));
+            assert_eq!(next(), Message::KeepAlive);
+        });
+    }
+
+    #[test]
+    fn every_end_has_its_farewell() {
+        run(async {
+            let (mut quiet, mut far) = link(1000);
+            far.write_all(&encoded(&[Message::Unchoke, Message::Have(1)])[..8]).await.unwrap();
+            drop(far);
+            assert_eq!(
+                end_of(&mut quiet).await,
+                (vec![Message::Unchoke], Farewell::Closed),
+                "in the middle of a frame"
+            );
+
+            let (mut hostile, mut far) = link(1000);
+            far.write_all(&[&encoded(&[Message::Choke])[..], &[0xff; 5]].concat()).await.unwrap();
+            assert_eq!(end_of(&mut hostile).await, (vec![Message::Choke], Farewell::ProtocolViolation), "P-09");
+
+            for (bytes, want) in
+                [(&b"GET / HTTP/1.1"[..], Farewell::BadHandshake), (&b"\x13BitTor"[..], Farewell::Closed)]
+            {
+                let (mut other, mut far) = link(1000);
+                far.write_all(bytes).await.unwrap();
+                drop(far);
+                let end = poll_fn(|cx| other.poll_handshake(cx)).await.unwrap_err();
+                assert_eq!(end.farewell(), want);
+            }
+        });
+        for (kind, want) in
+            [(io::ErrorKind::ConnectionReset, Farewell::Reset), (io::ErrorKind::TimedOut, Farewell::Silent)]
+        {
+            assert_eq!(LinkEnd::Socket(kind.into()).farewell(), want);
+        }
+    }
+}

@@ -19,6 +19,8 @@ pub mod http;
 pub mod link;
 pub mod sockets;
 pub mod staging;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod tracker;
 pub mod tracker_udp;
 pub mod vet;

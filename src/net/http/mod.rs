@@ -4,31 +4,30 @@
 //! asked (no second look-up), and everything goes through [`Net`]. Redirects are followed by hand, at most
 //! `MAX_REDIRECTS`, each vetted anew. The body is limited after inflation (T-06).
 
+mod handed;
+
 use std::cell::RefCell;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{fmt, io};
 
-use actix_rt::net::{ActixStream, Ready};
 use actix_service::fn_service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::error::SendRequestError;
 use awc::http::{Uri, header};
 use futures_util::StreamExt;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::timeout;
 use url::Url;
 
-use super::vet::{Purpose, Zone, may_ask};
-use super::{BoxStream, Net};
+use self::handed::Handed;
 use crate::base::farewell::Farewell;
 use crate::base::safe::Safe;
+use crate::net::vet::{Purpose, Zone, may_ask};
+use crate::net::{BoxStream, Net};
 
 /// 5 hops, as browsers' limits go the strictest (T-07).
 const MAX_REDIRECTS: usize = 5;
@@ -182,7 +181,7 @@ enum Answer {
 }
 
 async fn ask(stream: BoxStream, url: &Url, request: &Get<'_>) -> Result<Answer, HttpTrouble> {
-    let client = client_over(stream, request.timeout);
+    let client = client_over(stream, url.scheme() == "http", request.timeout);
     let uri: Uri = url.as_str().parse().map_err(|error| HttpTrouble::BadUrl(format!("{error}")))?;
     let asked = client.get(uri).insert_header((header::ACCEPT_ENCODING, "gzip")).no_decompress().force_close();
     let mut response = asked.send().await.map_err(trouble_of)?;
@@ -199,6 +198,7 @@ async fn ask(stream: BoxStream, url: &Url, request: &Get<'_>) -> Result<Answer, 
         return Err(HttpTrouble::Status { code: status.as_u16(), retry_after });
     }
     let gzipped = header(header::CONTENT_ENCODING).is_some_and(|coding| coding.trim().eq_ignore_ascii_case("gzip"));
+    let declared: Option<usize> = header(header::CONTENT_LENGTH).and_then(|len| len.trim().parse().ok());
     let mut body = Vec::new();
     while let Some(chunk) = response.next().await {
         let chunk = chunk.map_err(|error| HttpTrouble::Broken(error.to_string()))?;
@@ -206,6 +206,9 @@ async fn ask(stream: BoxStream, url: &Url, request: &Get<'_>) -> Result<Answer, 
             return Err(HttpTrouble::TooLarge);
         }
         body.extend_from_slice(&chunk);
+    }
+    if declared.is_some_and(|len| len != body.len()) {
+        return Err(HttpTrouble::Broken("the connection ended before the body".to_owned()));
     }
     Ok(Answer::Body(if gzipped { inflate(&body, request.limit)? } else { body }))
 }
@@ -242,13 +245,13 @@ fn of_io(error: &io::Error) -> HttpTrouble {
 }
 
 /// A client good for one request: its connector hands out the one stream it was given.
-fn client_over(stream: BoxStream, timeout: Duration) -> awc::Client {
+fn client_over(stream: BoxStream, plain: bool, timeout: Duration) -> awc::Client {
     let slot = Rc::new(RefCell::new(Some(stream)));
     let service = fn_service(move |info: ConnectInfo<Uri>| {
         let taken = slot.borrow_mut().take();
         async move {
             let stream = taken.ok_or(ConnectError::Unresolved)?;
-            Ok::<_, ConnectError>(Connection::new(info.request().clone(), Handed(stream)))
+            Ok::<_, ConnectError>(Connection::new(info.request().clone(), Handed::new(stream, plain)))
         }
     });
     let connector = awc::Connector::new()
@@ -278,41 +281,6 @@ fn tls() -> Arc<ClientConfig> {
     Arc::clone(config)
 }
 
-/// Our stream under the name that actix knows.
-#[derive(Debug)]
-struct Handed(BoxStream);
-
-impl AsyncRead for Handed {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Handed {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
-    }
-}
-
-/// Only a pool of idle connections would ask; there is none.
-impl ActixStream for Handed {
-    fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        Poll::Ready(Ok(Ready::READABLE))
-    }
-
-    fn poll_write_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        Poll::Ready(Ok(Ready::WRITABLE))
-    }
-}
-
 /// The addresses of a UDP tracker, vetted (S-07).
 pub async fn resolve_tracker(net: &Net, host: &str, port: u16) -> Result<Vec<SocketAddr>, HttpTrouble> {
     match timeout(RESOLVE_TIMEOUT, net.resolve(host, port)).await {
@@ -327,3 +295,6 @@ pub async fn resolve_tracker(net: &Net, host: &str, port: u16) -> Result<Vec<Soc
         Err(_elapsed) => Err(HttpTrouble::Timeout("the name's address")),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,326 @@
+//! Small raw servers on loopback: each answers every connection with the same bytes, hangs, or drips.
+
+use std::cell::Cell;
+use std::io::Write;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::spawn_local;
+
+use super::*;
+use crate::net::sockets::Sockets;
+use crate::net::testing::run;
+
+/// Long against a loopback, short for a person.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// What a server does after it has read a request.
+#[derive(Debug, Clone)]
+enum Does {
+    /// Sends this and closes.
+    Says(Vec<u8>),
+    /// Sends this and keeps the connection open.
+    SaysAndHangs(Vec<u8>),
+    /// Sends this again and again.
+    Repeats(&'static [u8]),
+    /// Sends this, then a byte every few milliseconds.
+    Drips(Vec<u8>),
+    /// Closes without a word.
+    Closes,
+}
+
+/// A server, and how many requests it has read.
+struct Server {
+    addr: SocketAddr,
+    requests: Rc<Cell<u32>>,
+    heads: Rc<RefCell<Vec<String>>>,
+}
+
+impl Server {
+    async fn start(does: Does) -> Self {
+        Self::start_with(move |_| does.clone()).await
+    }
+
+    /// What it does may depend on where it listens.
+    async fn start_with(does: impl Fn(SocketAddr) -> Does + 'static) -> Self {
+        let listener = Sockets::any().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        let server = Self { addr, requests: Rc::default(), heads: Rc::default() };
+        let (requests, heads) = (Rc::clone(&server.requests), Rc::clone(&server.heads));
+        spawn_local(async move {
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let (does, requests, heads) = (does(addr), Rc::clone(&requests), Rc::clone(&heads));
+                spawn_local(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") {
+                        match stream.read_u8().await {
+                            Ok(byte) => head.push(byte),
+                            Err(_) => return,
+                        }
+                    }
+                    requests.set(requests.get() + 1);
+                    heads.borrow_mut().push(String::from_utf8(head).unwrap());
+                    answer(stream, does).await;
+                });
+            }
+        });
+        server
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.addr)
+    }
+
+    async fn get(&self, limit: usize) -> Result<Vec<u8>, HttpTrouble> {
+        ask_for(&self.url("/announce?x=%ff"), PATIENT, limit).await
+    }
+}
+
+async fn answer(mut stream: BoxStream, does: Does) {
+    // The client may have enough before everything is said.
+    match does {
+        Does::Says(bytes) => drop(stream.write_all(&bytes).await),
+        Does::SaysAndHangs(bytes) => {
+            drop(stream.write_all(&bytes).await);
+            drop(stream.read_u8().await);
+        }
+        Does::Repeats(bytes) => while stream.write_all(bytes).await.is_ok() && stream.flush().await.is_ok() {},
+        Does::Drips(bytes) => {
+            drop(stream.write_all(&bytes).await);
+            while stream.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        }
+        Does::Closes => {}
+    }
+}
+
+async fn ask_for(url: &str, timeout: Duration, limit: usize) -> Result<Vec<u8>, HttpTrouble> {
+    let got = get(&Sockets::any(), Get { url, purpose: Purpose::Tracker, timeout, limit }).await;
+    got.map(|got| {
+        assert_eq!(got.zone, Zone::Loopback);
+        got.body
+    })
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    out.write_all(bytes).unwrap();
+    out.finish().unwrap()
+}
+
+fn ok(headers: &str, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 200 OK\r\n{headers}\r\n").as_bytes(), body].concat()
+}
+
+/// With a body of a declared length.
+fn sized(headers: &str, body: &[u8]) -> Vec<u8> {
+    ok(&format!("Content-Length: {}\r\n{headers}", body.len()), body)
+}
+
+/// W-12: every honest way to frame a body.
+#[test]
+fn bodies_come_however_they_are_framed() {
+    let zipped = gzip(b"d5:peers0:e");
+    let chunked = b"5\r\nd5:pe\r\n6;ext=1\r\ners0:e\r\n0\r\n\r\n";
+    let zipped_chunk = [format!("{:x}\r\n", zipped.len()).as_bytes(), &zipped, b"\r\n0\r\n\r\n"].concat();
+    let table = [
+        sized("", b"d5:peers0:e"),
+        ok("", b"d5:peers0:e"),
+        ok("Transfer-Encoding: chunked\r\n", chunked),
+        sized("Content-Encoding: gzip\r\n", &zipped),
+        ok("Transfer-Encoding: chunked\r\nContent-Encoding: GZip\r\n", &zipped_chunk),
+        b"HTTP/1.0 200 OK\r\n\r\nd5:peers0:e".to_vec(),
+    ];
+    run(async {
+        for said in table {
+            let shown = said.escape_ascii().to_string();
+            let server = Server::start(Does::Says(said)).await;
+            assert_eq!(server.get(1000).await, Ok(b"d5:peers0:e".to_vec()), "{shown}");
+        }
+    });
+}
+
+/// The bytes of an info-hash must arrive as they were escaped.
+#[test]
+fn the_request_is_as_it_was_written() {
+    run(async {
+        let server = Server::start(Does::Says(sized("", b""))).await;
+        server.get(10).await.unwrap();
+        let head = server.heads.borrow()[0].clone();
+        assert!(head.starts_with("GET /announce?x=%ff HTTP/1.1\r\n"), "{head}");
+        let lower = head.to_ascii_lowercase();
+        assert!(lower.contains(&format!("\r\nhost: {}\r\n", server.addr)), "{head}");
+        assert!(lower.contains("\r\nuser-agent: tt-actors/"), "{head}");
+    });
+}
+
+/// T-06: the limit is on what comes out of the inflation as well as on what goes in.
+#[test]
+fn a_body_beyond_the_limit_is_not_read() {
+    let bomb = gzip(&vec![0; 10_000_000]);
+    assert!(bomb.len() < 20_000);
+    let table = [
+        (Does::Says(sized("", &[0; 1001])), Err(HttpTrouble::TooLarge)),
+        (Does::Says(sized("", &[0; 1000])), Ok(vec![0; 1000])),
+        (Does::Repeats(b"HTTP/1.1 200 OK\r\n\r\n"), Err(HttpTrouble::TooLarge)),
+    ];
+    run(async {
+        for (does, want) in table {
+            assert_eq!(Server::start(does).await.get(1000).await, want);
+        }
+        let server = Server::start(Does::Says(sized("Content-Encoding: gzip\r\n", &bomb))).await;
+        assert_eq!(server.get(1_000_000).await, Err(HttpTrouble::TooLarge));
+        assert_eq!(server.get(10_000_000).await, Ok(vec![0; 10_000_000]));
+    });
+}
+
+/// T-03, T-05.
+#[test]
+fn what_is_no_reply_is_said_to_be_broken() {
+    let cut_gzip = {
+        let mut cut = gzip(b"d5:peers0:e");
+        cut.truncate(12);
+        cut
+    };
+    let table = [
+        Does::Says(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()),
+        Does::Says(b"\x00\xff\x00\xff garbage \r\n\r\n".to_vec()),
+        Does::Says(b"HTTP/1.1 999999 What\r\n\r\n".to_vec()),
+        Does::Says(sized("Content-Encoding: gzip\r\n", b"not gzip at all")),
+        Does::Says(sized("Content-Encoding: gzip\r\n", &cut_gzip)),
+        Does::Says(ok("Content-Length: 100\r\n", b"only this")),
+        Does::Says(ok("Transfer-Encoding: chunked\r\n", b"zz\r\n")),
+        Does::Says(ok("Content-Length: -5\r\n", b"")),
+    ];
+    run(async {
+        for does in table {
+            let shown = format!("{does:?}");
+            let trouble = Server::start(does).await.get(1000).await.unwrap_err();
+            assert!(matches!(trouble, HttpTrouble::Broken(_)), "{shown}: {trouble:?}");
+            assert_eq!(trouble.label(), "bad-reply");
+        }
+    });
+}
+
+#[test]
+fn a_connection_that_fails_says_how() {
+    run(async {
+        let closed = Server::start(Does::Closes).await.get(10).await.unwrap_err();
+        assert!(matches!(closed, HttpTrouble::Connect(Farewell::Closed | Farewell::Reset)), "{closed:?}");
+        let listener = Sockets::any().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let url = format!("http://{}/announce", listener.local_addr().unwrap());
+        drop(listener);
+        let refused = ask_for(&url, PATIENT, 10).await.unwrap_err();
+        assert_eq!(
+            (&refused, refused.to_string().as_str()),
+            (&HttpTrouble::Connect(Farewell::Refused), "connection refused")
+        );
+    });
+}
+
+#[test]
+fn statuses_are_told_with_their_time_to_come_back() {
+    let table = [
+        ("404 Not Found", "", 404, None),
+        ("503 Service Unavailable", "Retry-After: 120\r\n", 503, Some(120)),
+        ("429 Too Many Requests", "Retry-After:  7 \r\n", 429, Some(7)),
+        ("503 Later", "Retry-After: Fri, 20 Nov 2026 12:00:00 GMT\r\n", 503, None),
+        ("503 Later", "Retry-After: -1\r\n", 503, None),
+    ];
+    run(async {
+        for (status, headers, code, secs) in table {
+            let said = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{headers}\r\n");
+            let want = HttpTrouble::Status { code, retry_after: secs.map(Duration::from_secs) };
+            assert_eq!(
+                Server::start(Does::Says(said.into_bytes())).await.get(10).await,
+                Err(want),
+                "{status} {headers}"
+            );
+        }
+    });
+}
+
+fn moved(to: &str) -> Does {
+    Does::Says(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into_bytes())
+}
+
+/// T-07.
+#[test]
+fn redirects_are_followed_a_few_times() {
+    run(async {
+        let home = Server::start(Does::Says(sized("", b"home"))).await;
+        let away = home.url("/announce/2");
+        assert_eq!(Server::start(moved(&away)).await.get(10).await, Ok(b"home".to_vec()));
+        assert!(home.heads.borrow()[0].starts_with("GET /announce/2 "));
+
+        let round = Server::start_with(|addr| moved(&format!("http://{addr}/announce"))).await;
+        assert!(matches!(round.get(10).await, Err(HttpTrouble::Redirect(_))));
+        assert_eq!(round.requests.get(), 6, "the first and five hops");
+
+        let relative = Server::start(moved("announce?again")).await;
+        assert!(matches!(relative.get(10).await, Err(HttpTrouble::Redirect(_))), "relative ones are understood");
+    });
+}
+
+/// S-07: nowhere but to a web server, and not from a tracker's URL to some other service of this machine.
+#[test]
+fn redirects_lead_to_no_other_place() {
+    run(async {
+        let victim = Server::start(Does::Says(sized("", b"secret"))).await;
+        let table = [
+            ("file:///etc/passwd".to_owned(), "bad-url"),
+            ("gopher://127.0.0.1/announce".to_owned(), "bad-url"),
+            (victim.url("/admin?delete=all"), "forbidden-address"),
+            ("http://169.254.169.254/announce".to_owned(), "forbidden-address"),
+            ("http://[::ffff:0.0.0.0]/announce".to_owned(), "forbidden-address"),
+            ("http://[not a host]/announce".to_owned(), "redirect"),
+        ];
+        for (to, want) in table {
+            let trouble = Server::start(moved(&to)).await.get(10).await.unwrap_err();
+            assert_eq!(trouble.label(), want, "{to}: {trouble:?}");
+        }
+        let nowhere = Server::start(Does::Says(b"HTTP/1.1 301 Moved\r\nContent-Length: 0\r\n\r\n".to_vec())).await;
+        assert!(matches!(nowhere.get(10).await, Err(HttpTrouble::Redirect(_))));
+        assert_eq!(victim.requests.get(), 0);
+    });
+}
+
+/// T-02, T-04: one time-out for everything, however much still drips in.
+#[test]
+fn a_server_that_hangs_or_drips_is_left_in_time() {
+    let short = Duration::from_millis(150);
+    let table = [
+        Does::SaysAndHangs(Vec::new()),
+        Does::SaysAndHangs(b"HTTP/1.1 200 OK\r\n".to_vec()),
+        Does::SaysAndHangs(ok("Content-Length: 100\r\n", b"half")),
+        Does::Drips(b"HTTP/1.1 200 OK\r\nX-Slow: ".to_vec()),
+        Does::Drips(ok("Content-Length: 1000000\r\n", b"")),
+        Does::Drips(ok("", b"")),
+    ];
+    run(async {
+        for does in table {
+            let shown = format!("{does:?}");
+            let server = Server::start(does).await;
+            let outcome = timeout(PATIENT, ask_for(&server.url("/announce"), short, 1 << 30)).await;
+            let trouble = outcome.expect("it ends by itself").unwrap_err();
+            assert!(matches!(trouble, HttpTrouble::Timeout(_)), "{shown}: {trouble:?}");
+        }
+    });
+}
+
+#[test]
+fn urls_that_cannot_be_asked_are_told_apart() {
+    run(async {
+        for (url, want) in [
+            ("", "bad-url"),
+            ("announce", "bad-url"),
+            ("ftp://127.0.0.1/announce", "bad-url"),
+            ("http://0.0.0.0/announce", "forbidden-address"),
+            ("http://127.0.0.1:1/admin", "forbidden-address"),
+        ] {
+            let trouble = ask_for(url, PATIENT, 10).await.unwrap_err();
+            assert_eq!(trouble.label(), want, "{url}: {trouble:?}");
+        }
+    });
+}

@@ -1,0 +1,119 @@
+//! What tests above the sockets share: streams in memory, and networks that do as they are told.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::task::LocalSet;
+
+use super::{BoxStream, Datagrams, Listen, Net, Network, Pending, Stream};
+
+/// Runs a test with real sockets and real time.
+pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    LocalSet::new().block_on(&runtime, test)
+}
+
+/// Both ends of a stream in memory that holds `room` bytes in each direction.
+pub(crate) fn pipe(room: usize) -> (BoxStream, DuplexStream) {
+    let (near, far) = tokio::io::duplex(room);
+    (Box::new(Memory { pipe: near, ends: [ANY; 2] }), far)
+}
+
+const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+/// One end of a pipe.
+#[derive(Debug)]
+struct Memory {
+    pipe: DuplexStream,
+    ends: [SocketAddr; 2],
+}
+
+impl Stream for Memory {
+    fn peer_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.ends[1])
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Ok(self.ends[0])
+    }
+
+    fn reset(self: Box<Self>) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsyncRead for Memory {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Memory {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_shutdown(cx)
+    }
+}
+
+/// What a dial comes to.
+#[derive(Debug, Clone, Copy)]
+enum Dial {
+    Fails(io::ErrorKind),
+    Hangs,
+    Loops(SocketAddr),
+}
+
+/// A network whose every dial comes to the same, and that has nothing else.
+#[derive(Debug)]
+pub(crate) struct FakeNet(Dial);
+
+impl FakeNet {
+    /// Fails with the error; hangs without one.
+    pub(crate) fn failing(error: Option<io::ErrorKind>) -> Net {
+        Arc::new(Self(error.map_or(Dial::Hangs, Dial::Fails)))
+    }
+
+    /// Gives streams with the same address at both ends.
+    pub(crate) fn looped(at: SocketAddr) -> Net {
+        Arc::new(Self(Dial::Loops(at)))
+    }
+}
+
+impl Network for FakeNet {
+    fn connect(&self, _: SocketAddr) -> Pending<'static, BoxStream> {
+        match self.0 {
+            Dial::Fails(kind) => Box::pin(async move { Err(kind.into()) }),
+            Dial::Hangs => Box::pin(std::future::pending()),
+            Dial::Loops(at) => Box::pin(async move {
+                let (pipe, _far) = tokio::io::duplex(64);
+                Ok(Box::new(Memory { pipe, ends: [at; 2] }) as BoxStream)
+            }),
+        }
+    }
+
+    fn listen(&self, _: SocketAddr) -> Pending<'static, Box<dyn Listen>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn datagrams(&self, _: SocketAddr) -> Pending<'static, Rc<dyn Datagrams>> {
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
+
+    fn resolve(&self, host: &str, port: u16) -> Pending<'static, Vec<SocketAddr>> {
+        let literal = host.parse().map(|ip| vec![SocketAddr::new(ip, port)]);
+        Box::pin(async move { literal.map_err(io::Error::other) })
+    }
+}
