@@ -10,6 +10,7 @@ use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::actors::policies;
+use crate::storage::Inventory;
 use crate::storage::{Later, Storage};
 
 /// What happens to the pieces of one write.
