@@ -2,9 +2,11 @@
 //!
 //! Owns the storage handle, the pieces on their way to it, and the set of pieces that are written and hashed right.
 //! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
-//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `DiskSurvey`. Tells `PiecesWritten` (to
+//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`. Tells `PiecesWritten` (to
 //! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: [`MAX_JOBS`] jobs in the pool; what waits is bounded
 //! by the scheduler's credit. Ends when told to, after everything is written and recorded.
+
+mod opening;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,18 +21,14 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk_health::{Ailment, DiskHealth, Remedy};
 use crate::logic::flush::FlushClock;
 use crate::logic::scheduler::Written;
-use crate::storage::{
-    DiskTrouble, Inventory, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, Snapshot, TroubleKind,
-};
+use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, Snapshot, TroubleKind};
+use opening::Check;
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
 const MAX_JOBS: usize = 2;
 
 /// 4 MiB in a job: a wake of the pool costs 5-9 us, which disappears; more would only hold buffers longer.
 const JOB_BYTES: u64 = 4 * 1024 * 1024;
-
-/// 16 MiB hashed per job while checking: progress moves several times a second.
-const CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
 /// Hash and write these, then tell `reply`.
 #[derive(Debug, Message)]
@@ -139,18 +137,6 @@ pub struct DiskWriter {
     closing: bool,
 }
 
-/// The hashing at the start.
-#[derive(Debug, Default)]
-struct Check {
-    left: VecDeque<PieceIndex>,
-    jobs: usize,
-    found: Vec<PieceIndex>,
-    trusted: Option<Bitfield>,
-    reason: Option<String>,
-    done: u64,
-    total: u64,
-}
-
 crate::metered!(DiskWriter, "DiskWriter");
 
 impl DiskWriter {
@@ -178,73 +164,6 @@ impl DiskWriter {
 
     fn bytes_of(&self, pieces: impl IntoIterator<Item = PieceIndex>) -> u64 {
         pieces.into_iter().map(|piece| u64::from(self.cfg.geometry.piece_len(piece))).sum()
-    }
-
-    // The start: open, check, admit.
-
-    fn on_opened(&mut self, opened: Result<Inventory, OpenTrouble>, ctx: &mut Ctx<Self>) {
-        match opened {
-            Err(trouble) => self.cfg.torrent.do_send(DiskNews::Refused(trouble)),
-            Ok(Inventory { have, check, reason, received, sent }) => {
-                self.before = Totals { received, sent };
-                let total = self.bytes_of(check.iter().copied());
-                self.check = Check { left: check.into(), trusted: Some(have), reason, total, ..Check::default() };
-                self.go_on_checking(ctx);
-            }
-        }
-    }
-
-    fn go_on_checking(&mut self, ctx: &mut Ctx<Self>) {
-        while self.check.jobs < MAX_JOBS && !self.check.left.is_empty() {
-            let mut batch = Vec::new();
-            let mut bytes = 0;
-            while bytes < CHECK_BYTES
-                && let Some(piece) = self.check.left.pop_front()
-            {
-                bytes += u64::from(self.cfg.geometry.piece_len(piece));
-                batch.push(piece);
-            }
-            self.check.jobs += 1;
-            let checked = self.cfg.storage.check(batch).into_actor(self);
-            ctx.spawn(checked.map(move |results, act, ctx| act.on_checked(results, bytes, ctx)));
-        }
-        if self.check.jobs == 0 {
-            self.admit(ctx);
-        }
-    }
-
-    fn on_checked(&mut self, results: Vec<(PieceIndex, Result<bool, DiskTrouble>)>, bytes: u64, ctx: &mut Ctx<Self>) {
-        self.check.jobs -= 1;
-        self.check.done += bytes;
-        for (piece, result) in results {
-            match result {
-                Ok(true) => self.check.found.push(piece),
-                Ok(false) => {}
-                Err(trouble) => tracing::warn!(%piece, %trouble, "piece cannot be read, it is fetched again"),
-            }
-        }
-        let Check { done, total, reason, .. } = &self.check;
-        self.cfg.torrent.do_send(DiskNews::Checking { done: *done, total: *total, reason: reason.clone() });
-        self.go_on_checking(ctx);
-    }
-
-    fn admit(&mut self, ctx: &mut Ctx<Self>) {
-        let Check { found, trusted, done, .. } = std::mem::take(&mut self.check);
-        let mut have = trusted.unwrap_or_else(|| Bitfield::none(self.cfg.geometry.piece_count()));
-        for piece in found {
-            have.set(piece);
-        }
-        let snapshot = self.snapshot(&have, false);
-        let admitted = self.cfg.storage.admit(snapshot).into_actor(self);
-        ctx.spawn(admitted.map(move |admitted, act, _| {
-            let news = if let Err(trouble) = admitted {
-                DiskNews::Refused(trouble)
-            } else {
-                act.have = Some(have.clone());
-                DiskNews::Ready { have, checked: done }
-            };
-            act.cfg.torrent.do_send(news);
-        }));
     }
 
     // Writing.

@@ -10,6 +10,7 @@ use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::actors::policies;
+use crate::storage::Inventory;
 use crate::storage::{Later, Storage};
 
 /// What happens to the pieces of one write.
@@ -52,11 +53,11 @@ fn piece(number: u32) -> PieceIndex {
 }
 
 fn numbers<'a>(pieces: impl IntoIterator<Item = &'a PieceIndex>) -> String {
-    pieces.into_iter().map(|piece| format!(" {piece}")).collect()
+    pieces.into_iter().fold(String::new(), |text, piece| text + " " + &piece.to_string())
 }
 
 fn ones(set: &Bitfield) -> String {
-    set.iter_ones().map(|number| format!(" {number}")).collect()
+    set.iter_ones().fold(String::new(), |text, number| text + " " + &number.to_string())
 }
 
 fn trouble(kind: TroubleKind) -> DiskTrouble {
@@ -169,7 +170,9 @@ impl Handler<PiecesWritten> for Ear {
     type Result = ();
 
     fn handle(&mut self, PiecesWritten(pieces): PiecesWritten, _: &mut Context<Self>) {
-        pieces.iter().for_each(|(piece, written)| self.0.write(format!("{piece} {written:?}")));
+        for (piece, written) in &pieces {
+            self.0.write(format!("{piece} {written:?}"));
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Knows the messages and the rules; not the socket, not the other peers. What the whole torrent must know goes out as
 //! a [`Report`]; what is decided for the whole torrent comes in through `on_grant`, `on_cancel`, `on_interest`.
 
+mod values;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
@@ -14,9 +16,11 @@ use super::scheduler::Block;
 use super::uploads::Uploads;
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
-use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
+use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::limits::{KEEP_ALIVE_EVERY, MAX_REQUEST_LEN, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
+
+pub use values::{Effect, PeerView, Report};
 
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
@@ -26,38 +30,6 @@ const MAX_UNKNOWN_PER_MINUTE: u32 = 60;
 
 /// One minute without the socket taking a byte of what we have for it (P-21).
 const WRITE_STALL: Duration = Duration::from_secs(60);
-
-/// What the scheduler of the torrent is told.
-#[derive(Debug)]
-pub enum Report {
-    /// What the peer has, all at once.
-    Bitfield(Bitfield),
-    /// Pieces that the peer has got.
-    Have(Vec<PieceIndex>),
-    /// The peer could have this many blocks outstanding, those it has included.
-    Depth(u32),
-    /// Blocks that came.
-    Blocks(Vec<Block>),
-    /// Blocks that this peer will not deliver, or not in time.
-    Returned(Vec<BlockAddr>),
-}
-
-/// What is to be done.
-#[derive(Debug)]
-pub enum Effect {
-    /// Send this to the peer.
-    Send(Message),
-    /// Read these for the peer and hand them to [`Conversation::on_read`].
-    Read(Vec<PieceRange>),
-    /// Tell the scheduler.
-    Report(Report),
-    /// The peer wants to be unchoked, or no longer.
-    PeerInterested(bool),
-    /// The first good-looking block came: the address is worth dialling again.
-    Delivered,
-    /// End the connection.
-    Leave(Farewell),
-}
 
 /// The protocol state of one connection.
 #[derive(Debug)]
@@ -89,30 +61,6 @@ pub struct Conversation {
     unsent: usize,
     left: bool,
     effects: VecDeque<Effect>,
-}
-
-/// What one peer looks like from outside (W-20).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
-pub struct PeerView {
-    /// We do not answer its requests.
-    pub am_choking: bool,
-    /// It has something we want.
-    pub am_interested: bool,
-    /// It does not answer our requests.
-    pub peer_choking: bool,
-    /// We have something it wants.
-    pub peer_interested: bool,
-    /// Pieces it has.
-    pub pieces: u32,
-    /// Blocks asked of it and not yet here.
-    pub outstanding: u32,
-    /// Bytes per second from it.
-    pub down_bps: u64,
-    /// Bytes per second to it.
-    pub up_bps: u64,
-    /// Bytes of blocks sent to it.
-    pub sent: u64,
 }
 
 impl Conversation {
@@ -315,7 +263,9 @@ impl Conversation {
     fn tell_new(&mut self, now: Instant, before: &Bitfield) {
         let new = self.have.iter_ones().filter_map(|number| self.geometry.piece(number));
         let new: Vec<_> = new.filter(|piece| !before.has(*piece) && !self.peer_have.has(*piece)).collect();
-        new.into_iter().for_each(|piece| self.send(now, Message::Have(piece.get())));
+        for piece in new {
+            self.send(now, Message::Have(piece.get()));
+        }
     }
 
     fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {

@@ -407,7 +407,7 @@ fn a_file_that_appears_after_our_first_record_is_ours() {
     bench.open(&disk);
     bench.admit(&disk, &bench.none()).unwrap();
     drop(disk);
-    bench.put("c", &[1; 33_333]);
+    bench.put("c", &vec![1; 33_333]);
     assert_eq!(bench.complete(&bench.disk()), [0, 1, 2, 3, 4, 5]);
 }
 

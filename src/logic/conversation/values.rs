@@ -1,0 +1,63 @@
+//! What a conversation tells and wants done, and how it looks from outside.
+
+use crate::base::bitfield::Bitfield;
+use crate::base::farewell::Farewell;
+use crate::base::geometry::{BlockAddr, PieceIndex, PieceRange};
+use crate::codec::wire::Message;
+use crate::logic::scheduler::Block;
+
+/// What the scheduler of the torrent is told.
+#[derive(Debug)]
+pub enum Report {
+    /// What the peer has, all at once.
+    Bitfield(Bitfield),
+    /// Pieces that the peer has got.
+    Have(Vec<PieceIndex>),
+    /// The peer could have this many blocks outstanding, those it has included.
+    Depth(u32),
+    /// Blocks that came.
+    Blocks(Vec<Block>),
+    /// Blocks that this peer will not deliver, or not in time.
+    Returned(Vec<BlockAddr>),
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Effect {
+    /// Send this to the peer.
+    Send(Message),
+    /// Read these for the peer and hand them to [`Conversation::on_read`].
+    Read(Vec<PieceRange>),
+    /// Tell the scheduler.
+    Report(Report),
+    /// The peer wants to be unchoked, or no longer.
+    PeerInterested(bool),
+    /// The first good-looking block came: the address is worth dialling again.
+    Delivered,
+    /// End the connection.
+    Leave(Farewell),
+}
+
+/// What one peer looks like from outside (W-20).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
+pub struct PeerView {
+    /// We do not answer its requests.
+    pub am_choking: bool,
+    /// It has something we want.
+    pub am_interested: bool,
+    /// It does not answer our requests.
+    pub peer_choking: bool,
+    /// We have something it wants.
+    pub peer_interested: bool,
+    /// Pieces it has.
+    pub pieces: u32,
+    /// Blocks asked of it and not yet here.
+    pub outstanding: u32,
+    /// Bytes per second from it.
+    pub down_bps: u64,
+    /// Bytes per second to it.
+    pub up_bps: u64,
+    /// Bytes of blocks sent to it.
+    pub sent: u64,
+}
