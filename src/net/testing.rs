@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
 use super::{BoxStream, Datagrams, Listen, Net, Network, Pending, Stream};
@@ -69,12 +70,16 @@ impl AsyncWrite for Memory {
 }
 
 /// What a dial comes to.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 enum Dial {
     Fails(io::ErrorKind),
     Hangs,
     Loops(SocketAddr),
+    Arrives(mpsc::Sender<Arrived>),
 }
+
+/// Who was dialled, and his end of the stream.
+pub(crate) type Arrived = (SocketAddr, DuplexStream);
 
 /// A network whose every dial comes to the same, and that has nothing else.
 #[derive(Debug)]
@@ -86,6 +91,12 @@ impl FakeNet {
         Arc::new(Self(error.map_or(Dial::Hangs, Dial::Fails)))
     }
 
+    /// Connects everybody; the far ends come out of the channel.
+    pub(crate) fn connected() -> (Net, mpsc::Receiver<Arrived>) {
+        let (arrives, far) = mpsc::channel(1000);
+        (Arc::new(Self(Dial::Arrives(arrives))), far)
+    }
+
     /// Gives streams with the same address at both ends.
     pub(crate) fn looped(at: SocketAddr) -> Net {
         Arc::new(Self(Dial::Loops(at)))
@@ -93,13 +104,18 @@ impl FakeNet {
 }
 
 impl Network for FakeNet {
-    fn connect(&self, _: SocketAddr) -> Pending<'static, BoxStream> {
-        match self.0 {
+    fn connect(&self, to: SocketAddr) -> Pending<'static, BoxStream> {
+        match self.0.clone() {
             Dial::Fails(kind) => Box::pin(async move { Err(kind.into()) }),
             Dial::Hangs => Box::pin(std::future::pending()),
             Dial::Loops(at) => Box::pin(async move {
                 let (pipe, _far) = tokio::io::duplex(64);
                 Ok(Box::new(Memory { pipe, ends: [at; 2] }) as BoxStream)
+            }),
+            Dial::Arrives(arrives) => Box::pin(async move {
+                let (pipe, far) = tokio::io::duplex(1 << 20);
+                arrives.send((to, far)).await.map_err(io::Error::other)?;
+                Ok(Box::new(Memory { pipe, ends: [ANY, to] }) as BoxStream)
             }),
         }
     }

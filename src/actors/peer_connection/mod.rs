@@ -463,3 +463,6 @@ impl Handler<Goodbye> for PeerConnection {
         self.leave(Farewell::Shutdown, ctx);
     }
 }
+
+#[cfg(test)]
+mod tests;

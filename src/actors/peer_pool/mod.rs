@@ -316,6 +316,7 @@ impl Supervised for PeerPool {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         for live in std::mem::take(&mut self.live).into_values() {
             self.cfg.scheduler.do_send(PeerReport { peer: live.key, word: PeerWord::Left });
+            self.sent_before += live.view.sent;
         }
         self.by_child.clear();
         self.choker = Choker::new(Instant::now().into_std(), choke::SLOTS, self.cfg.seed);
@@ -404,3 +405,6 @@ impl Handler<Goodbye> for PeerPool {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
