@@ -93,6 +93,8 @@ pub struct Torrent {
     crew: Option<Crew>,
     down: Rate,
     up: Rate,
+    /// Bytes received and wasted before the scheduler was last restarted: its own counters begin anew.
+    before: (u64, u64),
     timer: Timer<Self>,
 }
 
@@ -111,6 +113,7 @@ impl Torrent {
             crew: None,
             down: Rate::new(now),
             up: Rate::new(now),
+            before: (0, 0),
             timer: Timer::new(),
         }
     }
@@ -229,6 +232,7 @@ impl Torrent {
         let Some(crew) = &self.crew else { return };
         match news {
             SchedulerNews::Ready => {
+                self.before = (self.view.bytes_received, self.view.bytes_wasted);
                 crew.pool.do_send(SchedulerReady);
                 if self.view.disk_trouble.is_some() {
                     self.pause(true);
@@ -268,10 +272,11 @@ impl Torrent {
     fn take_in(&mut self, progress: Option<Progress>, pool: Option<PoolSurvey>, trackers: Option<Vec<TrackerRow>>) {
         let now = Instant::now().into_std();
         if let Some(progress) = progress {
-            self.down.add(now, progress.received.saturating_sub(self.view.bytes_received));
-            self.view.bytes_received = progress.received;
+            let received = self.before.0 + progress.received;
+            self.down.add(now, received.saturating_sub(self.view.bytes_received));
+            self.view.bytes_received = received;
             self.view.bytes_have = progress.bytes_have;
-            self.view.bytes_wasted = progress.wasted;
+            self.view.bytes_wasted = self.before.1 + progress.wasted;
             self.view.requests_in_flight = u64::from(progress.in_flight_blocks);
             self.view.credit_free = progress.credit_free;
             self.view.hash_failures = u64::from(progress.hash_failures);

@@ -3,7 +3,7 @@
 //! Owns the storage handle, the pieces on their way to it, and the set of pieces that are written and hashed right.
 //! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
 //! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`. Tells `PiecesWritten` (to
-//! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: [`MAX_JOBS`] jobs in the pool; what waits is bounded
+//! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: `MAX_JOBS` jobs in the pool; what waits is bounded
 //! by the scheduler's credit. Ends when told to, after everything is written and recorded.
 
 mod opening;
@@ -87,7 +87,7 @@ pub enum DiskNews {
     },
     /// The files cannot be worked on.
     Refused(OpenTrouble),
-    /// The disk is in trouble; `retry_at` is when it is tried again, and without it the torrent has failed.
+    /// The disk is in trouble; `retry_in` is when it is tried again, and without it the torrent has failed.
     Trouble {
         /// What, where, why.
         trouble: DiskTrouble,
