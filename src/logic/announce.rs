@@ -33,8 +33,7 @@ pub const MAX_RETRY: Duration = Duration::from_secs(30 * 60);
 /// What the actor of a tracker has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnnounceEffect {
-    /// Announce now, with this event. Exactly one [`Announcer::on_reply`] or [`Announcer::on_failure`] is to follow,
-    /// unless `Stopped` follows first: then what was under way is dropped.
+    /// Announce now, with this event. Exactly one [`Announcer::on_reply`] or [`Announcer::on_failure`] is to follow.
     Announce(Event),
 }
 
@@ -164,16 +163,33 @@ impl Announcer {
         }
     }
 
-    /// We are leaving: `stopped` goes out at once, but only to a tracker that has accepted `started` (T-25).
+    /// We are leaving: `stopped` goes out, but only to a tracker that has accepted `started` (T-25), and only after what is
+    /// under way is answered: a tracker that heard `completed` after `stopped` would think that we are still there. Nobody
+    /// waits for the answer to a `started`.
     pub fn on_stop(&mut self, _now: Instant) {
         if self.role == Role::Stopping {
             return;
         }
         self.role = Role::Stopping;
         self.due = None;
-        self.outbox.clear();
-        self.in_flight = (self.kept.started && !self.kept.refused).then_some(Event::Stopped);
-        self.outbox.extend(self.in_flight.map(AnnounceEffect::Announce));
+        if !self.kept.started {
+            self.in_flight = None;
+        }
+        self.say_stopped();
+    }
+
+    fn say_stopped(&mut self) {
+        if self.in_flight.is_none() && self.kept.started && !self.kept.refused {
+            self.in_flight = Some(Event::Stopped);
+            self.outbox.push_back(AnnounceEffect::Announce(Event::Stopped));
+        }
+    }
+
+    /// What was under way while we are leaving is answered, or has failed: the last word may follow.
+    fn on_last_answer(&mut self, answered: Option<Event>) {
+        if self.role == Role::Stopping && answered.is_some_and(|event| event != Event::Stopped) {
+            self.say_stopped();
+        }
     }
 
     /// Whether more peers are wanted: without need the floor is five minutes (T-15).
@@ -183,7 +199,8 @@ impl Announcer {
 
     /// The tracker answered. Gives the time to the next announce, as clamped (T-15).
     pub fn on_reply(&mut self, now: Instant, reply: &AnnounceReply) -> Duration {
-        match self.in_flight.take() {
+        let answered = self.in_flight.take();
+        match answered {
             Some(Event::Started) => self.kept.started = true,
             Some(Event::Completed) => self.kept.completed_due = false,
             Some(Event::Stopped) => self.kept.started = false,
@@ -200,13 +217,14 @@ impl Announcer {
         // Late, never early: trackers that count do not like the latter.
         let wait = wait.mul_f64(self.dice.random_range(1.0..=1.05)).min(MAX_INTERVAL);
         self.plan(now, now + wait);
+        self.on_last_answer(answered);
         wait
     }
 
     /// The announce failed: refused, timed out, unreadable, or the tracker said no, perhaps with a time to come back.
     /// Gives the time to the retry; `Duration::MAX` for never.
     pub fn on_failure(&mut self, now: Instant, retry_in: Option<RetryIn>) -> Duration {
-        self.in_flight = None;
+        let failed = self.in_flight.take();
         self.asked = false;
         if retry_in == Some(RetryIn::Never) {
             self.kept.refused = true;
@@ -224,6 +242,7 @@ impl Announcer {
         let least = if retry_in.is_some() { wait } else { wait.min(FLOOR) };
         self.kept.not_before = Some(now + least);
         self.plan(now, now + wait);
+        self.on_last_answer(failed);
         wait
     }
 
@@ -462,6 +481,26 @@ mod tests {
         announcer.on_start(t0);
         assert_eq!((announced(&mut announcer), announcer.deadline()), (None, None), "and never retried");
         assert_eq!(announcer.state(), AnnounceState::Ended);
+    }
+
+    #[test]
+    fn stopped_waits_for_the_answer_to_completed_and_for_nothing_else() {
+        for answered in [true, false] {
+            let (t0, mut announcer) = started();
+            announcer.on_reply(t0, &reply(None, None));
+            announcer.on_completed(t0 + SECOND);
+            assert_eq!(announced(&mut announcer), Some(Event::Completed));
+            announcer.on_stop(t0 + SECOND);
+            assert_eq!(announced(&mut announcer), None, "the tracker may not have heard of it yet");
+            if answered {
+                announcer.on_reply(t0 + SECOND, &reply(None, None));
+            } else {
+                announcer.on_failure(t0 + SECOND, None);
+            }
+            assert_eq!(announced(&mut announcer), Some(Event::Stopped));
+            announcer.on_reply(t0 + SECOND, &reply(None, None));
+            assert_eq!((announced(&mut announcer), announcer.state()), (None, AnnounceState::Ended));
+        }
     }
 
     #[test]

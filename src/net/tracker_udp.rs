@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep_until};
 
 use super::Net;
@@ -27,14 +29,14 @@ const MAX_DATAGRAM: usize = 65_535;
 /// What is kept between two conversations with one tracker: its connection ids, by address.
 #[derive(Debug, Clone)]
 pub struct UdpSession {
-    seed: u64,
+    dice: Rc<RefCell<SmallRng>>,
     known: Rc<RefCell<BTreeMap<SocketAddr, Connection>>>,
 }
 
 impl UdpSession {
     /// Knows nothing yet. `seed` is for transaction ids.
     pub fn new(seed: u64) -> Self {
-        Self { seed, known: Rc::default() }
+        Self { dice: Rc::new(RefCell::new(SmallRng::seed_from_u64(seed))), known: Rc::default() }
     }
 }
 
@@ -107,7 +109,7 @@ async fn converse_with(
     let socket =
         net.datagrams(SocketAddr::new(any, 0)).await.map_err(|error| TrackerTrouble::new("unreachable", error))?;
     let known = session.known.borrow().get(&addr).copied();
-    let seed = session.seed ^ u64::from(addr.port());
+    let seed = session.dice.borrow_mut().random();
     let mut exchange = UdpExchange::new(Instant::now().into_std(), ask, known, addr.is_ipv6(), patience, seed);
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {

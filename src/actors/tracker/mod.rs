@@ -8,6 +8,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -173,7 +174,6 @@ pub struct Tracker<P: Protocol> {
     called: Option<Vec<u8>>,
     attended: bool,
     // Live.
-    announcing: Option<SpawnHandle>,
     timer: Timer<Self>,
 }
 
@@ -186,7 +186,6 @@ impl<P: Protocol> Tracker<P> {
             progress,
             called: None,
             attended: false,
-            announcing: None,
             timer: Timer::new(),
             cfg,
         }
@@ -226,14 +225,10 @@ impl<P: Protocol> Tracker<P> {
             Ok(announced) => act.on_announced(announced, ctx),
             Err(trouble) => act.on_failed(trouble, ctx),
         });
-        // A `stopped` drops what was under way before it.
-        if let Some(before) = self.announcing.replace(ctx.spawn(answered)) {
-            ctx.cancel_future(before);
-        }
+        ctx.spawn(answered);
     }
 
     fn on_announced(&mut self, announced: Announced, ctx: &mut Ctx<Self>) {
-        self.announcing = None;
         let reply = &announced.reply;
         tracing::debug!(
             tracker = redact_url(&self.cfg.url),
@@ -257,16 +252,17 @@ impl<P: Protocol> Tracker<P> {
     }
 
     fn on_failed(&mut self, trouble: TrackerTrouble, ctx: &mut Ctx<Self>) {
-        self.announcing = None;
         let now = Instant::now();
-        let backoff = self.machine.on_failure(now.into_std(), trouble.retry_in);
+        let mut backoff = Duration::ZERO;
+        self.step(ctx, |machine, now| backoff = machine.on_failure(now, trouble.retry_in));
         let retry = now.checked_add(backoff).filter(|_| self.machine.state() != AnnounceState::Refused);
         let cause = trouble.cause;
         let retry_s = retry.map(|_| backoff.as_secs());
         tracing::info!(tracker = redact_url(&self.cfg.url), why = trouble.text, retry_s, "tracker fails");
         self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news: News::Failed { trouble, retry } });
         match (self.machine.state(), retry) {
-            (AnnounceState::Ended, _) => ctx.stop(),
+            // We are leaving: the step above has stopped the actor, or sent the last word.
+            (AnnounceState::Ended | AnnounceState::Announcing(_), _) => {}
             (_, Some(_)) => ctx.stop_with(Exit::expected(cause, backoff)),
             // It never wants to hear of us again (BEP 31), and hears only our farewell.
             (_, None) => {}
@@ -286,7 +282,6 @@ impl<P: Protocol> Actor for Tracker<P> {
 
 impl<P: Protocol> Supervised for Tracker<P> {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
-        self.announcing = None;
         self.timer = Timer::new();
         self.machine = Announcer::new(self.machine.kept(), self.cfg.seed);
     }
