@@ -86,7 +86,7 @@ mod tests {
             ("magnet:?xt=urn:btih:0".to_owned(), Exit::Usage),
             (file("empty", b""), Exit::BadTorrent),
             (file("text", b"<html>"), Exit::BadTorrent),
-            (file("deep", &[b'l'; 100_000]), Exit::BadTorrent),
+            (file("deep", &vec![b'l'; 100_000]), Exit::BadTorrent),
             (file("outside", info("2:..").as_bytes()), Exit::UnsafeTorrent),
         ];
         for (source, want) in table {
