@@ -181,3 +181,72 @@ impl Stall {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::view::Failure;
+    use crate::codec::metainfo::Metainfo;
+    use crate::storage::OpenTrouble;
+
+    /// One file `x` of three bytes, `abc`.
+    fn torrent() -> Metainfo {
+        let mut file = b"d4:infod6:lengthi3e4:name1:x12:piece lengthi16384e6:pieces20:".to_vec();
+        file.extend(b"\xa9\x99\x3e\x36\x47\x06\x81\x6a\xba\x3e\x25\x71\x78\x50\xc2\x6c\x9c\xd0\xd8\x9dee");
+        Metainfo::parse(&file).unwrap()
+    }
+
+    fn fetched(there: Option<&str>, change: impl FnOnce(&mut FetchConfig)) -> (Outcome, Option<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        if let Some(content) = there {
+            std::fs::write(dir.path().join("x"), content).unwrap();
+        }
+        let mut config = FetchConfig::new(torrent(), dir.path().to_path_buf());
+        change(&mut config);
+        let outcome = fetch(&config, &mut |_| {}).unwrap();
+        (outcome, std::fs::read_to_string(dir.path().join("x")).ok())
+    }
+
+    #[test]
+    fn what_is_there_already_is_not_fetched() {
+        let (outcome, _) = fetched(Some("abc"), |_| {});
+        assert!(matches!(outcome.ending, Ending::Complete), "{:?}", outcome.ending);
+        assert_eq!((outcome.view.bytes_kept, outcome.view.bytes_checked, outcome.view.bytes_received), (3, 3, 0));
+    }
+
+    #[test]
+    fn somebody_elses_file_ends_it_untouched() {
+        let (outcome, left) = fetched(Some("xyz"), |_| {});
+        let Ending::Failed(Failure::Open(trouble)) = &outcome.ending else { panic!("{:?}", outcome.ending) };
+        assert!(matches!(&**trouble, OpenTrouble::WouldOverwrite { .. }), "{trouble}");
+        assert_eq!(left.as_deref(), Some("xyz"));
+    }
+
+    #[test]
+    fn a_download_without_any_peer_stalls() {
+        let limit = Duration::from_millis(50);
+        let (outcome, left) = fetched(None, |config| config.stall_timeout = Some(limit));
+        assert!(matches!(outcome.ending, Ending::Stalled(stalled) if stalled == limit), "{:?}", outcome.ending);
+        assert_eq!(left, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_stall_clock_runs_only_while_nothing_comes() {
+        let limit = Duration::from_secs(60);
+        let mut stall = Stall::new(Some(limit));
+        let mut view = TorrentView::new("x".to_owned(), torrent().info_hash, 3);
+        let mut seen = async |phase, received, secs| {
+            (view.phase, view.bytes_received) = (phase, received);
+            stall.on_view(&view);
+            tokio::time::timeout(Duration::from_secs(secs), stall.elapsed()).await.is_ok()
+        };
+        let checking = || Phase::Checking { done: 0, total: 1, reason: None };
+        assert!(!seen(checking(), 0, 59).await);
+        assert!(!seen(checking(), 0, 59).await, "it is the disk that takes its time");
+        assert!(!seen(Phase::Fetching, 1, 59).await);
+        assert!(!seen(Phase::Fetching, 2, 59).await, "a byte came");
+        assert!(seen(Phase::Fetching, 2, 2).await);
+        let never = tokio::time::timeout(Duration::from_secs(1_000_000), Stall::new(None).elapsed()).await;
+        assert!(never.is_err());
+    }
+}

@@ -95,3 +95,37 @@ impl From<&Failure> for Exit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    fn trouble(kind: TroubleKind, operation: &'static str) -> DiskTrouble {
+        DiskTrouble { kind, operation, path: PathBuf::from("/x"), offset: None, space: None, reason: String::new() }
+    }
+
+    /// CLI.md's numbers, which are aria2's where it has one.
+    #[test]
+    fn every_failure_has_its_number() {
+        let open = |trouble| Failure::Open(Arc::new(trouble));
+        let overwrite = OpenTrouble::WouldOverwrite { path: "/x".into(), why: String::new() };
+        let locked = StateTrouble::Locked { holder: "1".to_owned(), folder: "/x".into() };
+        let table = [
+            (Failure::Disk(trouble(TroubleKind::Full, "write")), 9),
+            (Failure::Disk(trouble(TroubleKind::Full, "open")), 9),
+            (open(locked.into()), 11),
+            (open(overwrite), 13),
+            (Failure::Disk(trouble(TroubleKind::Missing, "open")), 15),
+            (Failure::Disk(trouble(TroubleKind::Io, "open")), 15),
+            (Failure::Disk(trouble(TroubleKind::ReadOnly, "open")), 16),
+            (open(StateTrouble::Disk(trouble(TroubleKind::Io, "create")).into()), 16),
+            (Failure::Disk(trouble(TroubleKind::Io, "write")), 17),
+            (Failure::GaveUp("a bug".to_owned()), 70),
+        ];
+        for (failure, want) in table {
+            assert_eq!(Exit::from(&failure) as u8, want, "{failure:?}");
+        }
+    }
+}

@@ -65,3 +65,34 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     Ok(tokio::task::LocalSet::new().block_on(&runtime, future))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_torrent_says_what_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path.display().to_string()
+        };
+        let info =
+            |name: &str| format!("d4:infod6:lengthi3e4:name{name}12:piece lengthi1e6:pieces60:{}ee", "x".repeat(60));
+        let table = [
+            (dir.path().join("absent").display().to_string(), Exit::NotFound),
+            (dir.path().display().to_string(), Exit::CannotOpen),
+            ("magnet:?xt=urn:btih:0".to_owned(), Exit::Usage),
+            (file("empty", b""), Exit::BadTorrent),
+            (file("text", b"<html>"), Exit::BadTorrent),
+            (file("deep", &vec![b'l'; 100_000]), Exit::BadTorrent),
+            (file("outside", info("2:..").as_bytes()), Exit::UnsafeTorrent),
+        ];
+        for (source, want) in table {
+            let problem = load(&source).unwrap_err();
+            assert_eq!(problem.exit, want, "{source}: {}", problem.text);
+        }
+        assert_eq!(load(&file("good", info("1:x").as_bytes())).unwrap().name, "x");
+    }
+}

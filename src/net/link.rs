@@ -225,7 +225,9 @@ mod tests {
 
     fn encoded(messages: &[Message]) -> BytesMut {
         let mut bytes = BytesMut::new();
-        messages.iter().for_each(|message| message.encode(&mut bytes));
+        for message in messages {
+            message.encode(&mut bytes);
+        }
         bytes
     }
 

@@ -140,7 +140,9 @@ impl Bench {
 
     async fn sends(&mut self, messages: &[Wire]) {
         let mut bytes = BytesMut::new();
-        messages.iter().for_each(|message| message.encode(&mut bytes));
+        for message in messages {
+            message.encode(&mut bytes);
+        }
         self.says(&bytes).await;
     }
 

@@ -175,7 +175,7 @@ fn a_body_beyond_the_limit_is_not_read() {
     });
 }
 
-/// T-03, T-05.
+/// T-05.
 #[test]
 fn what_is_no_reply_is_said_to_be_broken() {
     let cut_gzip = {
@@ -286,7 +286,7 @@ fn redirects_lead_to_no_other_place() {
     });
 }
 
-/// T-02, T-04: one time-out for everything, however much still drips in.
+/// T-03, T-04: one time-out for everything, however much still drips in.
 #[test]
 fn a_server_that_hangs_or_drips_is_left_in_time() {
     let short = Duration::from_millis(150);

@@ -374,3 +374,6 @@ impl Handler<Goodbye> for TrackerSupervisor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

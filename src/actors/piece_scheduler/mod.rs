@@ -238,3 +238,6 @@ impl Handler<Goodbye> for PieceScheduler {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+//! A supervisor whose trackers are ends of streams in the test's hands.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use super::*;
+use crate::actors::kit::testing::{Diary, with_actors};
+use crate::net::testing::{Arrived, FakeNet};
+
+/// In place of the pool and the torrent.
+struct Ear(Diary);
+
+impl Actor for Ear {
+    type Context = Context<Self>;
+}
+
+impl Handler<PeersFound> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, PeersFound { addrs, .. }: PeersFound, _: &mut Context<Self>) {
+        self.0.write(format!("{} peers", addrs.len()));
+    }
+}
+
+impl Handler<ChildEvent> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, _: &mut Context<Self>) {
+        if let Lifecycle::Ended { .. } = event.event {
+            self.0.write("ended");
+        }
+    }
+}
+
+struct Bench {
+    diary: Diary,
+    supervisor: Handle<TrackerSupervisor>,
+}
+
+impl Bench {
+    fn over(net: Net, tiers: &[&[&str]]) -> Self {
+        let diary = Diary::default();
+        let ear = Ear(diary.clone()).start();
+        let supervisor = TrackerSupervisor::new(TrackerSupervisorConfig {
+            name: "test".to_owned(),
+            net,
+            info_hash: InfoHash([1; 20]),
+            our_id: PeerId([2; 20]),
+            port: 6881,
+            tiers: tiers.iter().map(|tier| tier.iter().map(|url| (*url).to_owned()).collect()).collect(),
+            left: 100,
+            seed: 1,
+            pool: ear.clone().recipient(),
+        });
+        let supervisor = kit::spawn(supervisor, policies::TRACKER_SUPERVISOR, 1, ear.recipient());
+        Self { diary, supervisor }
+    }
+
+    async fn passes(&self, secs: u64) -> Vec<String> {
+        sleep(Duration::from_secs(secs)).await;
+        self.diary.read()
+    }
+
+    async fn rows(&self) -> Vec<TrackerRow> {
+        self.supervisor.addr.send(SurveyTrackers).await.unwrap().unwrap()
+    }
+
+    async fn stop(mut self) -> Duration {
+        let began = Instant::now();
+        self.supervisor.stop();
+        self.supervisor.leash.ended().await;
+        began.elapsed()
+    }
+}
+
+const FIRST: &str = "http://192.0.2.1/announce";
+const SECOND: &str = "http://192.0.2.2/announce";
+
+/// The next tracker that is asked, and how.
+async fn asked(arrives: &mut mpsc::Receiver<Arrived>) -> (DuplexStream, String) {
+    let (addr, mut far) = arrives.recv().await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(far.read_u8().await.unwrap());
+    }
+    let head = String::from_utf8(head).unwrap();
+    let event = head.split_once("event=").map_or("none", |(_, rest)| rest.split(['&', ' ']).next().unwrap());
+    (far, format!("{} {event}", addr.ip()))
+}
+
+/// Names two peers.
+async fn answer(mut far: DuplexStream) {
+    let body = b"d8:intervali1800e5:peers12:\x08\x08\x08\x08\x1a\xe1\x08\x08\x04\x04\x1a\xe1e";
+    far.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).await.unwrap();
+    far.write_all(body).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hanging_tracker_does_not_keep_another_from_being_asked() {
+    with_actors(async {
+        let (net, mut arrives) = FakeNet::connected();
+        let bench = Bench::over(net, &[&[FIRST], &[SECOND]]);
+        let (hung, first) = asked(&mut arrives).await;
+        let began = Instant::now();
+        let (far, second) = asked(&mut arrives).await;
+        let mut both = [first, second];
+        both.sort();
+        assert_eq!(both, ["192.0.2.1 started", "192.0.2.2 started"]);
+        assert!(began.elapsed() < Duration::from_secs(31), "{:?}", began.elapsed());
+        answer(far).await;
+        assert_eq!(bench.passes(1).await, ["2 peers"]);
+        assert_eq!(bench.rows().await.iter().filter(|row| row.works).count(), 1);
+        drop(hung);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_are_asked_again_and_again_when_all_fail() {
+    with_actors(async {
+        let net = FakeNet::failing(Some(std::io::ErrorKind::ConnectionRefused));
+        let bench = Bench::over(net, &[&[FIRST, "udp://192.0.2.3:80"], &[SECOND, "wss://192.0.2.4/announce"]]);
+        bench.passes(3600).await;
+        let rows = bench.rows().await;
+        assert_eq!(rows.len(), 3, "one speaks a protocol that we do not");
+        assert!(rows.iter().all(|row| row.failed && !row.works && row.next_in.is_some()), "{rows:?}");
+        assert_eq!(bench.stop().await, Duration::ZERO, "none of them knows us");
+    })
+    .await;
+}
+
+/// T-25.
+#[tokio::test(start_paused = true)]
+async fn a_goodbye_tells_those_that_know_us_in_parallel() {
+    with_actors(async {
+        let (net, mut arrives) = FakeNet::connected();
+        let bench = Bench::over(net, &[&[FIRST]]);
+        let (far, _) = asked(&mut arrives).await;
+        answer(far).await;
+        bench.passes(10).await;
+        bench.supervisor.addr.do_send(Completed);
+        let (far, what) = asked(&mut arrives).await;
+        assert_eq!(what, "192.0.2.1 completed");
+        answer(far).await;
+        bench.passes(10).await;
+        let farewell = async {
+            let (far, what) = asked(&mut arrives).await;
+            answer(far).await;
+            what
+        };
+        let (took, what) = tokio::join!(bench.stop(), farewell);
+        assert_eq!(what, "192.0.2.1 stopped");
+        assert!(took < Duration::from_secs(1), "{took:?}");
+    })
+    .await;
+}
