@@ -62,6 +62,8 @@ pub struct Assembly {
     pub opened: Instant,
     /// When last somebody was asked, or a block came or was given back.
     pub touched: Instant,
+    /// When last a block came.
+    pub came: Instant,
 }
 
 impl Assembly {
@@ -80,6 +82,7 @@ impl Assembly {
             exclusive,
             opened: now,
             touched: now,
+            came: now,
         }
     }
 
@@ -180,7 +183,7 @@ impl Assembly {
         self.free -= u32::from(matches!(slot, Slot::Free));
         *slot = Slot::Got(data, from);
         self.got += 1;
-        self.touched = now;
+        (self.touched, self.came) = (now, now);
         let formerly: Vec<PeerKey> = self.returned_of(number).collect();
         for peer in &formerly {
             self.returned.remove(&(number, *peer));

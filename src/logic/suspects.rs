@@ -34,6 +34,12 @@ const MOST_BACKOFF: Duration = Duration::from_secs(600);
 /// Eight liars in a row are refuted at once each; more and the piece waits, however many addresses lie.
 const EAGER_FAILURES: u32 = 8;
 
+/// 1 s between two rounds of asking those who all gave the piece back: they may reject as fast as they are asked.
+pub const FORGIVEN_AFTER: Duration = Duration::from_secs(1);
+
+/// 1,024 addresses: more than are ever connected to one torrent.
+const MOST_SHIRKERS: usize = 1024;
+
 type Fingerprint = [u8; 16];
 
 #[derive(Debug)]
@@ -51,6 +57,8 @@ struct Record {
     due: Instant,
     /// Whose whole copies failed, and what they were.
     whole: BTreeMap<SocketAddr, Fingerprint>,
+    /// Who was asked for a whole copy and did not deliver.
+    shirkers: BTreeSet<SocketAddr>,
     evidence: Vec<Evidence>,
 }
 
@@ -96,6 +104,7 @@ impl Suspects {
             unproven: 0,
             due: now,
             whole: BTreeMap::new(),
+            shirkers: BTreeSet::new(),
             evidence: Vec::new(),
         });
         record.failures += 1;
@@ -177,6 +186,26 @@ impl Suspects {
     /// Has a whole copy from this address failed?
     pub fn was_tried(&self, piece: PieceIndex, addr: SocketAddr) -> bool {
         self.records.get(&piece).is_some_and(|record| record.whole.contains_key(&addr))
+    }
+
+    /// The address was asked for the whole piece and gave it back, or sat on it: others first.
+    pub fn on_shirked(&mut self, piece: PieceIndex, addr: SocketAddr) {
+        if let Some(record) = self.records.get_mut(&piece).filter(|record| record.shirkers.len() < MOST_SHIRKERS) {
+            record.shirkers.insert(addr);
+        }
+    }
+
+    /// Did it have its chance at the piece?
+    pub fn is_shirker(&self, piece: PieceIndex, addr: SocketAddr) -> bool {
+        self.records.get(&piece).is_some_and(|record| record.shirkers.contains(&addr))
+    }
+
+    /// Everybody has shirked: everybody has another chance, a moment later.
+    pub fn forgive(&mut self, now: Instant, piece: PieceIndex) {
+        if let Some(record) = self.records.get_mut(&piece) {
+            record.shirkers.clear();
+            record.due = record.due.max(now + FORGIVEN_AFTER);
+        }
     }
 
     /// Failed pieces, and from when each may be fetched again.

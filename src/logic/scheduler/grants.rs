@@ -14,6 +14,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BLOCK_LEN, BlockAddr, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::assembly::Assembly;
+use crate::logic::suspects::FORGIVEN_AFTER;
 
 /// Four pieces at random, then the rarest: what Cohen's paper and libtorrent do.
 const RANDOM_PIECES: u32 = 4;
@@ -174,6 +175,11 @@ impl Scheduler {
             }
             if due > ask.now {
                 ask.recheck_at(Some(due));
+            } else if self.suspects.is_shirker(piece, ask.addr) {
+                if !self.has_willing_source(piece) {
+                    self.suspects.forgive(ask.now, piece);
+                    ask.recheck_at(Some(ask.now + FORGIVEN_AFTER));
+                }
             } else if !self.suspects.was_tried(piece, ask.addr) || !self.has_untried_source(piece) {
                 if self.can_open(piece) {
                     self.open_piece(piece, true, ask);
@@ -286,7 +292,8 @@ impl Scheduler {
             let owner = assembly.owner.and_then(|owner| self.peers.get(&owner)).and_then(Peer::waiting_since);
             let idle_from = match owner {
                 Some(since) if assembly.asked() > 0 => (since + IDLE).min(assembly.opened + DRIPPING),
-                _ => assembly.touched + IDLE,
+                // Whoever is asked and gives back again and again touches it too.
+                _ => (assembly.touched + IDLE).min(assembly.came + IDLE * 2),
             };
             if idle_from <= ask.now {
                 stale.push(*piece);
@@ -295,7 +302,7 @@ impl Scheduler {
             }
         }
         for piece in stale {
-            self.abandon(piece);
+            self.shirk(piece);
         }
         self.help(ask, |assembly| assembly.owner.is_none());
     }

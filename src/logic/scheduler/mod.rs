@@ -200,10 +200,14 @@ impl Scheduler {
     /// The peer does not deliver these (timed out, rejected, choked): they are asked of others first.
     pub fn on_returned(&mut self, now: Instant, key: PeerKey, blocks: &[BlockAddr]) {
         let mut count = 0;
+        let mut shirked = BTreeSet::new();
         for block in blocks {
             let Some(assembly) = self.open.get_mut(&block.piece()) else { continue };
             if assembly.give_back(block.number(), key, now) {
                 count += 1;
+                if assembly.exclusive && assembly.owner == Some(key) && assembly.got() == 0 {
+                    shirked.insert(block.piece());
+                }
                 if !assembly.exclusive && assembly.owner == Some(key) {
                     assembly.owner = None;
                 }
@@ -218,6 +222,9 @@ impl Scheduler {
                 peer.on_returned(count, &mut self.picker);
             }
             self.stirred = true;
+        }
+        for piece in shirked {
+            self.shirk(piece);
         }
         self.settle(now);
     }

@@ -107,6 +107,21 @@ impl Scheduler {
         Some(peer.addr)
     }
 
+    /// An exclusive piece whose owner gave it back untouched, or sits on it: others have their chance first (P-12, P-18).
+    pub(super) fn shirk(&mut self, piece: PieceIndex) {
+        let owner = self.open.get(&piece).and_then(|assembly| assembly.owner);
+        if let Some(peer) = owner.and_then(|owner| self.peers.get(&owner)) {
+            self.suspects.on_shirked(piece, peer.addr);
+        }
+        self.abandon(piece);
+    }
+
+    /// Does somebody wait for work who has the piece and has not had his chance at it?
+    pub(super) fn has_willing_source(&self, piece: PieceIndex) -> bool {
+        let mut waiting = self.waiting.iter().filter_map(|key| self.peers.get(key));
+        waiting.any(|peer| peer.has.has(piece) && !self.suspects.is_shirker(piece, peer.addr))
+    }
+
     /// An exclusive piece has lost its owner: what came of a suspect piece is thrown away, as it must come from one;
     /// the others may help with any other.
     pub(super) fn abandon(&mut self, piece: PieceIndex) {

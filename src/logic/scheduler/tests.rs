@@ -1,4 +1,5 @@
 use super::*;
+use crate::logic::suspects::FORGIVEN_AFTER;
 use std::time::Duration;
 
 pub(super) fn t0() -> Instant {
@@ -327,6 +328,35 @@ fn interest_changes_are_told_once_and_exactly() {
         assert!(effects.contains(&Effect::Interest { peer: PeerKey(n), interested: false }), "{effects:?}");
     }
     assert_eq!(effects.len(), 3);
+}
+
+/// One who lies about what it has would otherwise keep a failed piece for itself for ever: asked, giving back, asked.
+#[test]
+fn a_failed_piece_that_its_owner_gives_back_goes_to_the_next_peer_at_once() {
+    let mut d = Desk::with_credit(PIECE);
+    d.seed(1);
+    let blocks = d.ask(1, 4);
+    let piece = blocks[0].piece();
+    d.send(1, &blocks, 0);
+    d.effects();
+    d.s.on_written(d.now, piece, Written::HashMismatch);
+    d.seed(2);
+    d.seed(3);
+    d.effects();
+    let offered = d.ask(2, 4);
+    assert_eq!(offered[0].piece(), piece, "a failed piece comes first");
+    assert_eq!(d.ask(3, 4), [], "and whole from one peer");
+    d.s.on_returned(d.now, PeerKey(2), &offered);
+    assert_eq!(d.grants(), [(3, offered.clone())]);
+    d.s.on_ask(d.now, PeerKey(2), 4);
+    d.s.on_returned(d.now, PeerKey(3), &offered);
+    d.s.on_ask(d.now, PeerKey(3), 4);
+    let others = d.grants();
+    assert!(
+        others.iter().flat_map(|(_, blocks)| blocks).all(|block| block.piece() != piece),
+        "all have shirked: a rest"
+    );
+    assert_eq!(d.s.suspects.pieces().next(), Some((piece, d.now + FORGIVEN_AFTER)), "and then all have another chance");
 }
 
 #[test]
