@@ -260,12 +260,11 @@ impl<P: Protocol> Tracker<P> {
         let retry_s = retry.map(|_| backoff.as_secs());
         tracing::info!(tracker = redact_url(&self.cfg.url), why = trouble.text, retry_s, "tracker fails");
         self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news: News::Failed { trouble, retry } });
-        match (self.machine.state(), retry) {
-            // We are leaving: the step above has stopped the actor, or sent the last word.
-            (AnnounceState::Ended | AnnounceState::Announcing(_), _) => {}
-            (_, Some(_)) => ctx.stop_with(Exit::expected(cause, backoff)),
-            // It never wants to hear of us again (BEP 31), and hears only our farewell.
-            (_, None) => {}
+        // Leaving, the step above has stopped the actor or sent the last word. One that never wants to hear of us again
+        // (BEP 31) hears only our farewell.
+        let is_leaving = matches!(self.machine.state(), AnnounceState::Ended | AnnounceState::Announcing(_));
+        if !is_leaving && retry.is_some() {
+            ctx.stop_with(Exit::expected(cause, backoff));
         }
     }
 }

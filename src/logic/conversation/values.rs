@@ -26,7 +26,7 @@ pub enum Report {
 pub enum Effect {
     /// Send this to the peer.
     Send(Message),
-    /// Read these for the peer and hand them to [`Conversation::on_read`].
+    /// Read these for the peer and hand them to [`super::Conversation::on_read`].
     Read(Vec<PieceRange>),
     /// Tell the scheduler.
     Report(Report),
