@@ -13,10 +13,10 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep_until};
 
-use super::Net;
 use super::http::resolve_tracker;
 use super::tracker::{Announced, TrackerTrouble, udp_endpoint};
 use super::vet::{Zone, zone};
+use super::{Datagrams, Net};
 use crate::base::ids::InfoHash;
 use crate::base::limits::ANNOUNCE_TIMEOUT;
 use crate::codec::tracker::{AnnounceRequest, ScrapeEntry};
@@ -26,17 +26,24 @@ use crate::logic::udp_exchange::{Ask, Connection, ExchangeEffect, Trouble, UdpEx
 /// The largest UDP payload: a reply may fill it, and BEP 15 puts no limit below.
 const MAX_DATAGRAM: usize = 65_535;
 
-/// What is kept between two conversations with one tracker: its connection ids, by address.
+/// What is kept between two conversations with one tracker: its connection ids, by address, and the socket they were
+/// given to. A tracker may tie an id to the port it came from, and would refuse it from another.
 #[derive(Debug, Clone)]
 pub struct UdpSession {
     dice: Rc<RefCell<SmallRng>>,
     known: Rc<RefCell<BTreeMap<SocketAddr, Connection>>>,
+    /// By family: is it for IPv4?
+    sockets: Rc<RefCell<BTreeMap<bool, Rc<dyn Datagrams>>>>,
 }
 
 impl UdpSession {
     /// Knows nothing yet. `seed` is for transaction ids.
     pub fn new(seed: u64) -> Self {
-        Self { dice: Rc::new(RefCell::new(SmallRng::seed_from_u64(seed))), known: Rc::default() }
+        Self {
+            dice: Rc::new(RefCell::new(SmallRng::seed_from_u64(seed))),
+            known: Rc::default(),
+            sockets: Rc::default(),
+        }
     }
 }
 
@@ -105,9 +112,7 @@ async fn converse_with(
     ask: Ask,
     patience: Duration,
 ) -> Result<UdpReply, TrackerTrouble> {
-    let any: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-    let socket =
-        net.datagrams(SocketAddr::new(any, 0)).await.map_err(|error| TrackerTrouble::new("unreachable", error))?;
+    let socket = socket_for(net, session, addr).await?;
     let known = session.known.borrow().get(&addr).copied();
     let seed = session.dice.borrow_mut().random();
     let mut exchange = UdpExchange::new(Instant::now().into_std(), ask, known, addr.is_ipv6(), patience, seed);
@@ -117,7 +122,7 @@ async fn converse_with(
             match effect {
                 ExchangeEffect::Send(datagram) => {
                     let sent = socket.send_to(&datagram, addr).await;
-                    sent.map_err(|error| TrackerTrouble::new("unreachable", error))?;
+                    sent.map_err(|error| lost_socket(session, "unreachable", &error))?;
                 }
                 ExchangeEffect::Done(outcome) => {
                     remember(session, addr, exchange.connection());
@@ -131,11 +136,30 @@ async fn converse_with(
                 // Only the address that was asked may answer (T-13).
                 Ok((len, from)) if from == addr => exchange.on_datagram(Instant::now().into_std(), &buffer[..len]),
                 Ok(_stranger) => {}
-                Err(error) => return Err(TrackerTrouble::new("refused", error)),
+                Err(error) => return Err(lost_socket(session, "refused", &error)),
             },
             () = until(exchange.deadline()) => exchange.on_timeout(Instant::now().into_std()),
         }
     }
+}
+
+/// A socket that fails is not used again.
+fn lost_socket(session: &UdpSession, cause: &'static str, error: &std::io::Error) -> TrackerTrouble {
+    session.sockets.borrow_mut().clear();
+    TrackerTrouble::new(cause, error)
+}
+
+/// The session's socket of that family, made when it is needed first.
+async fn socket_for(net: &Net, session: &UdpSession, addr: SocketAddr) -> Result<Rc<dyn Datagrams>, TrackerTrouble> {
+    let kept = session.sockets.borrow().get(&addr.is_ipv4()).map(Rc::clone);
+    if let Some(socket) = kept {
+        return Ok(socket);
+    }
+    let any: IpAddr = if addr.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    let bound = net.datagrams(SocketAddr::new(any, 0)).await;
+    let socket = bound.map_err(|error| TrackerTrouble::new("unreachable", error))?;
+    session.sockets.borrow_mut().insert(addr.is_ipv4(), Rc::clone(&socket));
+    Ok(socket)
 }
 
 async fn until(deadline: Option<std::time::Instant>) {
