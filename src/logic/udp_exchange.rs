@@ -121,9 +121,14 @@ impl UdpExchange {
         let reply = decode_reply(datagram, self.transaction, self.ipv6);
         match (self.phase, reply, &self.ask) {
             (Phase::Connecting, Ok(UdpReply::Connected { connection_id }), _) => {
+                // A tracker that only ever gives ids does not get faster packets for it.
+                if self.connection.is_none() {
+                    self.doublings = 0;
+                }
                 self.connection = Some(Connection { id: connection_id, received: now });
                 self.reused = false;
-                self.begin(now);
+                self.pick_phase(now);
+                self.send(now);
             }
             (Phase::Asking, Ok(reply @ UdpReply::Announced(_)), Ask::Announce(_)) => self.finish(Ok(reply)),
             (Phase::Asking, Ok(UdpReply::Scraped(swarms)), Ask::Scrape(asked)) if swarms.len() <= asked.len() => {
