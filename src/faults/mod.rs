@@ -2,9 +2,11 @@
 
 pub mod behaviour;
 pub mod black_hole;
+pub mod catalogue;
 pub mod gzip_bomb;
 pub mod payload;
 pub mod peer;
+pub mod scenario;
 pub mod swarms;
 pub mod torrent;
 pub mod tracker;
