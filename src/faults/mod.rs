@@ -3,11 +3,16 @@
 pub mod behaviour;
 pub mod black_hole;
 pub mod catalogue;
+pub mod folder;
 pub mod gzip_bomb;
 pub mod payload;
 pub mod peer;
+pub mod program;
+pub mod referee;
 pub mod scenario;
+pub mod stage;
 pub mod swarms;
+pub mod told;
 pub mod torrent;
 pub mod tracker;
 pub mod tracker_behaviour;

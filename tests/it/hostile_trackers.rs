@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use crate::support::client::{WATCHDOG, text, tt};
 use crate::support::ports::free;
 use crate::support::process::Process;
-use crate::support::scene::Scene;
+use crate::support::scene::{Scene, wait_for_a_visit};
 use crate::support::{Fetch, Lab, Needs, heavy};
 
 const MIB: u64 = 1 << 20;
@@ -217,7 +217,7 @@ fn a_stop_with_a_hung_tracker_takes_five_seconds_at_most() {
         let torrent = scene.torrent(&[&[&trackers[0].url], &[&trackers[1].url]]);
         let mut fetch = Fetch::new(&torrent, &scene.lab.folder("out")).start();
         for tracker in &trackers {
-            tracker.wait_for_a_visit();
+            wait_for_a_visit(tracker);
         }
         fetch.wait_until_it_says("progress");
         fetch.signal(Signal::TERM);
@@ -236,7 +236,7 @@ fn a_shorter_shutdown_timeout_is_kept() {
     let tracker = scene.http_tracker("hang_after=1,no_peers");
     let torrent = scene.torrent(&[&[&tracker.url]]);
     let mut fetch = Fetch::new(&torrent, &scene.lab.folder("out")).args(&["--shutdown-timeout", "1s"]).start();
-    tracker.wait_for_a_visit();
+    wait_for_a_visit(&tracker);
     fetch.wait_until_it_says("progress");
     fetch.signal(Signal::TERM);
     let told = std::time::Instant::now();

@@ -4,7 +4,6 @@
 //! Knows the fetch as `fetch` knows it and the cast as its addresses.
 
 mod cast;
-mod folder;
 mod narrator;
 
 use std::io::{self, Read};
@@ -24,10 +23,10 @@ use crate::app::outcome::Outcome;
 use crate::app::run as app;
 use crate::base::units::{Bytes, Span};
 use crate::codec::metainfo::Metainfo;
+use crate::faults::folder::Folder;
 use crate::faults::payload::Payload;
 use crate::faults::peer::PeerStats;
 use cast::{Cast, Role};
-use folder::Folder;
 use narrator::{Audible, Narrator};
 
 /// A minute without a byte: everybody is on this machine, so it would be a bug, and a demo must end.

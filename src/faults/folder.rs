@@ -1,39 +1,55 @@
-//! Where the demo puts its result: a folder of its own that goes with it, or one that stays.
+//! Where a run puts its result: a folder of its own that goes with it, or one that stays.
 
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-
-use crate::app::config::seed_from_system;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder that is removed when this is dropped, unless it is to stay.
 #[derive(Debug)]
-pub(super) struct Folder {
+pub struct Folder {
     path: PathBuf,
     kept: bool,
 }
 
+/// 1,000 names are tried: more than any process leaves behind that had the same number before.
+const MAX_NAMES: u32 = 1000;
+
 impl Folder {
     /// The one that was named, which always stays, or a new one among the temporary files of the system.
-    pub(super) fn new(named: Option<&Path>, keep: bool) -> io::Result<Self> {
+    pub fn new(named: Option<&Path>, keep: bool) -> io::Result<Self> {
         if let Some(path) = named {
             std::fs::create_dir_all(path)?;
             return Ok(Self { path: path.to_owned(), kept: true });
         }
-        // Nobody can guess the name, and one that is there already is refused: not a link, not somebody else's folder.
-        let path = std::env::temp_dir().join(format!("tt-actors-demo-{:016x}", seed_from_system()));
-        DirBuilder::new().mode(0o700).create(&path)?;
-        Ok(Self { path, kept: keep })
+        Self::temporary_in(&std::env::temp_dir(), keep)
+    }
+
+    /// A new one in this folder.
+    pub fn temporary_in(parent: &Path, keep: bool) -> io::Result<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
+        for _ in 0..MAX_NAMES {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!("tt-actors-{}-{number}", std::process::id()));
+            // One that is there already is refused: not a link, not somebody else's folder.
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self { path, kept: keep }),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last)
     }
 
     /// Where it is.
-    pub(super) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// Does it stay?
-    pub(super) const fn is_kept(&self) -> bool {
+    pub const fn is_kept(&self) -> bool {
         self.kept
     }
 }

@@ -1,0 +1,441 @@
+//! The client as a black box: a command line with blanks to fill in, started without a shell, watched from outside.
+//!
+//! Knows processes and what Linux tells of them; knows nothing of torrents. Time is waited for on a channel that also
+//! brings the program's lines, so that nothing sleeps.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use tokio::time::Instant;
+
+/// 10 ms between two looks at what has no line: memory, descriptors, the end.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// 64 MiB of each stream are kept, the rest is read and forgotten: ten times what a verbose client says in a minute.
+const MAX_KEPT: usize = 64 << 20;
+
+/// 1 MiB: a longer line is cut in pieces.
+const MAX_LINE: u64 = 1 << 20;
+
+/// `USER_HZ`, in which `/proc` counts processor time: 100 on every machine that Linux runs on today.
+const TICKS_A_SECOND: u64 = 100;
+
+/// 5 s for the last words of a program that has ended, while children of its own may still hold its streams.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// A command line with `{torrent}`, `{dir}` and `{port}` to be filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template(Vec<String>);
+
+/// What was written is not a command line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadTemplate {
+    /// Nothing is to be run.
+    #[error("no program is named")]
+    Empty,
+    /// A quotation that never ends.
+    #[error("a {0} is never closed")]
+    Unclosed(char),
+    /// What to fetch is not said.
+    #[error("the command line does not say {{torrent}}, so it could not know what to fetch")]
+    NoTorrent,
+}
+
+impl FromStr for Template {
+    type Err = BadTemplate;
+
+    /// Words are separated by blanks; `'..'`, `".."` and `\` quote. There is no shell.
+    fn from_str(text: &str) -> Result<Self, BadTemplate> {
+        let words = split(text)?;
+        if words.is_empty() {
+            return Err(BadTemplate::Empty);
+        }
+        if !words.iter().any(|word| word.contains("{torrent}")) {
+            return Err(BadTemplate::NoTorrent);
+        }
+        Ok(Self(words))
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.join(" "))
+    }
+}
+
+impl Template {
+    /// Of words that need no splitting.
+    pub fn of_words(words: &[&str]) -> Self {
+        Self(words.iter().map(|word| (*word).to_owned()).collect())
+    }
+
+    /// With the blanks filled in.
+    pub fn command(&self, torrent: &Path, dir: &Path, port: u16) -> Command {
+        let port = port.to_string();
+        let blanks = [("{torrent}", torrent.as_os_str()), ("{dir}", dir.as_os_str()), ("{port}", OsStr::new(&port))];
+        let mut words = self.0.iter().map(|word| fill(word, &blanks));
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        command
+    }
+}
+
+fn fill(word: &str, blanks: &[(&str, &OsStr)]) -> OsString {
+    let mut out = Vec::new();
+    let mut rest = word;
+    while let Some((at, name, value)) =
+        blanks.iter().filter_map(|(name, value)| Some((rest.find(name)?, name, value))).min_by_key(|(at, ..)| *at)
+    {
+        let (before, after) = rest.split_at(at);
+        out.extend(before.as_bytes());
+        out.extend(value.as_encoded_bytes());
+        rest = after.strip_prefix(name).unwrap_or_default();
+    }
+    out.extend(rest.as_bytes());
+    OsString::from_vec(out)
+}
+
+fn split(text: &str) -> Result<Vec<String>, BadTemplate> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut letters = text.chars();
+    while let Some(letter) = letters.next() {
+        match letter {
+            '\'' | '"' => {
+                let quoted = word.get_or_insert_default();
+                loop {
+                    match letters.next().ok_or(BadTemplate::Unclosed(letter))? {
+                        end if end == letter => break,
+                        '\\' if letter == '"' => quoted.extend(letters.next()),
+                        other => quoted.push(other),
+                    }
+                }
+            }
+            '\\' => word.get_or_insert_default().extend(letters.next()),
+            blank if blank.is_whitespace() => words.extend(word.take()),
+            other => word.get_or_insert_default().push(other),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// What a program has used up so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Largest resident memory, in KiB.
+    pub peak_kib: u64,
+    /// Most descriptors open at a time.
+    pub descriptors: usize,
+    /// Processor time, user and system.
+    pub cpu: Duration,
+}
+
+/// What a program has left.
+#[derive(Debug)]
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Lines of standard output.
+    pub out: Vec<String>,
+    /// Lines of standard error.
+    pub err: Vec<String>,
+    /// What it used up.
+    pub usage: Usage,
+    /// From its start to its end.
+    pub took: Duration,
+}
+
+impl Finished {
+    /// The exit code; 128 + n for one that signal n ended, as a shell says it.
+    pub fn code(&self) -> i32 {
+        self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
+    }
+}
+
+#[derive(Debug)]
+enum Line {
+    Out(String),
+    Err(String),
+}
+
+/// A running program, in a process group of its own. Dropped, it is killed with all its children.
+#[derive(Debug)]
+pub struct Program {
+    child: Child,
+    lines: Receiver<Line>,
+    /// Keeps the channel open: a closed one would not wait.
+    _hold: Sender<Line>,
+    readers: usize,
+    started: Instant,
+    /// Lines of standard output so far.
+    pub out: Vec<String>,
+    /// Lines of standard error so far.
+    pub err: Vec<String>,
+    usage: Usage,
+}
+
+impl Program {
+    /// Starts it, without standard input; both outputs are read all the time.
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().map_err(|error| {
+            let program = command.get_program().to_string_lossy();
+            io::Error::new(error.kind(), format!("cannot start {program}: {error}"))
+        })?;
+        let (tell, lines) = channel();
+        let mut readers = 0;
+        if let Some(out) = child.stdout.take() {
+            read_lines(out, tell.clone(), Line::Out)?;
+            readers += 1;
+        }
+        if let Some(err) = child.stderr.take() {
+            read_lines(err, tell.clone(), Line::Err)?;
+            readers += 1;
+        }
+        let (out, err) = (Vec::new(), Vec::new());
+        Ok(Self { child, lines, _hold: tell, readers, started: Instant::now(), out, err, usage: Usage::default() })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Since its start.
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// What it has used up so far.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// Sends a signal to the process itself.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(kill_process(Pid::from_child(&self.child), signal)?)
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.look();
+        self.child.try_wait()
+    }
+
+    /// Waits until it says a line, on either stream, that `wanted` makes something of; `None` when the time is up or it
+    /// has ended.
+    pub fn wait_for<T>(&mut self, limit: Duration, mut wanted: impl FnMut(&str) -> Option<T>) -> io::Result<Option<T>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let ended = self.ended()?.is_some();
+            while let Some(line) = self.next_line((Instant::now() + LOOK).min(deadline)) {
+                if let Some(found) = wanted(&line) {
+                    return Ok(Some(found));
+                }
+            }
+            if ended || Instant::now() >= deadline {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Reads and looks for so long, or until it ends: how it ended, if it has.
+    pub fn watch(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
+        let deadline = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(Some(status));
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            let look = (Instant::now() + LOOK).min(deadline);
+            while self.next_line(look).is_some() {}
+        }
+    }
+
+    /// Waits for its end; who is still there at the end of `limit` is killed.
+    pub fn finish(mut self, limit: Duration) -> io::Result<Finished> {
+        let status = match self.watch(limit)? {
+            Some(status) => status,
+            None => {
+                kill_process_group(Pid::from_child(&self.child), Signal::KILL)?;
+                self.child.wait()?
+            }
+        };
+        let took = self.started.elapsed();
+        let rest = Instant::now() + LAST_WORDS;
+        while self.readers > 0 && Instant::now() < rest {
+            self.next_line(rest);
+        }
+        let (out, err) = (std::mem::take(&mut self.out), std::mem::take(&mut self.err));
+        Ok(Finished { status, out, err, usage: self.usage, took })
+    }
+
+    /// The next line that comes until then, noted and given. An empty batch of news is no line.
+    fn next_line(&mut self, deadline: Instant) -> Option<String> {
+        loop {
+            let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
+            let (kept, text) = match line {
+                Line::Out(text) => (&mut self.out, text),
+                Line::Err(text) => (&mut self.err, text),
+            };
+            if text == END {
+                self.readers -= 1;
+                if self.readers == 0 {
+                    return None;
+                }
+                continue;
+            }
+            kept.push(text.clone());
+            return Some(text);
+        }
+    }
+
+    fn look(&mut self) {
+        let id = self.child.id();
+        if let Some(kib) = peak_kib(id) {
+            self.usage.peak_kib = self.usage.peak_kib.max(kib);
+        }
+        if let Ok(open) = std::fs::read_dir(format!("/proc/{id}/fd")) {
+            self.usage.descriptors = self.usage.descriptors.max(open.count());
+        }
+        if let Some(cpu) = cpu(id) {
+            self.usage.cpu = self.usage.cpu.max(cpu);
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // Gone already is the usual case. Children of its own may have outlived it.
+        let killed = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+        tracing::trace!(?killed, "the program's group");
+        drop(self.child.wait());
+    }
+}
+
+/// What a reader says when its stream is closed; no line ends with a line feed.
+const END: &str = "\n";
+
+fn read_lines(stream: impl Read + Send + 'static, tell: Sender<Line>, wrap: fn(String) -> Line) -> io::Result<()> {
+    let body = move || {
+        let mut stream = BufReader::new(stream);
+        let mut kept = 0;
+        let mut line = Vec::new();
+        while (&mut stream).take(MAX_LINE).read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+            kept += line.len();
+            let text = String::from_utf8_lossy(line.strip_suffix(b"\n").unwrap_or(&line)).into_owned();
+            line.clear();
+            if kept <= MAX_KEPT && tell.send(wrap(text)).is_err() {
+                return;
+            }
+        }
+        drop(tell.send(wrap(END.to_owned())));
+    };
+    std::thread::Builder::new().name("reader".to_owned()).spawn(body).map(drop)
+}
+
+/// `VmHWM`, the peak of resident memory.
+fn peak_kib(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    high.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
+
+/// User and system time so far (`proc_pid_stat(5)`: fields 14 and 15, the third is the first behind the name).
+fn cpu(id: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let fields = stat.rsplit_once(") ")?.1.split(' ').skip(14 - 3);
+    let ticks: u64 = fields.take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+    Some(Duration::from_millis(ticks * 1000 / TICKS_A_SECOND))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_is_split_as_a_shell_would_and_never_given_to_one() {
+        let table: [(&str, Result<&[&str], BadTemplate>); 9] = [
+            ("a {torrent}", Ok(&["a", "{torrent}"])),
+            ("  a   b{torrent} ", Ok(&["a", "b{torrent}"])),
+            ("'a b' \"c 'd'\" {torrent}", Ok(&["a b", "c 'd'", "{torrent}"])),
+            ("a\\ b \"c\\\"d\" '' {torrent}", Ok(&["a b", "c\"d", "", "{torrent}"])),
+            ("a $(b);c&|{torrent}", Ok(&["a", "$(b);c&|{torrent}"])),
+            ("", Err(BadTemplate::Empty)),
+            ("a 'b", Err(BadTemplate::Unclosed('\''))),
+            ("a \"b {torrent}", Err(BadTemplate::Unclosed('"'))),
+            ("a b", Err(BadTemplate::NoTorrent)),
+        ];
+        for (text, want) in table {
+            assert_eq!(text.parse::<Template>(), want.map(Template::of_words), "{text}");
+        }
+    }
+
+    #[test]
+    fn blanks_are_filled_in_once() {
+        let template: Template = "x --port={port}{port} -d {dir} {torrent}".parse().unwrap();
+        let command = template.command(Path::new("/{dir} t"), Path::new("/d"), 7);
+        let args: Vec<_> = command.get_args().map(|arg| arg.to_str().unwrap()).collect();
+        assert_eq!((command.get_program(), &args[..]), (OsStr::new("x"), &["--port=77", "-d", "/d", "/{dir} t"][..]));
+    }
+
+    fn shell(script: &str) -> Program {
+        Program::start(Command::new("sh").args(["-c", script])).unwrap()
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn what_a_program_says_and_how_it_ends_is_noted() {
+        let done = shell("echo one; echo two >&2; exit 3").finish(LONG).unwrap();
+        assert_eq!((done.code(), done.out, done.err), (3, vec!["one".to_owned()], vec!["two".to_owned()]));
+        let done = shell("kill -SEGV $$").finish(LONG).unwrap();
+        assert_eq!(done.code(), 128 + 11);
+    }
+
+    #[test]
+    fn a_line_is_waited_for_and_an_end_ends_the_wait() {
+        let mut program = shell("echo ready; read nothing; exec sleep 600");
+        assert_eq!(program.wait_for(LONG, |line| (line == "ready").then_some(7)).unwrap(), Some(7));
+        program.signal(Signal::TERM).unwrap();
+        assert_eq!(program.wait_for(LONG, |_| None::<()>).unwrap(), None);
+        assert_eq!(program.finish(LONG).unwrap().code(), 128 + 15);
+    }
+
+    #[test]
+    fn who_stays_too_long_is_killed_with_its_children() {
+        let done = shell("sleep 600 & sleep 600").finish(Duration::from_millis(50)).unwrap();
+        assert_eq!(done.code(), 128 + 9);
+    }
+
+    #[test]
+    fn what_it_uses_up_is_seen() {
+        let mut program = shell("exec 9</dev/null; echo ready; while :; do :; done");
+        program.wait_for(LONG, |line| (line == "ready").then_some(())).unwrap();
+        let deadline = Instant::now() + LONG;
+        while program.usage().cpu < Duration::from_millis(50) {
+            assert!(Instant::now() < deadline, "{:?}", program.usage());
+            program.watch(LOOK).unwrap();
+        }
+        let usage = program.usage();
+        assert!(usage.peak_kib > 100 && usage.descriptors >= 4, "{usage:?}");
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_named() {
+        let why = Program::start(&mut Command::new("/nowhere/client")).unwrap_err().to_string();
+        assert!(why.starts_with("cannot start /nowhere/client: "), "{why}");
+    }
+}

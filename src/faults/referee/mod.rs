@@ -1,0 +1,199 @@
+//! The referee: looks at what a run has left and at what the cast has seen, and says which invariant broke.
+//!
+//! Shares no decision with the client: it compares bytes with the payload's recipe, reads `/proc`'s figures and counts
+//! what arrived at the other ends. Each function judges one thing and gives the verdict if that did not hold.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::payload::Payload;
+use super::program::{Finished, Usage};
+use super::scenario::Verdict;
+use super::torrent::Recipe;
+use super::tracker::Record;
+use crate::base::units::{Bytes, Span};
+use crate::codec::tracker::Event;
+
+/// 1 MiB: what is compared at once.
+const READ_LEN: usize = 1 << 20;
+
+/// What a client may keep beside the data: ours, aria2's control file, the usual names of what is not finished, rqbit's
+/// and transmission's.
+const OWN_STATE: [&str; 5] = [".tt-actors", ".rqbit", ".config", "resume", "torrents"];
+const OWN_ENDINGS: [&str; 4] = ["aria2", "part", "parts", "fastresume"];
+
+/// I5: what a run may use up at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Caps {
+    /// Resident memory, in bytes.
+    pub memory: u64,
+    /// Open descriptors.
+    pub descriptors: usize,
+}
+
+impl Default for Caps {
+    /// 256 MiB: four times what is between request and disk. 512 descriptors: half of what a shell gives a process.
+    fn default() -> Self {
+        Self { memory: 256 << 20, descriptors: 512 }
+    }
+}
+
+/// The files of a torrent, by their paths below the output folder, with their lengths, in order.
+pub fn files_of(recipe: &Recipe, payload: Payload) -> Vec<(PathBuf, u64)> {
+    let root = PathBuf::from(&recipe.name);
+    if recipe.files.is_empty() {
+        return vec![(root, payload.len())];
+    }
+    recipe.files.iter().map(|(path, len)| (root.join(path), *len)).collect()
+}
+
+/// I2: are the bytes below `dir` the payload's? The first that is not, or what hinders the comparison.
+pub fn judge_bytes(dir: &Path, files: &[(PathBuf, u64)], payload: Payload) -> Option<Verdict> {
+    let mut offset = 0;
+    for (path, len) in files {
+        let why = match compare(&dir.join(path), *len, payload, offset) {
+            Ok(None) => {
+                offset += len;
+                continue;
+            }
+            Ok(Some(why)) => why,
+            Err(error) => error.to_string(),
+        };
+        return broke("I2", format!("{}: {why}", path.display()));
+    }
+    None
+}
+
+/// How a file differs from `len` bytes of the payload, if it does.
+fn compare(path: &Path, len: u64, payload: Payload, offset: u64) -> io::Result<Option<String>> {
+    if path.is_symlink() {
+        return Ok(Some("is a symbolic link".to_owned()));
+    }
+    let file = File::open(path)?;
+    let found = file.metadata()?.len();
+    if found != len {
+        return Ok(Some(format!("has {found} bytes, the torrent says {len}")));
+    }
+    let mut file = BufReader::with_capacity(READ_LEN, file);
+    let (mut want, mut got) = (vec![0; READ_LEN], vec![0; READ_LEN]);
+    let mut at = 0;
+    while at < len {
+        let step = usize::try_from((len - at).min(READ_LEN as u64)).unwrap_or(READ_LEN);
+        payload.fill(offset + at, &mut want[..step]);
+        file.read_exact(&mut got[..step])?;
+        if let Some(first) = want[..step].iter().zip(&got[..step]).position(|(want, got)| want != got) {
+            return Ok(Some(format!("differs from byte {}", at + first as u64)));
+        }
+        at += step as u64;
+    }
+    Ok(None)
+}
+
+/// I2: is there anything below `dir` that is neither the torrent's nor the client's own state?
+pub fn judge_folder(dir: &Path, files: &[(PathBuf, u64)]) -> Option<Verdict> {
+    let expected: BTreeSet<&Path> = files.iter().flat_map(|(path, _)| path.ancestors()).collect();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let entries = match std::fs::read_dir(dir.join(&folder)) {
+            Ok(entries) => entries,
+            Err(error) => return broke("I2", format!("{}: {error}", dir.join(&folder).display())),
+        };
+        for name in entries.filter_map(|entry| Some(entry.ok()?.file_name())) {
+            let path = folder.join(name);
+            if is_own_state(&path) {
+                continue;
+            }
+            if !expected.contains(path.as_path()) {
+                return broke("I2", format!("{} is not of this torrent", path.display()));
+            }
+            let whole = dir.join(&path);
+            if whole.is_dir() && !whole.is_symlink() {
+                folders.push(path);
+            }
+        }
+    }
+    None
+}
+
+fn is_own_state(path: &Path) -> bool {
+    let by_name = path.file_name().is_some_and(|name| OWN_STATE.iter().any(|own| name == *own));
+    by_name || path.extension().is_some_and(|ending| OWN_ENDINGS.iter().any(|own| ending == *own))
+}
+
+/// I2: is there anything in the folder around the output that we have not put there?
+pub fn judge_surroundings(around: &Path, ours: &[&str]) -> Option<Verdict> {
+    let entries = std::fs::read_dir(around).ok()?;
+    let foreign = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+    let foreign = foreign.filter(|name| !ours.iter().any(|own| name == *own)).next()?;
+    broke("I2", format!("{} lies outside the output folder", foreign.to_string_lossy()))
+}
+
+/// I4: did it die of a signal that we have not sent, or say that it panicked? `sent` is the number of the signal we did
+/// send.
+pub fn judge_ending(run: &Finished, sent: Option<i32>) -> Option<Verdict> {
+    let code = run.code();
+    if code > 128 && sent.is_none_or(|signal| code != 128 + signal) && is_signalled(run) {
+        return Some(Verdict::Crashed(format!("signal {} ended it", code - 128)));
+    }
+    let panicked = run.err.iter().chain(&run.out).find(|line| line.contains("panicked at"));
+    panicked.map(|line| Verdict::Crashed(line.chars().take(200).collect()))
+}
+
+fn is_signalled(run: &Finished) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    run.status.signal().is_some()
+}
+
+/// I5: did it stay below its caps?
+pub fn judge_usage(usage: Usage, caps: Caps) -> Option<Verdict> {
+    let peak = usage.peak_kib * 1024;
+    if peak > caps.memory {
+        return broke("I5", format!("{} of memory, allowed are {}", Bytes(peak), Bytes(caps.memory)));
+    }
+    if usage.descriptors > caps.descriptors {
+        return broke("I5", format!("{} descriptors, allowed are {}", usage.descriptors, caps.descriptors));
+    }
+    None
+}
+
+/// I7: were announces without an event at least `floor` apart from the announce before? What an event says is news, and
+/// may come at any time.
+pub fn judge_announces(who: &str, record: &Record, floor: Duration) -> Option<Verdict> {
+    let announces: Vec<_> = record.announces().collect();
+    for pair in announces.windows(2) {
+        let [(before, _), (then, request)] = pair else { continue };
+        let gap = then.duration_since(*before);
+        if request.event == Event::Periodic && gap < floor {
+            return broke("I7", format!("{who} was asked again after {}, the floor is {}", Span(gap), Span(floor)));
+        }
+    }
+    None
+}
+
+/// I7: was an address that gave nothing dialled more often than this?
+pub fn judge_dials(who: &str, dials: u64, most: u64) -> Option<Verdict> {
+    if dials <= most { None } else { broke("I7", format!("{who} was dialled {dials} times, allowed are {most}")) }
+}
+
+/// The gravest of several: a crash before a broken invariant, that before a lack of progress.
+pub fn gravest(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
+    let weight = |verdict: &Verdict| match verdict {
+        Verdict::Held => 0,
+        Verdict::Skipped(_) => 1,
+        Verdict::NotLive(_) => 2,
+        Verdict::Broke { .. } => 3,
+        Verdict::Crashed(_) => 4,
+    };
+    let graver = |worst: Verdict, next: Verdict| if weight(&next) > weight(&worst) { next } else { worst };
+    verdicts.into_iter().fold(Verdict::Held, graver)
+}
+
+fn broke(invariant: &'static str, how: String) -> Option<Verdict> {
+    Some(Verdict::Broke { invariant, how })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,307 @@
+//! The stage: a thread with a cast of peers and trackers around one torrent, on loopback, told from any other thread what
+//! to bring on next.
+//!
+//! Knows sockets and behaviours; knows no client. Each stage has a network of 127.0.0.0/8 for itself, so that several may
+//! play side by side and to a client every peer is another host.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc as jobs, watch};
+use tokio::task::LocalSet;
+
+use super::behaviour::Behaviour;
+use super::black_hole::{BlackHole, spawn_black_hole};
+use super::payload::Payload;
+use super::peer::{Peer, PeerStats, spawn_peer};
+use super::swarms::Swarms;
+use super::torrent::{Offer, Recipe};
+use super::tracker::{Record, Tracker};
+use super::tracker_behaviour::TrackerBehaviour;
+use super::tracker_http::spawn_http_tracker;
+use super::tracker_udp::spawn_udp_tracker;
+use crate::net::sockets::Sockets;
+use crate::net::{Net, Pending};
+
+/// 127.100.0.0 and up: above 127.66/16, where nobody listens (`black_hole`), and what people use by hand.
+const FIRST_NETWORK: u8 = 100;
+
+/// 28,160 networks of 254 hosts; then the first is used again.
+const NETWORKS: u16 = 110 * 256;
+
+/// Everybody on a stage. It lives on the stage's own thread.
+#[derive(Debug)]
+pub struct Troupe {
+    /// The way out.
+    pub net: Net,
+    /// What the peers have.
+    pub offer: Offer,
+    /// Whom the trackers know that know the swarm.
+    pub swarms: Swarms,
+    peers: Vec<Option<Peer>>,
+    trackers: Vec<Option<Tracker>>,
+    holes: Vec<BlackHole>,
+    others: Vec<Box<dyn std::any::Any>>,
+}
+
+impl Troupe {
+    /// Keeps something alive as long as the stage.
+    pub fn keep(&mut self, other: impl std::any::Any) {
+        self.others.push(Box::new(other));
+    }
+}
+
+type Job = Box<dyn for<'a> FnOnce(&'a mut Troupe) -> Pin<Box<dyn Future<Output = ()> + 'a>> + Send>;
+
+/// One torrent with its cast. The cast ends when this is dropped.
+#[derive(Debug)]
+pub struct Stage {
+    recipe: Recipe,
+    payload: Payload,
+    network: u16,
+    tell: Option<jobs::Sender<Job>>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+}
+
+/// A peer of the cast, as others see it.
+#[derive(Debug, Clone)]
+pub struct PeerSeen {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    number: usize,
+    stats: watch::Receiver<PeerStats>,
+}
+
+impl PeerSeen {
+    /// What it has done so far.
+    pub fn stats(&self) -> PeerStats {
+        *self.stats.borrow()
+    }
+}
+
+/// A tracker of the cast, as others see it.
+#[derive(Debug, Clone)]
+pub struct TrackerSeen {
+    /// What goes into a torrent.
+    pub url: String,
+    number: usize,
+    record: watch::Receiver<Record>,
+}
+
+impl TrackerSeen {
+    /// All that it has heard so far.
+    pub fn record(&self) -> Record {
+        self.record.borrow().clone()
+    }
+
+    /// The events of the announces it understood, in order; one without an event is `periodic`.
+    pub fn events(&self) -> Vec<String> {
+        let record = self.record.borrow();
+        record.announces().map(|(_, request)| format!("{:?}", request.event).to_lowercase()).collect()
+    }
+}
+
+/// Whom a tracker names besides those that its words name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Knows {
+    /// Nobody.
+    Nobody,
+    /// Everybody who was listed.
+    TheSwarm,
+}
+
+impl Stage {
+    /// An empty stage for this torrent.
+    pub fn new(recipe: Recipe, payload: Payload) -> io::Result<Self> {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let network = NEXT.fetch_add(1, Ordering::Relaxed) % NETWORKS;
+        // One job at a time: who tells the next waits until this one is taken.
+        let (tell, heard) = jobs::channel(1);
+        // Hashed twice, because what a peer holds cannot change threads: once here, to refuse what is no torrent.
+        recipe.make(payload).map_err(invalid)?;
+        let of = recipe.clone();
+        let body = move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            LocalSet::new().block_on(&runtime, play(of, payload, heard))
+        };
+        let thread = Some(std::thread::Builder::new().name("stage".to_owned()).spawn(body)?);
+        Ok(Self { recipe, payload, network, tell: Some(tell), thread })
+    }
+
+    /// What is fetched.
+    pub fn payload(&self) -> Payload {
+        self.payload
+    }
+
+    /// The torrent, without its trackers.
+    pub fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// The nth host of this stage, from 1 to 254.
+    pub fn host(&self, number: u8) -> Ipv4Addr {
+        let [high, low] = self.network.to_be_bytes();
+        Ipv4Addr::new(127, FIRST_NETWORK + high, low, number)
+    }
+
+    /// Brings on a peer that behaves as these words say; none is an honest seed. Nobody names it yet.
+    pub fn peer(&self, at: Ipv4Addr, words: &str, seed: u64) -> io::Result<PeerSeen> {
+        let behaviour: Behaviour = words.parse().map_err(invalid)?;
+        let at = SocketAddr::new(IpAddr::V4(at), 0);
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                let peer = spawn_peer(&troupe.net, at, troupe.offer.clone(), behaviour, seed).await?;
+                let seen = PeerSeen { addr: peer.addr(), number: troupe.peers.len(), stats: peer.watch() };
+                troupe.peers.push(Some(peer));
+                Ok(seen)
+            })
+        })
+    }
+
+    /// Ends a peer: its port is closed, its connections are gone.
+    pub fn dismiss_peer(&self, peer: &PeerSeen) -> io::Result<()> {
+        let number = peer.number;
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                if let Some(peer) = troupe.peers.get_mut(number).and_then(Option::take) {
+                    peer.stop().await;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Brings on an HTTP tracker that behaves as these words say.
+    pub fn http_tracker(&self, words: &str, knows: Knows) -> io::Result<TrackerSeen> {
+        let behaviour: TrackerBehaviour = words.parse().map_err(invalid)?;
+        let at = SocketAddr::from((self.host(1), 0));
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                let swarms = troupe.known(knows);
+                let tracker = spawn_http_tracker(&troupe.net, at, &swarms, behaviour).await?;
+                Ok(troupe.add_tracker(tracker))
+            })
+        })
+    }
+
+    /// The same over UDP.
+    pub fn udp_tracker(&self, words: &str, knows: Knows, seed: u64) -> io::Result<TrackerSeen> {
+        let behaviour: TrackerBehaviour = words.parse().map_err(invalid)?;
+        let at = SocketAddr::from((self.host(1), 0));
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                let swarms = troupe.known(knows);
+                let tracker = spawn_udp_tracker(&troupe.net, at, &swarms, behaviour, seed).await?;
+                Ok(troupe.add_tracker(tracker))
+            })
+        })
+    }
+
+    /// Ends a tracker: its port is closed.
+    pub fn dismiss_tracker(&self, tracker: &TrackerSeen) -> io::Result<()> {
+        let number = tracker.number;
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                if let Some(tracker) = troupe.trackers.get_mut(number).and_then(Option::take) {
+                    tracker.stop().await;
+                }
+                Ok(())
+            })
+        })
+    }
+
+    /// Opens a port that accepts and is silent for ever.
+    pub fn black_hole(&self, at: Ipv4Addr) -> io::Result<SocketAddr> {
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                let hole = spawn_black_hole(&troupe.net, SocketAddr::from((at, 0))).await?;
+                let addr = hole.addr();
+                troupe.holes.push(hole);
+                Ok(addr)
+            })
+        })
+    }
+
+    /// Has this address named by the trackers that know the swarm.
+    pub fn list(&self, addr: SocketAddr) -> io::Result<()> {
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                troupe.swarms.add_seed(troupe.offer.info_hash, addr);
+                Ok(())
+            })
+        })
+    }
+
+    /// Writes the .torrent with these tiers into a folder.
+    pub fn write_torrent(&self, dir: &Path, tiers: Vec<Vec<String>>) -> io::Result<PathBuf> {
+        let made = Recipe { tiers, ..self.recipe.clone() }.make(self.payload).map_err(invalid)?;
+        let path = dir.join(format!("{}.torrent", self.recipe.name));
+        std::fs::write(&path, made.file)?;
+        Ok(path)
+    }
+
+    /// Has something done on the stage's own thread, and waits for it. Must not be called from a runtime's thread.
+    pub fn ask<T: Send + 'static>(
+        &self,
+        job: impl for<'a> FnOnce(&'a mut Troupe) -> Pending<'a, T> + Send + 'static,
+    ) -> io::Result<T> {
+        let gone = || io::Error::other("the stage's thread has ended");
+        let (tell, told) = mpsc::channel();
+        let job: Job = Box::new(move |troupe| {
+            Box::pin(async move {
+                // Nobody waits any more only if the asking thread is gone.
+                drop(tell.send(job(troupe).await));
+            })
+        });
+        self.tell.as_ref().ok_or_else(gone)?.blocking_send(job).map_err(|_gone| gone())?;
+        told.recv().map_err(|_gone| gone())?
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.tell = None;
+        match self.thread.take().map(JoinHandle::join) {
+            None | Some(Ok(Ok(()))) => {}
+            Some(Ok(Err(error))) => tracing::error!(%error, "the stage could not be set up"),
+            Some(Err(_panic)) => tracing::error!("the stage's thread panicked"),
+        }
+    }
+}
+
+impl Troupe {
+    fn known(&self, knows: Knows) -> Swarms {
+        match knows {
+            Knows::Nobody => Swarms::default(),
+            Knows::TheSwarm => self.swarms.clone(),
+        }
+    }
+
+    fn add_tracker(&mut self, tracker: Tracker) -> TrackerSeen {
+        let seen = TrackerSeen { url: tracker.url().to_owned(), number: self.trackers.len(), record: tracker.watch() };
+        self.trackers.push(Some(tracker));
+        seen
+    }
+}
+
+/// The thread: does what it is told until nobody can tell it anything any more.
+async fn play(recipe: Recipe, payload: Payload, mut heard: jobs::Receiver<Job>) -> io::Result<()> {
+    let offer = recipe.make(payload).map_err(invalid)?.offer;
+    let (net, swarms) = (Sockets::any(), Swarms::default());
+    let mut troupe =
+        Troupe { net, offer, swarms, peers: Vec::new(), trackers: Vec::new(), holes: Vec::new(), others: Vec::new() };
+    while let Some(job) = heard.recv().await {
+        job(&mut troupe).await;
+    }
+    Ok(())
+}
+
+fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, why)
+}
