@@ -16,14 +16,15 @@ pub const OTHER: &str = "other";
 
 /// Records one supervised restart: one log event, one count. `kind` must be one that ever ran, else it is only logged.
 ///
-/// `attempt` counts restarts in a row, from 1; `budget_left` is the number of abnormal restarts still allowed.
+/// `attempt` counts restarts in a row, from 1; `budget_left` is the number of abnormal restarts still allowed, `None`
+/// where nothing counts them.
 pub fn record_restart(
     kind: &'static str,
     id: &str,
     cause: &str,
     attempt: u32,
     backoff: Duration,
-    budget_left: u32,
+    budget_left: Option<u32>,
     expected: bool,
 ) {
     let meter = enlisted().find(|meter| meter.kind() == kind);
@@ -48,7 +49,7 @@ pub(super) struct Restart<'a> {
     pub(super) what: Option<&'a str>,
     pub(super) attempt: u32,
     pub(super) backoff: Duration,
-    pub(super) budget_left: u32,
+    pub(super) budget_left: Option<u32>,
     pub(super) expected: bool,
 }
 

@@ -214,7 +214,7 @@ impl PeerPool {
                 if let Some(farewell) = last {
                     let (id, expected) = (addr.to_string(), farewell != Farewell::Panicked);
                     let restarts = attempt.saturating_sub(1);
-                    kit::record_restart("PeerConnection", &id, farewell.label(), restarts, backoff, u32::MAX, expected);
+                    kit::record_restart("PeerConnection", &id, farewell.label(), restarts, backoff, None, expected);
                 }
                 self.connect(addr, timeout, ctx);
             }

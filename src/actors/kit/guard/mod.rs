@@ -209,8 +209,16 @@ impl<A: Child> Guard<A> {
         let attempt = if expected { self.expected_in_a_row } else { self.history.attempt() };
         let budget_left = self.history.budget_left(policy, Instant::now().into_std());
         let (cause, what) = (exit.cause(), exit.what());
-        let restart =
-            Restart { kind: A::KIND, id: &self.name, cause: &cause, what, attempt, backoff, budget_left, expected };
+        let restart = Restart {
+            kind: A::KIND,
+            id: &self.name,
+            cause: &cause,
+            what,
+            attempt,
+            backoff,
+            budget_left: Some(budget_left),
+            expected,
+        };
         restart.record(Some(A::meter()));
         self.report(Lifecycle::Restarting { cause, attempt, backoff, budget_left, expected });
     }
