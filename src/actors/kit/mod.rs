@@ -1,4 +1,4 @@
-//! What every actor is made with: supervision, metering, timers, credits. Knows actix; knows nothing of BitTorrent.
+//! What every actor is made with: supervision, metering, timers. Knows actix; knows nothing of BitTorrent.
 //!
 //! | file | for |
 //! |---|---|
@@ -12,14 +12,12 @@
 //! | `ledger` | restarts by cause, and the one log event each of them is |
 //! | `panics` | panics as log events, never raw on the terminal |
 //! | `timer` | one timer per actor |
-//! | `credits` | a byte budget that cannot leak |
 //!
 //! Runs on any tokio `LocalSet`; needs no actix `System`, uses no registry, reads no clock but `tokio::time`.
 
 mod cage;
 pub mod child;
 pub mod context;
-pub mod credits;
 pub mod exit;
 pub mod family;
 pub mod guard;
@@ -34,7 +32,6 @@ pub mod timer;
 
 pub use child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
 pub use context::{Ctx, Metered};
-pub use credits::{Credit, Credits};
 pub use exit::Exit;
 pub use family::{Family, Verdict};
 pub use guard::{spawn, spawn_root, spawn_temporary};
