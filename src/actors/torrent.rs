@@ -279,6 +279,7 @@ impl Torrent {
             self.view.bytes_wasted = self.before.1 + progress.wasted;
             self.view.requests_in_flight = u64::from(progress.in_flight_blocks);
             self.view.credit_free = progress.credit_free;
+            self.view.disk_busy_percent = progress.disk_busy_percent;
             self.view.hash_failures = u64::from(progress.hash_failures);
             self.view.pieces_nobody_has = progress.nobody_has;
             self.view.pieces_missing = progress.pieces_total - progress.pieces_have;
@@ -331,7 +332,7 @@ impl Torrent {
             },
             rate_bps: self.view.down_bps,
             in_flight: self.view.requests_in_flight,
-            disk_busy_percent: 0,
+            disk_busy_percent: self.view.disk_busy_percent,
             disk_trouble: self.view.disk_trouble.clone(),
             missing: self.view.pieces_missing,
             nobody_has: self.view.pieces_nobody_has,

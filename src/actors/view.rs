@@ -108,6 +108,8 @@ pub struct TorrentView {
     pub requests_in_flight: u64,
     /// Bytes that may still be asked for.
     pub credit_free: u64,
+    /// Share of the last seconds in which requests waited for the disk.
+    pub disk_busy_percent: u8,
     /// Pieces that did not hash right.
     pub hash_failures: u64,
     /// Pieces we lack.
@@ -140,6 +142,7 @@ impl TorrentView {
             up_bps: 0,
             requests_in_flight: 0,
             credit_free: 0,
+            disk_busy_percent: 0,
             hash_failures: 0,
             pieces_missing: 0,
             pieces_nobody_has: 0,

@@ -16,6 +16,7 @@ pub mod requests;
 pub mod restart;
 pub mod resume;
 pub mod scheduler;
+pub mod share;
 pub mod suspects;
 #[cfg(test)]
 pub(crate) mod testing;

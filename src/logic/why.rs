@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::base::safe::Safe;
 
-/// 70 %: a disk that is busy for longer is what the rest waits for (DESIGN 9: `disk busy 71 %`).
+/// 70 %: a disk that is busy for longer is what the rest waits for (D-07); picked by eye.
 const DISK_BUSY_PERCENT: u8 = 70;
 
 /// What the torrent is doing.
@@ -77,7 +77,7 @@ pub struct Facts {
     pub rate_bps: u64,
     /// Requests that are out and not yet answered.
     pub in_flight: u64,
-    /// Share of the time the disk was busy, in percent.
+    /// Share of the last seconds in which requests waited for the disk, in percent.
     pub disk_busy_percent: u8,
     /// What the disk complains of, as it is to be shown: what, where, what next.
     pub disk_trouble: Option<String>,

@@ -227,7 +227,7 @@ impl Handler<Survey> for PieceScheduler {
     type Result = Option<Progress>;
 
     fn handle(&mut self, _: Survey, _: &mut Ctx<Self>) -> Self::Result {
-        self.machine.as_ref().map(Scheduler::progress)
+        self.machine.as_ref().map(|machine| machine.progress(Instant::now().into_std()))
     }
 }
 

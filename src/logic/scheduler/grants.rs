@@ -76,7 +76,7 @@ impl Scheduler {
             self.stirred |= endgame && !self.endgame;
             self.endgame = endgame;
             if !std::mem::take(&mut self.stirred) {
-                break;
+                break self.held_up.set(now, self.is_held_up());
             }
             self.recheck = None;
             let turn = self.turn;
@@ -212,7 +212,7 @@ impl Scheduler {
     /// Pieces that nobody has begun.
     fn open_pieces(&mut self, ask: &mut Ask) {
         while !ask.is_full() {
-            if self.reserved > 0 && self.reserved + u64::from(self.geometry.nominal_piece_len()) > self.credit {
+            if self.is_credit_spent() {
                 ask.short_of_credit = true;
                 return;
             }
@@ -226,6 +226,20 @@ impl Scheduler {
             let Some(piece) = picked else { return };
             self.open_piece(piece, ask.probation, ask);
         }
+    }
+
+    /// No room for one more piece of the usual size.
+    fn is_credit_spent(&self) -> bool {
+        self.reserved > 0 && self.reserved + u64::from(self.geometry.nominal_piece_len()) > self.credit
+    }
+
+    /// There is something to ask for and somebody to ask, and the disk holds the credit for it.
+    fn is_held_up(&self) -> bool {
+        !self.writing.is_empty()
+            && !self.waiting.is_empty()
+            && self.is_credit_spent()
+            && self.picker.has_obtainable()
+            && !self.paused
     }
 
     /// One that fits the credit, or any if nothing else is under way.

@@ -30,6 +30,7 @@ use rand::rngs::SmallRng;
 
 use super::assembly::Assembly;
 use super::picker::Picker;
+use super::share::Share;
 use super::suspects::{SUSPECT_AFTER, Suspects};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
@@ -69,6 +70,8 @@ pub struct Scheduler {
     hash_failures: u32,
     paused: bool,
     endgame: bool,
+    /// Requests are held back until the disk gives credit back.
+    held_up: Share,
     /// Something was freed: every waiting peer is to be served.
     stirred: bool,
     /// The next to be served first.
@@ -109,6 +112,7 @@ impl Scheduler {
             hash_failures: 0,
             paused: false,
             endgame: false,
+            held_up: Share::default(),
             stirred: false,
             turn: PeerKey(0),
             cancels: BTreeMap::new(),
@@ -295,7 +299,7 @@ impl Scheduler {
     }
 
     /// Where the download stands.
-    pub fn progress(&self) -> Progress {
+    pub fn progress(&self, now: Instant) -> Progress {
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
         Progress {
             pieces_have: self.have.ones(),
@@ -309,6 +313,7 @@ impl Scheduler {
             open_pieces: count(self.open.len()),
             writing_pieces: count(self.writing.len()),
             credit_free: self.credit.saturating_sub(self.reserved),
+            disk_busy_percent: self.held_up.percent(now),
             nobody_has: self.picker.nobody_has(),
             interesting_peers: count(self.peers.values().filter(|peer| peer.interested).count()),
             waiting_peers: count(self.waiting.len()),

@@ -375,7 +375,7 @@ proptest! {
         natures.push(Nature::Honest);
         let mut swarm = Swarm::new(seed, &natures, pieces, credit_pieces * 100_000, true);
         swarm.run(4_000, 20_000);
-        let progress = swarm.s.progress();
+        let progress = swarm.s.progress(swarm.now);
         prop_assert!(swarm.s.have().is_all(), "after {:?}: {progress:?}\n{:#?}", swarm.elapsed(), swarm.s.open);
         prop_assert_eq!(swarm.completed, 1);
         prop_assert_eq!(progress.credit_free, credit_pieces * 100_000, "credit is back to full");
@@ -394,7 +394,7 @@ proptest! {
             guest.has.iter_ones().for_each(|n| _ = somewhere.set(swarm.geometry.piece(n).unwrap()));
         }
         prop_assert_eq!(swarm.s.have(), &somewhere);
-        let progress = swarm.s.progress();
+        let progress = swarm.s.progress(swarm.now);
         prop_assert_eq!(progress.in_flight_blocks, 0);
         prop_assert!(progress.open_pieces == 0, "credit is back to full: {:?}", progress);
     }
@@ -423,7 +423,7 @@ fn liars_are_caught_and_their_waste_is_bounded() {
             |one_in| swarm.guests.iter().filter(move |g| g.nature == Nature::Liar { one_in } && g.banned).count();
         assert_eq!(caught(1), 2, "seed {seed}");
         assert!(swarm.guests.iter().all(|guest| !guest.banned || guest.nature != Nature::Honest), "seed {seed}");
-        let progress = swarm.s.progress();
+        let progress = swarm.s.progress(swarm.now);
         assert!(progress.hash_failures <= 12, "seed {seed}: {progress:?}");
         assert!(progress.wasted <= 20 << 18, "seed {seed}: {progress:?}");
     }
@@ -435,7 +435,7 @@ fn an_honest_quiet_swarm_wastes_next_to_nothing() {
     for seed in 0..20 {
         let mut swarm = Swarm::new(seed, &[Nature::Honest; 6], 100, 1 << 30, true);
         swarm.run(0, 40_000);
-        let progress = swarm.s.progress();
+        let progress = swarm.s.progress(swarm.now);
         assert!(swarm.s.have().is_all(), "seed {seed}");
         assert!(progress.wasted <= 6 * 8 * 16384, "seed {seed}: {progress:?}");
     }

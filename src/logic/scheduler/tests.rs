@@ -112,7 +112,7 @@ fn a_sole_seed_gives_everything_in_runs_of_whole_pieces() {
     assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Had { .. })).count(), 10);
     assert_eq!(effects.iter().filter(|e| **e == Effect::Completed).count(), 1);
     assert!(effects.contains(&Effect::Interest { peer: PeerKey(1), interested: false }));
-    let p = d.s.progress();
+    let p = d.s.progress(d.now);
     assert_eq!((p.credit_free, p.in_flight_blocks, p.wasted, p.bytes_have), (1 << 30, 0, 0, d.g.total_len()));
 }
 
@@ -143,13 +143,41 @@ fn credit_bounds_what_is_open_and_comes_back_when_written() {
     d.seed(1);
     let blocks = d.ask(1, 100);
     assert_eq!(blocks.len(), 8);
-    assert_eq!(d.s.progress().credit_free, 0);
+    assert_eq!(d.s.progress(d.now).credit_free, 0);
     d.send(1, &blocks[..4], 0);
     assert!(matches!(d.effects()[..], [Effect::Write { .. }]));
-    assert_eq!(d.s.progress().writing_pieces, 1);
+    assert_eq!(d.s.progress(d.now).writing_pieces, 1);
     d.s.on_written(d.now, blocks[0].piece(), Written::Durable);
     let rest = d.grants().remove(0).1;
     assert_eq!(rest.len() as u32, d.g.block_count(rest[0].piece()), "the rest of the ask was remembered");
+}
+
+/// The share of the time in which requests wait for the disk: not while there is credit, nor while nobody asks for more.
+#[test]
+fn the_disk_is_busy_while_it_holds_the_credit_that_requests_wait_for() {
+    let second = Duration::from_secs(1);
+    // Credit in pieces; what the peer asks for; is the piece handed to the disk; the share after 4 s.
+    let table = [
+        ("the disk holds the credit", 1, 100, true, 100),
+        ("the peer holds it", 1, 100, false, 0),
+        ("there is more of it", 3, 8, true, 0),
+        ("nobody asks for more", 1, 4, true, 0),
+    ];
+    for (what, credit, want, is_written, share) in table {
+        let mut d = Desk::with_credit(credit * PIECE);
+        d.seed(1);
+        let blocks = d.ask(1, want);
+        if is_written {
+            d.send(1, &blocks[..4], 0);
+        }
+        d.now += 4 * second;
+        assert_eq!(d.s.progress(d.now).disk_busy_percent, share, "{what}");
+        if is_written {
+            d.s.on_written(d.now, blocks[0].piece(), Written::Durable);
+            d.now += 6 * second;
+            assert_eq!(d.s.progress(d.now).disk_busy_percent, 0, "{what}, and then it is done");
+        }
+    }
 }
 
 #[test]
@@ -168,7 +196,7 @@ fn credit_held_by_a_piece_that_nobody_has_any_more_is_taken_back() {
     d.s.on_peer_left(d.now, PeerKey(1));
     d.join(2, &[1, 2]);
     assert_eq!(d.ask(2, 4).len(), 4);
-    assert_eq!(d.s.progress().wasted, 3 * 16384);
+    assert_eq!(d.s.progress(d.now).wasted, 3 * 16384);
 }
 
 #[test]
@@ -250,7 +278,7 @@ fn what_left_with_a_peer_is_asked_of_others_at_once() {
     all.sort();
     assert_eq!(again, all);
     d.send(1, &blocks, 0);
-    assert_eq!(d.s.progress().wasted, d.g.total_len(), "a dead connection's blocks do not count");
+    assert_eq!(d.s.progress(d.now).wasted, d.g.total_len(), "a dead connection's blocks do not count");
 }
 
 #[test]
@@ -261,9 +289,9 @@ fn the_endgame_begins_when_everything_is_asked_for_and_is_bounded() {
     }
     d.effects();
     let blocks = d.ask(1, 37);
-    assert!(!d.s.progress().endgame);
+    assert!(!d.s.progress(d.now).endgame);
     let last = d.ask(2, 1);
-    assert!(d.s.progress().endgame);
+    assert!(d.s.progress(d.now).endgame);
     assert_eq!(last.len(), 1);
     let mut copies = BTreeMap::new();
     for n in 3..=6 {
@@ -280,7 +308,7 @@ fn the_endgame_begins_when_everything_is_asked_for_and_is_bounded() {
     let cancelled =
         effects.filter_map(|e| if let Effect::Cancel { blocks, .. } = e { Some(blocks.len()) } else { None });
     assert_eq!(cancelled.sum::<usize>(), copies.values().sum::<usize>(), "every duplicate is cancelled");
-    let p = d.s.progress();
+    let p = d.s.progress(d.now);
     assert_eq!((p.in_flight_blocks, p.wasted, p.pieces_have), (0, 0, 10));
 }
 
@@ -295,7 +323,7 @@ fn a_duplicate_that_comes_anyway_is_waste_and_written_once() {
     assert_eq!(one, two, "the endgame of one piece");
     d.send(1, &one, 0);
     d.send(2, &two, 0);
-    assert_eq!(d.s.progress().wasted, 16384 + 8192);
+    assert_eq!(d.s.progress(d.now).wasted, 16384 + 8192);
     assert_eq!(d.effects().iter().filter(|e| matches!(e, Effect::Write { .. })).count(), 1);
 }
 
@@ -308,9 +336,9 @@ fn unasked_and_misshapen_blocks_are_dropped() {
     d.send(2, &blocks, 0);
     let short = Block { addr: blocks[0], data: Bytes::from_static(b"short") };
     d.s.on_blocks(d.now, PeerKey(1), vec![short]);
-    assert_eq!(d.s.progress().wasted, d.s.progress().received);
+    assert_eq!(d.s.progress(d.now).wasted, d.s.progress(d.now).received);
     d.send(1, &blocks, 0);
-    assert_eq!(d.s.progress().in_flight_blocks, 0);
+    assert_eq!(d.s.progress(d.now).in_flight_blocks, 0);
 }
 
 #[test]
@@ -375,9 +403,9 @@ fn disk_trouble_gives_the_pieces_back() {
     d.send(1, &again[0].1, 0);
     d.effects();
     d.s.on_disk_lost(d.now);
-    assert_eq!(d.s.progress().credit_free, PIECE);
+    assert_eq!(d.s.progress(d.now).credit_free, PIECE);
     d.s.on_written(d.now, again[0].1[0].piece(), Written::Durable);
-    assert_eq!(d.s.progress().pieces_have, 0, "an answer from before the restart is not believed");
+    assert_eq!(d.s.progress(d.now).pieces_have, 0, "an answer from before the restart is not believed");
 }
 
 #[test]
@@ -449,10 +477,10 @@ fn a_poisoned_piece_is_reported_and_does_not_loop_while_the_rest_completes() {
         }
         d.wait(1);
     }
-    assert_eq!(d.s.progress().pieces_have, 9);
+    assert_eq!(d.s.progress(d.now).pieces_have, 9);
     assert!((3..12).contains(&attempts), "{attempts} attempts in two minutes");
     assert!(reported > 0);
-    assert!(d.s.progress().banned <= 1, "who agree are not banned without a good copy");
+    assert!(d.s.progress(d.now).banned <= 1, "who agree are not banned without a good copy");
 }
 
 #[test]
@@ -480,17 +508,17 @@ fn a_fast_peer_fills_pieces_alone_and_slow_ones_share() {
 fn availability_of_a_peer_that_never_delivers_decays() {
     let mut d = Desk::new();
     d.seed(1);
-    assert_eq!(d.s.progress().nobody_has, 0);
+    assert_eq!(d.s.progress(d.now).nobody_has, 0);
     for _ in 0..20 {
         let blocks = d.ask(1, 4);
         d.s.on_returned(d.now, PeerKey(1), &blocks);
         d.s.on_ask(d.now, PeerKey(1), 0);
         d.wait(6);
     }
-    assert_eq!(d.s.progress().nobody_has, 10);
+    assert_eq!(d.s.progress(d.now).nobody_has, 10);
     let blocks = d.ask(1, 1);
     d.send(1, &blocks, 0);
-    assert_eq!(d.s.progress().nobody_has, 0);
+    assert_eq!(d.s.progress(d.now).nobody_has, 0);
 }
 
 #[test]
@@ -502,8 +530,8 @@ fn a_peer_with_ten_thousand_requests_leaves_in_one_pass() {
     s.on_peer_joined(now, PeerKey(1), addr(1));
     s.on_bitfield(now, PeerKey(1), Bitfield::all(g.piece_count()));
     s.on_ask(now, PeerKey(1), 10_000);
-    assert_eq!(s.progress().in_flight_blocks, 10_000);
+    assert_eq!(s.progress(now).in_flight_blocks, 10_000);
     s.on_peer_left(now, PeerKey(1));
-    assert_eq!(s.progress().in_flight_blocks, 0);
+    assert_eq!(s.progress(now).in_flight_blocks, 0);
     assert!(s.peers.is_empty() && s.waiting.is_empty());
 }

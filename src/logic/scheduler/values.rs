@@ -120,6 +120,8 @@ pub struct Progress {
     pub writing_pieces: u32,
     /// Bytes of credit that no piece has reserved.
     pub credit_free: u64,
+    /// Of the last seconds, the part in which the disk was at work and requests waited for the credit it held.
+    pub disk_busy_percent: u8,
     /// Pieces we lack that no connected peer has.
     pub nobody_has: u32,
     /// Peers that have something we lack.
