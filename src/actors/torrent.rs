@@ -17,7 +17,9 @@ use tokio::time::{Instant, timeout};
 
 use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Totals};
 use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Timer, Verdict};
-use super::peer_pool::{Ban, PeerPool, PeerPoolConfig, PeersFound, PeersShort, PoolSurvey, SchedulerReady, SurveyPool};
+use super::peer_pool::{
+    Ban, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, PoolSurvey, SchedulerReady, SurveyPool,
+};
 use super::piece_scheduler::{DiskLost, Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews, Survey};
 use super::policies;
 use super::tracker_supervisor::{Completed, Progressed, SurveyTrackers, TrackerSupervisor, TrackerSupervisorConfig};
@@ -399,12 +401,12 @@ impl Handler<SchedulerNews> for Torrent {
     }
 }
 
-impl Handler<PeersShort> for Torrent {
+impl Handler<PeersNeeded> for Torrent {
     type Result = ();
 
-    fn handle(&mut self, short: PeersShort, _: &mut Ctx<Self>) {
+    fn handle(&mut self, needed: PeersNeeded, _: &mut Ctx<Self>) {
         if let Some(crew) = &self.crew {
-            crew.trackers.do_send(short);
+            crew.trackers.do_send(needed);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The clock of one tracker: when to announce, and with which event (BEP 3, BEP 31).
 //!
-//! Whatever the tracker answers and whoever asks, announces keep their distance (FAULTS T-15, I7): a good answer is
+//! Whatever the tracker answers and whoever asks, announces keep their distance (T-15, I7): a good answer is
 //! followed by 60 s of peace at least, a failure by its back-off. Only the events that come once in a life do not wait:
 //! `completed` and `stopped`. Knows no URL, no socket and no clock.
 
@@ -14,6 +14,9 @@ use crate::codec::tracker::{AnnounceReply, Event, RetryIn};
 
 /// 60 s between announces, whatever the tracker says (T-15).
 pub const FLOOR: Duration = Duration::from_secs(60);
+
+/// 45 s after a failure, whoever asks: what [`super::probe`] waits at least between two tries (N-10).
+const FLOOR_AFTER_FAILURE: Duration = Duration::from_secs(45);
 
 /// 300 s while nobody needs peers (T-15).
 pub const FLOOR_AT_REST: Duration = Duration::from_secs(300);
@@ -239,7 +242,7 @@ impl Announcer {
             _ => backoff,
         };
         // A person may shorten a long back-off, but not below the floor nor below what the tracker asked for.
-        let least = if retry_in.is_some() { wait } else { wait.min(FLOOR) };
+        let least = if retry_in.is_some() { wait } else { wait.min(FLOOR_AFTER_FAILURE) };
         self.kept.not_before = Some(now + least);
         self.plan(now, now + wait);
         self.on_last_answer(failed);
@@ -439,7 +442,7 @@ mod tests {
         }
         assert!(announcer.on_failure(now, None) > SECOND * 1000);
         announcer.on_request(now);
-        assert_eq!(next(&mut announcer, &mut now), Some((60, Event::Started)));
+        assert_eq!(next(&mut announcer, &mut now), Some((45, Event::Started)));
     }
 
     #[test]
@@ -572,7 +575,7 @@ mod tests {
                     }
                     Act::Fail(retry_in) if in_flight => {
                         announcer.on_failure(now, retry_in.map(|secs| RetryIn::After(SECOND * secs)));
-                        least = (FIRST_RETRY * (1 << fails)).mul_f64(0.79).min(FLOOR);
+                        least = (FIRST_RETRY * (1 << fails)).mul_f64(0.79).min(FLOOR_AFTER_FAILURE);
                         (last, fails) = (Some(now), (fails + 1).min(16));
                     }
                     Act::Reply(..) | Act::Fail(_) => {}

@@ -11,6 +11,7 @@ pub mod flush;
 pub mod layout;
 pub mod peer_book;
 pub mod picker;
+pub mod probe;
 pub mod rate;
 pub mod requests;
 pub mod restart;

@@ -11,6 +11,8 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
+use super::peer_book::Need;
+
 /// 50 trackers in use at once: a torrent that lists 500 does not announce to all of them in one moment (T-24).
 const MAX_ACTIVE: usize = 50;
 
@@ -72,7 +74,7 @@ pub struct Tiers {
     /// The order of asking: shuffled once; whoever works moves to the front of its tier.
     order: Vec<Vec<TrackerId>>,
     active: BTreeSet<TrackerId>,
-    short: bool,
+    need: Need,
     outbox: VecDeque<TierEffect>,
 }
 
@@ -100,8 +102,15 @@ impl Tiers {
             order.push(tier);
         }
         let standing = vec![Standing::Untried; urls.len()];
-        let mut new =
-            Self { urls, unsupported, standing, order, active: BTreeSet::new(), short: false, outbox: VecDeque::new() };
+        let mut new = Self {
+            urls,
+            unsupported,
+            standing,
+            order,
+            active: BTreeSet::new(),
+            need: Need::Enough,
+            outbox: VecDeque::new(),
+        };
         new.settle();
         new
     }
@@ -139,9 +148,20 @@ impl Tiers {
     }
 
     /// Whether more peers are wanted than we have.
-    pub fn set_short(&mut self, short: bool) {
-        self.short = short;
+    pub fn set_need(&mut self, need: Need) {
+        self.need = need;
         self.settle();
+    }
+
+    /// What was last said about that.
+    pub const fn need(&self) -> Need {
+        self.need
+    }
+
+    /// Nobody who delivers is connected, and every tracker in use has failed.
+    pub fn is_stranded(&self) -> bool {
+        let has_failed = |tracker: &TrackerId| self.standing[tracker.0] == Standing::Failed;
+        self.need == Need::Anybody && !self.active.is_empty() && self.active.iter().all(has_failed)
     }
 
     /// The next thing to do, until there is none.
@@ -181,7 +201,7 @@ impl Tiers {
                 .copied()
                 .partition(|tracker: &TrackerId| self.standing[tracker.0] == Standing::Failed);
             wanted.extend(good.into_iter().chain(failed).take(MAX_ACTIVE - wanted.len()));
-            if last.is_some() && !self.short {
+            if last.is_some() && !self.need.is_short() {
                 break;
             }
         }
@@ -201,7 +221,7 @@ impl Tiers {
     fn will_do(&self, tracker: TrackerId) -> bool {
         match self.standing[tracker.0] {
             Standing::Untried => true,
-            Standing::Working { useful } => useful || !self.short,
+            Standing::Working { useful } => useful || !self.need.is_short(),
             Standing::Failed => false,
         }
     }
@@ -282,7 +302,7 @@ mod tests {
                     Ok(name) => tiers.on_success(id(&tiers, name), true),
                     Empty(name) => tiers.on_success(id(&tiers, name), false),
                     Fail(name) => tiers.on_failure(id(&tiers, name)),
-                    Short(short) => tiers.set_short(*short),
+                    Short(short) => tiers.set_need(if *short { Need::More } else { Need::Enough }),
                 }
                 assert_eq!(drain(&mut tiers), *want, "{what}");
             }
@@ -304,7 +324,7 @@ mod tests {
     #[test]
     fn with_peers_short_every_tracker_of_a_tier_is_tried_in_the_end() {
         let mut tiers = tiers_of(&[4], 3);
-        tiers.set_short(true);
+        tiers.set_need(Need::More);
         for place in 0..4 {
             assert_eq!(tiers.active.len(), place + 1);
             let next =
@@ -331,10 +351,28 @@ mod tests {
     }
 
     #[test]
+    fn stranded_is_who_has_nobody_and_is_failed_by_all() {
+        let mut tiers = tiers_of(&[2, 1], 1);
+        tiers.set_need(Need::Anybody);
+        assert!(!tiers.is_stranded(), "nobody was asked yet");
+        for (nth, id) in tiers.trackers().enumerate() {
+            assert!(!tiers.is_stranded(), "{nth} of 3 failed");
+            tiers.on_failure(id);
+        }
+        assert!(tiers.is_stranded());
+        tiers.set_need(Need::More);
+        assert!(!tiers.is_stranded(), "somebody delivers");
+        tiers.set_need(Need::Anybody);
+        tiers.on_success(tiers.trackers().next().unwrap(), false);
+        assert!(!tiers.is_stranded(), "one answers");
+        assert!(!Tiers::new(Vec::new(), 1).is_stranded(), "there is none to fail");
+    }
+
+    #[test]
     fn five_hundred_trackers_are_not_asked_at_once() {
         for sizes in [&[1; 500][..], &[500], &[250, 250]] {
             let mut tiers = tiers_of(sizes, 9);
-            tiers.set_short(true);
+            tiers.set_need(Need::More);
             for id in tiers.trackers() {
                 tiers.on_failure(id);
             }
@@ -348,7 +386,7 @@ mod tests {
         #[test]
         fn somebody_is_always_asked(
             sizes in prop::collection::vec(0usize..5, 0..5), seed in any::<u64>(),
-            steps in prop::collection::vec((0usize..30, 0u8..5), 0..60),
+            steps in prop::collection::vec((0usize..30, 0u8..6), 0..60),
         ) {
             let mut tiers = tiers_of(&sizes, seed);
             let mut active = BTreeSet::new();
@@ -368,8 +406,11 @@ mod tests {
                     match what {
                         0 | 1 => tiers.on_success(id, what == 0),
                         2 => tiers.on_failure(id),
-                        _ => tiers.set_short(what == 3),
+                        3 => tiers.set_need(Need::Enough),
+                        4 => tiers.set_need(Need::More),
+                        _ => tiers.set_need(Need::Anybody),
                     }
+                    prop_assert!(!tiers.is_stranded() || tiers.census().working == 0, "not while one works");
                     let had_one = active.iter().any(|id| tiers.works(*id));
                     prop_assert!(!had_one || tiers.active.iter().any(|id| tiers.works(*id)));
                 }

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -37,6 +37,11 @@ impl<A: Actor> Handle<A> {
     /// Ends the child in good order: see [`Leash::stop`].
     pub fn stop(&self) {
         self.leash.stop();
+    }
+
+    /// Cuts a rest short: see [`Leash::rouse`].
+    pub fn rouse(&self) {
+        self.leash.rouse();
     }
 }
 
@@ -85,6 +90,12 @@ impl Leash {
         }
     }
 
+    /// Starts a child now that rests after an expected end. One that runs does not notice, and one that rests after a
+    /// failure of its own rests on: what it needs the time for has not changed.
+    pub fn rouse(&self) {
+        self.orders.rouse();
+    }
+
     /// Ends the child on its guard's next turn: nothing more is handled, `stopped` runs, the mailbox closes.
     pub fn kill(&self) {
         self.orders.give(Order::Kill);
@@ -129,6 +140,7 @@ pub(super) enum Order {
 pub(super) struct Orders {
     /// The highest [`Order`] given; 0 is none.
     given: AtomicU8,
+    roused: AtomicBool,
     guard: AtomicWaker,
 }
 
@@ -140,6 +152,16 @@ impl Orders {
         before < order as u8
     }
 
+    fn rouse(&self) {
+        self.roused.store(true, Ordering::Release);
+        self.guard.wake();
+    }
+
+    /// What was said while the child ran does not count for the rest that follows.
+    pub(super) fn forget_rousing(&self) {
+        self.roused.store(false, Ordering::Release);
+    }
+
     pub(super) fn include(&self, order: Order) -> bool {
         self.given.load(Ordering::Acquire) >= order as u8
     }
@@ -149,6 +171,17 @@ impl Orders {
         let poll = |cx: &mut Context<'_>| {
             self.guard.register(cx.waker());
             if self.include(order) { Poll::Ready(()) } else { Poll::Pending }
+        };
+        poll_fn(poll).await;
+    }
+
+    /// Waits until a rest is to end early: for a stop, and where `rousable` also when the child is roused. For the guard's
+    /// task only, as above.
+    pub(super) async fn wait_in_rest(&self, rousable: bool) {
+        let poll = |cx: &mut Context<'_>| {
+            self.guard.register(cx.waker());
+            let is_roused = rousable && self.roused.load(Ordering::Acquire);
+            if is_roused || self.include(Order::Stop) { Poll::Ready(()) } else { Poll::Pending }
         };
         poll_fn(poll).await;
     }

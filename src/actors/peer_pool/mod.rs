@@ -2,7 +2,7 @@
 //!
 //! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
 //! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `SchedulerReady`, `SurveyPool`,
-//! `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler), `PeersShort` (torrent), `Leave`, `ChokeDecision`,
+//! `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler), `PeersNeeded` (torrent), `Leave`, `ChokeDecision`,
 //! `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
 //! Limits: the book's. Ends when told to, after its connections.
@@ -26,7 +26,7 @@ use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::logic::choke::{self, ChokeEffect, Choker};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
-use crate::logic::peer_book::{BookConfig, BookEffect, Census, PeerBook, Source};
+use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
 use crate::net::Net;
 use crate::net::staging::Staging;
 
@@ -55,10 +55,10 @@ pub struct Ban {
 #[rtype(result = "()")]
 pub struct SchedulerReady;
 
-/// To the torrent: there are too few peers, or enough again.
+/// To the torrent, when it changes: how much the addresses of more peers are needed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct PeersShort(pub bool);
+pub struct PeersNeeded(pub Need);
 
 /// Who is there?
 #[derive(Debug, Clone, Copy, Message)]
@@ -111,7 +111,7 @@ pub struct PeerPoolConfig {
     /// The writer, for uploads.
     pub disk: Recipient<ReadRanges>,
     /// The torrent.
-    pub torrent: Recipient<PeersShort>,
+    pub torrent: Recipient<PeersNeeded>,
 }
 
 /// A connection as the pool sees it.
@@ -140,7 +140,8 @@ pub struct PeerPool {
     choker: Choker,
     live: BTreeMap<PeerKey, Live>,
     by_child: BTreeMap<ChildId, PeerKey>,
-    short: Option<bool>,
+    /// As last told.
+    need: Option<Need>,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -159,7 +160,7 @@ impl PeerPool {
             choker: Choker::new(Instant::now().into_std(), choke::SLOTS, cfg.seed),
             live: BTreeMap::new(),
             by_child: BTreeMap::new(),
-            short: None,
+            need: None,
             timer: Timer::new(),
             closing: false,
             cfg,
@@ -176,10 +177,10 @@ impl PeerPool {
         while let Some(effect) = self.book.poll(now) {
             self.perform(effect, ctx);
         }
-        let short = self.book.is_short();
-        if self.short != Some(short) {
-            self.short = Some(short);
-            self.cfg.torrent.do_send(PeersShort(short));
+        let need = self.book.need();
+        if self.need != Some(need) {
+            self.need = Some(need);
+            self.cfg.torrent.do_send(PeersNeeded(need));
         }
         self.arm(ctx);
         outcome
@@ -320,7 +321,7 @@ impl Supervised for PeerPool {
         }
         self.by_child.clear();
         self.choker = Choker::new(Instant::now().into_std(), choke::SLOTS, self.cfg.seed);
-        self.short = None;
+        self.need = None;
         self.timer = Timer::new();
         self.book.on_pool_restarted(Instant::now().into_std());
     }

@@ -40,11 +40,11 @@ impl Handler<ReadRanges> for Ear {
     }
 }
 
-impl Handler<PeersShort> for Ear {
+impl Handler<PeersNeeded> for Ear {
     type Result = ();
 
-    fn handle(&mut self, PeersShort(short): PeersShort, _: &mut Context<Self>) {
-        self.0.write(format!("short: {short}"));
+    fn handle(&mut self, PeersNeeded(need): PeersNeeded, _: &mut Context<Self>) {
+        self.0.write(format!("need: {need:?}"));
     }
 }
 
@@ -301,15 +301,15 @@ async fn a_goodbye_ends_the_connections_and_then_the_pool() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_torrent_hears_whether_peers_are_short_when_that_changes() {
+async fn the_torrent_hears_how_much_peers_are_needed_when_that_changes() {
     with_actors(async {
         let (net, mut arrives) = FakeNet::connected();
         let bench = Bench::over(net);
-        assert_eq!(bench.passes(60).await, ["short: true"]);
+        assert_eq!(bench.passes(60).await, ["need: Anybody"]);
         let addrs: Vec<SocketAddr> = (1..=100).map(|n| SocketAddr::new([192, 0, 2, n].into(), 6881)).collect();
         bench.pool.addr.do_send(PeersFound { addrs, source: Source::Manual });
         let heard = bench.passes(1).await;
-        assert!(heard.iter().filter(|line| line.starts_with("short")).count() <= 1, "{heard:?}");
+        assert!(heard.iter().filter(|line| line.starts_with("need")).count() <= 1, "{heard:?}");
         drop(arrives.try_recv());
     })
     .await;

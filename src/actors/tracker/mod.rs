@@ -2,7 +2,7 @@
 //!
 //! Owns an [`Announcer`] and at most one announce in flight. Child of `TrackerSupervisor`, permanent, 5 abnormal restarts
 //! in 10 minutes. A failed announce is an expected restart: the incarnation ends with its cause and the next one starts
-//! after the announcer's back-off. Hears `Attend`, `PeersShort`, `Completed`, `Progressed`. Tells `TrackerNews`. Asks
+//! after the announcer's back-off. Hears `Attend`, `PeersNeeded`, `Completed`, `Progressed`. Tells `TrackerNews`. Asks
 //! nobody. Ends when told to, after a `stopped` where one is due.
 
 use std::future::Future;
@@ -14,12 +14,13 @@ use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::kit::{Child, Ctx, Exit, Goodbye, Meter, Metered, Timer};
-use super::peer_pool::PeersShort;
+use super::peer_pool::PeersNeeded;
 use super::tracker_supervisor::{Completed, Progressed};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::{Safe, redact_url};
 use crate::codec::tracker::{AnnounceRequest, Event};
 use crate::logic::announce::{AnnounceEffect, AnnounceState, Announcer, Kept};
+use crate::logic::peer_book::Need;
 use crate::logic::tiers::TrackerId;
 use crate::net::Net;
 use crate::net::tracker::{Announced, TrackerTrouble, announce_http};
@@ -59,6 +60,8 @@ pub enum News {
         trouble: TrackerTrouble,
         /// When it is asked again; `None`: never.
         retry: Option<Instant>,
+        /// When it may be asked at the earliest.
+        not_before: Option<Instant>,
     },
 }
 
@@ -170,6 +173,7 @@ pub struct Tracker<P: Protocol> {
     // Kept over restarts.
     machine: Announcer,
     progress: Progressed,
+    need: Need,
     /// What it called us (`tracker id`).
     called: Option<Vec<u8>>,
     attended: bool,
@@ -179,17 +183,24 @@ pub struct Tracker<P: Protocol> {
 
 impl<P: Protocol> Tracker<P> {
     /// At rest until it is attended to.
-    pub fn new(cfg: TrackerConfig, progress: Progressed) -> Self {
+    pub fn new(cfg: TrackerConfig, progress: Progressed, need: Need) -> Self {
         Self {
             protocol: P::new(cfg.seed),
-            machine: Announcer::new(Kept::default(), cfg.seed),
+            machine: announcer(Kept::default(), cfg.seed, need),
             progress,
+            need,
             called: None,
             attended: false,
             timer: Timer::new(),
             cfg,
         }
     }
+}
+
+fn announcer(kept: Kept, seed: u64, need: Need) -> Announcer {
+    let mut new = Announcer::new(kept, seed);
+    new.set_short(need.is_short());
+    new
 }
 
 impl<P: Protocol> Tracker<P> {
@@ -259,7 +270,9 @@ impl<P: Protocol> Tracker<P> {
         let cause = trouble.cause;
         let retry_s = retry.map(|_| backoff.as_secs());
         tracing::info!(tracker = redact_url(&self.cfg.url), why = trouble.text, retry_s, "tracker fails");
-        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news: News::Failed { trouble, retry } });
+        let not_before = self.machine.kept().not_before.map(Instant::from_std).filter(|_| retry.is_some());
+        let news = News::Failed { trouble, retry, not_before };
+        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news });
         // Leaving, the step above has stopped the actor or sent the last word. One that never wants to hear of us again
         // (BEP 31) hears only our farewell.
         let is_leaving = matches!(self.machine.state(), AnnounceState::Ended | AnnounceState::Announcing(_));
@@ -282,7 +295,7 @@ impl<P: Protocol> Actor for Tracker<P> {
 impl<P: Protocol> Supervised for Tracker<P> {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         self.timer = Timer::new();
-        self.machine = Announcer::new(self.machine.kept(), self.cfg.seed);
+        self.machine = announcer(self.machine.kept(), self.cfg.seed, self.need);
     }
 }
 
@@ -301,13 +314,15 @@ impl<P: Protocol> Handler<Attend> for Tracker<P> {
     }
 }
 
-impl<P: Protocol> Handler<PeersShort> for Tracker<P> {
+impl<P: Protocol> Handler<PeersNeeded> for Tracker<P> {
     type Result = ();
 
-    fn handle(&mut self, PeersShort(short): PeersShort, ctx: &mut Ctx<Self>) {
+    /// A need that grows is a request.
+    fn handle(&mut self, PeersNeeded(need): PeersNeeded, ctx: &mut Ctx<Self>) {
+        let before = std::mem::replace(&mut self.need, need);
         self.step(ctx, |machine, now| {
-            machine.set_short(short);
-            if short {
+            machine.set_short(need.is_short());
+            if need > before {
                 machine.on_request(now);
             }
         });

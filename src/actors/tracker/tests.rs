@@ -19,6 +19,8 @@ use crate::net::testing::FakeNet;
 enum Fate {
     /// An interval of half an hour, a second later.
     Answers,
+    /// An interval of no time at all.
+    Hurries,
     Fails,
     /// BEP 31.
     Refuses,
@@ -55,10 +57,8 @@ impl Protocol for Scripted {
         Box::pin(async move {
             sleep(Duration::from_secs(1)).await;
             match fate.unwrap() {
-                Fate::Answers => Ok(Announced {
-                    reply: AnnounceReply { interval: Some(1800), ..AnnounceReply::default() },
-                    local: true,
-                }),
+                Fate::Answers => Ok(answer(1800)),
+                Fate::Hurries => Ok(answer(0)),
                 Fate::Fails => Err(trouble(None)),
                 Fate::Refuses => Err(trouble(Some(RetryIn::Never))),
                 Fate::Hangs => std::future::pending().await,
@@ -66,6 +66,10 @@ impl Protocol for Scripted {
             }
         })
     }
+}
+
+fn answer(interval: i64) -> Announced {
+    Announced { reply: AnnounceReply { interval: Some(interval), ..AnnounceReply::default() }, local: true }
 }
 
 fn note(line: impl Into<String>) {
@@ -128,7 +132,8 @@ impl Bench {
             supervisor: ear.clone().recipient(),
         };
         let progress = Progressed { left: 100, ..Progressed::default() };
-        let tracker = kit::spawn(Tracker::<Scripted>::new(cfg, progress), policies::TRACKER, 1, ear.recipient());
+        let tracker =
+            kit::spawn(Tracker::<Scripted>::new(cfg, progress, Need::Enough), policies::TRACKER, 1, ear.recipient());
         tracker.addr.do_send(Attend(true));
         Self { tracker }
     }
@@ -150,6 +155,45 @@ impl Bench {
 }
 
 const STARTED: &str = "Started, 200 wanted, 100 left";
+
+/// T-15: without need the floor is five minutes.
+#[tokio::test(start_paused = true)]
+async fn a_restarted_tracker_knows_whether_peers_are_needed() {
+    with_actors(async {
+        for (need, announces) in [(Need::Enough, 2), (Need::More, 5)] {
+            let bench = Bench::start(&[Fate::Fails, Fate::Hurries]);
+            bench.tracker.addr.do_send(PeersNeeded(need));
+            let heard = bench.passes(230).await;
+            assert_eq!(heard.iter().filter(|line| line.starts_with("expected restart")).count(), 1, "{heard:?}");
+            assert_eq!(heard.iter().filter(|line| line.contains("wanted")).count(), announces, "{need:?}: {heard:?}");
+            drop(bench);
+            sleep(Duration::from_secs(10)).await;
+            DIARY.with(Diary::read);
+        }
+    })
+    .await;
+}
+
+/// The back-off is long by now; its supervisor may cut it short, but not below the floor.
+#[tokio::test(start_paused = true)]
+async fn a_roused_tracker_is_asked_as_soon_as_the_floor_allows() {
+    with_actors(async {
+        let bench = Bench::start(&[Fate::Fails]);
+        bench.passes(1000).await;
+        let heard = bench.passes(2000).await;
+        assert!(heard.iter().filter(|line| *line == STARTED).count() <= 3, "{heard:?}");
+        for _ in 0..60 {
+            bench.tracker.rouse();
+            bench.passes(10).await;
+        }
+        for _ in 0..60 {
+            bench.tracker.rouse();
+            let heard = bench.passes(46).await;
+            assert!(heard.iter().filter(|line| *line == STARTED).count() <= 1, "{heard:?}");
+        }
+    })
+    .await;
+}
 
 /// T-01, T-02.
 #[tokio::test(start_paused = true)]
@@ -239,7 +283,7 @@ async fn never_means_never() {
     with_actors(async {
         let bench = Bench::start(&[Fate::Refuses]);
         assert_eq!(bench.passes(24 * 3600).await, [STARTED, "failed, again: false"]);
-        bench.tracker.addr.do_send(PeersShort(true));
+        bench.tracker.addr.do_send(PeersNeeded(Need::More));
         bench.tracker.addr.do_send(Completed);
         assert_eq!(bench.passes(24 * 3600).await, [""; 0]);
         assert_eq!(bench.stop().await, (vec!["ended".to_owned()], Duration::ZERO));
@@ -253,7 +297,7 @@ async fn completed_is_said_at_once_and_requests_wait_for_the_floor() {
         let bench = Bench::start(&[Fate::Answers]);
         bench.passes(10).await;
         for _ in 0..100 {
-            bench.tracker.addr.do_send(PeersShort(true));
+            bench.tracker.addr.do_send(PeersNeeded(Need::More));
         }
         assert_eq!(bench.passes(50).await, [""; 0], "51 s after the answer");
         assert_eq!(bench.passes(10).await[0], "Periodic, 200 wanted, 100 left");

@@ -1,9 +1,10 @@
 //! `TrackerSupervisor`: all trackers of a torrent; none can block another.
 //!
 //! Owns the [`Tiers`] and one `HttpTracker` or `UdpTracker` per announce URL. Child of `Torrent`, permanent, 3 restarts in
-//! 60 s; tier order, `key` and what is known of each tracker survive. Hears `TrackerNews`, `PeersShort`, `Completed`,
+//! 60 s; tier order, `key` and what is known of each tracker survive. Hears `TrackerNews`, `PeersNeeded`, `Completed`,
 //! `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells `PeersFound` (pool). A tracker whose budget is spent is disabled
-//! with its reason and tried again after half an hour. Ends when told to, after all trackers have said `stopped`, in
+//! with its reason and tried again after half an hour. While all fail and nobody else is there, one after the other is
+//! roused from its back-off ([`Probe`]). Ends when told to, after all trackers have said `stopped`, in
 //! parallel.
 
 use std::collections::BTreeMap;
@@ -16,17 +17,18 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
 use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecycle, Timer};
-use super::peer_pool::{PeersFound, PeersShort};
+use super::peer_pool::{PeersFound, PeersNeeded};
 use super::policies;
 use super::tracker::{Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpTracker};
 use super::view::TrackerRow;
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
 use crate::logic::peer_book::Source;
+use crate::logic::probe::Probe;
 use crate::logic::tiers::{TierEffect, Tiers, TrackerId};
 use crate::net::Net;
 
-/// Half an hour before a disabled tracker is tried again (DESIGN section 4).
+/// Half an hour before a disabled tracker is tried again: as long as the longest back-off of one that fails.
 const DISABLED_FOR: Duration = Duration::from_secs(30 * 60);
 
 /// The download is complete: trackers that know us are told.
@@ -96,6 +98,13 @@ impl Running {
         }
     }
 
+    fn rouse(&self) {
+        match self {
+            Self::Http(handle) => handle.rouse(),
+            Self::Udp(handle) => handle.rouse(),
+        }
+    }
+
     fn tell<M: Message<Result = ()> + Send + 'static>(&self, message: M)
     where
         HttpTracker: Handler<M>,
@@ -130,6 +139,7 @@ pub struct TrackerSupervisor {
     standings: BTreeMap<TrackerId, Standing>,
     attended: BTreeMap<TrackerId, bool>,
     // Live.
+    probe: Probe,
     running: BTreeMap<TrackerId, Running>,
     timer: Timer<Self>,
     closing: bool,
@@ -150,6 +160,7 @@ impl TrackerSupervisor {
             standings: tiers.trackers().map(|id| (id, Standing::default())).collect(),
             attended: BTreeMap::new(),
             tiers,
+            probe: Probe::new(cfg.seed),
             running: BTreeMap::new(),
             timer: Timer::new(),
             closing: false,
@@ -166,7 +177,9 @@ impl TrackerSupervisor {
                 TierEffect::Rest(id) => self.attend(id, false, ctx),
             }
         }
-        let due = self.standings.values().filter_map(|standing| standing.disabled_until).min();
+        self.probe.set_stranded(Instant::now().into_std(), self.tiers.is_stranded());
+        let disabled = self.standings.values().filter_map(|standing| standing.disabled_until).min();
+        let due = disabled.into_iter().chain(self.probe.deadline().map(Instant::from_std)).min();
         self.timer.arm(ctx, due, Self::on_timer);
     }
 
@@ -199,11 +212,11 @@ impl TrackerSupervisor {
             seed,
             supervisor: ctx.address().recipient(),
         };
-        let (progress, me) = (self.progress, ctx.address().recipient());
+        let (progress, need, me) = (self.progress, self.tiers.need(), ctx.address().recipient());
         let running = if is_udp {
-            Running::Udp(kit::spawn(UdpTracker::new(cfg, progress), policies::TRACKER, seed, me))
+            Running::Udp(kit::spawn(UdpTracker::new(cfg, progress, need), policies::TRACKER, seed, me))
         } else {
-            Running::Http(kit::spawn(HttpTracker::new(cfg, progress), policies::TRACKER, seed, me))
+            Running::Http(kit::spawn(HttpTracker::new(cfg, progress, need), policies::TRACKER, seed, me))
         };
         self.running.insert(id, running);
     }
@@ -220,9 +233,11 @@ impl TrackerSupervisor {
                     let source = Source::Tracker { local: announced.local };
                     self.cfg.pool.do_send(PeersFound { addrs: reply.peers, source });
                 }
+                self.probe.forget(id);
                 self.step(ctx, |tiers| tiers.on_success(id, useful));
             }
-            News::Failed { trouble, retry } => {
+            News::Failed { trouble, retry, not_before } => {
+                self.probe.on_failure(Instant::now().into_std(), id, not_before.map(Instant::into_std));
                 let swarm = standing.swarm;
                 *standing = Standing { state: trouble.text, failed: true, next: retry, swarm, ..Standing::default() };
                 self.step(ctx, |tiers| tiers.on_failure(id));
@@ -245,6 +260,7 @@ impl TrackerSupervisor {
             let standing =
                 Standing { state, failed: true, next: Some(until), disabled_until: Some(until), ..Standing::default() };
             self.standings.insert(id, standing);
+            self.probe.forget(id);
             tracing::warn!(
                 tracker = redact_url(self.tiers.url(id)),
                 retry_s = DISABLED_FOR.as_secs(),
@@ -260,6 +276,12 @@ impl TrackerSupervisor {
             standing.disabled_until = standing.disabled_until.filter(|until| *until > now);
         }
         self.start_attended(ctx);
+        if let Some(id) = self.probe.on_timeout(now.into_std())
+            && let Some(tracker) = self.running.get(&id)
+        {
+            tracing::debug!(tracker = redact_url(self.tiers.url(id)), "tracker is asked early, all have failed");
+            tracker.rouse();
+        }
         self.step(ctx, |_| {});
     }
 
@@ -292,6 +314,7 @@ impl Supervised for TrackerSupervisor {
     /// Dropped handles say good-bye to their trackers, which say `stopped`; the new ones say `started` again.
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         self.running.clear();
+        self.probe = Probe::new(self.cfg.seed);
         self.timer = Timer::new();
     }
 }
@@ -310,12 +333,12 @@ impl Handler<TrackerNews> for TrackerSupervisor {
     }
 }
 
-impl Handler<PeersShort> for TrackerSupervisor {
+impl Handler<PeersNeeded> for TrackerSupervisor {
     type Result = ();
 
-    fn handle(&mut self, PeersShort(short): PeersShort, ctx: &mut Ctx<Self>) {
-        self.step(ctx, |tiers| tiers.set_short(short));
-        self.tell_all(&PeersShort(short));
+    fn handle(&mut self, needed: PeersNeeded, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |tiers| tiers.set_need(needed.0));
+        self.tell_all(&needed);
     }
 }
 
@@ -341,12 +364,13 @@ impl Handler<SurveyTrackers> for TrackerSupervisor {
 
     fn handle(&mut self, _: SurveyTrackers, _: &mut Ctx<Self>) -> Self::Result {
         let now = Instant::now();
+        let early = |id| self.probe.plan().filter(|(planned, _)| *planned == id).map(|(_, at)| Instant::from_std(at));
         let row = |(id, standing): (&TrackerId, &Standing)| TrackerRow {
             url: redact_url(self.tiers.url(*id)),
             state: standing.state.clone(),
             works: standing.works,
             failed: standing.failed,
-            next_in: standing.next.map(|next| next.saturating_duration_since(now)),
+            next_in: standing.next.into_iter().chain(early(*id)).min().map(|next| next.saturating_duration_since(now)),
             swarm: standing.swarm,
         };
         Ok(self.standings.iter().map(row).collect())

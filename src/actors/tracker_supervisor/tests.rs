@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
+use crate::logic::peer_book::Need;
 use crate::net::testing::{Arrived, FakeNet};
 
 /// In place of the pool and the torrent.
@@ -90,8 +91,11 @@ async fn asked(arrives: &mut mpsc::Receiver<Arrived>) -> (DuplexStream, String) 
 }
 
 /// Names two peers.
-async fn answer(mut far: DuplexStream) {
-    let body = b"d8:intervali1800e5:peers12:\x08\x08\x08\x08\x1a\xe1\x08\x08\x04\x04\x1a\xe1e";
+async fn answer(far: DuplexStream) {
+    reply(far, b"d8:intervali1800e5:peers12:\x08\x08\x08\x08\x1a\xe1\x08\x08\x04\x04\x1a\xe1e").await;
+}
+
+async fn reply(mut far: DuplexStream, body: &[u8]) {
     far.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).await.unwrap();
     far.write_all(body).await.unwrap();
 }
@@ -152,6 +156,61 @@ async fn a_goodbye_tells_those_that_know_us_in_parallel() {
         let (took, what) = tokio::join!(bench.stop(), farewell);
         assert_eq!(what, "192.0.2.1 stopped");
         assert!(took < Duration::from_secs(1), "{took:?}");
+    })
+    .await;
+}
+
+/// T-15: without need the floor is five minutes, also for a tracker that is started later.
+#[tokio::test(start_paused = true)]
+async fn a_tracker_started_later_knows_that_no_peers_are_needed() {
+    with_actors(async {
+        let (net, mut arrives) = FakeNet::connected();
+        let bench = Bench::over(net, &[&[FIRST], &[SECOND]]);
+        bench.supervisor.addr.do_send(PeersNeeded(Need::Enough));
+        let mut answered = Vec::new();
+        while answered.len() < 3 {
+            let (far, who) = asked(&mut arrives).await;
+            if who.starts_with("192.0.2.2") {
+                reply(far, b"d8:intervali0e5:peers0:e").await;
+                answered.push(Instant::now());
+            }
+        }
+        let gaps: Vec<_> = answered.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
+        assert!(gaps.iter().all(|gap| (300..=316).contains(gap)), "{gaps:?}");
+        bench.stop().await;
+    })
+    .await;
+}
+
+/// N-10: all answer with a login page for hours. When that ends, the first announce comes within the minute; until then
+/// nobody is hammered.
+#[tokio::test(start_paused = true)]
+async fn after_a_captive_portal_a_tracker_is_asked_within_the_minute() {
+    with_actors(async {
+        let (net, mut arrives) = FakeNet::connected();
+        let bench = Bench::over(net, &[&[FIRST], &[SECOND]]);
+        bench.supervisor.addr.do_send(PeersNeeded(Need::Anybody));
+        let began = Instant::now();
+        let mut times = Vec::new();
+        for hours in [1, 5] {
+            let opens = began + Duration::from_secs(hours * 3600);
+            while let Ok((far, _)) = tokio::time::timeout_at(opens, asked(&mut arrives)).await {
+                reply(far, b"<html>please log in</html>").await;
+                times.push(began.elapsed());
+            }
+            let (far, who) = asked(&mut arrives).await;
+            let waited = opens.elapsed();
+            assert!(waited <= Duration::from_secs(56), "{who} after {waited:?}");
+            reply(far, b"<html>please log in</html>").await;
+            times.push(began.elapsed());
+        }
+        let lately = times.iter().filter(|at| at.as_secs() >= 3600).count();
+        assert!((4 * 3600 / 56..=4 * 3600 / 45).contains(&lately), "{lately} announces in four hours");
+        assert!(bench.rows().await.iter().any(|row| row.next_in.is_some_and(|next| next.as_secs() <= 55)));
+        let (far, _) = asked(&mut arrives).await;
+        answer(far).await;
+        assert_eq!(bench.passes(1).await, ["2 peers"]);
+        bench.stop().await;
     })
     .await;
 }

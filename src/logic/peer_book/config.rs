@@ -108,6 +108,25 @@ pub enum Refusal {
     Full,
 }
 
+/// How much a torrent needs the addresses of more peers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Need {
+    /// It has enough, connected or yet to be tried.
+    #[default]
+    Enough,
+    /// Fewer than are worth having (W-10).
+    More,
+    /// The same, and nobody is connected who ever delivered.
+    Anybody,
+}
+
+impl Need {
+    /// Peers are wanted.
+    pub const fn is_short(self) -> bool {
+        matches!(self, Self::More | Self::Anybody)
+    }
+}
+
 /// The book in numbers, for `why`, the metrics and the progress line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Census {

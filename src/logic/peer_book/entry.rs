@@ -9,7 +9,7 @@ use crate::base::farewell::Farewell;
 use crate::base::ids::PeerId;
 use crate::logic::address::Class;
 
-/// 1 s: an address that delivered is worth another dial at once (FAULTS "Back-off follows productivity").
+/// 1 s: an address that delivered is worth another dial at once (P-26).
 pub(super) const PRODUCTIVE_BACKOFF: Duration = Duration::from_secs(1);
 
 /// 60 s for each failure in a row (P-01).

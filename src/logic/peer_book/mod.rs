@@ -1,6 +1,6 @@
 //! The peer book of one torrent: whom to dial, when, and how often.
 //!
-//! Back-off follows productivity (FAULTS 1): an address whose connection delivered at least one good block is dialled
+//! Back-off follows productivity (P-03, P-26): an address whose connection delivered at least one good block is dialled
 //! again after about a second, for ever, and its failures are forgotten; only unproductive attempts grow the back-off.
 //! So a sole source that resets every 300 kB still completes (W-02), and a dead address is not hammered (P-01, I7).
 //!
@@ -35,7 +35,7 @@ use crate::base::farewell::{Farewell, Verdict};
 use crate::base::ids::PeerId;
 use accepted::Accepted;
 use bans::Bans;
-pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, Refusal, Source};
+pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, Need, Refusal, Source};
 use entry::{Entry, PRODUCTIVE_BACKOFF, State, may_name};
 use hosts::Hosts;
 use panics::Panics;
@@ -267,9 +267,14 @@ impl PeerBook {
         }
     }
 
-    /// Fewer peers than are worth having, connected or yet untried: more trackers are wanted (W-10).
-    pub fn is_short(&self) -> bool {
-        self.connected() + self.half_open + self.untried < ENOUGH.min(self.config.max_connected)
+    /// Are there as many peers as are worth having, connected or yet untried? Else more trackers are wanted (W-10).
+    pub fn need(&self) -> Need {
+        let short = self.connected() + self.half_open + self.untried < ENOUGH.min(self.config.max_connected);
+        match (short, self.is_lonely()) {
+            (false, _) => Need::Enough,
+            (true, false) => Need::More,
+            (true, true) => Need::Anybody,
+        }
     }
 
     /// The book in numbers. Walks the whole book: for a report, not for every message.

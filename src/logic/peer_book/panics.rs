@@ -1,4 +1,4 @@
-//! How often our own actors panic over peers: too often, and nothing is dialled for a while (DESIGN 4).
+//! How often our own actors panic over peers: too often, and nothing is dialled for a while (`docs/SUPERVISION.md`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};

@@ -140,7 +140,7 @@ fn naming_a_dead_address_again_does_not_hammer_it() {
     }
 }
 
-/// FAULTS "Back-off follows productivity", P-26: a sole source that resets for ever is redialled for ever.
+/// Back-off follows productivity, P-26: a sole source that resets for ever is redialled for ever.
 #[test]
 fn a_productive_address_is_redialled_after_a_second_for_ever() {
     let (t0, mut book) = (base_instant(), book());
@@ -598,15 +598,23 @@ fn tried_and_failed_addresses_make_room_for_new_ones() {
 }
 
 #[test]
-fn a_book_is_short_until_enough_are_connected_or_untried() {
+fn peers_are_needed_until_enough_are_connected_or_untried() {
     let (t0, mut book) = (base_instant(), book());
-    assert!(book.is_short());
+    assert_eq!(book.need(), Need::Anybody);
     book.add(t0, &hosts(40), PUBLIC);
-    assert!(!book.is_short());
-    for addr in dials(&mut book, t0) {
+    assert_eq!(book.need(), Need::Enough, "untried ones");
+    let mut dialled = dials(&mut book, t0);
+    let last = dialled.pop().unwrap();
+    for addr in dialled {
         book.on_farewell(t0, addr, Farewell::Refused, false);
     }
-    assert!(book.is_short());
+    assert_eq!(book.need(), Need::Anybody, "nobody has delivered");
+    book.on_connected(t0, last);
+    assert_eq!(book.need(), Need::Anybody, "nor has the one that is connected");
+    book.on_productive(last);
+    assert_eq!(book.need(), Need::More);
+    book.on_farewell(t0, last, Farewell::Reset, true);
+    assert_eq!(book.need(), Need::Anybody);
 }
 
 #[test]

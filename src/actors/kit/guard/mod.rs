@@ -4,7 +4,8 @@
 //! on the same public parts (`ContextFut::restart` keeps the address and the mailbox):
 //!
 //! * `Exit::Normal`: the child has ended.
-//! * `Exit::Expected`: it rests for as long as it said and starts again; the budget is untouched.
+//! * `Exit::Expected`: it rests for as long as it said, or until its parent rouses it, and starts again; the budget is
+//!   untouched.
 //! * `Exit::Fault`, or a panic anywhere in it (`started`, a handler, a spawned future, `restarting`, `stopped`, a
 //!   destructor): the [`Policy`] decides between a back-off and giving up.
 //!
@@ -107,7 +108,7 @@ impl Superior {
 
 /// What follows the end of an incarnation.
 enum Next {
-    Rest(Duration),
+    Rest { backoff: Duration, rousable: bool },
     Finish { gave_up: bool },
 }
 
@@ -132,13 +133,13 @@ impl<A: Child> Guard<A> {
     async fn run(mut self) {
         let mut end = self.live().await;
         loop {
-            let backoff = match self.judge(&end) {
-                Next::Rest(backoff) => backoff,
+            let (backoff, rousable) = match self.judge(&end) {
+                Next::Rest { backoff, rousable } => (backoff, rousable),
                 Next::Finish { gave_up } => return self.finish(end.exit, gave_up),
             };
             end = match self.cage.renew() {
                 Ok(()) => {
-                    self.rest(backoff).await;
+                    self.rest(backoff, rousable).await;
                     self.live().await
                 }
                 Err(end) => end,
@@ -171,11 +172,12 @@ impl<A: Child> Guard<A> {
     }
 
     /// Always lets others run first, even when there is nothing to rest for.
-    async fn rest(&self, backoff: Duration) {
+    async fn rest(&self, backoff: Duration, rousable: bool) {
+        self.orders.forget_rousing();
         tokio::task::yield_now().await;
         tokio::select! {
             biased;
-            () = self.orders.wait_for(Order::Stop) => {}
+            () = self.orders.wait_in_rest(rousable) => {}
             () = sleep(backoff) => {}
         }
     }
@@ -190,13 +192,13 @@ impl<A: Child> Guard<A> {
                 let stable = self.started.elapsed() >= policy.stable;
                 self.expected_in_a_row = if stable { 1 } else { self.expected_in_a_row.saturating_add(1) };
                 self.announce_restart(&policy, &end.exit, *after);
-                Next::Rest(*after)
+                Next::Rest { backoff: *after, rousable: true }
             }
             Exit::Fault { .. } | Exit::Panic { .. } => {
                 match self.history.on_abnormal(&policy, Instant::now().into_std(), self.dice.random()) {
                     Decision::RestartAfter(backoff) => {
                         self.announce_restart(&policy, &end.exit, backoff);
-                        Next::Rest(backoff)
+                        Next::Rest { backoff, rousable: false }
                     }
                     Decision::GiveUp => Next::Finish { gave_up: true },
                 }
