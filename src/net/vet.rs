@@ -1,4 +1,4 @@
-//! Which addresses a name from a stranger may lead to (FAULTS S-07): a torrent's tracker or a redirect must not make
+//! Which addresses a name from a stranger may lead to (S-07): a torrent's tracker or a redirect must not make
 //! this machine talk to its own services, its router or a cloud's metadata address.
 
 use std::net::IpAddr;

@@ -1,8 +1,9 @@
 //! Our stream under the name that actix knows, and one repair of what comes over it.
 //!
 //! "A response message without a declared message body length" ends with the connection (RFC 9112, 6.3), and trackers
-//! written by hand send such ones (W-12). awc reads them as empty unless they say HTTP/1.0, so here they say it. Over TLS
-//! nothing can be read here, and nothing is repaired.
+//! written by hand send such ones (W-12). awc reads them as empty unless they say HTTP/1.0, so here they say it. Many
+//! servers end TLS without its own farewell: that is an end like any other, since every other framing shows where it is
+//! cut.
 
 use std::io;
 use std::pin::Pin;
@@ -12,7 +13,7 @@ use actix_rt::net::{ActixStream, Ready};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::net::BoxStream;
+use super::tls::Carrier;
 
 /// 16 KiB for the head of a response: servers send 1 KiB. A longer one passes as it is.
 const MAX_HEAD_LEN: usize = 16 * 1024;
@@ -20,7 +21,7 @@ const MAX_HEAD_LEN: usize = 16 * 1024;
 /// A stream for one request and its response.
 #[derive(Debug)]
 pub(super) struct Handed {
-    stream: BoxStream,
+    stream: Box<dyn Carrier>,
     head: Head,
 }
 
@@ -33,10 +34,16 @@ enum Head {
 }
 
 impl Handed {
-    /// `plain`: HTTP itself, not TLS, comes over it.
-    pub(super) fn new(stream: BoxStream, plain: bool) -> Self {
-        let head = if plain { Head::Gathering(Vec::new()) } else { Head::Passing(Bytes::new()) };
-        Self { stream, head }
+    /// HTTP itself comes over it, and nothing has come yet.
+    pub(super) fn new(stream: Box<dyn Carrier>) -> Self {
+        Self { stream, head: Head::Gathering(Vec::new()) }
+    }
+
+    fn read(stream: &mut dyn Carrier, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match ready!(Pin::new(stream).poll_read(cx, buf)) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
+            read => Poll::Ready(read),
+        }
     }
 }
 
@@ -45,7 +52,7 @@ impl AsyncRead for Handed {
         let Self { stream, head } = &mut *self;
         loop {
             match head {
-                Head::Passing(rest) if rest.is_empty() => return Pin::new(stream).poll_read(cx, buf),
+                Head::Passing(rest) if rest.is_empty() => return Self::read(stream, cx, buf),
                 Head::Passing(rest) => {
                     buf.put_slice(&rest.split_to(rest.len().min(buf.remaining())));
                     return Poll::Ready(Ok(()));
@@ -53,7 +60,7 @@ impl AsyncRead for Handed {
                 Head::Gathering(gathered) => {
                     let mut chunk = [0; 4096];
                     let mut part = ReadBuf::new(&mut chunk);
-                    ready!(Pin::new(&mut *stream).poll_read(cx, &mut part))?;
+                    ready!(Self::read(stream, cx, &mut part))?;
                     gathered.extend_from_slice(part.filled());
                     let end = gathered.windows(4).position(|end| end == b"\r\n\r\n");
                     if let Some(end) = end {

@@ -5,12 +5,12 @@
 //! `MAX_REDIRECTS`, each vetted anew. The body is limited after inflation (T-06).
 
 mod handed;
+mod tls;
 
 use std::cell::RefCell;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -19,11 +19,11 @@ use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::error::SendRequestError;
 use awc::http::{Uri, header};
 use futures_util::StreamExt;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout;
 use url::Url;
 
 use self::handed::Handed;
+use self::tls::Carrier;
 use super::vet::{Purpose, Zone, may_ask};
 use super::{BoxStream, Net};
 use crate::base::farewell::Farewell;
@@ -143,6 +143,10 @@ async fn follow(net: &Net, request: &Get<'_>) -> Result<Got, HttpTrouble> {
         }
         let (stream, here) = open(net, &url, request.purpose, zone).await?;
         zone = Some(here);
+        let stream: Box<dyn Carrier> = match url.scheme() {
+            "https" => tls::secure(stream, url.host_str().unwrap_or_default(), tls::config()).await?,
+            _ => Box::new(stream),
+        };
         match ask(stream, &url, request).await? {
             Answer::Body(body) => return Ok(Got { body, zone: here }),
             Answer::Moved(to) => url = url.join(&to).map_err(|error| HttpTrouble::Redirect(error.to_string()))?,
@@ -180,9 +184,14 @@ enum Answer {
     Moved(String),
 }
 
-async fn ask(stream: BoxStream, url: &Url, request: &Get<'_>) -> Result<Answer, HttpTrouble> {
-    let client = client_over(stream, url.scheme() == "http", request.timeout);
-    let uri: Uri = url.as_str().parse().map_err(|error| HttpTrouble::BadUrl(format!("{error}")))?;
+async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<Answer, HttpTrouble> {
+    let client = client_over(stream, request.timeout);
+    // The stream is secured already where it is to be: awc speaks plain HTTP over it.
+    let uri: Uri = url
+        .as_str()
+        .replacen("https://", "http://", 1)
+        .parse()
+        .map_err(|error| HttpTrouble::BadUrl(format!("{error}")))?;
     let asked = client.get(uri).insert_header((header::ACCEPT_ENCODING, "gzip")).no_decompress().force_close();
     let mut response = asked.send().await.map_err(trouble_of)?;
     let status = response.status();
@@ -225,11 +234,8 @@ fn trouble_of(error: SendRequestError) -> HttpTrouble {
     use awc::error::ConnectError as Connecting;
     match error {
         SendRequestError::Timeout => HttpTrouble::Timeout("the head of the reply"),
-        SendRequestError::Connect(Connecting::Timeout) => HttpTrouble::Timeout("the TLS handshake"),
         SendRequestError::Connect(Connecting::Disconnected) => HttpTrouble::Connect(Farewell::Closed),
-        SendRequestError::Connect(Connecting::Io(error)) if error.kind() != io::ErrorKind::InvalidData => of_io(&error),
-        SendRequestError::Connect(error) => HttpTrouble::Tls(error.to_string()),
-        SendRequestError::Send(error) => of_io(&error),
+        SendRequestError::Connect(Connecting::Io(error)) | SendRequestError::Send(error) => of_io(&error),
         SendRequestError::Response(error) => {
             match std::error::Error::source(&error).and_then(|cause| cause.downcast_ref()) {
                 Some(cause) => of_io(cause),
@@ -245,20 +251,16 @@ fn of_io(error: &io::Error) -> HttpTrouble {
 }
 
 /// A client good for one request: its connector hands out the one stream it was given.
-fn client_over(stream: BoxStream, plain: bool, timeout: Duration) -> awc::Client {
+fn client_over(stream: Box<dyn Carrier>, timeout: Duration) -> awc::Client {
     let slot = Rc::new(RefCell::new(Some(stream)));
     let service = fn_service(move |info: ConnectInfo<Uri>| {
         let taken = slot.borrow_mut().take();
         async move {
             let stream = taken.ok_or(ConnectError::Unresolved)?;
-            Ok::<_, ConnectError>(Connection::new(info.request().clone(), Handed::new(stream, plain)))
+            Ok::<_, ConnectError>(Connection::new(info.request().clone(), Handed::new(stream)))
         }
     });
-    let connector = awc::Connector::new()
-        .connector(Rc::new(service))
-        .rustls_0_23(tls())
-        .handshake_timeout(timeout)
-        .timeout(timeout);
+    let connector = awc::Connector::new().connector(Rc::new(service)).timeout(timeout);
     awc::Client::builder()
         .connector(connector)
         .timeout(timeout)
@@ -266,19 +268,6 @@ fn client_over(stream: BoxStream, plain: bool, timeout: Duration) -> awc::Client
         .no_default_headers()
         .add_default_header((header::USER_AGENT, concat!("tt-actors/", env!("CARGO_PKG_VERSION"))))
         .finish()
-}
-
-/// Verification is never switched off (S-08): Mozilla's roots, rustls's safe versions.
-fn tls() -> Arc<ClientConfig> {
-    static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    let config = CONFIG.get_or_init(|| {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(provider);
-        let builder = builder.with_safe_default_protocol_versions().expect("ring supports rustls's default versions");
-        Arc::new(builder.with_root_certificates(roots).with_no_client_auth())
-    });
-    Arc::clone(config)
 }
 
 /// The addresses of a UDP tracker, vetted (S-07).
