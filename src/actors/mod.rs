@@ -8,6 +8,8 @@ pub mod peer_pool;
 pub mod piece_scheduler;
 pub mod policies;
 pub mod session;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod torrent;
 pub mod tracker;
 pub mod tracker_supervisor;

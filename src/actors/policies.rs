@@ -1,4 +1,4 @@
-//! How often which actor may fail: the numbers of the tree (DESIGN section 4), in one place.
+//! How often which actor may fail: the numbers of the tree (`docs/SUPERVISION.md`), in one place.
 //!
 //! Only abnormal ends count: a panic, a broken invariant. What the network deals out is never counted.
 

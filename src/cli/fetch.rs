@@ -148,3 +148,151 @@ pub(super) fn result_json(outcome: &Outcome, exit: Exit, status: &str, error: Op
         "error": error,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use clap::Parser;
+
+    use super::super::args::{Args, Verb};
+    use super::*;
+    use crate::actors::view::{Failure, TorrentView};
+    use crate::app::outcome::RestartCount;
+    use crate::logic::why::{Reason, Why};
+    use crate::storage::OpenTrouble;
+
+    /// Two tiers: two trackers, and one.
+    fn torrent() -> Metainfo {
+        let first = ["http://a.example/x", "udp://b.example", "http://b.example:8/zz"];
+        let tier = |urls: &[&str]| urls.iter().fold(String::new(), |tier, url| format!("{tier}{}:{url}", url.len()));
+        let tiers = format!("13:announce-listll{}el{}ee", tier(&first), tier(&["http://c.example/x"]));
+        let info = format!("4:infod6:lengthi3e4:name1:x12:piece lengthi16384e6:pieces20:{}e", "x".repeat(20));
+        Metainfo::parse(format!("d{tiers}{info}e").as_bytes()).unwrap()
+    }
+
+    fn parsed(options: &[&str]) -> (FetchArgs, Global) {
+        let line = ["tt-actors", "fetch", "x.torrent"].iter().chain(options);
+        let Args { verb: Verb::Fetch(args), global } = Args::parse_from(line) else { panic!("another verb") };
+        (*args, global)
+    }
+
+    #[test]
+    fn trackers_are_added_in_front_and_left_out_by_pattern() {
+        let all = "http://a.example/x udp://b.example http://b.example:8/zz | http://c.example/x";
+        let table: [(&[&str], &str); 9] = [
+            (&[], all),
+            (&["--tracker", "udp://own"], &format!("udp://own | {all}")),
+            (&["--tracker", "udp://1", "--tracker", "udp://2"], &format!("udp://1 udp://2 | {all}")),
+            (&["--exclude-tracker", "*"], ""),
+            (&["--exclude-tracker", "*b.example*"], "http://a.example/x | http://c.example/x"),
+            (&["--exclude-tracker", "udp://*"], "http://a.example/x http://b.example:8/zz | http://c.example/x"),
+            (&["--exclude-tracker", "*a.ex*", "--exclude-tracker", "*b.ex*"], "http://c.example/x"),
+            (&["--exclude-tracker", "http://nobody.example/"], all),
+            // What a person names is not left out by a pattern that is meant for the torrent's.
+            (&["--exclude-tracker", "*", "--tracker", "http://own.example/x"], "http://own.example/x"),
+        ];
+        for (options, want) in table {
+            let (args, _) = parsed(options);
+            let tiers: Vec<_> = tiers(&args, &torrent()).unwrap().iter().map(|tier| tier.join(" ")).collect();
+            assert_eq!(tiers.join(" | "), want, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_a_usage_error_that_names_it() {
+        let (args, _) = parsed(&["--exclude-tracker", "a[b"]);
+        let problem = tiers(&args, &torrent()).unwrap_err();
+        assert_eq!(problem.exit, Exit::Usage);
+        assert!(problem.text.contains("--exclude-tracker a[b"), "{}", problem.text);
+    }
+
+    #[test]
+    fn metrics_go_into_a_log_file_by_themselves() {
+        let every = |options: &[&str]| {
+            let (args, global) = parsed(options);
+            config(&args, &global, torrent()).unwrap().metrics_every.map(|every| every.as_secs())
+        };
+        assert_eq!(every(&[]), None);
+        assert_eq!(every(&["--log-file", "x"]), Some(10));
+        assert_eq!(every(&["--log-file", "x", "--metrics-interval", "3s"]), Some(3));
+        assert_eq!(every(&["--log-file", "x", "--metrics-interval", "0s"]), None);
+        assert_eq!(every(&["--metrics-interval", "1m"]), Some(60));
+    }
+
+    fn ended(ending: Ending, change: impl FnOnce(&mut Outcome)) -> Outcome {
+        let mut view = TorrentView::new("x\u{1b}[2J".to_owned(), torrent().info_hash, 4 << 20);
+        (view.bytes_have, view.bytes_received) = (1 << 20, 1 << 20);
+        let mut outcome = Outcome { ending, view, took: Duration::from_secs(2), restarts: Vec::new(), panics: 0 };
+        change(&mut outcome);
+        outcome
+    }
+
+    #[test]
+    fn every_ending_has_its_number_and_its_sentence() {
+        let blocked = OpenTrouble::WouldOverwrite { path: "/x".into(), why: "it is larger".to_owned() };
+        let stalled = |outcome: &mut Outcome| {
+            outcome.view.why = Some(Why { primary: Reason::Choked, text: "choked by 2 of 2".to_owned() });
+        };
+        let table = [
+            (ended(Ending::Complete, |_| {}), 0, "complete", None),
+            (ended(Ending::Interrupted, |_| {}), 7, "interrupted", None),
+            (ended(Ending::Killed, |_| {}), 130, "interrupted", None),
+            (
+                ended(Ending::Stalled(Duration::from_secs(90)), stalled),
+                5,
+                "stalled",
+                Some("no byte came for 1m 30s: choked by 2 of 2"),
+            ),
+            (
+                ended(Ending::Failed(Failure::Open(Arc::new(blocked))), |_| {}),
+                13,
+                "failed",
+                Some("/x would be overwritten"),
+            ),
+            (ended(Ending::GaveUp("a bug".to_owned()), |_| {}), 70, "failed", Some("gave up: a bug")),
+        ];
+        for (outcome, number, word, sentence) in table {
+            let (exit, status, error) = judge(&outcome);
+            assert_eq!((exit as u8, status), (number, word), "{:?}", outcome.ending);
+            assert_eq!(error.is_some(), sentence.is_some(), "{:?}: {error:?}", outcome.ending);
+            assert!(error.is_none_or(|error| error.contains(sentence.unwrap())), "{:?}", outcome.ending);
+        }
+    }
+
+    #[test]
+    fn the_last_line_says_what_it_took_and_nothing_harmful() {
+        let restarts = vec![RestartCount { actor: "PeerConnection", cause: "reset".to_owned(), count: 7 }];
+        let more = |outcome: &mut Outcome| {
+            (outcome.view.bytes_kept, outcome.view.bytes_wasted, outcome.restarts) = (1 << 20, 1024, restarts);
+        };
+        let plain = summary(&ended(Ending::Complete, |_| {}), Exit::Complete);
+        assert!(
+            plain.contains("complete, 4.0 MiB; 1.0 MiB received in 2.0s (512.0 KiB/s)") && !plain.contains("of no use"),
+            "{plain}"
+        );
+        let long = summary(&ended(Ending::Interrupted, more), Exit::Interrupted);
+        for part in [
+            "stopped at 1.0 MiB of 4.0 MiB; the same command goes on",
+            "1.0 MiB were there already",
+            "1.0 KiB of no use",
+            "restarts: PeerConnection reset × 7",
+        ] {
+            assert!(long.contains(part), "no {part:?} in {long:?}");
+        }
+        assert!(!plain.contains('\u{1b}') && !long.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn the_result_for_programs_has_every_figure() {
+        let outcome = ended(Ending::Complete, |outcome| outcome.view.bytes_wasted = 5);
+        let result = result_json(&outcome, Exit::Complete, "complete", None);
+        assert_eq!(
+            (&result["event"], &result["exit_code"], &result["error"]),
+            (&"result".into(), &0.into(), &Value::Null)
+        );
+        assert_eq!((&result["bytes_total"], &result["bytes_wasted"]), (&(4 << 20).into(), &5.into()));
+        assert_eq!(result["info_hash"], torrent().info_hash.to_string());
+    }
+}

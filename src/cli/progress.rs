@@ -123,3 +123,89 @@ fn peer_json(peer: &PeerRow) -> Value {
         "up_bps": peer.view.up_bps,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::view::Failure;
+    use crate::base::ids::InfoHash;
+    use crate::base::safe::is_harmless;
+    use crate::logic::why::{Reason, Why};
+
+    fn view(change: impl FnOnce(&mut TorrentView)) -> TorrentView {
+        let mut view = TorrentView::new("x\u{1b}]0;evil\u{7}.iso".to_owned(), InfoHash([1; 20]), 3 << 20);
+        view.phase = Phase::Fetching;
+        change(&mut view);
+        view
+    }
+
+    fn because(view: &mut TorrentView, primary: Reason) {
+        view.why = Some(Why { primary, text: "so it is".to_owned() });
+    }
+
+    #[test]
+    fn the_line_is_one_harmless_line_for_every_phase() {
+        let table = [
+            (view(|v| v.phase = Phase::Opening), "looking at what is there"),
+            (
+                view(|v| {
+                    v.phase = Phase::Checking { done: 1 << 20, total: 2 << 20, reason: Some("no record".to_owned()) }
+                }),
+                "checking 1.0 MiB of 2.0 MiB  (no record)",
+            ),
+            (view(|v| v.phase = Phase::Complete), "100%  3.0 MiB"),
+            (
+                view(|v| v.phase = Phase::Failed(Failure::GaveUp("a bug".to_owned()))),
+                "failed: the torrent was given up: a bug",
+            ),
+            (view(|_| {}), "0.0%  0 B/s  0 peers"),
+            (
+                view(|v| {
+                    (v.bytes_have, v.down_bps) = (1 << 20, 1 << 20);
+                    because(v, Reason::Healthy);
+                }),
+                "33.3%  1.0 MiB/s  0 peers  ETA 2.0s",
+            ),
+            (view(|v| because(v, Reason::Choked)), "0 peers  (so it is)"),
+            (
+                view(|v| {
+                    v.disk_trouble = Some("disk full".to_owned());
+                    because(v, Reason::Choked);
+                }),
+                "0 peers  (disk full)",
+            ),
+            (view(|v| v.bytes_have = v.bytes_total - 1), "99.9%  0 B/s  0 peers"),
+        ];
+        for (view, want) in table {
+            let line = line(&view);
+            assert!(line.ends_with(want) && line.chars().all(is_harmless), "{line:?} does not end with {want:?}");
+        }
+    }
+
+    #[test]
+    fn the_json_of_a_view_says_the_same_in_numbers() {
+        let tracker = TrackerRow {
+            url: "http://t.example/".to_owned(),
+            state: "working".to_owned(),
+            works: true,
+            failed: false,
+            next_in: Some(Duration::from_secs(90)),
+            swarm: Some((3, 4)),
+        };
+        let json = progress_json(&view(|v| {
+            (v.bytes_have, v.down_bps) = (1 << 20, 7);
+            because(v, Reason::Healthy);
+            v.swarm.trackers = vec![tracker];
+        }));
+        assert_eq!(
+            (&json["event"], &json["phase"], &json["why"]),
+            (&"progress".into(), &"fetching".into(), &Value::Null)
+        );
+        assert_eq!((&json["bytes_have"], &json["down_bps"]), (&(1 << 20).into(), &7.into()));
+        let tracker = &json["trackers"][0];
+        assert_eq!(
+            (&tracker["next_in_s"], &tracker["seeders"], &tracker["leechers"]),
+            (&90.into(), &3.into(), &4.into())
+        );
+    }
+}

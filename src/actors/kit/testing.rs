@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::io::{Read, Seek};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -27,6 +28,37 @@ pub(crate) const LONG: Duration = Duration::from_secs(10);
 /// Runs a test where actors can live.
 pub(crate) async fn with_actors<F: Future>(test: F) -> F::Output {
     LocalSet::new().run_until(test).await
+}
+
+/// Runs a test with a log of its own, on a paused clock, in a process of its own: where another thread meets a log event
+/// for the first time while this one sets up its log, `tracing` may take the event for one that nobody wants. Gives the
+/// events there; nothing in the process that started it, which has seen that all went well.
+pub(crate) fn logged_alone<F: Future<Output = ()>>(
+    name: &str,
+    test: impl FnOnce() -> F,
+) -> Option<Vec<serde_json::Value>> {
+    const ALONE: &str = "TT_TEST_ALONE";
+    if std::env::var_os(ALONE).is_none() {
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        let output = alone.args(["--exact", name, "--nocapture"]).env(ALONE, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        return None;
+    }
+    let mut log = tempfile::tempfile().unwrap();
+    let subscriber = tracing_subscriber::fmt().json().with_writer(log.try_clone().unwrap()).finish();
+    let logging = tracing::subscriber::set_default(subscriber);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(with_actors(test()));
+    drop(logging);
+    let mut text = String::new();
+    log.rewind().unwrap();
+    log.read_to_string(&mut text).unwrap();
+    Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
 /// What happened, in order. Shared by those it happened to.

@@ -151,3 +151,6 @@ impl Handler<Goodbye> for Metrics {
         ctx.stop();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -430,3 +430,6 @@ impl Handler<Goodbye> for Torrent {
         self.family.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
     }
 }
+
+#[cfg(test)]
+mod tests;

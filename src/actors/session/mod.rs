@@ -113,3 +113,6 @@ impl Handler<Goodbye> for Session {
         self.family.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
     }
 }
+
+#[cfg(test)]
+mod tests;

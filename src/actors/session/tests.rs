@@ -1,0 +1,95 @@
+//! A session with several torrents over storages in memory, on a paused clock.
+
+use std::rc::Rc;
+
+use tokio::time::{sleep, timeout};
+
+use super::*;
+use crate::actors::kit::testing::with_actors;
+use crate::actors::kit::{Exit, Handle};
+use crate::actors::testing::{Found, Shelf, torrent};
+use crate::net::testing::FakeNet;
+
+/// Longer than all back-offs of all restarts together.
+const PATIENCE: Duration = Duration::from_secs(3600);
+
+type End = tokio::sync::oneshot::Receiver<Exit>;
+
+fn start(shelves: &[Found]) -> (Handle<Session>, End, Vec<watch::Receiver<TorrentView>>) {
+    let torrents = shelves.iter().map(|found| torrent(Shelf::with(*found), FakeNet::failing(None)));
+    let (torrents, views) = torrents.unzip();
+    let cfg = SessionConfig { torrents, metrics_every: None, stop_timeout: Duration::from_secs(5), seed: 1 };
+    let (root, end) = kit::spawn_root(Session::new(cfg), policies::SESSION, 1);
+    (root, end, views)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_torrent_that_gives_up_is_published_as_failed_and_the_others_live() {
+    with_actors(async {
+        let (root, mut end, mut views) = start(&[Found::Panic, Found::Everything, Found::Nothing]);
+        let failed = timeout(PATIENCE, views[0].wait_for(|view| matches!(view.phase, Phase::Failed(_)))).await;
+        let Phase::Failed(failure) = failed.unwrap().unwrap().phase.clone() else { panic!("just seen") };
+        let Failure::GaveUp(why) = &failure else { panic!("{failure}") };
+        assert!(why.contains("DiskWriter gave up") && why.contains("the shelf fell over"), "{why}");
+        assert!(matches!(views[1].borrow().phase, Phase::Complete));
+        assert!(matches!(views[2].borrow().phase, Phase::Fetching));
+        assert!(end.try_recv().is_err(), "the session lives");
+        let seen = views[2].borrow_and_update().bytes_total;
+        timeout(PATIENCE, views[2].changed()).await.unwrap().unwrap();
+        assert_eq!(views[2].borrow().bytes_total, seen, "and its torrent is still published");
+        root.stop();
+        assert_eq!(timeout(PATIENCE, end).await.unwrap(), Ok(Exit::Normal));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_without_torrents_ends_when_told_to() {
+    with_actors(async {
+        let (root, mut end, _views) = start(&[]);
+        assert!(timeout(PATIENCE, &mut end).await.is_err());
+        root.stop();
+        assert_eq!(end.await, Ok(Exit::Normal));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restarted_session_starts_its_torrents_anew() {
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct FallOver;
+
+    impl Handler<FallOver> for Session {
+        type Result = ();
+
+        fn handle(&mut self, _: FallOver, _: &mut Ctx<Self>) {
+            panic!("as the test wants it");
+        }
+    }
+
+    with_actors(async {
+        let shelf = Shelf::with(Found::Nothing);
+        let (torrent, mut views) = torrent(Rc::clone(&shelf), FakeNet::failing(None));
+        let cfg = SessionConfig {
+            torrents: vec![torrent],
+            metrics_every: None,
+            stop_timeout: Duration::from_secs(5),
+            seed: 1,
+        };
+        let (root, mut end) = kit::spawn_root(Session::new(cfg), policies::SESSION, 1);
+        timeout(PATIENCE, views.wait_for(|view| matches!(view.phase, Phase::Fetching))).await.unwrap().unwrap();
+        root.addr.do_send(FallOver);
+        sleep(Duration::from_secs(10)).await;
+        assert_eq!(shelf.opened.get(), 2);
+        timeout(PATIENCE, views.changed()).await.unwrap().unwrap();
+        assert!(matches!(views.borrow().phase, Phase::Fetching), "{:?}", views.borrow().phase);
+        assert!(end.try_recv().is_err());
+        for _ in 0..4 {
+            root.addr.do_send(FallOver);
+        }
+        let last = timeout(PATIENCE, end).await.unwrap().unwrap();
+        assert!(matches!(last, Exit::Panic { .. }), "{last}");
+    })
+    .await;
+}

@@ -1,0 +1,193 @@
+//! What tests of whole torrents share: a storage in memory, a peer that gives as much as it is told to, a way to make
+//! any actor fall over.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::{Bytes, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::sync::watch;
+
+use super::disk_writer::DiskWriter;
+use super::kit::Ctx;
+use super::peer_pool::PeerPool;
+use super::piece_scheduler::PieceScheduler;
+use super::torrent::TorrentConfig;
+use super::tracker_supervisor::TrackerSupervisor;
+use super::view::TorrentView;
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
+use crate::base::ids::{InfoHash, PeerId};
+
+use crate::codec::wire::{Decoder, Handshake, Message};
+use crate::logic::peer_book::BookConfig;
+use crate::net::Net;
+use crate::storage::{
+    DiskTrouble, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, TroubleKind,
+};
+
+/// Four pieces of two blocks.
+pub(crate) fn geometry() -> Geometry {
+    Geometry::new(4 * PIECE, PIECE).unwrap()
+}
+
+/// Bytes in a piece of [`geometry`].
+pub(crate) const PIECE: u64 = 32 * 1024;
+
+/// What lies on a [`Shelf`] when it is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    Nothing,
+    Everything,
+    /// A disk that cannot be written.
+    Trouble,
+    /// A bug of ours.
+    Panic,
+}
+
+/// A storage in memory that takes whatever it is given.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    found: Found,
+    /// So many of the next writes end in a panic.
+    pub(crate) panics: Cell<u32>,
+    /// How often it was opened.
+    pub(crate) opened: Cell<u32>,
+}
+
+impl Shelf {
+    pub(crate) fn with(found: Found) -> Rc<Self> {
+        Rc::new(Self { found, panics: Cell::new(0), opened: Cell::new(0) })
+    }
+
+    fn falls_over(&self) -> bool {
+        let left = self.panics.get();
+        self.panics.set(left.saturating_sub(1));
+        left > 0
+    }
+}
+
+impl Storage for Shelf {
+    fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
+        self.opened.set(self.opened.get() + 1);
+        let pieces = geometry().piece_count();
+        let inventory = |have| Ok(Inventory { have, check: Vec::new(), reason: None, received: 0, sent: 0 });
+        let opened = match self.found {
+            Found::Nothing => inventory(Bitfield::none(pieces)),
+            Found::Everything => inventory(Bitfield::all(pieces)),
+            Found::Trouble => Err(OpenTrouble::Disk(DiskTrouble {
+                kind: TroubleKind::ReadOnly,
+                operation: "open",
+                path: "/shelf".into(),
+                offset: None,
+                space: None,
+                reason: "because".to_owned(),
+            })),
+            Found::Panic => panic!("the shelf fell over"),
+        };
+        Box::pin(async { opened })
+    }
+
+    fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
+        Box::pin(async { pieces.into_iter().map(|piece| (piece, Ok(false))).collect() })
+    }
+
+    fn admit(&self, _: Snapshot) -> Later<Result<(), OpenTrouble>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
+        assert!(!self.falls_over(), "the shelf fell over");
+        Box::pin(async { jobs.into_iter().map(|job| PieceOutcome::Written(job.piece)).collect() })
+    }
+
+    fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
+        Box::pin(async move { ranges.iter().map(|range| Ok(vec![0; range.len() as usize].into())).collect() })
+    }
+
+    fn persist(&self, _: Snapshot) -> Later<Result<(), DiskTrouble>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// A torrent that has nobody but this peer, and what it publishes.
+pub(crate) fn torrent(shelf: Rc<Shelf>, net: Net) -> (TorrentConfig, watch::Receiver<TorrentView>) {
+    let (name, info_hash) = ("test".to_owned(), InfoHash([1; 20]));
+    let (view, views) = watch::channel(TorrentView::new(name.clone(), info_hash, geometry().total_len()));
+    let cfg = TorrentConfig {
+        name,
+        info_hash,
+        geometry: geometry(),
+        tiers: Vec::new(),
+        private: false,
+        peers: vec!["192.0.2.1:6881".parse().unwrap()],
+        our_id: PeerId([2; 20]),
+        port: 6881,
+        net,
+        storage: shelf,
+        patient_disk: true,
+        credit: 1 << 20,
+        book: BookConfig::default(),
+        stop_timeout: Duration::from_secs(2),
+        seed: 1,
+        view: Arc::new(view),
+    };
+    (cfg, views)
+}
+
+/// A seed at the far end of a connection: one block after the other, as many as `may_give` says by then. Until the other
+/// end leaves.
+pub(crate) async fn give(mut far: DuplexStream, mut may_give: watch::Receiver<u32>) {
+    let mut theirs = [0; Handshake::LEN];
+    let ours = Handshake { reserved: [0; 8], info_hash: InfoHash([1; 20]), peer_id: PeerId([3; 20]) };
+    if far.read_exact(&mut theirs).await.is_err() || far.write_all(&ours.encode()).await.is_err() {
+        return;
+    }
+    let (mut decoder, mut buffer, mut out) = (Decoder::new(geometry().piece_count()), BytesMut::new(), BytesMut::new());
+    Message::Bitfield(Bytes::from_static(&[0xf0])).encode(&mut out);
+    Message::Unchoke.encode(&mut out);
+    if far.write_all(&out.split()).await.is_err() {
+        return;
+    }
+    let mut given = 0;
+    loop {
+        while let Some(message) = decoder.decode(&mut buffer).unwrap() {
+            if let Message::Request(request) = message {
+                if may_give.wait_for(|most| *most > given).await.is_err() {
+                    return;
+                }
+                given += 1;
+                let data = vec![0; request.len as usize].into();
+                Message::Piece { piece: request.piece, begin: request.begin, data }.encode(&mut out);
+                if far.write_all(&out.split()).await.is_err() {
+                    return;
+                }
+            }
+        }
+        if far.read_buf(&mut buffer).await.unwrap_or(0) == 0 {
+            return;
+        }
+    }
+}
+
+/// Panic.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub(crate) struct FallOver;
+
+macro_rules! falls_over {
+    ($($actor:ty),+) => {$(
+        impl Handler<FallOver> for $actor {
+            type Result = ();
+
+            fn handle(&mut self, _: FallOver, _: &mut Ctx<Self>) {
+                panic!("as the test wants it");
+            }
+        }
+    )+};
+}
+
+falls_over!(DiskWriter, PieceScheduler, PeerPool, TrackerSupervisor);

@@ -1,0 +1,193 @@
+//! A whole torrent over a storage in memory and a peer in the test's hands, on a paused clock.
+
+use tokio::task::spawn_local;
+use tokio::time::sleep;
+
+use super::*;
+use crate::actors::kit::testing::with_actors;
+use crate::actors::kit::{Handle, Lifecycle};
+use crate::actors::testing::{FallOver, Found, PIECE, Shelf, geometry, give, torrent};
+use crate::net::testing::FakeNet;
+
+/// Longer than any back-off on the way.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// The parent.
+struct Ear;
+
+impl Actor for Ear {
+    type Context = Context<Self>;
+}
+
+impl Handler<ChildEvent> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, event: ChildEvent, _: &mut Context<Self>) {
+        assert!(matches!(event.event, Lifecycle::Started | Lifecycle::Ended { gave_up: false, .. }), "{event:?}");
+    }
+}
+
+/// Do this with the torrent.
+#[derive(Message)]
+#[rtype(result = "()")]
+struct With(fn(&Torrent));
+
+impl Handler<With> for Torrent {
+    type Result = ();
+
+    fn handle(&mut self, With(act): With, _: &mut Ctx<Self>) {
+        act(self);
+    }
+}
+
+fn crew(torrent: &Torrent) -> &Crew {
+    torrent.crew.as_ref().unwrap()
+}
+
+struct Bench {
+    torrent: Handle<Torrent>,
+    views: watch::Receiver<TorrentView>,
+    /// How many blocks each connection of the peer may give.
+    allow: watch::Sender<u32>,
+}
+
+impl Bench {
+    fn start(shelf: Rc<Shelf>) -> Self {
+        let (net, mut arrives) = FakeNet::connected();
+        let (allow, allowed) = watch::channel(0);
+        spawn_local(async move {
+            while let Some((_, far)) = arrives.recv().await {
+                spawn_local(give(far, allowed.clone()));
+            }
+        });
+        let (cfg, views) = torrent(shelf, net);
+        let torrent = kit::spawn(Torrent::new(cfg), policies::TORRENT, 1, Ear.start().recipient());
+        Self { torrent, views, allow }
+    }
+
+    fn allow(&self, blocks: u32) {
+        self.allow.send_replace(blocks);
+    }
+
+    async fn until(&mut self, what: &str, is_so: impl FnMut(&TorrentView) -> bool) -> TorrentView {
+        let seen = timeout(PATIENCE, self.views.wait_for(is_so)).await;
+        seen.unwrap_or_else(|_elapsed| panic!("never {what}")).unwrap().clone()
+    }
+
+    async fn until_complete(&mut self) -> TorrentView {
+        self.until("complete", |view| matches!(view.phase, Phase::Complete)).await
+    }
+
+    fn with(&self, act: fn(&Torrent)) {
+        self.torrent.addr.do_send(With(act));
+    }
+
+    async fn stop(mut self) {
+        self.torrent.stop();
+        timeout(PATIENCE, self.torrent.leash.ended()).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_cannot_be_worked_on_are_published_as_a_failure() {
+    with_actors(async {
+        let mut bench = Bench::start(Shelf::with(Found::Trouble));
+        let view = bench.until("failed", |view| matches!(view.phase, Phase::Failed(_))).await;
+        let Phase::Failed(failure @ Failure::Open(_)) = view.phase else { panic!("{:?}", view.phase) };
+        assert!(failure.to_string().contains("/shelf"), "{failure}");
+        bench.with(|torrent| assert!(torrent.crew.is_none(), "nobody else was started"));
+        bench.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_all_there_is_published_and_nobody_is_asked() {
+    with_actors(async {
+        let mut bench = Bench::start(Shelf::with(Found::Everything));
+        let view = bench.until_complete().await;
+        assert_eq!((view.bytes_have, view.bytes_kept, view.bytes_received), (4 * PIECE, 4 * PIECE, 0));
+        bench.with(|torrent| assert!(torrent.crew.is_none()));
+        bench.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_download_is_published_as_it_grows() {
+    with_actors(async {
+        let mut bench = Bench::start(Shelf::with(Found::Nothing));
+        bench.allow(4);
+        let half = bench.until("half", |view| view.bytes_received == 2 * PIECE).await;
+        assert!(matches!(half.phase, Phase::Fetching), "{:?}", half.phase);
+        assert_eq!((half.swarm.peers.len(), half.pieces_nobody_has), (1, 0));
+        bench.allow(8);
+        let whole = bench.until_complete().await;
+        assert_eq!((whole.bytes_have, whole.bytes_received, whole.bytes_wasted), (4 * PIECE, 4 * PIECE, 0));
+        bench.stop().await;
+    })
+    .await;
+}
+
+/// The scheduler's own counters begin anew; those of the torrent do not.
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_the_scheduler_forgets_no_byte() {
+    with_actors(async {
+        let mut bench = Bench::start(Shelf::with(Found::Nothing));
+        bench.allow(4);
+        bench.until("half", |view| view.bytes_received == 2 * PIECE).await;
+        bench.with(|torrent| crew(torrent).scheduler.do_send(FallOver));
+        for _second in 0..5 {
+            sleep(Duration::from_secs(1)).await;
+            assert!(bench.views.borrow().bytes_received >= 2 * PIECE, "{:?}", bench.views.borrow());
+        }
+        bench.allow(100);
+        let view = bench.until_complete().await;
+        let again = view.bytes_received - 2 * PIECE;
+        assert!((2 * PIECE..=4 * PIECE).contains(&again), "{again} bytes after the restart");
+        assert_eq!(view.bytes_have, 4 * PIECE);
+        bench.stop().await;
+    })
+    .await;
+}
+
+/// Each is told of the others again, and the download goes on.
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_any_child_leaves_the_download_going() {
+    type Fall = (&'static str, fn(&Torrent));
+    let falls: [Fall; 4] = [
+        ("PieceScheduler", |torrent| crew(torrent).scheduler.do_send(FallOver)),
+        ("PeerPool", |torrent| crew(torrent).pool.do_send(FallOver)),
+        ("TrackerSupervisor", |torrent| crew(torrent).trackers.do_send(FallOver)),
+        ("DiskWriter", |torrent| torrent.disk.as_ref().unwrap().do_send(FallOver)),
+    ];
+    for (who, fall) in falls {
+        with_actors(async {
+            let mut bench = Bench::start(Shelf::with(Found::Nothing));
+            bench.allow(3);
+            bench.until("a piece", |view| view.bytes_have >= PIECE).await;
+            bench.with(fall);
+            sleep(Duration::from_secs(5)).await;
+            bench.allow(100);
+            let view = bench.until_complete().await;
+            assert_eq!((view.bytes_have, view.hash_failures), (4 * PIECE, 0), "{who}");
+            bench.stop().await;
+        })
+        .await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_restarted_writer_has_lost_is_fetched_again() {
+    with_actors(async {
+        let shelf = Shelf::with(Found::Nothing);
+        shelf.panics.set(2);
+        let mut bench = Bench::start(Rc::clone(&shelf));
+        bench.allow(100);
+        let view = bench.until_complete().await;
+        assert_eq!((shelf.panics.get(), view.bytes_have), (0, geometry().total_len()));
+        assert!(view.bytes_received >= 5 * PIECE, "{}", view.bytes_received);
+        bench.stop().await;
+    })
+    .await;
+}
