@@ -1,7 +1,7 @@
 //! Piece arithmetic: the only place with it.
 //!
 //! [`PieceIndex`] and [`BlockAddr`] can only be made by a [`Geometry`], so a value of either type is inside the torrent
-//! it belongs to. Everything is checked once, here (FAULTS S-05), and plain afterwards.
+//! it belongs to. Everything is checked once, here (S-05), and plain afterwards.
 
 use std::fmt;
 use std::ops::Range;

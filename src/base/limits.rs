@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// 2 Mi pieces: what FAULTS S-05 allows; 1 TiB at 512 KiB a piece. Bounds every per-piece table.
+/// 2 Mi pieces: what S-05 allows; 1 TiB at 512 KiB a piece. Bounds every per-piece table.
 pub const MAX_PIECES: u32 = 2 * 1024 * 1024;
 
 /// 256 MiB: far above the largest seen in the wild (64 MiB), small enough to bound a piece buffer (S-05).

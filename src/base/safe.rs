@@ -1,4 +1,4 @@
-//! Strangers' text on its way to a terminal or a log: the one function it passes (FAULTS S-19, S-20).
+//! Strangers' text on its way to a terminal or a log: the one function it passes (S-19, S-20).
 
 use std::fmt::{self, Write};
 

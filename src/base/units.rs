@@ -1,4 +1,4 @@
-//! Sizes, rates and durations as people write and read them (CLI.md).
+//! Sizes, rates and durations as people write and read them.
 
 use std::fmt;
 use std::time::Duration;

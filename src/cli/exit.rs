@@ -106,7 +106,7 @@ mod tests {
         DiskTrouble { kind, operation, path: PathBuf::from("/x"), offset: None, space: None, reason: String::new() }
     }
 
-    /// CLI.md's numbers, which are aria2's where it has one.
+    /// The numbers of the README, which are aria2's where it has one.
     #[test]
     fn every_failure_has_its_number() {
         let open = |trouble| Failure::Open(Arc::new(trouble));

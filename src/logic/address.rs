@@ -1,4 +1,4 @@
-//! What kind of place an address is: the one function that vets where we dial (FAULTS T-19, T-21).
+//! What kind of place an address is: the one function that vets where we dial (T-19, T-21).
 //!
 //! Knows only the address itself, not who named it.
 

@@ -1,8 +1,8 @@
-//! Disk trouble as a state: what to do about it, and when to try again (DESIGN section 7).
+//! Disk trouble as a state: what to do about it, and when to try again.
 
 use std::time::{Duration, Instant};
 
-/// 30 s between tries on a full or unwritable disk: what FAULTS D-01 promises as the latest return.
+/// 30 s between tries on a full or unwritable disk: what D-01 promises as the latest return.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
 
 /// 1 s between the tries at a device that failed: long enough for a bus reset, short enough to be patient three times.

@@ -1,4 +1,4 @@
-//! When verified pieces are made durable: in groups (DESIGN section 7).
+//! When verified pieces are made durable: in groups (`docs/decisions/0010-durable-at-write.md`).
 //!
 //! Knows times and byte counts; not files.
 

@@ -1,7 +1,7 @@
 //! The state folder: one record per torrent that says which pieces are safely on the disk, and a lock.
 //!
 //! A record is replaced whole: written beside, made durable, renamed, and its folder made durable; the one before stays
-//! as `.prev`. A torn or foreign record is never trusted and never a reason to delete data (DESIGN 7.5).
+//! as `.prev`. A torn or foreign record is never trusted and never a reason to delete data (D-13).
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};

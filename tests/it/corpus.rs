@@ -1,4 +1,4 @@
-//! The committed corpus of the fuzz targets, replayed without a fuzzer (FAULTS L0).
+//! The committed corpus of the fuzz targets, replayed without a fuzzer (layer L0 of the faults).
 //!
 //! What a fuzzer finds is put there under a name that says what it is: `good-..` must be accepted, `bad-..` refused,
 //! anything else must only break no promise.

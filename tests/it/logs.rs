@@ -58,7 +58,7 @@ fn every_reset_is_one_restart_event_and_every_counter_agrees() {
     assert_eq!(summary.number("restarts_abnormal") + summary.number("panics") + summary.number("gave_up"), 0);
 }
 
-/// The metrics of DESIGN section 9, each field of each event, for every kind of actor of the tree.
+/// The metrics of docs/FORMATS.md, each field of each event, for every kind of actor of the tree.
 #[test]
 fn metrics_come_every_interval_and_are_complete() {
     let scene = Scene::new(3 * MIB, PIECE);

@@ -334,6 +334,29 @@ fn links_lead_somewhere() {
     complain("links to nowhere", &complaints);
 }
 
+/// Every path that the documentation puts into backticks is one: in the project or in its `src/`.
+#[test]
+fn paths_lead_somewhere() {
+    let mut complaints = Vec::new();
+    for page in files(".md").into_iter().filter(|page| page.path != Path::new("CHANGELOG.md")) {
+        for path in paths(&page.text) {
+            if !root().join(path).exists() && !root().join("src").join(path).exists() {
+                complaints.push(format!("{}: {path}", page.path.display()));
+            }
+        }
+    }
+    complain("paths to nowhere", &complaints);
+}
+
+/// What stands in backticks and begins with a folder of the project or of its `src/`, up to a line number or a star.
+fn paths(page: &str) -> Vec<&str> {
+    let of_root = ["src", "docs", "tests", "benches", "fuzz"];
+    let known = |first: &str| of_root.contains(&first) || FLOORS.iter().any(|(folder, _)| *folder == first);
+    let quoted = page.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
+    let paths = quoted.filter(|text| !text.contains([' ', ':', '*', '<', '(']));
+    paths.filter(|text| text.split_once('/').is_some_and(|(first, _)| known(first))).collect()
+}
+
 /// The targets of `[text](target)` that are not on the web.
 fn links(page: &str) -> Vec<&str> {
     let targets = page.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
@@ -353,6 +376,10 @@ fn the_rules_see_what_they_are_for() {
     assert_eq!(
         citations("P-14, (T-25) UTF-8 and P-1: W-03."),
         [("P".to_owned(), 14), ("T".to_owned(), 25), ("W".to_owned(), 3)]
+    );
+    assert_eq!(
+        paths("`src/x.rs` or `logic/y/`, not `a/b`, `logic::z`\n `docs/*.md` nor `cli` but `fuzz/corpus`"),
+        ["src/x.rs", "logic/y/", "fuzz/corpus"]
     );
     assert_eq!(links("[a](b.md#c) [d](https://e) [f](../g \"h\")"), ["b.md#c", "../g"]);
 }

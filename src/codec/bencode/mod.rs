@@ -16,7 +16,7 @@ mod view;
 
 pub use view::View;
 
-/// How much nesting and how many values are accepted (FAULTS S-04).
+/// How much nesting and how many values are accepted (S-04).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Dictionaries and lists inside each other.

@@ -1,4 +1,4 @@
-//! Names from a torrent on their way to the disk: the one function they pass (FAULTS S-01, S-03, D-11).
+//! Names from a torrent on their way to the disk: the one function they pass (S-01, S-03, D-11).
 //!
 //! One rule for all systems, so that a torrent's files have the same names wherever they are. What tries to leave the
 //! torrent's folder is refused, not repaired: nobody makes such a torrent by accident. What is merely impossible or

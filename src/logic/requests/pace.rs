@@ -31,7 +31,7 @@ const SLACK_S: f64 = 0.010;
 /// A block must be expected within 10 s, half of [`MOST_PATIENCE`]: a very slow peer gets one request at a time.
 const DEEPEST_S: f64 = 10.0;
 
-/// 0.5 s: a silent peer is replaced within the second that SPEED.md grants, and Wi-Fi retries pass.
+/// 0.5 s: a silent peer is replaced within a second, and Wi-Fi retries pass.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 
 /// 20 s (P-12).

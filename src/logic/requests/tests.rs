@@ -228,7 +228,7 @@ fn flapping_and_flooding_do_not_grow_memory() {
     assert!(p.first_tries.is_empty());
 }
 
-/// SPEED.md: one peer at 100 ms and 1 Gb/s reaches 0.95 of the link.
+/// One peer at 100 ms and 1 Gb/s reaches 0.95 of the link.
 #[test]
 fn the_pipeline_fills_any_link() {
     let table =

@@ -358,7 +358,7 @@ fn data_without_a_record_is_checked_and_kept() {
     assert_eq!(bench.complete(&disk), [2, 3, 5]);
 }
 
-/// CLI.md: never over somebody else's file.
+/// Never over somebody else's file (docs/decisions/0008-strangers.md).
 #[test]
 fn an_unrelated_file_is_not_overwritten() {
     let same_len = content(33_333, 99);
