@@ -1,5 +1,7 @@
 //! A whole torrent over a storage in memory and a peer in the test's hands, on a paused clock.
 
+use std::cell::Cell;
+
 use tokio::task::spawn_local;
 use tokio::time::sleep;
 
@@ -49,20 +51,25 @@ struct Bench {
     views: watch::Receiver<TorrentView>,
     /// How many blocks each connection of the peer may give.
     allow: watch::Sender<u32>,
+    /// How often the peer was dialled.
+    dials: Rc<Cell<u32>>,
 }
 
 impl Bench {
     fn start(shelf: Rc<Shelf>) -> Self {
         let (net, mut arrives) = FakeNet::connected();
         let (allow, allowed) = watch::channel(0);
+        let dials = Rc::new(Cell::new(0));
+        let dialled = Rc::clone(&dials);
         spawn_local(async move {
             while let Some((_, far)) = arrives.recv().await {
+                dialled.set(dialled.get() + 1);
                 spawn_local(give(far, allowed.clone()));
             }
         });
         let (cfg, views) = torrent(shelf, net);
         let torrent = kit::spawn(Torrent::new(cfg), policies::TORRENT, 1, Ear.start().recipient());
-        Self { torrent, views, allow }
+        Self { torrent, views, allow, dials }
     }
 
     fn allow(&self, blocks: u32) {
@@ -151,17 +158,17 @@ async fn a_restart_of_the_scheduler_forgets_no_byte() {
     .await;
 }
 
-/// Each is told of the others again, and the download goes on.
+/// Each is told of the others again, and the download goes on: over the same connection, unless the pool has lost it.
 #[tokio::test(start_paused = true)]
 async fn a_restart_of_any_child_leaves_the_download_going() {
-    type Fall = (&'static str, fn(&Torrent));
+    type Fall = (&'static str, u32, fn(&Torrent));
     let falls: [Fall; 4] = [
-        ("PieceScheduler", |torrent| crew(torrent).scheduler.do_send(FallOver)),
-        ("PeerPool", |torrent| crew(torrent).pool.do_send(FallOver)),
-        ("TrackerSupervisor", |torrent| crew(torrent).trackers.do_send(FallOver)),
-        ("DiskWriter", |torrent| torrent.disk.as_ref().unwrap().do_send(FallOver)),
+        ("PieceScheduler", 1, |torrent| crew(torrent).scheduler.do_send(FallOver)),
+        ("PeerPool", 2, |torrent| crew(torrent).pool.do_send(FallOver)),
+        ("TrackerSupervisor", 1, |torrent| crew(torrent).trackers.do_send(FallOver)),
+        ("DiskWriter", 1, |torrent| torrent.disk.as_ref().unwrap().do_send(FallOver)),
     ];
-    for (who, fall) in falls {
+    for (who, dials, fall) in falls {
         with_actors(async {
             let mut bench = Bench::start(Shelf::with(Found::Nothing));
             bench.allow(3);
@@ -171,6 +178,7 @@ async fn a_restart_of_any_child_leaves_the_download_going() {
             bench.allow(100);
             let view = bench.until_complete().await;
             assert_eq!((view.bytes_have, view.hash_failures), (4 * PIECE, 0), "{who}");
+            assert_eq!(bench.dials.get(), dials, "{who}");
             bench.stop().await;
         })
         .await;
