@@ -141,6 +141,15 @@ impl Files {
         }
     }
 
+    /// Makes these bytes durable, whoever wrote them, with the entries of the folders that hold their files.
+    pub fn sync_bytes_of(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<(), DiskTrouble> {
+        let spans = ranges.into_iter().flat_map(|range| self.layout.spans(range.start, range.end - range.start));
+        let files: BTreeSet<usize> = spans.map(|span| span.file).filter(|file| !self.specs[*file].padding).collect();
+        let folders = files.iter().flat_map(|file| self.specs[*file].path.ancestors().skip(1));
+        let folders = folders.map(Path::to_path_buf).collect();
+        self.sync_these(&files, &folders)
+    }
+
     /// Which files were written since the last call, for whoever leaves durability to the system.
     pub fn take_touched(&self) -> BTreeSet<usize> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);

@@ -60,6 +60,8 @@ struct Looked {
     /// Files that no record claims and that have something in them.
     strangers: Vec<usize>,
     witnesses: Vec<Witness>,
+    /// Pieces that the record vouches for.
+    trusted: Option<Bitfield>,
 }
 
 impl Disk {
@@ -165,7 +167,8 @@ impl Inner {
         let Trust { have, check, reason } = self.trust(record.as_deref(), files, &witnesses)?;
         let check = if present { self.worth_checking(files, check)? } else { Vec::new() };
         let reason = note.unwrap_or_else(|| reason.to_string());
-        *opened.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked { strangers, witnesses };
+        *opened.looked.lock().unwrap_or_else(PoisonError::into_inner) =
+            Looked { strangers, witnesses, trusted: Some(have.clone()) };
         let reason = (!check.is_empty()).then_some(reason);
         Ok(Inventory { have, check, reason, received, sent })
     }
@@ -220,9 +223,25 @@ impl Inner {
                 opened.files.truncate(*file)?;
             }
         }
+        self.harden_found(start, opened)?;
         opened.state.save(&self.record(start, opened), self.config.durability != Durability::Off)?;
         opened.files.create_empty_files()?;
         Ok(())
+    }
+
+    /// What was hashed at the start may have been read from the cache of a process that was killed before it synced: it
+    /// has to be on stable storage before the record claims it (D-12).
+    fn harden_found(&self, start: &Snapshot, opened: &Opened) -> Result<(), DiskTrouble> {
+        if self.config.durability != Durability::Safe {
+            return Ok(());
+        }
+        let trusted = opened.looked.lock().unwrap_or_else(PoisonError::into_inner).trusted.clone();
+        let is_trusted = |piece| trusted.as_ref().is_some_and(|trusted| trusted.has(piece));
+        let found = self.geometry.pieces().filter(|piece| start.have.has(*piece) && !is_trusted(*piece));
+        opened.files.sync_bytes_of(found.map(|piece| {
+            let at = self.geometry.piece_start(piece);
+            at..at + u64::from(self.geometry.piece_len(piece))
+        }))
     }
 
     fn write(&self, job: PieceJob) -> PieceOutcome {
