@@ -28,6 +28,10 @@ const LATE_MOST: usize = 2 * MOST_DEPTH as usize;
 /// 60 s without a block while one is asked for (P-12).
 const SNUBBED_AFTER: Duration = Duration::from_secs(60);
 
+/// Three times its patience a block may wait while others overtake it. Picked by eye: peers that sort their answers by
+/// what their disk has ready do that.
+const SKIPPED: u32 = 3;
+
 /// Patience doubles with every time-out in a row; 2^6 times the least patience is past the most.
 const MOST_STRIKES: u32 = 6;
 
@@ -190,6 +194,10 @@ impl Pipeline {
             return Arrival::Unasked;
         };
         self.strikes = 0;
+        let since = self.last_block.into_iter().chain(self.waiting_since).max();
+        if let Some(since) = since {
+            self.pace.on_gap(now, now.saturating_duration_since(since));
+        }
         self.last_block = Some(now);
         self.waiting_since = if self.sent.is_empty() { None } else { Some(now) };
         self.prune();
@@ -230,7 +238,7 @@ impl Pipeline {
         if overdue.is_empty() {
             return overdue;
         }
-        let silent = self.last_block.is_none_or(|at| now.saturating_duration_since(at) >= self.patience());
+        let silent = self.last_block.is_none_or(|at| now.saturating_duration_since(at) >= self.gap_patience());
         if silent {
             self.strikes = (self.strikes + 1).min(MOST_STRIKES);
             overdue.extend(self.give_back_all(now, [Debt::Owed, Debt::Doubtful]));
@@ -240,7 +248,7 @@ impl Pipeline {
 
     /// When to call [`Self::on_timeout`].
     pub fn deadline(&self) -> Option<Instant> {
-        let first = self.first_tries.front().map(|(_, _, at)| *at + self.patience());
+        let first = self.first_tries.front().map(|(_, _, at)| self.overdue_at(*at));
         let second = self.second_tries.front().map(|(_, _, at)| *at + MOST_PATIENCE);
         first.into_iter().chain(second).min()
     }
@@ -269,15 +277,23 @@ impl Pipeline {
         (self.pace.patience() * 2u32.pow(self.strikes)).min(MOST_PATIENCE)
     }
 
+    fn gap_patience(&self) -> Duration {
+        (self.pace.gap_patience() * 2u32.pow(self.strikes)).min(MOST_PATIENCE)
+    }
+
+    /// When a block asked for at `at` is asked for elsewhere: when it has taken long and nothing else came either, or when
+    /// others came all the time and it was skipped.
+    fn overdue_at(&self, at: Instant) -> Instant {
+        let progress = self.last_block.map_or(at, |last| last.max(at));
+        let quiet = (at + self.patience()).max(progress + self.gap_patience());
+        quiet.min(at + self.patience() * SKIPPED)
+    }
+
     fn pop_overdue(&mut self, now: Instant) -> Option<BlockAddr> {
         self.prune();
-        let patience = self.patience();
-        let due = |front: Option<&(BlockAddr, u64, Instant)>, patience| {
-            front.is_some_and(|(_, _, at)| now.saturating_duration_since(*at) >= patience)
-        };
-        let (popped, debt) = if due(self.first_tries.front(), patience) {
+        let (popped, debt) = if self.first_tries.front().is_some_and(|(_, _, at)| self.overdue_at(*at) <= now) {
             (self.first_tries.pop_front(), Debt::Owed)
-        } else if due(self.second_tries.front(), MOST_PATIENCE) {
+        } else if self.second_tries.front().is_some_and(|(_, _, at)| *at + MOST_PATIENCE <= now) {
             (self.second_tries.pop_front(), Debt::Doubtful)
         } else {
             return None;

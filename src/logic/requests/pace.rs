@@ -113,6 +113,8 @@ pub(super) struct Pace {
     rtt_s: Extreme,
     rate: Extreme,
     worst_s: Extreme,
+    /// The longest that it took from one block to the next, while one was asked for.
+    worst_gap_s: Extreme,
     mean_s: Option<f64>,
     probe_due: Option<Instant>,
     probing: Option<Instant>,
@@ -128,6 +130,7 @@ impl Pace {
             rtt_s: Extreme::new(f64::min),
             rate: Extreme::new(f64::max),
             worst_s: Extreme::new(f64::max),
+            worst_gap_s: Extreme::new(f64::max),
             mean_s: None,
             probe_due: None,
             probing: None,
@@ -165,7 +168,7 @@ impl Pace {
     /// How many requests should be outstanding.
     pub(super) fn depth(&self) -> u32 {
         let (Some(rtt), Some(rate)) = (self.rtt_s.best(), self.rate.best()) else {
-            return START_DEPTH.min(self.max_depth);
+            return START_DEPTH.min(self.fed_by_gaps()).min(self.max_depth);
         };
         let floor =
             if self.delivered < u64::from(START_DEPTH) * u64::from(BLOCK_LEN) { START_DEPTH } else { LEAST_DEPTH };
@@ -177,6 +180,12 @@ impl Pace {
         held.min(blocks(rate * DEEPEST_S)).clamp(1, self.max_depth)
     }
 
+    /// What a peer that has never answered in time delivers within [`DEEPEST_S`].
+    fn fed_by_gaps(&self) -> u32 {
+        let gap_s = self.worst_gap_s.best().filter(|gap_s| *gap_s > 0.0);
+        gap_s.map_or(u32::MAX, |gap_s| u32::try_from(to_u64(DEEPEST_S / gap_s)).unwrap_or(u32::MAX).max(1))
+    }
+
     /// How long a block may take before it is asked for elsewhere: at least twice the usual, and more than has been
     /// seen lately.
     pub(super) fn patience(&self) -> Duration {
@@ -185,6 +194,18 @@ impl Pace {
         };
         let secs = (2.0 * mean).max(1.5 * worst).min(MOST_PATIENCE.as_secs_f64());
         Duration::from_secs_f64(secs).clamp(LEAST_PATIENCE, MOST_PATIENCE)
+    }
+
+    /// A block came so long after the one before it, or after it was asked for.
+    pub(super) fn on_gap(&mut self, now: Instant, gap: Duration) {
+        self.worst_gap_s.add(now, gap.as_secs_f64());
+    }
+
+    /// How long nothing may come while something is asked for: twice what has been seen lately. A deep queue at a slow
+    /// peer makes each request old, and is no reason to ask elsewhere as long as block follows block.
+    pub(super) fn gap_patience(&self) -> Duration {
+        let Some(worst) = self.worst_gap_s.best() else { return FIRST_PATIENCE };
+        Duration::from_secs_f64((2.0 * worst).min(MOST_PATIENCE.as_secs_f64())).clamp(LEAST_PATIENCE, MOST_PATIENCE)
     }
 
     /// Bytes per second that came lately.
