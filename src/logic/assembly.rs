@@ -24,8 +24,17 @@ const REST_ALONE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 enum Slot {
     Free,
-    Asked([Option<PeerKey>; MOST_ASKERS]),
+    Asked([Option<Asker>; MOST_ASKERS]),
     Got(Bytes, SocketAddr),
+}
+
+/// Who is asked for a block, and the place of that among all that was ever asked: a peer answers in that order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asker {
+    /// Who.
+    pub peer: PeerKey,
+    /// Which one it was.
+    pub nth: u64,
 }
 
 /// What became of a block that was handed in.
@@ -111,7 +120,7 @@ impl Assembly {
         self.slots.iter().map(|slot| if let Slot::Got(data, _) = slot { data.len() as u64 } else { 0 }).sum()
     }
 
-    /// Asks the peer for up to `most` free blocks, in order. A block that it gave back lately is left to others, for
+    /// Asks the peer for up to `most` free blocks, in order, the first of them as the `nth` that was ever asked. A block that it gave back lately is left to others, for
     /// a shorter time if it is `alone` in having it. Returns when the first of those may be asked for again.
     pub fn ask(
         &mut self,
@@ -120,7 +129,7 @@ impl Assembly {
         most: usize,
         alone: bool,
         now: Instant,
-        blocks: &mut Vec<BlockAddr>,
+        (nth, blocks): (u64, &mut Vec<BlockAddr>),
     ) -> Option<Instant> {
         let mut rests_until: Option<Instant> = None;
         let mut first_left = None;
@@ -132,7 +141,8 @@ impl Assembly {
                     rests_until = Some(rests_until.map_or(until, |sooner| sooner.min(until)));
                     first_left.get_or_insert(number);
                 } else if let Some(block) = geometry.block(self.piece, number) {
-                    self.slots[number as usize] = Slot::Asked([Some(peer), None, None]);
+                    self.slots[number as usize] =
+                        Slot::Asked([Some(Asker { peer, nth: nth + asked as u64 }), None, None]);
                     self.free -= 1;
                     self.touched = now;
                     asked += 1;
@@ -145,27 +155,28 @@ impl Assembly {
         rests_until
     }
 
-    /// Blocks that others are asked for and this peer is not, with those who are; last first, as it will come last.
-    pub fn asked_of_others(&self, peer: PeerKey) -> impl Iterator<Item = (u32, Vec<PeerKey>)> {
+    /// Blocks that others are asked for and this peer is not, with those who are.
+    pub fn asked_of_others(&self, peer: PeerKey) -> impl Iterator<Item = (u32, Vec<Asker>)> {
         let asked = (0..self.count()).rev().filter_map(|number| match &self.slots[number as usize] {
             Slot::Asked(askers) => Some((number, askers.iter().flatten().copied().collect::<Vec<_>>())),
             _ => None,
         });
-        asked.filter(move |(_, askers)| askers.len() < MOST_ASKERS && !askers.contains(&peer))
+        asked.filter(move |(_, askers)| askers.len() < MOST_ASKERS && askers.iter().all(|asker| asker.peer != peer))
     }
 
     /// Asks one more peer for a block that others are asked for. False if it is not one of
     /// [`Self::asked_of_others`], or the peer gave it back a moment ago.
-    pub fn ask_too(&mut self, number: u32, peer: PeerKey, now: Instant) -> bool {
+    pub fn ask_too(&mut self, number: u32, peer: PeerKey, now: Instant, nth: u64) -> bool {
         if self.rest(number, peer, false).is_some_and(|until| until > now) {
             return false;
         }
         let Some(Slot::Asked(askers)) = self.slots.get_mut(number as usize) else { return false };
-        if askers.contains(&Some(peer)) {
+        if asks(askers, peer) {
             return false;
         }
-        let place = askers.iter_mut().find(|place| place.is_none());
-        place.map(|place| *place = Some(peer)).is_some()
+        let Some(place) = askers.iter_mut().find(|place| place.is_none()) else { return false };
+        *place = Some(Asker { peer, nth });
+        true
     }
 
     /// A block came.
@@ -175,8 +186,8 @@ impl Assembly {
         let Some(slot) = self.slots.get_mut(number as usize) else { return Put::Refused };
         let askers: Vec<PeerKey> = match slot {
             Slot::Free if formerly => Vec::new(),
-            Slot::Asked(askers) if formerly || askers.contains(&Some(peer)) => {
-                askers.iter().flatten().copied().collect()
+            Slot::Asked(askers) if formerly || asks(askers, peer) => {
+                askers.iter().flatten().map(|asker| asker.peer).collect()
             }
             _ => return Put::Refused,
         };
@@ -235,11 +246,11 @@ impl Assembly {
     }
 
     /// Everybody who is asked for a block, with its number.
-    pub fn askers(&self) -> impl Iterator<Item = (u32, PeerKey)> {
+    pub fn askers(&self) -> impl Iterator<Item = (u32, Asker)> {
         let askers = |slot: &Slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] };
         (0u32..)
             .zip(&self.slots)
-            .flat_map(move |(number, slot)| askers(slot).into_iter().flatten().map(move |peer| (number, peer)))
+            .flat_map(move |(number, slot)| askers(slot).into_iter().flatten().map(move |asker| (number, asker)))
     }
 
     /// The blocks in order and who sent each. Meaningful for a whole piece only.
@@ -274,7 +285,9 @@ impl Assembly {
     fn release(&mut self, number: u32, peer: PeerKey) -> bool {
         let Some(slot) = self.slots.get_mut(number as usize) else { return false };
         let Slot::Asked(askers) = slot else { return false };
-        let Some(place) = askers.iter_mut().find(|place| **place == Some(peer)) else { return false };
+        let Some(place) = askers.iter_mut().find(|place| place.is_some_and(|asker| asker.peer == peer)) else {
+            return false;
+        };
         *place = None;
         if askers.iter().all(Option::is_none) {
             *slot = Slot::Free;
@@ -283,6 +296,10 @@ impl Assembly {
         }
         true
     }
+}
+
+fn asks(askers: &[Option<Asker>], peer: PeerKey) -> bool {
+    askers.iter().flatten().any(|asker| asker.peer == peer)
 }
 
 /// Who sent any of these blocks.
@@ -319,7 +336,7 @@ mod tests {
     impl Bench {
         fn ask(&mut self, peer: PeerKey, most: usize) -> Vec<u32> {
             let mut blocks = Vec::new();
-            self.a.ask(&self.g, peer, most, false, self.now, &mut blocks);
+            self.a.ask(&self.g, peer, most, false, self.now, (0, &mut blocks));
             blocks.into_iter().map(BlockAddr::number).collect()
         }
 
@@ -350,7 +367,7 @@ mod tests {
         assert!(b.a.give_back(1, A, b.now) && !b.a.give_back(1, A, b.now) && !b.a.give_back(1, B, b.now));
         assert!(!b.a.give_back(77, A, b.now));
         assert!(b.ask(A, 4).is_empty());
-        let until = b.a.ask(&b.g, A, 4, true, b.now, &mut Vec::new());
+        let until = b.a.ask(&b.g, A, 4, true, b.now, (0, &mut Vec::new()));
         assert_eq!(until, Some(b.now + REST_ALONE));
         assert_eq!(b.ask(B, 4), [1]);
         assert!(b.a.give_back(1, B, b.now));
@@ -364,7 +381,7 @@ mod tests {
         b.ask(A, 2);
         assert_eq!(b.put(0, B), Put::Refused);
         assert_eq!(b.put(3, A), Put::Refused, "nobody asked for it");
-        assert!(b.a.ask_too(0, B, b.now) && !b.a.ask_too(0, B, b.now));
+        assert!(b.a.ask_too(0, B, b.now, 9) && !b.a.ask_too(0, B, b.now, 9));
         assert_eq!(b.put(0, B), Put::Kept { askers: vec![A, B], formerly: vec![] });
         assert_eq!(b.put(0, A), Put::Refused, "it is here");
         b.a.give_back(1, A, b.now);
@@ -379,9 +396,9 @@ mod tests {
         b.ask(A, 2);
         assert_eq!(b.a.asked_of_others(B).map(|(n, _)| n).collect::<Vec<_>>(), [1, 0], "the last first");
         assert_eq!(b.a.asked_of_others(A).count(), 0);
-        assert!(b.a.ask_too(0, B, b.now) && b.a.ask_too(0, C, b.now));
-        assert!(!b.a.ask_too(0, PeerKey(4), b.now));
-        assert!(!b.a.ask_too(3, B, b.now), "a free block is not duplicated");
+        assert!(b.a.ask_too(0, B, b.now, 9) && b.a.ask_too(0, C, b.now, 9));
+        assert!(!b.a.ask_too(0, PeerKey(4), b.now, 9));
+        assert!(!b.a.ask_too(3, B, b.now, 9), "a free block is not duplicated");
         assert_eq!(b.a.asked_of_others(PeerKey(4)).map(|(n, _)| n).collect::<Vec<_>>(), [1]);
     }
 
@@ -389,11 +406,11 @@ mod tests {
     fn a_peer_that_leaves_frees_what_only_it_was_asked_for() {
         let mut b = bench();
         b.ask(A, 3);
-        b.a.ask_too(0, B, b.now);
+        b.a.ask_too(0, B, b.now, 9);
         assert_eq!(b.a.forget_peer(A, b.now), 3);
         assert_eq!(b.counts(), (3, 1, 0));
         assert_eq!(b.a.owner, None);
-        assert_eq!(b.a.askers().collect::<Vec<_>>(), [(0, B)]);
+        assert_eq!(b.a.askers().collect::<Vec<_>>(), [(0, Asker { peer: B, nth: 9 })]);
         assert_eq!(b.ask(A, 9), [1, 2, 3], "a gone connection leaves no rest behind");
     }
 

@@ -67,6 +67,8 @@ struct Record {
 pub struct Finding {
     /// Proven liars, to be banned.
     pub liars: Vec<SocketAddr>,
+    /// Banned for this piece, and now somebody else sent the very same bytes: perhaps the torrent is wrong, not they.
+    pub acquitted: Vec<SocketAddr>,
     /// How often the piece has failed.
     pub failures: u32,
 }
@@ -111,9 +113,15 @@ impl Suspects {
         let sole = senders.first().copied().filter(|_| senders.len() == 1);
         // Another address sent the very same bytes: two liars in league, or a torrent whose hash is wrong. A good copy
         // will tell; until then nobody else is banned for it.
-        let agreed =
-            sole.is_some_and(|sole| record.whole.iter().any(|(other, bytes)| *other != sole && *bytes == whole));
+        let same =
+            record.whole.iter().filter(|(other, bytes)| sole.is_some_and(|sole| sole != **other) && **bytes == whole);
+        let same: Vec<SocketAddr> = same.map(|(other, _)| *other).collect();
+        let agreed = !same.is_empty();
         let proven = sole.filter(|_| !agreed);
+        let acquitted: Vec<_> = same.into_iter().filter(|other| self.banned.get(other) == Some(&piece)).collect();
+        for other in &acquitted {
+            self.banned.remove(other);
+        }
         record.unproven += u32::from(agreed);
         if let Some(sole) = sole {
             record.whole.insert(sole, whole);
@@ -122,11 +130,21 @@ impl Suspects {
         }
         if proven.is_none() && self.evidence + digests.len() <= MOST_EVIDENCE {
             self.evidence += digests.len();
+            // What the acquitted sent is known to be the same.
+            for other in &acquitted {
+                self.evidence += digests.len();
+                let testimony = digests.iter().enumerate();
+                record.evidence.extend(testimony.map(|(number, digest)| Evidence {
+                    number,
+                    from: *other,
+                    digest: *digest,
+                }));
+            }
             let testimony = digests.into_iter().zip(from).enumerate();
             record.evidence.extend(testimony.map(|(number, (digest, from))| Evidence { number, from: *from, digest }));
         }
         record.due = now + backoff(record.failures, record.unproven);
-        Finding { liars: proven.into_iter().collect(), failures: record.failures }
+        Finding { liars: proven.into_iter().collect(), acquitted, failures: record.failures }
     }
 
     /// A whole piece passed its hash. Returns those who had sent other bytes for it: proven liars.
@@ -262,7 +280,7 @@ mod tests {
     fn a_sole_sender_is_proven_at_once() {
         let mut s = suspects();
         let finding = s.on_failed(t0(), piece(1), &bytes(&[b"x", b"y"]), &[addr(1), addr(1)]);
-        assert_eq!(finding, Finding { liars: vec![addr(1)], failures: 1 });
+        assert_eq!(finding, Finding { liars: vec![addr(1)], acquitted: vec![], failures: 1 });
         assert!(!s.is_on_probation(addr(1)));
         assert!(s.was_tried(piece(1), addr(1)) && s.is_suspect(piece(1)));
     }
@@ -292,6 +310,19 @@ mod tests {
         }
         assert_eq!(s.pieces().next(), Some((piece(1), now + FIRST_BACKOFF * 4)));
         assert_eq!(s.on_passed(piece(1), &bytes(&[b"good"]), &[addr(9)]), [addr(2), addr(3), addr(4)]);
+    }
+
+    #[test]
+    fn who_was_banned_for_bytes_that_another_sends_too_is_acquitted_until_a_good_copy_comes() {
+        let (mut s, now, bad) = (suspects(), t0(), bytes(&[b"bad"]));
+        assert_eq!(s.on_failed(now, piece(1), &bad, &[addr(1)]).liars, [addr(1)]);
+        s.on_banned(addr(1), piece(1));
+        let finding = s.on_failed(now, piece(1), &bad, &[addr(2)]);
+        assert_eq!((finding.liars, finding.acquitted), (vec![], vec![addr(1)]));
+        assert_eq!(s.banned_for(addr(1)), None);
+        assert_eq!(s.on_failed(now, piece(1), &bad, &[addr(3)]).acquitted, []);
+        assert_eq!(s.on_passed(piece(1), &bytes(&[b"good"]), &[addr(9)]), [addr(1), addr(2), addr(3)]);
+        assert_eq!(s.evidence, 0);
     }
 
     #[test]

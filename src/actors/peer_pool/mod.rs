@@ -1,7 +1,7 @@
 //! `PeerPool`: which peers of a torrent are connected.
 //!
 //! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
-//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `SchedulerReady`, `SurveyPool`,
+//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `Pardon`, `SchedulerReady`, `SurveyPool`,
 //! `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler), `PeersNeeded` (torrent), `Leave`, `ChokeDecision`,
 //! `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
@@ -49,6 +49,11 @@ pub struct Ban {
     /// About what.
     pub piece: PieceIndex,
 }
+
+/// This address was banned, and is not proven to lie after all.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Pardon(pub SocketAddr);
 
 /// The scheduler is new: everybody introduces himself.
 #[derive(Debug, Clone, Copy, Message)]
@@ -351,6 +356,15 @@ impl Handler<Ban> for PeerPool {
         for peer in self.live.values().filter(|peer| peer.addr == addr) {
             peer.handle.addr.do_send(Leave(Farewell::BadData));
         }
+    }
+}
+
+impl Handler<Pardon> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, Pardon(addr): Pardon, ctx: &mut Ctx<Self>) {
+        tracing::info!(%addr, "peer is pardoned: others send the same bytes");
+        self.step(ctx, |book, now| book.pardon(now, addr));
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -20,6 +21,9 @@ use crate::base::ids::PeerKey;
 use crate::logic::conversation::Report;
 use crate::logic::scheduler::{Effect, Progress, Scheduler, SchedulerConfig};
 use crate::storage::PieceJob;
+
+/// 200 ms, twice the writer's own first back-off: then it is there again.
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 
 /// Grant nothing (the disk is in trouble), or go on.
 #[derive(Debug, Clone, Copy, Message)]
@@ -48,6 +52,11 @@ pub enum SchedulerNews {
         addr: SocketAddr,
         /// About what.
         piece: PieceIndex,
+    },
+    /// This address is not proven to lie after all.
+    Acquitted {
+        /// Who.
+        addr: SocketAddr,
     },
     /// A piece fails from every source (P-15).
     PieceSuspect {
@@ -97,6 +106,25 @@ impl PieceScheduler {
         Self { cfg, machine: None, peers: BTreeMap::new(), had: Vec::new(), timer: Timer::new() }
     }
 
+    /// A writer that fails over the question is started again, and asked again: its failure is not ours.
+    fn ask_writer(&self, ctx: &mut Ctx<Self>) {
+        let asked = self.cfg.have.send(HaveNow).into_actor(self);
+        ctx.spawn(asked.map(|answer, act, ctx| match answer {
+            Err(MailboxError::Closed) if !act.cfg.have.connected() => ctx.stop_with(Exit::fault("the writer is gone")),
+            Err(_failed) => {
+                let again = Instant::now().into_std() + ASK_AGAIN;
+                act.timer.arm(ctx, Some(again), |act, ctx| act.ask_writer(ctx));
+            }
+            Ok(None) => ctx.stop_with(Exit::fault("the writer does not say what is on the disk")),
+            Ok(Some(have)) => {
+                let PieceSchedulerConfig { geometry, credit, seed, .. } = act.cfg;
+                act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, credit, seed }));
+                act.cfg.torrent.do_send(SchedulerNews::Ready);
+                act.step(ctx, |_, _| {});
+            }
+        }));
+    }
+
     /// Mutates the machine once, performs every effect, arms one timer.
     fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Scheduler, std::time::Instant)) {
         let Some(machine) = self.machine.as_mut() else { return };
@@ -123,6 +151,7 @@ impl PieceScheduler {
             Effect::Interest { peer, interested } => self.order(peer, Orders::Interest(interested)),
             Effect::Write { piece, blocks } => jobs.push(PieceJob { piece, blocks }),
             Effect::Had { piece } => self.had.push(piece),
+            Effect::Pardon { addr } => self.cfg.torrent.do_send(SchedulerNews::Acquitted { addr }),
             Effect::Ban { addr, piece } => self.cfg.torrent.do_send(SchedulerNews::Liar { addr, piece }),
             Effect::PieceSuspect { piece, failures } => {
                 self.cfg.torrent.do_send(SchedulerNews::PieceSuspect { piece, failures });
@@ -149,16 +178,7 @@ impl Actor for PieceScheduler {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        let asked = self.cfg.have.send(HaveNow).into_actor(self);
-        ctx.spawn(asked.map(|answer, act, ctx| match answer.ok().flatten() {
-            None => ctx.stop_with(Exit::fault("the writer does not say what is on the disk")),
-            Some(have) => {
-                let PieceSchedulerConfig { geometry, credit, seed, .. } = act.cfg;
-                act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, credit, seed }));
-                act.cfg.torrent.do_send(SchedulerNews::Ready);
-                act.step(ctx, |_, _| {});
-            }
-        }));
+        self.ask_writer(ctx);
     }
 }
 

@@ -52,6 +52,7 @@ impl Handler<SchedulerNews> for Ear {
             SchedulerNews::Ready => "ready",
             SchedulerNews::Completed => "completed",
             SchedulerNews::Liar { .. } => "liar",
+            SchedulerNews::Acquitted { .. } => "acquitted",
             SchedulerNews::PieceSuspect { .. } => "suspect",
         });
     }

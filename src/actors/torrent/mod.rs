@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Totals};
 use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Timer, Verdict};
 use super::peer_pool::{
-    Ban, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, PoolSurvey, SchedulerReady, SurveyPool,
+    Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, PoolSurvey, SchedulerReady, SurveyPool,
 };
 use super::piece_scheduler::{DiskLost, Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews, Survey};
 use super::policies;
@@ -241,6 +241,7 @@ impl Torrent {
                 }
             }
             SchedulerNews::Liar { addr, piece } => crew.pool.do_send(Ban { addr, piece }),
+            SchedulerNews::Acquitted { addr } => crew.pool.do_send(Pardon(addr)),
             SchedulerNews::PieceSuspect { piece, failures } => {
                 tracing::warn!(%piece, failures, "piece fails from every source");
             }

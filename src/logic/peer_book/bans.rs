@@ -31,6 +31,11 @@ impl Bans {
         }
     }
 
+    pub(super) fn lift(&mut self, addr: SocketAddr) {
+        self.addrs.remove(&addr);
+        self.hosts.remove(&addr.ip());
+    }
+
     pub(super) fn has(&self, addr: SocketAddr) -> bool {
         self.hosts.contains(&addr.ip()) || self.addrs.contains(&addr)
     }

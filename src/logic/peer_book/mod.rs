@@ -224,6 +224,12 @@ impl PeerBook {
         self.outbox.extend(closing.into_iter().map(close));
     }
 
+    /// It was not proven to lie after all (P-15): it may be dialled again, like any address that was vetted before.
+    pub fn pardon(&mut self, now: Instant, addr: SocketAddr) {
+        self.bans.lift(canonical(addr));
+        self.add(now, &[addr], Source::Tracker { local: true });
+    }
+
     /// The pool was restarted: every connection is gone, and nobody is to blame.
     pub fn on_pool_restarted(&mut self, now: Instant) {
         self.ids.clear();

@@ -4,6 +4,7 @@
 //! piece of its own and a slow one helps with another's. When nothing else is left: the endgame.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use super::{Effect, Scheduler};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BLOCK_LEN, BlockAddr, PieceIndex};
 use crate::base::ids::PeerKey;
-use crate::logic::assembly::Assembly;
+use crate::logic::assembly::{Asker, Assembly};
 use crate::logic::suspects::FORGIVEN_AFTER;
 
 /// Four pieces at random, then the rarest: what Cohen's paper and libtorrent do.
@@ -260,7 +261,10 @@ impl Scheduler {
         let Some(assembly) = self.open.get_mut(&piece).filter(|assembly| assembly.free() > 0) else { return };
         let alone = self.picker.available(piece) <= 1;
         let before = ask.blocks.len();
-        let rests = assembly.ask(&self.geometry, ask.key, ask.left(), alone, ask.now, &mut ask.blocks);
+        let most = ask.left();
+        let asks = (self.asks, &mut ask.blocks);
+        let rests = assembly.ask(&self.geometry, ask.key, most, alone, ask.now, asks);
+        self.asks += (ask.blocks.len() - before) as u64;
         ask.recheck_at(rests);
         if ask.blocks.len() > before {
             assembly.owner.get_or_insert(ask.key);
@@ -321,37 +325,49 @@ impl Scheduler {
         self.help(ask, |assembly| assembly.owner.is_none());
     }
 
-    /// Endgame: blocks that others are asked for, those of the slowest first. Before the endgame only while credit is
-    /// short, and only what stalled peers owe.
+    /// Endgame: blocks that others are asked for, those first that will come last, and only where they would come sooner
+    /// from this peer. Before the endgame only while credit is short, and only what stalled peers owe.
     fn duplicate(&mut self, ask: &mut Ask) {
-        let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + ask.blocks.len();
+        let before = ask.blocks.len();
+        let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + before;
         let most = ask.left().min((ENDGAME_DEPTH as usize).saturating_sub(in_flight));
         if most == 0 {
             return;
         }
         let endgame = self.is_endgame();
-        if !(endgame || ask.short_of_credit && self.anybody_stalls(ask)) {
+        let anybody_stalls = self.anybody_stalls(ask);
+        if !(endgame || ask.short_of_credit && anybody_stalls) {
             return;
         }
         let stalls =
             |asker: &PeerKey| self.peers.get(asker).is_none_or(|peer| stalled_at(peer).is_some_and(|at| at <= ask.now));
+        let my_bps = self.peers.get(&ask.key).map_or(0, |peer| peer.flow.bps(ask.now));
+        let queues = self.queues();
         let mut candidates = Vec::new();
         for (piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && ask.has.has(**piece)) {
             for (number, askers) in assembly.asked_of_others(ask.key) {
-                if endgame || askers.iter().all(stalls) {
-                    let soonest_ms = askers.iter().map(|asker| self.queue_ms(*asker, ask.now)).min();
-                    candidates.push((askers.len(), Reverse(soonest_ms), *piece, number));
+                let stalled = askers.iter().all(|asker| stalls(&asker.peer));
+                if endgame || stalled {
+                    let place = |asker: &Asker| queues[&asker.peer].partition_point(|nth| *nth <= asker.nth);
+                    let comes_us = |asker: &Asker| self.delivery_us(asker.peer, place(asker), my_bps, ask.now);
+                    let soonest_us = askers.iter().map(comes_us).min().filter(|_| !stalled);
+                    candidates.push((askers.len(), Reverse(soonest_us.unwrap_or(u64::MAX)), *piece, number));
                 }
             }
         }
         candidates.sort_by_key(|(askers, slowest, _, _)| (*askers, *slowest));
         let enough = ask.blocks.len() + most;
-        for (_, _, piece, number) in candidates {
+        for (_, Reverse(theirs_us), piece, number) in candidates {
             if ask.blocks.len() == enough {
                 return;
             }
+            let mine_us = self.delivery_us(ask.key, in_flight - before + ask.blocks.len() + 1, my_bps, ask.now);
+            if mine_us >= theirs_us {
+                continue;
+            }
             let Some(assembly) = self.open.get_mut(&piece) else { continue };
-            if assembly.ask_too(number, ask.key, ask.now) {
+            if assembly.ask_too(number, ask.key, ask.now, self.asks) {
+                self.asks += 1;
                 ask.blocks.extend(self.geometry.block(piece, number));
             }
         }
@@ -366,10 +382,24 @@ impl Scheduler {
         !stalled.is_empty()
     }
 
-    /// Milliseconds until a peer has delivered all that it is asked for.
-    fn queue_ms(&self, key: PeerKey, now: Instant) -> u64 {
+    /// What each peer is asked for, in the order it was asked.
+    fn queues(&self) -> BTreeMap<PeerKey, Vec<u64>> {
+        let mut queues: BTreeMap<PeerKey, Vec<u64>> = BTreeMap::new();
+        for (_, asker) in self.open.values().flat_map(Assembly::askers) {
+            queues.entry(asker.peer).or_default().push(asker.nth);
+        }
+        for queue in queues.values_mut() {
+            queue.sort_unstable();
+        }
+        queues
+    }
+
+    /// Microseconds until a peer has delivered so many blocks. Of whom nothing has come yet is taken to be as fast as
+    /// `usual_bps`.
+    fn delivery_us(&self, key: PeerKey, blocks: usize, usual_bps: u64, now: Instant) -> u64 {
         self.peers.get(&key).map_or(u64::MAX, |peer| {
-            u64::from(peer.in_flight) * u64::from(BLOCK_LEN) * 1000 / peer.flow.bps(now).max(1)
+            let bps = Some(peer.flow.bps(now)).filter(|bps| *bps > 0).unwrap_or(usual_bps).max(1);
+            (blocks as u64).saturating_mul(u64::from(BLOCK_LEN) * 1_000_000) / bps
         })
     }
 

@@ -72,6 +72,8 @@ pub struct Scheduler {
     endgame: bool,
     /// Requests are held back until the disk gives credit back.
     held_up: Share,
+    /// Blocks ever asked for, duplicates counted.
+    asks: u64,
     /// Something was freed: every waiting peer is to be served.
     stirred: bool,
     /// The next to be served first.
@@ -113,6 +115,7 @@ impl Scheduler {
             paused: false,
             endgame: false,
             held_up: Share::default(),
+            asks: 0,
             stirred: false,
             turn: PeerKey(0),
             cancels: BTreeMap::new(),
@@ -249,6 +252,7 @@ impl Scheduler {
                 self.wasted += u64::from(self.geometry.piece_len(piece));
                 let finding = self.suspects.on_failed(now, piece, &blocks, &from);
                 self.ban(now, &finding.liars, piece);
+                self.effects.extend(finding.acquitted.into_iter().map(|addr| Effect::Pardon { addr }));
                 if finding.failures >= SUSPECT_AFTER || !self.has_untried_source(piece) {
                     self.effects.push_back(Effect::PieceSuspect { piece, failures: finding.failures });
                 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::{Block, Effect, Scheduler, Writing};
 use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
-use crate::logic::assembly::Put;
+use crate::logic::assembly::{Asker, Put};
 
 impl Scheduler {
     /// Takes one block in; false if it is of no use.
@@ -74,7 +74,7 @@ impl Scheduler {
         self.loose.remove(&piece);
         self.reserved -= u64::from(assembly.piece_len());
         self.wasted += assembly.got_bytes();
-        for (number, asker) in assembly.askers() {
+        for (number, Asker { peer: asker, .. }) in assembly.askers() {
             self.in_flight -= 1;
             if let Some(peer) = self.peers.get_mut(&asker) {
                 peer.in_flight -= 1;

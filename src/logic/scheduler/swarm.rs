@@ -294,6 +294,10 @@ impl Swarm {
                 assert!(guest.lied, "an honest peer was banned: {addr}");
                 (guest.banned, guest.key) = (true, None);
             }
+            Effect::Pardon { addr } => {
+                let guest = self.guests.iter_mut().find(|guest| guest.addr == addr).unwrap();
+                guest.banned = false;
+            }
             Effect::Completed => self.completed += 1,
             Effect::Had { .. } | Effect::PieceSuspect { .. } => {}
         }

@@ -73,6 +73,11 @@ pub enum Effect {
         /// For what.
         piece: PieceIndex,
     },
+    /// This address was banned for bytes that another sends as well: perhaps the torrent is wrong, not it (P-15).
+    Pardon {
+        /// Whom.
+        addr: SocketAddr,
+    },
     /// The piece fails again and again: the torrent itself may be bad.
     PieceSuspect {
         /// Which.
