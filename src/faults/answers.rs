@@ -101,7 +101,8 @@ impl Answers {
             return (data, false);
         }
         let mut copy = BytesMut::from(&data[..]);
-        let bit = self.dice.random_range(0..copy.len() * 8);
+        // Whoever has the bad piece has the same bad piece, as in a torrent that was made from bad data (P-15).
+        let bit = if is_bad_piece { 0 } else { self.dice.random_range(0..copy.len() * 8) };
         copy[bit / 8] ^= 1 << (bit % 8);
         (copy.freeze(), true)
     }

@@ -29,6 +29,9 @@ use crate::net::BoxStream;
 /// 256 blocks, 4 MiB: one vectored write's worth, headers included.
 const BATCH: usize = 256;
 
+/// 8,192 requests wait at a time; what else comes stays unread.
+const MAX_ASKED: usize = 8192;
+
 /// BEP 6: "the third least significant bit in the last reserved byte".
 const FAST_BIT: u8 = 0x04;
 
@@ -94,6 +97,7 @@ pub(super) async fn converse(stream: BoxStream, cast: Rc<Cast>, nth: u64) {
     let mut talk = Conversation {
         pipe: Pipe::new(stream),
         drip: behaviour.drip.map(Pace::new),
+        asked: VecDeque::new(),
         queue: VecDeque::new(),
         answers: Answers::new(cast.offer.clone(), behaviour.clone(), dice),
         decoder: Decoder::new(cast.offer.geometry.piece_count()),
@@ -114,6 +118,8 @@ struct Conversation {
     cast: Rc<Cast>,
     pipe: Pipe,
     drip: Option<Pace>,
+    /// Requests that wait for their turn.
+    asked: VecDeque<RawRequest>,
     /// Frames to be sent.
     queue: VecDeque<Bytes>,
     answers: Answers,
@@ -262,23 +268,33 @@ impl Conversation {
 
     /// Understands everything in the inbox and answers it.
     async fn hear(&mut self) -> Result<(), Over> {
-        let mut asked = Vec::new();
-        while let Some(message) = self.decoder.decode(&mut self.pipe.inbox).map_err(|_refusal| Over::Lost)? {
+        self.understand()?;
+        while !self.asked.is_empty() {
+            let batch = if self.cast.pace.is_some() || self.drip.is_some() { 1 } else { BATCH };
+            let next: Vec<RawRequest> = self.asked.drain(..batch.min(self.asked.len())).collect();
+            self.answer(&next).await?;
+            self.pipe.read_ready().await?;
+            self.understand()?;
+        }
+        self.answer(&[]).await
+    }
+
+    /// Takes requests in, and out again when they are cancelled before their turn.
+    fn understand(&mut self) -> Result<(), Over> {
+        while self.asked.len() < MAX_ASKED
+            && let Some(message) = self.decoder.decode(&mut self.pipe.inbox).map_err(|_refusal| Over::Lost)?
+        {
             match message {
                 Message::Interested if matches!(self.cast.behaviour.choking, Choking::OnInterest | Choking::First) => {
                     self.choke(false);
                 }
-                Message::Request(request) => asked.push(request),
-                Message::Cancel(request) => asked.retain(|other| *other != request),
+                Message::Request(request) => self.asked.push_back(request),
+                Message::Cancel(request) => self.asked.retain(|other| *other != request),
                 Message::Piece { data, .. } => self.cast.note(|stats| stats.received += data.len() as u64),
                 _ => {}
             }
-            if asked.len() == BATCH {
-                self.answer(&asked).await?;
-                asked.clear();
-            }
         }
-        self.answer(&asked).await
+        Ok(())
     }
 
     fn choke(&mut self, choke: bool) {

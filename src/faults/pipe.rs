@@ -113,6 +113,15 @@ impl Pipe {
         }
     }
 
+    /// Reads what is there already, and does not wait for more.
+    pub(super) async fn read_ready(&mut self) -> Result<(), Over> {
+        tokio::select! {
+            biased;
+            read = self.read() => read,
+            () = std::future::ready(()) => Ok(()),
+        }
+    }
+
     /// Reads and forgets until the other end has had enough.
     pub(super) async fn outlast(&mut self) -> Over {
         loop {
