@@ -10,4 +10,6 @@ pub mod codec;
 pub mod faults;
 pub mod logic;
 pub mod net;
+#[cfg(feature = "faults")]
+pub mod sim;
 pub mod storage;

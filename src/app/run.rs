@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{oneshot, watch};
-use tokio::task::LocalSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::FetchConfig;
@@ -21,24 +21,40 @@ use crate::actors::view::{Phase, TorrentView};
 use crate::logic::peer_book::BookConfig;
 use crate::net::Net;
 use crate::net::sockets::Sockets;
+use crate::storage::SharedStorage;
 use crate::storage::disk::{Disk, DiskConfig};
 
 /// 64 MiB between a request and the disk (D-07), and never less than four pieces.
 const CREDIT: u64 = 64 * 1024 * 1024;
 
-/// Runs a download to its end. `observe` sees every view that is published.
+/// What a run stands on. All of it is handed in, so that the same run goes on sockets and files or in a simulator.
+#[derive(Debug)]
+pub struct Ground {
+    /// The only way out.
+    pub net: Net,
+    /// Where the bytes go.
+    pub storage: SharedStorage,
+    /// Each message is a wish of the user to stop: the first ends the run in good order, the second at once.
+    pub stops: mpsc::Receiver<()>,
+}
+
+/// Runs a download to its end, on this machine. `observe` sees every view that is published.
 pub fn fetch(config: &FetchConfig, observe: &mut dyn FnMut(&TorrentView)) -> std::io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = LocalSet::new().block_on(&runtime, drive(config, observe));
+    let outcome = LocalSet::new().block_on(&runtime, async {
+        let ground = Ground { net: network(config), storage: disk(config), stops: Signals::new()?.forward() };
+        Ok(fetch_on(ground, config, observe).await)
+    });
     // A disk that hangs must not keep the program: what it holds up is not acknowledged.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-async fn drive(config: &FetchConfig, observe: &mut dyn FnMut(&TorrentView)) -> std::io::Result<Outcome> {
+/// Runs a download to its end, on whatever ground. Must run where `spawn_local` works.
+pub async fn fetch_on(ground: Ground, config: &FetchConfig, observe: &mut dyn FnMut(&TorrentView)) -> Outcome {
     let began = Instant::now();
-    let mut signals = Signals::new()?;
-    let (torrent, mut views) = torrent_config(config);
+    let mut stops = Stops(ground.stops);
+    let (torrent, mut views) = torrent_config(config, ground.net, ground.storage);
     let session = Session::new(SessionConfig {
         torrents: vec![torrent],
         metrics_every: config.metrics_every,
@@ -46,16 +62,16 @@ async fn drive(config: &FetchConfig, observe: &mut dyn FnMut(&TorrentView)) -> s
         seed: config.seed,
     });
     let (root, end) = kit::spawn_root(session, policies::SESSION, config.seed);
-    let ending = watch_over(config, &mut signals, &mut views, observe, (root, end)).await;
+    let ending = watch_over(config, &mut stops, &mut views, observe, (root, end)).await;
     write_summary();
     let view = views.borrow().clone();
-    Ok(Outcome::new(ending, view, began.elapsed()))
+    Outcome::new(ending, view, began.elapsed())
 }
 
 /// Until the torrent is complete, has failed, stalls, or the user has had enough; then the bounded stop.
 async fn watch_over(
     config: &FetchConfig,
-    signals: &mut Signals,
+    stops: &mut Stops,
     views: &mut watch::Receiver<TorrentView>,
     observe: &mut dyn FnMut(&TorrentView),
     (root, mut end): (Handle<Session>, oneshot::Receiver<Exit>),
@@ -65,7 +81,7 @@ async fn watch_over(
         tokio::select! {
             biased;
             exit = &mut end => return gave_up(exit.ok()),
-            () = signals.next() => break Ending::Interrupted,
+            () = stops.next() => break Ending::Interrupted,
             () = stall.elapsed() => break Ending::Stalled(config.stall_timeout.unwrap_or_default()),
             changed = views.changed() => {
                 if changed.is_err() {
@@ -87,7 +103,7 @@ async fn watch_over(
     tokio::select! {
         biased;
         _exit = &mut end => ending,
-        () = signals.next(), if matches!(ending, Ending::Interrupted) => Ending::Killed,
+        () = stops.next(), if matches!(ending, Ending::Interrupted) => Ending::Killed,
         () = sleep_until(deadline) => {
             tracing::warn!(limit_s = config.shutdown_timeout.as_secs(), "stop took too long and was cut short");
             ending
@@ -99,14 +115,12 @@ fn gave_up(exit: Option<Exit>) -> Ending {
     Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
-fn torrent_config(config: &FetchConfig) -> (TorrentConfig, watch::Receiver<TorrentView>) {
+fn torrent_config(
+    config: &FetchConfig,
+    net: Net,
+    storage: SharedStorage,
+) -> (TorrentConfig, watch::Receiver<TorrentView>) {
     let metainfo = &config.metainfo;
-    let disk = DiskConfig {
-        folder: config.dir.clone(),
-        durability: config.durability,
-        overwrite: config.overwrite,
-        verify: config.verify,
-    };
     let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
     let view = TorrentView::new(metainfo.name.clone(), metainfo.info_hash, metainfo.geometry.total_len());
     let (view, views) = watch::channel(view);
@@ -119,8 +133,8 @@ fn torrent_config(config: &FetchConfig) -> (TorrentConfig, watch::Receiver<Torre
         peers: config.peers.clone(),
         our_id: config.our_id(),
         port: config.port,
-        net: network(config),
-        storage: Rc::new(Disk::new(metainfo, disk)),
+        net,
+        storage,
         patient_disk: config.wait_for_space,
         credit: CREDIT.max(4 * piece_len),
         book: BookConfig { max_connected: config.max_peers, ..BookConfig::default() },
@@ -134,6 +148,16 @@ fn torrent_config(config: &FetchConfig) -> (TorrentConfig, watch::Receiver<Torre
 
 fn network(config: &FetchConfig) -> Net {
     config.bind.map_or_else(Sockets::any, Sockets::bound_to)
+}
+
+fn disk(config: &FetchConfig) -> SharedStorage {
+    let disk = DiskConfig {
+        folder: config.dir.clone(),
+        durability: config.durability,
+        overwrite: config.overwrite,
+        verify: config.verify,
+    };
+    Rc::new(Disk::new(&config.metainfo, disk))
 }
 
 /// SIGINT and SIGTERM.
@@ -152,6 +176,31 @@ impl Signals {
             biased;
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// As wishes to stop, as long as somebody listens.
+    fn forward(mut self) -> mpsc::Receiver<()> {
+        let (wish, stops) = mpsc::channel(2);
+        spawn_local(async move {
+            loop {
+                self.next().await;
+                if wish.send(()).await.is_err() {
+                    break;
+                }
+            }
+        });
+        stops
+    }
+}
+
+/// The user's wishes to stop; when nobody is left to wish, there is none.
+struct Stops(mpsc::Receiver<()>);
+
+impl Stops {
+    async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            pending::<()>().await;
         }
     }
 }

@@ -19,6 +19,8 @@ pub mod check;
 pub mod disk;
 pub mod files;
 pub mod folder;
+#[cfg(any(test, feature = "faults"))]
+pub mod memory;
 pub mod record;
 pub mod trouble;
 

@@ -162,6 +162,8 @@ where
         let Some(message) = self.message.take() else { return };
         let meter = A::meter();
         meter.on_handled();
+        #[cfg(any(test, feature = "faults"))]
+        super::injection::strike::<M>(A::KIND);
         let Some(enqueued) = self.enqueued else {
             return actor.handle(message, ctx).handle(ctx, reply);
         };

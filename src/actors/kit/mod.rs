@@ -11,6 +11,7 @@
 //! | `meter`, `histogram` | counters per kind of actor |
 //! | `ledger` | restarts by cause, and the one log event each of them is |
 //! | `panics` | panics as log events, never raw on the terminal |
+//! | `injection` | panics on purpose, for tests and the `faults` feature |
 //! | `timer` | one timer per actor |
 //!
 //! Runs on any tokio `LocalSet`; needs no actix `System`, uses no registry, reads no clock but `tokio::time`.
@@ -23,6 +24,8 @@ pub mod family;
 pub mod guard;
 pub mod handle;
 pub mod histogram;
+#[cfg(any(test, feature = "faults"))]
+pub mod injection;
 pub mod ledger;
 pub mod meter;
 pub mod panics;

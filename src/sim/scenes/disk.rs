@@ -1,0 +1,167 @@
+//! Section 5 of the catalogue: the disk, as far as a disk in memory can fail. Short writes and descriptors are for the host layer.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{fail, honest, scene, secs};
+use crate::app::outcome::Ending;
+use crate::sim::Scene;
+use crate::sim::plan::{Deed, Plan};
+use crate::storage::memory::{Health, Operation};
+
+/// See the head of the file.
+#[rustfmt::skip]
+pub(super) const SCENES: &[Scene] = &[
+    scene("D-01.wait", &["D-01"], "full from the k-th write on, freed half a minute later", "", full_and_patient),
+    scene("D-01.leave", &["D-01"], "full, the run ends, the same command goes on", "", full_and_gone),
+    scene("D-02", &["D-02"], "no room for the record", "", |plan, _| failing(plan, Operation::Record, ErrorKind::StorageFull)),
+    scene("D-03.once", &["D-03"], "the k-th write fails once", "", |plan, _| once(plan, Operation::Write, ErrorKind::Other)),
+    scene("D-03.for-good", &["D-03"], "every write fails until somebody mends it", "", broken),
+    scene("D-04", &["D-04"], "pieces that cannot be read at the start", "", unreadable),
+    scene("D-05", &["D-05", "D-12"], "a sync fails, and the power goes", "", failed_sync),
+    scene("D-07.slow", &["D-07"], "every operation takes 100 ms", "", |plan, _| slow(plan, Duration::from_millis(100))),
+    scene("D-07.sync", &["D-07"], "every operation takes 5 s", "", |plan, _| slow(plan, secs(5))),
+    scene("D-07.stall", &["D-07"], "the disk stalls for a minute", "", stall),
+    scene("D-08", &["D-08"], "read-only for a while", "", |plan, _| failing(plan, Operation::Write, ErrorKind::ReadOnlyFilesystem)),
+    scene("D-12", &["D-12"], "power cuts, at any moment", "", power_cuts),
+    scene("D-13.torn", &["D-13"], "the record is torn", "", |plan, _| tampered(plan, |record| record.map(|bytes| bytes[..bytes.len() / 2].to_vec()))),
+    scene("D-13.gone", &["D-13"], "the record is gone", "", |plan, _| tampered(plan, |_| None)),
+    scene("D-13.empty", &["D-13"], "the record is empty", "", |plan, _| tampered(plan, |_| Some(Vec::new()))),
+    scene("D-14", &["D-14"], "the record is of another version", "", |plan, _| tampered(plan, |record| record.map(of_the_future))),
+];
+
+fn swarm(plan: &mut Plan) {
+    plan.tracker("");
+    honest(plan, 3, 64 * 1024);
+    plan.within(secs(3 * 11 + 60));
+}
+
+fn health(operation: Operation, error: ErrorKind) -> Health {
+    Health { failing: [(operation, error)].into(), ..Health::default() }
+}
+
+fn full_and_patient(plan: &mut Plan, _: &str) {
+    swarm(plan);
+    let from = plan.moment(0.5, 9.0);
+    plan.at(from, Deed::Disk(health(Operation::Write, ErrorKind::StorageFull)));
+    plan.at(from + secs(30), Deed::Disk(Health::default()));
+    // It resumes within 30 s of the space, and needs what it had not yet.
+    plan.within(from + secs(30 + 30 + 15));
+    plan.expect(
+        |seen| if seen.runs.len() == 1 { Ok(()) } else { fail("it ended and had to be started again".to_owned()) },
+    );
+}
+
+fn full_and_gone(plan: &mut Plan, _: &str) {
+    swarm(plan);
+    plan.leave_when_full();
+    let from = plan.moment(0.5, 9.0);
+    plan.at(from, Deed::Disk(health(Operation::Write, ErrorKind::StorageFull)));
+    plan.at(from + secs(20), Deed::Disk(Health::default()));
+    plan.start_again_after(secs(5));
+}
+
+fn failing(plan: &mut Plan, operation: Operation, error: ErrorKind) {
+    swarm(plan);
+    let from = plan.moment(0.5, 9.0);
+    plan.at(from, Deed::Disk(health(operation, error)));
+    plan.at(from + secs(20), Deed::Disk(Health::default()));
+    plan.start_again_after(secs(5));
+    plan.within(secs(3 * 11 + 90));
+}
+
+fn once(plan: &mut Plan, operation: Operation, error: ErrorKind) {
+    swarm(plan);
+    let nth = plan.dice.random_range(1..60);
+    plan.at(Duration::from_millis(100), Deed::Strike(operation, nth, error));
+    plan.expect(|seen| if seen.runs.len() == 1 { Ok(()) } else { fail("one failed write ended it".to_owned()) });
+}
+
+/// It says so and ends; the same command completes when somebody has mended the disk.
+fn broken(plan: &mut Plan, _: &str) {
+    swarm(plan);
+    let from = plan.moment(0.5, 8.0);
+    plan.at(from, Deed::Disk(health(Operation::Write, ErrorKind::Other)));
+    plan.at(from + secs(60), Deed::Disk(Health::default()));
+    plan.start_again_after(secs(20));
+    plan.within(from + secs(60 + 3 * 11 + 30));
+    plan.expect(|seen| match seen.runs.first().and_then(|run| run.ended.as_ref()) {
+        Some((_, Ending::Failed(_))) => Ok(()),
+        ended => fail(format!("the disk is broken, and the first run ended {ended:?}")),
+    });
+}
+
+fn unreadable(plan: &mut Plan, _: &str) {
+    swarm(plan);
+    let killed = plan.moment(3.0, 8.0);
+    plan.at(killed, Deed::Kill);
+    plan.at(killed, Deed::Tamper(|_| None));
+    let nth = plan.dice.random_range(1..10);
+    plan.at(killed + secs(1), Deed::Strike(Operation::Read, nth, ErrorKind::Other));
+    plan.at(killed + secs(1), Deed::Restart);
+}
+
+/// What a failed sync was to keep is gone after the power cut, and the record never claimed it.
+fn failed_sync(plan: &mut Plan, _: &str) {
+    swarm(plan);
+    let nth = plan.dice.random_range(1..4);
+    plan.at(Duration::from_millis(100), Deed::Strike(Operation::Sync, nth, ErrorKind::Other));
+    let cut = plan.moment(5.0, 14.0);
+    plan.at(cut, Deed::PowerCut);
+    plan.at(cut + secs(1), Deed::Restart);
+}
+
+fn slow(plan: &mut Plan, delay: Duration) {
+    swarm(plan);
+    plan.at(Duration::ZERO, Deed::Disk(Health { delay, ..Health::default() }));
+    plan.within(secs(3 * 11 + 60) + 10 * delay);
+    // Back-pressure, not time-outs: no peer is lost to a slow disk.
+    plan.expect(|seen| match seen.trace.restarts().len() {
+        0 => Ok(()),
+        _ => fail(format!("a slow disk cost {:?}", seen.trace.restarts())),
+    });
+}
+
+fn stall(plan: &mut Plan, _: &str) {
+    swarm(plan);
+    plan.at(secs(4), Deed::Disk(Health { delay: secs(60), ..Health::default() }));
+    plan.at(secs(5), Deed::Disk(Health::default()));
+    plan.within(secs(4 + 60 + 3 * 11));
+}
+
+fn power_cuts(plan: &mut Plan, _: &str) {
+    swarm(plan);
+    let mut at = Duration::ZERO;
+    for _ in 0..5 {
+        at += plan.moment(0.5, 5.0);
+        plan.at(at, Deed::PowerCut);
+        at += secs(1);
+        plan.at(at, Deed::Restart);
+    }
+    plan.within(at + secs(3 * 11 + 30));
+}
+
+fn tampered(plan: &mut Plan, tamper: fn(Option<Vec<u8>>) -> Option<Vec<u8>>) {
+    swarm(plan);
+    let killed = plan.moment(5.0, 9.0);
+    plan.at(killed, Deed::Kill);
+    plan.at(killed, Deed::Tamper(tamper));
+    plan.at(killed + secs(1), Deed::Restart);
+    // Never from nothing over data that is there.
+    plan.expect(|seen| match seen.runs.get(1) {
+        Some(run) if run.kept > 0 => Ok(()),
+        run => fail(format!("the second run kept {:?} bytes of what was there", run.map(|run| run.kept))),
+    });
+}
+
+fn of_the_future(bytes: Vec<u8>) -> Vec<u8> {
+    let text = b"7:versioni1e";
+    let at = bytes.windows(text.len()).position(|window| window == text);
+    let mut bytes = bytes;
+    if let Some(at) = at {
+        bytes[at + text.len() - 2] = b'9';
+    }
+    bytes
+}

@@ -1,0 +1,68 @@
+//! The scenarios of the catalogue, by its sections, and the mixes.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::Scene;
+use super::plan::Plan;
+use super::seen::Seen;
+use crate::faults::scenario::{About, Layer, Verdict};
+
+mod disk;
+mod mixes;
+mod network;
+mod panics;
+mod peers;
+mod process;
+mod trackers;
+
+/// All of them, the mixes last.
+pub fn all() -> impl Iterator<Item = &'static Scene> {
+    let sections = [trackers::SCENES, peers::SCENES, disk::SCENES, process::SCENES, panics::SCENES, network::SCENES];
+    sections.into_iter().flatten().chain(mixes::SCENES)
+}
+
+const fn scene(
+    name: &'static str,
+    covers: &'static [&'static str],
+    title: &'static str,
+    words: &'static str,
+    build: fn(&mut Plan, &'static str),
+) -> Scene {
+    Scene { about: About { name, covers, title, layer: Layer::Sim }, words, build }
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// So many honest seeds that every tracker names, each with so many bytes a second.
+fn honest(plan: &mut Plan, peers: u64, rate: u64) -> Vec<Ipv4Addr> {
+    (0..peers).map(|_| plan.peer(&format!("max_rate={rate}"))).collect()
+}
+
+/// None of these was ever banned.
+fn never_banned(honest: Vec<Ipv4Addr>) -> impl Fn(&Seen) -> Result<(), Verdict> {
+    move |seen| match honest.iter().find(|ip| seen.is_banned(**ip)) {
+        Some(ip) => fail(format!("{ip} is honest and was banned")),
+        None => Ok(()),
+    }
+}
+
+/// This kind of actor was restarted for this cause, at least once.
+fn restarted(actor: &'static str, cause: &'static str) -> impl Fn(&Seen) -> Result<(), Verdict> {
+    move |seen| match seen.restarts(actor, cause) {
+        0 => Err(Verdict::Broke { invariant: "I10", how: format!("no restart of {actor} for `{cause}`") }),
+        _ => Ok(()),
+    }
+}
+
+/// The scene's own criterion does not hold.
+fn fail(how: String) -> Result<(), Verdict> {
+    Err(Verdict::Broke { invariant: "criterion", how })
+}
+
+/// It must be over sooner than the limit of the scene.
+fn done_by(limit: Duration) -> impl Fn(&Seen) -> Result<(), Verdict> {
+    move |seen| if seen.took <= limit { Ok(()) } else { fail(format!("took {:?}, not {limit:?}", seen.took)) }
+}

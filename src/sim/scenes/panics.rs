@@ -1,0 +1,105 @@
+//! panics, planned at one generic point of every actor.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::{fail, honest, restarted, scene, secs};
+use crate::actors::kit::injection::Site;
+use crate::app::outcome::Ending;
+use crate::faults::scenario::Verdict;
+use crate::sim::Scene;
+use crate::sim::plan::{Deed, Plan};
+use crate::sim::seen::Seen;
+
+/// See the head of the file.
+#[rustfmt::skip]
+pub(super) const SCENES: &[Scene] = &[
+    scene("X-04.first", &["X-04"], "a panic at the first message of one site; the seed says which", "", |plan, _| nth_site(plan, 1)),
+    scene("X-04.later", &["X-04"], "a panic at a later message of one site", "", later),
+    scene("X-05.tracker", &["X-05"], "a tracker panics at everything", "", looping_tracker),
+    scene("X-05.scheduler", &["X-05"], "the scheduler panics at everything", "", looping_scheduler),
+];
+
+/// 64: more sites than there are, so that seeds 0 to 63 strike each one.
+const SITES: u64 = 64;
+
+/// Everybody has something to say: both kinds of tracker, seeds, one that asks, one that goes, one that lies.
+pub(super) fn lively(plan: &mut Plan) {
+    plan.tracker("");
+    plan.udp_tracker("");
+    honest(plan, 2, 64 * 1024);
+    plan.peer("max_rate=64k,request_flood=20,have_only");
+    plan.peer("max_rate=64k,reset_every=200k");
+    plan.peer("max_rate=64k,corrupt=0.02");
+    plan.within(secs(180));
+}
+
+fn nth_site(plan: &mut Plan, nth_message: u64) {
+    lively(plan);
+    let target = plan.seed % SITES;
+    let mut seen: BTreeMap<Site, (u64, u64)> = BTreeMap::new();
+    plan.panic_where(move |site| {
+        let fresh = seen.len() as u64;
+        let (nth_site, messages) = seen.entry(site).or_insert((fresh, 0));
+        *messages += 1;
+        *nth_site == target && *messages == nth_message
+    });
+    plan.expect(contained);
+}
+
+fn later(plan: &mut Plan, _: &str) {
+    let nth = plan.dice.random_range(2..20);
+    nth_site(plan, nth);
+}
+
+/// As many abnormal restarts as panics; who panics while saying goodbye has ended, and is not started again. The next
+/// connection to a peer comes when the book says so, if ever: there each panic is one that went.
+pub(super) fn contained(seen: &Seen) -> Result<(), Verdict> {
+    let panics = seen.panics.iter().filter(|site| !["Goodbye", "Leave"].contains(&site.message));
+    let (of_peers, of_others): (Vec<&Site>, Vec<&Site>) = panics.partition(|site| site.actor == "PeerConnection");
+    let restarts = seen.trace.restarts();
+    let restarts = restarts.iter().filter(|restart| !restart.expected && restart.actor != "PeerConnection").count();
+    let gone = seen.trace.said("peer gone", "cause=panicked");
+    if (restarts, gone) == (of_others.len(), of_peers.len()) {
+        return Ok(());
+    }
+    let how =
+        format!("{restarts} abnormal restarts and {gone} peers gone after panics of {of_others:?} and {of_peers:?}");
+    Err(Verdict::Broke { invariant: "I10", how })
+}
+
+/// It is disabled; the others go on, and the download with them.
+fn looping_tracker(plan: &mut Plan, _: &str) {
+    plan.tracker("");
+    plan.udp_tracker("");
+    honest(plan, 3, 16 * 1024);
+    plan.panic_where(|site| site.actor == "HttpTracker");
+    plan.within(secs(3 * 43 + 30));
+    plan.expect(restarted("HttpTracker", "panic"));
+}
+
+/// Its budget is spent, then the torrent's: the program ends with its reason, and the same command completes.
+fn looping_scheduler(plan: &mut Plan, _: &str) {
+    plan.tracker("");
+    honest(plan, 3, 64 * 1024);
+    let broken = Rc::new(RefCell::new(SmallRng::seed_from_u64(plan.seed)));
+    let from: u32 = broken.borrow_mut().random_range(0..200);
+    let mut messages = 0;
+    // After 600 messages the bug is mended: somebody has replaced the program.
+    plan.panic_where(move |site| {
+        messages += u32::from(site.actor == "PieceScheduler");
+        site.actor == "PieceScheduler" && messages > from && messages < from + 40
+    });
+    plan.start_again_after(secs(5));
+    plan.within(secs(600));
+    plan.expect(|seen| match seen.runs.first().and_then(|run| run.ended.as_ref()) {
+        Some((_, Ending::Failed(_) | Ending::GaveUp(_))) if seen.runs.len() > 1 => Ok(()),
+        ended => fail(format!("a scheduler that always panics, and the first run ended {ended:?}")),
+    });
+    plan.at(Duration::ZERO, Deed::Latency(Duration::from_millis(50)));
+}

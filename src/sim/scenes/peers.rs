@@ -1,0 +1,252 @@
+//! Section 4 of the catalogue: peers. Three honest seeds and three hostile ones; the hostile ones must not cost more than
+//! their share, and no honest one may suffer for them.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::{done_by, fail, honest, never_banned, scene, secs};
+use crate::faults::scenario::Verdict;
+use crate::sim::Scene;
+use crate::sim::plan::{Deed, PEER_PORT, Plan};
+use crate::sim::seen::Seen;
+
+/// See the head of the file.
+#[rustfmt::skip]
+pub(super) const SCENES: &[Scene] = &[
+    scene("P-01", &["P-01"], "refused, and addresses that never answer", "", unreachable_peers),
+    scene("P-02.silent", &["P-02"], "accepts and is silent", "silent", never_greets),
+    scene("P-02.drip", &["P-02"], "one byte of the handshake a second", "slow_handshake=1s", never_greets),
+    scene("P-03", &["P-03"], "resets behind the handshake", "reset_on_handshake", |plan, words| with(plan, words, Some("reset"))),
+    scene("P-04.hash", &["P-04"], "another torrent's info-hash", "wrong_hash", hostile),
+    scene("P-04.protocol", &["P-04"], "another protocol", "wrong_protocol", hostile),
+    scene("P-05.own", &["P-05"], "our own peer id", "own_id", hostile),
+    scene("P-05.same", &["P-05"], "three peers with one id", "id=-XX0001-aaaaaaaaaaaa", hostile),
+    scene("P-06", &["P-06"], "never says what it has", "no_bitfield", hostile),
+    scene("P-07.long", &["P-07"], "a bitfield a byte too long", "bad_bitfield", violates),
+    scene("P-07.short", &["P-07"], "a bitfield a byte too short", "short_bitfield", violates),
+    scene("P-07.twice", &["P-07"], "its bitfield twice", "twice_bitfield", violates),
+    scene("P-07.late", &["P-07"], "a bitfield behind a have", "late_bitfield", hostile),
+    scene("P-07.after-all", &["P-07"], "a bitfield behind have all", "bitfield_after_have_all", hostile),
+    scene("P-08", &["P-08"], "spare bits", "spare_bits", violates),
+    scene("P-09.max", &["P-09"], "a message of 4 GiB", "huge_length=4294967295", violates),
+    scene("P-09.million", &["P-09"], "a message of 1 MiB and a byte", "huge_length=1048577", hostile),
+    scene("P-09.drip", &["P-09"], "a message of 2 GiB, drop by drop", "huge_length=2147483647,drip=50", hostile),
+    scene("P-10", &["P-10"], "message ids that nobody knows", "unknown_ids=10+11+12+18+19+20+21+99+255", hostile),
+    scene("P-11.forever", &["P-11"], "chokes for ever", "choke_forever", hostile),
+    scene("P-11.never", &["P-11"], "says nothing about choking", "never_unchoke", hostile),
+    scene("P-11.flap", &["P-11"], "unchokes and chokes a hundred times a second", "flap=100,max_rate=64k", hostile),
+    scene("P-12", &["P-12"], "unchoked, then no data", "snub_after=1", snubs),
+    scene("P-13", &["P-13"], "one byte a second inside a block", "drip=1", snubs),
+    scene("P-14.all", &["P-14"], "every block is wrong", "corrupt=1,max_rate=128k", lies),
+    scene("P-14.some", &["P-14"], "one block in a hundred is wrong", "corrupt=0.01,max_rate=128k", lies),
+    scene("P-14.last", &["P-14"], "the last block of every piece is wrong", "corrupt_last,max_rate=128k", lies),
+    scene("P-14.alone", &["P-14"], "the only one that has half of the pieces lies about a tenth", "corrupt=0.1", lies_alone),
+    scene("P-15", &["P-15"], "one piece is wrong everywhere", "corrupt_piece=5,max_rate=128k", poisoned),
+    scene("P-16.index", &["P-16"], "the right bytes as another piece's", "wrong_index,max_rate=128k", hostile),
+    scene("P-16.begin", &["P-16"], "the right bytes at a wrong offset", "wrong_begin,max_rate=128k", hostile),
+    scene("P-16.length", &["P-16"], "a byte less than asked for", "wrong_length,max_rate=128k", hostile),
+    scene("P-16.beyond", &["P-16"], "blocks behind the end of the piece", "beyond_end,max_rate=128k", hostile),
+    scene("P-17.unasked", &["P-17"], "blocks that nobody asked for", "unrequested=50,max_rate=128k", hostile),
+    scene("P-17.twice", &["P-17"], "every block three times", "duplicate=2,max_rate=128k", hostile),
+    scene("P-18.lie", &["P-18"], "says to have what it has not", "partial=0.3,lie_have,max_rate=128k", hostile),
+    scene("P-18.reject", &["P-18"], "has all and rejects everything", "have_all,reject", hostile),
+    scene("P-19.have", &["P-19"], "has a piece that does not exist", "bad_have", violates),
+    scene("P-19.suggest", &["P-19"], "suggests a piece that does not exist", "bad_suggest", hostile),
+    scene("P-19.allowed", &["P-19"], "allows a piece that does not exist", "bad_allowed_fast", hostile),
+    scene("P-20.flood", &["P-20"], "ten thousand requests at once", "request_flood=10000,max_rate=128k", hostile),
+    scene("P-20.zero", &["P-20"], "requests of no bytes", "request_flood=100,request_len=0,max_rate=128k", hostile),
+    scene("P-20.giant", &["P-20"], "requests of 2 GiB", "request_flood=100,request_len=2147483648,max_rate=128k", hostile),
+    scene("P-21", &["P-21"], "asks, and reads nothing", "request_flood=200,deaf", hostile),
+    scene("P-25", &["P-25"], "a peer vanishes without a word", "", vanishes),
+    scene("P-26.sweep", &["P-26"], "a reset after every N bytes", "", resets),
+    scene("P-26.sole", &["P-26"], "the only source resets every 300 kB", "reset_every=300k,max_rate=128k", sole_source),
+    scene("P-26.close", &["P-26"], "the only source hangs up every 300 kB", "close_after=300k,max_rate=128k", sole_source),
+    scene("P-27", &["P-27"], "segments of a few bytes", "", sliced),
+    scene("P-31", &["P-31"], "ten honest seeds at the end of a small torrent", "", endgame),
+    scene("P-32", &["P-32"], "all peers leave for an hour", "", all_leave),
+];
+
+/// Three seeds that need 5.3 s alone, and three that behave as the words say.
+fn cast(plan: &mut Plan, words: &str) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
+    plan.tracker("");
+    let seeds = honest(plan, 3, 128 * 1024);
+    plan.within(secs(3 * 7 + 30));
+    (seeds, (0..3).map(|_| plan.peer(words)).collect())
+}
+
+fn hostile(plan: &mut Plan, words: &'static str) {
+    with(plan, words, None);
+}
+
+fn violates(plan: &mut Plan, words: &'static str) {
+    with(plan, words, Some("protocol-violation"));
+}
+
+/// Long enough to see that it is given up.
+fn never_greets(plan: &mut Plan, words: &'static str) {
+    plan.tracker("");
+    honest(plan, 2, 64 * 1024);
+    let bad: Vec<_> = (0..3).map(|_| plan.peer(words)).collect();
+    plan.within(secs(3 * 16 + 30));
+    plan.expect(done_by(secs(25)));
+    plan.expect(move |seen| gone(seen, &bad, "handshake-timeout"));
+}
+
+/// `farewell` is what must be seen of the hostile ones, as the cause of a restart or of an end.
+fn with(plan: &mut Plan, words: &'static str, farewell: Option<&'static str>) {
+    let (seeds, bad) = cast(plan, words);
+    plan.expect(never_banned(seeds));
+    plan.expect(done_by(secs(25)));
+    if let Some(cause) = farewell {
+        plan.expect(move |seen| gone(seen, &bad, cause));
+    }
+}
+
+/// One of these peers went for this cause.
+fn gone(seen: &Seen, bad: &[Ipv4Addr], cause: &str) -> Result<(), Verdict> {
+    let has_gone = |ip: &Ipv4Addr| {
+        let field = format!("addr={ip}:{PEER_PORT} cause={cause}");
+        seen.trace.said("peer gone", &field) > 0
+    };
+    if bad.iter().any(has_gone) {
+        return Ok(());
+    }
+    Err(Verdict::Broke { invariant: "I10", how: format!("nobody went for `{cause}`") })
+}
+
+fn unreachable_peers(plan: &mut Plan, _: &str) {
+    let (seeds, _) = cast(plan, "");
+    for nth in 0..10 {
+        plan.name_peer((Ipv4Addr::new(31, nth, 0, 1), PEER_PORT).into());
+        plan.name_peer((Ipv4Addr::new(50, nth, 0, 1), PEER_PORT).into());
+    }
+    plan.expect(never_banned(seeds));
+    plan.expect(done_by(secs(25)));
+}
+
+/// What they hold back is asked for elsewhere: hardly slower than the honest ones alone.
+fn snubs(plan: &mut Plan, words: &'static str) {
+    plan.payload(8 * 1024 * 1024, 64 * 1024);
+    plan.tracker("");
+    let seeds = honest(plan, 3, 128 * 1024);
+    (0..3).for_each(|_| _ = plan.peer(words));
+    plan.within(secs(3 * 23 + 30));
+    plan.expect(never_banned(seeds));
+    // 21.3 s for the honest ones alone, a second to find them, 20 s at most for a block that is held back (P-12).
+    plan.expect(done_by(secs(45)));
+}
+
+/// The liars are found and banned; each costs two pieces at most.
+fn lies(plan: &mut Plan, words: &'static str) {
+    let (seeds, bad) = cast(plan, words);
+    plan.expect(never_banned(seeds));
+    plan.expect(move |seen| {
+        let failures = seen.view().map_or(0, |view| view.hash_failures);
+        let most = 2 * bad.len() as u64;
+        if failures > most { fail(format!("{failures} pieces wasted by {} liars", bad.len())) } else { Ok(()) }
+    });
+    plan.expect(|seen| match (seen.lies_told(), seen.view().map_or(0, |view| view.hash_failures)) {
+        (lies, 0) if lies > 20 => fail(format!("{lies} lies and not one seen")),
+        _ => Ok(()),
+    });
+}
+
+fn lies_alone(plan: &mut Plan, words: &'static str) {
+    plan.tracker("");
+    let seeds: Vec<_> = (0..2).map(|_| plan.peer("partial=0.5,max_rate=128k")).collect();
+    plan.peer(&format!("{words},max_rate=128k"));
+    // Somebody honest comes with the rest.
+    let late = plan.peer("max_rate=128k");
+    plan.at(Duration::ZERO, Deed::Stop(late));
+    plan.at(secs(60), Deed::Start(late));
+    plan.within(secs(60 + 60 + 60));
+    plan.expect(never_banned([seeds, vec![late]].concat()));
+}
+
+/// The rest comes home, and the piece is not fetched over and over.
+fn poisoned(plan: &mut Plan, words: &'static str) {
+    plan.tracker("");
+    (0..4).for_each(|_| _ = plan.peer(words));
+    plan.stay_incomplete();
+    plan.within(secs(600));
+    plan.expect(|seen| {
+        let Some(view) = seen.view() else { return fail("it never said anything".to_owned()) };
+        let lacks = view.bytes_total - view.bytes_have;
+        match (lacks, view.hash_failures) {
+            (lacks, _) if lacks != u64::from(seen.piece_len) => {
+                fail(format!("{lacks} bytes are missing, not one piece"))
+            }
+            (_, failures) if failures > 16 => fail(format!("the piece was fetched {failures} times")),
+            _ => Ok(()),
+        }
+    });
+}
+
+/// Its slot is free after 125 s at most: 120 s of silence and the look at the clock.
+fn vanishes(plan: &mut Plan, _: &str) {
+    plan.tracker("");
+    honest(plan, 1, 8 * 1024);
+    let gone = plan.peer("max_rate=8k");
+    plan.at(secs(5), Deed::Hold(gone));
+    plan.within(secs(600));
+    plan.expect(move |seen| {
+        let silent = seen.trace.restarts().into_iter().find(|restart| restart.cause == "silent");
+        match silent {
+            Some(restart) if restart.at <= secs(5 + 125) => Ok(()),
+            other => fail(format!("the slot of the vanished peer: {other:?}")),
+        }
+    });
+}
+
+fn resets(plan: &mut Plan, _: &str) {
+    let every = plan.dice.random_range(1..=20_000);
+    let (seeds, bad) = cast(plan, &format!("reset_every={every},max_rate=128k"));
+    plan.expect(never_banned(seeds));
+    plan.expect(move |seen| gone(seen, &bad, "reset"));
+}
+
+fn sole_source(plan: &mut Plan, words: &'static str) {
+    plan.tracker("");
+    plan.peer(words);
+    plan.within(secs(3 * 17 + 30));
+}
+
+fn sliced(plan: &mut Plan, _: &str) {
+    let slice = plan.dice.random_range(1..40);
+    plan.payload(64 * 1024, 32 * 1024);
+    plan.tracker("");
+    plan.peer(&format!("slice={slice}"));
+    // The simulator has 64 segments under way at most, and a round trip takes 100 ms: 640 segments a second.
+    plan.within(secs(3 * (64 * 1024 / (640 * slice)) + 30));
+}
+
+/// What is on its way cannot be cancelled: each peer may send one block in vain, and half of them two.
+fn endgame(plan: &mut Plan, _: &str) {
+    plan.payload(1024 * 1024, 32 * 1024);
+    plan.tracker("");
+    let seeds = honest(plan, 10, 32 * 1024);
+    plan.within(secs(60));
+    plan.expect(never_banned(seeds));
+    plan.expect(|seen| match seen.view().map_or(0, |view| view.bytes_wasted) {
+        wasted if wasted > 15 * 16 * 1024 => fail(format!("{wasted} bytes came twice")),
+        _ => Ok(()),
+    });
+}
+
+fn all_leave(plan: &mut Plan, _: &str) {
+    plan.tracker("");
+    let seeds = honest(plan, 3, 32 * 1024);
+    for seed in &seeds {
+        plan.at(secs(15), Deed::Stop(*seed));
+    }
+    plan.at(secs(3615), Deed::Start(seeds[0]));
+    // A minute until it is found again, and what is left at its rate.
+    plan.within(secs(3615 + 60 + 30));
+    plan.expect(never_banned(seeds));
+    plan.expect(|seen| match seen.trace.restarts().len() {
+        0 => fail("everybody left and nothing was restarted".to_owned()),
+        _ => Ok(()),
+    });
+}

@@ -1,0 +1,306 @@
+//! Section 3 of the catalogue: trackers. A bad tracker stands in the first tier, an honest one behind it; what the bad one
+//! does must show, with its cause, and must not hold up the rest.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::Instant;
+
+use super::{done_by, fail, honest, restarted, scene, secs};
+use crate::codec::tracker::Event;
+use crate::faults::scenario::Verdict;
+use crate::sim::Scene;
+use crate::sim::net::{Name, VOID};
+use crate::sim::plan::{CLIENT, Deed, PEER_PORT, Plan, url};
+use crate::sim::seen::Seen;
+
+/// See the head of the file.
+#[rustfmt::skip]
+pub(super) const SCENES: &[Scene] = &[
+    scene("T-01", &["T-01"], "nobody listens where the tracker should be", "", refused),
+    scene("T-02", &["T-02"], "the tracker's address never answers", "", black_hole),
+    scene("T-03", &["T-03"], "accepts and never answers", "hang", |plan, words| http(plan, words, "timeout")),
+    scene("T-04", &["T-04"], "one byte a second", "drip=1", |plan, words| http(plan, words, "timeout")),
+    scene("T-05.garbage", &["T-05"], "bytes that are no bencode", "garbage", |plan, words| http(plan, words, "bad-reply")),
+    scene("T-05.html", &["T-05"], "a web page", "html", |plan, words| http(plan, words, "bad-reply")),
+    scene("T-05.truncated", &["T-05"], "a reply cut short", "truncated=30", |plan, words| http(plan, words, "bad-reply")),
+    scene("T-06.huge", &["T-06"], "a body of 1 GB", "huge=1G", |plan, words| http(plan, words, "too-large")),
+    scene("T-06.bomb", &["T-06"], "a body that inflates to 64 MB", "gzip_bomb=64M", |plan, words| http(plan, words, "too-large")),
+    scene("T-07.loop", &["T-07"], "redirects to itself", "redirect_loop", |plan, words| http(plan, words, "redirect")),
+    scene("T-07.many", &["T-07"], "twenty redirects", "redirects=20", |plan, words| http(plan, words, "redirect")),
+    scene("T-07.scheme", &["T-07"], "redirects to ftp", "redirect_to=ftp://30.0.0.1/announce", |plan, words| http(plan, words, "bad-url")),
+    scene("T-08.404", &["T-08"], "404", "status=404", |plan, words| http(plan, words, "http-status")),
+    scene("T-08.503", &["T-08"], "503, come back in 20 minutes", "status=503,retry_after=1200", come_back_later),
+    scene("T-09", &["T-09"], "a failure reason with escape sequences", "failure=no\\x1b[2J\\n\\x00 way", |plan, words| http(plan, words, "tracker-failure")),
+    scene("T-10", &["T-10"], "a warning is no failure", "warning=old\\x1b[31m client", warning),
+    scene("T-11.id", &["T-11"], "UDP: another transaction id", "wrong_tid", |plan, words| udp(plan, words, "timeout")),
+    scene("T-11.action", &["T-11"], "UDP: another action", "wrong_action", |plan, words| udp(plan, words, "timeout")),
+    scene("T-12.cut", &["T-12"], "UDP: a datagram cut at every length", "", cut_datagrams),
+    scene("T-12.lie", &["T-12"], "UDP: a byte behind the last peer", "length_lie", only_udp),
+    scene("T-13", &["T-13"], "UDP: the reply comes from another port", "other_port", |plan, words| udp(plan, words, "timeout")),
+    scene("T-14", &["T-14"], "UDP: the announce is lost, three times", "lose=3", lost),
+    scene("T-15", &["T-15"], "impossible intervals", "", intervals),
+    scene("T-16", &["T-16"], "everybody named ten thousand times", "duplicates=10000", only),
+    scene("T-17", &["T-17"], "the client itself among the peers", "self_in_peers", itself),
+    scene("T-18", &["T-18"], "two hundred dead addresses first", "", dead_peers),
+    scene("T-19", &["T-19"], "private and local addresses from a public tracker", "local_peers", local_peers),
+    scene("T-20", &["T-20"], "two hundred ports of one victim", "victims=200", victims),
+    scene("T-21", &["T-21"], "addresses of a family that is not there", "peers=[2001:db8::1]:6881+[2001:db8::2]:6881+[::ffff:40.0.0.1]:6881", only),
+    scene("T-22.none", &["T-22"], "a name that does not exist", "", |plan, _| named(plan, None, "cannot-resolve")),
+    scene("T-22.hangs", &["T-22"], "a name server that hangs", "", |plan, _| named(plan, Some(Name::Hangs), "timeout")),
+    scene("T-22.rebinding", &["T-22"], "a name that leads to this machine", "", rebinding),
+    scene("T-22.flapping", &["T-22"], "a name that leads somewhere else each time", "", flapping),
+    scene("T-24", &["T-24"], "five hundred trackers in one torrent", "", five_hundred),
+    scene("T-25", &["T-25"], "hangs after the first announce, the user stops", "hang_after=1", hung_at_the_end),
+];
+
+/// Three seeds that need 43 s, so that time-outs of trackers are seen.
+fn slow_seeds(plan: &mut Plan) {
+    honest(plan, 3, 16 * 1024);
+    plan.within(secs(3 * 43 + 30));
+}
+
+fn http(plan: &mut Plan, words: &'static str, cause: &'static str) {
+    let bad = plan.tracker(words);
+    plan.tracker("");
+    slow_seeds(plan);
+    plan.expect(restarted("HttpTracker", cause));
+    plan.expect(done_by(secs(55)));
+    plan.expect(backs_off(bad));
+}
+
+fn udp(plan: &mut Plan, words: &'static str, cause: &'static str) {
+    plan.udp_tracker(words);
+    plan.udp_tracker("");
+    honest(plan, 3, 8 * 1024);
+    plan.within(secs(3 * 86 + 30));
+    plan.expect(restarted("UdpTracker", cause));
+    plan.expect(done_by(secs(110)));
+}
+
+/// Retries of a failing tracker: never two connections within a second, never more than six in a minute.
+fn backs_off(tracker: Ipv4Addr) -> impl Fn(&Seen) -> Result<(), Verdict> {
+    move |seen| {
+        let times: Vec<Duration> = seen.dials_to(tracker).iter().map(|dial| dial.at).collect();
+        // A redirect is followed at once, five times; what counts is when a round begins.
+        let rounds: Vec<Duration> = times
+            .iter()
+            .enumerate()
+            .filter(|(nth, at)| *nth == 0 || at.saturating_sub(times[*nth - 1]) > secs(1))
+            .map(|(_, at)| *at)
+            .collect();
+        match rounds.windows(7).find(|seven| seven[6].saturating_sub(seven[0]) < secs(60)) {
+            Some(seven) => fail(format!("asked {tracker} seven times in a minute: {seven:?}")),
+            None => Ok(()),
+        }
+    }
+}
+
+fn refused(plan: &mut Plan, _: &str) {
+    plan.tier(&[url("31.0.0.1", false)]);
+    plan.tier(&["udp://31.0.0.2:6969/announce".to_owned()]);
+    plan.tracker("");
+    slow_seeds(plan);
+    plan.expect(restarted("HttpTracker", "refused"));
+}
+
+fn black_hole(plan: &mut Plan, _: &str) {
+    plan.tier(&[url("50.0.0.1", false)]);
+    plan.tracker("");
+    slow_seeds(plan);
+    plan.expect(restarted("HttpTracker", "connect-timeout"));
+    plan.expect(done_by(secs(60)));
+}
+
+fn come_back_later(plan: &mut Plan, words: &str) {
+    let bad = plan.tracker(words);
+    plan.tracker("");
+    honest(plan, 1, 2 * 1024);
+    plan.within(secs(3600));
+    plan.expect(restarted("HttpTracker", "http-status"));
+    plan.expect(move |seen| {
+        match seen.dials_to(bad).windows(2).find(|two| two[1].at.saturating_sub(two[0].at) < secs(1190)) {
+            Some(two) => {
+                fail(format!("asked again after {:?}, told to wait 20 minutes", two[1].at.saturating_sub(two[0].at)))
+            }
+            None => Ok(()),
+        }
+    });
+}
+
+fn warning(plan: &mut Plan, words: &str) {
+    plan.tracker(words);
+    honest(plan, 3, 128 * 1024);
+    plan.within(secs(50));
+    plan.expect(|seen| match seen.trace.restarts().len() {
+        0 => Ok(()),
+        restarts => fail(format!("{restarts} restarts, a warning is no failure")),
+    });
+}
+
+fn only(plan: &mut Plan, words: &str) {
+    plan.tracker(words);
+    honest(plan, 3, 128 * 1024);
+    plan.within(secs(50));
+}
+
+fn only_udp(plan: &mut Plan, words: &str) {
+    plan.udp_tracker(words);
+    plan.udp_tracker("");
+    honest(plan, 3, 128 * 1024);
+    plan.within(secs(50));
+}
+
+fn cut_datagrams(plan: &mut Plan, _: &str) {
+    let len = plan.dice.random_range(0..64);
+    plan.udp_tracker(&format!("truncated={len}"));
+    plan.udp_tracker("");
+    honest(plan, 3, 128 * 1024);
+    plan.within(secs(50));
+}
+
+/// 15, 30 and 60 s: BEP 15's own waits. Nobody else names the peers.
+fn lost(plan: &mut Plan, words: &str) {
+    plan.udp_tracker(words);
+    honest(plan, 3, 128 * 1024);
+    plan.within(secs(60 + 60 + 120));
+}
+
+fn intervals(plan: &mut Plan, _: &str) {
+    let interval = ["-1", "0", "1", "2147483648", "9223372036854775808", "missing", "text"];
+    let interval = interval[plan.dice.random_range(0..interval.len())];
+    let tracker = plan.tracker(&format!("interval={interval}"));
+    honest(plan, 1, 3 * 1024);
+    plan.within(secs(1500));
+    plan.expect(move |seen| floor_is_kept(seen, tracker));
+}
+
+/// 60 s between announces without an event, whatever the tracker says (T-15).
+pub(super) fn floor_is_kept(seen: &Seen, tracker: Ipv4Addr) -> Result<(), Verdict> {
+    let Some(record) = seen.trackers.get(&tracker) else { return fail(format!("{tracker} never heard of us")) };
+    let heard: Vec<_> = record.announces().map(|(at, request)| (at, request.event)).collect();
+    let is_too_soon = |two: &&[(Instant, Event)]| two[1].1 == Event::Periodic && two[1].0 - two[0].0 < secs(59);
+    match heard.windows(2).find(is_too_soon) {
+        Some(two) => fail(format!("{tracker} was asked again after {:?}", two[1].0 - two[0].0)),
+        None => Ok(()),
+    }
+}
+
+fn itself(plan: &mut Plan, words: &str) {
+    plan.tracker(words);
+    honest(plan, 3, 128 * 1024);
+    plan.within(secs(50));
+    plan.expect(|seen| match seen.dials_to(CLIENT).len() {
+        0..=1 => Ok(()),
+        dials => fail(format!("it dialled itself {dials} times")),
+    });
+}
+
+fn dead_peers(plan: &mut Plan, _: &str) {
+    let dead: Vec<String> = (0..200).map(|nth| format!("50.{nth}.0.1:6881")).collect();
+    plan.tracker(&format!("no_peers,peers={}", dead.join("+")));
+    // The honest one is found a minute later, by another tracker.
+    let late = plan.tracker("");
+    plan.at(Duration::ZERO, Deed::Stop(late));
+    plan.at(secs(60), Deed::Start(late));
+    honest(plan, 1, 256 * 1024);
+    plan.within(secs(60 + 60 + 30 + 30));
+    plan.expect(|seen| {
+        let dials = seen.wires.dials();
+        let times: Vec<Duration> = dials.iter().filter(|dial| is_void(dial.to.ip())).map(|dial| dial.at).collect();
+        // A dial of the first moment is given up after 5 s; until then 50 are half-open at most.
+        match times.windows(51).find(|many| many[50].saturating_sub(many[0]) < Duration::from_millis(4900)) {
+            Some(many) => fail(format!("51 half-open dials at {:?}", many[0])),
+            None => Ok(()),
+        }
+    });
+}
+
+fn is_void(ip: IpAddr) -> bool {
+    matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == VOID)
+}
+
+fn local_peers(plan: &mut Plan, words: &str) {
+    plan.tracker(words);
+    let seeds = honest(plan, 3, 128 * 1024);
+    plan.within(secs(50));
+    plan.expect(move |seen| nobody_else_is_dialled(seen, &seeds));
+}
+
+fn nobody_else_is_dialled(seen: &Seen, seeds: &[Ipv4Addr]) -> Result<(), Verdict> {
+    let is_known = |ip| seeds.iter().chain(seen.trackers.keys()).any(|known| ip == *known);
+    match seen.wires.dials().iter().find(|dial| !is_known(dial.to.ip())) {
+        Some(dial) => Err(Verdict::Broke { invariant: "I7", how: format!("{} was dialled", dial.to) }),
+        None => Ok(()),
+    }
+}
+
+fn victims(plan: &mut Plan, words: &str) {
+    plan.tracker(words);
+    honest(plan, 1, 8 * 1024);
+    plan.within(secs(600));
+    plan.expect(|seen| match seen.dials_to(Ipv4Addr::new(192, 0, 2, 1)).len() {
+        0..=3 => Ok(()),
+        dials => Err(Verdict::Broke { invariant: "I7", how: format!("the victim was dialled {dials} times") }),
+    });
+}
+
+fn named(plan: &mut Plan, leads: Option<Name>, cause: &'static str) {
+    if let Some(leads) = leads {
+        plan.dns("tracker.example", leads);
+    }
+    plan.tier(&[url("tracker.example", false)]);
+    plan.tracker("");
+    slow_seeds(plan);
+    plan.expect(restarted("HttpTracker", cause));
+}
+
+/// A public name that leads to this machine: nothing of it may be asked for, but an announce (S-07).
+fn rebinding(plan: &mut Plan, _: &str) {
+    plan.dns("tracker.example", Name::Leads(vec![Ipv4Addr::LOCALHOST.into()]));
+    plan.tier(&["http://tracker.example:6969/admin?delete=all".to_owned()]);
+    plan.tracker("");
+    slow_seeds(plan);
+    plan.expect(restarted("HttpTracker", "forbidden-address"));
+    plan.expect(|seen| match seen.dials_to(Ipv4Addr::LOCALHOST).len() {
+        0 => Ok(()),
+        dials => fail(format!("{dials} dials to this machine")),
+    });
+}
+
+fn flapping(plan: &mut Plan, _: &str) {
+    let good = plan.tracker("");
+    plan.tiers.clear();
+    plan.dns("tracker.example", Name::Flaps(vec![Ipv4Addr::new(31, 0, 0, 1).into(), good.into()]));
+    plan.tier(&[url("tracker.example", false)]);
+    honest(plan, 3, 128 * 1024);
+    plan.within(secs(90));
+}
+
+fn five_hundred(plan: &mut Plan, _: &str) {
+    let urls: Vec<String> =
+        (0..500u16).map(|nth| format!("http://50.{}.{}.1:80/announce", nth / 250, nth % 250)).collect();
+    plan.tier(&urls);
+    let seed = plan.known_peer("max_rate=32k");
+    plan.within(secs(240));
+    plan.expect(move |seen| {
+        let dials = seen.wires.dials();
+        let of_trackers = dials.iter().filter(|dial| dial.to.ip() != seed && dial.to.port() != PEER_PORT);
+        let first = of_trackers.filter(|dial| dial.at < secs(10)).count();
+        if first > 50 { fail(format!("{first} announces under way at once")) } else { Ok(()) }
+    });
+}
+
+/// The stop takes 5 s at most, whatever the tracker does, and the same command goes on.
+fn hung_at_the_end(plan: &mut Plan, words: &str) {
+    plan.tracker(words);
+    (0..2).for_each(|_| _ = plan.known_peer("max_rate=32k"));
+    plan.at(secs(10), Deed::Wish);
+    plan.start_again_after(secs(1));
+    plan.within(secs(180));
+    plan.expect(|seen| match seen.runs.first().and_then(|run| run.ended.as_ref()) {
+        Some((at, _)) if *at <= secs(15) => Ok(()),
+        ended => fail(format!("told to stop at 10 s, ended {ended:?}")),
+    });
+}

@@ -1,0 +1,213 @@
+//! What happens in a simulation, as the log tells it: a hash of every event, and the events that a referee counts.
+//!
+//! A subscriber of its own, for the thread that simulates. An event is hashed with its virtual time, its text and all its
+//! fields, so two runs with one hash have made the same decisions at the same instants (I9).
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Write};
+use std::hash::Hasher;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Level, Metadata, Subscriber};
+
+#[expect(clippy::disallowed_types, reason = "a subscriber is Sync; only one thread ever comes here")]
+type Locked<T> = std::sync::Mutex<T>;
+
+/// Only what the client itself says. The program's own counters live as long as the process, so their lines differ
+/// between two runs in one process and are left out.
+const OURS: &str = "tt_actors::";
+const PROCESS_WIDE: &str = "tt_actors::actors::metrics";
+
+/// 100,000 lines are kept for whoever wants to read them.
+const MAX_LINES: usize = 100_000;
+
+/// One supervised restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restart {
+    /// When, since the start of the simulation.
+    pub at: Duration,
+    /// The kind of actor.
+    pub actor: String,
+    /// Why.
+    pub cause: String,
+    /// The network dealt it out.
+    pub expected: bool,
+}
+
+/// Everything that was told so far. Clones are the same trace.
+#[derive(Debug, Clone)]
+pub struct Trace(Arc<Locked<Told>>);
+
+#[derive(Debug)]
+struct Told {
+    hash: Fnv,
+    events: u64,
+    restarts: Vec<Restart>,
+    counts: BTreeMap<String, u64>,
+    said: Vec<(String, String)>,
+    keep: bool,
+    lines: Vec<String>,
+}
+
+impl Trace {
+    /// Nothing told yet; `keep` the lines as well.
+    pub fn new(keep: bool) -> Self {
+        let (hash, counts) = (Fnv::default(), BTreeMap::new());
+        let (restarts, said, lines) = (Vec::new(), Vec::new(), Vec::new());
+        Self(Arc::new(Locked::new(Told { hash, events: 0, restarts, counts, said, keep, lines })))
+    }
+
+    fn with<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Runs this with the trace as the thread's subscriber.
+    pub fn listen<T>(&self, run: impl FnOnce() -> T) -> T {
+        tracing::subscriber::with_default(self.clone(), run)
+    }
+
+    /// Adds something to the hash that is no event.
+    pub fn stir(&self, number: u64) {
+        self.with(|told| told.hash.write_u64(number));
+    }
+
+    /// The hash of all of it.
+    pub fn hash(&self) -> u64 {
+        self.with(|told| told.hash.finish())
+    }
+
+    /// How many events there were.
+    pub fn events(&self) -> u64 {
+        self.with(|told| told.events)
+    }
+
+    /// Every supervised restart, in order.
+    pub fn restarts(&self) -> Vec<Restart> {
+        self.with(|told| told.restarts.clone())
+    }
+
+    /// How often a sentence was logged.
+    pub fn count(&self, sentence: &str) -> u64 {
+        self.with(|told| told.counts.get(sentence).copied().unwrap_or(0))
+    }
+
+    /// How often it said this sentence with this among its fields.
+    pub fn said(&self, sentence: &str, field: &str) -> usize {
+        let is_it = |(message, text): &&(String, String)| message == sentence && text.contains(field);
+        self.with(|told| told.said.iter().filter(is_it).count())
+    }
+
+    /// The lines that were kept.
+    pub fn lines(&self) -> Vec<String> {
+        self.with(|told| told.lines.clone())
+    }
+}
+
+impl Subscriber for Trace {
+    fn enabled(&self, about: &Metadata<'_>) -> bool {
+        about.is_event()
+            && *about.level() <= Level::DEBUG
+            && about.target().starts_with(OURS)
+            && about.target() != PROCESS_WIDE
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let at = turmoil::sim_elapsed().unwrap_or_default();
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let Fields { message, text, actor, cause, expected } = fields;
+        self.with(|told| {
+            told.events += 1;
+            told.hash.write_u64(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+            told.hash.write(message.as_bytes());
+            told.hash.write(text.as_bytes());
+            if message == "actor restarts" {
+                told.restarts.push(Restart { at, actor, cause, expected });
+            }
+            if told.keep && told.lines.len() < MAX_LINES {
+                told.lines.push(format!("{:>11.3} {} {message}{text}", at.as_secs_f64(), event.metadata().level()));
+            }
+            *told.counts.entry(message.clone()).or_default() += 1;
+            if told.said.len() < MAX_LINES {
+                told.said.push((message, text));
+            }
+        });
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// The fields of an event, those that are counted by name.
+#[derive(Debug, Default)]
+struct Fields {
+    message: String,
+    text: String,
+    actor: String,
+    cause: String,
+    expected: bool,
+}
+
+impl Visit for Fields {
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        if field.name() == "expected" {
+            self.expected = value;
+        }
+        self.record_debug(field, &value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "actor" => value.clone_into(&mut self.actor),
+            "cause" => value.clone_into(&mut self.cause),
+            _ => {}
+        }
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let written = match field.name() {
+            "message" => write!(self.message, "{value:?}"),
+            name => write!(self.text, " {name}={value:?}"),
+        };
+        written.unwrap_or_else(|_never| unreachable!("a String takes everything"));
+    }
+}
+
+/// FNV-1a, 64 bits: the same on every machine and in every version, which std's hasher does not promise.
+#[derive(Debug, Clone, Copy)]
+pub struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.write(&number.to_le_bytes());
+    }
+}

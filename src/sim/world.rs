@@ -1,0 +1,342 @@
+//! Plays a [`Plan`]: one turmoil host for the client, one for each of the cast, and a hand that does what is planned.
+//!
+//! The client is `app::run` on other ground, unmodified. Knows no scene and judges nothing.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+use turmoil::Sim;
+
+use super::net::{SimNet, Wires};
+use super::plan::{CLIENT, Deed, PEER_PORT, PeerRole, Plan, TRACKER_PORT, TrackerRole};
+use super::referee;
+use super::seen::{Run, Seen};
+use super::trace::Trace;
+use crate::actors::kit::injection::{self, Site};
+use crate::app::config::FetchConfig;
+use crate::app::outcome::Ending;
+use crate::app::run::{Ground, fetch_on};
+use crate::codec::metainfo::Metainfo;
+use crate::faults::payload::Payload;
+use crate::faults::peer::{PeerStats, spawn_peer};
+use crate::faults::swarms::Swarms;
+use crate::faults::torrent::{Offer, Recipe};
+use crate::faults::tracker::Record;
+use crate::faults::tracker_http::spawn_http_tracker;
+use crate::faults::tracker_udp::spawn_udp_tracker;
+use crate::net::Net;
+use crate::storage::memory::{Medium, Memory};
+
+/// 10 ms: no message arrives sooner, so a finer grain would only cost time.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What happens inside the hosts and is told outside.
+#[derive(Debug, Default)]
+struct Book {
+    runs: Vec<Run>,
+    stop: Option<mpsc::Sender<()>>,
+    sleep: Option<mpsc::Sender<Duration>>,
+    peers: BTreeMap<Ipv4Addr, Vec<watch::Receiver<PeerStats>>>,
+    trackers: BTreeMap<Ipv4Addr, watch::Receiver<Record>>,
+    panics: Vec<Site>,
+}
+
+type Shared = Rc<RefCell<Book>>;
+
+/// Plays it to its end, listened to by `trace`.
+pub fn play(plan: Plan, trace: &Trace) -> Result<Seen, String> {
+    trace.listen(|| World::build(plan, trace.clone())?.run())
+}
+
+struct World {
+    sim: Sim<'static>,
+    wires: Wires,
+    medium: Medium,
+    book: Shared,
+    /// Of the power cuts.
+    dice: SmallRng,
+    deeds: Vec<(Duration, Deed)>,
+    limit: Duration,
+    again_after: Option<Duration>,
+    payload: Payload,
+    piece_len: u32,
+    trace: Trace,
+    lies: Vec<String>,
+    judged: Option<Vec<u8>>,
+    _panics: Option<injection::Armed>,
+}
+
+impl World {
+    fn build(plan: Plan, trace: Trace) -> Result<Self, String> {
+        let wires = Wires::default();
+        plan.names.into_iter().for_each(|(name, leads)| wires.name(&name, leads));
+        let payload = Payload::new(plan.seed, plan.bytes);
+        let recipe = Recipe { tiers: plan.tiers, ..Recipe::single("simulated.bin", plan.piece_len, &[]) };
+        let torrent = recipe.make(payload).map_err(|bad| bad.to_string())?;
+        let metainfo = Metainfo::parse(&torrent.file).map_err(|bad| bad.to_string())?;
+        let medium = Medium::new(plan.bytes);
+        let book = Shared::default();
+        let mut config = FetchConfig::new(metainfo, PathBuf::from("/"));
+        (config.seed, config.peers, config.wait_for_space) = (plan.seed, plan.named, plan.patient);
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(plan.seed)
+            .tick_duration(TICK)
+            .simulation_duration(plan.limit + Duration::from_secs(86_400))
+            .min_message_latency(plan.latency.0)
+            .max_message_latency(plan.latency.1)
+            .build();
+        let listed: Vec<_> = plan.peers.iter().filter(|peer| peer.listed).map(|peer| peer.ip).collect();
+        for peer in plan.peers {
+            host_peer(&mut sim, peer, torrent.offer.clone(), plan.seed, &wires, &book);
+        }
+        for tracker in plan.trackers {
+            host_tracker(&mut sim, tracker, (&torrent.offer, &listed), plan.seed, &wires, &book);
+        }
+        host_client(&mut sim, config, &medium, &wires, &book);
+        let mut deeds = plan.deeds;
+        deeds.sort_by_key(|(at, _)| *at);
+        Ok(Self {
+            sim,
+            wires,
+            medium,
+            dice: SmallRng::seed_from_u64(plan.seed ^ 0x0C07),
+            deeds,
+            limit: plan.limit,
+            again_after: plan.again_after,
+            payload,
+            piece_len: plan.piece_len,
+            trace,
+            lies: Vec::new(),
+            judged: None,
+            _panics: plan.panics.map(|strikes| arm(strikes, &book)),
+            book,
+        })
+    }
+
+    fn run(mut self) -> Result<Seen, String> {
+        let mut took = self.limit;
+        while self.sim.elapsed() < self.limit {
+            while self.deeds.first().is_some_and(|(at, _)| *at <= self.sim.elapsed()) {
+                let (_, deed) = self.deeds.remove(0);
+                self.perform(deed);
+            }
+            self.sim.step().map_err(|error| error.to_string())?;
+            self.look_for_lies();
+            if let Some((at, is_complete)) = self.ended() {
+                if is_complete {
+                    took = at;
+                    break;
+                }
+                self.start_again(at);
+            }
+        }
+        self.look_for_lies();
+        Ok(self.close(took))
+    }
+
+    /// When the present run of the client has ended, and whether it was complete.
+    fn ended(&self) -> Option<(Duration, bool)> {
+        let book = self.book.borrow();
+        let (at, ending) = book.runs.last()?.ended.as_ref()?;
+        Some((*at, matches!(ending, Ending::Complete)))
+    }
+
+    fn start_again(&mut self, ended: Duration) {
+        let is_planned = self.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Restart));
+        if let Some(pause) = self.again_after.filter(|_| !is_planned) {
+            self.deeds.push((ended + pause, Deed::Restart));
+            self.deeds.sort_by_key(|(at, _)| *at);
+        }
+    }
+
+    fn perform(&mut self, deed: Deed) {
+        let client = CLIENT.to_string();
+        match deed {
+            Deed::Hold(host) => self.sim.hold(client, host.to_string()),
+            Deed::Release(host) => self.sim.release(client, host.to_string()),
+            Deed::Cut { from, to } => {
+                self.wires.set_cut(from.into(), to.into(), true);
+                self.sim.partition_oneway(from.to_string(), to.to_string());
+            }
+            Deed::Mend { from, to } => {
+                self.wires.set_cut(from.into(), to.into(), false);
+                self.sim.repair_oneway(from.to_string(), to.to_string());
+            }
+            Deed::Latency(max) => self.sim.set_max_message_latency(max),
+            Deed::Stop(host) => self.sim.crash(host.to_string()),
+            Deed::Start(host) => self.sim.bounce(host.to_string()),
+            Deed::Kill => self.sim.crash(client),
+            Deed::PowerCut => {
+                self.sim.crash(client);
+                let dice = &mut self.dice;
+                self.medium.cut_power(|| dice.random());
+            }
+            Deed::Restart => self.sim.bounce(client),
+            Deed::Wish => drop(self.book.borrow().stop.as_ref().map(|stop| stop.try_send(()))),
+            Deed::Suspend(time) => drop(self.book.borrow().sleep.as_ref().map(|sleep| sleep.try_send(time))),
+            Deed::Disk(health) => self.medium.change(|now| *now = health),
+            Deed::Strike(operation, nth, error) => self.medium.strike(operation, nth, error),
+            Deed::Tamper(tamper) => self.medium.tamper_with_record(tamper),
+        }
+    }
+
+    /// I1, whenever the record has changed: what it claims is on the disk, also after a power cut at this moment.
+    fn look_for_lies(&mut self) {
+        let (durable, record) = self.medium.durable();
+        if record.is_some() && record != self.judged {
+            let found = referee::lies(&durable, record.as_deref(), self.payload, self.piece_len);
+            self.lies.extend(found.map(|lie| format!("{lie}, at {:.2} s", self.sim.elapsed().as_secs_f64())));
+        }
+        self.judged = record;
+    }
+
+    fn close(self, took: Duration) -> Seen {
+        let book = self.book.borrow();
+        let peers = book.peers.iter().map(|(ip, lives)| (*ip, sum(lives))).collect();
+        let trackers = book.trackers.iter().map(|(ip, record)| (*ip, record.borrow().clone())).collect();
+        self.trace.stir(self.wires.bytes());
+        Seen {
+            payload: self.payload,
+            piece_len: self.piece_len,
+            medium: self.medium.clone(),
+            trace: self.trace.clone(),
+            wires: self.wires.clone(),
+            runs: book.runs.clone(),
+            peers,
+            trackers,
+            lies: self.lies.clone(),
+            panics: book.panics.clone(),
+            took,
+        }
+    }
+}
+
+fn arm(mut strikes: impl FnMut(Site) -> bool + 'static, book: &Shared) -> injection::Armed {
+    let book = Rc::clone(book);
+    injection::arm(move |site| {
+        let strikes = strikes(site);
+        if strikes {
+            book.borrow_mut().panics.push(site);
+        }
+        strikes
+    })
+}
+
+fn sum(lives: &[watch::Receiver<PeerStats>]) -> PeerStats {
+    lives.iter().fold(PeerStats::default(), |sum, life| {
+        let life = *life.borrow();
+        PeerStats {
+            connections: sum.connections + life.connections,
+            handshakes: sum.handshakes + life.handshakes,
+            requests: sum.requests + life.requests,
+            blocks: sum.blocks + life.blocks,
+            bytes: sum.bytes + life.bytes,
+            received: sum.received + life.received,
+            lies: sum.lies + life.lies,
+            resets: sum.resets + life.resets,
+            closes: sum.closes + life.closes,
+            lost: sum.lost + life.lost,
+        }
+    })
+}
+
+fn host_peer(sim: &mut Sim<'static>, role: PeerRole, offer: Offer, seed: u64, wires: &Wires, book: &Shared) {
+    let net = SimNet::at(role.ip, wires);
+    let book = Rc::clone(book);
+    let seed = seed ^ u64::from(u32::from(role.ip));
+    sim.host(role.ip.to_string(), move || {
+        let (net, book, role, offer) = (Net::clone(&net), Rc::clone(&book), role.clone(), offer.clone());
+        async move {
+            let peer = spawn_peer(&net, SocketAddr::from((role.ip, PEER_PORT)), offer, role.behaviour, seed).await?;
+            book.borrow_mut().peers.entry(role.ip).or_default().push(peer.watch());
+            pending::<()>().await;
+            drop(peer);
+            Ok(())
+        }
+    });
+}
+
+fn host_tracker(
+    sim: &mut Sim<'static>,
+    role: TrackerRole,
+    (offer, listed): (&Offer, &[Ipv4Addr]),
+    seed: u64,
+    wires: &Wires,
+    book: &Shared,
+) {
+    let net = SimNet::at(role.ip, wires);
+    let book = Rc::clone(book);
+    let (info_hash, listed) = (offer.info_hash, listed.to_vec());
+    let lives = Cell::new(0);
+    sim.host(role.ip.to_string(), move || {
+        let (net, book, role) = (Net::clone(&net), Rc::clone(&book), role.clone());
+        let life = lives.replace(lives.get() + 1).min(role.lives.len() - 1);
+        let behaviour = role.lives[life].clone();
+        let swarms = Swarms::default();
+        for ip in &listed {
+            swarms.add_seed(info_hash, SocketAddr::from((*ip, PEER_PORT)));
+        }
+        async move {
+            let at = SocketAddr::from((role.ip, TRACKER_PORT));
+            let tracker = if role.udp {
+                spawn_udp_tracker(&net, at, &swarms, behaviour, seed).await?
+            } else {
+                spawn_http_tracker(&net, at, &swarms, behaviour).await?
+            };
+            book.borrow_mut().trackers.insert(role.ip, tracker.watch());
+            pending::<()>().await;
+            drop(tracker);
+            Ok(())
+        }
+    });
+}
+
+fn host_client(sim: &mut Sim<'static>, config: FetchConfig, medium: &Medium, wires: &Wires, book: &Shared) {
+    let net = SimNet::at(CLIENT, wires);
+    let (medium, book) = (medium.clone(), Rc::clone(book));
+    sim.host(CLIENT.to_string(), move || {
+        let storage = Rc::new(Memory::new(&config.metainfo, medium.clone()));
+        let (stop, stops) = mpsc::channel(2);
+        let ground = Ground { net: Net::clone(&net), storage, stops };
+        let (book, mut config) = (Rc::clone(&book), config.clone());
+        async move {
+            let began = turmoil::sim_elapsed().unwrap_or_default();
+            let nth = {
+                let mut book = book.borrow_mut();
+                (book.stop, book.sleep) = (Some(stop), Some(sleeper()));
+                book.runs.push(Run { began, ended: None, view: None, kept: 0 });
+                book.runs.len() - 1
+            };
+            // The same command draws other dice each time.
+            config.seed = config.seed.wrapping_add(nth as u64);
+            let outcome = fetch_on(ground, &config, &mut |view| {
+                let run = &mut book.borrow_mut().runs[nth];
+                (run.kept, run.view) = (view.bytes_kept, Some(view.clone()));
+            })
+            .await;
+            let ended = turmoil::sim_elapsed().unwrap_or_default();
+            book.borrow_mut().runs[nth].ended = Some((ended, outcome.ending));
+            Ok(())
+        }
+    });
+}
+
+/// Sends the machine of this host to sleep: its clock jumps, everybody else's goes on.
+fn sleeper() -> mpsc::Sender<Duration> {
+    let (sleep, mut naps) = mpsc::channel(1);
+    spawn_local(async move {
+        while let Some(nap) = naps.recv().await {
+            tokio::time::advance(nap).await;
+        }
+    });
+    sleep
+}

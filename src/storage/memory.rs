@@ -1,0 +1,389 @@
+//! [`Storage`] in memory: what a disk does, also when it fails, without a thread and on whatever clock there is.
+//!
+//! A [`Medium`] is the disk: it outlives the program that writes to it, can be told to fail, and remembers what a power
+//! cut would leave. A [`Memory`] is one program's use of it. Knows no plan: who breaks the disk, and when, is for the
+//! caller to say.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use sha1::{Digest, Sha1};
+use tokio::time::sleep;
+
+use super::check::hash_of_zeros;
+use super::{DiskTrouble, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage};
+use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
+use crate::base::ids::InfoHash;
+use crate::codec::metainfo::{Metainfo, PieceHashes};
+use crate::codec::resume::{BadRecord, Record, Witness};
+use crate::logic::layout::Layout;
+use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
+
+/// 4 KiB: what a file system writes or loses as one.
+const PAGE: usize = 4096;
+
+/// What trouble names as the place.
+const PLACE: &str = "memory";
+
+/// What a program asks of a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Operation {
+    /// Bytes of a piece.
+    Write,
+    /// Bytes for a peer, or to be hashed.
+    Read,
+    /// What was written becomes durable.
+    Sync,
+    /// The record is replaced.
+    Record,
+}
+
+/// How a disk is doing.
+#[derive(Debug, Clone, Default)]
+pub struct Health {
+    /// Operations that fail, each with its error, until told otherwise.
+    pub failing: BTreeMap<Operation, io::ErrorKind>,
+    /// How long every operation takes.
+    pub delay: Duration,
+}
+
+/// A disk with one torrent on it. Clones are the same disk.
+#[derive(Debug, Clone)]
+pub struct Medium(Rc<RefCell<State>>);
+
+#[derive(Debug)]
+struct State {
+    /// What a read sees.
+    cache: Vec<u8>,
+    /// What a power cut leaves.
+    durable: Vec<u8>,
+    /// Written since the last sync.
+    unsynced: Vec<Range<usize>>,
+    /// Pages that were ever written, as a read and as a power cut see it.
+    pages: [Vec<bool>; 2],
+    record: Option<Vec<u8>>,
+    previous: Option<Vec<u8>>,
+    health: Health,
+    /// The n-th operation from now on fails, once.
+    strikes: BTreeMap<Operation, (u64, io::ErrorKind)>,
+    failures: BTreeMap<Operation, u64>,
+}
+
+impl Medium {
+    /// Empty and well.
+    pub fn new(len: u64) -> Self {
+        let len = usize::try_from(len).expect("a torrent that is simulated fits into memory");
+        let pages = vec![false; len.div_ceil(PAGE)];
+        Self(Rc::new(RefCell::new(State {
+            cache: vec![0; len],
+            durable: vec![0; len],
+            unsynced: Vec::new(),
+            pages: [pages.clone(), pages],
+            record: None,
+            previous: None,
+            health: Health::default(),
+            strikes: BTreeMap::new(),
+            failures: BTreeMap::new(),
+        })))
+    }
+
+    /// Changes how it is doing.
+    pub fn change(&self, change: impl FnOnce(&mut Health)) {
+        change(&mut self.0.borrow_mut().health);
+    }
+
+    /// Makes the `nth` operation of this kind from now on fail, once; 1 is the next.
+    pub fn strike(&self, operation: Operation, nth: u64, error: io::ErrorKind) {
+        self.0.borrow_mut().strikes.insert(operation, (nth, error));
+    }
+
+    /// Operations that failed so far.
+    pub fn failures(&self) -> BTreeMap<Operation, u64> {
+        self.0.borrow().failures.clone()
+    }
+
+    /// A power cut: of each page that was not synced, `survives` says whether it made it.
+    pub fn cut_power(&self, mut survives: impl FnMut() -> bool) {
+        let mut state = self.0.borrow_mut();
+        for range in std::mem::take(&mut state.unsynced) {
+            for page in pages_of(&range) {
+                if survives() {
+                    state.harden(page);
+                }
+            }
+        }
+        let State { cache, durable, pages: [seen, hard], .. } = &mut *state;
+        cache.clone_from(durable);
+        seen.clone_from(hard);
+    }
+
+    /// Turns one bit of what is stored, and of nothing else.
+    pub fn rot(&self, at: usize) {
+        let mut state = self.0.borrow_mut();
+        for image in 0..2 {
+            let image = if image == 0 { &mut state.cache } else { &mut state.durable };
+            if let Some(byte) = image.get_mut(at) {
+                *byte ^= 1;
+            }
+        }
+    }
+
+    /// Replaces the bytes of the record, as somebody else's program might; `None`: it is gone, the one before too.
+    pub fn tamper_with_record(&self, tamper: impl FnOnce(Option<Vec<u8>>) -> Option<Vec<u8>>) {
+        let mut state = self.0.borrow_mut();
+        state.record = tamper(state.record.take());
+        if state.record.is_none() {
+            state.previous = None;
+        }
+    }
+
+    /// What a power cut at this moment would leave if every page were lost: bytes and record.
+    pub fn durable(&self) -> (Vec<u8>, Option<Vec<u8>>) {
+        let state = self.0.borrow();
+        (state.durable.clone(), state.record.clone())
+    }
+
+    /// What a program reads.
+    pub fn visible(&self) -> Vec<u8> {
+        self.0.borrow().cache.clone()
+    }
+}
+
+fn pages_of(range: &Range<usize>) -> Range<usize> {
+    range.start / PAGE..range.end.div_ceil(PAGE)
+}
+
+impl State {
+    fn harden(&mut self, page: usize) {
+        let bytes = page * PAGE..((page + 1) * PAGE).min(self.cache.len());
+        self.durable[bytes.clone()].copy_from_slice(&self.cache[bytes]);
+        self.pages[1][page] = self.pages[0][page];
+    }
+
+    /// Fails if it should, and counts that.
+    fn attempt(&mut self, operation: Operation) -> Result<(), DiskTrouble> {
+        let mut error = self.health.failing.get(&operation).copied();
+        if let Some((left, strike)) = self.strikes.get_mut(&operation) {
+            *left = left.saturating_sub(1);
+            if *left == 0 {
+                error = Some(*strike);
+                self.strikes.remove(&operation);
+            }
+        }
+        let Some(error) = error else { return Ok(()) };
+        *self.failures.entry(operation).or_default() += 1;
+        Err(DiskTrouble::new(word_for(operation), Path::new(PLACE), &io::Error::from(error)))
+    }
+
+    /// What fails half-way has written half.
+    fn write(&mut self, at: usize, blocks: &[Bytes]) -> Result<(), DiskTrouble> {
+        let attempted = self.attempt(Operation::Write);
+        let bytes: Vec<u8> = blocks.concat();
+        let written = if attempted.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        self.cache[at..at + written].copy_from_slice(&bytes[..written]);
+        if written > 0 {
+            for page in pages_of(&(at..at + written)) {
+                self.pages[0][page] = true;
+            }
+            self.unsynced.push(at..at + written);
+        }
+        attempted
+    }
+
+    /// A failed sync forgets what it should have synced: the pages count as clean afterwards, and a later sync does not
+    /// come back to them (as Linux does it). Every other one is no longer what was written, either.
+    fn sync(&mut self) -> Result<(), DiskTrouble> {
+        let attempted = self.attempt(Operation::Sync);
+        for range in std::mem::take(&mut self.unsynced) {
+            for page in pages_of(&range) {
+                if attempted.is_ok() {
+                    self.harden(page);
+                } else if page % 2 == 0 {
+                    let bytes = page * PAGE..((page + 1) * PAGE).min(self.cache.len());
+                    let kept = self.durable[bytes.clone()].to_vec();
+                    self.cache[bytes].copy_from_slice(&kept);
+                }
+            }
+        }
+        attempted
+    }
+
+    fn save(&mut self, record: &Record) -> Result<(), DiskTrouble> {
+        self.attempt(Operation::Record)?;
+        self.previous = self.record.replace(record.encode());
+        Ok(())
+    }
+}
+
+const fn word_for(operation: Operation) -> &'static str {
+    match operation {
+        Operation::Write => "write",
+        Operation::Read => "read",
+        Operation::Sync => "sync",
+        Operation::Record => "record",
+    }
+}
+
+/// A torrent on a [`Medium`].
+#[derive(Debug, Clone)]
+pub struct Memory {
+    medium: Medium,
+    torrent: Rc<Shape>,
+}
+
+#[derive(Debug)]
+struct Shape {
+    info_hash: InfoHash,
+    geometry: Geometry,
+    hashes: PieceHashes,
+    layout: Layout,
+}
+
+impl Memory {
+    /// Touches nothing yet. The medium must be as long as the torrent.
+    pub fn new(metainfo: &Metainfo, medium: Medium) -> Self {
+        let shape = Shape {
+            info_hash: metainfo.info_hash,
+            geometry: metainfo.geometry,
+            hashes: metainfo.hashes.clone(),
+            layout: Layout::new(metainfo.files.iter().map(|file| file.len)),
+        };
+        Self { medium, torrent: Rc::new(shape) }
+    }
+
+    /// Waits as long as the disk takes, then does it.
+    fn run<T: 'static>(&self, job: impl FnOnce(&Shape, &mut State) -> T + 'static) -> Later<T> {
+        let (medium, shape) = (self.medium.clone(), Rc::clone(&self.torrent));
+        let delay = medium.0.borrow().health.delay;
+        Box::pin(async move {
+            if !delay.is_zero() {
+                sleep(delay).await;
+            }
+            let mut state = medium.0.borrow_mut();
+            job(&shape, &mut state)
+        })
+    }
+}
+
+impl Storage for Memory {
+    fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
+        self.run(|shape, state| Ok(shape.look(state)))
+    }
+
+    fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
+        self.run(move |shape, state| {
+            let right = |piece| state.attempt(Operation::Read).map(|()| shape.is_right(state, piece));
+            let mut right = right;
+            pieces.into_iter().map(|piece| (piece, right(piece))).collect()
+        })
+    }
+
+    fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>> {
+        self.run(move |shape, state| {
+            state.sync()?;
+            Ok(state.save(&shape.record(&start, state))?)
+        })
+    }
+
+    fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
+        self.run(move |shape, state| jobs.into_iter().map(|job| shape.write(job, state)).collect())
+    }
+
+    fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
+        self.run(move |shape, state| {
+            let read = |range: PieceRange| {
+                state.attempt(Operation::Read)?;
+                let at = shape.at(shape.geometry.range_start(range));
+                Ok(Bytes::copy_from_slice(&state.cache[at..at + range.len() as usize]))
+            };
+            ranges.into_iter().map(read).collect()
+        })
+    }
+
+    fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>> {
+        self.run(move |shape, state| {
+            state.sync()?;
+            state.save(&shape.record(&snapshot, state))
+        })
+    }
+}
+
+impl Shape {
+    fn at(&self, offset: u64) -> usize {
+        debug_assert!(offset <= self.geometry.total_len());
+        usize::try_from(offset).expect("a torrent that is simulated fits into memory")
+    }
+
+    fn bytes_of(&self, piece: PieceIndex) -> Range<usize> {
+        let start = self.at(self.geometry.piece_start(piece));
+        start..start + self.geometry.piece_len(piece) as usize
+    }
+
+    fn is_right(&self, state: &State, piece: PieceIndex) -> bool {
+        <[u8; 20]>::from(Sha1::digest(&state.cache[self.bytes_of(piece)])) == self.hashes.get(piece)
+    }
+
+    fn write(&self, job: PieceJob, state: &mut State) -> PieceOutcome {
+        let hash = job.blocks.iter().fold(Sha1::new(), Digest::chain_update).finalize();
+        if <[u8; 20]>::from(hash) != self.hashes.get(job.piece) {
+            return PieceOutcome::HashMismatch(job.piece);
+        }
+        match state.write(self.bytes_of(job.piece).start, &job.blocks) {
+            Ok(()) => PieceOutcome::Written(job.piece),
+            Err(trouble) => PieceOutcome::Trouble(job, trouble),
+        }
+    }
+
+    fn look(&self, state: &State) -> Inventory {
+        let decoded = state.record.as_deref().map(Record::decode);
+        let before = state.previous.as_deref().and_then(|bytes| Record::decode(bytes).ok()).map(Ok);
+        let found: Option<Result<Record, BadRecord>> = match decoded {
+            Some(Err(bad)) => before.or(Some(Err(bad))),
+            other => other,
+        };
+        let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
+        let files = self.witnesses(state);
+        let Trust { have, check: _, reason } =
+            trust(found.as_ref().map(Result::as_ref), torrent, Present { files: &files, folder_dev: Some(1) });
+        let zeros = hash_of_zeros(self.geometry.nominal_piece_len());
+        let worth = |piece: &PieceIndex| self.has_data(state, *piece) || self.hashes.get(*piece) == zeros;
+        let is_doubtful = !matches!(reason, Reason::Clean | Reason::Fresh);
+        let missing = self.geometry.pieces().filter(|piece| !have.has(*piece)).filter(worth);
+        let check: Vec<PieceIndex> = if is_doubtful { missing.collect() } else { Vec::new() };
+        let totals = found.and_then(Result::ok).map_or((0, 0), |record| (record.downloaded, record.uploaded));
+        let reason = (!check.is_empty()).then(|| reason.to_string());
+        Inventory { have, check, reason, received: totals.0, sent: totals.1 }
+    }
+
+    fn has_data(&self, state: &State, piece: PieceIndex) -> bool {
+        pages_of(&self.bytes_of(piece)).any(|page| state.pages[0][page])
+    }
+
+    /// A file is there, in its full length, as soon as a page of it was written.
+    fn witnesses(&self, state: &State) -> Vec<Witness> {
+        let witness = |file: usize| {
+            let range = self.layout.file_range(file)?;
+            let is_there = pages_of(&(self.at(range.start)..self.at(range.end))).any(|page| state.pages[0][page]);
+            is_there.then_some(Witness { len: range.end - range.start, dev: 1, ino: file as u64 + 1, mtime_ns: 0 })
+        };
+        (0..self.layout.file_count()).map(|file| witness(file).unwrap_or_default()).collect()
+    }
+
+    fn record(&self, snapshot: &Snapshot, state: &State) -> Record {
+        Record {
+            info_hash: self.info_hash,
+            pieces: self.geometry.piece_count(),
+            have: snapshot.have.clone(),
+            files: self.witnesses(state),
+            downloaded: snapshot.received,
+            uploaded: snapshot.sent,
+            clean: snapshot.clean,
+        }
+    }
+}
