@@ -12,7 +12,7 @@ use super::behaviour::{Answer, Behaviour};
 use super::torrent::Offer;
 use crate::base::geometry::PieceRange;
 
-/// Types of messages (BEP 3, BEP 6).
+/// Types of messages (BEP 3, BEP 6, BEP 10).
 pub(super) mod kind {
     pub(in super::super) const CHOKE: u8 = 0;
     pub(in super::super) const UNCHOKE: u8 = 1;
@@ -25,6 +25,7 @@ pub(super) mod kind {
     pub(in super::super) const HAVE_ALL: u8 = 14;
     pub(in super::super) const REJECT: u8 = 16;
     pub(in super::super) const ALLOWED_FAST: u8 = 17;
+    pub(in super::super) const EXTENDED: u8 = 20;
 }
 
 /// Bytes of a `piece` message before its block.

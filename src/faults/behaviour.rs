@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::words::{BadBehaviour, Field, Text, Word, no_value, read, show_duration, write};
-use crate::base::units::parse_duration;
+use crate::base::units::{parse_bytes, parse_duration};
 
 /// What a peer does. Fields are independent of each other: any mixture is a behaviour.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -63,6 +63,44 @@ pub struct Behaviour {
     pub request_len: Option<u64>,
     /// Reads nothing more after the handshake.
     pub deaf: bool,
+    /// Its handshake of the extension protocol.
+    pub extended: Extended,
+    /// Peers named a second, unasked (BEP 11).
+    pub pex_flood: u32,
+    /// The size of the metadata, as digits (BEP 9).
+    pub metadata_size: Option<Text>,
+    /// What it says about metadata, asked or not.
+    pub metadata: MetadataAnswer,
+}
+
+/// Its handshake of the extension protocol (BEP 10).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Extended {
+    /// None, unless another word needs one.
+    #[default]
+    Unspoken,
+    /// As BEP 10 says.
+    Honest,
+    /// Lists in lists, so deep.
+    Deep(u64),
+    /// A client name of so many bytes.
+    Name(u64),
+    /// Port 0, and a queue of less than nothing.
+    Numbers,
+}
+
+/// What it says about metadata (BEP 9).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum MetadataAnswer {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Rejects.
+    Reject,
+    /// Sends bytes of another torrent.
+    WrongHash,
+    /// Sends a piece that does not exist.
+    WrongPiece,
 }
 
 /// The handshake.
@@ -186,6 +224,29 @@ one_of!(Opening, "no_bitfield" => Nothing, "have_only" => Haves, "have_all" => H
 one_of!(Beyond, "bad_have" => Have, "bad_suggest" => Suggest, "bad_allowed_fast" => AllowedFast);
 one_of!(Answer, "reject" => Reject, "wrong_index" => WrongIndex, "wrong_begin" => WrongBegin,
     "wrong_length" => WrongLength, "beyond_end" => BeyondEnd);
+one_of!(MetadataAnswer, "metadata_reject" => Reject, "metadata_wrong_hash" => WrongHash,
+    "metadata_wrong_piece" => WrongPiece);
+
+impl Field for Extended {
+    fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
+        *self = match word {
+            "extended_deep" => return parse_bytes(value).map(|depth| *self = Self::Deep(depth)),
+            "extended_name" => return parse_bytes(value).map(|len| *self = Self::Name(len)),
+            "extended_numbers" => Self::Numbers,
+            "extended" => Self::Honest,
+            _ => return Err("not a handshake of BEP 10".to_owned()),
+        };
+        no_value(value)
+    }
+
+    fn show(&self, word: &str) -> Option<String> {
+        match (self, word) {
+            (Self::Deep(number), "extended_deep") | (Self::Name(number), "extended_name") => Some(number.to_string()),
+            (Self::Numbers, "extended_numbers") | (Self::Honest, "extended") => Some(String::new()),
+            _ => None,
+        }
+    }
+}
 
 impl Field for Greeting {
     fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
@@ -300,12 +361,27 @@ pub const WORDS: &[Word<Behaviour>] = &[
     word("request_flood", "P-20", "sends so many requests at once", |b| &mut b.request_flood),
     word("request_len", "P-20", "asks for so many bytes at a time", |b| &mut b.request_len),
     word("deaf", "P-21", "reads nothing after the handshake", |b| &mut b.deaf),
+    word("extended", "P-24", "shakes hands as BEP 10 says, unasked", |b| &mut b.extended),
+    word("extended_deep", "P-24", "nests its extended handshake so deep", |b| &mut b.extended),
+    word("extended_name", "P-24", "has a client name of so many bytes", |b| &mut b.extended),
+    word("extended_numbers", "P-24", "has port 0 and a queue of less than nothing", |b| &mut b.extended),
+    word("pex_flood", "P-22", "names so many peers a second, local and doubled ones among them", |b| &mut b.pex_flood),
+    word("metadata_size", "P-23", "says that the metadata has this size", |b| &mut b.metadata_size),
+    word("metadata_reject", "P-23", "rejects requests for metadata, asked or not", |b| &mut b.metadata),
+    word("metadata_wrong_hash", "P-23", "sends metadata of another torrent, asked or not", |b| &mut b.metadata),
+    word("metadata_wrong_piece", "P-23", "sends a piece of metadata that does not exist", |b| &mut b.metadata),
 ];
 
 impl Behaviour {
     /// An honest seed.
     pub fn honest() -> Self {
         Self::default()
+    }
+
+    /// Some word needs the extension protocol.
+    pub fn speaks_extensions(&self) -> bool {
+        let says_more = self.pex_flood > 0 || self.metadata_size.is_some();
+        says_more || self.extended != Extended::Unspoken || self.metadata != MetadataAnswer::Nothing
     }
 }
 
@@ -336,7 +412,8 @@ mod tests {
             "huge_length" => "4294967295",
             "flap" => "100",
             "corrupt_piece" | "snub_after" | "duplicate" | "unrequested" | "drip" | "max_rate" | "slice"
-            | "reset_every" | "close_after" | "request_flood" | "request_len" => "17",
+            | "reset_every" | "close_after" | "request_flood" | "request_len" | "extended_deep" | "extended_name"
+            | "pex_flood" | "metadata_size" => "17",
             _ => "",
         }
     }

@@ -15,7 +15,8 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::answers::{Answers, frame, kind, numbers};
-use super::behaviour::{Answer, Behaviour, Beyond, Choking, Greeting, Opening};
+use super::behaviour::{Answer, Behaviour, Beyond, Choking, Greeting, MetadataAnswer, Opening};
+use super::extensions::{self, EXTENSION_BIT, EXTENSION_BYTE, Names};
 use super::peer::PeerStats;
 use super::pipe::{Limits, Over, Pace, Pipe, zeros};
 use super::torrent::Offer;
@@ -34,6 +35,9 @@ const MAX_ASKED: usize = 8192;
 
 /// BEP 6: "the third least significant bit in the last reserved byte".
 const FAST_BIT: u8 = 0x04;
+
+/// Ten messages of BEP 11 a second, where one a minute is asked for.
+const GOSSIP_A_SECOND: u32 = 10;
 
 /// A thousand requests are made at a time.
 const FLOOD_CHUNK: u32 = 1000;
@@ -77,7 +81,10 @@ impl Cast {
             || matches!(self.behaviour.beyond, Beyond::Suggest | Beyond::AllowedFast)
             || self.behaviour.answer == Answer::Reject
             || self.behaviour.lie_have;
-        let reserved = [0, 0, 0, 0, 0, 0, 0, if speaks_fast { FAST_BIT } else { 0 }];
+        let mut reserved = [0, 0, 0, 0, 0, 0, 0, if speaks_fast { FAST_BIT } else { 0 }];
+        if self.behaviour.speaks_extensions() {
+            reserved[EXTENSION_BYTE] = EXTENSION_BIT;
+        }
         let greeting = self.behaviour.greeting;
         let info_hash =
             if greeting == Greeting::WrongHash { InfoHash(caller.info_hash.0.map(|b| !b)) } else { caller.info_hash };
@@ -103,6 +110,7 @@ pub(super) async fn converse(stream: BoxStream, cast: Rc<Cast>, nth: u64) {
         decoder: Decoder::new(cast.offer.geometry.piece_count()),
         choked: true,
         answered: 0,
+        names: Names::default(),
         cast: Rc::clone(&cast),
     };
     let over = talk.run().await.err().unwrap_or(Over::Lost);
@@ -128,6 +136,8 @@ struct Conversation {
     choked: bool,
     /// Blocks sent on this connection.
     answered: u64,
+    /// How the other side numbers its extensions.
+    names: Names,
 }
 
 impl Conversation {
@@ -203,6 +213,8 @@ impl Conversation {
             Beyond::AllowedFast => queue.push_back(frame(kind::ALLOWED_FAST, &beyond)),
         }
         queue.extend(cast.behaviour.unknown_ids.iter().map(|id| frame(*id, b"unheard of")));
+        queue.extend(extensions::handshake(&cast.behaviour));
+        queue.extend(extensions::metadata(self.names, cast.behaviour.metadata));
         if matches!(cast.behaviour.choking, Choking::First | Choking::Forever) {
             queue.push_back(frame(kind::CHOKE, &[]));
         }
@@ -247,18 +259,20 @@ impl Conversation {
             Choking::Flap(times) => Some(ticks(Duration::from_secs(1) / (2 * times))),
             _ => None,
         };
+        let named = self.cast.behaviour.pex_flood;
+        let mut gossip = (named > 0).then(|| ticks(Duration::from_secs(1) / GOSSIP_A_SECOND));
+        let mut gossiped = 0;
         loop {
             self.hear().await?;
-            let flap = async {
-                match &mut flaps {
-                    Some(ticks) => drop(ticks.tick().await),
-                    None => pending().await,
-                }
-            };
             tokio::select! {
                 biased;
-                () = flap => {
+                () = tick(&mut flaps) => {
                     self.choke(!self.choked);
+                    self.flush().await?;
+                }
+                () = tick(&mut gossip) => {
+                    gossiped += 1;
+                    self.queue.push_back(extensions::pex(self.names, named.div_ceil(GOSSIP_A_SECOND), gossiped));
                     self.flush().await?;
                 }
                 read = self.pipe.read() => read?,
@@ -290,6 +304,10 @@ impl Conversation {
                 }
                 Message::Request(request) => self.asked.push_back(request),
                 Message::Cancel(request) => self.asked.retain(|other| *other != request),
+                Message::Extended { id: 0, payload } => self.names.learn(&payload),
+                Message::Extended { .. } if self.cast.behaviour.metadata != MetadataAnswer::Nothing => {
+                    self.queue.extend(extensions::metadata(self.names, self.cast.behaviour.metadata));
+                }
                 Message::Piece { data, .. } => self.cast.note(|stats| stats.received += data.len() as u64),
                 _ => {}
             }
@@ -384,6 +402,14 @@ fn with_spare_bit(said: &Bitfield) -> Vec<u8> {
         _ => bytes.push(1),
     }
     bytes
+}
+
+/// The next tick; never, where there are none.
+async fn tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => pending().await,
+    }
 }
 
 fn ticks(period: Duration) -> Interval {

@@ -63,7 +63,7 @@ impl Pace {
     }
 
     /// Books so many bytes and waits for their turn.
-    async fn pass(&self, bytes: u64) {
+    pub(super) async fn pass(&self, bytes: u64) {
         let now = Instant::now();
         let turn = self.next.get().map_or(now, |next| next.max(now));
         let micros = bytes.saturating_mul(1_000_000) / self.bytes_a_second;

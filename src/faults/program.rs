@@ -34,7 +34,11 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A command line with `{torrent}`, `{dir}` and `{port}` to be filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<String>);
+pub struct Template {
+    /// As it was written.
+    text: String,
+    words: Vec<String>,
+}
 
 /// What was written is not a command line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,27 +66,28 @@ impl FromStr for Template {
         if !words.iter().any(|word| word.contains("{torrent}")) {
             return Err(BadTemplate::NoTorrent);
         }
-        Ok(Self(words))
+        Ok(Self { text: text.to_owned(), words })
     }
 }
 
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.join(" "))
+        f.write_str(&self.text)
     }
 }
 
 impl Template {
     /// Of words that need no splitting.
-    pub fn of_words(words: &[&str]) -> Self {
-        Self(words.iter().map(|word| (*word).to_owned()).collect())
+    pub fn of_words<W: AsRef<str>>(words: &[W]) -> Self {
+        let words: Vec<String> = words.iter().map(|word| word.as_ref().to_owned()).collect();
+        Self { text: words.join(" "), words }
     }
 
     /// With the blanks filled in.
     pub fn command(&self, torrent: &Path, dir: &Path, port: u16) -> Command {
         let port = port.to_string();
         let blanks = [("{torrent}", torrent.as_os_str()), ("{dir}", dir.as_os_str()), ("{port}", OsStr::new(&port))];
-        let mut words = self.0.iter().map(|word| fill(word, &blanks));
+        let mut words = self.words.iter().map(|word| fill(word, &blanks));
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
         command
@@ -266,12 +271,11 @@ impl Program {
 
     /// Waits for its end; who is still there at the end of `limit` is killed.
     pub fn finish(mut self, limit: Duration) -> io::Result<Finished> {
-        let status = match self.watch(limit)? {
-            Some(status) => status,
-            None => {
-                kill_process_group(Pid::from_child(&self.child), Signal::KILL)?;
-                self.child.wait()?
-            }
+        let status = if let Some(status) = self.watch(limit)? {
+            status
+        } else {
+            kill_process_group(Pid::from_child(&self.child), Signal::KILL)?;
+            self.child.wait()?
         };
         let took = self.started.elapsed();
         let rest = Instant::now() + LAST_WORDS;
@@ -379,7 +383,8 @@ mod tests {
             ("a b", Err(BadTemplate::NoTorrent)),
         ];
         for (text, want) in table {
-            assert_eq!(text.parse::<Template>(), want.map(Template::of_words), "{text}");
+            let words = text.parse::<Template>().map(|template| template.words);
+            assert_eq!(words, want.map(|words| words.iter().map(|word| (*word).to_owned()).collect()), "{text}");
         }
     }
 

@@ -17,14 +17,18 @@ use tokio::sync::{mpsc as jobs, watch};
 use tokio::task::LocalSet;
 
 use super::behaviour::Behaviour;
-use super::black_hole::{BlackHole, spawn_black_hole};
+use super::black_hole::spawn_black_hole;
+use super::full_house::FullHouse;
 use super::payload::Payload;
 use super::peer::{Peer, PeerStats, spawn_peer};
+use super::relay::toxic::Toxics;
+use super::relay::{Relay, RelayStats, spawn_tcp_relay, spawn_udp_relay};
 use super::swarms::Swarms;
 use super::torrent::{Offer, Recipe};
 use super::tracker::{Record, Tracker};
 use super::tracker_behaviour::TrackerBehaviour;
 use super::tracker_http::spawn_http_tracker;
+use super::tracker_tls::{Distrust, spawn_tls_tracker};
 use super::tracker_udp::spawn_udp_tracker;
 use crate::net::sockets::Sockets;
 use crate::net::{Net, Pending};
@@ -46,7 +50,6 @@ pub struct Troupe {
     pub swarms: Swarms,
     peers: Vec<Option<Peer>>,
     trackers: Vec<Option<Tracker>>,
-    holes: Vec<BlackHole>,
     others: Vec<Box<dyn std::any::Any>>,
 }
 
@@ -90,8 +93,31 @@ impl PeerSeen {
 pub struct TrackerSeen {
     /// What goes into a torrent.
     pub url: String,
+    /// Where it listens.
+    pub addr: SocketAddr,
     number: usize,
     record: watch::Receiver<Record>,
+}
+
+/// A relay of the cast, as others see it.
+#[derive(Debug, Clone)]
+pub struct RelaySeen {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    toxics: watch::Sender<Toxics>,
+    stats: watch::Receiver<RelayStats>,
+}
+
+impl RelaySeen {
+    /// From now on, for connections old and new.
+    pub fn set(&self, toxics: Toxics) {
+        self.toxics.send_replace(toxics);
+    }
+
+    /// What it has done so far.
+    pub fn stats(&self) -> RelayStats {
+        *self.stats.borrow()
+    }
 }
 
 impl TrackerSeen {
@@ -216,13 +242,58 @@ impl Stage {
         })
     }
 
+    /// Brings on an HTTPS tracker that knows the swarm and that nobody should believe. It is `localhost`'s.
+    pub fn tls_tracker(&self, why: Distrust) -> io::Result<TrackerSeen> {
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+                let tracker = spawn_tls_tracker(&troupe.net, at, &troupe.swarms, why).await?;
+                Ok(troupe.add_tracker(tracker))
+            })
+        })
+    }
+
+    /// Puts a relay with these toxics in front of an address.
+    pub fn tcp_relay(&self, at: Ipv4Addr, to: SocketAddr, toxics: &str, seed: u64) -> io::Result<RelaySeen> {
+        let toxics: Toxics = toxics.parse().map_err(invalid)?;
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                let relay = spawn_tcp_relay(&troupe.net, SocketAddr::from((at, 0)), to, toxics, seed).await?;
+                Ok(troupe.add_relay(relay))
+            })
+        })
+    }
+
+    /// The same for datagrams.
+    pub fn udp_relay(&self, at: Ipv4Addr, to: SocketAddr, toxics: &str, seed: u64) -> io::Result<RelaySeen> {
+        let toxics: Toxics = toxics.parse().map_err(invalid)?;
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                let relay = spawn_udp_relay(&troupe.net, SocketAddr::from((at, 0)), to, toxics, seed).await?;
+                Ok(troupe.add_relay(relay))
+            })
+        })
+    }
+
+    /// Opens a port whose every SYN goes unanswered.
+    pub fn full_house(&self, at: Ipv4Addr) -> io::Result<SocketAddr> {
+        self.ask(move |troupe| {
+            Box::pin(async move {
+                let house = FullHouse::open(at)?;
+                let addr = house.addr();
+                troupe.keep(house);
+                Ok(addr)
+            })
+        })
+    }
+
     /// Opens a port that accepts and is silent for ever.
     pub fn black_hole(&self, at: Ipv4Addr) -> io::Result<SocketAddr> {
         self.ask(move |troupe| {
             Box::pin(async move {
                 let hole = spawn_black_hole(&troupe.net, SocketAddr::from((at, 0))).await?;
                 let addr = hole.addr();
-                troupe.holes.push(hole);
+                troupe.keep(hole);
                 Ok(addr)
             })
         })
@@ -283,8 +354,15 @@ impl Troupe {
         }
     }
 
+    fn add_relay(&mut self, relay: Relay) -> RelaySeen {
+        let seen = RelaySeen { addr: relay.addr(), toxics: relay.toxics(), stats: relay.watch() };
+        self.keep(relay);
+        seen
+    }
+
     fn add_tracker(&mut self, tracker: Tracker) -> TrackerSeen {
-        let seen = TrackerSeen { url: tracker.url().to_owned(), number: self.trackers.len(), record: tracker.watch() };
+        let (url, addr) = (tracker.url().to_owned(), tracker.addr());
+        let seen = TrackerSeen { url, addr, number: self.trackers.len(), record: tracker.watch() };
         self.trackers.push(Some(tracker));
         seen
     }
@@ -294,8 +372,7 @@ impl Troupe {
 async fn play(recipe: Recipe, payload: Payload, mut heard: jobs::Receiver<Job>) -> io::Result<()> {
     let offer = recipe.make(payload).map_err(invalid)?.offer;
     let (net, swarms) = (Sockets::any(), Swarms::default());
-    let mut troupe =
-        Troupe { net, offer, swarms, peers: Vec::new(), trackers: Vec::new(), holes: Vec::new(), others: Vec::new() };
+    let mut troupe = Troupe { net, offer, swarms, peers: Vec::new(), trackers: Vec::new(), others: Vec::new() };
     while let Some(job) = heard.recv().await {
         job(&mut troupe).await;
     }

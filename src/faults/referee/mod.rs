@@ -126,8 +126,8 @@ fn is_own_state(path: &Path) -> bool {
 /// I2: is there anything in the folder around the output that we have not put there?
 pub fn judge_surroundings(around: &Path, ours: &[&str]) -> Option<Verdict> {
     let entries = std::fs::read_dir(around).ok()?;
-    let foreign = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-    let foreign = foreign.filter(|name| !ours.iter().any(|own| name == *own)).next()?;
+    let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+    let foreign = names.find(|name| !ours.iter().any(|own| name == *own))?;
     broke("I2", format!("{} lies outside the output folder", foreign.to_string_lossy()))
 }
 
@@ -191,6 +191,7 @@ pub fn gravest(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
     verdicts.into_iter().fold(Verdict::Held, graver)
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every judge gives a verdict or none")]
 fn broke(invariant: &'static str, how: String) -> Option<Verdict> {
     Some(Verdict::Broke { invariant, how })
 }

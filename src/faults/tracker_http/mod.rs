@@ -64,7 +64,7 @@ async fn accept(listener: Box<dyn Listen>, desk: Rc<Desk>) {
     }
 }
 
-async fn converse(stream: BoxStream, from: SocketAddr, desk: Rc<Desk>) {
+pub(super) async fn converse(stream: BoxStream, from: SocketAddr, desk: Rc<Desk>) {
     let mut pipe = Pipe::new(stream);
     let over = attend(&mut pipe, from, &desk).await.err().unwrap_or(Over::Close);
     pipe.end(over).await;

@@ -1,6 +1,7 @@
 //! A swarm of `tt_actors::faults` beside the test: one torrent, its hostile and honest peers, and the check that the
 //! payload arrived. What the cast can do is in `faults::stage`; here it fails the test.
 
+use std::cell::Cell;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -18,13 +19,16 @@ use super::process::until;
 pub(crate) struct Scene {
     pub(crate) lab: Lab,
     stage: Stage,
+    /// How many have been brought on.
+    peers: Cell<u64>,
 }
 
 impl Scene {
     /// A payload of `bytes` in pieces of `piece_len`, nobody there yet.
     pub(crate) fn new(bytes: u64, piece_len: u32) -> Self {
         let recipe = Recipe::single("hostile.bin", piece_len, &[]);
-        Self { lab: Lab::new(), stage: Stage::new(recipe, Payload::new(bytes, bytes)).unwrap() }
+        let stage = Stage::new(recipe, Payload::new(bytes, bytes)).unwrap();
+        Self { lab: Lab::new(), stage, peers: Cell::new(0) }
     }
 
     /// Its length in bytes.
@@ -39,8 +43,9 @@ impl Scene {
 
     /// The same on another address of this machine: to the client another host.
     pub(crate) fn peer_at(&self, ip: Ipv4Addr, words: &str) -> PeerSeen {
-        let [.., seed] = ip.octets();
-        self.stage.peer(ip, words, seed.into()).unwrap()
+        // Another seed for each, and with it another peer id.
+        self.peers.set(self.peers.get() + 1);
+        self.stage.peer(ip, words, self.peers.get()).unwrap()
     }
 
     /// An HTTP tracker that behaves as these words say; it knows nobody but whom they name.

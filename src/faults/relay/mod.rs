@@ -1,0 +1,87 @@
+//! A toxic relay: stands between a client and a peer or tracker and spoils what passes, with toxiproxy's names.
+//!
+//! What it does can be changed while it runs, so that what was broken heals. Knows bytes and datagrams, not what they say.
+
+use std::net::SocketAddr;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+mod tcp;
+pub mod toxic;
+mod udp;
+
+pub use tcp::spawn_tcp_relay;
+use toxic::Toxics;
+pub use udp::spawn_udp_relay;
+
+/// What a relay has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RelayStats {
+    /// Connections accepted; over UDP, addresses that sent something.
+    pub connections: u64,
+    /// Bytes passed on from who connected.
+    pub up: u64,
+    /// Bytes passed back.
+    pub down: u64,
+    /// Bytes thrown away.
+    pub lost: u64,
+    /// Connections ended by a toxic.
+    pub cut: u64,
+}
+
+/// A running relay. It ends, with all its connections, when this is dropped.
+#[derive(Debug)]
+#[must_use = "the relay ends when this is dropped"]
+pub struct Relay {
+    addr: SocketAddr,
+    toxics: watch::Sender<Toxics>,
+    stats: watch::Receiver<RelayStats>,
+    task: JoinHandle<()>,
+}
+
+impl Relay {
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// From now on, for connections old and new.
+    pub fn set(&self, toxics: Toxics) {
+        self.toxics.send_replace(toxics);
+    }
+
+    /// For setting toxics from any thread.
+    pub fn toxics(&self) -> watch::Sender<Toxics> {
+        self.toxics.clone()
+    }
+
+    /// What it has done so far, for waiting, on any thread.
+    pub fn watch(&self) -> watch::Receiver<RelayStats> {
+        self.stats.clone()
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What all traffic of a relay shares.
+#[derive(Debug)]
+struct Post {
+    to: SocketAddr,
+    toxics: watch::Receiver<Toxics>,
+    stats: watch::Sender<RelayStats>,
+    seed: u64,
+}
+
+impl Post {
+    fn note(&self, change: impl FnOnce(&mut RelayStats)) {
+        self.stats.send_modify(change);
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! Sets a scene: everybody in place, the .torrent written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Role, Scene, Source};
+use crate::faults::black_hole::dead_addr;
+use crate::faults::payload::Payload;
+use crate::faults::stage::{Knows, PeerSeen, RelaySeen, Stage, TrackerSeen};
+use crate::faults::torrent::Recipe;
+
+/// 64 KiB: four blocks, small enough that a few MiB have many pieces.
+const PIECE_LEN: u32 = 64 * 1024;
+
+/// What the torrent calls its file.
+const NAME: &str = "payload.bin";
+
+/// The host of the crowd; others count up from 2, the trackers are on 1.
+const CROWD_HOST: u8 = 254;
+
+/// A scene that is set.
+#[derive(Debug)]
+pub(super) struct Cast {
+    pub(super) stage: Stage,
+    pub(super) torrent: PathBuf,
+    pub(super) honest: Vec<PeerSeen>,
+    pub(super) hostile: Vec<PeerSeen>,
+    pub(super) crowd: Vec<PeerSeen>,
+    /// Those that are as trackers should be.
+    pub(super) good: Vec<TrackerSeen>,
+    /// The others.
+    pub(super) bad: Vec<TrackerSeen>,
+    pub(super) relays: Vec<RelaySeen>,
+    hosts: u8,
+    seed: u64,
+}
+
+impl Cast {
+    /// Brings on everybody; the .torrent goes into `dir`.
+    pub(super) fn new(scene: &Scene, seed: u64, dir: &Path) -> io::Result<Self> {
+        let stage = Stage::new(Recipe::single(NAME, PIECE_LEN, &[]), Payload::new(seed, scene.bytes))?;
+        let mut cast = Self {
+            stage,
+            torrent: PathBuf::new(),
+            honest: Vec::new(),
+            hostile: Vec::new(),
+            crowd: Vec::new(),
+            good: Vec::new(),
+            bad: Vec::new(),
+            relays: Vec::new(),
+            hosts: 1,
+            seed,
+        };
+        for role in scene.peers {
+            cast.bring_on(*role)?;
+        }
+        // Good ones first: others may lead to them. The torrent has them in the order of the scene.
+        let mut tiers = vec![Vec::new(); scene.trackers.len()];
+        let is_good = |source: &Source| matches!(source, Source::Good);
+        for wanted in [true, false] {
+            for (tier, source) in tiers.iter_mut().zip(scene.trackers).filter(|(_, source)| is_good(source) == wanted) {
+                *tier = cast.announce(*source)?;
+            }
+        }
+        cast.torrent = cast.stage.write_torrent(dir, tiers)?;
+        Ok(cast)
+    }
+
+    fn dice(&self) -> u64 {
+        let drawn = self.honest.len() + self.hostile.len() + self.crowd.len() + self.relays.len();
+        self.seed.wrapping_add(drawn as u64)
+    }
+
+    fn host(&mut self) -> std::net::Ipv4Addr {
+        self.hosts += 1;
+        self.stage.host(self.hosts)
+    }
+
+    fn bring_on(&mut self, role: Role) -> io::Result<()> {
+        match role {
+            Role::Honest(words) => {
+                let at = self.host();
+                let peer = self.stage.peer(at, words, self.dice())?;
+                self.stage.list(peer.addr)?;
+                self.honest.push(peer);
+            }
+            Role::Behind(toxics, words) => {
+                let at = self.host();
+                let peer = self.stage.peer(at, words, self.dice())?;
+                let relay = self.stage.tcp_relay(at, peer.addr, toxics, self.dice())?;
+                self.stage.list(relay.addr)?;
+                self.honest.push(peer);
+                self.relays.push(relay);
+            }
+            Role::Hostile(count, words) => {
+                for _ in 0..count {
+                    let at = self.host();
+                    let peer = self.stage.peer(at, words, self.dice())?;
+                    self.stage.list(peer.addr)?;
+                    self.hostile.push(peer);
+                }
+            }
+            Role::Crowd(count, words) => {
+                for _ in 0..count {
+                    let peer = self.stage.peer(self.stage.host(CROWD_HOST), words, self.dice())?;
+                    self.crowd.push(peer);
+                }
+            }
+            Role::FullHouses(count) => {
+                for _ in 0..count {
+                    let at = self.host();
+                    self.stage.list(self.stage.full_house(at)?)?;
+                }
+            }
+            Role::Dead(count) => (0..count).try_for_each(|nth| self.stage.list(dead_addr(nth)))?,
+        }
+        Ok(())
+    }
+
+    /// The URLs of one tier.
+    fn announce(&mut self, source: Source) -> io::Result<Vec<String>> {
+        let tracker = match source {
+            Source::Good => {
+                let tracker = self.stage.http_tracker("", Knows::TheSwarm)?;
+                let url = tracker.url.clone();
+                self.good.push(tracker);
+                return Ok(vec![url]);
+            }
+            Source::Http(words) => self.stage.http_tracker(&self.fill(words), Knows::Nobody)?,
+            Source::HttpKnows(words) => self.stage.http_tracker(&self.fill(words), Knows::TheSwarm)?,
+            Source::Udp(words) => self.stage.udp_tracker(&self.fill(words), Knows::Nobody, self.seed)?,
+            Source::UdpKnows(words) => self.stage.udp_tracker(&self.fill(words), Knows::TheSwarm, self.seed)?,
+            Source::Tls(why) => self.stage.tls_tracker(why)?,
+            Source::UdpBehind(toxics) => return self.behind(toxics, true),
+            Source::HttpBehind(toxics) => return self.behind(toxics, false),
+            Source::Url(url) => return Ok(vec![url.to_owned()]),
+            Source::Dead(count) => return Ok((0..count).map(|nth| url("http", dead_addr(nth))).collect()),
+            Source::DeadUdp => return Ok(vec![url("udp", dead_addr(0))]),
+            Source::FullHouse => {
+                let at = self.host();
+                return Ok(vec![url("http", self.stage.full_house(at)?)]);
+            }
+            Source::Hole => {
+                let at = self.host();
+                return Ok(vec![url("http", self.stage.black_hole(at)?)]);
+            }
+        };
+        let url = tracker.url.clone();
+        self.bad.push(tracker);
+        Ok(vec![url])
+    }
+
+    fn behind(&mut self, toxics: &str, is_udp: bool) -> io::Result<Vec<String>> {
+        let at = self.host();
+        let (tracker, relay, scheme) = if is_udp {
+            let tracker = self.stage.udp_tracker("", Knows::TheSwarm, self.seed)?;
+            let relay = self.stage.udp_relay(at, tracker.addr, toxics, self.dice())?;
+            (tracker, relay, "udp")
+        } else {
+            let tracker = self.stage.http_tracker("", Knows::TheSwarm)?;
+            let relay = self.stage.tcp_relay(at, tracker.addr, toxics, self.dice())?;
+            (tracker, relay, "http")
+        };
+        let url = url(scheme, relay.addr);
+        self.good.push(tracker);
+        self.relays.push(relay);
+        Ok(vec![url])
+    }
+
+    fn fill(&self, words: &str) -> String {
+        let good = self.good.first().map(|tracker| tracker.url.clone()).unwrap_or_default();
+        let crowd: Vec<String> = self.crowd.iter().map(|peer| peer.addr.to_string()).collect();
+        words.replace("{good}", &good).replace("{crowd}", &crowd.join("+"))
+    }
+}
+
+fn url(scheme: &str, addr: std::net::SocketAddr) -> String {
+    format!("{scheme}://{addr}/announce")
+}

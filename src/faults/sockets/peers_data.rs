@@ -1,0 +1,216 @@
+//! Peers that hold back, tear or falsify data (P-11 to P-17, P-25 to P-27, P-31, P-32).
+
+use super::Criterion::{AllButOnePiece, CpuAtMost, HonestDials, Lied, Logs, Provoked, WasteAtMost, Within};
+use super::Goal::{Completes, Lives};
+use super::Source::Good;
+use super::{Deed, MIB, Role, Scene, What, about, secs};
+
+const H: Role = Role::Honest("max_rate=700k");
+
+/// Two pieces for each liar (P-14: "waste ≤ 2 pieces per liar"), and the blocks that were asked of two in the end. Liars
+/// have 200 kB a second: on this machine a faster one delivers a torrent of 4 MiB before its first piece is hashed.
+const fn waste_of(liars: u64) -> u64 {
+    liars * 2 * 64 * 1024 + 256 * 1024
+}
+
+const GOAL: super::Goal = Completes(secs(45));
+
+macro_rules! among_three {
+    ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
+        Scene {
+            about: about($name, $covers, $title),
+            bytes: 4 * MIB,
+            trackers: &[Good],
+            peers: &[$($role),+, H, H, H],
+            deeds: &[],
+            goal: GOAL,
+            criteria: $criteria,
+        }
+    };
+}
+
+macro_rules! sole {
+    ($name:literal, $covers:expr, $title:literal, $bytes:expr, $words:literal, $limit:literal, $criteria:expr) => {
+        Scene {
+            about: about($name, $covers, $title),
+            bytes: $bytes,
+            trackers: &[Good],
+            peers: &[Role::Honest($words)],
+            deeds: &[],
+            goal: Completes(secs($limit)),
+            criteria: $criteria,
+        }
+    };
+}
+
+pub(super) const SCENES: &[Scene] = &[
+    among_three!(
+        "P-11.choke",
+        &["P-11"],
+        "peers that choke for ever, or a hundred times a second",
+        [
+            Role::Hostile(4, "choke_forever"),
+            Role::Hostile(4, "never_unchoke"),
+            Role::Hostile(2, "flap=100,max_rate=50k")
+        ],
+        &[Provoked, HonestDials(1), Within(secs(20))]
+    ),
+    among_three!(
+        "P-12.snub",
+        &["P-12"],
+        "peers that unchoke and send three blocks, or none",
+        [Role::Hostile(3, "snub_after=0"), Role::Hostile(3, "snub_after=3"), Role::Hostile(1, "delay=3s")],
+        &[Provoked, HonestDials(1), Within(secs(30))]
+    ),
+    among_three!(
+        "P-13.drip",
+        &["P-13"],
+        "peers that send a byte a second inside a block",
+        [Role::Hostile(3, "drip=1"), Role::Hostile(2, "drip=500")],
+        &[Provoked, HonestDials(1), Within(secs(30))]
+    ),
+    among_three!(
+        "P-14.every",
+        &["P-14"],
+        "three peers falsify every block",
+        [Role::Hostile(3, "corrupt=1")],
+        &[Lied, HonestDials(1), WasteAtMost(waste_of(3)), Logs("peer sent bad data (banned)")]
+    ),
+    among_three!(
+        "P-14.some",
+        &["P-14"],
+        "three peers falsify one block in ten",
+        [Role::Hostile(3, "corrupt=0.1,max_rate=200k")],
+        &[Lied, HonestDials(1), WasteAtMost(waste_of(3))]
+    ),
+    among_three!(
+        "P-14.last",
+        &["P-14"],
+        "three peers falsify the last block of every piece",
+        [Role::Hostile(3, "corrupt_last,max_rate=200k")],
+        &[Lied, HonestDials(1), WasteAtMost(waste_of(3))]
+    ),
+    Scene {
+        about: about(
+            "P-14.alone",
+            &["P-14"],
+            "a liar is the only source for eight seconds, then somebody honest can be heard",
+        ),
+        bytes: 2 * MIB,
+        trackers: &[Good],
+        peers: &[Role::Hostile(1, "corrupt=0.2,max_rate=200k"), Role::Behind("stall", "")],
+        deeds: &[Deed { at: secs(8), what: What::Toxics("") }],
+        goal: Completes(secs(60)),
+        criteria: &[Lied, Logs("peer sent bad data (banned)")],
+    },
+    Scene {
+        about: about("P-15.poison", &["P-15"], "everybody falsifies the same piece: the rest comes, and nothing spins"),
+        bytes: 2 * MIB,
+        trackers: &[Good],
+        peers: &[Role::Hostile(3, "corrupt_piece=17")],
+        deeds: &[],
+        goal: Lives(secs(15)),
+        criteria: &[Lied, Logs("piece fails from every source"), AllButOnePiece, CpuAtMost(5)],
+    },
+    among_three!(
+        "P-16.places",
+        &["P-16"],
+        "right bytes at wrong places",
+        [
+            Role::Hostile(2, "wrong_index"),
+            Role::Hostile(2, "wrong_begin"),
+            Role::Hostile(2, "wrong_length"),
+            Role::Hostile(2, "beyond_end")
+        ],
+        &[Lied, HonestDials(1), Within(secs(30))]
+    ),
+    among_three!(
+        "P-17.unasked",
+        &["P-17"],
+        "blocks nobody asked for, three times, or too late",
+        [
+            Role::Hostile(2, "unrequested=100,max_rate=300k"),
+            Role::Hostile(2, "duplicate=3,max_rate=300k"),
+            Role::Hostile(1, "delay=2s")
+        ],
+        &[Provoked, HonestDials(1)]
+    ),
+    Scene {
+        about: about(
+            "P-25.vanished",
+            &["P-25", "N-01"],
+            "a peer vanishes without a word in the middle, another goes on",
+        ),
+        bytes: 4 * MIB,
+        trackers: &[Good],
+        peers: &[Role::Behind("", "max_rate=400k"), Role::Honest("max_rate=400k")],
+        deeds: &[Deed { at: secs(2), what: What::Toxics("stall") }],
+        goal: Completes(secs(60)),
+        criteria: &[],
+    },
+    among_three!(
+        "P-26.sweep",
+        &["P-26"],
+        "resets after 1 to 20,000 bytes, in headers and in blocks",
+        [
+            Role::Hostile(1, "reset_every=1"),
+            Role::Hostile(1, "reset_every=4"),
+            Role::Hostile(1, "reset_every=5"),
+            Role::Hostile(1, "reset_every=13"),
+            Role::Hostile(1, "reset_every=14"),
+            Role::Hostile(1, "reset_every=18"),
+            Role::Hostile(1, "reset_every=19"),
+            Role::Hostile(1, "reset_every=31"),
+            Role::Hostile(1, "reset_every=32"),
+            Role::Hostile(1, "reset_every=1000"),
+            Role::Hostile(1, "reset_every=16384"),
+            Role::Hostile(1, "reset_every=16397"),
+            Role::Hostile(1, "reset_every=16415"),
+            Role::Hostile(1, "reset_every=16420"),
+            Role::Hostile(1, "reset_every=20000")
+        ],
+        &[Provoked, HonestDials(1)]
+    ),
+    sole!("P-26.sole", &["P-26"], "the only source resets every 20,000 bytes", 200_000, "reset_every=20000", 90, &[]),
+    sole!("P-26.large", &["P-26"], "the only source resets every 300 kB", 2 * MIB, "reset_every=300k", 60, &[]),
+    Scene {
+        about: about("P-27.slices", &["P-27"], "the only source comes in slices of one byte to ten, both ways"),
+        bytes: 256 * 1024,
+        trackers: &[Good],
+        peers: &[Role::Behind("slicer:avg=5,slicer:variation=4", "")],
+        deeds: &[],
+        goal: Completes(secs(60)),
+        criteria: &[HonestDials(1), WasteAtMost(0)],
+    },
+    sole!(
+        "P-27.segments",
+        &["P-27"],
+        "the only source sends segments of seven bytes",
+        512 * 1024,
+        "slice=7",
+        60,
+        &[HonestDials(1), WasteAtMost(0)]
+    ),
+    Scene {
+        about: about("P-31.endgame", &["P-31"], "ten slow peers all have the last blocks"),
+        bytes: 4 * MIB,
+        trackers: &[Good],
+        peers: &[Role::Honest("max_rate=100k,delay=100ms"); 10],
+        deeds: &[],
+        goal: Completes(secs(45)),
+        // Four blocks were asked of each of ten, which others may have been faster with.
+        criteria: &[HonestDials(1), WasteAtMost(10 * 4 * 16 * 1024)],
+    },
+    Scene {
+        about: about("P-32.gone", &["P-32"], "everybody leaves near the end and returns ten seconds later"),
+        bytes: 2 * MIB,
+        trackers: &[Good],
+        peers: &[Role::Behind("limit_data=2000k,stream=downstream", "max_rate=1M")],
+        deeds: &[
+            Deed { at: secs(3), what: What::Toxics("reset_peer=0ms") },
+            Deed { at: secs(13), what: What::Toxics("") },
+        ],
+        goal: Completes(secs(13 + 60)),
+        criteria: &[Provoked],
+    },
+];

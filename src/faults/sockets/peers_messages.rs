@@ -1,0 +1,135 @@
+//! Peers whose messages are not what the protocol says (P-06 to P-10, P-18, P-19, P-22 to P-24).
+
+use super::Criterion::{HonestDials, HostileDials, MemoryAtMost, Provoked, SaysNoEscapes, Within};
+use super::Goal::Completes;
+use super::Source::Good;
+use super::{MIB, Role, Scene, about, secs};
+
+const H: Role = Role::Honest("max_rate=700k");
+
+const GOAL: super::Goal = Completes(secs(45));
+
+macro_rules! among_three {
+    ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
+        Scene {
+            about: about($name, $covers, $title),
+            bytes: 4 * MIB,
+            trackers: &[Good],
+            peers: &[$($role),+, H, H, H],
+            deeds: &[],
+            goal: GOAL,
+            criteria: $criteria,
+        }
+    };
+}
+
+pub(super) const SCENES: &[Scene] = &[
+    among_three!(
+        "P-06.bare",
+        &["P-06"],
+        "peers that never say what they have",
+        [Role::Hostile(5, "no_bitfield")],
+        &[Provoked, HonestDials(1), HostileDials(1)]
+    ),
+    among_three!(
+        "P-07.bitfields",
+        &["P-07"],
+        "bitfields too long, too short, twice, late, behind `have all`",
+        [
+            Role::Hostile(2, "bad_bitfield"),
+            Role::Hostile(2, "short_bitfield"),
+            Role::Hostile(2, "twice_bitfield"),
+            Role::Hostile(2, "late_bitfield"),
+            Role::Hostile(2, "bitfield_after_have_all")
+        ],
+        &[Provoked, HonestDials(1)]
+    ),
+    Scene {
+        about: about("P-08.spare", &["P-08"], "bitfields with bits that stand for no piece"),
+        // 65 pieces: there are spare bits.
+        bytes: 4 * MIB + 1,
+        trackers: &[Good],
+        peers: &[Role::Hostile(5, "spare_bits"), H, H, H],
+        deeds: &[],
+        goal: GOAL,
+        criteria: &[Provoked, HonestDials(1), HostileDials(3)],
+    },
+    among_three!(
+        "P-09.lengths",
+        &["P-09"],
+        "messages of 4 GiB, of 1 MiB and a byte, of 2 GiB at a drip",
+        [
+            Role::Hostile(4, "huge_length=4294967295"),
+            Role::Hostile(4, "huge_length=1048577"),
+            Role::Hostile(2, "huge_length=2147483647,drip=1000")
+        ],
+        &[Provoked, HonestDials(1), HostileDials(3), MemoryAtMost(64)]
+    ),
+    among_three!(
+        "P-10.unknown",
+        &["P-10"],
+        "messages that nobody has heard of",
+        [
+            Role::Hostile(2, "unknown_ids=21+22+23+31+99+127+128+200+254+255"),
+            Role::Hostile(2, "unknown_ids=20+20+20"),
+            Role::Hostile(1, "unknown_ids=10+11+12+18+19")
+        ],
+        &[Provoked, HonestDials(1), HostileDials(1)]
+    ),
+    Scene {
+        about: about("P-10.sole", &["P-10"], "the only source says things that nobody has heard of, and serves"),
+        bytes: 2 * MIB,
+        trackers: &[Good],
+        peers: &[Role::Honest("unknown_ids=21+31+99+200")],
+        deeds: &[],
+        goal: Completes(secs(30)),
+        criteria: &[HonestDials(1)],
+    },
+    among_three!(
+        "P-18.have",
+        &["P-18"],
+        "peers that have less than they say, and reject",
+        [Role::Hostile(3, "partial=0.3,lie_have"), Role::Hostile(3, "have_all,reject")],
+        &[Provoked, HonestDials(1), Within(secs(30))]
+    ),
+    among_three!(
+        "P-19.beyond",
+        &["P-19"],
+        "have, suggest and allowed-fast for pieces that do not exist",
+        [Role::Hostile(3, "bad_have"), Role::Hostile(3, "bad_suggest"), Role::Hostile(3, "bad_allowed_fast")],
+        &[Provoked, HonestDials(1), HostileDials(3)]
+    ),
+    among_three!(
+        "P-22.pex",
+        &["P-22"],
+        "peers that name ten thousand others a second, unasked",
+        [Role::Hostile(3, "pex_flood=10000"), Role::Hostile(2, "pex_flood=100,never_unchoke")],
+        &[Provoked, HonestDials(1), MemoryAtMost(64)]
+    ),
+    among_three!(
+        "P-23.metadata",
+        &["P-23"],
+        "lies about metadata: no size, too large, negative; wrong pieces",
+        [
+            Role::Hostile(1, "metadata_size=0,metadata_reject"),
+            Role::Hostile(1, "metadata_size=1,metadata_wrong_hash"),
+            Role::Hostile(1, "metadata_size=3221225472,metadata_wrong_piece"),
+            Role::Hostile(1, "metadata_size=-1,metadata_wrong_hash"),
+            Role::Hostile(1, "metadata_size=99999999999999999999,metadata_reject")
+        ],
+        &[Provoked, HonestDials(1), MemoryAtMost(64)]
+    ),
+    among_three!(
+        "P-24.bombs",
+        &["P-24"],
+        "extended handshakes: nested lists, a name of a megabyte, impossible numbers",
+        [
+            Role::Hostile(2, "extended_deep=10000"),
+            Role::Hostile(1, "extended_deep=130000"),
+            Role::Hostile(2, "extended_name=1000000"),
+            Role::Hostile(2, "extended_numbers"),
+            Role::Hostile(1, "extended_name=100000")
+        ],
+        &[Provoked, HonestDials(1), MemoryAtMost(64), SaysNoEscapes]
+    ),
+];
