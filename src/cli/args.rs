@@ -67,6 +67,9 @@ pub enum Verb {
     Scrape(ScrapeArgs),
     /// Fetch from honest and hostile peers on this machine and show how it survives; needs nothing
     Demo(DemoArgs),
+    /// Play the faults that a client must survive against this one or any other; run hostile servers
+    #[cfg(feature = "faults")]
+    Fault(Box<super::fault::args::FaultArgs>),
     /// Draw the supervision tree with its restart policies
     Tree,
     /// Print a completion script for a shell

@@ -8,6 +8,8 @@ pub mod args;
 pub mod completions;
 pub mod demo;
 pub mod exit;
+#[cfg(feature = "faults")]
+pub mod fault;
 pub mod fetch;
 pub mod info;
 pub mod logs;
@@ -31,15 +33,16 @@ pub fn main() -> ExitCode {
     let output = Output::new(args.global.json, args.global.quiet);
     let done = run(&args, &output);
     output.finish();
-    let exit = done.unwrap_or_else(|problem| {
+    done.unwrap_or_else(|problem| {
         output.problem(&problem);
-        problem.exit
-    });
-    exit.into()
+        problem.exit.into()
+    })
 }
 
-fn run(args: &Args, output: &Output) -> Result<Exit, Problem> {
-    match &args.verb {
+fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
+    let exit = match &args.verb {
+        #[cfg(feature = "faults")]
+        Verb::Fault(fault) => return fault::run(fault, output),
         Verb::Fetch(fetch) => fetch::run(fetch, &args.global, output),
         Verb::Demo(demo) => demo::run(demo, &args.global, output),
         Verb::Info(info) => info::run(info, output),
@@ -47,7 +50,8 @@ fn run(args: &Args, output: &Output) -> Result<Exit, Problem> {
         Verb::Scrape(scrape) => scrape::run(scrape, &args.global, output),
         Verb::Tree => Ok(tree::run(output)),
         Verb::Completions(completions) => Ok(completions::run(completions, output)),
-    }
+    };
+    exit.map(ExitCode::from)
 }
 
 /// Help and version go to standard output with 0, a wrong command line to standard error with 2.

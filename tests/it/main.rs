@@ -17,6 +17,7 @@ mod cli;
 mod corpus;
 mod demo;
 mod disk;
+mod fault;
 mod hostile;
 mod hostile_trackers;
 mod logs;

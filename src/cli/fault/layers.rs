@@ -1,0 +1,64 @@
+//! Where the scenarios come from: one entry per layer, each a list of what it is about and how it is played.
+//!
+//! Another layer is one more function here.
+
+use crate::cli::exit::{Exit, Problem};
+use crate::faults::program::Template;
+use crate::faults::scenario::{About, Layer, Report};
+use crate::faults::sockets::{self, Client};
+use crate::sim;
+
+use super::args::RunArgs;
+
+/// A scenario of any layer.
+pub(super) struct Scenario {
+    /// What it is about.
+    pub(super) about: About,
+    /// Plays it with a seed.
+    pub(super) play: Box<dyn Fn(u64) -> Report + Send + Sync>,
+}
+
+/// What every layer has to show, for the list.
+pub(super) fn abouts() -> Vec<About> {
+    let sim = sim::scenes::all().map(|scene| scene.about);
+    sim.chain(sockets::scenes().into_iter().map(|scene| scene.about)).collect()
+}
+
+/// The scenarios of one layer.
+pub(super) fn scenarios(layer: Layer, args: &RunArgs) -> Result<Vec<Scenario>, Problem> {
+    match layer {
+        Layer::Sim => Ok(simulated()),
+        Layer::Net => net(args),
+        Layer::Host => Ok(Vec::new()),
+    }
+}
+
+fn simulated() -> Vec<Scenario> {
+    let scenario = |scene: &'static sim::Scene| {
+        let play = move |seed| sim::play(scene, seed, false).0;
+        Scenario { about: scene.about, play: Box::new(play) }
+    };
+    sim::scenes::all().map(scenario).collect()
+}
+
+fn net(args: &RunArgs) -> Result<Vec<Scenario>, Problem> {
+    let client = match &args.client {
+        Some(template) => Client { template: template.clone(), is_ours: false, limit: args.limit },
+        None => Client { template: ours()?, is_ours: true, limit: args.limit },
+    };
+    let scenario = |scene: &'static sockets::Scene| {
+        let client = client.clone();
+        Scenario { about: scene.about, play: Box::new(move |seed| sockets::play(scene, &client, seed)) }
+    };
+    Ok(sockets::scenes().into_iter().map(scenario).collect())
+}
+
+/// This very program, as a script would run it.
+fn ours() -> Result<Template, Problem> {
+    let here = std::env::current_exe();
+    let here = here.map_err(|error| Problem::new(Exit::NotFound, format!("cannot find this program: {error}")))?;
+    let words = ["fetch", "{torrent}", "--dir", "{dir}", "--port", "{port}", "--json", "--log-format", "json"];
+    let mut all = vec![here.to_string_lossy().into_owned()];
+    all.extend(words.map(str::to_owned));
+    Ok(Template::of_words(&all))
+}

@@ -1,0 +1,86 @@
+//! `fault list`: the catalogue, with the scenarios that try each entry or the reason why none does; or the words.
+
+use serde_json::json;
+
+use super::args::ListArgs;
+use super::layers::abouts;
+use crate::cli::output::Output;
+use crate::faults::catalogue::{ENTRIES, Entry};
+use crate::faults::scenario::About;
+use crate::faults::words::Word;
+use crate::faults::{behaviour, relay, tracker_behaviour};
+
+/// Runs the verb.
+pub(super) fn run(args: &ListArgs, output: &Output) {
+    if args.words {
+        return words(output);
+    }
+    let abouts = abouts();
+    let mut automated = 0;
+    for entry in &ENTRIES {
+        let tried: Vec<&About> = abouts.iter().filter(|about| about.covers.contains(&entry.id)).collect();
+        automated += usize::from(!tried.is_empty());
+        show(entry, &tried, output);
+    }
+    let scenarios = abouts.len();
+    output.line(format!("{automated} of {} entries are tried by {scenarios} scenarios", ENTRIES.len()));
+    output.json(&json!({
+        "event": "result",
+        "status": "complete",
+        "exit_code": 0,
+        "entries": ENTRIES.len(),
+        "automated": automated,
+        "scenarios": scenarios,
+    }));
+}
+
+fn show(entry: &Entry, tried: &[&About], output: &Output) {
+    let mut layers: Vec<&str> = tried.iter().map(|about| about.layer.name()).collect();
+    layers.sort_unstable();
+    layers.dedup();
+    let names: Vec<String> = tried.iter().map(|about| format!("{}:{}", about.layer, about.name)).collect();
+    let how = match entry.why_not {
+        Some(why) => format!("not tried: {why}"),
+        None => names.join(" "),
+    };
+    output.line(format!("{}  {}\n      {how}", entry.id, entry.title));
+    output.json(&json!({
+        "event": "entry",
+        "id": entry.id,
+        "title": entry.title,
+        "layers": layers,
+        "automated": !tried.is_empty(),
+        "scenarios": names,
+        "why_not": entry.why_not,
+    }));
+}
+
+fn words(output: &Output) {
+    table("peer", behaviour::WORDS, output);
+    table("tracker", tracker_behaviour::WORDS, output);
+    table("relay", relay::toxic::WORDS, output);
+    output.json(&json!({"event": "result", "status": "complete", "exit_code": 0}));
+}
+
+fn table<B>(whose: &str, words: &[Word<B>], output: &Output) {
+    for word in words {
+        output.line(format!("{whose:<8} {:<24} {:<5} {}", word.name, word.cites, word.says));
+        output.json(&json!({"event": "word", "of": whose, "word": word.name, "cites": word.cites, "says": word.says}));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is tried has no excuse. The other way round holds for each layer's own share, and is its own test.
+    #[test]
+    fn no_entry_is_both_tried_and_excused() {
+        for about in abouts() {
+            for id in about.covers {
+                let entry = crate::faults::catalogue::find(id).unwrap();
+                assert_eq!(entry.why_not, None, "{}: {id}", about.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a peer, a tracker and a relay have in common when they run by themselves: a runtime of their own, a line that says
+//! where they listen, and Ctrl-C.
+
+use std::future::Future;
+use std::io;
+
+use serde_json::Value;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+
+use crate::cli::exit::{Exit, Problem};
+use crate::cli::output::Output;
+
+/// Starts something, says where it is, and keeps it until Ctrl-C or SIGTERM; `deeds` are what it then says it has done.
+pub(super) fn until_interrupted<T>(
+    start: impl Future<Output = io::Result<T>>,
+    listening: impl FnOnce(&T) -> (String, Value),
+    deeds: impl FnOnce(&T) -> (String, Value),
+    output: &Output,
+) -> Result<(), Problem> {
+    let served = async {
+        let (mut int, mut term) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let running = start.await?;
+        let (line, json) = listening(&running);
+        output.line(line);
+        output.json(&event("listening", json));
+        tokio::select! {
+            _ = int.recv() => {}
+            _ = term.recv() => {}
+        }
+        let (line, mut json) = deeds(&running);
+        json["status"] = "complete".into();
+        json["exit_code"] = 0.into();
+        output.line(line);
+        output.json(&event("result", json));
+        Ok(())
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let served = runtime.and_then(|runtime| LocalSet::new().block_on(&runtime, served));
+    served.map_err(|error: io::Error| Problem::new(Exit::Network, error))
+}
+
+fn event(name: &str, mut json: Value) -> Value {
+    json["event"] = name.into();
+    json
+}
