@@ -100,8 +100,10 @@ impl Files {
                 continue;
             }
             let handle = self.writable(file)?;
-            write_all_at(&handle, slices, offset)
-                .map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
+            let written = write_all_at(&handle, slices, offset);
+            // Not before: a sync that begins during the write would take the note and miss the bytes.
+            self.touch(file);
+            written.map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
         }
         Ok(())
     }
@@ -200,6 +202,7 @@ impl Files {
         for (file, spec) in self.specs.iter().enumerate() {
             if spec.len == 0 && !spec.padding {
                 self.writable(file)?;
+                self.touch(file);
             }
         }
         Ok(())
@@ -208,7 +211,9 @@ impl Files {
     /// Cuts a file down to the torrent's length; the user has agreed to lose what is behind it.
     pub fn truncate(&self, file: usize) -> Result<(), DiskTrouble> {
         let handle = self.writable(file)?;
-        handle.set_len(self.specs[file].len).map_err(|error| self.trouble("truncate", file, &error, 0))
+        handle.set_len(self.specs[file].len).map_err(|error| self.trouble("truncate", file, &error, 0))?;
+        self.touch(file);
+        Ok(())
     }
 
     fn readable(&self, file: usize) -> Result<Arc<File>, DiskTrouble> {
@@ -221,7 +226,6 @@ impl Files {
         Ok(handle)
     }
 
-    /// Counts as written from here on.
     fn writable(&self, file: usize) -> Result<Arc<File>, DiskTrouble> {
         if let Some(handle) = self.cached(file, true) {
             return Ok(handle);
@@ -255,11 +259,7 @@ impl Files {
         let now = open.clock;
         let slot = open.cached.get_mut(&file).filter(|slot| slot.writable || !to_write)?;
         slot.used = now;
-        let handle = Arc::clone(&slot.handle);
-        if to_write {
-            open.touched.insert(file);
-        }
-        Some(handle)
+        Some(Arc::clone(&slot.handle))
     }
 
     fn remember(&self, file: usize, handle: &Arc<File>, writable: bool) {
@@ -271,9 +271,11 @@ impl Files {
         open.clock += 1;
         let used = open.clock;
         open.cached.insert(file, Slot { handle: Arc::clone(handle), used, writable });
-        if writable {
-            open.touched.insert(file);
-        }
+    }
+
+    /// It was written to: the next sync is for it too.
+    fn touch(&self, file: usize) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).touched.insert(file);
     }
 
     /// The folders whose entries must be made durable for a new file to survive a power cut.
