@@ -134,6 +134,9 @@ impl Conversation {
         if !self.welcomed && !have.is_none() {
             self.send(now, Message::Bitfield(Bytes::copy_from_slice(have.as_bytes())));
         }
+        if !self.welcomed && !self.am_choking {
+            self.send(now, Message::Unchoke);
+        }
         let again = std::mem::replace(&mut self.welcomed, true);
         let before = std::mem::replace(&mut self.have, have);
         if again {
@@ -208,11 +211,13 @@ impl Conversation {
         self.settle();
     }
 
-    /// The choker has decided.
+    /// The choker has decided. Before the welcome the peer is not told: the bitfield comes first.
     pub fn on_choke_decision(&mut self, now: Instant, choke: bool) {
         if self.am_choking != choke {
             self.am_choking = choke;
-            self.send(now, if choke { Message::Choke } else { Message::Unchoke });
+            if self.welcomed {
+                self.send(now, if choke { Message::Choke } else { Message::Unchoke });
+            }
             if choke {
                 self.uploads.on_choke();
             }

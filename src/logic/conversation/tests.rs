@@ -202,6 +202,19 @@ fn our_bitfield_goes_out_first_and_only_when_there_is_something_in_it() {
     assert_eq!(Talk::fresh().does(|it, now| it.on_welcome(now, pieces(&[1, 3]))), "→ bitfield 0101");
 }
 
+/// "'bitfield' is only ever sent as the first message" (BEP 3), also to a peer that is interested before it is welcome.
+#[test]
+fn an_unchoke_waits_for_our_bitfield() {
+    let mut talk = Talk::fresh();
+    talk.hears([Message::Interested]);
+    assert_eq!(talk.does(|it, now| it.on_choke_decision(now, false)), "");
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[1, 3]))), "→ bitfield 0101, → unchoke");
+    let mut talk = Talk::fresh();
+    talk.does(|it, now| it.on_choke_decision(now, false));
+    talk.does(|it, now| it.on_choke_decision(now, true));
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[1]))), "→ bitfield 0100");
+}
+
 #[test]
 fn what_came_before_the_welcome_is_told_after_it() {
     let mut talk = Talk::fresh();
