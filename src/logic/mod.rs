@@ -7,6 +7,7 @@ pub mod choke;
 pub mod client_name;
 pub mod conversation;
 pub mod disk_health;
+pub mod doubt;
 pub mod flush;
 pub mod layout;
 pub mod peer_book;

@@ -123,7 +123,7 @@ impl StateFolder {
         std::fs::rename(&new, &path).map_err(|error| DiskTrouble::new("rename", &new, &error))?;
         if durable {
             let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
-            synced.map_err(|error| DiskTrouble::new("sync", &self.folder, &error))?;
+            synced.map_err(|error| DiskTrouble::new("record in", &self.folder, &error))?;
         }
         Ok(())
     }

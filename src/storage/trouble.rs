@@ -20,6 +20,9 @@ pub enum TroubleKind {
     Io,
 }
 
+/// The operation that makes data durable.
+pub const SYNC: &str = "sync";
+
 /// One failed operation: what, where, why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskTrouble {
@@ -48,6 +51,11 @@ impl DiskTrouble {
             space: None,
             reason: error.to_string(),
         }
+    }
+
+    /// A sync of data failed: what was written before it may never reach the disk (D-05).
+    pub fn leaves_data_in_doubt(&self) -> bool {
+        self.operation == SYNC
     }
 
     /// With the offset in the file.
@@ -119,5 +127,7 @@ mod tests {
         assert_eq!(full.to_string(), "disk full on /x: need 1.0 GiB, 0 B free");
         let broken = DiskTrouble::new("write", Path::new("/x\x1b"), &io::Error::from_raw_os_error(5)).at(7);
         assert_eq!(broken.to_string(), "cannot write /x\\u{1b} at byte 7: Input/output error (os error 5)");
+        assert!(!broken.leaves_data_in_doubt());
+        assert!(DiskTrouble { operation: SYNC, ..broken }.leaves_data_in_doubt());
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! Owns the storage handle, the pieces on their way to it, and the set of pieces that are written and hashed right.
 //! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
-//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`. Tells `PiecesWritten` (to
+//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`, `Finish`. Tells `PiecesWritten` (to
 //! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: `MAX_JOBS` jobs in the pool; what waits is bounded
 //! by the scheduler's credit. Ends when told to, after everything is written and recorded.
 
 mod opening;
+mod recording;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -19,9 +20,10 @@ use super::kit::{Child, Ctx, Goodbye, Timer};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk_health::{Ailment, DiskHealth, Remedy};
+use crate::logic::doubt::Doubt;
 use crate::logic::flush::FlushClock;
 use crate::logic::scheduler::Written;
-use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, Snapshot, TroubleKind};
+use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, TroubleKind};
 use opening::Check;
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
@@ -65,6 +67,11 @@ pub struct Totals {
     pub sent: u64,
 }
 
+/// The last piece is written: make everything durable, then tell [`DiskNews::Durable`].
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Finish;
+
 /// To the torrent.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -98,6 +105,8 @@ pub enum DiskNews {
     Well,
     /// Pieces that were on their way are lost: a restart.
     Lost,
+    /// Everything that is written is as safe as it was asked to be.
+    Durable,
 }
 
 /// All that a writer is given.
@@ -121,8 +130,10 @@ pub struct DiskWriter {
     cfg: DiskWriterConfig,
     // Kept over restarts.
     have: Option<Bitfield>,
-    /// Written, but a sync failed after it: never recorded in this run (D-05).
-    doubtful: Bitfield,
+    /// Written, but a sync failed after it: not recorded before it is written anew (D-05).
+    doubt: Doubt,
+    last_failed_sync: Option<DiskTrouble>,
+    finishing: bool,
     before: Totals,
     totals: Totals,
     // Live.
@@ -142,12 +153,13 @@ crate::metered!(DiskWriter, "DiskWriter");
 impl DiskWriter {
     /// Opens the storage when it starts.
     pub fn new(cfg: DiskWriterConfig) -> Self {
-        let pieces = cfg.geometry.piece_count();
         let health = DiskHealth::new(cfg.patient);
         Self {
             cfg,
             have: None,
-            doubtful: Bitfield::none(pieces),
+            doubt: Doubt::default(),
+            last_failed_sync: None,
+            finishing: false,
             before: Totals::default(),
             totals: Totals::default(),
             queue: VecDeque::new(),
@@ -186,22 +198,23 @@ impl DiskWriter {
     fn start_job(&mut self, batch: Vec<(PieceJob, Recipient<PiecesWritten>)>, ctx: &mut Ctx<Self>) {
         let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         self.jobs += 1;
+        let era = self.doubt.era();
         let written = self.cfg.storage.write(jobs).into_actor(self);
         ctx.spawn(written.map(move |outcomes, act, ctx| {
             act.jobs -= 1;
-            act.on_outcomes(outcomes.into_iter().zip(replies));
+            act.on_outcomes(outcomes.into_iter().zip(replies), era);
             act.go_on_writing(ctx);
         }));
     }
 
     /// However many pieces of a job fail, it is one trouble; what else it wrote does not end it.
-    fn on_outcomes(&mut self, outcomes: impl Iterator<Item = (PieceOutcome, Recipient<PiecesWritten>)>) {
+    fn on_outcomes(&mut self, outcomes: impl Iterator<Item = (PieceOutcome, Recipient<PiecesWritten>)>, era: u32) {
         let (mut back, mut first_trouble, mut is_well) = (Vec::new(), None, false);
         for (outcome, reply) in outcomes {
             match outcome {
                 PieceOutcome::Written(piece) => {
                     is_well = true;
-                    self.on_written(piece);
+                    self.on_written(piece, era);
                     reply.do_send(PiecesWritten(vec![(piece, Written::Durable)]));
                 }
                 PieceOutcome::HashMismatch(piece) => reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)])),
@@ -219,12 +232,15 @@ impl DiskWriter {
         }
     }
 
-    fn on_written(&mut self, piece: PieceIndex) {
+    /// `era`: when the write began.
+    fn on_written(&mut self, piece: PieceIndex, era: u32) {
         if let Some(have) = &mut self.have {
             have.set(piece);
         }
-        self.unrecorded.push(piece);
-        self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
+        if self.doubt.on_written(piece, era) {
+            self.unrecorded.push(piece);
+            self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
+        }
     }
 
     /// Nothing is written for now, or ever.
@@ -261,53 +277,23 @@ impl DiskWriter {
         self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in });
     }
 
-    // Recording.
-
-    fn snapshot(&self, have: &Bitfield, clean: bool) -> Snapshot {
-        let mut have = have.clone();
-        for number in self.doubtful.iter_ones() {
-            if let Some(piece) = self.cfg.geometry.piece(number) {
-                have.clear(piece);
-            }
+    fn give_up(&mut self, trouble: DiskTrouble) {
+        if !self.given_up {
+            self.given_up = true;
+            self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in: None });
         }
-        let received = self.before.received + self.totals.received;
-        Snapshot { have, received, sent: self.before.sent + self.totals.sent, clean }
-    }
-
-    fn record(&mut self, clean: bool, ctx: &mut Ctx<Self>) {
-        let Some(have) = &self.have else { return };
-        let snapshot = self.snapshot(have, clean);
-        let group = std::mem::take(&mut self.unrecorded);
-        self.flush.on_flush(Instant::now().into_std());
-        let persisted = self.cfg.storage.persist(snapshot).into_actor(self);
-        ctx.spawn(persisted.map(move |outcome, act, ctx| {
-            act.flush.on_flushed(Instant::now().into_std());
-            if let Err(trouble) = outcome {
-                tracing::warn!(%trouble, pieces = group.len(), "pieces are written but not recorded");
-                for piece in group {
-                    act.doubtful.set(piece);
-                }
-            }
-            if clean {
-                ctx.stop();
-            } else {
-                act.settle(ctx);
-            }
-        }));
     }
 
     /// What follows from the state as it is now: a record, an end, a timer.
     fn settle(&mut self, ctx: &mut Ctx<Self>) {
-        let idle = self.jobs == 0 && (self.queue.is_empty() || self.is_held());
-        if self.closing && idle && !self.flush.is_flushing() {
-            if self.have.is_some() {
-                self.record(true, ctx);
-            } else {
-                ctx.stop();
-            }
-            return;
+        let idle = self.jobs == 0 && (self.queue.is_empty() || self.is_held()) && !self.flush.is_flushing();
+        if idle && self.closing {
+            return if self.have.is_some() { self.record(true, ctx) } else { ctx.stop() };
         }
-        let due = [self.flush.deadline(), self.retry_due()].into_iter().flatten().min();
+        if idle && self.finishing {
+            return self.finish(ctx);
+        }
+        let due = [self.flush.deadline(), self.retry_due(), self.renewal_due()].into_iter().flatten().min();
         self.timer.arm(ctx, due, Self::on_timer);
     }
 
@@ -315,6 +301,9 @@ impl DiskWriter {
         let now = Instant::now().into_std();
         if self.flush.deadline().is_some_and(|due| due <= now) {
             self.record(false, ctx);
+        }
+        if self.renewal_due().is_some_and(|due| due <= now) {
+            self.renew(ctx);
         }
         if self.retry_due().is_some_and(|due| due <= now)
             && let Some(first) = self.queue.pop_front()
@@ -406,6 +395,15 @@ impl Handler<Totals> for DiskWriter {
 
     fn handle(&mut self, totals: Totals, _: &mut Ctx<Self>) {
         self.totals = totals;
+    }
+}
+
+impl Handler<Finish> for DiskWriter {
+    type Result = ();
+
+    fn handle(&mut self, _: Finish, ctx: &mut Ctx<Self>) {
+        self.finishing = true;
+        self.settle(ctx);
     }
 }
 

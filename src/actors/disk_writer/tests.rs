@@ -11,7 +11,8 @@ use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::actors::policies;
 use crate::storage::Inventory;
-use crate::storage::{Later, Storage};
+use crate::storage::trouble::SYNC;
+use crate::storage::{Later, Snapshot, Storage};
 
 /// What happens to the pieces of one write.
 #[derive(Debug, Clone, Copy)]
@@ -42,6 +43,7 @@ struct Script {
     usually: Fate,
     sync_takes: Duration,
     failing_syncs: u32,
+    failing_records: u32,
 }
 
 fn geometry() -> Geometry {
@@ -132,13 +134,17 @@ impl Storage for Fake {
         Box::pin(async move {
             sleep(takes).await;
             let mut script = me.0.borrow_mut();
-            if script.failing_syncs == 0 {
-                let clean = if snapshot.clean { " clean" } else { "" };
-                script.diary.write(format!("records{}{clean}", ones(&snapshot.have)));
-                return Ok(());
+            if script.failing_syncs > 0 {
+                script.failing_syncs -= 1;
+                return Err(DiskTrouble { operation: SYNC, ..trouble(TroubleKind::Io) });
             }
-            script.failing_syncs -= 1;
-            Err(trouble(TroubleKind::Io))
+            if script.failing_records > 0 {
+                script.failing_records -= 1;
+                return Err(trouble(TroubleKind::Full));
+            }
+            let clean = if snapshot.clean { " clean" } else { "" };
+            script.diary.write(format!("records{}{clean}", ones(&snapshot.have)));
+            Ok(())
         })
     }
 }
@@ -162,6 +168,7 @@ impl Handler<DiskNews> for Ear {
             DiskNews::Trouble { retry_in: None, .. } => "trouble, given up".to_owned(),
             DiskNews::Well => "well".to_owned(),
             DiskNews::Lost => "lost".to_owned(),
+            DiskNews::Durable => "durable".to_owned(),
         });
     }
 }
@@ -210,6 +217,7 @@ impl Bench {
             usually: Fate::Right,
             sync_takes: Duration::from_millis(1),
             failing_syncs: 0,
+            failing_records: 0,
         };
         change(&mut script);
         let script = Rc::new(RefCell::new(script));
@@ -481,15 +489,85 @@ async fn a_goodbye_in_trouble_does_not_wait_for_its_end() {
 
 /// D-05: after a sync that failed nobody knows what is on the disk, whatever the next one says.
 #[tokio::test(start_paused = true)]
-async fn what_a_failed_sync_left_in_doubt_is_never_recorded() {
+async fn what_a_failed_sync_left_in_doubt_is_written_anew_before_it_is_recorded() {
     with_actors(async {
         let bench = Bench::ready(false, |script| script.failing_syncs = 1).await;
         bench.write(0..2);
-        bench.passes(3000).await;
+        assert_eq!(bench.passes(2900).await, ["writes 0 1", "0 Durable", "1 Durable"]);
         bench.write(2..3);
-        assert_eq!(bench.passes(3000).await, ["writes 2", "2 Durable", "records 2"]);
-        assert_eq!(bench.have().await, " 0 1 2", "it was hashed right all the same");
-        assert_eq!(bench.stop().await.0, ["records 2 clean", "ended"]);
+        assert_eq!(bench.passes(50).await, ["writes 2", "2 Durable"]);
+        assert_eq!(bench.passes(500).await, ["reads 0 1", "writes 0 1"], "a second after the failure");
+        assert_eq!(bench.passes(3000).await, ["records 0 1 2"]);
+        assert_eq!(bench.stop().await.0, ["records 0 1 2 clean", "ended"]);
+    })
+    .await;
+}
+
+/// D-05: the pages that a sync lost may be those of a write that ended while it ran.
+#[tokio::test(start_paused = true)]
+async fn what_was_written_during_a_failing_sync_is_in_doubt_too() {
+    with_actors(async {
+        let slow = |script: &mut Script| (script.failing_syncs, script.sync_takes) = (1, Duration::from_millis(100));
+        let bench = Bench::ready(false, slow).await;
+        bench.write(0..1);
+        bench.passes(2020).await;
+        bench.write(1..2);
+        assert_eq!(bench.passes(20).await, ["writes 1", "1 Durable"]);
+        bench.next_writes(&[(200, Fate::Right)]);
+        bench.write(2..3);
+        assert_eq!(bench.passes(300).await, ["writes 2", "2 Durable"], "the sync failed meanwhile");
+        assert_eq!(bench.passes(1000).await, ["reads 0 1 2", "writes 0 1 2"]);
+        assert_eq!(bench.passes(6000).await, ["records 0 1 2"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn syncs_that_keep_failing_end_it_and_nothing_of_theirs_is_recorded() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.failing_syncs = 3).await;
+        bench.write(0..2);
+        let heard = bench.passes(60_000).await;
+        assert_eq!(heard.iter().filter(|line| line.starts_with("reads")).count(), 2, "{heard:?}");
+        assert_eq!(heard.last().unwrap(), "trouble, given up");
+        assert_eq!(bench.stop().await.0, ["records clean", "ended"]);
+    })
+    .await;
+}
+
+/// D-05: exit code 0 says that every byte is there.
+#[tokio::test(start_paused = true)]
+async fn a_complete_download_does_not_end_in_doubt() {
+    let finishes = async |failing_syncs, failing_records| {
+        let change = |script: &mut Script| {
+            (script.failing_syncs, script.failing_records) = (failing_syncs, failing_records);
+        };
+        let bench = Bench::ready(false, change).await;
+        bench.write(0..2);
+        bench.passes(100).await;
+        bench.writer.addr.do_send(Finish);
+        let heard = bench.passes(1000).await;
+        assert_eq!(bench.stop().await.0.last().unwrap(), "ended");
+        heard
+    };
+    with_actors(async {
+        assert_eq!(finishes(0, 0).await, ["records 0 1", "durable"]);
+        let again = ["reads 0 1", "writes 0 1"];
+        assert_eq!(finishes(1, 0).await, [&again[..], &["records 0 1", "durable"]].concat());
+        assert_eq!(finishes(3, 0).await, [&again[..], &again, &["trouble, given up"]].concat());
+        assert_eq!(finishes(0, 1).await, ["durable"], "the data is safe, and will be found without its record");
+    })
+    .await;
+}
+
+/// D-02: the data is safe, so the record is tried again and nothing is written twice.
+#[tokio::test(start_paused = true)]
+async fn a_record_that_fails_is_made_later() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.failing_records = 3).await;
+        bench.write(0..2);
+        let heard = bench.passes(20_000).await;
+        assert_eq!(heard, ["writes 0 1", "0 Durable", "1 Durable", "records 0 1"]);
     })
     .await;
 }

@@ -15,7 +15,7 @@ use futures_util::future::join3;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Totals};
+use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish, Totals};
 use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Timer, Verdict};
 use super::peer_pool::{
     Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, PoolSurvey, SchedulerReady, SurveyPool,
@@ -216,6 +216,12 @@ impl Torrent {
                 self.view.disk_trouble = None;
                 self.pause(false);
             }
+            // One last survey, so that the final figures are whole.
+            DiskNews::Durable => self.look(ctx, |act| {
+                act.view.phase = Phase::Complete;
+                act.view.bytes_have = act.view.bytes_total;
+                act.publish();
+            }),
             DiskNews::Lost => {
                 if let Some(crew) = &self.crew {
                     crew.scheduler.do_send(DiskLost);
@@ -230,7 +236,7 @@ impl Torrent {
         }
     }
 
-    fn on_scheduler_news(&mut self, news: SchedulerNews, ctx: &mut Ctx<Self>) {
+    fn on_scheduler_news(&mut self, news: SchedulerNews) {
         let Some(crew) = &self.crew else { return };
         match news {
             SchedulerNews::Ready => {
@@ -247,12 +253,9 @@ impl Torrent {
             }
             SchedulerNews::Completed => {
                 crew.trackers.do_send(Completed);
-                // One last survey, so that the final figures are whole.
-                self.look(ctx, |act| {
-                    act.view.phase = Phase::Complete;
-                    act.view.bytes_have = act.view.bytes_total;
-                    act.publish();
-                });
+                if let Some(disk) = &self.disk {
+                    disk.do_send(Finish);
+                }
             }
         }
     }
@@ -397,8 +400,8 @@ impl Handler<DiskNews> for Torrent {
 impl Handler<SchedulerNews> for Torrent {
     type Result = ();
 
-    fn handle(&mut self, news: SchedulerNews, ctx: &mut Ctx<Self>) {
-        self.on_scheduler_news(news, ctx);
+    fn handle(&mut self, news: SchedulerNews, _: &mut Ctx<Self>) {
+        self.on_scheduler_news(news);
     }
 }
 
