@@ -11,6 +11,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::FetchConfig;
+use super::descriptors::Descriptors;
 use super::outcome::{Ending, Outcome};
 use crate::actors::kit::{self, Exit, Handle};
 use crate::actors::metrics::write_summary;
@@ -121,6 +122,7 @@ fn torrent_config(
     storage: SharedStorage,
 ) -> (TorrentConfig, watch::Receiver<TorrentView>) {
     let metainfo = &config.metainfo;
+    let descriptors = Descriptors::of_this_process();
     let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
     let view = TorrentView::new(metainfo.name.clone(), metainfo.info_hash, metainfo.geometry.total_len());
     let (view, views) = watch::channel(view);
@@ -137,7 +139,7 @@ fn torrent_config(
         storage,
         patient_disk: config.wait_for_space,
         credit: CREDIT.max(4 * piece_len),
-        book: BookConfig { max_connected: config.max_peers, ..BookConfig::default() },
+        book: BookConfig { max_connected: config.max_peers.min(descriptors.peers), ..BookConfig::default() },
         // Trackers and disk are the two that can hang, and both must fit into the whole.
         stop_timeout: config.shutdown_timeout.mul_f64(0.45),
         seed: config.seed,
@@ -156,6 +158,7 @@ fn disk(config: &FetchConfig) -> SharedStorage {
         durability: config.durability,
         overwrite: config.overwrite,
         verify: config.verify,
+        max_open: Descriptors::of_this_process().files,
     };
     Rc::new(Disk::new(&config.metainfo, disk))
 }

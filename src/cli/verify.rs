@@ -8,6 +8,7 @@ use super::args::VerifyArgs;
 use super::exit::{Exit, Problem};
 use super::output::Output;
 use super::source;
+use crate::app::descriptors::Descriptors;
 use crate::base::geometry::PieceIndex;
 use crate::base::safe::Safe;
 use crate::base::units::Bytes;
@@ -23,7 +24,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
     let metainfo = source::load(&args.file)?;
     let folder = Folder::open(&args.dir);
     let folder = folder.map_err(|error| Problem::new(Exit::NotFound, format!("{}: {error}", args.dir.display())))?;
-    let files = Files::new(folder, specs_of(&metainfo));
+    let files = Files::new(folder, specs_of(&metainfo), Descriptors::of_this_process().files);
     let bad = check(&files, &metainfo, output).map_err(|trouble| Problem::new((&trouble).into(), &trouble))?;
     let mut bad_files = 0;
     for (file, entry) in metainfo.files.iter().enumerate().filter(|(_, entry)| !entry.padding) {

@@ -15,12 +15,9 @@ use rustix::fs::OFlags;
 
 use super::Locked;
 use super::folder::Folder;
-use super::trouble::{DiskTrouble, TroubleKind};
+use super::trouble::{DiskTrouble, SYNC, TroubleKind};
 use crate::codec::resume::Witness;
 use crate::logic::layout::{Layout, Span};
-
-/// 128 open files: a quarter of the descriptors that a shell gives by default (1,024), the rest is for peers (D-17).
-const MAX_OPEN: usize = 128;
 
 /// The most buffers the kernel takes in one `pwritev` (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
@@ -42,6 +39,7 @@ pub struct Files {
     folder: Folder,
     specs: Vec<FileSpec>,
     layout: Layout,
+    max_open: usize,
     open: Locked<Open>,
 }
 
@@ -64,10 +62,10 @@ struct Slot {
 }
 
 impl Files {
-    /// Nothing is opened or made yet.
-    pub fn new(folder: Folder, specs: Vec<FileSpec>) -> Self {
+    /// Nothing is opened or made yet. `max_open`: files that stay open at most (D-17).
+    pub fn new(folder: Folder, specs: Vec<FileSpec>, max_open: usize) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
-        Self { folder, specs, layout, open: Locked::default() }
+        Self { folder, specs, layout, max_open, open: Locked::default() }
     }
 
     /// The files, in the order of the torrent.
@@ -162,11 +160,11 @@ impl Files {
     fn sync_these(&self, touched: &BTreeSet<usize>, entries: &BTreeSet<PathBuf>) -> Result<(), DiskTrouble> {
         for file in touched {
             let handle = self.readable(*file)?;
-            handle.sync_data().map_err(|error| self.trouble("sync", *file, &error, 0))?;
+            handle.sync_data().map_err(|error| self.trouble(SYNC, *file, &error, 0))?;
         }
         for dir in entries {
             let shown = self.folder.path().join(dir);
-            self.folder.sync_dir(dir).map_err(|error| DiskTrouble::new("sync", &shown, &error))?;
+            self.folder.sync_dir(dir).map_err(|error| DiskTrouble::new(SYNC, &shown, &error))?;
         }
         Ok(())
     }
@@ -220,7 +218,7 @@ impl Files {
         if let Some(handle) = self.cached(file, false) {
             return Ok(handle);
         }
-        let opened = self.folder.open_file(&self.specs[file].path, OFlags::RDONLY);
+        let opened = self.with_room(|| self.folder.open_file(&self.specs[file].path, OFlags::RDONLY));
         let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, 0))?);
         self.remember(file, &handle, false);
         Ok(handle)
@@ -230,10 +228,21 @@ impl Files {
         if let Some(handle) = self.cached(file, true) {
             return Ok(handle);
         }
-        let opened = self.open_or_create(file);
+        let opened = self.with_room(|| self.open_or_create(file));
         let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, self.specs[file].len))?);
         self.remember(file, &handle, true);
         Ok(handle)
+    }
+
+    /// Peers may have taken all descriptors: then the files that are open make room, and it is tried once more.
+    fn with_room(&self, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+        match open() {
+            Err(error) if is_crowded(&error) => {
+                self.open.lock().unwrap_or_else(PoisonError::into_inner).cached.clear();
+                open()
+            }
+            opened => opened,
+        }
     }
 
     fn open_or_create(&self, file: usize) -> io::Result<File> {
@@ -264,7 +273,7 @@ impl Files {
 
     fn remember(&self, file: usize, handle: &Arc<File>, writable: bool) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.cached.len() >= MAX_OPEN {
+        if open.cached.len() >= self.max_open {
             let oldest = open.cached.iter().min_by_key(|(_, slot)| slot.used).map(|(file, _)| *file);
             oldest.map(|oldest| open.cached.remove(&oldest));
         }
@@ -339,22 +348,38 @@ impl<'a> Slices<'a> {
     }
 }
 
+/// 1,000 times in a row a file system may say "not now" before it counts as broken: no local one ever does, and those
+/// over a network say it for as long as a buffer is full.
+const MAX_AGAIN: u32 = 1000;
+
 /// Short writes and interruptions are gone on with (D-06).
 fn write_all_at(file: &File, mut slices: Vec<IoSlice<'_>>, mut offset: u64) -> io::Result<()> {
     let mut rest = &mut slices[..];
+    let mut again = 0;
     while !rest.is_empty() {
         let most = rest.len().min(MAX_SLICES);
         match rustix::io::pwritev(file, &rest[..most], offset) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 offset += written as u64;
+                again = 0;
                 IoSlice::advance_slices(&mut rest, written);
             }
             Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) if again < MAX_AGAIN => {
+                again += 1;
+                std::thread::yield_now();
+            }
             Err(error) => return Err(error.into()),
         }
     }
     Ok(())
+}
+
+/// No descriptor is left, in this process or on this machine.
+fn is_crowded(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
 }
 
 /// By `SEEK_DATA` and `SEEK_HOLE`; a file system that knows no holes has data everywhere.
@@ -384,6 +409,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const MAX_OPEN: usize = 10;
+
     fn files_of(lens: &[u64]) -> (tempfile::TempDir, Files) {
         let dir = tempfile::tempdir().unwrap();
         let folder = Folder::open(dir.path()).unwrap();
@@ -393,7 +420,7 @@ mod tests {
             padding: nth == 2,
         };
         let specs = lens.iter().enumerate().map(spec).collect();
-        (dir, Files::new(folder, specs))
+        (dir, Files::new(folder, specs, MAX_OPEN))
     }
 
     proptest! {

@@ -30,6 +30,8 @@ pub struct DiskConfig {
     pub overwrite: bool,
     /// Hash everything, whatever the record says.
     pub verify: bool,
+    /// Files open at the same time at most.
+    pub max_open: usize,
 }
 
 /// A torrent on real files.
@@ -144,7 +146,7 @@ impl Inner {
             let folder = Folder::create(&self.config.folder);
             let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
             let state = StateFolder::lock(&self.config.folder, self.info_hash)?;
-            let files = Files::new(folder, self.specs.clone());
+            let files = Files::new(folder, self.specs.clone(), self.config.max_open);
             let opened = Opened { files, state, looked: Locked::default() };
             assert!(self.opened.set(opened).is_ok(), "one job at a time opens the storage");
         }

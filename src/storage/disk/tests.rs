@@ -70,7 +70,8 @@ impl Bench {
 
     fn disk_with(&self, change: impl FnOnce(&mut DiskConfig)) -> Disk {
         let folder = self.dir.path().to_path_buf();
-        let mut config = DiskConfig { folder, durability: Durability::Safe, overwrite: false, verify: false };
+        let mut config =
+            DiskConfig { folder, durability: Durability::Safe, overwrite: false, verify: false, max_open: 128 };
         change(&mut config);
         Disk::new(&self.metainfo, config)
     }
