@@ -6,6 +6,7 @@ pub mod catalogue;
 pub mod folder;
 pub mod full_house;
 pub mod gzip_bomb;
+pub mod host;
 pub mod payload;
 pub mod peer;
 pub mod program;

@@ -1,0 +1,191 @@
+//! Disks that are full, or must not be written (D-01, D-02, D-08).
+
+use std::path::Path;
+use std::time::Duration;
+
+use rand::RngExt;
+
+use super::fetch::{Fetching, Run, Tampering};
+use super::ground::{Fall, Ground, MIB, Played};
+use super::machine::{Need, SmallDisk};
+use super::meddling::{Meddling, When};
+use super::{Scene, scene};
+use crate::faults::scenario::Report;
+
+/// Their scenes.
+pub(super) const SCENES: &[Scene] = &[
+    scene(
+        "D-01.write",
+        &["D-01"],
+        "ENOSPC from the k-th write on, k by seed: exit 9, then it goes on",
+        &[Need::Strace],
+        write,
+    ),
+    scene("D-01.exit", &["D-01"], "a small disk fills: exit 9, then it goes on", &[Need::Mount], fills),
+    scene(
+        "D-01.wait",
+        &["D-01"],
+        "a small disk fills and is freed: it waits and goes on by itself",
+        &[Need::Mount],
+        waits,
+    ),
+    scene("D-02.record", &["D-02"], "ENOSPC at every record: the data is whole all the same", &[Need::Strace], record),
+    scene(
+        "D-02.healed",
+        &["D-02"],
+        "ENOSPC at some records: what they missed is on record later",
+        &[Need::Strace],
+        record_healed,
+    ),
+    scene(
+        "D-02.killed",
+        &["D-02"],
+        "ENOSPC at every record, then SIGKILL: what is there is found",
+        &[Need::Strace],
+        record_killed,
+    ),
+    scene(
+        "D-08.read-only",
+        &["D-08"],
+        "EROFS from the k-th write on, k by seed: exit 16, then it goes on",
+        &[Need::Strace],
+        read_only,
+    ),
+    scene("D-08.denied", &["D-08"], "EACCES at the data file: exit 16, then it goes on", &[Need::Strace], denied),
+];
+
+fn write(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let from = When::From(ground.dice.random_range(1..=6));
+    let run = fails(&mut ground, Meddling::default().fail("pwritev", "ENOSPC", from), 9)?;
+    let file = ground.data();
+    ground.error_names(&run, &["disk full on ", &file.to_string_lossy(), " free"])?;
+    goes_on(&mut ground)
+}
+
+/// A run that this ends.
+fn fails(ground: &mut Ground<'_>, meddling: Meddling, code: i32) -> Result<Run, Fall> {
+    let source = ground.source("")?;
+    let run = ground.fetch().from(source.addr).meddling(meddling).run()?;
+    ground.injected(&run)?;
+    ground.ended(&run, code)?;
+    Ok(run)
+}
+
+/// What is on record is kept: the rest comes, and it completes.
+fn goes_on(ground: &mut Ground<'_>) -> Played {
+    let claimed = u64::from(ground.claimed()?);
+    let run = ground.heals()?;
+    let (kept, piece) = (run.number("bytes_kept"), u64::from(ground.offer.geometry.nominal_piece_len()));
+    ground
+        .check("I8", kept + piece > claimed * piece, || format!("{claimed} pieces were on record, {kept} B were kept"))
+}
+
+fn fills(program: &Path, report: &mut Report) -> Played {
+    let (mut ground, disk) = on_small_disk(program, report)?;
+    let source = ground.source("")?;
+    let run = ground.fetch().from(source.addr).run()?;
+    ground.inject("disk full");
+    ground.ended(&run, 9)?;
+    ground.error_names(&run, &["disk full on ", &disk.path().to_string_lossy(), " free"])?;
+    disk.free()?;
+    goes_on(&mut ground)
+}
+
+/// A disk of 8 MiB, of which a half to seven eighths of the torrent are free.
+fn on_small_disk<'a>(program: &'a Path, report: &'a mut Report) -> Result<(Ground<'a>, SmallDisk), Fall> {
+    let mut ground = Ground::new(program, report)?;
+    let disk = SmallDisk::mount(ground.beside("disk"), 8 * MIB)?;
+    disk.fill(8 * MIB - ground.dice.random_range(2 * MIB..7 * MIB / 2))?;
+    ground.out = disk.path().join("out");
+    std::fs::create_dir(&ground.out)?;
+    Ok((ground, disk))
+}
+
+fn waits(program: &Path, report: &mut Report) -> Played {
+    let (mut ground, disk) = on_small_disk(program, report)?;
+    let source = ground.source("")?;
+    let mut fetch = ground.fetch().from(source.addr).args(&["--disk-full", "wait"]).start()?;
+    let is_told = fetch.says("; will resume by itself")?;
+    ground.inject("disk full");
+    ground.check("I10", is_told, || "nothing says that it will resume by itself".to_owned())?;
+    let freed = fetch.program.elapsed();
+    disk.free()?;
+    let run = fetch.finish()?;
+    ground.complete(&run)?;
+    let waited = run.finished.took.saturating_sub(freed);
+    ground.note("seconds to resume", waited.as_secs());
+    ground
+        .check("I3", waited < Duration::from_secs(35), || format!("{waited:?} after there was space, 30 s are due"))?;
+    let checked = run.number("bytes_checked");
+    ground.check("I8", checked == 0, || format!("{checked} B were checked again"))?;
+    ground.log_names(&run, &["disk full on ", "need ", " free"])
+}
+
+/// A slow run, a part of it there, whose records fail from now on.
+fn unrecorded(ground: &mut Ground<'_>) -> Result<(Fetching, Tampering), Fall> {
+    let source = ground.source("max_rate=1M")?;
+    let mut fetch = ground.fetch().from(source.addr).start()?;
+    let has_begun = fetch.has(1)?;
+    ground.check("I3", has_begun, || "no byte ever came".to_owned())?;
+    let full = Meddling::default().fail("write", "ENOSPC", When::Always).only(ground.new_record());
+    let tampering = ground.tamper(&fetch, &full)?;
+    let is_told = fetch.says("not recorded")?;
+    ground.check("I10", is_told, || "nothing says that pieces are not recorded".to_owned())?;
+    Ok((fetch, tampering))
+}
+
+fn record(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let (fetch, tampering) = unrecorded(&mut ground)?;
+    let run = fetch.finish()?;
+    ground.heal(tampering)?;
+    ground.complete(&run)?;
+    let record = ground.new_record();
+    ground.log_names(&run, &["not recorded", &record.to_string_lossy()])?;
+    let again = ground.heals()?;
+    let fetched = again.number("bytes_downloaded");
+    ground.check("I8", fetched == 0, || format!("all was there, {fetched} B were fetched again"))
+}
+
+fn record_healed(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let (fetch, tampering) = unrecorded(&mut ground)?;
+    ground.heal(tampering)?;
+    let run = fetch.finish()?;
+    ground.complete(&run)?;
+    let (claimed, all) = (ground.claimed()?, ground.offer.geometry.piece_count());
+    ground.check("I8", claimed == all, || format!("{claimed} of {all} pieces are on record"))
+}
+
+fn record_killed(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let (mut fetch, tampering) = unrecorded(&mut ground)?;
+    let half = ground.stage.payload().len() / 2;
+    let is_there = fetch.has(half)?;
+    ground.check("I3", is_there, || "it never had a half".to_owned())?;
+    fetch.kill()?;
+    ground.heal(tampering)?;
+    ground.inject("SIGKILL");
+    ground.claimed()?;
+    let run = ground.heals()?;
+    let kept = run.number("bytes_kept");
+    ground.check("I8", kept >= half, || format!("a half was there, {kept} B were kept"))
+}
+
+fn read_only(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let from = When::From(ground.dice.random_range(1..=6));
+    let run = fails(&mut ground, Meddling::default().fail("pwritev", "EROFS", from), 16)?;
+    let file = ground.data();
+    ground.error_names(&run, &["cannot write ", &file.to_string_lossy(), "Read-only file system"])?;
+    goes_on(&mut ground)
+}
+
+fn denied(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let run = fails(&mut ground, Meddling::default().fail("openat2", "EACCES", When::Always), 16)?;
+    let file = ground.data();
+    ground.error_names(&run, &["cannot open ", &file.to_string_lossy(), "Permission denied"])?;
+    goes_on(&mut ground)
+}

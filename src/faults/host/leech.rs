@@ -1,0 +1,103 @@
+//! A peer that has nothing and asks for everything, and compares what it is given with the payload (I6).
+
+use std::io;
+use std::net::SocketAddr;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
+use tokio::task::spawn_local;
+
+use crate::base::ids::PeerId;
+use crate::codec::wire::{Decoder, Handshake, Message, RawRequest};
+use crate::faults::payload::Payload;
+use crate::faults::stage::Stage;
+use crate::faults::torrent::Offer;
+use crate::net::{BoxStream, Listen};
+
+/// What it was given.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Given {
+    /// Blocks it asked for.
+    pub asked: u64,
+    /// Blocks that came.
+    pub blocks: u64,
+    /// Of those, the ones with other bytes than the payload's.
+    pub wrong: u64,
+}
+
+/// Where it listens, and what it was given so far.
+pub fn spawn_leech(stage: &Stage, host: u8) -> io::Result<(SocketAddr, watch::Receiver<Given>)> {
+    let (at, payload) = (SocketAddr::from((stage.host(host), 0)), stage.payload());
+    stage.ask(move |troupe| {
+        Box::pin(async move {
+            let listener = troupe.net.listen(at).await?;
+            let addr = listener.local_addr()?;
+            let (tell, told) = watch::channel(Given::default());
+            // Ends with the stage.
+            drop(spawn_local(accept(listener, troupe.offer.clone(), payload, tell)));
+            Ok((addr, told))
+        })
+    })
+}
+
+async fn accept(listener: Box<dyn Listen>, offer: Offer, payload: Payload, tell: watch::Sender<Given>) {
+    while let Ok((stream, _from)) = listener.accept().await {
+        let over = converse(stream, &offer, payload, &tell).await;
+        tracing::debug!(?over, "leech's conversation is over");
+    }
+}
+
+async fn converse(
+    mut stream: BoxStream,
+    offer: &Offer,
+    payload: Payload,
+    tell: &watch::Sender<Given>,
+) -> io::Result<()> {
+    let hello = Handshake { reserved: [0; 8], info_hash: offer.info_hash, peer_id: PeerId(*b"-LE0001-a-real-leech") };
+    let mut out = BytesMut::from(&hello.encode()[..]);
+    Message::Interested.encode(&mut out);
+    stream.write_all(&out).await?;
+    let mut theirs = [0; Handshake::LEN];
+    stream.read_exact(&mut theirs).await?;
+    let mut decoder = Decoder::new(offer.geometry.piece_count());
+    let (mut inbox, mut has) = (BytesMut::new(), Vec::new());
+    loop {
+        while let Some(message) = decoder.decode(&mut inbox).map_err(io::Error::other)? {
+            let mut out = BytesMut::new();
+            match message {
+                Message::Bitfield(bits) => has.extend((0..).zip(&bits).flat_map(|(nth, byte)| ones(nth, *byte))),
+                Message::Unchoke => ask(offer, &has, tell, &mut out),
+                Message::Piece { piece, begin, data } => judge(offer, payload, (piece, begin, &data), tell),
+                _ => {}
+            }
+            stream.write_all(&out).await?;
+        }
+        if stream.read_buf(&mut inbox).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// The pieces of one byte of a bitfield; "the first byte corresponds to indices 0-7 from high bit to low bit" (BEP 3).
+fn ones(nth: u32, byte: u8) -> impl Iterator<Item = u32> {
+    (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| nth * 8 + bit)
+}
+
+/// The first block of every piece that is there.
+fn ask(offer: &Offer, has: &[u32], tell: &watch::Sender<Given>, out: &mut BytesMut) {
+    for block in has.iter().filter_map(|piece| offer.geometry.block(offer.geometry.piece(*piece)?, 0)) {
+        let request = RawRequest { piece: block.piece().get(), begin: block.begin(), len: block.len() };
+        Message::Request(request).encode(out);
+        tell.send_modify(|given| given.asked += 1);
+    }
+}
+
+fn judge(offer: &Offer, payload: Payload, (piece, begin, data): (u32, u32, &[u8]), tell: &watch::Sender<Given>) {
+    let start = offer.geometry.piece(piece).map(|piece| offer.geometry.piece_start(piece) + u64::from(begin));
+    let is_right = start.is_some_and(|start| payload.read(start, data.len()) == data);
+    tell.send_modify(|given| {
+        given.blocks += 1;
+        given.wrong += u64::from(!is_right);
+    });
+}

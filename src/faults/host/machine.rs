@@ -1,0 +1,124 @@
+//! What the machine must have for a scene, and what stands in for trouble on it: small disks.
+//!
+//! Everything that is mounted here is unmounted when its owner is dropped, whatever else happens.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// What a scene cannot do without.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// strace, and the right to trace.
+    Strace,
+    /// The right to mount.
+    Mount,
+    /// util-linux's `prlimit`.
+    Prlimit,
+}
+
+impl Need {
+    /// Why this machine has it not; `None` if it has.
+    pub fn missing(self) -> Option<String> {
+        match self {
+            Self::Strace => cannot(&["strace", "-qq", "-o", "/dev/null", "true"]),
+            Self::Prlimit => cannot(&["prlimit", "--nofile=64", "true"]),
+            Self::Mount if rustix::process::geteuid().is_root() => cannot(&["unshare", "--mount", "true"]),
+            Self::Mount => Some("only root may mount".to_owned()),
+        }
+    }
+}
+
+/// Why this command does not work; `None` if it does.
+fn cannot(words: &[&str]) -> Option<String> {
+    let (program, args) = words.split_first()?;
+    let ended =
+        Command::new(program).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    match ended {
+        Ok(status) if status.success() => None,
+        Ok(status) => Some(format!("`{}` ends with {status}", words.join(" "))),
+        Err(error) => Some(format!("{program}: {error}")),
+    }
+}
+
+/// A file system in memory with so many bytes.
+#[derive(Debug)]
+pub struct SmallDisk {
+    path: PathBuf,
+}
+
+impl SmallDisk {
+    /// Mounts it on a new folder.
+    pub fn mount(path: PathBuf, size: u64) -> io::Result<Self> {
+        std::fs::create_dir_all(&path)?;
+        let options = format!("size={size},mode=0700");
+        run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tt-actors-fault"]).arg(&path))?;
+        Ok(Self { path })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Takes so many bytes away.
+    pub fn fill(&self, bytes: u64) -> io::Result<()> {
+        let mut file = std::fs::File::create(self.ballast())?;
+        io::copy(&mut io::Read::take(io::repeat(1), bytes), &mut file).map(drop)
+    }
+
+    /// Gives them back.
+    pub fn free(&self) -> io::Result<()> {
+        std::fs::remove_file(self.ballast())
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path.join("ballast")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a client that a failed scene leaves behind may hold it for another moment.
+        if let Err(error) = run(Command::new("umount").arg("-l").arg(&self.path)) {
+            tracing::error!(path = %self.path.display(), %error, "small disk stays mounted");
+        }
+    }
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_run_says_why() {
+        assert_eq!(cannot(&["true"]), None);
+        assert_eq!(cannot(&["false"]).unwrap(), "`false` ends with exit status: 1");
+        assert!(cannot(&["/nowhere/tool"]).unwrap().starts_with("/nowhere/tool: "));
+    }
+
+    #[test]
+    fn a_small_disk_is_full_and_gone() {
+        if let Some(why) = Need::Mount.missing() {
+            eprintln!("not tried: {why}");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let disk = SmallDisk::mount(dir.path().join("disk"), 1 << 20).unwrap();
+        let inside = disk.path().join("x");
+        disk.fill(900 << 10).unwrap();
+        std::fs::write(&inside, vec![1; 512 << 10]).unwrap_err();
+        disk.free().unwrap();
+        std::fs::write(&inside, vec![1; 512 << 10]).unwrap();
+        drop(disk);
+        assert!(!inside.exists());
+    }
+}

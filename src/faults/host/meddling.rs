@@ -1,0 +1,197 @@
+//! What strace does to the system calls of the client: they fail, wait, are interrupted, or end the process.
+//!
+//! Words for strace's command line, and the count of what it did. strace counts calls by thread: "the third write" is the
+//! third of whichever thread gets that far. Knows nothing of torrents.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Which of the calls are meant, counted from 1 in each thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// Every one.
+    Always,
+    /// This one.
+    Nth(u32),
+    /// This one and all behind it.
+    From(u32),
+    /// This one, and then every so many.
+    Every(u32, u32),
+}
+
+impl fmt::Display for When {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Always => f.write_str("1+"),
+            Self::Nth(nth) => write!(f, "{nth}"),
+            Self::From(nth) => write!(f, "{nth}+"),
+            Self::Every(first, step) => write!(f, "{first}+{step}"),
+        }
+    }
+}
+
+/// A set of injections.
+#[derive(Debug, Clone, Default)]
+pub struct Meddling {
+    calls: Vec<&'static str>,
+    injections: Vec<String>,
+    only: Vec<PathBuf>,
+    kills: bool,
+    paths: bool,
+}
+
+impl Meddling {
+    /// These calls (strace's names, with commas) fail with this error and do nothing.
+    #[must_use]
+    pub fn fail(self, calls: &'static str, errno: &str, when: When) -> Self {
+        self.inject(calls, &format!("error={errno}"), when)
+    }
+
+    /// These calls do nothing and return this.
+    #[must_use]
+    pub fn answer(self, calls: &'static str, value: u64, when: When) -> Self {
+        self.inject(calls, &format!("retval={value}"), when)
+    }
+
+    /// These calls take so much longer.
+    #[must_use]
+    pub fn delay(self, calls: &'static str, by: Duration, when: When) -> Self {
+        self.inject(calls, &format!("delay_enter={}", by.as_micros()), when)
+    }
+
+    /// The process is killed in front of this call.
+    #[must_use]
+    pub fn kill(mut self, calls: &'static str, nth: u32) -> Self {
+        self.kills = true;
+        self.inject(calls, "signal=KILL", When::Nth(nth))
+    }
+
+    /// These calls are noted with the paths of their files, and nothing is done to them.
+    #[must_use]
+    pub fn watch(mut self, calls: &'static str) -> Self {
+        self.calls.push(calls);
+        self.paths = true;
+        self
+    }
+
+    /// Only calls that have to do with these files.
+    #[must_use]
+    pub fn only(mut self, path: PathBuf) -> Self {
+        self.only.push(path);
+        self
+    }
+
+    fn inject(mut self, calls: &'static str, what: &str, when: When) -> Self {
+        self.calls.push(calls);
+        self.injections.push(format!("inject={calls}:{what}:when={when}"));
+        self
+    }
+
+    /// What stands before the command; what is done is noted in `log`.
+    pub fn words(&self, log: &Path) -> Vec<OsString> {
+        let mut words = self.options(log);
+        if !self.kills {
+            // Only the calls that are meant stop the client. strace 6.1 delivers no signal this way.
+            words.push("--seccomp-bpf".into());
+        }
+        words.extend(["-qq".into(), "--".into()]);
+        words
+    }
+
+    /// The command that does it to a process that runs, until it is told to end. It says when it has begun.
+    pub fn words_for(&self, process: u32, log: &Path) -> Vec<OsString> {
+        let mut words = self.options(log);
+        words.extend(["-p".into(), process.to_string().into()]);
+        words
+    }
+
+    fn options(&self, log: &Path) -> Vec<OsString> {
+        let mut words: Vec<OsString> = ["strace", "-f", "-e", "signal=none"].map(Into::into).into();
+        words.extend(["-e".into(), format!("trace={}", self.calls.join(",")).into()]);
+        for injection in &self.injections {
+            words.extend(["-e".into(), injection.into()]);
+        }
+        for path in &self.only {
+            words.extend(["-P".into(), path.into()]);
+        }
+        if self.paths {
+            words.push("-y".into());
+        }
+        words.extend(["-o".into(), log.into()]);
+        words
+    }
+}
+
+/// What strace noted: kind of fault, such as `pwritev ENOSPC`, and how often.
+pub fn tally(log: &str) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for line in log.lines() {
+        if let Some(fault) = fault_of(line) {
+            *counts.entry(fault).or_default() += 1;
+        }
+    }
+    counts
+}
+
+/// `12 pwritev(3, [..], 1, 0) = -1 ENOSPC (No space left on device) (INJECTED)`, or the end of such a line.
+fn fault_of(line: &str) -> Option<String> {
+    let (_thread, said) = line.split_once(' ')?;
+    let call = match said.trim_start().strip_prefix("<... ") {
+        Some(resumed) => resumed.split(' ').next()?,
+        None => said.trim_start().split('(').next()?,
+    };
+    let (_, result) = line.rsplit_once(" = ")?;
+    if line.ends_with("(DELAYED)") {
+        return Some(format!("{call} delayed"));
+    }
+    let injected = result.strip_suffix("(INJECTED)")?;
+    let mut words = injected.split_whitespace();
+    let fault = match (words.next()?, words.next()) {
+        ("-1", Some(errno)) => errno.to_owned(),
+        (value, _) => format!("answers {value}"),
+    };
+    Some(format!("{call} {fault}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn injections_become_words() {
+        let meddling = Meddling::default()
+            .fail("pwritev", "ENOSPC", When::From(3))
+            .delay("fdatasync", Duration::from_millis(2), When::Always)
+            .only("/x/y".into());
+        let words: Vec<_> = meddling.words(Path::new("/log")).into_iter().map(|w| w.into_string().unwrap()).collect();
+        let options = "strace -f -e signal=none -e trace=pwritev,fdatasync -e inject=pwritev:error=ENOSPC:when=3+ \
+            -e inject=fdatasync:delay_enter=2000:when=1+ -P /x/y -o /log";
+        assert_eq!(words.join(" "), format!("{options} --seccomp-bpf -qq --"));
+        let words: Vec<_> =
+            meddling.words_for(7, Path::new("/log")).into_iter().map(|w| w.into_string().unwrap()).collect();
+        assert_eq!(words.join(" "), format!("{options} -p 7"));
+        let killing = Meddling::default().kill("rename", 2).words(Path::new("/log"));
+        assert!(!killing.contains(&"--seccomp-bpf".into()), "{killing:?}");
+        assert!(killing.contains(&"inject=rename:signal=KILL:when=2".into()), "{killing:?}");
+    }
+
+    #[test]
+    fn what_strace_did_is_counted() {
+        let log = "\
+7 pwritev(3, [{iov_base=\"(x = 1) \", iov_len=10}], 1, 0) = 10
+7 pwritev(3, [{iov_base=\"x\", iov_len=10}], 1, 0) = -1 ENOSPC (No space left on device) (INJECTED)
+8 <... pwritev resumed>)            = -1 ENOSPC (No space left on device) (INJECTED)
+8 pread64(4, \"\", 100, 0)          = 0 (INJECTED)
+9 fdatasync(4 <unfinished ...>
+9 <... fdatasync resumed>)          = 0 (DELAYED)
+9 write(4, \"a\", 1)                = -1 EIO (Input/output error)
+9 +++ killed by SIGKILL +++
+";
+        let counts: Vec<_> = tally(log).into_iter().collect();
+        let want = [("fdatasync delayed", 1), ("pread64 answers 0", 1), ("pwritev ENOSPC", 2)];
+        assert_eq!(counts, want.map(|(fault, count)| (fault.to_owned(), count)));
+    }
+}

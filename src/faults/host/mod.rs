@@ -1,0 +1,133 @@
+//! Layer 3 of the harness: the real program on this machine under system-call injection, on small disks, under limits and
+//! signals.
+//!
+//! A scene is data and a few lines in the file of its kind. What it stands on is `ground`, the client is started by
+//! `fetch`, strace is told by `meddling`, disks come from `machine`, and `record` reads what the client has on record.
+//! Where the machine cannot give what a scene needs, it is skipped and says why.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use tokio::time::Instant;
+
+use super::scenario::{About, Layer, Report, Verdict};
+use ground::{Fall, Played};
+use machine::Need;
+
+pub mod fetch;
+pub mod ground;
+pub mod leech;
+pub mod machine;
+pub mod meddling;
+pub mod record;
+
+mod broken;
+mod full;
+mod killed;
+mod names;
+mod order;
+mod process;
+mod records;
+
+/// One scene: what it is about, what it needs, and how it is played.
+#[derive(Debug, Clone, Copy)]
+pub struct Scene {
+    /// Its name and what it covers.
+    pub about: About,
+    /// What the machine must have.
+    pub needs: &'static [Need],
+    play: fn(&Path, &mut Report) -> Played,
+}
+
+const fn scene(
+    name: &'static str,
+    covers: &'static [&'static str],
+    title: &'static str,
+    needs: &'static [Need],
+    play: fn(&Path, &mut Report) -> Played,
+) -> Scene {
+    Scene { about: About { name, covers, title, layer: Layer::Host }, needs, play }
+}
+
+/// All of them.
+pub fn scenes() -> impl Iterator<Item = &'static Scene> {
+    [full::SCENES, broken::SCENES, killed::SCENES, records::SCENES, names::SCENES, process::SCENES]
+        .into_iter()
+        .flatten()
+}
+
+/// Plays a scene with the program at this path. `seed` decides every die.
+pub fn play(scene: &Scene, program: &Path, seed: u64) -> Report {
+    let began = Instant::now();
+    let mut report = Report::new(scene.about, seed);
+    report.verdict = match scene.needs.iter().find_map(|need| need.missing()) {
+        Some(why) => Verdict::Skipped(why),
+        None => match (scene.play)(program, &mut report) {
+            Ok(()) => Verdict::Held,
+            Err(Fall::Verdict(verdict)) => verdict,
+            Err(Fall::Machine(error)) => Verdict::Crashed(format!("the harness: {error}")),
+        },
+    };
+    report.took = began.elapsed();
+    report
+}
+
+/// Four scenes at a time: most of them wait for a slow source or a clock.
+const SIDE_BY_SIDE: usize = 4;
+
+/// Plays scenes side by side; `heard` gets each report as it comes.
+pub fn play_all(scenes: &[&Scene], program: &Path, seed: u64, mut heard: impl FnMut(Report)) {
+    let next = AtomicUsize::new(0);
+    let (tell, told) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for _ in 0..SIDE_BY_SIDE.min(scenes.len()) {
+            let (next, tell) = (&next, tell.clone());
+            scope.spawn(move || {
+                while let Some(scene) = scenes.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    // Nobody listens any more only if the listener panicked.
+                    drop(tell.send(play(scene, program, seed)));
+                }
+            });
+        }
+        drop(tell);
+        told.iter().for_each(&mut heard);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::faults::catalogue::ENTRIES;
+
+    #[test]
+    fn every_scene_covers_entries_and_is_named_for_the_first() {
+        let mut names = std::collections::BTreeSet::new();
+        for Scene { about, .. } in scenes() {
+            assert!(names.insert(about.name), "{} is there twice", about.name);
+            assert_eq!(about.name.split('.').next(), about.covers.first().copied(), "{}", about.name);
+            for id in about.covers {
+                let entry = ENTRIES.iter().find(|entry| entry.id == *id).unwrap();
+                assert_eq!(entry.why_not, None, "{} covers {id}", about.name);
+            }
+        }
+    }
+
+    fn falls(_: &Path, _: &mut Report) -> Played {
+        Err(Verdict::NotLive("never".to_owned()).into())
+    }
+
+    fn stumbles(_: &Path, _: &mut Report) -> Played {
+        Err(std::io::Error::other("no room").into())
+    }
+
+    #[test]
+    fn a_fall_is_the_verdict_and_a_machine_that_fails_is_no_success() {
+        let scenes = [scene("X-01.a", &["X-01"], "", &[], falls), scene("X-01.b", &["X-01"], "", &[], stumbles)];
+        let mut verdicts = Vec::new();
+        play_all(&scenes.each_ref(), Path::new("x"), 7, |report| verdicts.push((report.seed, report.verdict)));
+        verdicts.sort_by_key(|(_, verdict)| verdict.exit_code());
+        let crashed = Verdict::Crashed("the harness: no room".to_owned());
+        assert_eq!(verdicts, [(7, Verdict::NotLive("never".to_owned())), (7, crashed)]);
+    }
+}
