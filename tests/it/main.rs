@@ -18,6 +18,7 @@ mod corpus;
 mod demo;
 mod disk;
 mod fault;
+mod fault_host;
 mod hostile;
 mod hostile_trackers;
 mod logs;

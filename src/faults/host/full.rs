@@ -124,7 +124,7 @@ fn waits(program: &Path, report: &mut Report) -> Played {
 
 /// A slow run, a part of it there, whose records fail from now on.
 fn unrecorded(ground: &mut Ground<'_>) -> Result<(Fetching, Tampering), Fall> {
-    let source = ground.source("max_rate=1M")?;
+    let source = ground.source("max_rate=700k")?;
     let mut fetch = ground.fetch().from(source.addr).start()?;
     let has_begun = fetch.has(1)?;
     ground.check("I3", has_begun, || "no byte ever came".to_owned())?;

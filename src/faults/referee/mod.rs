@@ -77,11 +77,13 @@ fn compare(path: &Path, len: u64, payload: Payload, offset: u64) -> io::Result<O
     if found != len {
         return Ok(Some(format!("has {found} bytes, the torrent says {len}")));
     }
-    let mut file = BufReader::with_capacity(READ_LEN, file);
-    let (mut want, mut got) = (vec![0; READ_LEN], vec![0; READ_LEN]);
+    // No larger than the file: there may be ten thousand of them.
+    let size = usize::try_from(len).unwrap_or(READ_LEN).min(READ_LEN);
+    let mut file = BufReader::with_capacity(size, file);
+    let (mut want, mut got) = (vec![0; size], vec![0; size]);
     let mut at = 0;
     while at < len {
-        let step = usize::try_from((len - at).min(READ_LEN as u64)).unwrap_or(READ_LEN);
+        let step = usize::try_from((len - at).min(size as u64)).unwrap_or(size);
         payload.fill(offset + at, &mut want[..step]);
         file.read_exact(&mut got[..step])?;
         if let Some(first) = want[..step].iter().zip(&got[..step]).position(|(want, got)| want != got) {
