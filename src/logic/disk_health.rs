@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// 30 s between tries on a full or unwritable disk: what D-01 promises as the latest return.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
 
+/// 2 s between looks at the free space of a full disk: a person who has made room sees it go on.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
 /// 1 s between the tries at a device that failed: long enough for a bus reset, short enough to be patient three times.
 const IO_RETRY: Duration = Duration::from_secs(1);
 
@@ -38,12 +41,15 @@ pub struct DiskHealth {
     patient: bool,
     failures: u32,
     retry_at: Option<Instant>,
+    look_at: Option<Instant>,
+    /// Bytes free when the disk was last found full.
+    full_with: u64,
 }
 
 impl DiskHealth {
     /// Well. `patient`: wait for a full disk to have space again.
     pub const fn new(patient: bool) -> Self {
-        Self { patient, failures: 0, retry_at: None }
+        Self { patient, failures: 0, retry_at: None, look_at: None, full_with: 0 }
     }
 
     /// Something failed.
@@ -55,12 +61,36 @@ impl DiskHealth {
             Ailment::Full | Ailment::Withheld | Ailment::Broken => return Remedy::GiveUp,
         };
         self.retry_at = Some(now + wait);
+        self.look_at = (ailment == Ailment::Full).then(|| now + LOOK_EVERY);
         Remedy::RetryAt(now + wait)
+    }
+
+    /// The disk is full although so many bytes are free: they are not for us.
+    pub const fn on_full_with(&mut self, free: u64) {
+        self.full_with = free;
+    }
+
+    /// So many bytes are free now, so many are wanted: if there are more than when it was full, it is tried at once.
+    pub fn on_free(&mut self, now: Instant, free: u64, wanted: u64) {
+        if self.look_at.is_some() && free >= wanted && free > self.full_with {
+            self.retry_at = Some(now);
+        }
+    }
+
+    /// Somebody looks now, and tells by [`DiskHealth::on_free`].
+    pub fn on_look(&mut self, now: Instant) {
+        self.look_at = self.look_at.map(|_| now + LOOK_EVERY);
+    }
+
+    /// When to look how much is free; `None` where that does not matter.
+    pub const fn look_at(&self) -> Option<Instant> {
+        self.look_at
     }
 
     /// Something worked; says whether that ends a trouble.
     pub fn on_success(&mut self) -> bool {
         self.failures = 0;
+        self.look_at = None;
         self.retry_at.take().is_some()
     }
 
@@ -73,6 +103,30 @@ impl DiskHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn space_that_returns_is_used_at_once() {
+        let t0 = tokio::time::Instant::now().into_std();
+        let after = |secs| Some(t0 + Duration::from_secs(secs));
+        let mut health = DiskHealth::new(true);
+        health.on_free(t0, 1 << 30, 1);
+        assert_eq!((health.look_at(), health.retry_at()), (None, None), "nothing is wrong");
+        health.on_trouble(t0, Ailment::Full);
+        health.on_full_with(100);
+        for (free, retry_at) in [(0, after(30)), (100, after(30)), (150, after(30)), (200, Some(t0))] {
+            health.on_look(t0 + Duration::from_secs(2));
+            assert_eq!(health.look_at(), after(4));
+            health.on_free(t0, free, 200);
+            assert_eq!(health.retry_at(), retry_at, "{free} B free");
+        }
+        health.on_trouble(t0, Ailment::Full);
+        health.on_full_with(500);
+        health.on_free(t0, 500, 200);
+        assert_eq!(health.retry_at(), after(30), "what is free is not for us");
+        assert!(health.on_success() && health.look_at().is_none());
+        health.on_trouble(t0, Ailment::Broken);
+        assert_eq!(health.look_at(), None);
+    }
 
     #[test]
     fn trouble_is_waited_out_or_given_up_by_its_kind() {

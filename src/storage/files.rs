@@ -195,6 +195,11 @@ impl Files {
         Ok(extents(&handle, self.specs[file].len))
     }
 
+    /// Bytes that are free in the output folder.
+    pub fn free(&self) -> Option<u64> {
+        rustix::fs::statvfs(self.folder.path()).ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize))
+    }
+
     /// Makes the files that have no bytes: no piece will ever bring them into being.
     pub fn create_empty_files(&self) -> Result<(), DiskTrouble> {
         for (file, spec) in self.specs.iter().enumerate() {
@@ -295,10 +300,8 @@ impl Files {
 
     fn trouble(&self, operation: &'static str, file: usize, error: &io::Error, wanted: u64) -> DiskTrouble {
         let trouble = DiskTrouble::new(operation, &self.shown_path(file), error);
-        let free =
-            || Some(rustix::fs::statvfs(self.folder.path()).ok()?).map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize));
         match trouble.kind {
-            TroubleKind::Full => DiskTrouble { space: free().map(|free| (free, wanted)), ..trouble },
+            TroubleKind::Full => DiskTrouble { space: self.free().map(|free| (free, wanted)), ..trouble },
             _ => trouble,
         }
     }

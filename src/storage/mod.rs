@@ -110,6 +110,10 @@ pub trait Storage: Debug {
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>>;
     /// Reads ranges, each with its own outcome.
     fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>>;
+    /// Bytes that are free where the files are; `None` where nobody can tell.
+    fn free(&self) -> Later<Option<u64>> {
+        Box::pin(std::future::ready(None))
+    }
     /// Makes what was written durable, then the record of it.
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>>;
 }

@@ -253,6 +253,21 @@ impl DiskWriter {
         self.health.retry_at().filter(|_| !self.given_up && self.jobs == 0 && !self.queue.is_empty())
     }
 
+    /// When to look whether a full disk has space again.
+    fn look_due(&self) -> Option<std::time::Instant> {
+        self.retry_due().and(self.health.look_at())
+    }
+
+    fn look_for_space(&mut self, ctx: &mut Ctx<Self>) {
+        let wanted = self.bytes_of(self.queue.front().map(|(job, _)| job.piece));
+        self.health.on_look(Instant::now().into_std());
+        let free = self.cfg.storage.free().into_actor(self);
+        ctx.spawn(free.map(move |free, act, ctx| {
+            act.health.on_free(Instant::now().into_std(), free.unwrap_or(0), wanted);
+            act.settle(ctx);
+        }));
+    }
+
     fn on_well(&mut self) {
         if self.health.on_success() && !self.given_up {
             self.cfg.torrent.do_send(DiskNews::Well);
@@ -268,6 +283,9 @@ impl DiskWriter {
             TroubleKind::ReadOnly | TroubleKind::Missing => Ailment::Withheld,
             TroubleKind::Io => Ailment::Broken,
         };
+        if let Some((free, _)) = trouble.space {
+            self.health.on_full_with(free);
+        }
         let now = Instant::now().into_std();
         let retry_in = match self.health.on_trouble(now, ailment) {
             Remedy::RetryAt(at) => Some(at.saturating_duration_since(now)),
@@ -293,7 +311,8 @@ impl DiskWriter {
         if idle && self.finishing {
             return self.finish(ctx);
         }
-        let due = [self.flush.deadline(), self.retry_due(), self.renewal_due()].into_iter().flatten().min();
+        let due =
+            [self.flush.deadline(), self.retry_due(), self.look_due(), self.renewal_due()].into_iter().flatten().min();
         self.timer.arm(ctx, due, Self::on_timer);
     }
 
@@ -304,6 +323,9 @@ impl DiskWriter {
         }
         if self.renewal_due().is_some_and(|due| due <= now) {
             self.renew(ctx);
+        }
+        if self.look_due().is_some_and(|due| due <= now) {
+            self.look_for_space(ctx);
         }
         if self.retry_due().is_some_and(|due| due <= now)
             && let Some(first) = self.queue.pop_front()

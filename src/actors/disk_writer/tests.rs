@@ -44,6 +44,7 @@ struct Script {
     sync_takes: Duration,
     failing_syncs: u32,
     failing_records: u32,
+    free: Option<u64>,
 }
 
 fn geometry() -> Geometry {
@@ -126,6 +127,10 @@ impl Storage for Fake {
             _ => Err(trouble(TroubleKind::Io)),
         };
         Box::pin(async move { ranges.into_iter().map(bytes).collect() })
+    }
+
+    fn free(&self) -> Later<Option<u64>> {
+        Box::pin(std::future::ready(self.0.borrow().free))
     }
 
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>> {
@@ -218,6 +223,7 @@ impl Bench {
             sync_takes: Duration::from_millis(1),
             failing_syncs: 0,
             failing_records: 0,
+            free: None,
         };
         change(&mut script);
         let script = Rc::new(RefCell::new(script));
@@ -390,6 +396,20 @@ async fn a_full_disk_is_tried_every_half_minute_until_there_is_space() {
         let heard = bench.passes(40_000).await;
         assert_eq!(heard.iter().filter(|line| *line == "well").count(), 1, "{heard:?}");
         assert_eq!(bench.have().await, " 0 1 2 3 4 5 6 7 8 9 10 11");
+    })
+    .await;
+}
+
+/// D-01: "on free-space growth".
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_that_has_space_again_is_tried_at_once() {
+    with_actors(async {
+        let bench = Bench::ready(true, |script| script.usually = Fate::Trouble(TroubleKind::Full)).await;
+        bench.write(0..1);
+        assert_eq!(bench.passes(5000).await, ["writes 0", "trouble, again in 30 s"]);
+        bench.script.borrow_mut().usually = Fate::Right;
+        bench.script.borrow_mut().free = Some(1 << 30);
+        assert_eq!(bench.passes(2100).await, ["writes 0", "0 Durable", "well"]);
     })
     .await;
 }

@@ -114,6 +114,10 @@ impl Storage for Disk {
         self.run(move |inner| ranges.into_iter().map(|range| inner.read(range)).collect())
     }
 
+    fn free(&self) -> Later<Option<u64>> {
+        self.run(|inner| inner.opened().files.free())
+    }
+
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>> {
         self.run(move |inner| inner.persist(&snapshot))
     }
