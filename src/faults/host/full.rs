@@ -116,7 +116,7 @@ fn waits(program: &Path, report: &mut Report) -> Played {
     let waited = run.finished.took.saturating_sub(freed);
     ground.note("seconds to resume", waited.as_secs());
     ground
-        .check("I3", waited < Duration::from_secs(35), || format!("{waited:?} after there was space, 30 s are due"))?;
+        .check("I3", waited < Duration::from_secs(30), || format!("{waited:?} after there was space, 30 s are due"))?;
     let checked = run.number("bytes_checked");
     ground.check("I8", checked == 0, || format!("{checked} B were checked again"))?;
     ground.log_names(&run, &["disk full on ", "need ", " free"])
