@@ -2,7 +2,10 @@
 //!
 //! Another layer is one more function here.
 
+use std::path::PathBuf;
+
 use crate::cli::exit::{Exit, Problem};
+use crate::faults::host;
 use crate::faults::program::Template;
 use crate::faults::scenario::{About, Layer, Report};
 use crate::faults::sockets::{self, Client};
@@ -21,7 +24,8 @@ pub(super) struct Scenario {
 /// What every layer has to show, for the list.
 pub(super) fn abouts() -> Vec<About> {
     let sim = sim::scenes::all().map(|scene| scene.about);
-    sim.chain(sockets::scenes().into_iter().map(|scene| scene.about)).collect()
+    let net = sockets::scenes().into_iter().map(|scene| scene.about);
+    sim.chain(net).chain(host::scenes().map(|scene| scene.about)).collect()
 }
 
 /// The scenarios of one layer.
@@ -29,7 +33,7 @@ pub(super) fn scenarios(layer: Layer, args: &RunArgs) -> Result<Vec<Scenario>, P
     match layer {
         Layer::Sim => Ok(simulated()),
         Layer::Net => net(args),
-        Layer::Host => Ok(Vec::new()),
+        Layer::Host => host(),
     }
 }
 
@@ -53,10 +57,27 @@ fn net(args: &RunArgs) -> Result<Vec<Scenario>, Problem> {
     Ok(sockets::scenes().into_iter().map(scenario).collect())
 }
 
-/// This very program, as a script would run it.
-fn ours() -> Result<Template, Problem> {
+fn host() -> Result<Vec<Scenario>, Problem> {
+    let program = match std::env::var_os("TT_BIN") {
+        Some(other) => PathBuf::from(other),
+        None => here()?,
+    };
+    let scenario = |scene: &'static host::Scene| {
+        let program = program.clone();
+        Scenario { about: scene.about, play: Box::new(move |seed| host::play(scene, &program, seed)) }
+    };
+    Ok(host::scenes().map(scenario).collect())
+}
+
+/// This very program.
+fn here() -> Result<PathBuf, Problem> {
     let here = std::env::current_exe();
-    let here = here.map_err(|error| Problem::new(Exit::NotFound, format!("cannot find this program: {error}")))?;
+    here.map_err(|error| Problem::new(Exit::NotFound, format!("cannot find this program: {error}")))
+}
+
+/// The same as a script would run it.
+fn ours() -> Result<Template, Problem> {
+    let here = here()?;
     let words = ["fetch", "{torrent}", "--dir", "{dir}", "--port", "{port}", "--json", "--log-format", "json"];
     let mut all = vec![here.to_string_lossy().into_owned()];
     all.extend(words.map(str::to_owned));

@@ -1,10 +1,11 @@
 //! What the machine must have for a scene, and what stands in for trouble on it: small disks.
 //!
-//! Everything that is mounted here is unmounted when its owner is dropped, whatever else happens.
+//! Everything that is mounted here is unmounted when its owner is dropped, and also when this whole process is killed.
 
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// What a scene cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,15 +46,24 @@ fn cannot(words: &[&str]) -> Option<String> {
 #[derive(Debug)]
 pub struct SmallDisk {
     path: PathBuf,
+    guard: Child,
 }
+
+/// Waits for the end of its standard input, which comes when we close it or are no more, and unmounts: lazily, because a
+/// client that a failed scene leaves behind may hold the disk for another moment.
+const GUARD: &str = r#"cat >/dev/null; exec umount -l "$1""#;
 
 impl SmallDisk {
     /// Mounts it on a new folder.
     pub fn mount(path: PathBuf, size: u64) -> io::Result<Self> {
         std::fs::create_dir_all(&path)?;
         let options = format!("size={size},mode=0700");
+        let mut guard = Command::new("sh");
+        // In a group of its own: who stops us does not stop it.
+        guard.args(["-c", GUARD, "sh"]).arg(&path).stdin(Stdio::piped()).process_group(0);
         run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tt-actors-fault"]).arg(&path))?;
-        Ok(Self { path })
+        let guard = guard.spawn().inspect_err(|_| drop(run(Command::new("umount").arg(&path))))?;
+        Ok(Self { path, guard })
     }
 
     /// Where it is.
@@ -79,9 +89,10 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: a client that a failed scene leaves behind may hold it for another moment.
-        if let Err(error) = run(Command::new("umount").arg("-l").arg(&self.path)) {
-            tracing::error!(path = %self.path.display(), %error, "small disk stays mounted");
+        drop(self.guard.stdin.take());
+        let ended = self.guard.wait();
+        if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            tracing::error!(path = %self.path.display(), ?ended, "small disk stays mounted");
         }
     }
 }
