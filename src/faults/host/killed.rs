@@ -83,8 +83,9 @@ fn aborts(program: &Path, report: &mut Report) -> Played {
 /// 2 s until it looks at what is there and takes up the rest.
 const READY: Duration = Duration::from_secs(2);
 
-/// 1 MiB fetched twice for each end at most: what was on the wire and in open pieces. What was written is found again.
-const WASTE: u64 = MIB;
+/// 256 KiB fetched twice for each end at most, four times what is seen: what was on the wire and in open pieces. What was
+/// written is found again.
+const WASTE: u64 = 256 * 1024;
 
 fn ended_by(program: &Path, report: &mut Report, signal: Signal, times: u32) -> Played {
     // More than comes in the time of six lives.
