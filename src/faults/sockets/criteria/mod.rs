@@ -149,7 +149,10 @@ pub(super) fn manners(seen: &Seen) -> impl Iterator<Item = Verdict> {
         wronged.map(|addr| Verdict::Broke { invariant: "I7", how: format!("banned {addr}, which is honest") });
     let panics = seen.told.number("panics").filter(|panics| *panics > 0);
     let panics = panics.map(|panics| Verdict::Crashed(format!("{panics} panics were caught")));
-    announces.chain(dials).chain(wronged).chain(panics).collect::<Vec<_>>().into_iter()
+    // Who is killed because it is late has no result; its log says what happened.
+    let logged = seen.told.logged("code panicked").next();
+    let logged = logged.map(|event| Verdict::Crashed(format!("code panicked in {}", field(event, "place"))));
+    announces.chain(dials).chain(wronged).chain(panics).chain(logged).collect::<Vec<_>>().into_iter()
 }
 
 #[cfg(test)]

@@ -98,8 +98,11 @@ fn manners_are_owed_in_every_scene() {
     assert_eq!(manners(&seen()).count(), 0);
     let hammered = Seen { hostile: vec![peer(4, 0)], ..seen() };
     let banned = Seen { told: told(json!({}), "peer sent bad data (banned)"), ..seen() };
+    let logged = Seen { told: told(json!({}), "code panicked"), ..seen() };
     let panicked = Seen { told: told(json!({"panics": 1}), ""), ..seen() };
-    for (seen, says) in [(hammered, "dialled 4 times"), (banned, "which is honest"), (panicked, "1 panics")] {
+    for (seen, says) in
+        [(hammered, "dialled 4 times"), (banned, "which is honest"), (panicked, "1 panics"), (logged, "panicked in")]
+    {
         let verdict = manners(&seen).next().unwrap();
         assert!(verdict.to_string().contains(says), "{verdict}");
     }
