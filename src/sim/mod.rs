@@ -82,3 +82,6 @@ fn fill(report: &mut Report, seen: &Seen) {
     ];
     report.observed = observed.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
 }
+
+#[cfg(test)]
+mod tests;
