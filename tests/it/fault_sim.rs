@@ -1,0 +1,28 @@
+//! The simulator from outside: one seed decides everything, in whatever process it is played.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::support::client::run;
+
+/// What happened, by scenario and seed: the hash of all events and the verdict.
+fn played() -> BTreeMap<(String, u64), (String, String)> {
+    let only = "N-0*,D-05,D-12,P-26.sweep,X-03,mix.poisoned-tracker,mix.airport-wifi";
+    let outcome = run(&["fault", "run", "--layer", "sim", "--only", only, "--seed", "100", "--seeds", "5", "--json"]);
+    let outcome = outcome.expect_code(0);
+    let text = |run: &Value, field: &str| run[field].as_str().unwrap().to_owned();
+    let row = |run: &Value| {
+        ((text(run, "scenario"), run["seed"].as_u64().unwrap()), (text(run, "events"), text(run, "verdict")))
+    };
+    outcome.events.iter().filter(|event| event["event"] == "run").map(row).collect()
+}
+
+#[test]
+fn the_same_seed_gives_the_same_events_in_another_process() {
+    let (first, second) = (played(), played());
+    assert!(first.len() >= 50, "{} runs", first.len());
+    assert_eq!(first, second);
+    let hashes: std::collections::BTreeSet<_> = first.values().map(|(events, _)| events).collect();
+    assert_eq!(hashes.len(), first.len(), "no two runs are the same");
+}
