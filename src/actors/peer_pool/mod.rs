@@ -279,10 +279,7 @@ impl PeerPool {
                 live.view = view;
                 self.choker.on_rate(peer, view.down_bps);
             }
-            News::Left(farewell) => {
-                live.farewell = Some(farewell);
-                tracing::debug!(%addr, cause = farewell.label(), delivered = live.delivered, "peer gone");
-            }
+            News::Left(farewell) => live.farewell = Some(farewell),
         }
     }
 
@@ -302,6 +299,7 @@ impl PeerPool {
         self.choke_step(ctx, |choker, _| choker.on_peer_left(key));
         self.sent_before += live.view.sent;
         let farewell = live.farewell.unwrap_or(Farewell::Panicked);
+        tracing::debug!(addr = %live.addr, cause = farewell.label(), delivered = live.delivered, "peer gone");
         self.step(ctx, |book, now| book.on_farewell(now, live.addr, farewell, live.delivered));
         if self.closing && self.live.is_empty() {
             ctx.stop();
