@@ -79,6 +79,13 @@ impl Output {
         ignore_closed(self.bar.suspend(|| writeln!(io::stderr(), "tt-actors: {text}")));
     }
 
+    /// Lines of a log that somebody asked for, on standard error.
+    pub fn trace(&self, lines: &[String]) {
+        for line in lines {
+            ignore_closed(self.bar.suspend(|| writeln!(io::stderr(), "{line}")));
+        }
+    }
+
     /// Takes the progress line away.
     pub fn finish(&self) {
         self.bar.finish_and_clear();

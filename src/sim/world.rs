@@ -71,7 +71,8 @@ struct World {
     piece_len: u32,
     trace: Trace,
     lies: Vec<String>,
-    judged: Option<Vec<u8>>,
+    /// Records that were written when it last looked.
+    judged: u64,
     _panics: Option<injection::Armed>,
 }
 
@@ -116,7 +117,7 @@ impl World {
             piece_len: plan.piece_len,
             trace,
             lies: Vec::new(),
-            judged: None,
+            judged: 0,
             _panics: plan.panics.map(|strikes| arm(strikes, &book)),
             book,
         })
@@ -191,12 +192,13 @@ impl World {
 
     /// I1, whenever the record has changed: what it claims is on the disk, also after a power cut at this moment.
     fn look_for_lies(&mut self) {
-        let (durable, record) = self.medium.durable();
-        if record.is_some() && record != self.judged {
+        let records = self.medium.records();
+        if records != self.judged {
+            let (durable, record) = self.medium.durable();
             let found = referee::lies(&durable, record.as_deref(), self.payload, self.piece_len);
             self.lies.extend(found.map(|lie| format!("{lie}, at {:.2} s", self.sim.elapsed().as_secs_f64())));
         }
-        self.judged = record;
+        self.judged = records;
     }
 
     fn close(self, took: Duration) -> Seen {

@@ -69,6 +69,7 @@ struct State {
     pages: [Vec<bool>; 2],
     record: Option<Vec<u8>>,
     previous: Option<Vec<u8>>,
+    records: u64,
     health: Health,
     /// The n-th operation from now on fails, once.
     strikes: BTreeMap<Operation, (u64, io::ErrorKind)>,
@@ -87,6 +88,7 @@ impl Medium {
             pages: [pages.clone(), pages],
             record: None,
             previous: None,
+            records: 0,
             health: Health::default(),
             strikes: BTreeMap::new(),
             failures: BTreeMap::new(),
@@ -147,6 +149,11 @@ impl Medium {
     pub fn durable(&self) -> (Vec<u8>, Option<Vec<u8>>) {
         let state = self.0.borrow();
         (state.durable.clone(), state.record.clone())
+    }
+
+    /// How often the record was replaced.
+    pub fn records(&self) -> u64 {
+        self.0.borrow().records
     }
 
     /// What a program reads.
@@ -216,6 +223,7 @@ impl State {
 
     fn save(&mut self, record: &Record) -> Result<(), DiskTrouble> {
         self.attempt(Operation::Record)?;
+        self.records += 1;
         self.previous = self.record.replace(record.encode());
         Ok(())
     }

@@ -19,6 +19,7 @@ mod demo;
 mod disk;
 mod fault;
 mod fault_host;
+mod fault_sim;
 mod hostile;
 mod hostile_trackers;
 mod logs;

@@ -63,6 +63,9 @@ pub struct RunArgs {
     /// So many scenarios at a time
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: u16,
+    /// Print what the client logs in the simulator, with virtual time, to standard error
+    #[arg(long)]
+    pub trace: bool,
     /// Put this client on the stage of layer `net` instead of ours: a command line with {torrent}, {dir} and {port}
     #[arg(long, value_name = "CMD")]
     pub client: Option<Template>,

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use crate::cli::exit::{Exit, Problem};
+use crate::cli::output::Output;
 use crate::faults::host;
 use crate::faults::program::Template;
 use crate::faults::scenario::{About, Layer, Report};
@@ -29,17 +30,23 @@ pub(super) fn abouts() -> Vec<About> {
 }
 
 /// The scenarios of one layer.
-pub(super) fn scenarios(layer: Layer, args: &RunArgs) -> Result<Vec<Scenario>, Problem> {
+pub(super) fn scenarios(layer: Layer, args: &RunArgs, output: &Output) -> Result<Vec<Scenario>, Problem> {
     match layer {
-        Layer::Sim => Ok(simulated()),
+        Layer::Sim => Ok(simulated(args.trace, output)),
         Layer::Net => net(args),
         Layer::Host => host(),
     }
 }
 
-fn simulated() -> Vec<Scenario> {
-    let scenario = |scene: &'static sim::Scene| {
-        let play = move |seed| sim::play(scene, seed, false).0;
+fn simulated(trace: bool, output: &Output) -> Vec<Scenario> {
+    let output = output.clone();
+    let scenario = move |scene: &'static sim::Scene| {
+        let output = output.clone();
+        let play = move |seed| {
+            let (report, lines) = sim::play(scene, seed, trace);
+            output.trace(&lines);
+            report
+        };
         Scenario { about: scene.about, play: Box::new(play) }
     };
     sim::scenes::all().map(scenario).collect()

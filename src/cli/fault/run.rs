@@ -35,7 +35,7 @@ pub(super) fn run(args: &RunArgs, output: &Output) -> Result<u8, Problem> {
     };
     let mut reports = Vec::new();
     for layer in layers {
-        let mut chosen = scenarios(layer, args)?;
+        let mut chosen = scenarios(layer, args, output)?;
         chosen.retain(|scenario| is_chosen(&scenario.about, &only));
         reports.extend(play(&chosen, args, output));
     }
