@@ -49,11 +49,13 @@ fn no_lie(seen: &Seen) -> Result<(), Verdict> {
 
 fn same_bytes(seen: &Seen) -> Result<(), Verdict> {
     let want = seen.payload.read(0, usize::MAX);
-    let is = seen.medium.visible();
-    match is.iter().zip(&want).position(|(is, should)| is != should).filter(|_| seen.is_complete()) {
-        Some(at) => broke("I2", format!("complete, but byte {at} is wrong")),
-        None => Ok(()),
+    let images = [("as it is read", seen.medium.visible()), ("after a power cut", seen.medium.durable().0)];
+    for (when, image) in images.into_iter().filter(|_| seen.is_complete()) {
+        if let Some(at) = image.iter().zip(&want).position(|(is, should)| is != should) {
+            return broke("I2", format!("complete, but byte {at} is wrong {when}"));
+        }
     }
+    Ok(())
 }
 
 fn lives(seen: &Seen, stays_incomplete: bool) -> Result<(), Verdict> {

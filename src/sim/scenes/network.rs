@@ -16,6 +16,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene("N-01.ten", &["N-01"], "nothing passes for ten minutes", "", |plan, _| partition(plan, 600)),
     scene("N-02.out", &["N-02"], "what we send is lost", "", |plan, _| one_way(plan, true)),
     scene("N-02.in", &["N-02"], "what they send is lost", "", |plan, _| one_way(plan, false)),
+    scene("N-10", &["N-10"], "a log-in page answers for the tracker, for ten minutes", "html", captive_portal),
     scene("N-03", &["N-03"], "half of the peers are clogged, in turns", "", swizzle),
 ];
 
@@ -57,6 +58,16 @@ fn one_way(plan: &mut Plan, out: bool) {
     }
     plan.within(from + secs(150) + secs(60 + 3 * 11));
     plan.expect(restarted("PeerConnection", "silent"));
+}
+
+/// A minute after it has ended the tracker is asked again, and no tracker is disabled for good.
+fn captive_portal(plan: &mut Plan, words: &'static str) {
+    let tracker = plan.tracker_of_lives(&[words, ""]);
+    honest(plan, 3, 64 * 1024);
+    plan.at(secs(600), Deed::Stop(tracker));
+    plan.at(secs(600) + Duration::from_millis(100), Deed::Start(tracker));
+    plan.within(secs(600 + 60 + 15));
+    plan.expect(restarted("HttpTracker", "bad-reply"));
 }
 
 /// Every 5 s another half. The others carry on: no longer than twice the time, and what a clogged one held.
