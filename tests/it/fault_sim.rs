@@ -8,7 +8,7 @@ use crate::support::client::run;
 
 /// What happened, by scenario and seed: the hash of all events and the verdict.
 fn played() -> BTreeMap<(String, u64), (String, String)> {
-    let only = "N-0*,D-05,D-12,P-26.sweep,X-03,mix.poisoned-tracker,mix.airport-wifi";
+    let only = "calm,N-0*,D-05,D-12,P-26.sweep,X-03,mix.poisoned-tracker,mix.airport-wifi";
     let outcome = run(&["fault", "run", "--layer", "sim", "--only", only, "--seed", "100", "--seeds", "5", "--json"]);
     let outcome = outcome.expect_code(0);
     let text = |run: &Value, field: &str| run[field].as_str().unwrap().to_owned();

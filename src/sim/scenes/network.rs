@@ -10,7 +10,7 @@ use crate::sim::plan::{CLIENT, Deed, Plan};
 /// See the head of the file.
 #[rustfmt::skip]
 pub(super) const SCENES: &[Scene] = &[
-    scene("N-00", &[], "nothing goes wrong", "", calm),
+    scene("calm", &[], "nothing goes wrong", "", calm),
     scene("N-01.second", &["N-01"], "nothing passes for a second", "", |plan, _| partition(plan, 1)),
     scene("N-01.minute", &["N-01"], "nothing passes for a minute", "", |plan, _| partition(plan, 60)),
     scene("N-01.ten", &["N-01"], "nothing passes for ten minutes", "", |plan, _| partition(plan, 600)),
