@@ -34,6 +34,9 @@ const IDLE: Duration = Duration::from_secs(6);
 /// silent peers must not hold all credit with thirty open pieces (P-12).
 const STALLED: Duration = Duration::from_secs(2);
 
+/// 100 ms until a failed piece that was left to a faster peer is offered again: that one has been served by then.
+const HAND_OVER: Duration = Duration::from_millis(100);
+
 /// 60 s: an exclusive piece whose owner still drips may be begun anew by a peer with nothing else to do.
 const DRIPPING: Duration = Duration::from_secs(60);
 
@@ -182,14 +185,27 @@ impl Scheduler {
                     ask.recheck_at(Some(ask.now + FORGIVEN_AFTER));
                 }
             } else if !self.suspects.was_tried(piece, ask.addr) || !self.has_untried_source(piece) {
-                if self.can_open(piece) {
-                    self.open_piece(piece, true, ask);
-                } else {
+                if !self.can_open(piece) {
                     ask.short_of_credit = true;
                     ask.suspect_waits = true;
+                } else if self.a_faster_one_waits(piece, ask) {
+                    ask.recheck_at(Some(ask.now + HAND_OVER));
+                } else {
+                    self.open_piece(piece, true, ask);
                 }
             }
         }
+    }
+
+    /// Is somebody without work who would bring the piece sooner? It comes whole from one, so that one should be good.
+    fn a_faster_one_waits(&self, piece: PieceIndex, ask: &Ask) -> bool {
+        let bps = |peer: &Peer| peer.flow.bps(ask.now);
+        let mine = self.peers.get(&ask.key).map_or(0, bps);
+        let may = |peer: &&Peer| {
+            let is_spent = self.suspects.is_shirker(piece, peer.addr) || self.suspects.was_tried(piece, peer.addr);
+            peer.has.has(piece) && !is_spent
+        };
+        self.waiting.iter().filter_map(|key| self.peers.get(key)).filter(may).any(|peer| bps(peer) > mine)
     }
 
     /// Free blocks of open pieces that `wanted` says yes to.
@@ -307,9 +323,10 @@ impl Scheduler {
             if !assembly.exclusive || assembly.owner == Some(ask.key) || !ask.has.has(*piece) {
                 continue;
             }
-            let owner = assembly.owner.and_then(|owner| self.peers.get(&owner)).and_then(Peer::waiting_since);
+            let owner = assembly.owner.and_then(|owner| self.peers.get(&owner));
+            let owner = owner.and_then(|owner| Some((owner.waiting_since()?, usual_wait(owner, ask.now))));
             let idle_from = match owner {
-                Some(since) if assembly.asked() > 0 => (since + IDLE).min(assembly.opened + DRIPPING),
+                Some((since, usual)) if assembly.asked() > 0 => (since + usual).min(assembly.opened + DRIPPING),
                 // Whoever is asked and gives back again and again touches it too.
                 _ => (assembly.touched + IDLE).min(assembly.came + IDLE * 2),
             };
@@ -416,6 +433,12 @@ impl Scheduler {
         let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
         peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
     }
+}
+
+/// Twice what a block of this peer takes at its rate, between [`STALLED`] and [`IDLE`].
+fn usual_wait(peer: &Peer, now: Instant) -> Duration {
+    let block = (u64::from(BLOCK_LEN) * 2000).checked_div(peer.flow.bps(now)).map(Duration::from_millis);
+    block.unwrap_or(STALLED).clamp(STALLED, IDLE)
 }
 
 /// When a peer that owes blocks counts as stalled.
