@@ -69,6 +69,16 @@ impl Trace {
         tracing::subscriber::with_default(self.clone(), run)
     }
 
+    /// Keeps a line that is no event, if lines are kept.
+    pub fn remark(&self, line: impl FnOnce() -> String) {
+        let at = turmoil::sim_elapsed().unwrap_or_default();
+        self.with(|told| {
+            if told.keep && told.lines.len() < MAX_LINES {
+                told.lines.push(format!("{:>11.3} {}", at.as_secs_f64(), line()));
+            }
+        });
+    }
+
     /// Adds something to the hash that is no event.
     pub fn stir(&self, number: u64) {
         self.with(|told| told.hash.write_u64(number));

@@ -22,6 +22,7 @@ use super::referee;
 use super::seen::{Run, Seen};
 use super::trace::Trace;
 use crate::actors::kit::injection::{self, Site};
+use crate::actors::view::TorrentView;
 use crate::app::config::FetchConfig;
 use crate::app::outcome::Ending;
 use crate::app::run::{Ground, fetch_on};
@@ -102,7 +103,7 @@ impl World {
         for tracker in plan.trackers {
             host_tracker(&mut sim, tracker, (&torrent.offer, &listed), plan.seed, &wires, &book);
         }
-        host_client(&mut sim, config, &medium, &wires, &book);
+        host_client(&mut sim, config, &medium, &wires, (&book, &trace));
         let mut deeds = plan.deeds;
         deeds.sort_by_key(|(at, _)| *at);
         Ok(Self {
@@ -302,14 +303,30 @@ fn host_tracker(
     });
 }
 
-fn host_client(sim: &mut Sim<'static>, config: FetchConfig, medium: &Medium, wires: &Wires, book: &Shared) {
+/// A view, in a line.
+fn remark(view: &TorrentView) -> String {
+    let why = view.why.as_ref().map_or("", |why| why.text.as_str());
+    let [have, total] = [view.bytes_have, view.bytes_total];
+    format!(
+        "VIEW {have} of {total} bytes, {} requests in flight, {} B/s: {why}",
+        view.requests_in_flight, view.down_bps
+    )
+}
+
+fn host_client(
+    sim: &mut Sim<'static>,
+    config: FetchConfig,
+    medium: &Medium,
+    wires: &Wires,
+    (book, trace): (&Shared, &Trace),
+) {
     let net = SimNet::at(CLIENT, wires);
-    let (medium, book) = (medium.clone(), Rc::clone(book));
+    let (medium, book, trace) = (medium.clone(), Rc::clone(book), trace.clone());
     sim.host(CLIENT.to_string(), move || {
         let storage = Rc::new(Memory::new(&config.metainfo, medium.clone()));
         let (stop, stops) = mpsc::channel(2);
         let ground = Ground { net: Net::clone(&net), storage, stops };
-        let (book, mut config) = (Rc::clone(&book), config.clone());
+        let (book, trace, mut config) = (Rc::clone(&book), trace.clone(), config.clone());
         async move {
             let began = turmoil::sim_elapsed().unwrap_or_default();
             let nth = {
@@ -321,6 +338,7 @@ fn host_client(sim: &mut Sim<'static>, config: FetchConfig, medium: &Medium, wir
             // The same command draws other dice each time.
             config.seed = config.seed.wrapping_add(nth as u64);
             let outcome = fetch_on(ground, &config, &mut |view| {
+                trace.remark(|| remark(view));
                 let run = &mut book.borrow_mut().runs[nth];
                 (run.kept, run.view) = (view.bytes_kept, Some(view.clone()));
             })
