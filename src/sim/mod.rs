@@ -44,18 +44,20 @@ pub struct Scene {
 pub fn play(scene: &Scene, seed: u64, keep: bool) -> (Report, Vec<String>) {
     let trace = Trace::new(keep);
     let mut report = Report::new(scene.about, seed);
-    let mut plan = Plan::new(seed);
-    (scene.build)(&mut plan, scene.words);
-    let stays_incomplete = plan.stays_incomplete;
-    let criteria = std::mem::take(&mut plan.criteria);
-    let played = catch_unwind(AssertUnwindSafe(|| world::play(plan, &trace)));
+    let played = catch_unwind(AssertUnwindSafe(|| {
+        let mut plan = Plan::new(seed);
+        (scene.build)(&mut plan, scene.words);
+        let stays_incomplete = plan.stays_incomplete;
+        let criteria = std::mem::take(&mut plan.criteria);
+        let seen = world::play(plan, &trace)?;
+        report.verdict = referee::judge(&seen, stays_incomplete, &criteria);
+        fill(&mut report, &seen);
+        Ok::<_, String>(())
+    }));
     match played {
-        Err(_panic) => report.verdict = Verdict::Crashed("a panic left the tree".to_owned()),
+        Err(_panic) => report.verdict = Verdict::Crashed("a panic left the tree, or the scene".to_owned()),
         Ok(Err(error)) => report.verdict = Verdict::Crashed(error),
-        Ok(Ok(seen)) => {
-            report.verdict = referee::judge(&seen, stays_incomplete, &criteria);
-            fill(&mut report, &seen);
-        }
+        Ok(Ok(())) => {}
     }
     report.events = Some(trace.hash());
     (report, trace.lines())

@@ -132,8 +132,8 @@ fn airport_wifi(plan: &mut Plan, _: &str) {
 fn poisoned_tracker(plan: &mut Plan, _: &str) {
     let interval = ["0", "1", "-1", "2147483648", "9223372036854775808", "missing", "text"];
     let interval = interval.choose(&mut plan.dice).copied().unwrap_or("0");
-    let duplicates = plan.dice.random_range(0..2000);
-    let victims = plan.dice.random_range(0..200);
+    let duplicates = plan.dice.random_range(1..2000);
+    let victims = plan.dice.random_range(1..200);
     let tracker = plan.tracker(&format!("interval={interval},duplicates={duplicates},victims={victims},local_peers"));
     let seeds = honest(plan, 2, 12 * 1024);
     plan.within(secs(3 * 90 + 30));
