@@ -22,7 +22,7 @@ use super::referee;
 use super::seen::{Run, Seen};
 use super::trace::Trace;
 use crate::actors::kit::injection::{self, Site};
-use crate::actors::view::TorrentView;
+use crate::actors::view::{Phase, TorrentView};
 use crate::app::config::FetchConfig;
 use crate::app::outcome::Ending;
 use crate::app::run::{Ground, fetch_on};
@@ -227,8 +227,12 @@ fn arm(mut strikes: impl FnMut(Site) -> bool + 'static, book: &Shared) -> inject
     let book = Rc::clone(book);
     injection::arm(move |site| {
         let strikes = strikes(site);
-        if strikes {
-            book.borrow_mut().panics.push(site);
+        let mut book = book.borrow_mut();
+        // Who panics while the tree is stopping has ended, and is not started again.
+        let last = book.runs.last().and_then(|run| run.view.as_ref());
+        let is_ending = last.is_some_and(|view| matches!(view.phase, Phase::Complete));
+        if strikes && !is_ending {
+            book.panics.push(site);
         }
         strikes
     })

@@ -118,6 +118,10 @@ impl PieceScheduler {
             Ok(None) => ctx.stop_with(Exit::fault("the writer does not say what is on the disk")),
             Ok(Some(have)) => {
                 let PieceSchedulerConfig { geometry, credit, seed, .. } = act.cfg;
+                if have.is_all() {
+                    // The incarnation before may have failed over the last piece, and told nobody.
+                    act.cfg.torrent.do_send(SchedulerNews::Completed);
+                }
                 act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, credit, seed }));
                 act.cfg.torrent.do_send(SchedulerNews::Ready);
                 act.step(ctx, |_, _| {});

@@ -97,6 +97,8 @@ pub struct Torrent {
     up: Rate,
     /// Bytes received and wasted before the scheduler was last restarted: its own counters begin anew.
     before: (u64, u64),
+    /// Every piece is written, and the writer was told so.
+    finishing: bool,
     timer: Timer<Self>,
 }
 
@@ -116,6 +118,7 @@ impl Torrent {
             down: Rate::new(now),
             up: Rate::new(now),
             before: (0, 0),
+            finishing: false,
             timer: Timer::new(),
         }
     }
@@ -226,6 +229,10 @@ impl Torrent {
                 if let Some(crew) = &self.crew {
                     crew.scheduler.do_send(DiskLost);
                 }
+                // It may have failed over the very word.
+                if self.finishing {
+                    self.finish();
+                }
             }
         }
     }
@@ -253,10 +260,15 @@ impl Torrent {
             }
             SchedulerNews::Completed => {
                 crew.trackers.do_send(Completed);
-                if let Some(disk) = &self.disk {
-                    disk.do_send(Finish);
-                }
+                self.finishing = true;
+                self.finish();
             }
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(disk) = &self.disk {
+            disk.do_send(Finish);
         }
     }
 
