@@ -51,6 +51,8 @@ pub struct Seen {
     pub lies: Vec<String>,
     /// Where panics were injected, in order.
     pub panics: Vec<Site>,
+    /// And how many after everything was there.
+    pub late_panics: usize,
     /// When it was over.
     pub took: Duration,
 }

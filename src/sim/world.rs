@@ -49,6 +49,7 @@ struct Book {
     peers: BTreeMap<Ipv4Addr, Vec<watch::Receiver<PeerStats>>>,
     trackers: BTreeMap<Ipv4Addr, watch::Receiver<Record>>,
     panics: Vec<Site>,
+    late_panics: usize,
 }
 
 type Shared = Rc<RefCell<Book>>;
@@ -218,6 +219,7 @@ impl World {
             trackers,
             lies: self.lies.clone(),
             panics: book.panics.clone(),
+            late_panics: book.late_panics,
             took,
         }
     }
@@ -228,10 +230,12 @@ fn arm(mut strikes: impl FnMut(Site) -> bool + 'static, book: &Shared) -> inject
     injection::arm(move |site| {
         let strikes = strikes(site);
         let mut book = book.borrow_mut();
-        // Who panics while the tree is stopping has ended, and is not started again.
+        // Who panics once all is complete may be told to stop before it is started again.
         let last = book.runs.last().and_then(|run| run.view.as_ref());
         let is_ending = last.is_some_and(|view| matches!(view.phase, Phase::Complete));
-        if strikes && !is_ending {
+        if strikes && is_ending {
+            book.late_panics += 1;
+        } else if strikes {
             book.panics.push(site);
         }
         strikes

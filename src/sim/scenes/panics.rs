@@ -65,11 +65,14 @@ pub(super) fn contained(seen: &Seen) -> Result<(), Verdict> {
     let restarts = seen.trace.restarts();
     let restarts = restarts.iter().filter(|restart| !restart.expected && restart.actor != "PeerConnection").count();
     let gone = seen.trace.said("peer gone", "cause=panicked");
-    if (restarts, gone) == (of_others.len(), of_peers.len()) {
+    let late = seen.late_panics;
+    let is_so = |seen_of: usize, injected: usize| (injected..=injected + late).contains(&seen_of);
+    if is_so(restarts, of_others.len()) && is_so(gone, of_peers.len()) {
         return Ok(());
     }
-    let how =
-        format!("{restarts} abnormal restarts and {gone} peers gone after panics of {of_others:?} and {of_peers:?}");
+    let how = format!(
+        "{restarts} abnormal restarts, {gone} peers gone after panics of {of_others:?}, {of_peers:?} and {late} late ones"
+    );
     Err(Verdict::Broke { invariant: "I10", how })
 }
 
