@@ -352,8 +352,9 @@ impl Scheduler {
             return;
         }
         let endgame = self.is_endgame();
-        let anybody_stalls = self.anybody_stalls(ask);
-        if !(endgame || ask.short_of_credit && anybody_stalls) {
+        // Asked in the endgame too: it says when the next one will stall.
+        let anybody_stalls = (endgame || ask.short_of_credit) && self.anybody_stalls(ask);
+        if !(endgame || anybody_stalls) {
             return;
         }
         let stalls =
