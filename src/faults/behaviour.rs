@@ -3,11 +3,9 @@
 //! The default is an honest seed. Every other word is a fault of the catalogue and cites it. Knows the words only; what
 //! they mean on the wire is in `conversation`, `answers` and `pipe`.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use super::words::{BadBehaviour, Field, Text, Word, no_value, read, show_duration, write};
+use super::words::{Field, Text, Word, no_value, show_duration, spoken};
 use crate::base::units::{parse_bytes, parse_duration};
 
 /// What a peer does. Fields are independent of each other: any mixture is a behaviour.
@@ -385,19 +383,7 @@ impl Behaviour {
     }
 }
 
-impl FromStr for Behaviour {
-    type Err = BadBehaviour;
-
-    fn from_str(text: &str) -> Result<Self, BadBehaviour> {
-        read(WORDS, text)
-    }
-}
-
-impl fmt::Display for Behaviour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&write(WORDS, self))
-    }
-}
+spoken!(Behaviour);
 
 #[cfg(test)]
 mod tests {

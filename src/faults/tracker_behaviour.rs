@@ -3,13 +3,11 @@
 //! The default is an honest tracker. One behaviour serves HTTP and UDP; what only one of them can do lies in a struct of
 //! its own, and the other refuses to start with it.
 
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
 use super::black_hole::dead_addr;
-use super::words::{BadBehaviour, Field, Text, Word, no_value, read, write};
+use super::words::{Field, Text, Word, no_value, spoken};
 use crate::base::units::parse_bytes;
 
 /// What a tracker does.
@@ -308,19 +306,7 @@ impl TrackerBehaviour {
     }
 }
 
-impl FromStr for TrackerBehaviour {
-    type Err = BadBehaviour;
-
-    fn from_str(text: &str) -> Result<Self, BadBehaviour> {
-        read(WORDS, text)
-    }
-}
-
-impl fmt::Display for TrackerBehaviour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&write(WORDS, self))
-    }
-}
+spoken!(TrackerBehaviour);
 
 #[cfg(test)]
 mod tests {

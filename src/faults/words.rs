@@ -72,6 +72,26 @@ fn split<'a, B>(words: &'static [Word<B>], item: &'a str) -> Result<(&'static Wo
     Ok((known.ok_or_else(|| BadBehaviour(format!("nobody here behaves like `{name}`")))?, value))
 }
 
+/// `spoken!(Behaviour)`: read and shown in the words of the `WORDS` beside it.
+macro_rules! spoken {
+    ($behaviour:ty) => {
+        impl std::str::FromStr for $behaviour {
+            type Err = $crate::faults::words::BadBehaviour;
+
+            fn from_str(text: &str) -> Result<Self, Self::Err> {
+                $crate::faults::words::read(WORDS, text)
+            }
+        }
+
+        impl std::fmt::Display for $behaviour {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&$crate::faults::words::write(WORDS, self))
+            }
+        }
+    };
+}
+pub(super) use spoken;
+
 /// Refuses a value behind a word that takes none.
 pub fn no_value(value: &str) -> Result<(), String> {
     if value.is_empty() { Ok(()) } else { Err("takes no value".to_owned()) }

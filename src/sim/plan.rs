@@ -207,11 +207,6 @@ impl Plan {
         self.tiers.push(urls.to_vec());
     }
 
-    /// Puts all trackers into one tier.
-    pub fn one_tier(&mut self) {
-        self.tiers = vec![self.tiers.concat()];
-    }
-
     /// Makes a name lead somewhere.
     pub fn dns(&mut self, name: &str, leads: Name) {
         self.names.push((name.to_owned(), leads));
@@ -220,11 +215,6 @@ impl Plan {
     /// Does something after so long.
     pub fn at(&mut self, at: Duration, deed: Deed) {
         self.deeds.push((at, deed));
-    }
-
-    /// Latency of every message, one way.
-    pub const fn latency(&mut self, min: Duration, max: Duration) {
-        self.latency = (min, max);
     }
 
     /// By when it must be complete, from the start (I3).

@@ -125,15 +125,10 @@ impl Medium {
         seen.clone_from(hard);
     }
 
-    /// Turns one bit of what is stored, and of nothing else.
-    pub fn rot(&self, at: usize) {
-        let mut state = self.0.borrow_mut();
-        for image in 0..2 {
-            let image = if image == 0 { &mut state.cache } else { &mut state.durable };
-            if let Some(byte) = image.get_mut(at) {
-                *byte ^= 1;
-            }
-        }
+    /// Turns one bit of what is read.
+    #[cfg(test)]
+    fn rot(&self, at: usize) {
+        self.0.borrow_mut().cache[at] ^= 1;
     }
 
     /// Replaces the bytes of the record, as somebody else's program might; `None`: it is gone, the one before too.
@@ -286,8 +281,7 @@ impl Storage for Memory {
 
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
         self.run(move |shape, state| {
-            let right = |piece| state.attempt(Operation::Read).map(|()| shape.is_right(state, piece));
-            let mut right = right;
+            let mut right = |piece| state.attempt(Operation::Read).map(|()| shape.is_right(state, piece));
             pieces.into_iter().map(|piece| (piece, right(piece))).collect()
         })
     }

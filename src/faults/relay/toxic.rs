@@ -3,11 +3,9 @@
 //!
 //! The default carries everything as it is. Knows the words only; what they mean is in `tcp` and `udp`.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
-use crate::faults::words::{BadBehaviour, Field, Word, read, write};
+use crate::faults::words::{Field, Word, spoken};
 
 /// What is done to the traffic. Fields are independent of each other: any mixture is a toxic relay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -108,19 +106,7 @@ impl Toxics {
     }
 }
 
-impl FromStr for Toxics {
-    type Err = BadBehaviour;
-
-    fn from_str(text: &str) -> Result<Self, BadBehaviour> {
-        read(WORDS, text)
-    }
-}
-
-impl fmt::Display for Toxics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&write(WORDS, self))
-    }
-}
+spoken!(Toxics);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,27 @@ use super::program::Template;
 use super::scenario::{About, Layer};
 use super::tracker_tls::Distrust;
 
+/// One of an honest swarm of three, 2 MiB a second together.
+const H: Role = Role::Honest("max_rate=700k");
+
+/// 4 MiB from 2 MiB a second; the rest is for handshakes that take their ten seconds, and loaded cores.
+const IN_THE_SWARM: Goal = Goal::Completes(secs(45));
+
+/// These peers among three honest ones. Known to the files below.
+macro_rules! among_three {
+    ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
+        $crate::faults::sockets::Scene {
+            about: $crate::faults::sockets::about($name, $covers, $title),
+            bytes: 4 * $crate::faults::sockets::MIB,
+            trackers: &[$crate::faults::sockets::Source::Good],
+            peers: &[$($role),+, $crate::faults::sockets::H, $crate::faults::sockets::H, $crate::faults::sockets::H],
+            deeds: &[],
+            goal: $crate::faults::sockets::IN_THE_SWARM,
+            criteria: $criteria,
+        }
+    };
+}
+
 mod cast;
 mod criteria;
 mod networks;

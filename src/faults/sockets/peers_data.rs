@@ -5,28 +5,10 @@ use super::Goal::{Completes, Lives};
 use super::Source::Good;
 use super::{Deed, MIB, Role, Scene, What, about, secs};
 
-const H: Role = Role::Honest("max_rate=700k");
-
 /// Two pieces for each liar (P-14: "waste ≤ 2 pieces per liar"), and the blocks that were asked of two in the end. Liars
 /// have 200 kB a second: on this machine a faster one delivers a torrent of 4 MiB before its first piece is hashed.
 const fn waste_of(liars: u64) -> u64 {
     liars * 2 * 64 * 1024 + 256 * 1024
-}
-
-const GOAL: super::Goal = Completes(secs(45));
-
-macro_rules! among_three {
-    ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
-        Scene {
-            about: about($name, $covers, $title),
-            bytes: 4 * MIB,
-            trackers: &[Good],
-            peers: &[$($role),+, H, H, H],
-            deeds: &[],
-            goal: GOAL,
-            criteria: $criteria,
-        }
-    };
 }
 
 macro_rules! sole {

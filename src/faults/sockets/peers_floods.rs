@@ -3,23 +3,7 @@
 use super::Criterion::{HonestDials, MemoryAtMost, Provoked, Within};
 use super::Goal::Completes;
 use super::Source::Good;
-use super::{Deed, MIB, Role, Scene, What, about, secs};
-
-const H: Role = Role::Honest("max_rate=700k");
-
-macro_rules! among_three {
-    ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
-        Scene {
-            about: about($name, $covers, $title),
-            bytes: 4 * MIB,
-            trackers: &[Good],
-            peers: &[$($role),+, H, H, H],
-            deeds: &[],
-            goal: Completes(secs(45)),
-            criteria: $criteria,
-        }
-    };
-}
+use super::{Deed, H, MIB, Role, Scene, What, about, secs};
 
 pub(super) const SCENES: &[Scene] = &[
     among_three!(

@@ -1,29 +1,7 @@
 //! Peers that cannot be reached, or spoil the handshake (P-01 to P-05).
 
 use super::Criterion::{HonestDials, HostileDials, Provoked};
-use super::Goal::Completes;
-use super::Source::Good;
-use super::{MIB, Role, Scene, about, secs};
-
-/// One of an honest swarm of three, 2 MiB a second together.
-const H: Role = Role::Honest("max_rate=700k");
-
-/// 4 MiB from 2 MiB a second; the rest is for handshakes that take their ten seconds, and loaded cores.
-const GOAL: super::Goal = Completes(secs(45));
-
-macro_rules! among_three {
-    ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
-        Scene {
-            about: about($name, $covers, $title),
-            bytes: 4 * MIB,
-            trackers: &[Good],
-            peers: &[$($role),+, H, H, H],
-            deeds: &[],
-            goal: GOAL,
-            criteria: $criteria,
-        }
-    };
-}
+use super::{Role, Scene};
 
 pub(super) const SCENES: &[Scene] = &[
     among_three!(

@@ -3,25 +3,7 @@
 use super::Criterion::{HonestDials, HostileDials, MemoryAtMost, Provoked, SaysNoEscapes, Within};
 use super::Goal::Completes;
 use super::Source::Good;
-use super::{MIB, Role, Scene, about, secs};
-
-const H: Role = Role::Honest("max_rate=700k");
-
-const GOAL: super::Goal = Completes(secs(45));
-
-macro_rules! among_three {
-    ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
-        Scene {
-            about: about($name, $covers, $title),
-            bytes: 4 * MIB,
-            trackers: &[Good],
-            peers: &[$($role),+, H, H, H],
-            deeds: &[],
-            goal: GOAL,
-            criteria: $criteria,
-        }
-    };
-}
+use super::{H, IN_THE_SWARM, MIB, Role, Scene, about, secs};
 
 pub(super) const SCENES: &[Scene] = &[
     among_three!(
@@ -51,7 +33,7 @@ pub(super) const SCENES: &[Scene] = &[
         trackers: &[Good],
         peers: &[Role::Hostile(5, "spare_bits"), H, H, H],
         deeds: &[],
-        goal: GOAL,
+        goal: IN_THE_SWARM,
         criteria: &[Provoked, HonestDials(1), HostileDials(3)],
     },
     among_three!(

@@ -1,10 +1,8 @@
 //! The five mixes: many faults at once, drawn from the seed (FAULTS section 2).
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::net::Ipv4Addr;
-use std::rc::Rc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -130,8 +128,7 @@ fn airport_wifi(plan: &mut Plan, _: &str) {
 
 /// T-15, 16, 19 and 20.
 fn poisoned_tracker(plan: &mut Plan, _: &str) {
-    let interval = ["0", "1", "-1", "2147483648", "9223372036854775808", "missing", "text"];
-    let interval = interval.choose(&mut plan.dice).copied().unwrap_or("0");
+    let interval = super::trackers::IMPOSSIBLE.choose(&mut plan.dice).copied().unwrap_or("0");
     let duplicates = plan.dice.random_range(1..2000);
     let victims = plan.dice.random_range(1..200);
     let tracker = plan.tracker(&format!("interval={interval},duplicates={duplicates},victims={victims},local_peers"));
@@ -155,18 +152,18 @@ fn restart_storm(plan: &mut Plan, _: &str) {
     let mut dice = SmallRng::seed_from_u64(plan.seed ^ 0x5708);
     let mut chosen: BTreeMap<_, bool> = BTreeMap::new();
     let mut struck: BTreeMap<&'static str, Duration> = BTreeMap::new();
-    let last = Rc::new(Cell::new(Duration::ZERO));
+    let mut last = Duration::ZERO;
     plan.panic_where(move |site| {
         let now = turmoil::sim_elapsed().unwrap_or_default();
         let is_chosen = chosen.entry(site).or_insert_with(|| dice.random_bool(0.25));
         let rested = struck.get(site.actor).is_none_or(|before| now.saturating_sub(*before) > secs(30))
-            && now.saturating_sub(last.get()) > secs(5);
+            && now.saturating_sub(last) > secs(5);
         if !*is_chosen || !rested {
             return false;
         }
         *is_chosen = false;
         struck.insert(site.actor, now);
-        last.set(now);
+        last = now;
         true
     });
     plan.expect(contained);

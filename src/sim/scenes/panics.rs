@@ -1,19 +1,15 @@
 //! panics, planned at one generic point of every actor.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::time::Duration;
 
-use rand::rngs::SmallRng;
-use rand::{RngExt, SeedableRng};
+use rand::RngExt;
 
 use super::{fail, honest, restarted, scene, secs};
 use crate::actors::kit::injection::Site;
 use crate::app::outcome::Ending;
 use crate::faults::scenario::Verdict;
 use crate::sim::Scene;
-use crate::sim::plan::{Deed, Plan};
+use crate::sim::plan::Plan;
 use crate::sim::seen::Seen;
 
 /// See the head of the file.
@@ -90,10 +86,9 @@ fn looping_tracker(plan: &mut Plan, _: &str) {
 fn looping_scheduler(plan: &mut Plan, _: &str) {
     plan.tracker("");
     honest(plan, 3, 64 * 1024);
-    let broken = Rc::new(RefCell::new(SmallRng::seed_from_u64(plan.seed)));
-    let from: u32 = broken.borrow_mut().random_range(0..200);
+    let from: u32 = plan.dice.random_range(0..200);
     let mut messages = 0;
-    // After 600 messages the bug is mended: somebody has replaced the program.
+    // After forty panics the bug is mended: somebody has replaced the program.
     plan.panic_where(move |site| {
         messages += u32::from(site.actor == "PieceScheduler");
         site.actor == "PieceScheduler" && messages > from && messages < from + 40
@@ -104,5 +99,4 @@ fn looping_scheduler(plan: &mut Plan, _: &str) {
         Some((_, Ending::Failed(_) | Ending::GaveUp(_))) if seen.runs.len() > 1 => Ok(()),
         ended => fail(format!("a scheduler that always panics, and the first run ended {ended:?}")),
     });
-    plan.at(Duration::ZERO, Deed::Latency(Duration::from_millis(50)));
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use rand::RngExt;
+use rand::seq::IndexedRandom;
 use tokio::time::Instant;
 
 use super::{done_by, fail, honest, restarted, scene, secs};
@@ -54,6 +55,9 @@ pub(super) const SCENES: &[Scene] = &[
     scene("T-24", &["T-24"], "five hundred trackers in one torrent", "", five_hundred),
     scene("T-25", &["T-25"], "hangs after the first announce, the user stops", "hang_after=1", hung_at_the_end),
 ];
+
+/// Intervals that no tracker should send (T-15).
+pub(super) const IMPOSSIBLE: [&str; 7] = ["-1", "0", "1", "2147483648", "9223372036854775808", "missing", "text"];
 
 /// Three seeds that need 43 s, so that time-outs of trackers are seen.
 fn slow_seeds(plan: &mut Plan) {
@@ -168,8 +172,7 @@ fn lost(plan: &mut Plan, words: &str) {
 }
 
 fn intervals(plan: &mut Plan, _: &str) {
-    let interval = ["-1", "0", "1", "2147483648", "9223372036854775808", "missing", "text"];
-    let interval = interval[plan.dice.random_range(0..interval.len())];
+    let interval = IMPOSSIBLE.choose(&mut plan.dice).copied().unwrap_or("0");
     let tracker = plan.tracker(&format!("interval={interval}"));
     honest(plan, 1, 3 * 1024);
     plan.within(secs(1500));
