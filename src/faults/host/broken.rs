@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::fetch::Run;
-use super::ground::{Ground, MIB, PIECE, Played};
+use super::ground::{Fall, Ground, MIB, PIECE, Played};
 use super::leech::spawn_leech;
 use super::machine::Need;
 use super::meddling::{Meddling, When};
@@ -17,7 +17,7 @@ use crate::faults::torrent::Recipe;
 
 /// Their scenes.
 pub(super) const SCENES: &[Scene] = &[
-    scene("D-03.once", &["D-03"], "EIO at the k-th write, k by seed: it is tried again", &[Need::Strace], once),
+    scene("D-03.once", &["D-03"], "EIO at every write for a moment: it is tried again", &[Need::Strace], once),
     scene(
         "D-03.persistent",
         &["D-03"],
@@ -42,7 +42,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene(
         "D-05.once",
         &["D-05"],
-        "one fdatasync fails: what it left in doubt is written anew",
+        "fdatasync fails for a moment: what that left in doubt is written anew",
         &[Need::Strace],
         sync_once,
     ),
@@ -74,7 +74,13 @@ pub(super) const SCENES: &[Scene] = &[
         &[Need::Strace],
         interrupted,
     ),
-    scene("D-06.nothing", &["D-06"], "a write that writes nothing is tried again", &[Need::Strace], writes_nothing),
+    scene(
+        "D-06.nothing",
+        &["D-06"],
+        "writes that write nothing, for a moment: tried again",
+        &[Need::Strace],
+        writes_nothing,
+    ),
     scene(
         "D-07.sync",
         &["D-07"],
@@ -91,15 +97,34 @@ pub(super) const SCENES: &[Scene] = &[
     ),
 ];
 
+/// Slow enough for two groups, so that there is a sync on the way.
+const TWO_GROUPS: &str = "max_rate=1M";
+
+/// What the log says of a trouble that is tried again.
+const RESUMES: &str = "will resume by itself";
+
+/// A fetch whose device begins to fail somewhere in the first quarter, and is well again as soon as the client has said
+/// `told`. Not "the k-th call fails": strace counts by thread, so that would be one failure for each of them.
+fn passing(ground: &mut Ground<'_>, trouble: &Meddling, told: &str) -> Result<Run, Fall> {
+    let source = ground.source(TWO_GROUPS)?;
+    let mut fetch = ground.fetch().from(source.addr).start()?;
+    let first = ground.dice.random_range(1..=MIB);
+    let has_begun = fetch.has(first)?;
+    ground.check("I3", has_begun, || format!("it never had {first} B"))?;
+    let tampering = ground.tamper(&fetch, trouble)?;
+    let is_told = fetch.says(told)?;
+    ground.check("I10", is_told, || format!("no line of the log says `{told}`"))?;
+    ground.heal(tampering)?;
+    let run = fetch.finish()?;
+    ground.complete(&run)?;
+    Ok(run)
+}
+
 fn once(program: &Path, report: &mut Report) -> Played {
     let mut ground = Ground::new(program, report)?;
-    let (source, nth) = (ground.source("")?, ground.dice.random_range(1..=6));
-    let eio = Meddling::default().fail("pwritev", "EIO", When::Nth(nth));
-    let run = ground.fetch().from(source.addr).meddling(eio).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
+    let run = passing(&mut ground, &Meddling::default().fail("pwritev", "EIO", When::Always), RESUMES)?;
     let file = ground.data();
-    ground.log_names(&run, &["cannot write ", &file.to_string_lossy(), "at byte ", "will resume by itself"])
+    ground.log_names(&run, &["cannot write ", &file.to_string_lossy(), "at byte ", RESUMES])
 }
 
 fn persistent(program: &Path, report: &mut Report) -> Played {
@@ -152,16 +177,9 @@ fn upload(program: &Path, report: &mut Report) -> Played {
     ground.log_names(&run, &["cannot be read for a peer", &file.to_string_lossy(), "at byte "])
 }
 
-/// Slow enough for two groups, so that there is a sync on the way.
-const TWO_GROUPS: &str = "max_rate=1M";
-
 fn sync_once(program: &Path, report: &mut Report) -> Played {
     let mut ground = Ground::new(program, report)?;
-    let source = ground.source(TWO_GROUPS)?;
-    let eio = Meddling::default().fail("fdatasync", "EIO", When::Nth(1));
-    let run = ground.fetch().from(source.addr).meddling(eio).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
+    let run = passing(&mut ground, &Meddling::default().fail("fdatasync", "EIO", When::Always), "sync failed")?;
     let file = ground.data();
     ground.log_names(&run, &["sync failed", &file.to_string_lossy()])?;
     let (claimed, all) = (ground.claimed()?, ground.offer.geometry.piece_count());
@@ -250,11 +268,7 @@ fn nobody_notices(ground: &mut Ground<'_>, run: &Run) -> Played {
 
 fn writes_nothing(program: &Path, report: &mut Report) -> Played {
     let mut ground = Ground::new(program, report)?;
-    let (source, nth) = (ground.source("")?, ground.dice.random_range(1..=6));
-    let nothing = Meddling::default().answer("pwritev", 0, When::Nth(nth));
-    let run = ground.fetch().from(source.addr).meddling(nothing).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)
+    passing(&mut ground, &Meddling::default().answer("pwritev", 0, When::Always), RESUMES).map(drop)
 }
 
 /// 256 MiB (I5): 64 MiB between request and disk, and the program itself.
