@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::base::limits::MAX_REQUEST_LEN;
 use crate::logic::testing::base_instant;
 
 /// Three pieces of two blocks, and a short one of one block and a hundred bytes.

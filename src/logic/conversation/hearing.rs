@@ -1,0 +1,131 @@
+//! What one message of the peer does to the conversation, and what it is judged by.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::{Batch, Conversation, Effect, Report};
+use crate::base::bitfield::Bitfield;
+use crate::base::farewell::Farewell;
+use crate::codec::wire::{Message, RawRequest};
+use crate::logic::requests::Arrival;
+use crate::logic::scheduler::Block;
+
+/// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
+const MAX_UNASKED: u32 = 10;
+
+/// 60 unknown messages in a minute: far above any client with extensions we do not speak (P-10, W-04).
+const MAX_UNKNOWN_PER_MINUTE: u32 = 60;
+
+impl Conversation {
+    pub(super) fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
+        match message {
+            Message::Choke => self.on_choked(now, batch),
+            Message::Unchoke if self.peer_choking => {
+                self.peer_choking = false;
+                self.pipeline.on_unchoked(now);
+            }
+            Message::Unchoke
+            | Message::KeepAlive
+            | Message::Port(_)
+            | Message::Suggest(_)
+            | Message::AllowedFast(_) => {}
+            Message::Interested => self.on_peer_interest(true),
+            Message::NotInterested => self.on_peer_interest(false),
+            Message::Have(number) => self.on_have(number, batch),
+            Message::Bitfield(payload) => match Bitfield::from_wire(&payload, self.geometry.piece_count()) {
+                Ok(bitfield) => self.on_pieces(bitfield),
+                Err(_refused) => self.leave(Farewell::ProtocolViolation),
+            },
+            Message::HaveAll => self.on_pieces(Bitfield::all(self.geometry.piece_count())),
+            Message::HaveNone => self.on_pieces(Bitfield::none(self.geometry.piece_count())),
+            Message::Piece { piece, begin, data } => self.on_piece(now, piece, begin, data, batch),
+            Message::Reject(request) => {
+                if let Some(block) = self.parse(request).filter(|block| self.pipeline.on_rejected(now, *block)) {
+                    batch.returned.push(block);
+                }
+            }
+            Message::Request(request) => self.on_request(request),
+            Message::Cancel(RawRequest { piece, begin, len }) => {
+                if let Some(range) = self.geometry.parse_range(piece, begin, len) {
+                    self.uploads.on_cancel(range);
+                }
+            }
+            Message::Extended { .. } | Message::Unknown { .. } => self.on_unknown(now),
+        }
+    }
+
+    fn on_choked(&mut self, now: Instant, batch: &mut Batch) {
+        self.peer_choking = true;
+        batch.returned.extend(self.pipeline.on_choked(now));
+        batch.choked = true;
+    }
+
+    fn on_peer_interest(&mut self, interested: bool) {
+        if self.peer_interested != interested {
+            self.peer_interested = interested;
+            self.effects.push_back(Effect::PeerInterested(interested));
+        }
+    }
+
+    fn on_have(&mut self, number: u32, batch: &mut Batch) {
+        self.told_pieces = true;
+        match self.geometry.piece(number) {
+            None => self.leave(Farewell::ProtocolViolation),
+            Some(piece) => {
+                if self.peer_have.set(piece) {
+                    batch.haves.push(piece);
+                }
+            }
+        }
+    }
+
+    /// "The bitfield message may only be sent immediately after the handshaking sequence is completed" (BEP 3): once,
+    /// and before any `have`. Other messages in between are forgiven (W-04).
+    fn on_pieces(&mut self, pieces: Bitfield) {
+        if self.told_pieces {
+            self.leave(Farewell::ProtocolViolation);
+            return;
+        }
+        self.told_pieces = true;
+        self.peer_have = pieces;
+        if self.welcomed {
+            self.effects.push_back(Effect::Report(Report::Bitfield(self.peer_have.clone())));
+        }
+    }
+
+    fn on_piece(&mut self, now: Instant, piece: u32, begin: u32, data: Bytes, batch: &mut Batch) {
+        self.down.add(now, data.len() as u64);
+        let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let Some(addr) = self.geometry.parse_block(piece, begin, len) else {
+            return self.on_unasked();
+        };
+        match self.pipeline.on_block(now, addr) {
+            Arrival::Expected | Arrival::Late => {
+                if !self.delivered {
+                    self.delivered = true;
+                    self.effects.push_back(Effect::Delivered);
+                }
+                batch.blocks.push(Block { addr, data });
+            }
+            Arrival::Unasked => self.on_unasked(),
+        }
+    }
+
+    fn on_unasked(&mut self) {
+        self.unasked += 1;
+        if self.unasked >= MAX_UNASKED {
+            self.leave(Farewell::ProtocolViolation);
+        }
+    }
+
+    fn on_unknown(&mut self, now: Instant) {
+        if now >= self.unknown_since + Duration::from_secs(60) {
+            (self.unknown, self.unknown_since) = (0, now);
+        }
+        self.unknown += 1;
+        if self.unknown > MAX_UNKNOWN_PER_MINUTE {
+            self.leave(Farewell::ProtocolViolation);
+        }
+    }
+}
