@@ -1,7 +1,7 @@
 //! `PeerPool`: which peers of a torrent are connected.
 //!
 //! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
-//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `Pardon`, `SchedulerReady`, `SurveyPool`,
+//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `Pardon`, `SchedulerReady`, `SeedingBegun`, `SurveyPool`,
 //! `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler), `PeersNeeded` (torrent), `Leave`, `ChokeDecision`,
 //! `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
@@ -23,7 +23,7 @@ use super::peer_connection::{
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
-use crate::logic::choke::{self, ChokeEffect, Choker};
+use crate::logic::choke::{self, ChokeEffect, Choker, Standing};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
 use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
@@ -59,6 +59,11 @@ pub struct Pardon(pub SocketAddr);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct SchedulerReady;
+
+/// We have everything that we want: from now on peers are given to in turns.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SeedingBegun;
 
 /// To the torrent, when it changes: how much the addresses of more peers are needed.
 #[derive(Debug, Clone, Copy, Message)]
@@ -140,6 +145,7 @@ pub struct PeerPool {
     next_key: u32,
     /// Bytes sent by connections that have ended.
     sent_before: u64,
+    seeding: bool,
     // Live.
     staging: Staging,
     choker: Choker,
@@ -153,6 +159,10 @@ pub struct PeerPool {
 
 crate::metered!(PeerPool, "PeerPool");
 
+fn choker(cfg: &PeerPoolConfig) -> Choker {
+    Choker::new(Instant::now().into_std(), choke::SLOTS, cfg.geometry.nominal_piece_len(), cfg.seed)
+}
+
 impl PeerPool {
     /// Knows nobody yet.
     pub fn new(cfg: PeerPoolConfig) -> Self {
@@ -161,8 +171,9 @@ impl PeerPool {
             book,
             next_key: 0,
             sent_before: 0,
+            seeding: false,
             staging: Staging::default(),
-            choker: Choker::new(Instant::now().into_std(), choke::SLOTS, cfg.seed),
+            choker: choker(&cfg),
             live: BTreeMap::new(),
             by_child: BTreeMap::new(),
             need: None,
@@ -274,10 +285,13 @@ impl PeerPool {
                 live.delivered = true;
                 self.step(ctx, |book, _| book.on_productive(addr));
             }
-            News::Interested(interested) => self.choke_step(ctx, |choker, _| choker.on_interest(peer, interested)),
+            News::Interested(interested) => {
+                self.choke_step(ctx, |choker, now| choker.on_interest(now, peer, interested));
+            }
             News::View(view) => {
                 live.view = view;
-                self.choker.on_rate(peer, view.down_bps);
+                let PeerView { down_bps, up_bps, sent, snubs, .. } = view;
+                self.choker.on_standing(peer, Standing { down_bps, up_bps, taken: sent, snubs });
             }
             News::Left(farewell) => live.farewell = Some(farewell),
         }
@@ -296,7 +310,7 @@ impl PeerPool {
         let Some(key) = self.by_child.remove(&child) else { return };
         let Some(live) = self.live.remove(&key) else { return };
         self.cfg.scheduler.do_send(PeerReport { peer: key, word: PeerWord::Left });
-        self.choke_step(ctx, |choker, _| choker.on_peer_left(key));
+        self.choke_step(ctx, |choker, now| choker.on_peer_left(now, key));
         self.sent_before += live.view.sent;
         let farewell = live.farewell.unwrap_or(Farewell::Panicked);
         tracing::debug!(addr = %live.addr, cause = farewell.label(), delivered = live.delivered, "peer gone");
@@ -323,7 +337,10 @@ impl Supervised for PeerPool {
             self.sent_before += live.view.sent;
         }
         self.by_child.clear();
-        self.choker = Choker::new(Instant::now().into_std(), choke::SLOTS, self.cfg.seed);
+        self.choker = choker(&self.cfg);
+        if self.seeding {
+            self.choker.on_complete();
+        }
         self.need = None;
         self.timer = Timer::new();
         self.book.on_pool_restarted(Instant::now().into_std());
@@ -371,6 +388,15 @@ impl Handler<SchedulerReady> for PeerPool {
 
     fn handle(&mut self, _: SchedulerReady, _: &mut Ctx<Self>) {
         self.live.values().for_each(|live| live.handle.addr.do_send(Introduce));
+    }
+}
+
+impl Handler<SeedingBegun> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, _: SeedingBegun, ctx: &mut Ctx<Self>) {
+        self.seeding = true;
+        self.choke_step(ctx, |choker, _| choker.on_complete());
     }
 }
 

@@ -18,7 +18,8 @@ use tokio::time::{Instant, timeout};
 use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish, Totals};
 use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Timer, Verdict};
 use super::peer_pool::{
-    Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, PoolSurvey, SchedulerReady, SurveyPool,
+    Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, PoolSurvey, SchedulerReady, SeedingBegun,
+    SurveyPool,
 };
 use super::piece_scheduler::{DiskLost, Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews, Survey};
 use super::policies;
@@ -260,6 +261,7 @@ impl Torrent {
             }
             SchedulerNews::Completed => {
                 crew.trackers.do_send(Completed);
+                crew.pool.do_send(SeedingBegun);
                 self.finishing = true;
                 self.finish();
             }

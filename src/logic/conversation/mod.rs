@@ -118,6 +118,7 @@ impl Conversation {
             peer_interested: self.peer_interested,
             pieces: self.peer_have.ones(),
             outstanding: self.pipeline.outstanding(),
+            snubs: self.pipeline.is_snubbed(now),
             down_bps: self.down.bps(now),
             up_bps: self.up.bps(now),
             sent: self.sent,

@@ -40,7 +40,7 @@ pub enum Effect {
 
 /// What one peer looks like from outside (W-20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
+#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are independent, and so is the fifth")]
 pub struct PeerView {
     /// We do not answer its requests.
     pub am_choking: bool,
@@ -54,6 +54,8 @@ pub struct PeerView {
     pub pieces: u32,
     /// Blocks asked of it and not yet here.
     pub outstanding: u32,
+    /// It does not choke us, is asked, and has sent nothing for a minute (P-12).
+    pub snubs: bool,
     /// Bytes per second from it.
     pub down_bps: u64,
     /// Bytes per second to it.
