@@ -108,6 +108,22 @@ pub enum BadGeometry {
     Overflow,
 }
 
+/// 16 KiB to 128 MiB: libtorrent makes none smaller and reads none larger.
+pub const MADE_PIECE_LENS: std::ops::RangeInclusive<u32> = 16 * 1024..=128 * 1024 * 1024;
+
+/// 16 MiB: the largest that libtorrent chooses by itself.
+const MAX_AUTOMATIC_PIECE_LEN: u32 = 16 * 1024 * 1024;
+
+/// The piece length that libtorrent chooses for so many bytes, so that the list of hashes grows with the square root of
+/// the data: for pieces of `p` bytes up to `(2 × p / 20)²` bytes, 20 being the length of a hash.
+pub fn automatic_piece_len(total_len: u64) -> u32 {
+    let mut piece_len = *MADE_PIECE_LENS.start();
+    while piece_len < MAX_AUTOMATIC_PIECE_LEN && total_len > (u64::from(piece_len).pow(2) + 50) / 100 {
+        piece_len *= 2;
+    }
+    piece_len
+}
+
 /// How a torrent's bytes fall into pieces and blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
@@ -244,6 +260,28 @@ impl Geometry {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    /// What libtorrent 2.1.1 was seen to choose on both sides of each border.
+    #[test]
+    fn the_automatic_piece_length_is_libtorrents() {
+        const LAST_OF: [(u32, u64); 10] = [
+            (16, 2_684_355),
+            (32, 10_737_418),
+            (64, 42_949_673),
+            (128, 171_798_692),
+            (256, 687_194_767),
+            (512, 2_748_779_069),
+            (1024, 10_995_116_278),
+            (2048, 43_980_465_111),
+            (4096, 175_921_860_444),
+            (8192, 703_687_441_777),
+        ];
+        for (kib, last) in LAST_OF {
+            assert_eq!(automatic_piece_len(last), kib * 1024, "{last} bytes");
+            assert_eq!(automatic_piece_len(last + 1), kib * 2048, "{last} bytes and one");
+        }
+        assert_eq!((automatic_piece_len(0), automatic_piece_len(u64::MAX)), (16 * 1024, 16 * 1024 * 1024));
+    }
 
     #[test]
     fn sizes_at_the_edges_are_accepted_or_refused() {

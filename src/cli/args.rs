@@ -59,6 +59,8 @@ pub enum LogFormat {
 pub enum Verb {
     /// Download a torrent; exits 0 when every byte is there and verified
     Fetch(Box<FetchArgs>),
+    /// Make a .torrent of a file or a folder
+    Create(super::create::args::CreateArgs),
     /// Show what a .torrent holds
     Info(InfoArgs),
     /// Check data against a .torrent; exits 32 when something is wrong

@@ -16,7 +16,7 @@ use crate::codec::metainfo::Metainfo;
 pub fn run(args: &InfoArgs, output: &Output) -> Result<Exit, Problem> {
     let metainfo = source::load(&args.file)?;
     if args.magnet {
-        output.answer(magnet(&metainfo));
+        output.answer(magnet(&metainfo, |_url| true));
     } else if output.is_json() {
         output.json(&as_json(&metainfo));
     } else {
@@ -106,12 +106,17 @@ fn redacted(urls: &[String]) -> Vec<String> {
     urls.iter().map(|url| crate::base::safe::redact_url(url)).collect()
 }
 
-/// BEP 9. Trackers are named in full: the link is for whoever is given it.
-fn magnet(metainfo: &Metainfo) -> String {
+/// Nothing of it would be hidden in a log.
+pub fn is_no_secret(url: &str) -> bool {
+    crate::base::safe::redact_url(url) == url
+}
+
+/// BEP 9, with the trackers that may be `named`, in full: the link is for whoever is given it.
+pub fn magnet(metainfo: &Metainfo, named: impl Fn(&str) -> bool) -> String {
     let encode =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
     let mut link = format!("magnet:?xt=urn:btih:{}&dn={}", metainfo.info_hash, encode(&metainfo.name));
-    for url in metainfo.tiers.iter().flatten() {
+    for url in metainfo.tiers.iter().flatten().filter(|url| named(url)) {
         link.push_str("&tr=");
         link.push_str(&encode(url));
     }

@@ -6,17 +6,20 @@ use clap::Parser;
 
 pub mod args;
 pub mod completions;
+pub mod create;
 pub mod demo;
 pub mod exit;
 #[cfg(feature = "faults")]
 pub mod fault;
 pub mod fetch;
+pub mod hashing;
 pub mod info;
 pub mod logs;
 pub mod output;
 pub mod progress;
 pub mod scrape;
 pub mod source;
+pub mod stop;
 pub mod tree;
 pub mod verify;
 
@@ -45,6 +48,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
         Verb::Fault(fault) => return fault::run(fault, output),
         Verb::Fetch(fetch) => fetch::run(fetch, &args.global, output),
         Verb::Demo(demo) => demo::run(demo, &args.global, output),
+        Verb::Create(create) => create::run(create, output),
         Verb::Info(info) => info::run(info, output),
         Verb::Verify(verify) => verify::run(verify, output),
         Verb::Scrape(scrape) => scrape::run(scrape, &args.global, output),

@@ -1,20 +1,17 @@
 //! `verify`: is the data what the .torrent says? Every file, every piece, on all cores.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-
 use serde_json::json;
 
 use super::args::VerifyArgs;
 use super::exit::{Exit, Problem};
+use super::hashing::Meter;
 use super::output::Output;
-use super::source;
+use super::{source, stop};
 use crate::app::descriptors::Descriptors;
 use crate::base::geometry::PieceIndex;
 use crate::base::safe::Safe;
-use crate::base::units::Bytes;
 use crate::codec::metainfo::Metainfo;
-use crate::storage::DiskTrouble;
-use crate::storage::check::piece_is_right;
+use crate::storage::check::{Halt, Hasher, every_piece};
 use crate::storage::disk::specs_of;
 use crate::storage::files::Files;
 use crate::storage::folder::Folder;
@@ -25,7 +22,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
     let folder = Folder::open(&args.dir);
     let folder = folder.map_err(|error| Problem::new(Exit::NotFound, format!("{}: {error}", args.dir.display())))?;
     let files = Files::new(folder, specs_of(&metainfo), Descriptors::of_this_process().files);
-    let bad = check(&files, &metainfo, output).map_err(|trouble| Problem::new((&trouble).into(), &trouble))?;
+    let bad = check(&files, &metainfo, output)?;
     let mut bad_files = 0;
     for (file, entry) in metainfo.files.iter().enumerate().filter(|(_, entry)| !entry.padding) {
         let end = entry.offset + entry.len;
@@ -74,34 +71,17 @@ fn report(metainfo: &Metainfo, bad: &[PieceIndex], bad_files: u32, output: &Outp
 }
 
 /// The pieces that do not hash right, ascending.
-fn check(files: &Files, metainfo: &Metainfo, output: &Output) -> Result<Vec<PieceIndex>, DiskTrouble> {
+fn check(files: &Files, metainfo: &Metainfo, output: &Output) -> Result<Vec<PieceIndex>, Problem> {
     let geometry = metainfo.geometry;
-    let next = AtomicU32::new(0);
-    let done = AtomicU64::new(0);
-    let work = || {
-        let mut bad = Vec::new();
-        while let Some(piece) = geometry.piece(next.fetch_add(1, Ordering::Relaxed)) {
-            if !piece_is_right(files, &geometry, &metainfo.hashes, piece)? {
-                bad.push(piece);
-            }
-            let bytes = u64::from(geometry.piece_len(piece));
-            let done = done.fetch_add(bytes, Ordering::Relaxed) + bytes;
-            output.progress(format!("checking {} of {}", Bytes(done), Bytes(geometry.total_len())));
-        }
-        Ok(bad)
+    let meter = Meter::new(output, "checking", geometry.total_len());
+    let judge = |hasher: &mut Hasher<&Files>, piece| {
+        let right = hasher.is_right(&metainfo.hashes, piece)?;
+        Ok((!right).then_some(piece))
     };
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let found: Vec<Result<Vec<PieceIndex>, DiskTrouble>> = std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .collect()
-    });
-    let mut bad = Vec::new();
-    for part in found {
-        bad.extend(part?);
-    }
-    bad.sort_unstable();
-    Ok(bad)
+    let judged = every_piece(geometry, || files, judge, |done| meter.show(done), &*stop::on_signal()?);
+    let judged = judged.map_err(|halt| match halt {
+        Halt::Stopped => Problem::new(Exit::Interrupted, "stopped before everything was checked"),
+        Halt::Failed(trouble) => Problem::new((&trouble).into(), &trouble),
+    })?;
+    Ok(judged.into_iter().flatten().collect())
 }

@@ -5,13 +5,14 @@
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{self, IoSlice};
+use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
-use rustix::fs::OFlags;
+use rustix::fs::{Advice, OFlags};
 
 use super::Locked;
 use super::folder::Folder;
@@ -169,6 +170,17 @@ impl Files {
         Ok(())
     }
 
+    /// Tells the kernel that these bytes will be read soon.
+    pub fn read_ahead(&self, bytes: Range<u64>) {
+        for Span { file, offset, len } in self.layout.spans(bytes.start, bytes.end - bytes.start) {
+            if !self.specs[file].padding
+                && let Ok(handle) = self.readable(file)
+            {
+                read_ahead(&handle, offset, len);
+            }
+        }
+    }
+
     /// What a file looks like now: length, device, inode, time of change. `None` when it is not there.
     pub fn witness(&self, file: usize) -> Result<Option<Witness>, DiskTrouble> {
         if self.specs[file].padding {
@@ -316,6 +328,13 @@ impl Files {
             };
         }
         trouble
+    }
+}
+
+/// A hint: where the file system does not take it, the read itself brings the bytes.
+pub fn read_ahead(file: &File, offset: u64, len: u64) {
+    if let Err(error) = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), Advice::WillNeed) {
+        tracing::debug!(%error, "no reading ahead");
     }
 }
 

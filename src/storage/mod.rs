@@ -21,7 +21,9 @@ pub mod files;
 pub mod folder;
 #[cfg(any(test, feature = "faults"))]
 pub mod memory;
+pub mod publish;
 pub mod record;
+pub mod source;
 pub mod trouble;
 
 /// What the threads of the pool share; held for microseconds, never over a system call that waits.

@@ -15,6 +15,7 @@ mod support;
 
 mod cli;
 mod corpus;
+mod create;
 mod demo;
 mod disk;
 mod fault;

@@ -1,8 +1,8 @@
 """Make a .torrent with libtorrent.
 
-usage: make.py PATH OUT [--piece-length N] [--announce URL[,URL]]... [--hybrid] [--by-hand] [--private]
+usage: make.py PATH OUT [--piece-length N] [--announce URL[,URL]]... [--hybrid] [--by-hand] [--private] [--sorted] [--source TEXT]
 Each --announce is a tier; its trackers are separated by commas. --by-hand builds the dictionary here, for piece lengths
-that libtorrent reads but does not make.
+that libtorrent reads but does not make. --sorted puts the files in the order of their paths' bytes; else it is the folder's.
 """
 import argparse
 import hashlib
@@ -20,22 +20,28 @@ ap.add_argument("--announce", action="append", default=[])
 ap.add_argument("--hybrid", action="store_true")
 ap.add_argument("--by-hand", action="store_true")
 ap.add_argument("--private", action="store_true")
+ap.add_argument("--sorted", action="store_true")
+ap.add_argument("--source")
 args = ap.parse_args()
 path = os.path.abspath(args.path)
 tiers = [tier.split(",") for tier in args.announce]
 
 
 def by_libtorrent():
-    storage = lt.file_storage()
-    lt.add_files(storage, path)
+    files = lt.list_files(path)
+    if args.sorted:
+        files.sort(key=lambda file: file.filename.encode())
     flags = 0 if args.hybrid else lt.create_torrent.v1_only
-    torrent = lt.create_torrent(storage, piece_size=args.piece_length, flags=flags)
+    torrent = lt.create_torrent(files, piece_size=args.piece_length, flags=flags)
     for number, tier in enumerate(tiers):
         for url in tier:
             torrent.add_tracker(url, number)
     torrent.set_priv(args.private)
     lt.set_piece_hashes(torrent, os.path.dirname(path))
-    return torrent.generate()
+    made = torrent.generate()
+    if args.source:
+        made[b"info"][b"source"] = args.source.encode()
+    return made
 
 
 def by_hand():

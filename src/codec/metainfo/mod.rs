@@ -16,6 +16,7 @@ use crate::base::geometry::{BadGeometry, Geometry, PieceIndex};
 use crate::base::ids::InfoHash;
 use crate::base::safe::Safe;
 
+pub mod draft;
 mod files;
 mod sources;
 

@@ -16,7 +16,7 @@ const MAX_WEB_SEEDS: usize = 100;
 const MAX_URL_LEN: usize = 2048;
 
 /// 4,096 bytes of a comment. Picked by eye.
-const MAX_FREE_TEXT_LEN: usize = 4096;
+pub(super) const MAX_FREE_TEXT_LEN: usize = 4096;
 
 /// BEP 12: "If the client is compatible with the multitracker specification, and if the 'announce-list' key is
 /// present, the client will ignore the 'announce' key". Unless nothing in the list is of use.

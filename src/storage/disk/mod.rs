@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
-use super::check::{data_ranges, hash_of_zeros, piece_is_right};
+use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::files::{FileSpec, Files};
 use super::folder::Folder;
 use super::record::{Found, StateFolder};
@@ -97,8 +97,8 @@ impl Storage for Disk {
 
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
         self.run(move |inner| {
-            let right = |piece| piece_is_right(&inner.opened().files, &inner.geometry, &inner.hashes, piece);
-            pieces.into_iter().map(|piece| (piece, right(piece))).collect()
+            let mut hasher = Hasher::new(&inner.opened().files, inner.geometry);
+            pieces.into_iter().map(|piece| (piece, hasher.is_right(&inner.hashes, piece))).collect()
         })
     }
 

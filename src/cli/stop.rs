@@ -1,0 +1,41 @@
+//! SIGINT and SIGTERM for verbs without actors: the first asks, the second does not wait for an answer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::{Exit, Problem};
+
+/// Becomes true with the first signal. The thread that waits for it ends with the program.
+pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
+    let wish = Arc::new(AtomicBool::new(false));
+    let problem = |error: std::io::Error| Problem::new(Exit::Unknown, format!("cannot wait for signals: {error}"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(problem)?;
+    let signals = {
+        let _context = runtime.enter();
+        signal(SignalKind::interrupt()).and_then(|first| Ok((first, signal(SignalKind::terminate())?)))
+    };
+    let (mut interrupt, mut terminate) = signals.map_err(problem)?;
+    let told = Arc::clone(&wish);
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                tokio::select! {
+                    biased;
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if told.swap(true, Ordering::Relaxed) {
+                    leave();
+                }
+            }
+        });
+    });
+    Ok(wish)
+}
+
+#[expect(clippy::disallowed_methods, clippy::exit, reason = "a thread may hang in a dead disk; nothing was written")]
+fn leave() -> ! {
+    std::process::exit(Exit::Killed as i32)
+}
