@@ -179,6 +179,15 @@ impl Assembly {
         true
     }
 
+    /// Is the peer asked for a block, or did one come from its address?
+    pub fn involves(&self, peer: PeerKey, addr: SocketAddr) -> bool {
+        self.slots.iter().any(|slot| match slot {
+            Slot::Free => false,
+            Slot::Asked(askers) => asks(askers, peer),
+            Slot::Got(_, from) => *from == addr,
+        })
+    }
+
     /// A block came.
     pub fn put(&mut self, block: BlockAddr, peer: PeerKey, from: SocketAddr, data: Bytes, now: Instant) -> Put {
         let number = block.number();

@@ -41,6 +41,7 @@ const HAND_OVER: Duration = Duration::from_millis(100);
 const DRIPPING: Duration = Duration::from_secs(60);
 
 /// One peer's ask while it is being answered.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one ask")]
 struct Ask {
     key: PeerKey,
     addr: SocketAddr,
@@ -51,6 +52,8 @@ struct Ask {
     /// Under suspicion: works on pieces of its own.
     probation: bool,
     short_of_credit: bool,
+    /// Nothing new for it until something of it is verified.
+    short_of_trust: bool,
     /// A failed piece waits for this peer, and for credit.
     suspect_waits: bool,
     recheck: Option<Instant>,
@@ -111,6 +114,7 @@ impl Scheduler {
             blocks: Vec::new(),
             probation: self.suspects.is_on_probation(peer.addr),
             short_of_credit: false,
+            short_of_trust: false,
             suspect_waits: false,
             recheck: None,
         };
@@ -188,6 +192,8 @@ impl Scheduler {
                 if !self.can_open(piece) {
                     ask.short_of_credit = true;
                     ask.suspect_waits = true;
+                } else if !self.admits(ask.key, piece) {
+                    ask.short_of_trust = true;
                 } else if self.a_faster_one_waits(piece, ask) {
                     ask.recheck_at(Some(ask.now + HAND_OVER));
                 } else {
@@ -203,7 +209,7 @@ impl Scheduler {
         let mine = self.peers.get(&ask.key).map_or(0, bps);
         let may = |peer: &&Peer| {
             let is_spent = self.suspects.is_shirker(piece, peer.addr) || self.suspects.was_tried(piece, peer.addr);
-            peer.has.has(piece) && !is_spent
+            peer.has.has(piece) && !is_spent && self.trusts(peer, piece)
         };
         self.waiting.iter().filter_map(|key| self.peers.get(key)).filter(may).any(|peer| bps(peer) > mine)
     }
@@ -234,6 +240,10 @@ impl Scheduler {
                 return;
             }
             let Some(peer) = self.peers.get_mut(&ask.key) else { return };
+            if !peer.trust.has_room(self.geometry.nominal_piece_len(), ask.probation) {
+                ask.short_of_trust = true;
+                return;
+            }
             let random = self.have.ones() < RANDOM_PIECES;
             let picked = if random {
                 self.picker.pick_random(&ask.has, &mut peer.shortlist, &mut self.dice)
@@ -274,6 +284,10 @@ impl Scheduler {
 
     /// Free blocks of one open piece.
     fn ask_for(&mut self, piece: PieceIndex, ask: &mut Ask) {
+        if !self.admits(ask.key, piece) {
+            ask.short_of_trust = true;
+            return;
+        }
         let Some(assembly) = self.open.get_mut(&piece).filter(|assembly| assembly.free() > 0) else { return };
         let alone = self.picker.available(piece) <= 1;
         let before = ask.blocks.len();
@@ -293,6 +307,7 @@ impl Scheduler {
             && ask.blocks.len() > before
         {
             peer.current = left.then_some(piece);
+            peer.trust.begin(piece);
         }
     }
 
@@ -343,7 +358,7 @@ impl Scheduler {
     }
 
     /// Endgame: blocks that others are asked for, those first that will come last, and only where they would come sooner
-    /// from this peer. Before the endgame only while credit is short, and only what stalled peers owe.
+    /// from this peer. Before the endgame only while credit or trust is short, and only what stalled peers owe.
     fn duplicate(&mut self, ask: &mut Ask) {
         let before = ask.blocks.len();
         let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + before;
@@ -353,7 +368,7 @@ impl Scheduler {
         }
         let endgame = self.is_endgame();
         // Asked in the endgame too: it says when the next one will stall.
-        let anybody_stalls = (endgame || ask.short_of_credit) && self.anybody_stalls(ask);
+        let anybody_stalls = (endgame || ask.short_of_credit || ask.short_of_trust) && self.anybody_stalls(ask);
         if !(endgame || anybody_stalls) {
             return;
         }
@@ -362,7 +377,8 @@ impl Scheduler {
         let my_bps = self.peers.get(&ask.key).map_or(0, |peer| peer.flow.bps(ask.now));
         let queues = self.queues();
         let mut candidates = Vec::new();
-        for (piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && ask.has.has(**piece)) {
+        let may = |piece: &PieceIndex| ask.has.has(*piece) && self.admits(ask.key, *piece);
+        for (piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
             for (number, askers) in assembly.asked_of_others(ask.key) {
                 let stalled = askers.iter().all(|asker| stalls(&asker.peer));
                 if endgame || stalled {
@@ -380,13 +396,16 @@ impl Scheduler {
                 return;
             }
             let mine_us = self.delivery_us(ask.key, in_flight - before + ask.blocks.len() + 1, my_bps, ask.now);
-            if mine_us >= theirs_us {
+            if mine_us >= theirs_us || !self.admits(ask.key, piece) {
                 continue;
             }
             let Some(assembly) = self.open.get_mut(&piece) else { continue };
             if assembly.ask_too(number, ask.key, ask.now, self.asks) {
                 self.asks += 1;
                 ask.blocks.extend(self.geometry.block(piece, number));
+                if let Some(peer) = self.peers.get_mut(&ask.key) {
+                    peer.trust.begin(piece);
+                }
             }
         }
     }

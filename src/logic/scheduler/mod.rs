@@ -18,6 +18,7 @@ mod swarm;
 #[cfg(test)]
 #[expect(clippy::cast_possible_truncation, reason = "small numbers of a test")]
 mod tests;
+mod trust;
 mod values;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -132,6 +133,7 @@ impl Scheduler {
         } else {
             self.on_peer_left(now, peer);
             self.peers.insert(peer, Peer::new(addr, &self.templates));
+            self.recall(peer);
         }
         self.settle(now);
     }
@@ -208,10 +210,12 @@ impl Scheduler {
     pub fn on_returned(&mut self, now: Instant, key: PeerKey, blocks: &[BlockAddr]) {
         let mut count = 0;
         let mut shirked = BTreeSet::new();
+        let mut touched = BTreeSet::new();
         for block in blocks {
             let Some(assembly) = self.open.get_mut(&block.piece()) else { continue };
             if assembly.give_back(block.number(), key, now) {
                 count += 1;
+                touched.insert(block.piece());
                 if assembly.exclusive && assembly.owner == Some(key) && assembly.got() == 0 {
                     shirked.insert(block.piece());
                 }
@@ -230,6 +234,9 @@ impl Scheduler {
             }
             self.stirred = true;
         }
+        for piece in touched {
+            self.let_go(key, piece);
+        }
         for piece in shirked {
             self.shirk(piece);
         }
@@ -241,6 +248,7 @@ impl Scheduler {
         let Some(Writing { blocks, from }) = self.writing.remove(&piece) else { return };
         self.reserved -= u64::from(self.geometry.piece_len(piece));
         self.stirred = true;
+        self.conclude(piece, &from, written);
         match written {
             Written::Durable => {
                 let liars = self.suspects.on_passed(piece, &blocks, &from);
@@ -266,6 +274,7 @@ impl Scheduler {
     pub fn on_disk_lost(&mut self, now: Instant) {
         for piece in std::mem::take(&mut self.writing).into_keys() {
             self.reserved -= u64::from(self.geometry.piece_len(piece));
+            self.conclude(piece, &[], Written::Failed);
             self.lose(piece);
         }
         self.stirred = true;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::trust::Trust;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::logic::picker::{Picker, Shortlist};
@@ -40,6 +41,7 @@ pub(super) struct Peer {
     pub(super) current: Option<PieceIndex>,
     pub(super) shortlist: Shortlist,
     pub(super) flow: Flow,
+    pub(super) trust: Trust,
     pub(super) interested: bool,
     /// Pieces it has that we lack; of no meaning for a seed.
     missing: u32,
@@ -61,6 +63,7 @@ impl Peer {
             current: None,
             shortlist: Shortlist::default(),
             flow: Flow::default(),
+            trust: Trust::default(),
             interested: false,
             missing: 0,
             seed: false,

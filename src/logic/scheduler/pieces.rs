@@ -20,6 +20,7 @@ impl Scheduler {
         }
         let Put::Kept { askers, formerly } = assembly.put(addr, key, peer.addr, data, now) else { return false };
         peer.on_delivered(now, addr.len(), &mut self.picker);
+        peer.trust.begin(addr.piece());
         if assembly.free() == 0 {
             self.loose.remove(&addr.piece());
         }
@@ -32,6 +33,7 @@ impl Scheduler {
         }
         for other in askers.into_iter().chain(formerly).filter(|other| *other != key) {
             self.cancels.entry(other).or_default().push(addr);
+            self.let_go(other, addr.piece());
         }
         if whole && let Some(assembly) = self.open.remove(&addr.piece()) {
             let (blocks, from) = assembly.into_parts();
@@ -80,6 +82,9 @@ impl Scheduler {
                 peer.in_flight -= 1;
             }
             self.cancels.entry(asker).or_default().extend(self.geometry.block(piece, number));
+        }
+        for peer in self.peers.values_mut() {
+            peer.trust.end(piece);
         }
         self.lose(piece);
         self.stirred = true;

@@ -346,6 +346,11 @@ impl Swarm {
             let peer = &s.peers[&key];
             assert_eq!(peer.in_flight, guest.pipeline.outstanding(), "{key}: no block is lost between the two");
             assert!(peer.want == 0 || s.waiting.contains(&key));
+            if !peer.trust.is_proven() {
+                let open = s.open.iter().filter(|(_, a)| a.involves(key, guest.addr)).map(|(piece, _)| *piece);
+                let writing = s.writing.iter().filter(|(_, w)| w.from.contains(&guest.addr)).map(|(piece, _)| *piece);
+                assert_eq!(*peer.trust.pieces(), open.chain(writing).collect(), "{key}: what is under way with it");
+            }
         }
     }
 

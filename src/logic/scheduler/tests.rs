@@ -42,15 +42,26 @@ impl Desk {
         self.g.piece(n).unwrap()
     }
 
+    /// A peer that has proven itself.
     fn join(&mut self, n: u32, has: &[u32]) {
         let has = self.set(has);
+        self.stranger(n, has);
+        self.s.peers.get_mut(&PeerKey(n)).unwrap().trust.prove();
+    }
+
+    /// One that has everything, and has proven itself.
+    fn seed(&mut self, n: u32) {
+        self.stranger(n, Bitfield::all(self.g.piece_count()));
+        self.s.peers.get_mut(&PeerKey(n)).unwrap().trust.prove();
+    }
+
+    fn stranger(&mut self, n: u32, has: Bitfield) {
         self.s.on_peer_joined(self.now, PeerKey(n), addr(n as u16));
         self.s.on_bitfield(self.now, PeerKey(n), has);
     }
 
-    fn seed(&mut self, n: u32) {
-        self.s.on_peer_joined(self.now, PeerKey(n), addr(n as u16));
-        self.s.on_bitfield(self.now, PeerKey(n), Bitfield::all(self.g.piece_count()));
+    fn strange_seed(&mut self, n: u32) {
+        self.stranger(n, Bitfield::all(self.g.piece_count()));
     }
 
     fn effects(&mut self) -> Vec<Effect> {
@@ -528,9 +539,98 @@ fn a_peer_with_ten_thousand_requests_leaves_in_one_pass() {
     let now = t0();
     s.on_peer_joined(now, PeerKey(1), addr(1));
     s.on_bitfield(now, PeerKey(1), Bitfield::all(g.piece_count()));
+    s.peers.get_mut(&PeerKey(1)).unwrap().trust.prove();
     s.on_ask(now, PeerKey(1), 10_000);
     assert_eq!(s.progress(now).in_flight_blocks, 10_000);
     s.on_peer_left(now, PeerKey(1));
     assert_eq!(s.progress(now).in_flight_blocks, 0);
     assert!(s.peers.is_empty() && s.waiting.is_empty());
+}
+
+fn pieces_of(blocks: &[BlockAddr]) -> BTreeSet<u32> {
+    blocks.iter().map(|block| block.piece().get()).collect()
+}
+
+/// P-14: a liar at any speed spoils what it had room for.
+#[test]
+fn a_stranger_has_two_pieces_under_way_and_gets_the_next_when_one_hashed_right() {
+    let mut d = Desk::new();
+    d.strange_seed(1);
+    let two = d.ask(1, 1000);
+    assert_eq!((two.len(), pieces_of(&two).len()), (8, 2));
+    d.send(1, &two, 0);
+    let writes: Vec<_> = d.effects().into_iter().filter(|e| matches!(e, Effect::Write { .. })).collect();
+    assert_eq!(writes.len(), 2, "whole, and nothing more is granted until the disk has answered");
+    d.s.on_written(d.now, two[0].piece(), Written::Durable);
+    let more: Vec<_> = d.grants().into_iter().flat_map(|(_, blocks)| blocks).collect();
+    assert_eq!(pieces_of(&more).len(), 1, "the other is being hashed");
+    d.s.on_written(d.now, two[4].piece(), Written::HashMismatch);
+    assert!(d.effects().contains(&Effect::Ban { addr: addr(1), piece: two[4].piece() }));
+}
+
+#[test]
+fn pieces_that_a_stranger_gave_back_untouched_make_room_and_those_it_began_do_not() {
+    let mut d = Desk::new();
+    d.strange_seed(1);
+    let two = d.ask(1, 1000);
+    d.send(1, &two[..1], 0);
+    d.effects();
+    d.s.on_returned(d.now, PeerKey(1), &two[1..]);
+    let next: Vec<_> = d.grants().into_iter().flat_map(|(_, blocks)| blocks).collect();
+    assert_eq!(pieces_of(&next).len(), 1, "the first has a block of it: {next:?}");
+    assert!(pieces_of(&next).is_disjoint(&pieces_of(&two)), "what was given back rests");
+}
+
+#[test]
+fn what_others_finished_faster_makes_room_for_a_stranger() {
+    let mut d = Desk::new();
+    d.strange_seed(1);
+    assert_eq!(d.ask(1, 8).len(), 8, "and it sends none of them");
+    d.seed(2);
+    for _ in 0..10 {
+        d.s.on_ask(d.now, PeerKey(2), 1000);
+        for effect in d.write_all() {
+            if let Effect::Grant { peer: PeerKey(2), blocks } = effect {
+                d.send(2, &blocks, 0);
+            }
+        }
+        d.wait(1);
+    }
+    assert!(d.s.have().is_all());
+    assert!(d.s.peers[&PeerKey(1)].trust.pieces().is_empty());
+}
+
+/// A connection that came back is held to what its address still has under way.
+#[test]
+fn who_comes_back_has_no_more_room_than_who_stayed() {
+    let mut d = Desk::new();
+    d.strange_seed(1);
+    let two = d.ask(1, 1000);
+    d.send(1, &two, 0);
+    d.effects();
+    d.s.on_peer_left(d.now, PeerKey(1));
+    d.s.on_peer_joined(d.now, PeerKey(2), addr(1));
+    d.s.on_bitfield(d.now, PeerKey(2), Bitfield::all(d.g.piece_count()));
+    assert_eq!(d.ask(2, 1000), []);
+}
+
+/// The blocks that a stalled peer owes are its only work: it must not wait for the end of the other's patience.
+#[test]
+fn a_stranger_without_room_duplicates_what_a_stalled_peer_owes_in_its_own_pieces() {
+    let mut d = Desk::new();
+    d.strange_seed(1);
+    let first = d.ask(1, 1);
+    d.strange_seed(2);
+    let owed = d.ask(2, 3);
+    assert_eq!(pieces_of(&owed), pieces_of(&first), "strangers share");
+    let second = d.ask(1, 4);
+    d.send(1, &first, 0);
+    d.send(1, &second[..3], 0);
+    d.s.on_returned(d.now, PeerKey(1), &second[3..]);
+    d.s.on_ask(d.now, PeerKey(1), 8);
+    assert_eq!(d.grants(), []);
+    d.wait(2);
+    let mut again: Vec<_> = d.grants().into_iter().flat_map(|(_, blocks)| blocks).collect();
+    again.sort();
+    assert_eq!(again, owed);
 }
