@@ -76,6 +76,8 @@ pub enum Verb {
     Tree,
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
+    /// Print a manual page
+    Man(ManArgs),
 }
 
 /// `fetch`.
@@ -183,8 +185,9 @@ pub struct VerifyArgs {
 /// `scrape`.
 #[derive(Debug, clap::Args)]
 pub struct ScrapeArgs {
-    /// A .torrent file, or `-` for standard input
-    pub file: String,
+    /// .torrent files, http(s) URLs of them, or `-` for standard input
+    #[arg(required = true)]
+    pub file: Vec<String>,
     /// Ask this tracker too (repeatable)
     #[arg(long, value_name = "URL")]
     pub tracker: Vec<String>,
@@ -220,6 +223,13 @@ fn demo_size(text: &str) -> Result<u64, String> {
 pub struct CompletionsArgs {
     /// Which shell
     pub shell: Shell,
+}
+
+/// `man`.
+#[derive(Debug, clap::Args)]
+pub struct ManArgs {
+    /// Of this verb (of the program)
+    pub verb: Option<String>,
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ pub mod fetch;
 pub mod hashing;
 pub mod info;
 pub mod logs;
+pub mod man;
 pub mod output;
 pub mod progress;
 pub mod scrape;
@@ -53,6 +54,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
         Verb::Verify(verify) => verify::run(verify, output),
         Verb::Scrape(scrape) => scrape::run(scrape, &args.global, output),
         Verb::Tree => Ok(tree::run(output)),
+        Verb::Man(man) => man::run(man, output),
         Verb::Completions(completions) => Ok(completions::run(completions, output)),
     };
     exit.map(ExitCode::from)

@@ -1,6 +1,8 @@
-//! `scrape`: seeders, leechers and completed downloads, as every tracker has them.
+//! `scrape`: seeders, leechers and completed downloads, as every tracker has them; of several torrents at once.
 
-use futures_util::future::join_all;
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use super::args::{Global, ScrapeArgs};
@@ -9,68 +11,110 @@ use super::output::Output;
 use super::{logs, source};
 use crate::app::config::seed_from_system;
 use crate::base::ids::InfoHash;
-use crate::base::safe::redact_url;
+use crate::base::safe::{Safe, redact_url};
+use crate::codec::metainfo::Metainfo;
 use crate::codec::tracker::ScrapeEntry;
+use crate::net::Net;
+use crate::net::scrape::scrape;
 use crate::net::sockets::Sockets;
-use crate::net::tracker::{TrackerTrouble, scrape_http};
-use crate::net::tracker_udp::{UdpSession, scrape_udp};
+use crate::net::tracker::TrackerTrouble;
 
-/// Runs the verb: all trackers at once, each with its own outcome; 0 when at least one answered.
+/// 32 trackers at the same time: a list of hundreds is through in a few time-outs, and no file runs out.
+const AT_ONCE: usize = 32;
+
+type Answer = Result<ScrapeEntry, TrackerTrouble>;
+type Answers = BTreeMap<(String, InfoHash), Answer>;
+
+/// Runs the verb: every tracker with its own outcome; 0 when at least one answered.
 pub fn run(args: &ScrapeArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
     logs::install(global, output)?;
-    let metainfo = source::load(&args.file)?;
-    let urls: Vec<&String> = args.tracker.iter().chain(metainfo.tiers.iter().flatten()).collect();
-    if urls.is_empty() {
-        return Err(Problem::new(Exit::Network, "the torrent names no tracker; name one with --tracker"));
+    let mut seen = BTreeSet::new();
+    let mut torrents = Vec::new();
+    for file in &args.file {
+        let torrent = source::load(file)?;
+        if seen.insert(torrent.info_hash) {
+            torrents.push(torrent);
+        }
     }
-    let asked = join_all(urls.iter().map(|url| scrape(url, metainfo.info_hash)));
-    let outcomes = source::block_on(asked).map_err(|error| Problem::new(Exit::Unknown, error))?;
-    let mut answered = 0;
-    for (url, outcome) in urls.into_iter().zip(outcomes) {
-        answered += u32::from(outcome.is_ok());
-        show(url, &outcome, output);
+    let questions = questions(&torrents, &args.tracker);
+    if questions.is_empty() {
+        return Err(Problem::new(Exit::Network, "no torrent names a tracker; name one with --tracker"));
     }
-    let exit = if answered > 0 { Exit::Complete } else { Exit::Network };
-    let status = if answered > 0 { "complete" } else { "failed" };
-    let info_hash = metainfo.info_hash.to_string();
-    output.json(&json!({"event": "result", "status": status, "exit_code": exit as u8, "info_hash": info_hash, "answered": answered}));
-    Ok(exit)
+    let answers =
+        source::block_on(ask(&Sockets::any(), questions)).map_err(|error| Problem::new(Exit::Unknown, error))?;
+    for torrent in &torrents {
+        if torrents.len() > 1 {
+            output.line(Safe::new(&torrent.name));
+        }
+        for url in trackers(torrent, &args.tracker) {
+            if let Some(answer) = answers.get(&(url.clone(), torrent.info_hash)) {
+                show(torrent, url, answer, output);
+            }
+        }
+    }
+    Ok(report(&torrents, &answers, output))
 }
 
-async fn scrape(url: &str, info_hash: InfoHash) -> Result<ScrapeEntry, TrackerTrouble> {
-    let net = Sockets::any();
-    let entries = if url.starts_with("udp://") {
-        scrape_udp(&net, &UdpSession::new(seed_from_system()), url, &[info_hash]).await?
-    } else {
-        scrape_http(&net, url, &[info_hash]).await?
-    };
-    let ours = entries.into_iter().find(|entry| entry.info_hash == info_hash);
-    ours.ok_or_else(|| TrackerTrouble::new("unknown-torrent", "it does not know this torrent"))
+/// Those on the command line first, each once.
+fn trackers<'a>(torrent: &'a Metainfo, more: &'a [String]) -> impl Iterator<Item = &'a String> {
+    let mut seen = BTreeSet::new();
+    more.iter().chain(torrent.tiers.iter().flatten()).filter(move |url| seen.insert(*url))
 }
 
-fn show(url: &str, outcome: &Result<ScrapeEntry, TrackerTrouble>, output: &Output) {
+/// Every tracker once, with all that it is asked for.
+fn questions(torrents: &[Metainfo], more: &[String]) -> BTreeMap<String, Vec<InfoHash>> {
+    let mut questions: BTreeMap<String, Vec<InfoHash>> = BTreeMap::new();
+    for torrent in torrents {
+        for url in trackers(torrent, more) {
+            questions.entry(url.clone()).or_default().push(torrent.info_hash);
+        }
+    }
+    questions
+}
+
+async fn ask(net: &Net, questions: BTreeMap<String, Vec<InfoHash>>) -> Answers {
+    let asked = questions.into_iter().map(async |(url, swarms)| {
+        let answers = scrape(net, &url, &swarms, seed_from_system()).await;
+        swarms.into_iter().zip(answers).map(|(swarm, answer)| ((url.clone(), swarm), answer)).collect::<Vec<_>>()
+    });
+    let answers: Vec<Vec<_>> = stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
+    answers.into_iter().flatten().collect()
+}
+
+fn show(torrent: &Metainfo, url: &str, answer: &Answer, output: &Output) {
     let shown = redact_url(url);
-    match outcome {
-        Ok(ScrapeEntry { complete, incomplete, downloaded, .. }) => {
-            output.json(&json!({
-                "event": "scrape",
-                "tracker": shown,
-                "ok": true,
-                "seeders": complete,
-                "leechers": incomplete,
-                "completed": downloaded,
-            }));
-            output.line(format!("{shown}: {complete} seeders, {incomplete} leechers, {downloaded} completed"));
-        }
-        Err(trouble) => {
-            output.json(&json!({
-                "event": "scrape",
-                "tracker": shown,
-                "ok": false,
-                "cause": trouble.cause,
-                "error": trouble.text,
-            }));
-            output.line(format!("{shown}: {}", trouble.text));
-        }
+    let mut row = json!({
+        "event": "scrape",
+        "info_hash": torrent.info_hash.to_string(),
+        "name": torrent.name,
+        "tracker": shown,
+        "ok": answer.is_ok(),
+    });
+    let (fields, text) = match answer {
+        Ok(ScrapeEntry { complete, incomplete, downloaded, .. }) => (
+            json!({"seeders": complete, "leechers": incomplete, "completed": downloaded}),
+            format!("{complete} seeders, {incomplete} leechers, {downloaded} completed"),
+        ),
+        Err(trouble) => (json!({"cause": trouble.cause, "error": trouble.text}), trouble.text.clone()),
+    };
+    if let (Some(row), Some(fields)) = (row.as_object_mut(), fields.as_object()) {
+        row.extend(fields.clone());
     }
+    output.json(&row);
+    output.line(format!("{shown}: {text}"));
+}
+
+fn report(torrents: &[Metainfo], answers: &Answers, output: &Output) -> Exit {
+    let answered = answers.values().filter(|answer| answer.is_ok()).count();
+    let exit = if answered > 0 { Exit::Complete } else { Exit::Network };
+    let of_one = if let [torrent] = torrents { Some(torrent.info_hash.to_string()) } else { None };
+    output.json(&json!({
+        "event": "result",
+        "status": if answered > 0 { "complete" } else { "failed" },
+        "exit_code": exit as u8,
+        "info_hash": of_one,
+        "torrents": torrents.len(),
+        "answered": answered,
+    }));
+    exit
 }

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub mod dial;
 pub mod http;
 pub mod link;
+pub mod scrape;
 pub mod sockets;
 pub mod staging;
 #[cfg(test)]

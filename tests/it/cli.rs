@@ -320,6 +320,17 @@ fn a_reader_that_has_left_does_not_stop_the_download() {
 }
 
 #[test]
+fn manual_pages_are_there_for_the_program_and_every_verb() {
+    let page = run(&["man"]).expect_code(0).stdout;
+    assert!(page.contains(".TH") && page.contains("tt\\-actors\\-fetch(1)"), "{page}");
+    for verb in ["fetch", "create", "info", "verify", "scrape", "tree", "demo", "completions", "man"] {
+        let page = run(&["man", verb]).expect_code(0).stdout;
+        assert!(page.contains(&format!("tt\\-actors\\-{verb}")) && page.contains("\\-\\-json"), "{verb}: {page}");
+    }
+    run(&["man", "frobnicate"]).expect_code(2);
+}
+
+#[test]
 fn completions_are_there_for_every_shell() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let outcome = run(&["completions", shell]).expect_code(0);
