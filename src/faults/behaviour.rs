@@ -376,6 +376,13 @@ impl Behaviour {
         Self::default()
     }
 
+    /// Some word needs the Fast extension (BEP 6).
+    pub fn speaks_fast(&self) -> bool {
+        let opens = matches!(self.opening, Opening::HaveAll | Opening::AfterHaveAll);
+        let goes_beyond = matches!(self.beyond, Beyond::Suggest | Beyond::AllowedFast);
+        opens || goes_beyond || self.answer == Answer::Reject || self.lie_have
+    }
+
     /// Some word needs the extension protocol.
     pub fn speaks_extensions(&self) -> bool {
         let says_more = self.pex_flood > 0 || self.metadata_size.is_some();

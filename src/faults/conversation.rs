@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::answers::{Answers, frame, kind, numbers};
-use super::behaviour::{Answer, Behaviour, Beyond, Choking, Greeting, MetadataAnswer, Opening};
+use super::behaviour::{Behaviour, Beyond, Choking, Greeting, MetadataAnswer, Opening};
 use super::extensions::{self, EXTENSION_BIT, EXTENSION_BYTE, Names};
 use super::peer::PeerStats;
 use super::pipe::{Limits, Over, Pace, Pipe, zeros};
@@ -77,11 +77,7 @@ impl Cast {
     }
 
     fn handshake(&self, caller: &Handshake) -> [u8; Handshake::LEN] {
-        let speaks_fast = matches!(self.behaviour.opening, Opening::HaveAll | Opening::AfterHaveAll)
-            || matches!(self.behaviour.beyond, Beyond::Suggest | Beyond::AllowedFast)
-            || self.behaviour.answer == Answer::Reject
-            || self.behaviour.lie_have;
-        let mut reserved = [0, 0, 0, 0, 0, 0, 0, if speaks_fast { FAST_BIT } else { 0 }];
+        let mut reserved = [0, 0, 0, 0, 0, 0, 0, if self.behaviour.speaks_fast() { FAST_BIT } else { 0 }];
         if self.behaviour.speaks_extensions() {
             reserved[EXTENSION_BYTE] = EXTENSION_BIT;
         }
@@ -109,6 +105,7 @@ pub(super) async fn converse(stream: BoxStream, cast: Rc<Cast>, nth: u64) {
         answers: Answers::new(cast.offer.clone(), behaviour.clone(), dice),
         decoder: Decoder::new(cast.offer.geometry.piece_count()),
         choked: true,
+        fast: false,
         answered: 0,
         names: Names::default(),
         cast: Rc::clone(&cast),
@@ -134,6 +131,8 @@ struct Conversation {
     decoder: Decoder,
     /// We choke the other side.
     choked: bool,
+    /// Both sides speak the Fast extension (BEP 6).
+    fast: bool,
     /// Blocks sent on this connection.
     answered: u64,
     /// How the other side numbers its extensions.
@@ -167,6 +166,7 @@ impl Conversation {
         if caller.info_hash != self.cast.offer.info_hash {
             return Err(Over::Lost);
         }
+        self.fast = self.cast.behaviour.speaks_fast() && caller.reserved[7] & FAST_BIT != 0;
         drop(self.pipe.inbox.split_to(Handshake::LEN));
         self.cast.note(|stats| stats.handshakes += 1);
         let ours = Bytes::copy_from_slice(&self.cast.handshake(&caller));
@@ -347,7 +347,11 @@ impl Conversation {
             }
         }
         let (mut blocks, mut lies) = (0, 0);
-        for request in asked.iter().filter(|_request| !self.choked) {
+        for request in asked {
+            if self.choked {
+                self.reject_if_spoken(*request);
+                continue;
+            }
             if self.cast.behaviour.snub_after.is_some_and(|most| self.answered >= most) {
                 break;
             }
@@ -372,6 +376,13 @@ impl Conversation {
             });
         }
         flushed
+    }
+
+    /// "A peer that chokes must reject the requests it has" (BEP 6).
+    fn reject_if_spoken(&mut self, RawRequest { piece, begin, len }: RawRequest) {
+        if self.fast {
+            self.queue.push_back(frame(kind::REJECT, &numbers([piece, begin, len])));
+        }
     }
 
     async fn flush(&mut self) -> Result<(), Over> {

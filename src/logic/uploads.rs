@@ -37,14 +37,19 @@ impl Uploads {
         Ok(())
     }
 
-    /// The peer takes a request back.
-    pub fn on_cancel(&mut self, range: PieceRange) {
+    /// The peer takes a request back. How often it stood in the queue.
+    pub fn on_cancel(&mut self, range: PieceRange) -> usize {
+        let before = self.queue.len();
         self.queue.retain(|queued| *queued != range);
+        before - self.queue.len()
     }
 
-    /// We choke the peer: what it asked for is forgotten (BEP 3).
-    pub fn on_choke(&mut self) {
-        self.queue.clear();
+    /// We choke the peer: what it asked for is forgotten, but what it may have all the same (BEP 6). Returns what was
+    /// forgotten.
+    pub fn on_choke(&mut self, kept: impl Fn(&PieceRange) -> bool) -> Vec<PieceRange> {
+        let (kept, forgotten): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(kept);
+        self.queue.extend(kept);
+        forgotten
     }
 
     /// A read has come back.
@@ -96,11 +101,11 @@ mod tests {
         let mut uploads = Uploads::default();
         (0..500).for_each(|n| uploads.on_request(range(n)).unwrap());
         assert_eq!(uploads.on_request(range(500)), Err(QueueFull));
-        uploads.on_cancel(range(0));
+        assert_eq!((uploads.on_cancel(range(0)), uploads.on_cancel(range(0))), (1, 0));
         assert_eq!(uploads.on_request(range(500)), Ok(()));
         assert_eq!(uploads.next_read(0).unwrap()[0], range(1));
         uploads.on_read();
-        uploads.on_choke();
-        assert_eq!(uploads.next_read(0), None);
+        assert_eq!(uploads.on_choke(|kept| *kept == range(499)).len(), 435);
+        assert_eq!(uploads.next_read(0), Some(vec![range(499)]));
     }
 }

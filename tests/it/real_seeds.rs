@@ -65,6 +65,19 @@ fn a_libtorrent_seed_is_found_through_opentracker_over_udp() {
     assert_same(&torrent.source, &torrent.inside(&dir));
 }
 
+/// BEP 6: five pieces, and libtorrent allows five to who has none.
+#[test]
+fn a_libtorrent_seed_that_unchokes_nobody_is_asked_for_what_it_allows() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let source = lab.at("source/payload.bin");
+    write_file(&source, 4 * 256 * 1024 + 777, 7);
+    let torrent = Maker::of(&source).piece_length(256 * 1024).make(&lab);
+    let seed = Seed::choking_libtorrent(&torrent);
+    let dir = lab.folder("out");
+    Fetch::new(&torrent.path, &dir).peer(seed.addr).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
 #[test]
 fn an_aria2_seed_is_found_through_opentracker() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker, Needs::Aria2]) else { return };

@@ -24,7 +24,7 @@ use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::wire::{Handshake, Message as Wire};
-use crate::logic::conversation::{Conversation, Effect, PeerView, Report};
+use crate::logic::conversation::{Conversation, Effect, PeerView, Report, Terms};
 use crate::net::dial::dial;
 use crate::net::link::{Link, LinkEnd};
 use crate::net::staging::Staging;
@@ -227,7 +227,7 @@ impl PeerConnection {
         self.tell(News::Connected);
         let mut link = Link::new(stream, self.cfg.staging.clone(), self.cfg.geometry.piece_count());
         let (info_hash, peer_id) = (self.cfg.info_hash, self.cfg.our_id);
-        link.send_handshake(&Handshake { reserved: [0; 8], info_hash, peer_id });
+        link.send_handshake(&Handshake { reserved: Handshake::OURS, info_hash, peer_id });
         self.link = Some(link);
         ctx.spawn(Pump);
         let deadline = sleep(HANDSHAKE_TIMEOUT).into_actor(self).map(|(), act, ctx| {
@@ -246,7 +246,9 @@ impl PeerConnection {
             return self.leave(Farewell::Ourselves, ctx);
         }
         self.tell(News::Handshaken(theirs.peer_id));
-        self.conversation = Some(Conversation::new(Instant::now().into_std(), self.cfg.geometry));
+        let PeerConfig { geometry, info_hash, addr, .. } = self.cfg;
+        let terms = Terms { geometry, info_hash, ip: addr.ip(), fast: theirs.speaks_fast() };
+        self.conversation = Some(Conversation::new(Instant::now().into_std(), terms));
         self.introduce(ctx);
         self.step(ctx, |_, _| {});
     }
@@ -261,24 +263,29 @@ impl PeerConnection {
         let asked = timeout(READ_TIMEOUT, self.cfg.disk.send(ReadRanges(ranges.clone())));
         let answered = asked.into_actor(self).map(move |answer, act, ctx| {
             let blocks = answer.ok().and_then(Result::ok).unwrap_or_default();
-            let sent = act.send_blocks(&ranges, blocks);
-            act.step(ctx, |conversation, now| conversation.on_read(now, sent));
+            let (sent, failed) = act.send_blocks(&ranges, blocks);
+            act.step(ctx, |conversation, now| {
+                conversation.on_read_failed(now, &failed);
+                conversation.on_read(now, sent);
+            });
             act.waker.iter().for_each(task::Waker::wake_by_ref);
         });
         ctx.spawn(answered);
     }
 
-    /// Returns the bytes queued. What could not be read is not sent: never zeros in its place (D-04).
-    fn send_blocks(&mut self, ranges: &[PieceRange], blocks: Vec<Option<Bytes>>) -> usize {
-        let Some(link) = &mut self.link else { return 0 };
-        let mut sent = 0;
-        for (range, data) in ranges.iter().zip(blocks) {
+    /// Returns the bytes queued, and what could not be read: that is not sent, never zeros in its place (D-04).
+    fn send_blocks(&mut self, ranges: &[PieceRange], blocks: Vec<Option<Bytes>>) -> (usize, Vec<PieceRange>) {
+        let Some(link) = &mut self.link else { return (0, Vec::new()) };
+        let (mut sent, mut failed) = (0, Vec::new());
+        for (range, data) in ranges.iter().zip(blocks.into_iter().chain(std::iter::repeat(None))) {
             if let Some(data) = data {
                 sent += data.len();
                 link.send_piece(range.piece().get(), range.begin(), data);
+            } else {
+                failed.push(*range);
             }
         }
-        sent
+        (sent, failed)
     }
 
     fn on_link_end(&mut self, end: &LinkEnd, ctx: &mut Ctx<Self>) {

@@ -56,6 +56,7 @@ impl Handler<PeerReport> for Ear {
             PeerWord::Report(Report::Blocks(blocks)) => format!("{} blocks", blocks.len()),
             PeerWord::Report(Report::Bitfield(set)) => format!("has {}", set.ones()),
             PeerWord::Report(Report::Have(pieces)) => format!("got {}", pieces.len()),
+            PeerWord::Report(Report::Within(pieces)) => format!("within {}", pieces.map_or(0, |pieces| pieces.len())),
             PeerWord::Report(Report::Returned(blocks)) => format!("{} returned", blocks.len()),
         });
     }
@@ -97,7 +98,8 @@ impl Bench {
         bench.far = Some(arrives.recv().await.unwrap().1);
         let mut ours = [0; Handshake::LEN];
         bench.far().read_exact(&mut ours).await.unwrap();
-        assert_eq!(Handshake::decode(&ours), Ok(Some(handshake(INFO_HASH, OUR_ID))));
+        let want = Handshake { reserved: Handshake::OURS, ..handshake(INFO_HASH, OUR_ID) };
+        assert_eq!(Handshake::decode(&ours), Ok(Some(want)));
         bench
     }
 
@@ -123,8 +125,13 @@ impl Bench {
 
     /// Handshakes are exchanged, the scheduler has welcomed the peer.
     async fn welcomed(have: Bitfield) -> Self {
+        Self::welcomed_as([0; 8], have).await
+    }
+
+    /// The same with a peer that can do this.
+    async fn welcomed_as(reserved: [u8; 8], have: Bitfield) -> Self {
         let mut bench = Self::start().await;
-        bench.says(&handshake(INFO_HASH, THEIR_ID).encode()).await;
+        bench.says(&Handshake { reserved, ..handshake(INFO_HASH, THEIR_ID) }.encode()).await;
         assert_eq!(bench.passes(1).await, ["connected", "handshaken: true", "joined"]);
         bench.connection.addr.do_send(Orders::Welcome(have));
         bench
@@ -207,6 +214,20 @@ async fn requests_are_answered_with_what_can_be_read() {
         bench.sends(&[request(1)]).await;
         bench.sends(&[request(0)]).await;
         assert_eq!(bench.hears().await, block);
+    })
+    .await;
+}
+
+/// BEP 6, D-04.
+#[tokio::test(start_paused = true)]
+async fn a_fast_peer_hears_what_cannot_be_read() {
+    with_actors(async {
+        let mut bench = Bench::welcomed_as(Handshake::OURS, Bitfield::all(8)).await;
+        assert_eq!(bench.hears().await, Wire::HaveAll);
+        bench.connection.addr.do_send(ChokeDecision { choke: false });
+        assert_eq!(bench.hears().await, Wire::Unchoke);
+        bench.sends(&[request(1)]).await;
+        assert_eq!(bench.hears().await.name(), "reject request");
     })
     .await;
 }

@@ -23,9 +23,21 @@ pub struct Handshake {
 #[error("not the BitTorrent protocol")]
 pub struct BadHandshake;
 
+/// The Fast extension: "the third least significant bit in the last reserved byte" (BEP 6).
+const FAST: u8 = 0x04;
+
 impl Handshake {
     /// Bytes on the wire.
     pub const LEN: usize = 68;
+
+    /// The reserved bytes of a client that speaks what we do.
+    pub const OURS: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, FAST];
+
+    /// Does the sender speak the Fast extension (BEP 6)?
+    pub const fn speaks_fast(&self) -> bool {
+        let [.., last] = self.reserved;
+        last & FAST != 0
+    }
 
     /// As it goes over the wire.
     pub fn encode(&self) -> [u8; Self::LEN] {
@@ -62,7 +74,7 @@ const FEATURES: [(usize, u8, &str); 9] = [
     (5, 0x03, "extension negotiation"),
     (7, 0x01, "DHT"),
     (7, 0x02, "XBT peer exchange"),
-    (7, 0x04, "Fast"),
+    (7, FAST, "Fast"),
     (7, 0x08, "NAT traversal"),
     (7, 0x10, "v2 upgrade"),
 ];

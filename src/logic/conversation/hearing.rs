@@ -1,6 +1,6 @@
 //! What one message of the peer does to the conversation, and what it is judged by.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
@@ -8,14 +8,11 @@ use super::{Batch, Conversation, Effect, Report};
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
 use crate::codec::wire::{Message, RawRequest};
-use crate::logic::requests::Arrival;
+use crate::logic::requests::{Arrival, Rejected};
 use crate::logic::scheduler::Block;
 
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
-
-/// 60 unknown messages in a minute: far above any client with extensions we do not speak (P-10, W-04).
-const MAX_UNKNOWN_PER_MINUTE: u32 = 60;
 
 impl Conversation {
     pub(super) fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
@@ -25,11 +22,8 @@ impl Conversation {
                 self.peer_choking = false;
                 self.pipeline.on_unchoked(now);
             }
-            Message::Unchoke
-            | Message::KeepAlive
-            | Message::Port(_)
-            | Message::Suggest(_)
-            | Message::AllowedFast(_) => {}
+            Message::Unchoke | Message::KeepAlive | Message::Port(_) | Message::Suggest(_) => {}
+            Message::AllowedFast(number) => self.on_allowed_fast(now, number),
             Message::Interested => self.on_peer_interest(true),
             Message::NotInterested => self.on_peer_interest(false),
             Message::Have(number) => self.on_have(number, batch),
@@ -40,25 +34,44 @@ impl Conversation {
             Message::HaveAll => self.on_pieces(Bitfield::all(self.geometry.piece_count())),
             Message::HaveNone => self.on_pieces(Bitfield::none(self.geometry.piece_count())),
             Message::Piece { piece, begin, data } => self.on_piece(now, piece, begin, data, batch),
-            Message::Reject(request) => {
-                if let Some(block) = self.parse(request).filter(|block| self.pipeline.on_rejected(now, *block)) {
-                    batch.returned.push(block);
-                }
-            }
-            Message::Request(request) => self.on_request(request),
-            Message::Cancel(RawRequest { piece, begin, len }) => {
-                if let Some(range) = self.geometry.parse_range(piece, begin, len) {
-                    self.uploads.on_cancel(range);
-                }
-            }
+            Message::Reject(request) => self.on_reject(now, request, batch),
+            Message::Request(request) => self.on_request(now, request),
+            Message::Cancel(request) => self.on_cancel_of_theirs(now, request),
             Message::Extended { .. } | Message::Unknown { .. } => self.on_unknown(now),
         }
     }
 
+    /// "Choke no longer implicitly rejects all pending requests" (BEP 6): each will be answered, or rejected. One that is
+    /// neither has its time-out.
     fn on_choked(&mut self, now: Instant, batch: &mut Batch) {
         self.peer_choking = true;
-        batch.returned.extend(self.pipeline.on_choked(now));
         batch.choked = true;
+        if !self.fast.spoken {
+            batch.returned.extend(self.pipeline.on_choked(now));
+        } else if !self.takes_requests() {
+            self.pipeline.on_held();
+        }
+    }
+
+    fn on_allowed_fast(&mut self, now: Instant, number: u32) {
+        let piece = self.geometry.piece(number);
+        if piece.is_some_and(|piece| self.fast.on_allowed(piece)) {
+            self.pipeline.on_unchoked(now);
+        }
+    }
+
+    fn on_reject(&mut self, now: Instant, request: RawRequest, batch: &mut Batch) {
+        let block = self.parse(request);
+        let broken = block.is_some_and(|block| self.peer_choking && self.fast.on_broken_word(block.piece()));
+        if broken && !self.takes_requests() {
+            self.pipeline.on_held();
+        }
+        match block.map_or(Rejected::Unasked, |block| self.pipeline.on_rejected(now, block)) {
+            Rejected::Asked => batch.returned.extend(block),
+            Rejected::Over => {}
+            Rejected::Unasked if self.stray_rejects.spend(now) => {}
+            Rejected::Unasked => self.leave(Farewell::ProtocolViolation),
+        }
     }
 
     fn on_peer_interest(&mut self, interested: bool) {
@@ -112,7 +125,7 @@ impl Conversation {
         }
     }
 
-    fn on_unasked(&mut self) {
+    pub(super) fn on_unasked(&mut self) {
         self.unasked += 1;
         if self.unasked >= MAX_UNASKED {
             self.leave(Farewell::ProtocolViolation);
@@ -120,11 +133,7 @@ impl Conversation {
     }
 
     fn on_unknown(&mut self, now: Instant) {
-        if now >= self.unknown_since + Duration::from_secs(60) {
-            (self.unknown, self.unknown_since) = (0, now);
-        }
-        self.unknown += 1;
-        if self.unknown > MAX_UNKNOWN_PER_MINUTE {
+        if !self.unknown.spend(now) {
             self.leave(Farewell::ProtocolViolation);
         }
     }

@@ -1,8 +1,10 @@
-//! One peer's side of the protocol after the handshake: who chokes whom, what is asked, what is answered (BEP 3).
+//! One peer's side of the protocol after the handshake: who chokes whom, what is asked, what is answered (BEP 3, BEP 6).
 //!
 //! Knows the messages and the rules; not the socket, not the other peers. What the whole torrent must know goes out as
 //! a [`Report`]; what is decided for the whole torrent comes in through `on_grant`, `on_cancel`, `on_interest`.
 
+mod budget;
+mod fast;
 mod hearing;
 mod serving;
 mod values;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::rate::Rate;
-use super::requests::{Granted, Pipeline, USUAL_REQQ};
+use super::requests::{Granted, MOST_DEPTH, Pipeline, USUAL_REQQ};
 use super::scheduler::Block;
 use super::uploads::Uploads;
 use crate::base::bitfield::Bitfield;
@@ -22,15 +24,25 @@ use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::limits::{KEEP_ALIVE_EVERY, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
 
-pub use values::{Effect, PeerView, Report};
+use budget::Budget;
+use fast::Fast;
+pub use values::{Effect, PeerView, Report, Terms};
 
 /// One minute without the socket taking a byte of what we have for it (P-21).
 const WRITE_STALL: Duration = Duration::from_secs(60);
+
+/// 60 unknown messages in a minute: far above any client with extensions we do not speak (P-10, W-04).
+const UNKNOWN_A_MINUTE: u32 = 60;
+
+/// 4,096 rejects a minute for what we no longer wait for: as many as could ever be under way. Not a fault: a peer may
+/// take its time, and libtorrent forgives them all.
+const STRAY_REJECTS_A_MINUTE: u32 = MOST_DEPTH;
 
 /// The protocol state of one connection.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
 pub struct Conversation {
+    terms: Terms,
     geometry: Geometry,
     have: Bitfield,
     peer_have: Bitfield,
@@ -43,10 +55,13 @@ pub struct Conversation {
     peer_interested: bool,
     pipeline: Pipeline,
     depth_told: u32,
+    fast: Fast,
+    /// The scheduler was told to keep to the pieces that the peer allows.
+    within_told: bool,
     uploads: Uploads,
     unasked: u32,
-    unknown: u32,
-    unknown_since: Instant,
+    unknown: Budget,
+    stray_rejects: Budget,
     delivered: bool,
     down: Rate,
     up: Rate,
@@ -61,9 +76,11 @@ pub struct Conversation {
 
 impl Conversation {
     /// After both handshakes.
-    pub fn new(now: Instant, geometry: Geometry) -> Self {
+    pub fn new(now: Instant, terms: Terms) -> Self {
+        let geometry = terms.geometry;
         let pieces = geometry.piece_count();
         Self {
+            terms,
             geometry,
             have: Bitfield::none(pieces),
             peer_have: Bitfield::none(pieces),
@@ -75,10 +92,12 @@ impl Conversation {
             peer_interested: false,
             pipeline: Pipeline::new(now, USUAL_REQQ),
             depth_told: 0,
+            fast: Fast::new(terms.fast),
+            within_told: false,
             uploads: Uploads::default(),
             unasked: 0,
-            unknown: 0,
-            unknown_since: now,
+            unknown: Budget::a_minute(now, UNKNOWN_A_MINUTE),
+            stray_rejects: Budget::a_minute(now, STRAY_REJECTS_A_MINUTE),
             delivered: false,
             down: Rate::new(now),
             up: Rate::new(now),
@@ -125,14 +144,11 @@ impl Conversation {
         }
     }
 
-    /// A scheduler has taken the peer in and tells what we have. Until then it is told nothing. The bitfield must be our
-    /// first message, and is left out when empty; a second welcome comes from a scheduler that was restarted.
+    /// A scheduler has taken the peer in and tells what we have. Until then it is told nothing. A second welcome comes
+    /// from a scheduler that was restarted.
     pub fn on_welcome(&mut self, now: Instant, have: Bitfield) {
-        if !self.welcomed && !have.is_none() {
-            self.send(now, Message::Bitfield(Bytes::copy_from_slice(have.as_bytes())));
-        }
-        if !self.welcomed && !self.am_choking {
-            self.send(now, Message::Unchoke);
+        if !self.welcomed {
+            self.introduce_ourselves(now, &have);
         }
         let again = std::mem::replace(&mut self.welcomed, true);
         let before = std::mem::replace(&mut self.have, have);
@@ -140,7 +156,7 @@ impl Conversation {
             self.tell_new(now, &before);
             // A new scheduler knows nothing of what was asked before; what still comes is late, and welcome.
             self.pipeline.on_choked(now);
-            if !self.peer_choking {
+            if self.takes_requests() {
                 self.pipeline.on_unchoked(now);
             }
         }
@@ -148,6 +164,8 @@ impl Conversation {
             self.effects.push_back(Effect::Report(Report::Bitfield(self.peer_have.clone())));
         }
         self.depth_told = 0;
+        self.within_told = false;
+        self.give_fast_pieces(now);
         self.settle();
     }
 
@@ -162,12 +180,15 @@ impl Conversation {
             self.on_message(now, message, &mut batch);
         }
         self.report(batch);
+        self.give_fast_pieces(now);
         self.settle();
     }
 
     /// The scheduler grants blocks: they are asked for.
     pub fn on_grant(&mut self, now: Instant, blocks: &[BlockAddr]) {
-        let Granted { send, refuse } = self.pipeline.on_granted(now, blocks);
+        let (blocks, choked_away) = self.allowed(blocks);
+        let Granted { send, mut refuse } = self.pipeline.on_granted(now, &blocks);
+        refuse.extend(choked_away);
         for block in send {
             self.send(now, Message::Request(raw(block)));
         }
@@ -211,6 +232,7 @@ impl Conversation {
     /// The socket took bytes; `unsent` still wait.
     pub fn on_sent(&mut self, now: Instant, taken: usize, unsent: usize) {
         self.unsent = unsent;
+        self.fast.on_sent(unsent);
         self.stalled_since = match (unsent, taken) {
             (0, _) => None,
             (_, 0) => self.stalled_since.or(Some(now)),
@@ -233,6 +255,31 @@ impl Conversation {
             self.send(now, Message::KeepAlive);
         }
         self.settle();
+    }
+
+    /// What we have is our first message, "immediately after the handshaking sequence" (BEP 3, BEP 6). To have nothing is
+    /// said by silence where BEP 6 is not spoken.
+    fn introduce_ourselves(&mut self, now: Instant, have: &Bitfield) {
+        match (self.fast.spoken, have.is_none()) {
+            (true, _) if have.is_all() => self.send(now, Message::HaveAll),
+            (true, true) => self.send(now, Message::HaveNone),
+            (false, true) => {}
+            _ => self.send(now, Message::Bitfield(Bytes::copy_from_slice(have.as_bytes()))),
+        }
+        if !self.am_choking {
+            self.send(now, Message::Unchoke);
+        }
+    }
+
+    /// Does the peer take any request of ours now?
+    fn takes_requests(&self) -> bool {
+        !self.peer_choking || !self.fast.taken().is_empty()
+    }
+
+    /// Which of these blocks may be asked for now, and which not: a choke was on its way when they were granted.
+    fn allowed(&self, blocks: &[BlockAddr]) -> (Vec<BlockAddr>, Vec<BlockAddr>) {
+        let allowed = |block: &BlockAddr| !self.peer_choking || self.fast.taken().contains(&block.piece());
+        blocks.iter().copied().partition(allowed)
     }
 
     /// What was written while there was no scheduler to say so.
@@ -278,10 +325,22 @@ impl Conversation {
         if self.have.is_all() && self.peer_have.is_all() {
             return self.leave(Farewell::BothSeeds);
         }
+        self.tell_within();
         let depth = if self.pipeline.wants() == 0 { 0 } else { self.pipeline.depth() };
         if depth > self.depth_told && self.am_interested {
             self.depth_told = depth;
             self.effects.push_back(Effect::Report(Report::Depth(depth)));
+        }
+    }
+
+    /// Keeps the scheduler to what a choking peer allows, and lets it go when that is over.
+    fn tell_within(&mut self) {
+        let within = self.peer_choking && !self.fast.taken().is_empty();
+        let is_news = self.fast.is_news(within) || within != self.within_told;
+        if self.welcomed && is_news {
+            self.within_told = within;
+            let pieces = within.then(|| self.fast.taken().clone());
+            self.effects.push_back(Effect::Report(Report::Within(pieces)));
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Conversation, Message};
 use crate::base::farewell::Farewell;
+use crate::base::geometry::PieceRange;
 use crate::base::limits::MAX_REQUEST_LEN;
 use crate::codec::wire::RawRequest;
 
@@ -16,7 +17,10 @@ impl Conversation {
                 self.send(now, if choke { Message::Choke } else { Message::Unchoke });
             }
             if choke {
-                self.uploads.on_choke();
+                let kept = |range: &PieceRange| self.fast.is_given(range.piece());
+                for range in self.uploads.on_choke(kept) {
+                    self.refuse(now, raw(range));
+                }
             }
         }
         self.settle();
@@ -34,18 +38,73 @@ impl Conversation {
         self.settle();
     }
 
-    /// Requests while choked are dropped without a word: they crossed our choke on the way. So are those for pieces we
-    /// lack. What is out of bounds, or more than the queue holds, is a violation (P-20, P-21).
-    pub(super) fn on_request(&mut self, RawRequest { piece, begin, len }: RawRequest) {
-        if self.am_choking {
+    /// What could not be read: the peer is told so, and can ask somebody else (D-04).
+    pub fn on_read_failed(&mut self, now: Instant, ranges: &[PieceRange]) {
+        for range in ranges {
+            self.refuse(now, raw(*range));
+        }
+    }
+
+    /// A request that will not be served is rejected where BEP 6 is spoken, and dropped without a word where it is not:
+    /// it crossed our choke on the way, or is for a piece that we lack. What is out of bounds or more than the queue
+    /// holds is a violation; a peer that can be told so has a few of the first kind free (P-20, P-21).
+    pub(super) fn on_request(&mut self, now: Instant, request: RawRequest) {
+        let RawRequest { piece, begin, len } = request;
+        let range = self.geometry.parse_range(piece, begin, len).filter(|range| range.len() <= MAX_REQUEST_LEN);
+        match range {
+            Some(range) if self.may_have(range) => {
+                if self.uploads.on_request(range).is_err() {
+                    self.leave(Farewell::ProtocolViolation);
+                }
+            }
+            None if !self.am_choking && !self.fast.spoken => self.leave(Farewell::ProtocolViolation),
+            None if !self.am_choking => {
+                self.refuse(now, request);
+                self.on_unasked();
+            }
+            _ => self.refuse(now, request),
+        }
+    }
+
+    /// "If a peer receives a cancel, it must send the piece or a reject" (BEP 6).
+    pub(super) fn on_cancel_of_theirs(&mut self, now: Instant, request: RawRequest) {
+        let RawRequest { piece, begin, len } = request;
+        if let Some(range) = self.geometry.parse_range(piece, begin, len) {
+            for _ in 0..self.uploads.on_cancel(range) {
+                self.refuse(now, request);
+            }
+        }
+    }
+
+    /// Gives a newcomer its first pieces, once we know that it is one (BEP 6).
+    pub(super) fn give_fast_pieces(&mut self, now: Instant) {
+        if !self.welcomed || !self.told_pieces || self.left {
             return;
         }
-        let range = self.geometry.parse_range(piece, begin, len).filter(|range| range.len() <= MAX_REQUEST_LEN);
-        let Some(range) = range else {
-            return self.leave(Farewell::ProtocolViolation);
-        };
-        if self.have.has(range.piece()) && self.uploads.on_request(range).is_err() {
+        let from = (self.terms.info_hash, self.terms.ip);
+        let given = self.fast.give(&self.geometry, from, self.peer_have.ones(), |piece| self.have.has(piece));
+        for piece in given {
+            self.send(now, Message::AllowedFast(piece.get()));
+        }
+    }
+
+    /// Do we serve these bytes now?
+    fn may_have(&mut self, range: PieceRange) -> bool {
+        self.have.has(range.piece()) && (!self.am_choking || self.fast.spend(range.piece(), range.len()))
+    }
+
+    fn refuse(&mut self, now: Instant, request: RawRequest) {
+        if !self.fast.spoken || !self.welcomed {
+            return;
+        }
+        if self.fast.on_rejecting() {
+            self.send(now, Message::Reject(request));
+        } else {
             self.leave(Farewell::ProtocolViolation);
         }
     }
+}
+
+fn raw(range: PieceRange) -> RawRequest {
+    RawRequest { piece: range.piece().get(), begin: range.begin(), len: range.len() }
 }

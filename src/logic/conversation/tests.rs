@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::base::ids::InfoHash;
 use crate::base::limits::MAX_REQUEST_LEN;
 use crate::logic::testing::base_instant;
 
@@ -47,6 +48,11 @@ fn request(piece: u32, begin: u32, len: u32) -> Message {
     Message::Request(RawRequest { piece, begin, len })
 }
 
+/// The `reject` of a request for the block.
+fn no(name: &str) -> Message {
+    Message::Reject(raw(block(name)))
+}
+
 fn named<'a>(word: &str, blocks: impl IntoIterator<Item = &'a BlockAddr>) -> String {
     blocks.into_iter().fold(word.to_owned(), |mut text, block| {
         write!(text, " {}.{}", block.piece(), block.number()).unwrap();
@@ -57,11 +63,12 @@ fn named<'a>(word: &str, blocks: impl IntoIterator<Item = &'a BlockAddr>) -> Str
 fn sent(message: &Message) -> String {
     let name = message.name();
     match message {
-        Message::Have(piece) => format!("→ {name} {piece}"),
+        Message::Have(piece) | Message::AllowedFast(piece) => format!("→ {name} {piece}"),
         Message::Bitfield(bytes) => format!("→ {name} {:04b}", bytes[0] >> 4),
         Message::Request(RawRequest { piece, begin, .. }) | Message::Cancel(RawRequest { piece, begin, .. }) => {
             format!("→ {name} {piece}.{}", begin / BLOCK)
         }
+        Message::Reject(RawRequest { piece, begin, len }) => format!("→ no {piece}:{begin}+{len}"),
         _ => format!("→ {name}"),
     }
 }
@@ -76,6 +83,10 @@ fn shown(effect: &Effect) -> String {
         Effect::Report(Report::Have(pieces)) => {
             pieces.iter().fold("got".to_owned(), |text, piece| format!("{text} {piece}"))
         }
+        Effect::Report(Report::Within(None)) => "within all".to_owned(),
+        Effect::Report(Report::Within(Some(pieces))) => {
+            pieces.iter().fold("within".to_owned(), |text, piece| format!("{text} {piece}"))
+        }
         Effect::Report(Report::Depth(0)) => "depth 0".to_owned(),
         Effect::Report(Report::Depth(_)) => "depth".to_owned(),
         Effect::Report(Report::Blocks(blocks)) => named("blocks", blocks.iter().map(|block| &block.addr)),
@@ -85,6 +96,10 @@ fn shown(effect: &Effect) -> String {
         Effect::Delivered => "delivered".to_owned(),
         Effect::Leave(farewell) => format!("leave: {farewell}"),
     }
+}
+
+fn terms(geometry: Geometry, fast: bool) -> Terms {
+    Terms { geometry, info_hash: InfoHash([0xaa; 20]), ip: [80, 4, 4, 200].into(), fast }
 }
 
 /// A conversation and its clock.
@@ -97,7 +112,15 @@ impl Talk {
     /// After the handshakes; the scheduler has not spoken.
     fn fresh() -> Self {
         let now = base_instant();
-        Self { now, it: Conversation::new(now, geometry()) }
+        Self { now, it: Conversation::new(now, terms(geometry(), false)) }
+    }
+
+    /// The same with a peer that speaks the Fast extension.
+    fn fast(have: &[u32]) -> Self {
+        let mut talk = Self::fresh();
+        talk.it = Conversation::new(talk.now, terms(geometry(), true));
+        talk.does(|it, now| it.on_welcome(now, pieces(have)));
+        talk
     }
 
     /// Welcomed by a scheduler that has `have`; what that made it say is dropped.
@@ -382,7 +405,7 @@ fn requests_that_cannot_be_answered() {
     let wide = Geometry::new(1 << 20, 1 << 20).unwrap();
     for (len, want) in [(MAX_REQUEST_LEN, "read 0:0+131072"), (MAX_REQUEST_LEN + 1, "leave: protocol-violation")] {
         let mut talk = Talk::fresh();
-        talk.it = Conversation::new(talk.now, wide);
+        talk.it = Conversation::new(talk.now, terms(wide, false));
         talk.does(|it, now| it.on_welcome(now, Bitfield::all(1)));
         talk.does(|it, now| it.on_choke_decision(now, false));
         assert_eq!(talk.hears([request(0, 0, len)]), want, "{len} bytes");
@@ -542,4 +565,143 @@ fn a_second_welcome_tells_the_peer_what_is_new() {
     let mut talk = Talk::welcomed(&[0]);
     talk.hears([bitfield(&[1])]);
     assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[0, 1, 2]))), "→ have 2, has 0100");
+}
+
+/// BEP 6: what we have is said in a byte where that is possible, and always.
+#[test]
+fn a_fast_peer_is_told_all_or_none_in_one_byte() {
+    let welcome = |fast, have: &[u32]| {
+        let mut talk = Talk::fresh();
+        talk.it = Conversation::new(talk.now, terms(geometry(), fast));
+        talk.does(|it, now| it.on_welcome(now, pieces(have)))
+    };
+    assert_eq!(welcome(true, &[0, 1, 2, 3]), "→ have all");
+    assert_eq!(welcome(true, &[]), "→ have none");
+    assert_eq!(welcome(true, &[1]), "→ bitfield 0100");
+    assert_eq!(welcome(false, &[0, 1, 2, 3]), "→ bitfield 1111");
+    assert_eq!(welcome(false, &[]), "");
+}
+
+/// BEP 6: "choke no longer implicitly rejects all pending requests".
+#[test]
+fn a_choke_of_a_fast_peer_leaves_its_requests_to_it() {
+    let mut talk = Talk::fast(&[]);
+    talk.does(|it, now| it.on_interest(now, true));
+    talk.hears([Message::HaveAll, Message::Unchoke]);
+    talk.granted("0.0 0.1 1.0");
+    assert_eq!(talk.hears([Message::Choke]), "depth 0");
+    assert_eq!(talk.granted("1.1"), "returned 1.1", "that grant crossed the choke");
+    assert_eq!(talk.hears([no("0.0"), no("0.1")]), "returned 0.0 0.1");
+    assert_eq!(talk.hears([answer("1.0")]), "delivered, blocks 1.0");
+    assert_eq!(talk.hears([Message::Unchoke]), "depth");
+}
+
+#[test]
+fn a_fast_peer_that_forgets_what_it_owes_has_its_time_out() {
+    let mut talk = Talk::fast(&[]);
+    talk.does(|it, now| it.on_interest(now, true));
+    talk.hears([Message::HaveAll, Message::Unchoke]);
+    talk.granted("0.0 0.1");
+    talk.hears([Message::Choke]);
+    let (secs, what) = talk.waits();
+    assert!(secs <= 20 && what == "returned 0.0 0.1", "after {secs} s: {what}");
+}
+
+#[test]
+fn allowed_pieces_are_asked_for_though_choked() {
+    let mut talk = Talk::fast(&[]);
+    assert_eq!(talk.hears([Message::HaveAll, Message::AllowedFast(2)]), "has 1111, within 2");
+    assert_eq!(talk.does(|it, now| it.on_interest(now, true)), "→ interested, depth");
+    assert_eq!(talk.hears([Message::AllowedFast(2)]), "", "known");
+    assert_eq!(talk.granted("2.0 0.0"), "→ request 2.0, returned 0.0, depth");
+    assert_eq!(talk.hears([Message::Unchoke]), "within all");
+    assert_eq!(talk.granted("0.0"), "→ request 0.0");
+    assert_eq!(talk.hears([Message::Choke]), "depth 0, within 2, depth");
+    assert_eq!(talk.hears([no("0.0")]), "returned 0.0, depth", "that piece was not promised");
+    assert_eq!(talk.hears([no("2.0")]), "returned 2.0, within all", "and this one is not asked for again");
+    assert_eq!(talk.granted("2.0"), "returned 2.0");
+}
+
+#[test]
+fn a_new_scheduler_is_told_what_may_be_asked_for() {
+    let mut talk = Talk::fast(&[]);
+    talk.does(|it, now| it.on_interest(now, true));
+    talk.hears([Message::HaveAll, Message::AllowedFast(2)]);
+    talk.granted("2.0");
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[]))), "has 1111, within 2, depth");
+}
+
+/// Real clients answer a request twice, or one that was cancelled long ago; that is no reason to go.
+#[test]
+fn stray_rejects_are_forgiven_and_floods_of_them_are_not() {
+    let mut talk = Talk::fast(&[]);
+    let stray = Message::Reject(RawRequest { piece: 9, begin: 1, len: 2 });
+    assert_eq!(talk.hears(vec![stray.clone(); 4096]), "");
+    talk.passes(60);
+    assert_eq!(talk.hears(vec![no("0.0"); 4096]), "");
+    assert_eq!(talk.hears([stray]), "leave: protocol-violation");
+}
+
+/// P-20, P-21: nothing that is not served goes without an answer.
+#[test]
+fn a_fast_peer_hears_no() {
+    let unchoked = |have: &[u32]| {
+        let mut talk = Talk::fast(have);
+        talk.does(|it, now| it.on_choke_decision(now, false));
+        talk
+    };
+    assert_eq!(Talk::fast(&[0]).hears([request(0, 0, BLOCK)]), "→ no 0:0+16384", "choked");
+    assert_eq!(Talk::fast(&[0]).hears([request(9, 9, 9)]), "→ no 9:9+9", "choked, and nonsense");
+    assert_eq!(unchoked(&[0]).hears([request(1, 0, BLOCK)]), "→ no 1:0+16384", "not had");
+    let mut talk = unchoked(&[0]);
+    for _ in 0..9 {
+        assert_eq!(talk.hears([request(0, 0, 1 << 31)]), "→ no 0:0+2147483648", "out of bounds");
+    }
+    assert_eq!(talk.hears([request(9, 9, 9)]), "→ no 9:9+9, leave: protocol-violation", "ten times");
+
+    let mut talk = unchoked(&[0]);
+    talk.hears([request(0, 0, 1), request(0, 1, 1), request(0, 2, 1)]);
+    talk.hears([request(0, 3, 1), request(0, 4, 1)]);
+    let cancel = Message::Cancel(RawRequest { piece: 0, begin: 3, len: 1 });
+    assert_eq!(talk.hears([cancel.clone()]), "→ no 0:3+1");
+    assert_eq!(talk.hears([cancel]), "", "answered once");
+    assert_eq!(talk.does(|it, now| it.on_choke_decision(now, true)), "→ choke, → no 0:4+1");
+}
+
+/// D-04.
+#[test]
+fn a_fast_peer_hears_of_a_failed_read() {
+    let mut talk = Talk::fast(&[0]);
+    talk.does(|it, now| it.on_choke_decision(now, false));
+    talk.hears([request(0, 0, 1)]);
+    let range = geometry().parse_range(0, 0, 1).unwrap();
+    assert_eq!(talk.does(|it, now| it.on_read_failed(now, &[range])), "→ no 0:0+1");
+    let mut talk = Talk::with_leech(&[0]);
+    assert_eq!(talk.does(|it, now| it.on_read_failed(now, &[range])), "", "nobody would understand it");
+}
+
+/// P-21: a peer that floods us with requests and reads no answer.
+#[test]
+fn a_flood_of_requests_to_a_choking_peer_ends_it() {
+    let mut talk = Talk::fast(&[0]);
+    talk.hears((0..2000).map(|_| request(0, 0, 1)));
+    talk.does(|it, now| it.on_sent(now, 17 * 1000, 17 * 1000));
+    talk.hears((0..1000).map(|_| request(0, 0, 1)));
+    assert_eq!(talk.hears([request(0, 0, 1)]), "leave: protocol-violation");
+}
+
+#[test]
+fn a_newcomer_is_given_pieces_and_served_though_choked() {
+    let mut talk = Talk::fast(&[0, 1, 2, 3]);
+    let given = talk.hears([Message::HaveNone]);
+    assert_eq!(given.matches("→ allowed fast").count(), 4, "{given}");
+    assert_eq!(talk.hears([request(0, 0, BLOCK)]), "read 0:0+16384");
+    talk.hears([request(0, 0, BLOCK)]);
+    talk.does(|it, now| it.on_choke_decision(now, false));
+    talk.does(|it, now| it.on_choke_decision(now, true));
+    assert_eq!(talk.does(|it, now| it.on_read(now, 1)), "read 0:0+16384", "a choke does not take it back");
+    assert_eq!(talk.hears([Message::Have(0)]), "got 0", "once");
+
+    assert_eq!(Talk::welcomed(&[0, 1, 2, 3]).hears([bitfield(&[])]), "has 0000", "not spoken");
+    assert_eq!(Talk::fast(&[]).hears([Message::HaveNone]), "has 0000", "nothing to give");
 }

@@ -1,10 +1,27 @@
 //! What a conversation tells and wants done, and how it looks from outside.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
-use crate::base::geometry::{BlockAddr, PieceIndex, PieceRange};
+use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
+use crate::base::ids::InfoHash;
 use crate::codec::wire::Message;
 use crate::logic::scheduler::Block;
+
+/// What is settled when both handshakes are through.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms {
+    /// The torrent's sizes.
+    pub geometry: Geometry,
+    /// The swarm.
+    pub info_hash: InfoHash,
+    /// Where the peer is.
+    pub ip: IpAddr,
+    /// Both speak the Fast extension (BEP 6).
+    pub fast: bool,
+}
 
 /// What the scheduler of the torrent is told.
 #[derive(Debug)]
@@ -13,6 +30,8 @@ pub enum Report {
     Bitfield(Bitfield),
     /// Pieces that the peer has got.
     Have(Vec<PieceIndex>),
+    /// The peer answers for these pieces only (BEP 6: it chokes us, and allows them); none: for all that it has.
+    Within(Option<BTreeSet<PieceIndex>>),
     /// The peer could have this many blocks outstanding, those it has included.
     Depth(u32),
     /// Blocks that came.

@@ -47,6 +47,17 @@ pub enum Arrival {
     Unasked,
 }
 
+/// What a rejected request was to us (BEP 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rejected {
+    /// Outstanding: hand it back.
+    Asked,
+    /// Handed back already: cancelled, choked away, or timed out.
+    Over,
+    /// Never asked for, or long ago.
+    Unasked,
+}
+
 /// What is to be done with granted blocks.
 #[derive(Debug, Default, PartialEq, Eq)]
 #[must_use]
@@ -139,6 +150,11 @@ impl Pipeline {
         self.give_back_all(now, [Debt::None; 2])
     }
 
+    /// The peer takes no more requests, and answers each of those it has (BEP 6).
+    pub fn on_held(&mut self) {
+        self.choked = true;
+    }
+
     /// How many more blocks it could take now.
     pub fn wants(&self) -> u32 {
         if self.choked { 0 } else { self.depth().saturating_sub(self.outstanding()) }
@@ -215,17 +231,16 @@ impl Pipeline {
         true
     }
 
-    /// The peer rejected a request (BEP 6). True: it was outstanding, hand it back.
-    pub fn on_rejected(&mut self, now: Instant, block: BlockAddr) -> bool {
+    /// The peer rejected a request (BEP 6).
+    pub fn on_rejected(&mut self, now: Instant, block: BlockAddr) -> Rejected {
         let Some(request) = self.sent.remove(&block) else {
-            if let Some(late) = self.late.get_mut(&block) {
-                late.debt = Debt::None;
-            }
-            return false;
+            let Some(late) = self.late.get_mut(&block) else { return Rejected::Unasked };
+            late.debt = Debt::None;
+            return Rejected::Over;
         };
         self.remember(now, block, request, Debt::None);
         self.relax();
-        true
+        Rejected::Asked
     }
 
     /// The deadline has passed. Returns what is overdue, to be handed back; all of it if the peer is silent altogether.

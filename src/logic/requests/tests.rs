@@ -108,8 +108,9 @@ fn every_granted_block_leaves_exactly_once() {
     assert!(p.on_cancelled(now + ms(6), block(4)));
     assert!(!p.on_cancelled(now + ms(6), block(4)));
     assert_eq!(p.on_block(now + ms(7), block(4)), Arrival::Late);
-    assert!(p.on_rejected(now + ms(7), block(0)));
-    assert!(!p.on_rejected(now + ms(7), block(0)));
+    assert_eq!(p.on_rejected(now + ms(7), block(0)), Rejected::Asked);
+    assert_eq!(p.on_rejected(now + ms(7), block(0)), Rejected::Over);
+    assert_eq!(p.on_rejected(now + ms(7), block(77)), Rejected::Unasked);
     let want: Vec<_> = [1, 2, 5, 6, 7, 8, 9].map(block).into();
     assert_eq!(p.on_choked(now + ms(8)), want);
     assert_eq!((p.outstanding(), p.wants(), p.deadline()), (0, 0, None));

@@ -108,7 +108,7 @@ impl Scheduler {
         let mut ask = Ask {
             key,
             addr: peer.addr,
-            has: Arc::clone(&peer.has),
+            has: peer.offers(),
             want: peer.want as usize,
             now,
             blocks: Vec::new(),

@@ -165,6 +165,15 @@ impl Scheduler {
         self.settle(now);
     }
 
+    /// The peer answers for these pieces only, or for all again: it chokes us, and allows them (BEP 6).
+    pub fn on_within(&mut self, now: Instant, key: PeerKey, pieces: Option<BTreeSet<PieceIndex>>) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.set_within(pieces);
+        }
+        self.serve(now, key);
+        self.settle(now);
+    }
+
     /// The peer is gone; what it was asked for is asked of others.
     pub fn on_peer_left(&mut self, now: Instant, key: PeerKey) {
         if self.remove_peer(now, key).is_some() {

@@ -1,5 +1,6 @@
 //! What the scheduler knows of one peer. Does not know blocks.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,9 +29,17 @@ impl Templates {
 }
 
 #[derive(Debug)]
+struct Within {
+    pieces: BTreeSet<PieceIndex>,
+    has: Arc<Bitfield>,
+}
+
+#[derive(Debug)]
 pub(super) struct Peer {
     pub(super) addr: SocketAddr,
     pub(super) has: Arc<Bitfield>,
+    /// Of these, what it answers for while it chokes us (BEP 6); none: it answers for all.
+    within: Option<Within>,
     /// Blocks it could take.
     pub(super) want: u32,
     /// Blocks it is asked for.
@@ -57,6 +66,7 @@ impl Peer {
         Self {
             addr,
             has: Arc::clone(&templates.none),
+            within: None,
             want: 0,
             in_flight: 0,
             heard: None,
@@ -79,6 +89,25 @@ impl Peer {
         self.missing = lacked.sum();
         self.has = if self.seed { Arc::clone(&templates.all) } else { Arc::new(has) };
         self.shortlist = Shortlist::default();
+        let within = self.within.take();
+        self.set_within(within.map(|within| within.pieces));
+    }
+
+    /// What it may be asked for now.
+    pub(super) fn offers(&self) -> Arc<Bitfield> {
+        Arc::clone(self.within.as_ref().map_or(&self.has, |within| &within.has))
+    }
+
+    pub(super) fn set_within(&mut self, pieces: Option<BTreeSet<PieceIndex>>) {
+        self.within = pieces.map(|pieces| {
+            let mut has = Bitfield::none(self.has.piece_count());
+            for piece in pieces.iter().filter(|piece| self.has.has(**piece)) {
+                has.set(*piece);
+            }
+            Within { pieces, has: Arc::new(has) }
+        });
+        self.shortlist = Shortlist::default();
+        self.current = None;
     }
 
     pub(super) fn add_piece(&mut self, piece: PieceIndex, picker: &mut Picker, ours: &Bitfield) {
@@ -87,7 +116,14 @@ impl Peer {
         }
         Arc::make_mut(&mut self.has).set(piece);
         self.missing += u32::from(!ours.has(piece));
-        self.shortlist.add(piece);
+        match &mut self.within {
+            Some(within) if within.pieces.contains(&piece) => {
+                Arc::make_mut(&mut within.has).set(piece);
+                self.shortlist.add(piece);
+            }
+            Some(_) => {}
+            None => self.shortlist.add(piece),
+        }
         if self.counted {
             picker.on_have(piece);
         }

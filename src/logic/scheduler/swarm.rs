@@ -3,7 +3,7 @@
 
 use super::tests::t0;
 use super::*;
-use crate::logic::requests::{Arrival, Pipeline};
+use crate::logic::requests::{Arrival, Pipeline, Rejected};
 use proptest::prelude::*;
 use rand::RngExt;
 use std::time::Duration;
@@ -222,7 +222,7 @@ impl Swarm {
             }
             let Some(addr) = guest.queue.pop_front() else { break };
             if guest.nature == Nature::Rejecter {
-                if guest.pipeline.on_rejected(self.now, addr) {
+                if guest.pipeline.on_rejected(self.now, addr) == Rejected::Asked {
                     self.s.on_returned(self.now, key, &[addr]);
                 }
                 continue;

@@ -634,3 +634,32 @@ fn a_stranger_without_room_duplicates_what_a_stalled_peer_owes_in_its_own_pieces
     again.sort();
     assert_eq!(again, owed);
 }
+
+/// BEP 6: a peer that chokes us is asked for what it allows, and for nothing else.
+#[test]
+fn a_choking_peer_is_asked_for_the_pieces_it_allows() {
+    let mut d = Desk::new();
+    d.join(1, &[2, 3]);
+    d.s.on_within(d.now, PeerKey(1), Some([d.piece(3), d.piece(5)].into()));
+    let asked = d.ask(1, 100);
+    assert!(asked.len() == 4 && asked.iter().all(|block| block.piece() == d.piece(3)), "{asked:?}");
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(4)]);
+    assert_eq!(d.grants(), [], "not allowed");
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(5)]);
+    let asked: Vec<_> = d.grants().into_iter().flat_map(|(_, blocks)| blocks).collect();
+    assert!(asked.len() == 4 && asked.iter().all(|block| block.piece() == d.piece(5)), "{asked:?}");
+    d.s.on_within(d.now, PeerKey(1), None);
+    let asked: Vec<_> = d.grants().into_iter().flat_map(|(_, blocks)| blocks).collect();
+    assert_eq!(asked.len(), 8, "pieces 2 and 4: {asked:?}");
+}
+
+#[test]
+fn the_piece_that_a_peer_was_filling_is_left_when_it_allows_others_only() {
+    let mut d = Desk::new();
+    d.join(1, &[2, 3]);
+    let first = d.ask(1, 1)[0].piece();
+    let other = d.piece(5 - first.get());
+    d.s.on_within(d.now, PeerKey(1), Some([other].into()));
+    let asked = d.ask(1, 2);
+    assert!(asked.len() == 2 && asked.iter().all(|block| block.piece() == other), "{asked:?}");
+}

@@ -93,6 +93,11 @@ impl Seed {
         Self::libtorrent_with(torrent, &["--rate", &rate.to_string()])
     }
 
+    /// libtorrent that unchokes nobody: all there is are the five pieces that it allows a newcomer (BEP 6).
+    pub(crate) fn choking_libtorrent(torrent: &Torrent) -> Self {
+        Self::libtorrent_with(torrent, &["--slots", "0"])
+    }
+
     fn libtorrent_with(torrent: &Torrent, args: &[&str]) -> Self {
         let port = free();
         let mut command = mortal(python().unwrap());
