@@ -13,3 +13,4 @@ pub mod net;
 #[cfg(feature = "faults")]
 pub mod sim;
 pub mod storage;
+pub mod tracker;

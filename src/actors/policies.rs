@@ -38,3 +38,11 @@ pub const TRACKER_SUPERVISOR: Policy = policy(3, 60);
 pub const TRACKER: Policy = policy(5, 600);
 /// The metrics.
 pub const METRICS: Policy = policy(5, 60);
+/// The root of a tracker: after it, the program ends.
+pub const TRACKER_SERVER: Policy = policy(3, 60);
+/// A tracker's children taken together.
+pub const TRACKER_SERVER_CHILDREN: Policy = policy(10, 60);
+/// All swarms of a tracker.
+pub const SWARM_KEEPER: Policy = policy(5, 60);
+/// One socket of a tracker; the socket survives.
+pub const TRACKER_DESK: Policy = policy(5, 60);

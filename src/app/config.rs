@@ -80,3 +80,9 @@ impl FetchConfig {
 pub fn seed_from_system() -> u64 {
     SysRng.try_next_u64().unwrap_or_else(|_no_dice| u64::from(std::process::id()))
 }
+
+/// A secret from the system; without one nothing is to be signed.
+pub fn secret_from_system() -> Result<[u8; 32], impl std::error::Error> {
+    let mut secret = [0; 32];
+    SysRng.try_fill_bytes(&mut secret).map(|()| secret)
+}

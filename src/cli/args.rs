@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use crate::base::units::{parse_bytes, parse_duration};
+use crate::logic::tracker::{DEFAULT_RATE, Limits, MAX_INTERVAL};
 use crate::storage::Durability;
 
 /// A BitTorrent client whose every moving part is a supervised actor.
@@ -67,6 +68,8 @@ pub enum Verb {
     Verify(VerifyArgs),
     /// Ask every tracker for its seeders, leechers and completed downloads
     Scrape(ScrapeArgs),
+    /// Run a tracker over HTTP and UDP until Ctrl-C
+    Tracker(Box<TrackerArgs>),
     /// Fetch from honest and hostile peers on this machine and show how it survives; needs nothing
     Demo(DemoArgs),
     /// Play the faults that a client must survive against this one or any other; run hostile servers
@@ -191,6 +194,46 @@ pub struct ScrapeArgs {
     /// Ask this tracker too (repeatable)
     #[arg(long, value_name = "URL")]
     pub tracker: Vec<String>,
+}
+
+/// `tracker`.
+#[derive(Debug, clap::Args)]
+pub struct TrackerArgs {
+    /// Serve HTTP here (repeatable; port 0 is any; `[::]:6969` is both families); with neither --http nor --udp: both
+    /// on 0.0.0.0:6969
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub http: Vec<SocketAddr>,
+    /// Serve UDP here (repeatable)
+    #[arg(long, value_name = "ADDR:PORT")]
+    pub udp: Vec<SocketAddr>,
+    /// How often clients are to announce; who is silent for twice as long is forgotten
+    #[arg(long, default_value = "30m", value_name = "T", value_parser = announce_interval)]
+    pub interval: Duration,
+    /// Serve only the torrents in this file: info-hashes, one a line; read again on SIGHUP
+    #[arg(long, value_name = "FILE")]
+    pub allow: Option<PathBuf>,
+    /// Requests a second of one host (IPv6: of one /64), with a burst of ten seconds' worth; 0 is any number
+    #[arg(long, default_value_t = DEFAULT_RATE, value_name = "N")]
+    pub max_rate: u32,
+    /// Torrents at most; a small one is forgotten when there are more
+    #[arg(long, default_value_t = Limits::default().swarms, value_name = "N", value_parser = count)]
+    pub max_torrents: usize,
+    /// Peers of all torrents at most; one that was silent for long is forgotten when there are more
+    #[arg(long, default_value_t = Limits::default().peers, value_name = "N", value_parser = count)]
+    pub max_peers: usize,
+    /// Actor metrics into the log this often (default: never)
+    #[arg(long, value_name = "T", value_parser = parse_duration)]
+    pub metrics_interval: Option<Duration>,
+}
+
+fn announce_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if (Duration::from_secs(1)..=MAX_INTERVAL).contains(&interval) { Ok(interval) } else { Err("1s to 12h".to_owned()) }
+}
+
+/// 100 million: far below what positions of 32 bits can count.
+fn count(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|count| (1..=100_000_000).contains(count)).ok_or_else(|| "1 to 100000000".to_owned())
 }
 
 /// `demo`.

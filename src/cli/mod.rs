@@ -21,6 +21,7 @@ pub mod progress;
 pub mod scrape;
 pub mod source;
 pub mod stop;
+pub mod tracker;
 pub mod tree;
 pub mod verify;
 
@@ -53,6 +54,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
         Verb::Info(info) => info::run(info, output),
         Verb::Verify(verify) => verify::run(verify, output),
         Verb::Scrape(scrape) => scrape::run(scrape, &args.global, output),
+        Verb::Tracker(tracker) => tracker::run(tracker, &args.global, output),
         Verb::Tree => Ok(tree::run(output)),
         Verb::Man(man) => man::run(man, output),
         Verb::Completions(completions) => Ok(completions::run(completions, output)),

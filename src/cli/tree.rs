@@ -27,7 +27,7 @@ const fn many(branch: Branch) -> Branch {
 }
 
 /// Top to bottom is the order of the start; bottom to top that of the stop.
-const TREE: [Branch; 10] = [
+const TREE: [Branch; 14] = [
     branch(0, "Session", policies::SESSION, "its end is the program's end, state safe (exit 70)"),
     branch(1, "Metrics", policies::METRICS, "only reads"),
     many(branch(1, "Torrent", policies::TORRENT, "then the torrent is failed with its reason; the others live")),
@@ -54,6 +54,10 @@ const TREE: [Branch; 10] = [
         "a failed announce is an expected restart; then disabled, tried every 30 min",
     )),
     many(branch(3, "UdpTracker", policies::TRACKER, "the same")),
+    branch(0, "TrackerServer", policies::TRACKER_SERVER, "of the verb `tracker`; Metrics as above (exit 70)"),
+    branch(1, "SwarmKeeper", policies::SWARM_KEEPER, "swarms survive if they are sound"),
+    many(branch(1, "HttpDesk", policies::TRACKER_DESK, "its socket survives")),
+    many(branch(1, "UdpDesk", policies::TRACKER_DESK, "the same")),
 ];
 
 /// Runs the verb.

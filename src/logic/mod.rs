@@ -23,6 +23,7 @@ pub mod suspects;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tiers;
+pub mod tracker;
 pub mod udp_exchange;
 pub mod uploads;
 pub mod why;

@@ -81,7 +81,7 @@ fn options_of_later_issues_do_not_exist() {
 #[test]
 fn help_and_version_end_with_zero() {
     let help = run(&["--help"]).expect_code(0);
-    for verb in ["fetch", "create", "info", "verify", "scrape", "tree", "demo", "completions"] {
+    for verb in ["fetch", "create", "info", "verify", "scrape", "tracker", "tree", "demo", "completions"] {
         assert!(help.stdout.contains(verb), "{verb} is not in --help");
         run(&[verb, "--help"]).expect_code(0);
     }
@@ -357,6 +357,10 @@ fn the_tree_names_every_actor_and_its_policy() {
         "TrackerSupervisor",
         "HttpTracker",
         "UdpTracker",
+        "TrackerServer",
+        "SwarmKeeper",
+        "HttpDesk",
+        "UdpDesk",
     ];
     for actor in actors {
         assert!(tree.contains(actor), "{actor} is not in\n{tree}");

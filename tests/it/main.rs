@@ -29,3 +29,4 @@ mod real_torrents;
 mod resume;
 mod scrape;
 mod tidy;
+mod tracker;

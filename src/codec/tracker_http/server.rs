@@ -49,7 +49,8 @@ pub fn parse_query(query: &str) -> Result<AnnounceQuery, BadQuery> {
         port: 0,
         uploaded: 0,
         downloaded: 0,
-        left: 0,
+        // Nobody is a seed who has not said so.
+        left: u64::MAX,
         event: Event::Periodic,
         key: 0,
         num_want: DEFAULT_NUM_WANT,

@@ -132,7 +132,7 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    fn of(run: &Finished) -> Self {
+    pub(crate) fn of(run: &Finished) -> Self {
         let objects = |lines: &[String]| {
             let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
             parsed.filter(Value::is_object).collect::<Vec<_>>()

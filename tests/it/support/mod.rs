@@ -8,6 +8,7 @@ pub(crate) mod ports;
 pub(crate) mod process;
 pub(crate) mod scene;
 pub(crate) mod torrents;
+pub(crate) mod tracker;
 
 pub(crate) use client::Fetch;
 pub(crate) use lab::{Lab, Needs, heavy};

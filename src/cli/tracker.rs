@@ -1,0 +1,98 @@
+//! `tracker`: run a tracker over HTTP and UDP until it is told to stop.
+
+use serde_json::json;
+
+use super::args::{Global, TrackerArgs};
+use super::exit::{Exit, Problem};
+use super::logs;
+use super::output::Output;
+use crate::app::config::{secret_from_system, seed_from_system};
+use crate::base::units::Span;
+use crate::logic::tracker::{Limits, Stats};
+use crate::tracker::pages::stats_json;
+use crate::tracker::run::{News, TrackerConfig, Trouble, serve};
+
+/// 6969: what trackers have used since the first one.
+const DEFAULT_AT: &str = "0.0.0.0:6969";
+
+/// Runs the verb.
+pub fn run(args: &TrackerArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
+    logs::install(global, output)?;
+    let config = config(args)?;
+    let served = serve(&config, &mut |news| tell(news, output));
+    let stats = served.map_err(|trouble| Problem::new(exit_of(&trouble), trouble))?;
+    report(stats.as_ref(), output);
+    Ok(Exit::Complete)
+}
+
+fn config(args: &TrackerArgs) -> Result<TrackerConfig, Problem> {
+    let (mut http, mut udp) = (args.http.clone(), args.udp.clone());
+    if http.is_empty() && udp.is_empty() {
+        let at = DEFAULT_AT.parse().map_err(|error| Problem::new(Exit::Unknown, error))?;
+        (http, udp) = (vec![at], vec![at]);
+    }
+    let limits = Limits { peers: args.max_peers, swarms: args.max_torrents, ..Limits::default() };
+    let secret = secret_from_system()
+        .map_err(|error| Problem::new(Exit::Unknown, format!("no dice for connection ids: {error}")))?;
+    Ok(TrackerConfig {
+        http,
+        udp,
+        interval: args.interval,
+        rate: args.max_rate,
+        limits,
+        allow: args.allow.clone(),
+        metrics_every: args.metrics_interval,
+        seed: seed_from_system(),
+        secret,
+    })
+}
+
+fn tell(news: &News, output: &Output) {
+    match news {
+        News::Listening { http, udp, allowed } => {
+            let http: Vec<_> = http.iter().map(|at| format!("http://{at}/announce")).collect();
+            let udp: Vec<_> = udp.iter().map(|at| format!("udp://{at}/announce")).collect();
+            output.json(&json!({"event": "listening", "http": http, "udp": udp, "torrents_allowed": allowed}));
+            http.iter().chain(&udp).for_each(|url| output.line(format!("tracker   {url}")));
+            if let Some(allowed) = allowed {
+                output.line(format!("serving   {allowed} torrents of the list"));
+            }
+        }
+        News::Reread(Ok(allowed)) => {
+            output.json(&json!({"event": "reread", "torrents_allowed": allowed}));
+            output.line(format!("serving   {allowed} torrents of the list, read again"));
+        }
+        News::Reread(Err(trouble)) => {
+            let error = trouble.to_string();
+            output.json(&json!({"event": "reread", "error": error}));
+            output.complain(&format!("{error}; the old list stays"));
+        }
+    }
+}
+
+fn report(stats: Option<&Stats>, output: &Output) {
+    let mut result = stats.map_or_else(|| json!({}), stats_json);
+    result["event"] = "result".into();
+    result["status"] = "complete".into();
+    result["exit_code"] = 0.into();
+    output.json(&result);
+    if let Some(Stats { uptime, swarms, peers, counts, .. }) = stats {
+        let announces = counts.announces_http + counts.announces_udp;
+        let scrapes = counts.scrapes_http + counts.scrapes_udp;
+        output.line(format!(
+            "served    {announces} announces and {scrapes} scrapes in {}; at the end {} peers in {swarms} torrents",
+            Span(*uptime),
+            peers.peers(),
+        ));
+    }
+}
+
+fn exit_of(trouble: &Trouble) -> Exit {
+    match trouble {
+        Trouble::Runtime(_) => Exit::Unknown,
+        Trouble::Listen { .. } => Exit::Network,
+        Trouble::AllowFile { .. } => Exit::CannotOpen,
+        Trouble::AllowList { .. } => Exit::Usage,
+        Trouble::GaveUp(_) => Exit::GaveUp,
+    }
+}

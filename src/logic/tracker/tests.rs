@@ -1,0 +1,344 @@
+use super::*;
+use crate::base::ids::PeerId;
+use crate::codec::tracker::{Event, Reply};
+use crate::codec::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape, scrape_url};
+use crate::codec::tracker_udp::{
+    UdpReply, decode_reply, encode_announce as udp_announce, encode_connect, encode_scrape as udp_scrape,
+};
+use crate::logic::testing::base_instant;
+use proptest::prelude::*;
+
+const US: &str = "198.51.100.7";
+
+fn config() -> DeskConfig {
+    DeskConfig {
+        interval: DEFAULT_INTERVAL,
+        rate: DEFAULT_RATE,
+        limits: Limits::default(),
+        allow: None,
+        seed: 3,
+        secret: [9; 32],
+    }
+}
+
+fn request(swarm: u8, port: u16, event: Event, left: u64) -> AnnounceRequest {
+    AnnounceRequest {
+        info_hash: InfoHash([swarm; 20]),
+        peer_id: PeerId(*b"-XX0000-abcdefghijkl"),
+        port,
+        uploaded: 0,
+        downloaded: 0,
+        left,
+        event,
+        key: 0,
+        num_want: 50,
+        tracker_id: None,
+    }
+}
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn query_of(request: &AnnounceRequest) -> String {
+    announce_url("http://t/announce", request).split_once('?').unwrap().1.to_owned()
+}
+
+fn http(desk: &mut Desk, now: Instant, request: &AnnounceRequest, from: &str) -> Reply {
+    parse_announce(&desk.on_announce(now, &query_of(request), ip(from))).unwrap()
+}
+
+#[track_caller]
+fn peers(reply: Reply) -> AnnounceReply {
+    match reply {
+        Reply::Peers(reply) => reply,
+        Reply::Failure(failure) => panic!("{failure:?}"),
+    }
+}
+
+#[track_caller]
+fn refusal(reply: Reply) -> Failure {
+    match reply {
+        Reply::Failure(failure) => failure,
+        Reply::Peers(reply) => panic!("{reply:?}"),
+    }
+}
+
+/// One whole conversation over UDP: a connection id, then the announce.
+fn udp(desk: &mut Desk, now: Instant, request: &AnnounceRequest, from: &str) -> UdpReply {
+    let id = connection_id(desk, now, from);
+    let answer = desk.on_datagram(now, &udp_announce(id, 7, request), ip(from)).unwrap();
+    decode_reply(&answer, 7, ip(from).to_canonical().is_ipv6()).unwrap()
+}
+
+fn connection_id(desk: &mut Desk, now: Instant, from: &str) -> u64 {
+    let answer = desk.on_datagram(now, &encode_connect(5), ip(from)).unwrap();
+    let UdpReply::Connected { connection_id } = decode_reply(&answer, 5, false).unwrap() else { panic!() };
+    connection_id
+}
+
+#[track_caller]
+fn announced(reply: UdpReply) -> AnnounceReply {
+    let UdpReply::Announced(reply) = reply else { panic!("{reply:?}") };
+    reply
+}
+
+#[test]
+fn http_and_udp_are_one_swarm() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    peers(http(&mut desk, now, &request(1, 1000, Event::Started, 0), US));
+    let over_udp = announced(udp(&mut desk, now, &request(1, 2000, Event::Started, 5), "198.51.100.8"));
+    assert_eq!(over_udp.peers, [SocketAddr::new(ip(US), 1000)]);
+    assert_eq!((over_udp.complete, over_udp.incomplete, over_udp.interval), (Some(1), Some(1), Some(1800)));
+    let over_http = peers(http(&mut desk, now, &request(1, 1000, Event::Periodic, 0), US));
+    assert_eq!(over_http.peers, ["198.51.100.8:2000".parse().unwrap()]);
+    assert_eq!((over_http.interval, over_http.min_interval), (Some(1800), Some(900)));
+    assert_eq!(over_http.external_ip, Some(ip(US)), "BEP 24");
+    let stats = desk.stats(now);
+    assert_eq!((stats.counts.announces_http, stats.counts.announces_udp, stats.counts.connects), (2, 1, 1));
+    assert_eq!((stats.swarms, stats.peers.seeds_v4, stats.peers.leeches_v4, stats.counts.started), (1, 1, 1, 2));
+}
+
+/// W-11: 200 peers over UDP, none lost; and never more, so that the datagram stays whole.
+#[test]
+fn a_reply_over_udp_fits_a_packet() {
+    let now = base_instant();
+    for (from, most, longest) in [("198.51.100.7", 200, 1472), ("2001:db8::7", 67, 1232)] {
+        let mut desk = Desk::new(config(), now);
+        for nth in 0..300_u16 {
+            let other = match ip(from) {
+                IpAddr::V4(_) => format!("198.51.{}.{}", nth / 100, 100 + nth % 100),
+                IpAddr::V6(_) => format!("2001:db8:0:{nth:x}::1"),
+            };
+            announced(udp(&mut desk, now, &request(1, 6881, Event::Started, 1), &other));
+        }
+        let id = connection_id(&mut desk, now, from);
+        let everything = AnnounceRequest { num_want: u32::MAX, ..request(1, 1, Event::Started, 1) };
+        let answer = desk.on_datagram(now, &udp_announce(id, 7, &everything), ip(from)).unwrap();
+        let reply = announced(decode_reply(&answer, 7, ip(from).is_ipv6()).unwrap());
+        assert_eq!((reply.peers.len(), reply.peers_named as usize, answer.len() <= longest), (most, most, true));
+    }
+}
+
+/// An IPv4 client on a socket of both families is an IPv4 client.
+#[test]
+fn a_mapped_address_is_ipv4() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    announced(udp(&mut desk, now, &request(1, 1000, Event::Started, 0), "::ffff:198.51.100.7"));
+    let reply = announced(udp(&mut desk, now, &request(1, 2000, Event::Started, 1), "198.51.100.8"));
+    assert_eq!(reply.peers, [SocketAddr::new(ip(US), 1000)]);
+    // BEP 7: over HTTP the families meet.
+    let reply = peers(http(&mut desk, now, &request(1, 3000, Event::Started, 1), "2001:db8::1"));
+    assert_eq!(reply.peers.len(), 2);
+}
+
+#[test]
+fn without_its_connection_id_nobody_is_listed_and_nothing_long_is_sent() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    let ours = connection_id(&mut desk, now, US);
+    let announce = request(1, 1000, Event::Started, 0);
+    let late = now + Duration::from_secs(200);
+    let table = [
+        ("never given out", now, US, 12345),
+        ("given to somebody else", now, "198.51.100.8", ours),
+        ("given long ago", late, US, ours),
+    ];
+    for (what, at, from, id) in table {
+        for datagram in
+            [udp_announce(id, 7, &announce), udp_scrape(id, 7, &[announce.info_hash]), udp_scrape(id, 7, &[])]
+        {
+            let answer = desk.on_datagram(at, &datagram, ip(from)).unwrap_or_default();
+            assert!(answer.len() <= datagram.len(), "{what}: {} bytes for {}", answer.len(), datagram.len());
+            if !answer.is_empty() {
+                assert!(matches!(decode_reply(&answer, 7, false), Ok(UdpReply::Error(_))), "{what}");
+            }
+        }
+    }
+    let stats = desk.stats(now);
+    assert_eq!((stats.swarms, stats.counts.bad_connection_ids, stats.counts.announces_udp), (0, 9, 0));
+    announced(udp(&mut desk, now, &announce, US));
+    assert_eq!(desk.stats(now).swarms, 1);
+}
+
+/// W-13: several torrents at once, over both protocols; W-35.
+#[test]
+fn a_scrape_counts_every_torrent_asked_for() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    for swarm in 1..=3 {
+        for port in 1..=u16::from(swarm) {
+            peers(http(&mut desk, now, &request(swarm, port, Event::Started, 0), US));
+        }
+        peers(http(&mut desk, now, &request(swarm, 100, Event::Started, 9), US));
+        peers(http(&mut desk, now, &request(swarm, 100, Event::Completed, 0), US));
+    }
+    let swarms: Vec<_> = [1, 9, 3].into_iter().map(|swarm| InfoHash([swarm; 20])).collect();
+    let id = connection_id(&mut desk, now, US);
+    let answer = desk.on_datagram(now, &udp_scrape(id, 7, &swarms), ip(US)).unwrap();
+    assert_eq!(decode_reply(&answer, 7, false), Ok(UdpReply::Scraped(vec![(2, 1, 0), (0, 0, 0), (4, 1, 0)])));
+    let url = scrape_url("http://t/announce", &swarms).unwrap();
+    let answer = desk.on_scrape(now, url.split_once('?').unwrap().1, ip(US));
+    let Ok(ScrapeReply::Entries(entries)) = parse_scrape(&answer) else { panic!() };
+    let numbers: Vec<_> =
+        entries.iter().map(|entry| (entry.info_hash.0[0], entry.complete, entry.downloaded)).collect();
+    assert_eq!(numbers, [(1, 2, 1), (3, 4, 1)], "unknown ones are left out");
+    let Ok(ScrapeReply::Failure(_)) = parse_scrape(&desk.on_scrape(now, "", ip(US))) else { panic!("a scrape of all") };
+}
+
+/// `compact=0`, `numwant`, `no_peer_id`, and the events of BEP 3 and 21.
+#[test]
+fn the_words_of_a_query_are_obeyed() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    for port in 1..=60 {
+        peers(http(&mut desk, now, &request(1, port, Event::Started, 1), US));
+    }
+    let base = query_of(&request(1, 1, Event::Periodic, 1)).replace("&numwant=50", "").replace("&compact=1", "");
+    let table = [
+        ("", 50, true),
+        ("&numwant=3", 3, true),
+        ("&numwant=0", 0, true),
+        ("&numwant=-1", 50, true),
+        ("&numwant=99999999999", 59, true),
+        ("&compact=0&numwant=5", 5, false),
+        ("&compact=0&no_peer_id=1&numwant=5", 5, false),
+        ("&event=paused&numwant=5", 5, true),
+        ("&event=stopped", 0, true),
+    ];
+    for (words, want, is_compact) in table {
+        let body = desk.on_announce(now, &format!("{base}{words}"), ip(US));
+        let reply = peers(parse_announce(&body).unwrap());
+        assert_eq!(reply.peers.len(), want, "{words}");
+        assert_eq!(!body.windows(8).any(|part| part == b"5:peersl"), is_compact, "{words}");
+    }
+}
+
+#[test]
+fn a_bad_query_is_told_what_is_bad() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    let good = query_of(&request(1, 1, Event::Periodic, 1));
+    let table = [
+        (String::new(), "missing info_hash"),
+        (good.replace("&port=1&", "&"), "missing port"),
+        (good.replace("&port=1&", "&port=65536&"), "invalid port"),
+        (format!("{good}&event=exploded"), "invalid event"),
+        (format!("{good}&info_hash=short"), "invalid info_hash"),
+    ];
+    for (query, want) in table {
+        let reply = refusal(parse_announce(&desk.on_announce(now, &query, ip(US))).unwrap());
+        assert_eq!(reply.reason, want, "{query}");
+    }
+    assert_eq!(desk.stats(now).counts.malformed, 5);
+}
+
+#[test]
+fn an_address_that_a_client_gives_itself_is_believed_of_neighbours_only() {
+    let table = [
+        ("198.51.100.7", "203.0.113.5", "198.51.100.7"),
+        ("127.0.0.1", "203.0.113.5", "203.0.113.5"),
+        ("192.168.1.4", "203.0.113.5", "203.0.113.5"),
+        ("fd00::4", "203.0.113.5", "203.0.113.5"),
+        ("127.0.0.1", "0.0.0.0", "127.0.0.1"),
+        ("127.0.0.1", "224.0.0.1", "127.0.0.1"),
+        ("127.0.0.1", "nonsense", "127.0.0.1"),
+    ];
+    for (from, claimed, want) in table {
+        let now = base_instant();
+        let mut desk = Desk::new(config(), now);
+        let query = format!("{}&ip={claimed}", query_of(&request(1, 1000, Event::Started, 0)));
+        peers(parse_announce(&desk.on_announce(now, &query, ip(from))).unwrap());
+        let reply = peers(http(&mut desk, now, &request(1, 2000, Event::Started, 1), "198.51.100.99"));
+        assert_eq!(reply.peers, [SocketAddr::new(ip(want), 1000)], "{from} says {claimed}");
+    }
+}
+
+#[test]
+fn only_what_is_on_the_list_is_served() {
+    let now = base_instant();
+    let list = |swarm: u8| AllowList::parse(&InfoHash([swarm; 20]).to_string()).unwrap();
+    let mut desk = Desk::new(DeskConfig { allow: Some(list(1)), ..config() }, now);
+    peers(http(&mut desk, now, &request(1, 1, Event::Started, 0), US));
+    let no = refusal(http(&mut desk, now, &request(2, 1, Event::Started, 0), US));
+    assert_eq!((no.reason.as_str(), no.retry_in), ("unregistered torrent", Some(RetryIn::After(RETRY_UNREGISTERED))));
+    assert_eq!(
+        udp(&mut desk, now, &request(2, 1, Event::Started, 0), US),
+        UdpReply::Error("unregistered torrent".to_owned())
+    );
+    desk.on_allow_list(Some(list(2)));
+    peers(http(&mut desk, now, &request(2, 1, Event::Started, 0), US));
+    refusal(http(&mut desk, now, &request(1, 1, Event::Started, 0), US));
+    let id = connection_id(&mut desk, now, US);
+    let answer = desk.on_datagram(now, &udp_scrape(id, 7, &[InfoHash([1; 20])]), ip(US)).unwrap();
+    assert_eq!(decode_reply(&answer, 7, false), Ok(UdpReply::Scraped(vec![(0, 0, 0)])));
+    for second in 1..=900 {
+        desk.on_timeout(now + Duration::from_secs(second));
+    }
+    let stats = desk.stats(now);
+    assert_eq!((stats.swarms, stats.allowed, stats.counts.unregistered), (1, Some(1), 3), "the old one is forgotten");
+}
+
+#[test]
+fn who_asks_too_often_is_refused_over_http_and_unheard_over_udp() {
+    let now = base_instant();
+    let mut desk = Desk::new(DeskConfig { rate: 1, ..config() }, now);
+    let announce = request(1, 1, Event::Started, 0);
+    for _ in 0..10 {
+        peers(http(&mut desk, now, &announce, US));
+    }
+    assert_eq!(refusal(http(&mut desk, now, &announce, US)).retry_in, Some(RetryIn::After(RETRY_TOO_FAST)));
+    let id = connection_id(&mut desk, now, US);
+    assert_eq!(desk.on_datagram(now, &udp_announce(id, 7, &announce), ip(US)), None);
+    assert_eq!(desk.stats(now).counts.too_fast, 2);
+    peers(http(&mut desk, now, &announce, "198.51.100.8"));
+    for _ in 0..1000 {
+        peers(http(&mut desk, now, &announce, "127.0.0.1"));
+    }
+    peers(http(&mut desk, now + Duration::from_secs(2), &announce, US));
+}
+
+#[test]
+fn silent_peers_are_forgotten_after_two_intervals_and_an_eighth() {
+    let now = base_instant();
+    let mut desk = Desk::new(DeskConfig { interval: Duration::from_secs(100), ..config() }, now);
+    for port in 1..=20 {
+        peers(http(&mut desk, now, &request(1, port, Event::Started, 1), US));
+    }
+    let mut until = |from: u64, to: u64| {
+        for second in from..=to {
+            desk.on_timeout(now + Duration::from_secs(second));
+            assert!(desk.deadline() > now + Duration::from_secs(second));
+        }
+        desk.stats(now).peers.peers()
+    };
+    assert_eq!(until(1, 200), 20);
+    assert_eq!(until(201, 260), 0);
+}
+
+#[test]
+fn after_a_panic_a_sound_desk_keeps_its_peers() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    peers(http(&mut desk, now, &request(1, 1, Event::Started, 1), US));
+    desk.recover(now);
+    assert_eq!((desk.stats(now).peers.peers(), desk.stats(now).counts.announces_http), (1, 1));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_it_panic_and_nobody_is_sent_more_than_he_sent(
+        datagram in prop::collection::vec(any::<u8>(), 0..200), action in 0_u8..4, query in ".{0,200}",
+    ) {
+        let now = base_instant();
+        let mut desk = Desk::new(config(), now);
+        let typed = [&[0; 8][..], &[0, 0, 0, action], &datagram].concat();
+        for datagram in [&datagram, &typed] {
+            let answer = desk.on_datagram(now, datagram, ip(US)).unwrap_or_default();
+            prop_assert!(answer.len() <= datagram.len());
+        }
+        let _any = (desk.on_announce(now, &query, ip(US)), desk.on_scrape(now, &query, ip(US)));
+    }
+}

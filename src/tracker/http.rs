@@ -1,0 +1,167 @@
+//! `HttpDesk`: one listening socket of a tracker (BEP 3, 48), spoken to by actix-web.
+//!
+//! Owns the socket and its connections. Child of `TrackerServer`, permanent, 5 restarts in 60 s; the socket survives, the
+//! connections do not. Each request is a question to the `SwarmKeeper`. Hears nothing but its end, which cuts connections:
+//! an answer takes less than a millisecond.
+//!
+//! Limits: a head within 5 s, 15 s between requests, a connection for two minutes at most whatever it does, and as many
+//! of them as `connections` says. Bodies are not read.
+
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::fut::wrap_future;
+use actix::prelude::*;
+use actix_http::{HttpService, Protocol};
+use actix_service::{Service, ServiceFactory, map_config};
+use actix_web::dev::{AppConfig, ServiceRequest, ServiceResponse};
+use actix_web::http::header::ContentType;
+use actix_web::web::{Data, get};
+use actix_web::{App, HttpRequest, HttpResponse};
+use tokio::time::{sleep, timeout};
+
+use super::connections::Connections;
+use super::keeper::{Page, Query, Survey, SwarmKeeper};
+use super::pages;
+use crate::actors::kit::{self, Child, Ctx, Goodbye};
+use crate::net::{BoxStream, Listen};
+
+/// 5 s for a request's head: a slow phone needs one.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// 15 s: long enough for a client that scrapes after it has announced.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Two minutes: no client needs more, and a head that drips after the first request ends here too.
+const LIFETIME: Duration = Duration::from_secs(120);
+
+/// 1 s to take note of the end.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// 10 ms: after a failed accept the next one would fail as well.
+const TROUBLE_PAUSE: Duration = Duration::from_millis(10);
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(super) struct HttpDesk {
+    listener: Rc<dyn Listen>,
+    at: SocketAddr,
+    keeper: Addr<SwarmKeeper>,
+}
+
+crate::metered!(HttpDesk, "HttpDesk");
+
+impl HttpDesk {
+    pub(super) fn new(listener: Rc<dyn Listen>, at: SocketAddr, keeper: Addr<SwarmKeeper>) -> Self {
+        Self { listener, at, keeper }
+    }
+}
+
+/// What actix-web serves.
+fn app(
+    keeper: Addr<SwarmKeeper>,
+) -> App<
+    impl ServiceFactory<ServiceRequest, Config = (), Response = ServiceResponse, Error = actix_web::Error, InitError = ()>,
+> {
+    App::new()
+        .app_data(Data::new(keeper))
+        .route("/announce", get().to(announce))
+        .route("/scrape", get().to(scrape))
+        .route("/stats", get().to(stats))
+        .route("/metrics", get().to(metrics))
+}
+
+async fn announce(request: HttpRequest, keeper: Data<Addr<SwarmKeeper>>) -> HttpResponse {
+    ask(&request, &keeper, Page::Announce).await
+}
+
+async fn scrape(request: HttpRequest, keeper: Data<Addr<SwarmKeeper>>) -> HttpResponse {
+    ask(&request, &keeper, Page::Scrape).await
+}
+
+async fn stats(keeper: Data<Addr<SwarmKeeper>>) -> HttpResponse {
+    match keeper.send(Survey).await {
+        Ok(stats) => HttpResponse::Ok().content_type(ContentType::json()).body(pages::stats(&stats)),
+        Err(_restarting) => HttpResponse::ServiceUnavailable().finish(),
+    }
+}
+
+async fn metrics(keeper: Data<Addr<SwarmKeeper>>) -> HttpResponse {
+    match keeper.send(Survey).await {
+        Ok(stats) => {
+            let text = pages::metrics(&stats, &kit::snapshot());
+            HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)
+        }
+        Err(_restarting) => HttpResponse::ServiceUnavailable().finish(),
+    }
+}
+
+async fn ask(request: &HttpRequest, keeper: &Addr<SwarmKeeper>, page: Page) -> HttpResponse {
+    let Some(from) = request.peer_addr() else { return HttpResponse::BadRequest().finish() };
+    match keeper.send(Query { page, words: request.query_string().to_owned(), from: from.ip() }).await {
+        Ok(body) => HttpResponse::Ok().content_type(ContentType::plaintext()).body(body),
+        Err(_restarting) => HttpResponse::ServiceUnavailable().finish(),
+    }
+}
+
+async fn serve(listener: Rc<dyn Listen>, keeper: Addr<SwarmKeeper>) {
+    let service = HttpService::build()
+        .client_request_timeout(HEAD_TIMEOUT)
+        .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+        .keep_alive(KEEP_ALIVE)
+        .finish(map_config(app(keeper), |()| AppConfig::default()));
+    let handler = service.new_service(()).await;
+    accept(&*listener, handler.expect("routes to plain functions have nothing that could fail")).await;
+}
+
+async fn accept(
+    listener: &dyn Listen,
+    handler: impl Service<(BoxStream, Protocol, Option<SocketAddr>), Future: 'static>,
+) {
+    let mut connections = Connections::default();
+    loop {
+        tokio::select! {
+            biased;
+            () = connections.ended() => {}
+            accepted = listener.accept() => match accepted {
+                Ok((stream, from)) => {
+                    let host: IpAddr = from.ip().to_canonical();
+                    if connections.has_room_for(host) {
+                        let serving = timeout(LIFETIME, handler.call((stream, Protocol::Http1, Some(from))));
+                        connections.add(host, async move { drop(serving.await) });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "connections cannot be accepted");
+                    sleep(TROUBLE_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+impl Actor for HttpDesk {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        let serving = serve(Rc::clone(&self.listener), self.keeper.clone());
+        ctx.spawn(wrap_future(serving));
+    }
+}
+
+impl Supervised for HttpDesk {}
+
+impl Child for HttpDesk {
+    fn id(&self) -> String {
+        format!("http://{}", self.at)
+    }
+}
+
+impl Handler<Goodbye> for HttpDesk {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        ctx.stop();
+    }
+}
