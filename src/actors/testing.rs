@@ -25,6 +25,7 @@ use crate::base::ids::{InfoHash, PeerId};
 use crate::codec::wire::{Decoder, Handshake, Message};
 use crate::logic::peer_book::BookConfig;
 use crate::net::Net;
+use crate::net::throttle::Limits;
 use crate::storage::{
     DiskTrouble, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, TroubleKind,
 };
@@ -127,6 +128,7 @@ pub(crate) fn torrent(shelf: Rc<Shelf>, net: Net) -> (TorrentConfig, watch::Rece
         our_id: PeerId([2; 20]),
         port: 6881,
         net,
+        limits: Limits::default(),
         storage: shelf,
         patient_disk: true,
         credit: 1 << 20,

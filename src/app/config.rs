@@ -28,6 +28,10 @@ pub struct FetchConfig {
     pub overwrite: bool,
     /// Connected peers at most.
     pub max_peers: usize,
+    /// Bytes a second read from peers, over all torrents; without a limit if not told.
+    pub max_down_bps: Option<u64>,
+    /// Bytes a second written to peers.
+    pub max_up_bps: Option<u64>,
     /// Announce URLs by tier, the user's additions and exclusions applied.
     pub tiers: Vec<Vec<String>>,
     /// Peers that the user named.
@@ -58,6 +62,8 @@ impl FetchConfig {
             verify: false,
             overwrite: false,
             max_peers: 80,
+            max_down_bps: None,
+            max_up_bps: None,
             tiers,
             peers: Vec::new(),
             stall_timeout: None,

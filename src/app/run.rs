@@ -22,6 +22,7 @@ use crate::actors::view::{Phase, TorrentView};
 use crate::logic::peer_book::BookConfig;
 use crate::net::Net;
 use crate::net::sockets::Sockets;
+use crate::net::throttle::Limits;
 use crate::storage::SharedStorage;
 use crate::storage::disk::{Disk, DiskConfig};
 
@@ -136,6 +137,7 @@ fn torrent_config(
         our_id: config.our_id(),
         port: config.port,
         net,
+        limits: Limits::new(config.max_down_bps, config.max_up_bps),
         storage,
         patient_disk: config.wait_for_space,
         credit: CREDIT.max(4 * piece_len),

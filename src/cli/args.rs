@@ -106,6 +106,9 @@ pub struct FetchArgs {
     /// Connected peers at most
     #[arg(long, default_value_t = 80, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_peers: u16,
+    /// What may be moved
+    #[command(flatten)]
+    pub limits: LimitArgs,
     /// Ask this tracker too (repeatable)
     #[arg(long, value_name = "URL")]
     pub tracker: Vec<String>,
@@ -133,6 +136,25 @@ pub struct FetchArgs {
     /// Actor metrics into the log this often (10s when a log file is given, else never)
     #[arg(long, value_name = "T", value_parser = parse_duration)]
     pub metrics_interval: Option<Duration>,
+}
+
+/// Limits of every verb that talks with peers.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct LimitArgs {
+    /// Read at most so many bytes a second from peers, over all torrents (K, M, G; 0 for no limit)
+    #[arg(long, default_value = "0", hide_default_value = true, value_name = "RATE", value_parser = parse_bytes)]
+    pub max_download_limit: u64,
+    /// Write at most so many bytes a second to peers, over all torrents (K, M, G; 0 for no limit)
+    #[arg(long, default_value = "0", hide_default_value = true, value_name = "RATE", value_parser = parse_bytes)]
+    pub max_upload_limit: u64,
+}
+
+impl LimitArgs {
+    /// From peers and to peers, as `app::config` has them.
+    pub fn bps(self) -> (Option<u64>, Option<u64>) {
+        let some = |bps| Some(bps).filter(|bps| *bps > 0);
+        (some(self.max_download_limit), some(self.max_upload_limit))
+    }
 }
 
 /// `--durability`.

@@ -39,6 +39,7 @@ pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<Exit, P
 
 fn config(args: &FetchArgs, global: &Global, metainfo: Metainfo) -> Result<FetchConfig, Problem> {
     let tiers = tiers(args, &metainfo)?;
+    let (max_down_bps, max_up_bps) = args.limits.bps();
     let file_default = global.log_file.as_ref().map(|_| METRICS_INTO_FILE);
     Ok(FetchConfig {
         port: args.port,
@@ -46,6 +47,8 @@ fn config(args: &FetchArgs, global: &Global, metainfo: Metainfo) -> Result<Fetch
         verify: args.verify,
         overwrite: args.overwrite,
         max_peers: usize::from(args.max_peers),
+        max_down_bps,
+        max_up_bps,
         tiers,
         peers: args.peer.clone(),
         stall_timeout: args.stall_timeout,

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod announce;
 pub mod assembly;
+pub mod bucket;
 pub mod choke;
 pub mod client_name;
 pub mod conversation;

@@ -8,12 +8,14 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::BoxStream;
 use super::staging::{SPENT_BELOW, Staging};
+use super::throttle::{Limits, Tap};
 use crate::base::farewell::Farewell;
 use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, encode_piece_header};
 
@@ -61,14 +63,22 @@ pub struct Link {
     gathering: BytesMut,
     outbox: VecDeque<Bytes>,
     queued: usize,
+    down: Tap,
+    up: Tap,
 }
 
 impl Link {
     /// Over a stream that is connected; nothing has been sent or read.
-    pub fn new(stream: BoxStream, staging: Staging, pieces: u32) -> Self {
+    pub fn new(stream: BoxStream, staging: Staging, limits: &Limits, pieces: u32) -> Self {
         let decoder = Decoder::new(pieces);
         let (partial, gathering) = (BytesMut::new(), BytesMut::new());
-        Self { stream, staging, partial, decoder, gathering, outbox: VecDeque::new(), queued: 0 }
+        let (down, up) = (limits.down.tap(), limits.up.tap());
+        Self { stream, staging, partial, decoder, gathering, outbox: VecDeque::new(), queued: 0, down, up }
+    }
+
+    /// Until when it was our own limit that kept it from being read: what is late so far is not the peer's fault.
+    pub fn held_until(&self) -> Option<Instant> {
+        self.down.held_until()
     }
 
     /// Bytes that wait to be written.
@@ -140,7 +150,7 @@ impl Link {
             if chunk.capacity() == chunk.len() {
                 chunk.reserve(SPENT_BELOW);
             }
-            match poll_read_buf(Pin::new(&mut self.stream), cx, chunk) {
+            match self.read(cx, chunk) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(LinkEnd::Closed)),
                 Poll::Ready(Ok(n)) => total += n,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(LinkEnd::Socket(error))),
@@ -150,6 +160,17 @@ impl Link {
             self.decode(chunk, messages)?;
         }
         Poll::Ready(Ok(total))
+    }
+
+    /// One read, of no more than the limit grants.
+    fn read(&mut self, cx: &mut Context<'_>, chunk: &mut BytesMut) -> Poll<io::Result<usize>> {
+        let granted = ready!(self.down.poll_grant(cx, chunk.capacity() - chunk.len()));
+        let polled = poll_read_buf(Pin::new(&mut self.stream), cx, &mut (&mut *chunk).limit(granted));
+        match polled {
+            Poll::Ready(Ok(n)) if n > 0 => self.down.spend(n),
+            _ => self.down.give_back(),
+        }
+        polled
     }
 
     fn decode(&mut self, chunk: &mut BytesMut, messages: &mut Vec<Message>) -> Result<(), LinkEnd> {
@@ -167,9 +188,7 @@ impl Link {
         }
         let mut total = 0;
         while !self.outbox.is_empty() {
-            let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-            let used = self.outbox.iter().zip(&mut slices).map(|(bytes, slice)| *slice = IoSlice::new(bytes)).count();
-            match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..used]) {
+            match self.write(cx) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(LinkEnd::Closed)),
                 Poll::Ready(Ok(n)) => {
                     total += n;
@@ -180,6 +199,24 @@ impl Link {
             }
         }
         if total == 0 { Poll::Pending } else { Poll::Ready(Ok(total)) }
+    }
+
+    /// One vectored write, of no more than the limit grants.
+    fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut left = ready!(self.up.poll_grant(cx, self.queued));
+        let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+        let granted = self.outbox.iter().map_while(|bytes| {
+            let part = &bytes[..bytes.len().min(left)];
+            left -= part.len();
+            (!part.is_empty()).then_some(part)
+        });
+        let used = granted.zip(&mut slices).map(|(part, slice)| *slice = IoSlice::new(part)).count();
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..used]);
+        match polled {
+            Poll::Ready(Ok(n)) if n > 0 => self.up.spend(n),
+            _ => self.up.give_back(),
+        }
+        polled
     }
 
     fn forget_sent(&mut self, mut sent: usize) {
@@ -199,8 +236,12 @@ impl Link {
 mod tests {
     use std::future::poll_fn;
 
+    use std::time::Duration;
+
+    use futures_util::FutureExt;
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::task::LocalSet;
 
     use super::*;
     use crate::base::ids::{InfoHash, PeerId};
@@ -212,7 +253,7 @@ mod tests {
 
     fn link(room: usize) -> (Link, DuplexStream) {
         let (near, far) = pipe(room);
-        (Link::new(near, Staging::default(), PIECES), far)
+        (Link::new(near, Staging::default(), &Limits::default(), PIECES), far)
     }
 
     fn handshake() -> Handshake {
@@ -359,6 +400,42 @@ mod tests {
             assert!((0..100).all(|piece| next() == Message::Piece { piece, begin: 0, data: vec![7; 5000].into() }));
             assert_eq!(next(), Message::KeepAlive);
         });
+    }
+
+    /// A second of both limits moves a second's worth each way, in pieces that fit no message; nothing is lost.
+    #[tokio::test(start_paused = true)]
+    async fn limits_hold_for_what_is_read_and_written() {
+        let sent: Vec<_> = (0..20).map(|piece| block(piece, 16 * 1024)).collect();
+        LocalSet::new()
+            .run_until(async {
+                let limits = Limits::new(Some(100_000), Some(50_000));
+                let (near, mut far) = pipe(1 << 20);
+                let mut link = Link::new(near, Staging::default(), &limits, PIECES);
+                far.write_all(&encoded(&sent)).await.unwrap();
+                for piece in 0..20 {
+                    link.send_piece(piece, 0, Bytes::from(vec![7; 16 * 1024]));
+                }
+                let (all, began) = (link.queued(), Instant::now());
+                let (mut got, mut written) = (Vec::new(), Vec::new());
+                while got.len() < sent.len() || link.queued() > 0 {
+                    drain(&mut link, &mut got).await.unwrap();
+                    flush(&mut link).await;
+                    let mut some = [0; 4096];
+                    while let Some(Ok(n)) = far.read(&mut some).now_or_never() {
+                        written.extend_from_slice(&some[..n]);
+                    }
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    // Three slices more than the time that has passed: two in the bucket, one begun.
+                    let passed_ms = usize::try_from(began.elapsed().as_millis()).unwrap() + 30;
+                    assert!(got.len() * 16397 <= 100 * passed_ms, "{} after {passed_ms}", got.len());
+                    assert!(all - link.queued() <= 50 * passed_ms);
+                    assert!(link.held_until().is_some());
+                }
+                let took = began.elapsed().as_millis();
+                assert!(got == sent && (6530..6630).contains(&took), "{took} ms");
+                assert_eq!(written.len(), all);
+            })
+            .await;
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub mod sockets;
 pub mod staging;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod throttle;
 pub mod tracker;
 pub mod tracker_udp;
 pub mod vet;

@@ -111,6 +111,7 @@ pub struct Plan {
     pub(super) latency: (Duration, Duration),
     pub(super) limit: Duration,
     pub(super) patient: bool,
+    pub(super) max_down_bps: Option<u64>,
     pub(super) again_after: Option<Duration>,
     pub(super) stays_incomplete: bool,
     pub(super) panics: Option<Panics>,
@@ -140,6 +141,7 @@ impl Plan {
             latency: (Duration::from_millis(10), Duration::from_millis(50)),
             limit: Duration::from_secs(300),
             patient: true,
+            max_down_bps: None,
             again_after: None,
             stays_incomplete: false,
             panics: None,
@@ -225,6 +227,11 @@ impl Plan {
     /// A full disk ends the run, as it does by default on the command line.
     pub const fn leave_when_full(&mut self) {
         self.patient = false;
+    }
+
+    /// Bytes a second that the client reads from peers at most.
+    pub const fn max_download(&mut self, bps: u64) {
+        self.max_down_bps = Some(bps);
     }
 
     /// The user starts it again so long after each end that is not a complete one.

@@ -90,6 +90,7 @@ impl World {
         let book = Shared::default();
         let mut config = FetchConfig::new(metainfo, PathBuf::from("/"));
         (config.seed, config.peers, config.wait_for_space) = (plan.seed, plan.named, plan.patient);
+        config.max_down_bps = plan.max_down_bps;
         let mut sim = turmoil::Builder::new()
             .rng_seed(plan.seed)
             .tick_duration(TICK)

@@ -28,6 +28,7 @@ use crate::logic::conversation::{Conversation, Effect, PeerView, Report, Terms};
 use crate::net::dial::dial;
 use crate::net::link::{Link, LinkEnd};
 use crate::net::staging::Staging;
+use crate::net::throttle::Limits;
 use crate::net::{BoxStream, Net};
 
 /// 1 MiB read in one turn, then the others have theirs.
@@ -141,6 +142,8 @@ pub struct PeerConfig {
     pub net: Net,
     /// Read buffers of this arbiter.
     pub staging: Staging,
+    /// What the session may read and write.
+    pub limits: Limits,
     /// The swarm.
     pub info_hash: InfoHash,
     /// Who we are.
@@ -200,7 +203,21 @@ impl PeerConnection {
             self.bits = bits;
             self.tell(News::View(conversation.view(Instant::now().into_std())));
         }
-        self.timer.arm(ctx, deadline, |act, ctx| act.step(ctx, Conversation::on_timeout));
+        self.timer.arm(ctx, deadline, Self::on_timer);
+    }
+
+    fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
+        self.note_unread();
+        self.step(ctx, Conversation::on_timeout);
+    }
+
+    /// What our own limit has held up is not the peer's fault.
+    fn note_unread(&mut self) {
+        if let (Some(link), Some(conversation)) = (&self.link, &mut self.conversation)
+            && let Some(until) = link.held_until()
+        {
+            conversation.on_unread(until.into_std());
+        }
     }
 
     fn perform(&mut self, effect: Effect, ctx: &mut Ctx<Self>) {
@@ -225,7 +242,7 @@ impl PeerConnection {
             Err(farewell) => return self.leave(farewell, ctx),
         };
         self.tell(News::Connected);
-        let mut link = Link::new(stream, self.cfg.staging.clone(), self.cfg.geometry.piece_count());
+        let mut link = Link::new(stream, self.cfg.staging.clone(), &self.cfg.limits, self.cfg.geometry.piece_count());
         let (info_hash, peer_id) = (self.cfg.info_hash, self.cfg.our_id);
         link.send_handshake(&Handshake { reserved: Handshake::OURS, info_hash, peer_id });
         self.link = Some(link);
@@ -449,6 +466,7 @@ impl Handler<Look> for PeerConnection {
     type Result = ();
 
     fn handle(&mut self, _: Look, _: &mut Ctx<Self>) {
+        self.note_unread();
         if let Some(conversation) = &self.conversation {
             self.tell(News::View(conversation.view(Instant::now().into_std())));
         }

@@ -112,6 +112,7 @@ impl Bench {
             connect_timeout: Duration::from_secs(15),
             net,
             staging: Staging::default(),
+            limits: Limits::default(),
             info_hash: INFO_HASH,
             our_id: OUR_ID,
             geometry: geometry(),

@@ -29,6 +29,7 @@ use crate::logic::conversation::PeerView;
 use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
 use crate::net::Net;
 use crate::net::staging::Staging;
+use crate::net::throttle::Limits;
 
 /// Addresses to try.
 #[derive(Debug, Message)]
@@ -106,6 +107,8 @@ pub struct PeerPoolConfig {
     pub name: String,
     /// The way out.
     pub net: Net,
+    /// What the session may read and write.
+    pub limits: Limits,
     /// The swarm.
     pub info_hash: InfoHash,
     /// Who we are.
@@ -255,6 +258,7 @@ impl PeerPool {
             connect_timeout,
             net: Arc::clone(&self.cfg.net),
             staging: self.staging.clone(),
+            limits: self.cfg.limits.clone(),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
             geometry: self.cfg.geometry,

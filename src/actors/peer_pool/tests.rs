@@ -91,6 +91,7 @@ impl Bench {
         let pool = PeerPool::new(PeerPoolConfig {
             name: "test".to_owned(),
             net,
+            limits: Limits::default(),
             info_hash: INFO_HASH,
             our_id: OUR_ID,
             geometry: Geometry::new(1 << 20, 1 << 14).unwrap(),

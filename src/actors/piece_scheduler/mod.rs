@@ -78,6 +78,8 @@ pub struct PieceSchedulerConfig {
     pub geometry: Geometry,
     /// Bytes that may be asked for and not yet be written.
     pub credit: u64,
+    /// Bytes a second that the session reads from peers at most.
+    pub max_bps: Option<u64>,
     /// For its dice.
     pub seed: u64,
     /// The writer: pieces.
@@ -117,12 +119,12 @@ impl PieceScheduler {
             }
             Ok(None) => ctx.stop_with(Exit::fault("the writer does not say what is on the disk")),
             Ok(Some(have)) => {
-                let PieceSchedulerConfig { geometry, credit, seed, .. } = act.cfg;
+                let PieceSchedulerConfig { geometry, credit, max_bps, seed, .. } = act.cfg;
                 if have.is_all() {
                     // The incarnation before may have failed over the last piece, and told nobody.
                     act.cfg.torrent.do_send(SchedulerNews::Completed);
                 }
-                act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, credit, seed }));
+                act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, credit, max_bps, seed }));
                 act.cfg.torrent.do_send(SchedulerNews::Ready);
                 act.step(ctx, |_, _| {});
             }

@@ -139,6 +139,7 @@ impl Bench {
             name: "test".to_owned(),
             geometry: geometry(),
             credit: 1 << 20,
+            max_bps: None,
             seed: 1,
             disk: ear.clone().recipient(),
             have: ear.clone().recipient(),

@@ -33,6 +33,7 @@ use crate::logic::rate::Rate;
 use crate::logic::scheduler::Progress;
 use crate::logic::why::{self, Facts, PeerFacts, TrackerFacts};
 use crate::net::Net;
+use crate::net::throttle::Limits;
 use crate::storage::SharedStorage;
 
 /// Once a second: as often as a person reads a progress line.
@@ -62,6 +63,8 @@ pub struct TorrentConfig {
     pub port: u16,
     /// The way out.
     pub net: Net,
+    /// What the session may read from peers and write to them.
+    pub limits: Limits,
     /// Where the bytes go.
     pub storage: SharedStorage,
     /// Wait for a full disk to have space again.
@@ -143,6 +146,7 @@ impl Torrent {
             name: self.cfg.name.clone(),
             geometry: self.cfg.geometry,
             credit: self.cfg.credit,
+            max_bps: self.cfg.limits.down.bps(),
             seed: self.cfg.seed,
             disk: disk.clone().recipient(),
             have: disk.clone().recipient(),
@@ -153,6 +157,7 @@ impl Torrent {
         let pool = PeerPool::new(PeerPoolConfig {
             name: self.cfg.name.clone(),
             net: Arc::clone(&self.cfg.net),
+            limits: self.cfg.limits.clone(),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
             geometry: self.cfg.geometry,

@@ -241,6 +241,12 @@ impl Conversation {
         self.settle();
     }
 
+    /// Until `until` it was our own limit that kept us from reading: nothing that is late so far is the peer's fault.
+    pub fn on_unread(&mut self, until: Instant) {
+        self.last_heard = self.last_heard.max(until);
+        self.pipeline.on_unread(until);
+    }
+
     /// Time has passed.
     pub fn on_timeout(&mut self, now: Instant) {
         let overdue = self.pipeline.on_timeout(now);

@@ -115,6 +115,8 @@ pub struct Pipeline {
     late_order: VecDeque<(BlockAddr, u64, Instant)>,
     last_block: Option<Instant>,
     waiting_since: Option<Instant>,
+    /// Until then we did not read what may have been there.
+    unread_until: Option<Instant>,
     /// Time-outs in a row without any block.
     strikes: u32,
 }
@@ -134,6 +136,7 @@ impl Pipeline {
             late_order: VecDeque::new(),
             last_block: None,
             waiting_since: None,
+            unread_until: None,
             strikes: 0,
         }
     }
@@ -243,6 +246,11 @@ impl Pipeline {
         Rejected::Asked
     }
 
+    /// Until `until` it was our own limit that kept us from reading from this peer: its time counts from then.
+    pub fn on_unread(&mut self, until: Instant) {
+        self.unread_until = self.unread_until.max(Some(until));
+    }
+
     /// The deadline has passed. Returns what is overdue, to be handed back; all of it if the peer is silent altogether.
     pub fn on_timeout(&mut self, now: Instant) -> Vec<BlockAddr> {
         self.forget_late(now);
@@ -253,7 +261,8 @@ impl Pipeline {
         if overdue.is_empty() {
             return overdue;
         }
-        let silent = self.last_block.is_none_or(|at| now.saturating_duration_since(at) >= self.gap_patience());
+        let heard = self.last_block.max(self.unread_until);
+        let silent = heard.is_none_or(|at| now.saturating_duration_since(at) >= self.gap_patience());
         if silent {
             self.strikes = (self.strikes + 1).min(MOST_STRIKES);
             overdue.extend(self.give_back_all(now, [Debt::Owed, Debt::Doubtful]));
@@ -264,7 +273,7 @@ impl Pipeline {
     /// When to call [`Self::on_timeout`].
     pub fn deadline(&self) -> Option<Instant> {
         let first = self.first_tries.front().map(|(_, _, at)| self.overdue_at(*at));
-        let second = self.second_tries.front().map(|(_, _, at)| *at + MOST_PATIENCE);
+        let second = self.second_tries.front().map(|(_, _, at)| self.doubtful_at(*at));
         first.into_iter().chain(second).min()
     }
 
@@ -285,7 +294,8 @@ impl Pipeline {
 
     /// Unchoked, asked, and not a block for 60 s (P-12).
     pub fn is_snubbed(&self, now: Instant) -> bool {
-        self.waiting_since.is_some_and(|since| now.saturating_duration_since(since) >= SNUBBED_AFTER)
+        let since = self.waiting_since.map(|since| self.fair_start(since));
+        since.is_some_and(|since| now.saturating_duration_since(since) >= SNUBBED_AFTER)
     }
 
     fn patience(&self) -> Duration {
@@ -299,16 +309,26 @@ impl Pipeline {
     /// When a block asked for at `at` is asked for elsewhere: when it has taken long and nothing else came either, or when
     /// others came all the time and it was skipped.
     fn overdue_at(&self, at: Instant) -> Instant {
+        let at = self.fair_start(at);
         let progress = self.last_block.map_or(at, |last| last.max(at));
         let quiet = (at + self.patience()).max(progress + self.gap_patience());
         quiet.min(at + self.patience() * SKIPPED)
+    }
+
+    fn doubtful_at(&self, at: Instant) -> Instant {
+        self.fair_start(at) + MOST_PATIENCE
+    }
+
+    /// From when the peer's time counts for what was asked at `at`.
+    fn fair_start(&self, at: Instant) -> Instant {
+        self.unread_until.map_or(at, |held| held.max(at))
     }
 
     fn pop_overdue(&mut self, now: Instant) -> Option<BlockAddr> {
         self.prune();
         let (popped, debt) = if self.first_tries.front().is_some_and(|(_, _, at)| self.overdue_at(*at) <= now) {
             (self.first_tries.pop_front(), Debt::Owed)
-        } else if self.second_tries.front().is_some_and(|(_, _, at)| *at + MOST_PATIENCE <= now) {
+        } else if self.second_tries.front().is_some_and(|(_, _, at)| self.doubtful_at(*at) <= now) {
             (self.second_tries.pop_front(), Debt::Doubtful)
         } else {
             return None;

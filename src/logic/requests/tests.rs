@@ -302,3 +302,29 @@ fn a_longer_round_trip_is_learnt() {
     let bytes = run(&mut p, &mut link, &mut now, start + ms(60_000), start + ms(90_000), &mut next);
     assert!(bytes as f64 >= 0.95 * 10_000_000.0 * 30.0, "{bytes}, depth {}", p.depth());
 }
+
+/// What our own rate limit left unread is not late, whoever looks: not a block, not the peer.
+#[test]
+fn what_we_did_not_read_is_not_late() {
+    for held in [false, true] {
+        let start = t0();
+        let mut p = unchoked(start);
+        assert_eq!(p.on_granted(start, &blocks(0..4)).send.len(), 4);
+        assert_eq!(p.on_block(start + ms(100), block(0)), Arrival::Expected);
+        let mut late = Vec::new();
+        let mut now = start + ms(100);
+        while let Some(due) = p.deadline().filter(|due| *due < start + ms(90_000)) {
+            now = due.max(now + ms(1));
+            if held {
+                p.on_unread(now);
+            }
+            late.extend(p.on_timeout(now));
+        }
+        assert_eq!(late.is_empty(), held, "{late:?}");
+        assert_eq!(p.is_snubbed(start + ms(90_000)), !held);
+        if held {
+            assert!(p.depth() > 1, "not taken for silent");
+            assert!(!p.on_timeout(now + MOST_PATIENCE * 2).is_empty(), "its time counts from then");
+        }
+    }
+}

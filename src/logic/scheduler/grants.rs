@@ -82,6 +82,7 @@ impl Scheduler {
             let endgame = self.is_endgame();
             self.stirred |= endgame && !self.endgame;
             self.endgame = endgame;
+            self.stirred |= self.ceiling.lets_in(self.in_flight);
             if !std::mem::take(&mut self.stirred) {
                 break self.held_up.set(now, self.is_held_up());
             }
@@ -105,11 +106,16 @@ impl Scheduler {
     /// Grants what can be granted of a peer's ask, and remembers the rest.
     pub(super) fn serve(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get(&key).filter(|peer| peer.want > 0 && !self.paused) else { return };
+        let wanted = peer.want;
+        let want = self.ceiling.room(self.in_flight, wanted) as usize;
+        if want == 0 {
+            return self.ceiling.on_held_back();
+        }
         let mut ask = Ask {
             key,
             addr: peer.addr,
             has: peer.offers(),
-            want: peer.want as usize,
+            want,
             now,
             blocks: Vec::new(),
             probation: self.suspects.is_on_probation(peer.addr),
@@ -120,6 +126,9 @@ impl Scheduler {
         };
         self.find_work(&mut ask);
         let granted = u32::try_from(ask.blocks.len()).unwrap_or(u32::MAX);
+        if ask.is_full() && granted < wanted {
+            self.ceiling.on_held_back();
+        }
         self.in_flight += granted;
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.on_granted(now, granted);
@@ -339,7 +348,7 @@ impl Scheduler {
                 continue;
             }
             let owner = assembly.owner.and_then(|owner| self.peers.get(&owner));
-            let owner = owner.and_then(|owner| Some((owner.waiting_since()?, usual_wait(owner, ask.now))));
+            let owner = owner.and_then(|owner| Some((owner.waiting_since()?, self.usual_wait(owner, ask.now))));
             let idle_from = match owner {
                 Some((since, usual)) if assembly.asked() > 0 => (since + usual).min(assembly.opened + DRIPPING),
                 // Whoever is asked and gives back again and again touches it too.
@@ -372,8 +381,10 @@ impl Scheduler {
         if !(endgame || anybody_stalls) {
             return;
         }
-        let stalls =
-            |asker: &PeerKey| self.peers.get(asker).is_none_or(|peer| stalled_at(peer).is_some_and(|at| at <= ask.now));
+        let endgame = endgame && !self.ceiling.is_the_cause(self.in_flight);
+        let stalls = |asker: &PeerKey| {
+            self.peers.get(asker).is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= ask.now))
+        };
         let my_bps = self.peers.get(&ask.key).map_or(0, |peer| peer.flow.bps(ask.now));
         let queues = self.queues();
         let mut candidates = Vec::new();
@@ -414,7 +425,7 @@ impl Scheduler {
     fn anybody_stalls(&self, ask: &mut Ask) -> bool {
         let others = self.peers.iter().filter(|(key, _)| **key != ask.key);
         let (stalled, moving): (Vec<_>, Vec<_>) =
-            others.filter_map(|(_, peer)| stalled_at(peer)).partition(|at| *at <= ask.now);
+            others.filter_map(|(_, peer)| self.stalled_at(peer)).partition(|at| *at <= ask.now);
         ask.recheck_at(moving.into_iter().min());
         !stalled.is_empty()
     }
@@ -453,15 +464,20 @@ impl Scheduler {
         let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
         peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
     }
-}
 
-/// Twice what a block of this peer takes at its rate, between [`STALLED`] and [`IDLE`].
-fn usual_wait(peer: &Peer, now: Instant) -> Duration {
-    let block = (u64::from(BLOCK_LEN) * 2000).checked_div(peer.flow.bps(now)).map(Duration::from_millis);
-    block.unwrap_or(STALLED).clamp(STALLED, IDLE)
-}
+    /// Twice what a block of this peer takes at its rate, between [`STALLED`] and [`IDLE`], or longer below our own limit.
+    fn usual_wait(&self, peer: &Peer, now: Instant) -> Duration {
+        let block = (u64::from(BLOCK_LEN) * 2000).checked_div(peer.flow.bps(now)).map(Duration::from_millis);
+        block.unwrap_or(STALLED).clamp(STALLED, IDLE).max(self.held_for())
+    }
 
-/// When a peer that owes blocks counts as stalled.
-fn stalled_at(peer: &Peer) -> Option<Instant> {
-    peer.waiting_since().map(|since| since + STALLED)
+    /// When a peer that owes blocks counts as stalled.
+    fn stalled_at(&self, peer: &Peer) -> Option<Instant> {
+        peer.waiting_since().map(|since| since + STALLED.max(self.held_for()))
+    }
+
+    /// How long our own limit may hold up a block.
+    fn held_for(&self) -> Duration {
+        self.ceiling.patience(|| self.peers.values().filter(|peer| peer.in_flight > 0).count())
+    }
 }

@@ -9,6 +9,7 @@
 //! * An ask that cannot be granted is remembered, and granted when work or credit appears.
 //! * After each event [`Scheduler::poll`] must be drained and [`Scheduler::deadline`] obeyed.
 
+mod ceiling;
 mod grants;
 mod peer;
 mod pieces;
@@ -36,6 +37,7 @@ use super::suspects::{SUSPECT_AFTER, Suspects};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
+use ceiling::Ceiling;
 use peer::{Peer, Templates};
 pub use values::{Block, Effect, Progress, SchedulerConfig, Written};
 
@@ -50,6 +52,7 @@ struct Writing {
 pub struct Scheduler {
     geometry: Geometry,
     credit: u64,
+    ceiling: Ceiling,
     dice: SmallRng,
     have: Bitfield,
     bytes_have: u64,
@@ -88,11 +91,12 @@ pub struct Scheduler {
 impl Scheduler {
     /// No peers yet.
     pub fn new(config: SchedulerConfig) -> Self {
-        let SchedulerConfig { geometry, have, credit, seed } = config;
+        let SchedulerConfig { geometry, have, credit, max_bps, seed } = config;
         let mut dice = SmallRng::seed_from_u64(seed);
         Self {
             geometry,
             credit,
+            ceiling: Ceiling::new(max_bps),
             bytes_have: have
                 .iter_ones()
                 .filter_map(|n| geometry.piece(n))

@@ -102,7 +102,8 @@ impl Swarm {
                 guests[honest[dice.random_range(0..honest.len())]].has.set(piece);
             }
         }
-        let s = Scheduler::new(SchedulerConfig { geometry, have, credit, seed });
+        let max_bps = seed.is_multiple_of(3).then_some(1 << 20);
+        let s = Scheduler::new(SchedulerConfig { geometry, have, credit, max_bps, seed });
         let (disk, trace) = (VecDeque::new(), Vec::new());
         Self {
             s,
@@ -457,7 +458,7 @@ fn the_cost_of_a_grant_does_not_grow_with_the_pieces() {
     for pieces in [1_000u32, 100_000] {
         let g = Geometry::new(u64::from(pieces) * 16384, 16384).unwrap();
         let have = Bitfield::none(pieces);
-        let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 24, seed: 1 });
+        let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 24, max_bps: None, seed: 1 });
         let now = t0();
         let mut half = Bitfield::none(pieces);
         g.pieces().filter(|p| p.get() % 2 == 0).for_each(|p| assert!(half.set(p)));

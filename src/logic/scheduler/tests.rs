@@ -23,7 +23,7 @@ impl Desk {
     fn with_credit(credit: u64) -> Self {
         let g = Geometry::new(9 * PIECE + 16384 + 8192, PIECE).unwrap();
         let have = Bitfield::none(g.piece_count());
-        Self { s: Scheduler::new(SchedulerConfig { geometry: g, have, credit, seed: 1 }), g, now: t0() }
+        Self { s: Scheduler::new(SchedulerConfig { geometry: g, have, credit, max_bps: None, seed: 1 }), g, now: t0() }
     }
 
     fn new() -> Self {
@@ -535,7 +535,7 @@ fn availability_of_a_peer_that_never_delivers_decays() {
 fn a_peer_with_ten_thousand_requests_leaves_in_one_pass() {
     let g = Geometry::new(1 << 30, 1 << 18).unwrap();
     let have = Bitfield::none(g.piece_count());
-    let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 30, seed: 1 });
+    let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 30, max_bps: None, seed: 1 });
     let now = t0();
     s.on_peer_joined(now, PeerKey(1), addr(1));
     s.on_bitfield(now, PeerKey(1), Bitfield::all(g.piece_count()));
@@ -662,4 +662,32 @@ fn the_piece_that_a_peer_was_filling_is_left_when_it_allows_others_only() {
     d.s.on_within(d.now, PeerKey(1), Some([other].into()));
     let asked = d.ask(1, 2);
     assert!(asked.len() == 2 && asked.iter().all(|block| block.piece() == other), "{asked:?}");
+}
+
+/// A peer that could take more than there is, below a limit that would let in more: asked for what there is, and that is all.
+#[test]
+fn below_a_limit_little_is_asked_for_and_of_those_who_deliver() {
+    let g = Geometry::new(1 << 24, 1 << 18).unwrap();
+    let have = Bitfield::none(g.piece_count());
+    let config = |have, max_bps| SchedulerConfig { geometry: g, have, credit: 1 << 30, max_bps, seed: 1 };
+    let mut s = Scheduler::new(config(have.clone(), Some(16 * 1024)));
+    let mut have_most = Bitfield::all(g.piece_count());
+    have_most.clear(g.last_piece());
+    let mut last = Scheduler::new(config(have_most, Some(64 * 1024)));
+    for n in 1..=10 {
+        for s in [&mut s, &mut last] {
+            s.on_peer_joined(t0(), PeerKey(n.into()), addr(n));
+            s.on_bitfield(t0(), PeerKey(n.into()), Bitfield::all(g.piece_count()));
+            s.on_ask(t0(), PeerKey(n.into()), 20);
+        }
+    }
+    let asked = |s: &mut Scheduler| -> BTreeMap<u32, usize> {
+        let grants = std::iter::from_fn(|| s.poll()).filter_map(|effect| match effect {
+            Effect::Grant { peer, blocks } => Some((peer.0, blocks.len())),
+            _ => None,
+        });
+        grants.collect()
+    };
+    assert_eq!(asked(&mut s), BTreeMap::from([(1, 20), (2, 12)]), "32 blocks, of whom came first");
+    assert_eq!(last.progress(t0()).in_flight_blocks, 16, "no block twice: the limit is what they wait for");
 }

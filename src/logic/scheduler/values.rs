@@ -26,6 +26,8 @@ pub struct SchedulerConfig {
     pub have: Bitfield,
     /// Bytes of pieces that may be open or in writing.
     pub credit: u64,
+    /// Bytes a second that are read from peers at most.
+    pub max_bps: Option<u64>,
     /// For all dice.
     pub seed: u64,
 }

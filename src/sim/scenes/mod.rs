@@ -9,6 +9,7 @@ use super::seen::Seen;
 use crate::faults::scenario::{About, Layer, Verdict};
 
 mod disk;
+mod limits;
 mod mixes;
 mod network;
 mod panics;
@@ -19,7 +20,7 @@ mod trackers;
 /// All of them, the mixes last.
 pub fn all() -> impl Iterator<Item = &'static Scene> {
     let sections = [trackers::SCENES, peers::SCENES, disk::SCENES, process::SCENES, panics::SCENES, network::SCENES];
-    sections.into_iter().flatten().chain(mixes::SCENES)
+    sections.into_iter().flatten().chain(limits::SCENES).chain(mixes::SCENES)
 }
 
 const fn scene(

@@ -1,0 +1,224 @@
+//! The limits of a session, where the bytes are: before a socket is read, and before it is written.
+//!
+//! What is not read stays in the kernel's buffer, and TCP tells the other end. One [`Throttle`] for each direction is shared
+//! by all connections of an arbiter; each holds two taps. The rules are `logic::bucket`'s; here are the wakers and
+//! the one timer, which runs only while somebody waits.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use tokio::task::spawn_local;
+use tokio::time::{Instant, sleep_until};
+
+use crate::logic::bucket::{self, Bucket};
+
+/// Both directions. Cheap to clone; no limits unless told.
+#[derive(Debug, Clone, Default)]
+pub struct Limits {
+    /// What is read.
+    pub down: Throttle,
+    /// What is written.
+    pub up: Throttle,
+}
+
+impl Limits {
+    /// In bytes a second.
+    pub fn new(down_bps: Option<u64>, up_bps: Option<u64>) -> Self {
+        Self { down: Throttle::new(down_bps), up: Throttle::new(up_bps) }
+    }
+}
+
+/// One direction's limit.
+#[derive(Debug, Clone, Default)]
+pub struct Throttle(Option<Shared>);
+
+type Shared = Rc<RefCell<Inner>>;
+
+#[derive(Debug)]
+struct Inner {
+    bucket: Bucket,
+    next_tap: bucket::Tap,
+    wakers: BTreeMap<bucket::Tap, Waker>,
+    is_ticking: bool,
+}
+
+impl Throttle {
+    /// So many bytes a second, or as many as there are.
+    pub fn new(bps: Option<u64>) -> Self {
+        let inner = |bps| Inner { bucket: Bucket::new(bps), next_tap: 0, wakers: BTreeMap::new(), is_ticking: false };
+        Self(bps.map(|bps| Rc::new(RefCell::new(inner(bps)))))
+    }
+
+    /// The limit, if there is one.
+    pub fn bps(&self) -> Option<u64> {
+        self.0.as_ref().map(|shared| shared.borrow().bucket.bps())
+    }
+
+    /// For one connection.
+    pub fn tap(&self) -> Tap {
+        let limit = self.0.as_ref().map(|shared| {
+            let mut inner = shared.borrow_mut();
+            inner.next_tap += 1;
+            (Rc::clone(shared), inner.next_tap)
+        });
+        Tap { limit, granted: 0, waits: false, waited_until: None }
+    }
+}
+
+/// One direction of one connection.
+#[derive(Debug)]
+pub struct Tap {
+    limit: Option<(Shared, bucket::Tap)>,
+    granted: usize,
+    waits: bool,
+    waited_until: Option<Instant>,
+}
+
+impl Tap {
+    /// How many of `want` bytes may be moved now, at least one. Must run where `spawn_local` works.
+    pub fn poll_grant(&mut self, cx: &Context<'_>, want: usize) -> Poll<usize> {
+        let Some((shared, tap)) = &self.limit else { return Poll::Ready(want) };
+        if self.granted > 0 {
+            return Poll::Ready(self.granted.min(want));
+        }
+        let now = Instant::now();
+        let mut inner = shared.borrow_mut();
+        if let Some(granted) = inner.bucket.ask(now.into_std(), *tap, want as u64) {
+            inner.wakers.remove(tap);
+            if std::mem::take(&mut self.waits) {
+                self.waited_until = Some(now);
+            }
+            self.granted = usize::try_from(granted).unwrap_or(want);
+            return Poll::Ready(self.granted);
+        }
+        self.waits = true;
+        inner.wakers.insert(*tap, cx.waker().clone());
+        if !std::mem::replace(&mut inner.is_ticking, true) {
+            spawn_local(tick(Rc::clone(shared)));
+        }
+        Poll::Pending
+    }
+
+    /// So many of the granted bytes were moved.
+    pub fn spend(&mut self, moved: usize) {
+        self.granted = self.granted.saturating_sub(moved);
+    }
+
+    /// Nothing more can be moved for now: what is left of the grant is for others.
+    pub fn give_back(&mut self) {
+        let rest = std::mem::take(&mut self.granted);
+        if let Some((shared, _)) = self.limit.as_ref().filter(|_| rest > 0) {
+            let mut inner = shared.borrow_mut();
+            inner.bucket.give_back(rest as u64);
+            inner.wake_called();
+        }
+    }
+
+    /// Until when the limit has held this connection up: now, if it does.
+    pub fn held_until(&self) -> Option<Instant> {
+        if self.waits { Some(Instant::now()) } else { self.waited_until }
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.give_back();
+        if let Some((shared, tap)) = &self.limit {
+            let mut inner = shared.borrow_mut();
+            inner.wakers.remove(tap);
+            inner.bucket.on_left(*tap);
+            inner.wake_called();
+        }
+    }
+}
+
+impl Inner {
+    fn wake_called(&mut self) {
+        while let Some(tap) = self.bucket.poll() {
+            if let Some(waker) = self.wakers.remove(&tap) {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Feeds the bucket as long as somebody waits.
+async fn tick(shared: Shared) {
+    loop {
+        let due = {
+            let mut inner = shared.borrow_mut();
+            let due = inner.bucket.deadline();
+            inner.is_ticking = due.is_some();
+            due
+        };
+        let Some(due) = due else { return };
+        sleep_until(due.into()).await;
+        let mut inner = shared.borrow_mut();
+        inner.bucket.on_timeout(Instant::now().into_std());
+        inner.wake_called();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    /// Moves `bytes` through a tap, 16 KiB at a time.
+    async fn pour(throttle: Throttle, bytes: usize) {
+        let mut tap = throttle.tap();
+        let mut left = bytes;
+        while left > 0 {
+            let granted = poll_fn(|cx| tap.poll_grant(cx, left.min(16 * 1024))).await;
+            tap.spend(granted);
+            left -= granted;
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_taps_share_one_limit_and_an_idle_one_is_no_loss() {
+        LocalSet::new()
+            .run_until(async {
+                let throttle = Throttle::new(Some(1_000_000));
+                let _idle = throttle.tap();
+                let began = Instant::now();
+                let pours: Vec<_> = (0..8).map(|_| spawn_local(pour(throttle.clone(), 500_000))).collect();
+                for pour in pours {
+                    pour.await.unwrap();
+                }
+                let took = began.elapsed();
+                assert!((3960..4040).contains(&took.as_millis()), "{took:?}");
+            })
+            .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tap_that_goes_leaves_its_turn_to_the_next() {
+        LocalSet::new()
+            .run_until(async {
+                let throttle = Throttle::new(Some(100_000));
+                let began = Instant::now();
+                let gone = spawn_local(pour(throttle.clone(), 1 << 30));
+                let stays = spawn_local(pour(throttle.clone(), 100_000));
+                tokio::time::sleep(Duration::from_millis(505)).await;
+                gone.abort();
+                stays.await.unwrap();
+                let took = began.elapsed();
+                // Half of the limit for half a second, all of it from then on.
+                assert!((1230..1290).contains(&took.as_millis()), "{took:?}");
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn without_a_limit_nobody_waits() {
+        pour(Throttle::default(), 1 << 30).await;
+        assert_eq!(Throttle::default().tap().held_until(), None);
+    }
+}
