@@ -2,6 +2,7 @@
 
 pub mod disk_writer;
 pub mod kit;
+pub mod listener;
 pub mod metrics;
 pub mod peer_connection;
 pub mod peer_pool;

@@ -25,7 +25,7 @@ pub const TORRENT: Policy = policy(3, 60);
 /// A torrent's children taken together: the sum of their budgets.
 pub const TORRENT_CHILDREN: Policy = policy(13, 60);
 /// The session's children taken together.
-pub const SESSION_CHILDREN: Policy = policy(10, 60);
+pub const SESSION_CHILDREN: Policy = policy(20, 60);
 /// Nothing acknowledged is lost.
 pub const DISK_WRITER: Policy = policy(5, 60);
 /// Rebuilt from the writer's bitfield.
@@ -36,6 +36,8 @@ pub const PEER_POOL: Policy = policy(3, 60);
 pub const TRACKER_SUPERVISOR: Policy = policy(3, 60);
 /// A tracker; when it is spent, the tracker is disabled and tried again every half hour.
 pub const TRACKER: Policy = policy(5, 600);
+/// The door for peers that come by themselves; which torrents are served survives.
+pub const LISTENER: Policy = policy(10, 60);
 /// The metrics.
 pub const METRICS: Policy = policy(5, 60);
 /// The root of a tracker: after it, the program ends.

@@ -15,7 +15,7 @@ use super::disk_writer::DiskWriter;
 use super::kit::Ctx;
 use super::peer_pool::PeerPool;
 use super::piece_scheduler::PieceScheduler;
-use super::torrent::TorrentConfig;
+use super::torrent::{Aim, TorrentConfig};
 use super::tracker_supervisor::TrackerSupervisor;
 use super::view::TorrentView;
 use crate::base::bitfield::Bitfield;
@@ -122,6 +122,7 @@ pub(crate) fn torrent(shelf: Rc<Shelf>, net: Net) -> (TorrentConfig, watch::Rece
         name,
         info_hash,
         geometry: geometry(),
+        aim: Aim::Fetch { then: None },
         tiers: Vec::new(),
         private: false,
         peers: vec!["192.0.2.1:6881".parse().unwrap()],
@@ -135,6 +136,7 @@ pub(crate) fn torrent(shelf: Rc<Shelf>, net: Net) -> (TorrentConfig, watch::Rece
         book: BookConfig::default(),
         stop_timeout: Duration::from_secs(2),
         seed: 1,
+        listener: None,
         view: Arc::new(view),
     };
     (cfg, views)

@@ -27,7 +27,9 @@ pub enum Phase {
     },
     /// Fetching.
     Fetching,
-    /// Everything is there and verified.
+    /// Everything is there and verified, and given to others.
+    Seeding,
+    /// Everything is there and verified, and nothing more is to be done.
     Complete,
     /// It cannot go on.
     Failed(Failure),
@@ -42,6 +44,14 @@ pub enum Failure {
     /// The disk, and nobody waits for it.
     #[error(transparent)]
     Disk(DiskTrouble),
+    /// It was to be given to others, and is not all there.
+    #[error("not all of it is there: {} of {}; `verify` says what is missing, `fetch` brings it", Bytes(*have), Bytes(*total))]
+    Incomplete {
+        /// Bytes that are there and hash right.
+        have: u64,
+        /// All bytes.
+        total: u64,
+    },
     /// Its supervision gave up.
     #[error("the torrent was given up: {0}")]
     GaveUp(String),

@@ -7,34 +7,51 @@ use std::time::Duration;
 use rand::TryRng;
 use rand::rngs::{SmallRng, SysRng};
 
+use crate::actors::torrent::Aim;
 use crate::base::ids::PeerId;
 use crate::codec::metainfo::Metainfo;
 use crate::storage::Durability;
 
-/// One download.
+/// One torrent of a run.
 #[derive(Debug, Clone)]
-pub struct FetchConfig {
+pub struct Job {
     /// The torrent.
     pub metainfo: Metainfo,
-    /// Where the data goes.
+    /// Announce URLs by tier, the user's additions and exclusions applied.
+    pub tiers: Vec<Vec<String>>,
+}
+
+impl Job {
+    /// With the trackers that the torrent names.
+    pub fn new(metainfo: Metainfo) -> Self {
+        Self { tiers: metainfo.tiers.clone(), metainfo }
+    }
+}
+
+/// A run: some torrents, fetched or given to others.
+#[derive(Debug, Clone)]
+pub struct RunConfig {
+    /// What to work on, each torrent once.
+    pub jobs: Vec<Job>,
+    /// What for.
+    pub aim: Aim,
+    /// Where the data is, or goes.
     pub dir: PathBuf,
-    /// The port that trackers are told.
-    pub port: u16,
+    /// The port to listen on; `None`: the first free one of the usual ones, then any.
+    pub port: Option<u16>,
     /// The only local address to use.
     pub bind: Option<IpAddr>,
     /// Hash everything that is there first.
     pub verify: bool,
     /// Files in the way may be written over.
     pub overwrite: bool,
-    /// Connected peers at most.
+    /// Connected peers of a torrent at most.
     pub max_peers: usize,
     /// Bytes a second read from peers, over all torrents; without a limit if not told.
     pub max_down_bps: Option<u64>,
     /// Bytes a second written to peers.
     pub max_up_bps: Option<u64>,
-    /// Announce URLs by tier, the user's additions and exclusions applied.
-    pub tiers: Vec<Vec<String>>,
-    /// Peers that the user named.
+    /// Peers that the user named, for every torrent.
     pub peers: Vec<SocketAddr>,
     /// Give up when no byte has come for this long.
     pub stall_timeout: Option<Duration>,
@@ -50,21 +67,20 @@ pub struct FetchConfig {
     pub seed: u64,
 }
 
-impl FetchConfig {
-    /// As the command line has it when nothing is said.
-    pub fn new(metainfo: Metainfo, dir: PathBuf) -> Self {
-        let tiers = metainfo.tiers.clone();
+impl RunConfig {
+    /// A fetch as the command line has it when nothing is said.
+    pub fn new(jobs: Vec<Job>, dir: PathBuf) -> Self {
         Self {
-            metainfo,
+            jobs,
+            aim: Aim::Fetch { then: None },
             dir,
-            port: 6881,
+            port: None,
             bind: None,
             verify: false,
             overwrite: false,
             max_peers: 80,
             max_down_bps: None,
             max_up_bps: None,
-            tiers,
             peers: Vec::new(),
             stall_timeout: None,
             shutdown_timeout: Duration::from_secs(5),

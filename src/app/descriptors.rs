@@ -9,6 +9,9 @@ const RESERVE: usize = 24;
 /// 128 open files: a quarter of what a shell gives by default (1,024).
 const MAX_FILES: usize = 128;
 
+/// 64 guests: each stays for 10 s at most, so six new peers a second find a place however many strangers say nothing.
+const MAX_GUESTS: usize = 64;
+
 /// 4 of each, however small the limit: with fewer nothing moves, and errors say it better.
 const LEAST: usize = 4;
 
@@ -19,14 +22,17 @@ pub struct Descriptors {
     pub files: usize,
     /// Connections at most.
     pub peers: usize,
+    /// Connections that have not said yet what they want.
+    pub guests: usize,
 }
 
 impl Descriptors {
-    /// Of this many in all: a quarter of what is free for files, the rest for peers.
+    /// Of this many in all: a quarter of what is free for files, an eighth for guests, the rest for peers.
     pub fn of(limit: u64) -> Self {
         let free = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVE);
         let files = (free / 4).clamp(LEAST, MAX_FILES);
-        Self { files, peers: free.saturating_sub(files).max(LEAST) }
+        let guests = (free / 8).clamp(LEAST, MAX_GUESTS);
+        Self { files, guests, peers: free.saturating_sub(files + guests).max(LEAST) }
     }
 
     /// Of as many as this process may have.
@@ -40,17 +46,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_and_peers_share_what_is_left() {
+    fn files_guests_and_peers_share_what_is_left() {
         let table = [
-            (0, (4, 4)),
-            (24, (4, 4)),
-            (64, (10, 30)),
-            (256, (58, 174)),
-            (1024, (128, 872)),
-            (u64::MAX, (128, usize::MAX - 24 - 128)),
+            (0, (4, 4, 4)),
+            (24, (4, 4, 4)),
+            (64, (10, 5, 25)),
+            (256, (58, 29, 145)),
+            (1024, (128, 64, 808)),
+            (u64::MAX, (128, 64, usize::MAX - 24 - 128 - 64)),
         ];
-        for (limit, (files, peers)) in table {
-            assert_eq!(Descriptors::of(limit), Descriptors { files, peers }, "{limit}");
+        for (limit, (files, guests, peers)) in table {
+            assert_eq!(Descriptors::of(limit), Descriptors { files, peers, guests }, "{limit}");
         }
     }
 }

@@ -4,3 +4,5 @@ pub mod config;
 pub mod descriptors;
 pub mod outcome;
 pub mod run;
+mod stall;
+mod torrents;

@@ -33,13 +33,20 @@ pub struct RestartCount {
     pub count: u64,
 }
 
+/// One torrent of a run, looked back on.
+#[derive(Debug, Clone)]
+pub struct Finish {
+    /// How it ended.
+    pub ending: Ending,
+    /// As it was last seen.
+    pub view: TorrentView,
+}
+
 /// A run, looked back on.
 #[derive(Debug, Clone)]
 pub struct Outcome {
-    /// How it ended.
-    pub ending: Ending,
-    /// The torrent as it was last seen.
-    pub view: TorrentView,
+    /// Its torrents, in the order in which they were given.
+    pub torrents: Vec<Finish>,
     /// How long it took.
     pub took: Duration,
     /// Supervised restarts.
@@ -49,10 +56,10 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn new(ending: Ending, view: TorrentView, took: Duration) -> Self {
+    pub(super) fn new(torrents: Vec<Finish>, took: Duration) -> Self {
         let restarts = kit::restarts_by_cause();
         let restarts = restarts.into_iter().map(|(actor, cause, count)| RestartCount { actor, cause, count }).collect();
         let panics = kit::snapshot().iter().map(|kind| kind.panics).sum();
-        Self { ending, view, took, restarts, panics }
+        Self { torrents, took, restarts, panics }
     }
 }

@@ -2,113 +2,135 @@
 
 use std::future::pending;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
-use super::config::FetchConfig;
+use super::config::{Job, RunConfig};
 use super::descriptors::Descriptors;
 use super::outcome::{Ending, Outcome};
+use super::stall::Stall;
+use super::torrents::Torrents;
 use crate::actors::kit::{self, Exit, Handle};
+use crate::actors::listener::ListenerConfig;
 use crate::actors::metrics::write_summary;
 use crate::actors::policies;
-use crate::actors::session::{Session, SessionConfig};
-use crate::actors::torrent::TorrentConfig;
-use crate::actors::view::{Phase, TorrentView};
-use crate::logic::peer_book::BookConfig;
-use crate::net::Net;
+use crate::actors::session::{Dismiss, Session, SessionConfig};
+use crate::actors::view::TorrentView;
 use crate::net::sockets::Sockets;
-use crate::net::throttle::Limits;
+use crate::net::{Listen, Net, doorstep};
 use crate::storage::SharedStorage;
 use crate::storage::disk::{Disk, DiskConfig};
-
-/// 64 MiB between a request and the disk (D-07), and never less than four pieces.
-const CREDIT: u64 = 64 * 1024 * 1024;
 
 /// What a run stands on. All of it is handed in, so that the same run goes on sockets and files or in a simulator.
 #[derive(Debug)]
 pub struct Ground {
     /// The only way out.
     pub net: Net,
-    /// Where the bytes go.
-    pub storage: SharedStorage,
+    /// Where the bytes of each torrent go, in the order of the jobs.
+    pub storages: Vec<SharedStorage>,
     /// Each message is a wish of the user to stop: the first ends the run in good order, the second at once.
     pub stops: mpsc::Receiver<()>,
 }
 
-/// Runs a download to its end, on this machine. `observe` sees every view that is published.
-pub fn fetch(config: &FetchConfig, observe: &mut dyn FnMut(&TorrentView)) -> std::io::Result<Outcome> {
+/// Does a run, on this machine. `observe` sees every view that is published, with the number of its torrent.
+pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> std::io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = LocalSet::new().block_on(&runtime, async {
-        let ground = Ground { net: network(config), storage: disk(config), stops: Signals::new()?.forward() };
-        Ok(fetch_on(ground, config, observe).await)
+        let storages = config.jobs.iter().map(|job| disk(config, job)).collect();
+        let ground = Ground { net: network(config), storages, stops: Signals::new()?.forward() };
+        run_on(ground, config, observe).await
     });
     // A disk that hangs must not keep the program: what it holds up is not acknowledged.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
 }
 
-/// Runs a download to its end, on whatever ground. Must run where `spawn_local` works.
-pub async fn fetch_on(ground: Ground, config: &FetchConfig, observe: &mut dyn FnMut(&TorrentView)) -> Outcome {
+/// Does a run, on whatever ground. Must run where `spawn_local` works. Fails where a port that was named cannot be
+/// listened on; a run for which any port would do goes on without.
+pub async fn run_on(
+    ground: Ground,
+    config: &RunConfig,
+    observe: &mut dyn FnMut(usize, &TorrentView),
+) -> std::io::Result<Outcome> {
     let began = Instant::now();
-    let mut stops = Stops(ground.stops);
-    let (torrent, mut views) = torrent_config(config, ground.net, ground.storage);
+    let door = open_door(&ground.net, config).await?;
+    let port = door.as_ref().and_then(|door| door.local_addr().ok()).map_or(0, |at| at.port());
+    let mut torrents = Torrents::new(config);
     let session = Session::new(SessionConfig {
-        torrents: vec![torrent],
+        listener: door.map(|door| ListenerConfig { door, places: Descriptors::of_this_process().guests }),
+        torrents: torrents.configs(config, &ground.net, ground.storages, port),
         metrics_every: config.metrics_every,
         stop_timeout: config.shutdown_timeout,
         seed: config.seed,
     });
     let (root, end) = kit::spawn_root(session, policies::SESSION, config.seed);
-    let ending = watch_over(config, &mut stops, &mut views, observe, (root, end)).await;
+    watch_over(config, &mut Stops(ground.stops), &mut torrents, observe, (root, end)).await;
     write_summary();
-    let view = views.borrow().clone();
-    Outcome::new(ending, view, began.elapsed())
+    Ok(Outcome::new(torrents.finish(), began.elapsed()))
 }
 
-/// Until the torrent is complete, has failed, stalls, or the user has had enough; then the bounded stop.
+async fn open_door(net: &Net, config: &RunConfig) -> std::io::Result<Option<Rc<dyn Listen>>> {
+    match (doorstep::open(net, config.bind, config.port).await, config.port) {
+        (Ok(door), _) => Ok(Some(door)),
+        (Err(error), Some(port)) => {
+            let what = format!("cannot listen on port {port}: {error}; choose another one, or none for any");
+            Err(std::io::Error::new(error.kind(), what))
+        }
+        (Err(error), None) => {
+            tracing::warn!(%error, "no port can be listened on, nobody can come by himself");
+            Ok(None)
+        }
+    }
+}
+
+/// Until every torrent has ended in its own way, nothing comes any more, or the user has had enough; then the bounded stop.
 async fn watch_over(
-    config: &FetchConfig,
+    config: &RunConfig,
     stops: &mut Stops,
-    views: &mut watch::Receiver<TorrentView>,
-    observe: &mut dyn FnMut(&TorrentView),
+    torrents: &mut Torrents,
+    observe: &mut dyn FnMut(usize, &TorrentView),
     (root, mut end): (Handle<Session>, oneshot::Receiver<Exit>),
-) -> Ending {
+) {
     let mut stall = Stall::new(config.stall_timeout);
-    let ending = loop {
+    let mut news = torrents.news();
+    let interrupted = loop {
         tokio::select! {
             biased;
-            exit = &mut end => return gave_up(exit.ok()),
-            () = stops.next() => break Ending::Interrupted,
-            () = stall.elapsed() => break Ending::Stalled(config.stall_timeout.unwrap_or_default()),
-            changed = views.changed() => {
-                if changed.is_err() {
-                    return gave_up(end.await.ok());
-                }
-                let view = views.borrow_and_update().clone();
-                stall.on_view(&view);
-                observe(&view);
-                match view.phase {
-                    Phase::Complete => break Ending::Complete,
-                    Phase::Failed(failure) => break Ending::Failed(failure),
-                    Phase::Opening | Phase::Checking { .. } | Phase::Fetching => {}
+            exit = &mut end => return torrents.end_all(&gave_up(exit.ok())),
+            () = stops.next() => break true,
+            () = stall.elapsed() => {
+                torrents.end_all(&Ending::Stalled(config.stall_timeout.unwrap_or_default()));
+                break false;
+            }
+            nth = news.recv() => {
+                let Some(nth) = nth else { return torrents.end_all(&gave_up(end.await.ok())) };
+                let view = torrents.look(nth);
+                stall.on_view(nth, &view);
+                observe(nth, &view);
+                if torrents.judge(nth, &view) {
+                    if torrents.all_ended() {
+                        break false;
+                    }
+                    root.addr.do_send(Dismiss(nth));
                 }
             }
         }
     };
+    if interrupted {
+        torrents.end_all(&Ending::Interrupted);
+    }
     root.stop();
     let deadline = Instant::now() + config.shutdown_timeout;
     tokio::select! {
         biased;
-        _exit = &mut end => ending,
-        () = stops.next(), if matches!(ending, Ending::Interrupted) => Ending::Killed,
+        _exit = &mut end => {}
+        () = stops.next(), if interrupted => torrents.kill_interrupted(),
         () = sleep_until(deadline) => {
             tracing::warn!(limit_s = config.shutdown_timeout.as_secs(), "stop took too long and was cut short");
-            ending
         }
     }
 }
@@ -117,44 +139,11 @@ fn gave_up(exit: Option<Exit>) -> Ending {
     Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
-fn torrent_config(
-    config: &FetchConfig,
-    net: Net,
-    storage: SharedStorage,
-) -> (TorrentConfig, watch::Receiver<TorrentView>) {
-    let metainfo = &config.metainfo;
-    let descriptors = Descriptors::of_this_process();
-    let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
-    let view = TorrentView::new(metainfo.name.clone(), metainfo.info_hash, metainfo.geometry.total_len());
-    let (view, views) = watch::channel(view);
-    let torrent = TorrentConfig {
-        name: metainfo.name.clone(),
-        info_hash: metainfo.info_hash,
-        geometry: metainfo.geometry,
-        tiers: config.tiers.clone(),
-        private: metainfo.private,
-        peers: config.peers.clone(),
-        our_id: config.our_id(),
-        port: config.port,
-        net,
-        limits: Limits::new(config.max_down_bps, config.max_up_bps),
-        storage,
-        patient_disk: config.wait_for_space,
-        credit: CREDIT.max(4 * piece_len),
-        book: BookConfig { max_connected: config.max_peers.min(descriptors.peers), ..BookConfig::default() },
-        // Trackers and disk are the two that can hang, and both must fit into the whole.
-        stop_timeout: config.shutdown_timeout.mul_f64(0.45),
-        seed: config.seed,
-        view: Arc::new(view),
-    };
-    (torrent, views)
-}
-
-fn network(config: &FetchConfig) -> Net {
+fn network(config: &RunConfig) -> Net {
     config.bind.map_or_else(Sockets::any, Sockets::bound_to)
 }
 
-fn disk(config: &FetchConfig) -> SharedStorage {
+fn disk(config: &RunConfig, job: &Job) -> SharedStorage {
     let disk = DiskConfig {
         folder: config.dir.clone(),
         durability: config.durability,
@@ -162,7 +151,7 @@ fn disk(config: &FetchConfig) -> SharedStorage {
         verify: config.verify,
         max_open: Descriptors::of_this_process().files,
     };
-    Rc::new(Disk::new(&config.metainfo, disk))
+    Rc::new(Disk::new(&job.metainfo, disk))
 }
 
 /// SIGINT and SIGTERM.
@@ -210,37 +199,14 @@ impl Stops {
     }
 }
 
-/// The clock of `--stall-timeout`: it runs while fetching and starts anew with every byte.
-struct Stall {
-    limit: Option<Duration>,
-    received: u64,
-    since: Instant,
-}
-
-impl Stall {
-    fn new(limit: Option<Duration>) -> Self {
-        Self { limit, received: 0, since: Instant::now() }
-    }
-
-    fn on_view(&mut self, view: &TorrentView) {
-        if view.bytes_received != self.received || !matches!(view.phase, Phase::Fetching) {
-            (self.received, self.since) = (view.bytes_received, Instant::now());
-        }
-    }
-
-    async fn elapsed(&self) {
-        match self.limit {
-            Some(limit) => sleep_until(self.since + limit).await,
-            None => pending().await,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::torrent::Aim;
     use crate::actors::view::Failure;
+    use crate::app::outcome::Finish;
     use crate::codec::metainfo::Metainfo;
+    use crate::logic::seeding::Goal;
     use crate::storage::OpenTrouble;
 
     /// One file `x` of three bytes, `abc`.
@@ -250,28 +216,29 @@ mod tests {
         Metainfo::parse(&file).unwrap()
     }
 
-    fn fetched(there: Option<&str>, change: impl FnOnce(&mut FetchConfig)) -> (Outcome, Option<String>) {
+    fn fetched(there: Option<&str>, change: impl FnOnce(&mut RunConfig)) -> (Finish, Option<String>) {
         let dir = tempfile::tempdir().unwrap();
         if let Some(content) = there {
             std::fs::write(dir.path().join("x"), content).unwrap();
         }
-        let mut config = FetchConfig::new(torrent(), dir.path().to_path_buf());
+        let mut config = RunConfig::new(vec![Job::new(torrent())], dir.path().to_path_buf());
         change(&mut config);
-        let outcome = fetch(&config, &mut |_| {}).unwrap();
-        (outcome, std::fs::read_to_string(dir.path().join("x")).ok())
+        let outcome = run(&config, &mut |_, _| {}).unwrap();
+        let [only] = <[Finish; 1]>::try_from(outcome.torrents).unwrap();
+        (only, std::fs::read_to_string(dir.path().join("x")).ok())
     }
 
     #[test]
     fn what_is_there_already_is_not_fetched() {
-        let (outcome, _) = fetched(Some("abc"), |_| {});
-        assert!(matches!(outcome.ending, Ending::Complete), "{:?}", outcome.ending);
-        assert_eq!((outcome.view.bytes_kept, outcome.view.bytes_checked, outcome.view.bytes_received), (3, 3, 0));
+        let (only, _) = fetched(Some("abc"), |_| {});
+        assert!(matches!(only.ending, Ending::Complete), "{:?}", only.ending);
+        assert_eq!((only.view.bytes_kept, only.view.bytes_checked, only.view.bytes_received), (3, 3, 0));
     }
 
     #[test]
     fn somebody_elses_file_ends_it_untouched() {
-        let (outcome, left) = fetched(Some("xyz"), |_| {});
-        let Ending::Failed(Failure::Open(trouble)) = &outcome.ending else { panic!("{:?}", outcome.ending) };
+        let (only, left) = fetched(Some("xyz"), |_| {});
+        let Ending::Failed(Failure::Open(trouble)) = &only.ending else { panic!("{:?}", only.ending) };
         assert!(matches!(&**trouble, OpenTrouble::WouldOverwrite { .. }), "{trouble}");
         assert_eq!(left.as_deref(), Some("xyz"));
     }
@@ -279,28 +246,35 @@ mod tests {
     #[test]
     fn a_download_without_any_peer_stalls() {
         let limit = Duration::from_millis(50);
-        let (outcome, left) = fetched(None, |config| config.stall_timeout = Some(limit));
-        assert!(matches!(outcome.ending, Ending::Stalled(stalled) if stalled == limit), "{:?}", outcome.ending);
+        let (only, left) = fetched(None, |config| config.stall_timeout = Some(limit));
+        assert!(matches!(only.ending, Ending::Stalled(stalled) if stalled == limit), "{:?}", only.ending);
         assert_eq!(left, None);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn the_stall_clock_runs_only_while_nothing_comes() {
-        let limit = Duration::from_secs(60);
-        let mut stall = Stall::new(Some(limit));
-        let mut view = TorrentView::new("x".to_owned(), torrent().info_hash, 3);
-        let mut seen = async |phase, received, secs| {
-            (view.phase, view.bytes_received) = (phase, received);
-            stall.on_view(&view);
-            tokio::time::timeout(Duration::from_secs(secs), stall.elapsed()).await.is_ok()
+    #[test]
+    fn what_is_to_be_seeded_and_is_not_there_is_not_fetched() {
+        let seed = |config: &mut RunConfig| config.aim = Aim::Seed(Goal::default());
+        let (only, left) = fetched(None, seed);
+        let Ending::Failed(Failure::Incomplete { have: 0, total: 3 }) = only.ending else {
+            panic!("{:?}", only.ending)
         };
-        let checking = || Phase::Checking { done: 0, total: 1, reason: None };
-        assert!(!seen(checking(), 0, 59).await);
-        assert!(!seen(checking(), 0, 59).await, "it is the disk that takes its time");
-        assert!(!seen(Phase::Fetching, 1, 59).await);
-        assert!(!seen(Phase::Fetching, 2, 59).await, "a byte came");
-        assert!(seen(Phase::Fetching, 2, 2).await);
-        let never = tokio::time::timeout(Duration::from_secs(1_000_000), Stall::new(None).elapsed()).await;
-        assert!(never.is_err());
+        assert_eq!(left, None);
+    }
+
+    #[test]
+    fn seeding_ends_when_its_goal_is_reached() {
+        let goal = Goal { time: Some(Duration::ZERO), ratio: None };
+        let (only, _) = fetched(Some("abc"), |config| config.aim = Aim::Seed(goal));
+        assert!(matches!(only.ending, Ending::Complete), "{:?}", only.ending);
+    }
+
+    #[test]
+    fn a_port_that_was_named_and_is_taken_is_an_error_that_says_so() {
+        let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let dir = tempfile::tempdir().unwrap();
+        let config = RunConfig { port: Some(port), ..RunConfig::new(vec![Job::new(torrent())], dir.path().to_owned()) };
+        let error = run(&config, &mut |_, _| {}).unwrap_err().to_string();
+        assert!(error.contains(&format!("cannot listen on port {port}")), "{error}");
     }
 }

@@ -58,10 +58,12 @@ pub enum LogFormat {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Download a torrent; exits 0 when every byte is there and verified
+    /// Download torrents; exits 0 when every byte is there and verified
     Fetch(Box<FetchArgs>),
     /// Make a .torrent of a file or a folder
     Create(super::create::args::CreateArgs),
+    /// Give what is there to others, until interrupted; exits 32 when it is not all there
+    Seed(Box<SeedArgs>),
     /// Show what a .torrent holds
     Info(InfoArgs),
     /// Check data against a .torrent; exits 32 when something is wrong
@@ -85,25 +87,89 @@ pub enum Verb {
 
 /// `fetch`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct FetchArgs {
-    /// A .torrent file, an http(s) URL of one, or `-` for standard input
-    pub source: String,
+    /// .torrent files, http(s) URLs of them, or `-` for standard input
+    #[arg(required = true, value_name = "SOURCE")]
+    pub sources: Vec<String>,
     /// Where to put the data
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
-    /// The port that trackers are told
-    #[arg(short, long, default_value_t = 6881, value_name = "PORT")]
-    pub port: u16,
-    /// Use only this local address; what cannot leave from it fails
-    #[arg(long, value_name = "ADDR")]
-    pub bind: Option<IpAddr>,
     /// List the files and stop
     #[arg(short, long)]
     pub list: bool,
     /// Hash existing data first even when the state looks clean
     #[arg(short = 'V', long)]
     pub verify: bool,
-    /// Connected peers at most
+    /// Stay and seed when it is complete, until interrupted
+    #[arg(long)]
+    pub seed: bool,
+    /// How long to seed
+    #[command(flatten)]
+    pub goal: GoalArgs,
+    /// Give up when no byte has come for this long (exit 5)
+    #[arg(long, value_name = "T", value_parser = parse_duration)]
+    pub stall_timeout: Option<Duration>,
+    /// What survives a power cut
+    #[arg(long, value_enum, default_value_t = DurabilityArg::Safe, value_name = "LEVEL")]
+    pub durability: DurabilityArg,
+    /// Leave with 9 when the disk is full, or wait and resume by itself when space returns (the default for several torrents)
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub disk_full: Option<DiskFull>,
+    /// Write over files that are in the way
+    #[arg(long)]
+    pub overwrite: bool,
+    /// The swarm
+    #[command(flatten)]
+    pub swarm: SwarmArgs,
+}
+
+/// `seed`.
+#[derive(Debug, clap::Args)]
+pub struct SeedArgs {
+    /// .torrent files, http(s) URLs of them, or `-` for standard input
+    #[arg(required = true, value_name = "SOURCE")]
+    pub sources: Vec<String>,
+    /// Where the data is
+    #[arg(short, long, default_value = ".", value_name = "DIR")]
+    pub dir: PathBuf,
+    /// Hash the data first even when the state looks clean
+    #[arg(short = 'V', long)]
+    pub verify: bool,
+    /// How long to seed
+    #[command(flatten)]
+    pub goal: GoalArgs,
+    /// The swarm
+    #[command(flatten)]
+    pub swarm: SwarmArgs,
+}
+
+/// How long a complete torrent is given to others; the first limit that is reached ends it.
+#[derive(Debug, clap::Args)]
+pub struct GoalArgs {
+    /// Seed until so many times the torrent's size was sent in this run
+    #[arg(long, value_name = "R", value_parser = ratio)]
+    pub seed_ratio: Option<f64>,
+    /// Seed for this long
+    #[arg(long, value_name = "T", value_parser = parse_duration)]
+    pub seed_time: Option<Duration>,
+}
+
+fn ratio(text: &str) -> Result<f64, String> {
+    let ratio = text.parse::<f64>().ok().filter(|ratio| ratio.is_finite() && *ratio >= 0.0);
+    ratio.ok_or_else(|| "a number such as 1 or 2.5".to_owned())
+}
+
+/// How to meet others: what `fetch` and `seed` share.
+#[derive(Debug, clap::Args)]
+pub struct SwarmArgs {
+    /// Listen on this port [default: 6881, then the next free one up to 6889, then any]
+    #[arg(short, long, value_name = "PORT")]
+    pub port: Option<u16>,
+    /// Use only this local address; what cannot leave from it fails
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Option<IpAddr>,
+    /// Connected peers of a torrent at most
     #[arg(long, default_value_t = 80, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_peers: u16,
     /// What may be moved
@@ -118,21 +184,9 @@ pub struct FetchArgs {
     /// Connect to this peer (repeatable)
     #[arg(long, value_name = "ADDR:PORT")]
     pub peer: Vec<SocketAddr>,
-    /// Give up when no byte has come for this long (exit 5)
-    #[arg(long, value_name = "T", value_parser = parse_duration)]
-    pub stall_timeout: Option<Duration>,
     /// The longest a stop may take
     #[arg(long, default_value = "5s", value_name = "T", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
-    /// What survives a power cut
-    #[arg(long, value_enum, default_value_t = DurabilityArg::Safe, value_name = "LEVEL")]
-    pub durability: DurabilityArg,
-    /// Leave with 9 when the disk is full, or wait and resume by itself when space returns
-    #[arg(long, value_enum, default_value_t = DiskFull::Exit, value_name = "WHAT")]
-    pub disk_full: DiskFull,
-    /// Write over files that are in the way
-    #[arg(long)]
-    pub overwrite: bool,
     /// Actor metrics into the log this often (10s when a log file is given, else never)
     #[arg(long, value_name = "T", value_parser = parse_duration)]
     pub metrics_interval: Option<Duration>,

@@ -86,6 +86,7 @@ impl From<&Failure> for Exit {
     fn from(failure: &Failure) -> Self {
         match failure {
             Failure::GaveUp(_) => Self::GaveUp,
+            Failure::Incomplete { .. } => Self::HashMismatch,
             Failure::Disk(trouble) => trouble.into(),
             Failure::Open(trouble) => match &**trouble {
                 OpenTrouble::WouldOverwrite { .. } => Self::WouldOverwrite,

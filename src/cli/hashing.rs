@@ -55,7 +55,7 @@ impl<'a> Meter<'a> {
         if self.output.is_json() {
             self.output.json(&json!({"event": "progress", "bytes_done": done, "bytes_total": self.total}));
         } else if self.output.has_bar() {
-            self.output.progress(line);
+            self.output.progress(&line);
         } else {
             self.output.line(line);
         }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod completions;
 pub mod create;
 pub mod demo;
+pub mod ending;
 pub mod exit;
 #[cfg(feature = "faults")]
 pub mod fault;
@@ -19,8 +20,10 @@ pub mod man;
 pub mod output;
 pub mod progress;
 pub mod scrape;
+pub mod seed;
 pub mod source;
 pub mod stop;
+pub mod swarm;
 pub mod tracker;
 pub mod tree;
 pub mod verify;
@@ -49,6 +52,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
         #[cfg(feature = "faults")]
         Verb::Fault(fault) => return fault::run(fault, output),
         Verb::Fetch(fetch) => fetch::run(fetch, &args.global, output),
+        Verb::Seed(seed) => seed::run(seed, &args.global, output),
         Verb::Demo(demo) => demo::run(demo, &args.global, output),
         Verb::Create(create) => create::run(create, output),
         Verb::Info(info) => info::run(info, output),

@@ -21,9 +21,7 @@ impl Output {
         let wanted = !json && !quiet && io::stderr().is_terminal();
         let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(None, target);
-        bar.set_style(
-            ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_fixed| ProgressStyle::default_spinner()),
-        );
+        bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_fixed| ProgressStyle::default_spinner()));
         Self { json, quiet, bar }
     }
 
@@ -42,9 +40,11 @@ impl Output {
         self.bar.clone()
     }
 
-    /// Redraws the progress line.
-    pub fn progress(&self, line: String) {
-        self.bar.set_message(line);
+    /// Redraws the progress lines, each cut to the width of the terminal.
+    pub fn progress(&self, lines: &str) {
+        let width = usize::from(console::Term::stderr().size().1);
+        let cut: Vec<_> = lines.lines().map(|line| console::truncate_str(line, width, "…")).collect();
+        self.bar.set_message(cut.join("\n"));
         self.bar.tick();
     }
 

@@ -13,30 +13,58 @@ use crate::base::units::{Bytes, Span};
 /// 10 s between plain lines: a log that is read later stays short.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
+/// The progress lines of at most eight torrents are drawn: a terminal is 24 lines high, and its user has other things on it.
+const MAX_LINES: usize = 8;
+
 /// Shows views as they come.
 #[derive(Debug)]
 pub struct Progress<'a> {
     output: &'a Output,
+    torrents: Vec<Shown>,
+}
+
+/// A torrent, as last shown.
+#[derive(Debug, Clone, Default)]
+struct Shown {
+    line: String,
+    is_done: bool,
     last_plain: Option<Instant>,
 }
 
 impl<'a> Progress<'a> {
-    /// Nothing shown yet.
-    pub const fn new(output: &'a Output) -> Self {
-        Self { output, last_plain: None }
+    /// Of so many torrents; nothing shown yet.
+    pub fn new(output: &'a Output, torrents: usize) -> Self {
+        Self { output, torrents: vec![Shown::default(); torrents] }
     }
 
-    /// Shows a view.
-    pub fn show(&mut self, view: &TorrentView) {
+    /// Shows a view of torrent `nth`.
+    pub fn show(&mut self, nth: usize, view: &TorrentView) {
         if self.output.is_json() {
             self.output.json(&progress_json(view));
         } else if self.output.has_bar() {
-            self.output.progress(line(view));
-        } else if self.is_plain_due() {
+            let shown = &mut self.torrents[nth];
+            shown.is_done = matches!(view.phase, Phase::Complete | Phase::Failed(_));
+            shown.line = line(view);
+            self.output.progress(&self.lines());
+        } else if self.torrents[nth].is_plain_due() {
             self.output.line(line(view));
         }
     }
 
+    /// One line for each torrent that is not done, and how many there are besides.
+    fn lines(&self) -> String {
+        if let [only] = &self.torrents[..] {
+            return only.line.clone();
+        }
+        let open: Vec<_> = self.torrents.iter().filter(|shown| !shown.is_done && !shown.line.is_empty()).collect();
+        let mut lines: Vec<_> = open.iter().take(MAX_LINES).map(|shown| shown.line.clone()).collect();
+        let done = self.torrents.iter().filter(|shown| shown.is_done).count();
+        lines.push(format!("{done} of {} done", self.torrents.len()));
+        lines.join("\n")
+    }
+}
+
+impl Shown {
     fn is_plain_due(&mut self) -> bool {
         #[expect(clippy::disallowed_methods, reason = "the terminal is no part of the simulation")]
         let now = Instant::now();
@@ -58,6 +86,10 @@ pub fn line(view: &TorrentView) -> String {
             format!("{name}  checking {} of {}{reason}", Bytes(*done), Bytes(*total))
         }
         Phase::Complete => format!("{name}  100%  {}", Bytes(view.bytes_total)),
+        Phase::Seeding => {
+            let (rate, sent) = (Bytes(view.up_bps), Bytes(view.bytes_sent));
+            format!("{name}  seeding  {rate}/s  {} peers  {sent} sent", view.swarm.peers.len())
+        }
         Phase::Failed(failure) => format!("{name}  failed: {failure}"),
         Phase::Fetching => {
             let eta = view.eta().map(|eta| format!("  ETA {}", Span(eta))).unwrap_or_default();
@@ -80,16 +112,19 @@ pub fn progress_json(view: &TorrentView) -> Value {
         Phase::Opening => "opening",
         Phase::Checking { .. } => "checking",
         Phase::Fetching => "fetching",
+        Phase::Seeding => "seeding",
         Phase::Complete => "complete",
         Phase::Failed(_) => "failed",
     };
     json!({
         "event": "progress",
+        "info_hash": view.info_hash.to_string(),
         "phase": phase,
         "bytes_have": view.bytes_have,
         "bytes_total": view.bytes_total,
         "down_bps": view.down_bps,
         "up_bps": view.up_bps,
+        "bytes_uploaded": view.bytes_sent,
         "peers": view.swarm.peers.len(),
         "known": view.swarm.census.known,
         "half_open": view.swarm.census.half_open,
@@ -154,6 +189,12 @@ mod tests {
                 "checking 1.0 MiB of 2.0 MiB  (no record)",
             ),
             (view(|v| v.phase = Phase::Complete), "100%  3.0 MiB"),
+            (
+                view(|v| {
+                    (v.phase, v.up_bps, v.bytes_sent) = (Phase::Seeding, 1 << 10, 1 << 20);
+                }),
+                "seeding  1.0 KiB/s  0 peers  1.0 MiB sent",
+            ),
             (
                 view(|v| v.phase = Phase::Failed(Failure::GaveUp("a bug".to_owned()))),
                 "failed: the torrent was given up: a bug",

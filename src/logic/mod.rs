@@ -11,6 +11,7 @@ pub mod disk_health;
 pub mod doubt;
 pub mod flush;
 pub mod layout;
+pub mod lobby;
 pub mod peer_book;
 pub mod picker;
 pub mod probe;
@@ -19,6 +20,7 @@ pub mod requests;
 pub mod restart;
 pub mod resume;
 pub mod scheduler;
+pub mod seeding;
 pub mod share;
 pub mod suspects;
 #[cfg(test)]

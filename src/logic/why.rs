@@ -24,6 +24,8 @@ pub enum Phase {
     /// It fetches what it lacks.
     #[default]
     Downloading,
+    /// It has all, and gives it to others.
+    Seeding,
     /// It has all.
     Complete,
 }
@@ -181,6 +183,7 @@ fn stopped(facts: &Facts) -> Option<(Reason, String)> {
             Some((Reason::Checking, format!("checking what is there: {done} of {total} pieces")))
         }
         Phase::Complete => Some((Reason::Complete, "complete".to_owned())),
+        Phase::Seeding => Some((Reason::Complete, format!("seeding to {}", count(facts.peers.connected, "peer")))),
         Phase::Metadata | Phase::Downloading => None,
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub mod dial;
+pub mod doorstep;
 pub mod http;
 pub mod link;
 pub mod scrape;
@@ -30,8 +31,8 @@ pub mod vet;
 /// A future of this thread. Network objects travel between threads, what they do at once does not.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + 'a>>;
 
-/// A connected byte stream, whatever carries it.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Debug {
+/// A connected byte stream, whatever carries it. It can be handed from one actor to another.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Debug {
     /// The other end.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// This end.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
@@ -69,6 +70,10 @@ impl Network for Sockets {
         Box::pin(async move {
             let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             socket.set_reuseaddr(true)?;
+            if at.is_ipv6() {
+                // The unspecified address is both families', whatever the system's default says.
+                SockRef::from(&socket).set_only_v6(!at.ip().is_unspecified())?;
+            }
             socket.bind(at)?;
             Ok(Box::new(Listener(socket.listen(BACKLOG)?)) as Box<dyn Listen>)
         })

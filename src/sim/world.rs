@@ -23,9 +23,9 @@ use super::seen::{Run, Seen};
 use super::trace::Trace;
 use crate::actors::kit::injection::{self, Site};
 use crate::actors::view::{Phase, TorrentView};
-use crate::app::config::FetchConfig;
+use crate::app::config::{Job, RunConfig};
 use crate::app::outcome::Ending;
-use crate::app::run::{Ground, fetch_on};
+use crate::app::run::{Ground, run_on};
 use crate::codec::metainfo::Metainfo;
 use crate::faults::payload::Payload;
 use crate::faults::peer::{PeerStats, spawn_peer};
@@ -35,6 +35,7 @@ use crate::faults::tracker::Record;
 use crate::faults::tracker_http::spawn_http_tracker;
 use crate::faults::tracker_udp::spawn_udp_tracker;
 use crate::net::Net;
+use crate::storage::SharedStorage;
 use crate::storage::memory::{Medium, Memory};
 
 /// 10 ms: no message arrives sooner, so a finer grain would only cost time.
@@ -88,7 +89,7 @@ impl World {
         let metainfo = Metainfo::parse(&torrent.file).map_err(|bad| bad.to_string())?;
         let medium = Medium::new(plan.bytes);
         let book = Shared::default();
-        let mut config = FetchConfig::new(metainfo, PathBuf::from("/"));
+        let mut config = RunConfig::new(vec![Job::new(metainfo)], PathBuf::from("/"));
         (config.seed, config.peers, config.wait_for_space) = (plan.seed, plan.named, plan.patient);
         config.max_down_bps = plan.max_down_bps;
         let mut sim = turmoil::Builder::new()
@@ -324,7 +325,7 @@ fn remark(view: &TorrentView) -> String {
 
 fn host_client(
     sim: &mut Sim<'static>,
-    config: FetchConfig,
+    config: RunConfig,
     medium: &Medium,
     wires: &Wires,
     (book, trace): (&Shared, &Trace),
@@ -332,9 +333,9 @@ fn host_client(
     let net = SimNet::at(CLIENT, wires);
     let (medium, book, trace) = (medium.clone(), Rc::clone(book), trace.clone());
     sim.host(CLIENT.to_string(), move || {
-        let storage = Rc::new(Memory::new(&config.metainfo, medium.clone()));
+        let storage: SharedStorage = Rc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
         let (stop, stops) = mpsc::channel(2);
-        let ground = Ground { net: Net::clone(&net), storage, stops };
+        let ground = Ground { net: Net::clone(&net), storages: vec![storage], stops };
         let (book, trace, mut config) = (Rc::clone(&book), trace.clone(), config.clone());
         async move {
             let began = turmoil::sim_elapsed().unwrap_or_default();
@@ -346,14 +347,14 @@ fn host_client(
             };
             // The same command draws other dice each time.
             config.seed = config.seed.wrapping_add(nth as u64);
-            let outcome = fetch_on(ground, &config, &mut |view| {
+            let outcome = run_on(ground, &config, &mut |_, view| {
                 trace.remark(|| remark(view));
                 let run = &mut book.borrow_mut().runs[nth];
                 (run.kept, run.view) = (view.bytes_kept, Some(view.clone()));
             })
-            .await;
+            .await?;
             let ended = turmoil::sim_elapsed().unwrap_or_default();
-            book.borrow_mut().runs[nth].ended = Some((ended, outcome.ending));
+            book.borrow_mut().runs[nth].ended = outcome.torrents.into_iter().next().map(|one| (ended, one.ending));
             Ok(())
         }
     });

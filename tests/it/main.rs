@@ -28,5 +28,6 @@ mod real_seeds;
 mod real_torrents;
 mod resume;
 mod scrape;
+mod seeding;
 mod tidy;
 mod tracker;

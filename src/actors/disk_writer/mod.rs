@@ -92,6 +92,8 @@ pub enum DiskNews {
         /// Bytes that were hashed for it.
         checked: u64,
     },
+    /// It must be all there, and only so many bytes are; nothing was touched.
+    Incomplete(u64),
     /// The files cannot be worked on.
     Refused(OpenTrouble),
     /// The disk is in trouble; `retry_in` is when it is tried again, and without it the torrent has failed.
@@ -122,6 +124,8 @@ pub struct DiskWriterConfig {
     pub torrent: Recipient<DiskNews>,
     /// Wait for a full disk to have space again.
     pub patient: bool,
+    /// What is not all there is left alone.
+    pub must_be_whole: bool,
 }
 
 /// See the head of the file.

@@ -78,6 +78,10 @@ impl DiskWriter {
         for piece in found {
             have.set(piece);
         }
+        if self.cfg.must_be_whole && !have.is_all() {
+            let pieces = have.iter_ones().filter_map(|number| self.cfg.geometry.piece(number));
+            return self.cfg.torrent.do_send(DiskNews::Incomplete(self.bytes_of(pieces)));
+        }
         let snapshot = self.snapshot(&have, false);
         let admitted = self.cfg.storage.admit(snapshot).into_actor(self);
         ctx.spawn(admitted.map(move |admitted, act, _| {

@@ -168,6 +168,7 @@ impl Handler<DiskNews> for Ear {
         self.0.write(match news {
             DiskNews::Checking { done, total, .. } => format!("checked {} of {}", done >> 20, total >> 20),
             DiskNews::Ready { have, checked } => format!("ready:{}, {} checked", ones(&have), checked >> 20),
+            DiskNews::Incomplete(have) => format!("only {have} B are there"),
             DiskNews::Refused(_) => "refused".to_owned(),
             DiskNews::Trouble { retry_in: Some(retry_in), .. } => format!("trouble, again in {} s", retry_in.as_secs()),
             DiskNews::Trouble { retry_in: None, .. } => "trouble, given up".to_owned(),
@@ -230,7 +231,14 @@ impl Bench {
         let ear = Ear(diary.clone()).start();
         let storage = Rc::new(Fake(Rc::clone(&script)));
         let torrent = ear.clone().recipient();
-        let cfg = DiskWriterConfig { name: "test".to_owned(), geometry: geometry(), storage, torrent, patient };
+        let cfg = DiskWriterConfig {
+            name: "test".to_owned(),
+            geometry: geometry(),
+            storage,
+            torrent,
+            patient,
+            must_be_whole: false,
+        };
         let writer = kit::spawn(DiskWriter::new(cfg), policies::DISK_WRITER, 1, ear.clone().recipient());
         let bench = Self { diary, script, ear, writer };
         sleep(Duration::from_millis(100)).await;

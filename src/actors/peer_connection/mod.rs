@@ -1,4 +1,5 @@
-//! `PeerConnection`: one connection to one peer, from the dial to the farewell.
+//! `PeerConnection`: one connection to one peer, from the dial, or from the handshake of a peer that came by itself, to
+//! the farewell.
 //!
 //! Owns the stream and a [`Conversation`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
 //! whether and when the next one starts. Hears `Orders` from the scheduler, `ChokeDecision`, `Introduce`, `Look` and
@@ -6,10 +7,11 @@
 //! Limits: what is unsent is bounded by `logic::uploads`, what is unread by one frame. Ends with a [`Farewell`], always
 //! told to the pool first; a panic ends it without one, and the pool knows what that means.
 
+mod pump;
+
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{self, Poll};
+use std::task::{self};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -30,9 +32,6 @@ use crate::net::link::{Link, LinkEnd};
 use crate::net::staging::Staging;
 use crate::net::throttle::Limits;
 use crate::net::{BoxStream, Net};
-
-/// 1 MiB read in one turn, then the others have theirs.
-const TURN_BYTES: usize = 1024 * 1024;
 
 /// 30 s for the disk to answer a read for an upload; the peer is not told, its request is dropped (D-04).
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -162,6 +161,8 @@ pub struct PeerConfig {
 #[derive(Debug)]
 pub struct PeerConnection {
     cfg: PeerConfig,
+    /// The stream of a peer that came by itself, and what it said.
+    accepted: Option<(BoxStream, Handshake)>,
     link: Option<Link>,
     conversation: Option<Conversation>,
     inbox: Vec<Wire>,
@@ -180,6 +181,7 @@ impl PeerConnection {
     pub fn new(cfg: PeerConfig) -> Self {
         Self {
             cfg,
+            accepted: None,
             link: None,
             conversation: None,
             inbox: Vec::new(),
@@ -188,6 +190,16 @@ impl PeerConnection {
             waker: None,
             farewell: None,
         }
+    }
+
+    /// With a peer that came by itself.
+    pub fn accepted(cfg: PeerConfig, stream: BoxStream, theirs: Handshake) -> Self {
+        Self { accepted: Some((stream, theirs)), ..Self::new(cfg) }
+    }
+
+    /// Its name among connections.
+    pub const fn key(&self) -> PeerKey {
+        self.cfg.key
     }
 
     /// Mutates the conversation once, performs every effect, arms one timer.
@@ -236,17 +248,23 @@ impl PeerConnection {
         }
     }
 
-    fn on_dialled(&mut self, dialled: Result<BoxStream, Farewell>, ctx: &mut Ctx<Self>) {
-        let stream = match dialled {
-            Ok(stream) => stream,
-            Err(farewell) => return self.leave(farewell, ctx),
-        };
+    fn dial(&self, ctx: &mut Ctx<Self>) {
+        let (net, addr, within) = (Arc::clone(&self.cfg.net), self.cfg.addr, self.cfg.connect_timeout);
+        let dialling = async move { timeout(within, dial(&net, addr)).await.unwrap_or(Err(Farewell::ConnectTimeout)) };
+        ctx.spawn(dialling.into_actor(self).map(|dialled, act, ctx| match dialled {
+            Ok(stream) => act.on_connected(stream, ctx),
+            Err(farewell) => act.leave(farewell, ctx),
+        }));
+    }
+
+    /// Our handshake goes out at once, whoever opened the stream.
+    fn on_connected(&mut self, stream: BoxStream, ctx: &mut Ctx<Self>) {
         self.tell(News::Connected);
         let mut link = Link::new(stream, self.cfg.staging.clone(), &self.cfg.limits, self.cfg.geometry.piece_count());
         let (info_hash, peer_id) = (self.cfg.info_hash, self.cfg.our_id);
         link.send_handshake(&Handshake { reserved: Handshake::OURS, info_hash, peer_id });
         self.link = Some(link);
-        ctx.spawn(Pump);
+        ctx.spawn(pump::Pump);
         let deadline = sleep(HANDSHAKE_TIMEOUT).into_actor(self).map(|(), act, ctx| {
             if act.conversation.is_none() {
                 act.leave(Farewell::HandshakeTimeout, ctx);
@@ -315,8 +333,17 @@ impl PeerConnection {
     fn leave(&mut self, farewell: Farewell, ctx: &mut Ctx<Self>) {
         if self.farewell.is_none() {
             self.farewell = Some(farewell);
+            // The last view is what is counted.
+            self.look();
             self.tell(News::Left(farewell));
             ctx.stop_with(Exit::expected(farewell.label(), Duration::ZERO));
+        }
+    }
+
+    fn look(&mut self) {
+        self.note_unread();
+        if let Some(conversation) = &self.conversation {
+            self.tell(News::View(conversation.view(Instant::now().into_std())));
         }
     }
 
@@ -327,100 +354,19 @@ impl PeerConnection {
     fn report(&self, word: PeerWord) {
         self.cfg.scheduler.do_send(PeerReport { peer: self.cfg.key, word });
     }
-
-    /// Reads what there is, up to a turn's worth; says whether to come back at once.
-    fn pump_in(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<bool, LinkEnd> {
-        if self.conversation.is_none() {
-            let Some(link) = &mut self.link else { return Ok(false) };
-            match link.poll_handshake(cx) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Err(end)) => return Err(end),
-                Poll::Ready(Ok(handshake)) => self.on_handshake(handshake, ctx),
-            }
-        }
-        let mut turn = 0;
-        while turn < TURN_BYTES && self.farewell.is_none() {
-            let Some(link) = &mut self.link else { return Ok(false) };
-            let mut messages = std::mem::take(&mut self.inbox);
-            let polled = link.poll_messages(cx, &mut messages);
-            if !messages.is_empty() {
-                trace_all(&messages);
-                self.step(ctx, |conversation, now| conversation.on_messages(now, messages.drain(..)));
-            }
-            self.inbox = messages;
-            match polled {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(bytes) => turn += bytes?,
-            }
-        }
-        Ok(true)
-    }
-
-    fn pump_out(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<(), LinkEnd> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let waiting = link.queued() > 0;
-        let taken = match link.poll_send(cx) {
-            Poll::Ready(taken) => taken?,
-            Poll::Pending => 0,
-        };
-        let unsent = link.queued();
-        if waiting {
-            self.step(ctx, |conversation, now| conversation.on_sent(now, taken, unsent));
-        }
-        Ok(())
-    }
-}
-
-/// The mark of what comes in (W-23).
-fn trace_all(messages: &[Wire]) {
-    if tracing::enabled!(tracing::Level::TRACE) {
-        for message in messages {
-            tracing::trace!(what = message.name(), "←");
-        }
-    }
-}
-
-/// Moves bytes whenever the actor has a turn: after every message, and when the socket is ready.
-struct Pump;
-
-impl ActorFuture<PeerConnection> for Pump {
-    type Output = ();
-
-    fn poll(
-        self: Pin<&mut Self>,
-        act: &mut PeerConnection,
-        ctx: &mut Ctx<PeerConnection>,
-        cx: &mut task::Context<'_>,
-    ) -> Poll<()> {
-        if act.farewell.is_some() {
-            return Poll::Ready(());
-        }
-        if !act.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            act.waker = Some(cx.waker().clone());
-        }
-        let moved = act.pump_in(ctx, cx).and_then(|again| act.pump_out(ctx, cx).map(|()| again));
-        match moved {
-            Ok(again) => {
-                if again {
-                    cx.waker().wake_by_ref();
-                }
-                Poll::Pending
-            }
-            Err(end) => {
-                act.on_link_end(&end, ctx);
-                Poll::Ready(())
-            }
-        }
-    }
 }
 
 impl Actor for PeerConnection {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        let (net, addr, within) = (Arc::clone(&self.cfg.net), self.cfg.addr, self.cfg.connect_timeout);
-        let dialling = async move { timeout(within, dial(&net, addr)).await.unwrap_or(Err(Farewell::ConnectTimeout)) };
-        ctx.spawn(dialling.into_actor(self).map(|dialled, act, ctx| act.on_dialled(dialled, ctx)));
+        match self.accepted.take() {
+            None => self.dial(ctx),
+            Some((stream, theirs)) => {
+                self.on_connected(stream, ctx);
+                self.on_handshake(theirs, ctx);
+            }
+        }
     }
 }
 
@@ -466,10 +412,7 @@ impl Handler<Look> for PeerConnection {
     type Result = ();
 
     fn handle(&mut self, _: Look, _: &mut Ctx<Self>) {
-        self.note_unread();
-        if let Some(conversation) = &self.conversation {
-            self.tell(News::View(conversation.view(Instant::now().into_std())));
-        }
+        self.look();
     }
 }
 

@@ -1,7 +1,8 @@
 //! `PeerPool`: which peers of a torrent are connected.
 //!
 //! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
-//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `Ban`, `Pardon`, `SchedulerReady`, `SeedingBegun`, `SurveyPool`,
+//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `PeerArrived`, `Ban`, `Pardon`,
+//! `SchedulerReady`, `SeedingBegun`, `SurveyPool`,
 //! `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler), `PeersNeeded` (torrent), `Leave`, `ChokeDecision`,
 //! `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
@@ -23,13 +24,14 @@ use super::peer_connection::{
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
+use crate::codec::wire::Handshake;
 use crate::logic::choke::{self, ChokeEffect, Choker, Standing};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
-use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
-use crate::net::Net;
+use crate::logic::peer_book::{BookConfig, BookEffect, Census, Inbound, Need, PeerBook, Source};
 use crate::net::staging::Staging;
 use crate::net::throttle::Limits;
+use crate::net::{BoxStream, Net};
 
 /// Addresses to try.
 #[derive(Debug, Message)]
@@ -70,6 +72,18 @@ pub struct SeedingBegun;
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct PeersNeeded(pub Need);
+
+/// From the listener: a peer came by itself and named our torrent.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct PeerArrived {
+    /// Its stream, its handshake read, ours not yet sent.
+    pub stream: BoxStream,
+    /// Where it comes from; not where it listens.
+    pub addr: SocketAddr,
+    /// What it said.
+    pub theirs: Handshake,
+}
 
 /// Who is there?
 #[derive(Debug, Clone, Copy, Message)]
@@ -249,10 +263,25 @@ impl PeerPool {
         }
     }
 
+    fn welcome(&mut self, PeerArrived { stream, addr, theirs }: PeerArrived, ctx: &mut Ctx<Self>) {
+        match self.step(ctx, |book, now| book.on_inbound(now, addr)) {
+            Inbound::Welcome => {
+                let connection = PeerConnection::accepted(self.peer_config(addr, Duration::ZERO, ctx), stream, theirs);
+                self.adopt(addr, connection, ctx);
+            }
+            Inbound::Refused(why) => tracing::debug!(%addr, ?why, "a peer that came by itself is not taken"),
+        }
+    }
+
     fn connect(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &mut Ctx<Self>) {
+        let connection = PeerConnection::new(self.peer_config(addr, connect_timeout, ctx));
+        self.adopt(addr, connection, ctx);
+    }
+
+    fn peer_config(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &Ctx<Self>) -> PeerConfig {
         let key = PeerKey(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
-        let connection = PeerConnection::new(PeerConfig {
+        PeerConfig {
             key,
             addr,
             connect_timeout,
@@ -265,7 +294,11 @@ impl PeerPool {
             scheduler: self.cfg.scheduler.clone(),
             pool: ctx.address().recipient(),
             disk: self.cfg.disk.clone(),
-        });
+        }
+    }
+
+    fn adopt(&mut self, addr: SocketAddr, connection: PeerConnection, ctx: &Ctx<Self>) {
+        let key = connection.key();
         let handle = kit::spawn_temporary(connection, ctx.address().recipient());
         self.by_child.insert(handle.id(), key);
         let view = PeerView::default();
@@ -363,6 +396,16 @@ impl Handler<PeersFound> for PeerPool {
     fn handle(&mut self, PeersFound { addrs, source }: PeersFound, ctx: &mut Ctx<Self>) {
         let outcome = self.step(ctx, |book, now| book.add(now, &addrs, source));
         tracing::debug!(?source, ?outcome, "peers named");
+    }
+}
+
+impl Handler<PeerArrived> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, arrived: PeerArrived, ctx: &mut Ctx<Self>) {
+        if !self.closing {
+            self.welcome(arrived, ctx);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
@@ -312,6 +312,36 @@ async fn the_torrent_hears_how_much_peers_are_needed_when_that_changes() {
         let heard = bench.passes(1).await;
         assert!(heard.iter().filter(|line| line.starts_with("need")).count() <= 1, "{heard:?}");
         drop(arrives.try_recv());
+    })
+    .await;
+}
+
+/// P-28: who comes by himself is talked to like anybody else, is counted, and is not dialled when he has gone.
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_comes_by_itself_is_taken_in_and_never_dialled() {
+    with_actors(async {
+        let bench = Bench::over(FakeNet::failing(Some(std::io::ErrorKind::ConnectionRefused)));
+        let addr = ALICE.parse().unwrap();
+        let arrive = |id| {
+            let (stream, far) = crate::net::testing::pipe(1000);
+            let theirs = Handshake { reserved: [0; 8], info_hash: INFO_HASH, peer_id: PeerId([id; 20]) };
+            bench.pool.addr.do_send(PeerArrived { stream, addr, theirs });
+            far
+        };
+        let mut far = arrive(9);
+        let mut said = [0; Handshake::LEN];
+        far.read_exact(&mut said).await.unwrap();
+        let said = Handshake::decode(&said).unwrap().unwrap();
+        assert_eq!((said.info_hash, said.peer_id), (INFO_HASH, OUR_ID));
+        assert_eq!(bench.passes(1).await, ["need: Anybody", "#0 joins from 192.0.2.1:6881"]);
+        assert_eq!(arrive(8).read(&mut [0]).await.unwrap(), 0, "the same address twice");
+        assert_eq!(bench.survey().await.census.inbound, 1);
+        drop(far);
+        assert_eq!(bench.passes(100).await, ["#0 left"]);
+        let census = bench.survey().await.census;
+        assert_eq!((census.inbound, census.connected, census.tried), (0, 0, 0));
+        let mut ourselves = arrive(OUR_ID.0[0]);
+        timeout(Duration::from_secs(1), ourselves.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
     })
     .await;
 }

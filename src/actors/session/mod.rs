@@ -1,6 +1,6 @@
 //! `Session`: the root of the tree. Its end is the program's end.
 //!
-//! Parent of `Metrics` and of one `Torrent` each. Under the root guard, 3 restarts in 60 s. Hears `ChildEvent`. A torrent
+//! Parent of `Metrics`, of the `Listener` and of one `Torrent` each. Under the root guard, 3 restarts in 60 s. Hears `ChildEvent`, `Dismiss`. A torrent
 //! that gave up is published as failed with its reason; the others live on. Ends when told to, after its children, last
 //! one first.
 
@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Family, Goodbye, Verdict};
+use super::listener::{Listener, ListenerConfig, Serve};
 use super::metrics::{Metrics, MetricsConfig};
 use super::policies;
 use super::torrent::{Torrent, TorrentConfig};
@@ -20,6 +21,8 @@ use super::view::{Failure, Phase, TorrentView};
 /// All that a session is given.
 #[derive(Debug, Clone)]
 pub struct SessionConfig {
+    /// The door for peers that come by themselves; `None`: nobody does.
+    pub listener: Option<ListenerConfig>,
     /// What to work on.
     pub torrents: Vec<TorrentConfig>,
     /// How often metrics go into the log; `None`: never.
@@ -29,6 +32,11 @@ pub struct SessionConfig {
     /// For the dice of the guards.
     pub seed: u64,
 }
+
+/// This torrent, by its number, is done with; the others go on.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Dismiss(pub usize);
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -50,14 +58,22 @@ impl Session {
         let views = self.cfg.torrents.iter().map(|torrent| torrent.view.subscribe()).collect();
         let metrics = Metrics::new(MetricsConfig { every: self.cfg.metrics_every, views });
         self.family.adopt(kit::spawn(metrics, policies::METRICS, self.cfg.seed, ctx.address().recipient()));
+        let listener = self.start_listener(ctx);
         self.torrents.clear();
         for (nth, torrent) in (1..).zip(self.cfg.torrents.clone()) {
             let view = Arc::clone(&torrent.view);
+            let torrent = TorrentConfig { listener: listener.clone(), ..torrent };
             let seed = self.cfg.seed.wrapping_add(nth);
             let handle = kit::spawn(Torrent::new(torrent), policies::TORRENT, seed, ctx.address().recipient());
             self.torrents.push((handle.id(), view));
             self.family.adopt(handle);
         }
+    }
+
+    fn start_listener(&mut self, ctx: &Ctx<Self>) -> Option<Recipient<Serve>> {
+        let listener = Listener::new(self.cfg.listener.clone()?);
+        let handle = kit::spawn(listener, policies::LISTENER, self.cfg.seed, ctx.address().recipient());
+        Some(self.family.adopt(handle).recipient())
     }
 
     /// A torrent that gave up fails alone; anything else takes the session with it.
@@ -103,6 +119,16 @@ impl Handler<ChildEvent> for Session {
     fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
         let verdict = self.family.on_event(Instant::now(), &event);
         self.on_verdict(event.id, &verdict, ctx);
+    }
+}
+
+impl Handler<Dismiss> for Session {
+    type Result = ();
+
+    fn handle(&mut self, Dismiss(nth): Dismiss, _: &mut Ctx<Self>) {
+        if let Some((id, _)) = self.torrents.get(nth) {
+            self.family.stop(*id);
+        }
     }
 }
 

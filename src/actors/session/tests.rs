@@ -18,7 +18,8 @@ type End = tokio::sync::oneshot::Receiver<Exit>;
 fn start(shelves: &[Found]) -> (Handle<Session>, End, Vec<watch::Receiver<TorrentView>>) {
     let torrents = shelves.iter().map(|found| torrent(Shelf::with(*found), FakeNet::failing(None)));
     let (torrents, views) = torrents.unzip();
-    let cfg = SessionConfig { torrents, metrics_every: None, stop_timeout: Duration::from_secs(5), seed: 1 };
+    let cfg =
+        SessionConfig { listener: None, torrents, metrics_every: None, stop_timeout: Duration::from_secs(5), seed: 1 };
     let (root, end) = kit::spawn_root(Session::new(cfg), policies::SESSION, 1);
     (root, end, views)
 }
@@ -72,6 +73,7 @@ async fn a_restarted_session_starts_its_torrents_anew() {
         let shelf = Shelf::with(Found::Nothing);
         let (torrent, mut views) = torrent(Rc::clone(&shelf), FakeNet::failing(None));
         let cfg = SessionConfig {
+            listener: None,
             torrents: vec![torrent],
             metrics_every: None,
             stop_timeout: Duration::from_secs(5),
@@ -90,6 +92,26 @@ async fn a_restarted_session_starts_its_torrents_anew() {
         }
         let last = timeout(PATIENCE, end).await.unwrap().unwrap();
         assert!(matches!(last, Exit::Panic { .. }), "{last}");
+    })
+    .await;
+}
+
+/// W-35: one torrent is done with, the others go on.
+#[tokio::test(start_paused = true)]
+async fn a_dismissed_torrent_ends_and_the_others_go_on() {
+    with_actors(async {
+        let (root, mut end, mut views) = start(&[Found::Nothing, Found::Nothing]);
+        for views in &mut views {
+            timeout(PATIENCE, views.wait_for(|view| matches!(view.phase, Phase::Fetching))).await.unwrap().unwrap();
+        }
+        root.addr.do_send(Dismiss(0));
+        root.addr.do_send(Dismiss(7));
+        sleep(Duration::from_secs(10)).await;
+        views.iter_mut().for_each(watch::Receiver::mark_unchanged);
+        sleep(Duration::from_secs(10)).await;
+        let lives: Vec<_> = views.iter().map(|views| views.has_changed().unwrap()).collect();
+        assert_eq!(lives, [false, true]);
+        assert!(end.try_recv().is_err());
     })
     .await;
 }

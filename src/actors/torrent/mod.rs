@@ -5,33 +5,31 @@
 //! Hears the news of its children and passes on what concerns a sibling. Publishes a [`TorrentView`] every second. Asks
 //! its children for surveys. Limits: none of its own. Ends when told to, after its children.
 
+mod survey;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use futures_util::future::join3;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish, Totals};
+use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish};
 use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Timer, Verdict};
-use super::peer_pool::{
-    Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, PoolSurvey, SchedulerReady, SeedingBegun,
-    SurveyPool,
-};
-use super::piece_scheduler::{DiskLost, Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews, Survey};
+use super::listener::Serve;
+use super::peer_pool::{Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, SchedulerReady, SeedingBegun};
+use super::piece_scheduler::{DiskLost, Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews};
 use super::policies;
-use super::tracker_supervisor::{Completed, Progressed, SurveyTrackers, TrackerSupervisor, TrackerSupervisorConfig};
-use super::view::{Failure, Phase, SwarmView, TorrentView, TrackerRow};
+use super::tracker_supervisor::{Completed, TrackerSupervisor, TrackerSupervisorConfig};
+use super::view::{Failure, Phase, TorrentView};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::Geometry;
 use crate::base::ids::{InfoHash, PeerId};
 use crate::logic::peer_book::{BookConfig, Source};
 use crate::logic::rate::Rate;
-use crate::logic::scheduler::Progress;
-use crate::logic::why::{self, Facts, PeerFacts, TrackerFacts};
+use crate::logic::seeding::Goal;
 use crate::net::Net;
 use crate::net::throttle::Limits;
 use crate::storage::SharedStorage;
@@ -39,8 +37,26 @@ use crate::storage::SharedStorage;
 /// Once a second: as often as a person reads a progress line.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// 500 ms for a child to answer a survey; without an answer the last one stands.
-const SURVEY_TIMEOUT: Duration = Duration::from_millis(500);
+/// What a torrent is worked on for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Aim {
+    /// To have it; and then, if somebody wishes so, to give it to others.
+    Fetch {
+        /// For how long it is given.
+        then: Option<Goal>,
+    },
+    /// To give it to others: what is missing is not fetched.
+    Seed(Goal),
+}
+
+impl Aim {
+    const fn goal(self) -> Option<Goal> {
+        match self {
+            Self::Fetch { then } => then,
+            Self::Seed(goal) => Some(goal),
+        }
+    }
+}
 
 /// All that a torrent is given.
 #[derive(Debug, Clone)]
@@ -51,6 +67,8 @@ pub struct TorrentConfig {
     pub info_hash: InfoHash,
     /// The sizes.
     pub geometry: Geometry,
+    /// What for.
+    pub aim: Aim,
     /// Announce URLs by tier (BEP 12).
     pub tiers: Vec<Vec<String>>,
     /// No peer sources but the trackers (BEP 27).
@@ -77,6 +95,8 @@ pub struct TorrentConfig {
     pub stop_timeout: Duration,
     /// For all dice below.
     pub seed: u64,
+    /// The listener, when there is one: peers that come by themselves.
+    pub listener: Option<Recipient<Serve>>,
     /// Where the view is published.
     pub view: Arc<watch::Sender<TorrentView>>,
 }
@@ -103,6 +123,8 @@ pub struct Torrent {
     before: (u64, u64),
     /// Every piece is written, and the writer was told so.
     finishing: bool,
+    /// Since when it is given to others.
+    seeding_since: Option<Instant>,
     timer: Timer<Self>,
 }
 
@@ -123,6 +145,7 @@ impl Torrent {
             up: Rate::new(now),
             before: (0, 0),
             finishing: false,
+            seeding_since: None,
             timer: Timer::new(),
         }
     }
@@ -134,6 +157,7 @@ impl Torrent {
             storage: Rc::clone(&self.cfg.storage),
             torrent: ctx.address().recipient(),
             patient: self.cfg.patient_disk,
+            must_be_whole: matches!(self.cfg.aim, Aim::Seed(_)),
         });
         let handle = kit::spawn(writer, policies::DISK_WRITER, self.cfg.seed ^ 1, ctx.address().recipient());
         self.disk = Some(self.family.adopt(handle));
@@ -168,6 +192,9 @@ impl Torrent {
             torrent: me.clone().recipient(),
         });
         let pool = self.family.adopt(kit::spawn(pool, policies::PEER_POOL, self.cfg.seed ^ 3, me.clone().recipient()));
+        if let Some(listener) = &self.cfg.listener {
+            listener.do_send(Serve { info_hash: self.cfg.info_hash, pool: pool.clone().recipient() });
+        }
         if !self.cfg.peers.is_empty() {
             pool.do_send(PeersFound { addrs: self.cfg.peers.clone(), source: Source::Manual });
         }
@@ -193,12 +220,34 @@ impl Torrent {
         let kept = pieces.map(|piece| u64::from(geometry.piece_len(piece))).sum();
         (self.view.bytes_have, self.view.bytes_kept, self.view.bytes_checked) = (kept, kept, checked);
         if have.is_all() {
-            self.view.phase = Phase::Complete;
-        } else {
-            self.view.phase = Phase::Fetching;
+            return self.on_complete(ctx);
+        }
+        self.view.phase = Phase::Fetching;
+        self.start_crew(ctx);
+        self.publish();
+    }
+
+    /// Every byte is there, as safe as it was asked to be.
+    fn on_complete(&mut self, ctx: &mut Ctx<Self>) {
+        self.view.bytes_have = self.view.bytes_total;
+        self.view.phase = Phase::Complete;
+        if self.cfg.aim.goal().is_some() {
+            self.view.phase = Phase::Seeding;
+            self.seeding_since.get_or_insert_with(Instant::now);
             self.start_crew(ctx);
         }
         self.publish();
+    }
+
+    /// Ends the seeding when what was asked for is reached.
+    fn judge_seeding(&mut self) {
+        let (Phase::Seeding, Some(since), Some(goal)) = (&self.view.phase, self.seeding_since, self.cfg.aim.goal())
+        else {
+            return;
+        };
+        if goal.is_reached(self.view.bytes_sent, self.view.bytes_total, since.elapsed()) {
+            self.view.phase = Phase::Complete;
+        }
     }
 
     fn on_disk_news(&mut self, news: DiskNews, ctx: &mut Ctx<Self>) {
@@ -208,6 +257,7 @@ impl Torrent {
                 self.publish();
             }
             DiskNews::Ready { have, checked } => self.on_ready(&have, checked, ctx),
+            DiskNews::Incomplete(have) => self.fail(Failure::Incomplete { have, total: self.view.bytes_total }),
             DiskNews::Refused(trouble) => self.fail(Failure::Open(Arc::new(trouble))),
             DiskNews::Trouble { trouble, retry_in: None } => {
                 tracing::error!(%trouble, "torrent cannot go on");
@@ -226,11 +276,7 @@ impl Torrent {
                 self.pause(false);
             }
             // One last survey, so that the final figures are whole.
-            DiskNews::Durable => self.look(ctx, |act| {
-                act.view.phase = Phase::Complete;
-                act.view.bytes_have = act.view.bytes_total;
-                act.publish();
-            }),
+            DiskNews::Durable => self.look(ctx, Self::on_complete),
             DiskNews::Lost => {
                 if let Some(crew) = &self.crew {
                     crew.scheduler.do_send(DiskLost);
@@ -264,6 +310,8 @@ impl Torrent {
             SchedulerNews::PieceSuspect { piece, failures } => {
                 tracing::warn!(%piece, failures, "piece fails from every source");
             }
+            // Every new scheduler says so of what is complete; that is no news for trackers.
+            SchedulerNews::Completed if self.seeding_since.is_some() => crew.pool.do_send(SeedingBegun),
             SchedulerNews::Completed => {
                 crew.trackers.do_send(Completed);
                 crew.pool.do_send(SeedingBegun);
@@ -279,91 +327,6 @@ impl Torrent {
         }
     }
 
-    /// Surveys the children and takes in what they say.
-    fn look(&mut self, ctx: &mut Ctx<Self>, then: impl FnOnce(&mut Self) + 'static) {
-        let Some(crew) = self.crew.clone() else { return then(self) };
-        let progress = timeout(SURVEY_TIMEOUT, crew.scheduler.send(Survey));
-        let pool = timeout(SURVEY_TIMEOUT, crew.pool.send(SurveyPool));
-        let trackers = timeout(SURVEY_TIMEOUT, crew.trackers.send(SurveyTrackers));
-        let surveyed = join3(progress, pool, trackers).into_actor(self);
-        ctx.spawn(surveyed.map(|(progress, pool, trackers), act, _| {
-            let progress = progress.ok().and_then(Result::ok).flatten();
-            let pool = pool.ok().and_then(Result::ok).and_then(Result::ok);
-            act.take_in(progress, pool, trackers.ok().and_then(Result::ok).and_then(Result::ok));
-            then(act);
-        }));
-    }
-
-    fn take_in(&mut self, progress: Option<Progress>, pool: Option<PoolSurvey>, trackers: Option<Vec<TrackerRow>>) {
-        let now = Instant::now().into_std();
-        if let Some(progress) = progress {
-            let received = self.before.0 + progress.received;
-            self.down.add(now, received.saturating_sub(self.view.bytes_received));
-            self.view.bytes_received = received;
-            self.view.bytes_have = progress.bytes_have;
-            self.view.bytes_wasted = self.before.1 + progress.wasted;
-            self.view.requests_in_flight = u64::from(progress.in_flight_blocks);
-            self.view.credit_free = progress.credit_free;
-            self.view.disk_busy_percent = progress.disk_busy_percent;
-            self.view.hash_failures = u64::from(progress.hash_failures);
-            self.view.pieces_nobody_has = progress.nobody_has;
-            self.view.pieces_missing = progress.pieces_total - progress.pieces_have;
-        }
-        if let Some(PoolSurvey { census, peers, sent, next_dial }) = pool {
-            self.up.add(now, sent.saturating_sub(self.view.bytes_sent));
-            self.view.bytes_sent = sent;
-            let trackers = std::mem::take(&mut self.view.swarm.trackers);
-            self.view.swarm = SwarmView { census, peers, trackers, next_dial };
-        }
-        if let Some(trackers) = trackers {
-            self.view.swarm.trackers = trackers;
-        }
-        (self.view.down_bps, self.view.up_bps) = (self.down.bps(now), self.up.bps(now));
-        self.view.why = Some(why::why(&self.facts()));
-        let (received, sent) = (self.view.bytes_received, self.view.bytes_sent);
-        if let Some(disk) = &self.disk {
-            disk.do_send(Totals { received, sent });
-        }
-        if let Some(crew) = &self.crew {
-            let left = self.view.bytes_total - self.view.bytes_have;
-            crew.trackers.do_send(Progressed { downloaded: received, uploaded: sent, left });
-        }
-    }
-
-    fn facts(&self) -> Facts {
-        let SwarmView { census, peers, trackers, next_dial } = &self.view.swarm;
-        let interesting = peers.iter().filter(|peer| peer.view.am_interested);
-        Facts {
-            phase: match self.view.phase {
-                Phase::Complete => why::Phase::Complete,
-                _ => why::Phase::Downloading,
-            },
-            paused: false,
-            trackers: TrackerFacts {
-                usable: trackers.len(),
-                unsupported: self.cfg.tiers.iter().map(Vec::len).sum::<usize>().saturating_sub(trackers.len()),
-                tried: trackers.iter().filter(|tracker| tracker.works || tracker.failed).count(),
-                failed: trackers.iter().filter(|tracker| tracker.failed).count(),
-                next_announce: trackers.iter().filter_map(|tracker| tracker.next_in).min(),
-            },
-            peers: PeerFacts {
-                known: census.known,
-                unreachable: census.tried.saturating_sub(census.reached + census.half_open),
-                half_open: census.half_open,
-                connected: peers.len(),
-                interesting: interesting.clone().count(),
-                choked_by: interesting.filter(|peer| peer.view.peer_choking).count(),
-                next_dial: *next_dial,
-            },
-            rate_bps: self.view.down_bps,
-            in_flight: self.view.requests_in_flight,
-            disk_busy_percent: self.view.disk_busy_percent,
-            disk_trouble: self.view.disk_trouble.clone(),
-            missing: self.view.pieces_missing,
-            nobody_has: self.view.pieces_nobody_has,
-        }
-    }
-
     fn publish(&self) {
         self.cfg.view.send_replace(self.view.clone());
     }
@@ -374,7 +337,10 @@ impl Torrent {
     }
 
     fn on_tick(&mut self, ctx: &mut Ctx<Self>) {
-        self.look(ctx, |act| act.publish());
+        self.look(ctx, |act, _| {
+            act.judge_seeding();
+            act.publish();
+        });
         self.timer.arm(ctx, Some(Instant::now() + LOOK_EVERY), Self::on_tick);
     }
 }
@@ -450,7 +416,11 @@ impl Handler<Goodbye> for Torrent {
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
         self.timer.arm(ctx, None::<Instant>, Self::on_tick);
-        self.family.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
+        // A last look, so that the final figures are whole.
+        self.look(ctx, |act, ctx| {
+            act.publish();
+            act.family.clear(ctx, act.cfg.stop_timeout, |_, ctx| ctx.stop());
+        });
     }
 }
 

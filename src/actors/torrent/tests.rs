@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use tokio::task::spawn_local;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::actors::kit::testing::with_actors;

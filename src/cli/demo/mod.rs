@@ -17,8 +17,8 @@ use tracing_subscriber::Layer;
 use super::args::{DemoArgs, Global};
 use super::exit::{Exit, Problem};
 use super::output::Output;
-use super::{fetch, logs};
-use crate::app::config::{FetchConfig, seed_from_system};
+use super::{ending, logs};
+use crate::app::config::{Job, RunConfig, seed_from_system};
 use crate::app::outcome::Outcome;
 use crate::app::run as app;
 use crate::base::units::{Bytes, Span};
@@ -48,9 +48,9 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<Exit, Pr
     let narrator = Narrator::new(&cast, output);
     logs::install_beside(global, output, Some("off"), Some(narrator.clone().with_filter(Audible).boxed()))?;
     let result = folder.path().join(&metainfo.name);
-    let defaults = FetchConfig::new(metainfo, folder.path().to_owned());
-    let config = FetchConfig { seed, stall_timeout: Some(PATIENCE), ..defaults };
-    let ran = app::fetch(&config, &mut |view| narrator.on_view(view));
+    let defaults = RunConfig::new(vec![Job::new(metainfo)], folder.path().to_owned());
+    let config = RunConfig { seed, stall_timeout: Some(PATIENCE), ..defaults };
+    let ran = app::run(&config, &mut |_, view| narrator.on_view(view));
     let outcome = ran.map_err(|error| Problem::new(Exit::Unknown, format!("cannot start: {error}")))?;
     output.finish();
     let found = sha256_of(&result).map_or_else(|error| format!("unreadable: {error}"), hex);
@@ -92,7 +92,7 @@ fn introduce(cast: &Cast, metainfo: &Metainfo, seed: u64, sha256: &str, output: 
 
 /// What it took: bytes, restarts by actor and cause, bans.
 fn show_supervision(outcome: &Outcome, output: &Output) {
-    let view = &outcome.view;
+    let view = &outcome.torrents[0].view;
     let (have, received, wasted) = (view.progress_text(), Bytes(view.bytes_received), Bytes(view.bytes_wasted));
     output.line(format!("\nfetched    {have} in {}; received {received}, of no use {wasted}", Span(outcome.took)));
     output.line("\nrestarts   (each counts when the next incarnation is due)");
@@ -115,28 +115,30 @@ fn show_deeds(cast: &Cast, output: &Output) {
 
 /// The hashes and the result; the exit code is 0 only if all is there and the same.
 fn report(outcome: &Outcome, (wanted, found): (&str, &str), output: &Output) -> Exit {
-    let (exit, status, error) = match fetch::judge(outcome) {
-        (Exit::Complete, ..) if wanted != found => {
-            let error = "the result is not the payload".to_owned();
-            (Exit::HashMismatch, "mismatch", Some(error))
-        }
-        judged => judged,
-    };
+    let (mut exit, mut result) = ending::result_json(outcome);
+    let is_wrong = exit == Exit::Complete && wanted != found;
+    if is_wrong {
+        exit = Exit::HashMismatch;
+    }
     let verdict = match exit {
         _ if wanted == found => "equal",
         Exit::HashMismatch => "DIFFERENT",
         _ => "not complete",
     };
     output.line(format!("\nSHA-256    payload  {wanted}\n           result   {found}  {verdict}"));
-    let mut result = fetch::result_json(outcome, exit, status, error.as_deref());
     if let Value::Object(fields) = &mut result {
         fields.insert("sha256_payload".to_owned(), wanted.into());
         fields.insert("sha256_result".to_owned(), found.into());
-        fields.insert("peers_banned".to_owned(), outcome.view.swarm.census.banned.into());
+        fields.insert("peers_banned".to_owned(), outcome.torrents[0].view.swarm.census.banned.into());
+        if is_wrong {
+            fields.insert("status".to_owned(), "mismatch".into());
+            fields.insert("exit_code".to_owned(), (exit as u8).into());
+            fields.insert("error".to_owned(), "the result is not the payload".into());
+        }
     }
     output.json(&result);
-    if let Some(error) = error {
-        output.complain(&error);
+    if let Some(error) = result["error"].as_str() {
+        output.complain(error);
     }
     exit
 }

@@ -39,7 +39,7 @@ impl Narrator {
         if self.output.is_json() {
             self.output.json(&progress_json(view));
         } else if self.output.has_bar() {
-            self.output.progress(line(view));
+            self.output.progress(&line(view));
         } else if matches!(view.phase, Phase::Fetching) {
             self.tell(&line(view));
         }

@@ -28,6 +28,7 @@ impl Conversation {
             Message::NotInterested => self.on_peer_interest(false),
             Message::Have(number) => self.on_have(number, batch),
             Message::Bitfield(payload) => match Bitfield::from_wire(&payload, self.geometry.piece_count()) {
+                Ok(bitfield) if self.told_pieces => self.on_late_bitfield(&bitfield, batch),
                 Ok(bitfield) => self.on_pieces(bitfield),
                 Err(_refused) => self.leave(Farewell::ProtocolViolation),
             },
@@ -90,6 +91,19 @@ impl Conversation {
                     batch.haves.push(piece);
                 }
             }
+        }
+    }
+
+    /// aria2 sends its whole bitfield again where many `have`s would be longer (W-04). One that adds nothing, or takes
+    /// something back, is a violation (P-07).
+    fn on_late_bitfield(&mut self, pieces: &Bitfield, batch: &mut Batch) {
+        if self.peer_have.has_beyond(pieces) || !pieces.has_beyond(&self.peer_have) {
+            return self.leave(Farewell::ProtocolViolation);
+        }
+        let new = pieces.iter_ones().filter_map(|number| self.geometry.piece(number));
+        for piece in new.filter(|piece| !self.peer_have.has(*piece)).collect::<Vec<_>>() {
+            self.peer_have.set(piece);
+            batch.haves.push(piece);
         }
     }
 

@@ -188,7 +188,10 @@ fn a_peer_says_what_it_has_once_and_first() {
         (vec![Message::Unchoke, Message::Interested, bitfield(&[0])], "peer wants, has 1000"),
         (vec![bitfield(&[0]), bitfield(&[0])], "has 1000, leave: protocol-violation"),
         (vec![bitfield(&[0]), Message::HaveAll], "has 1000, leave: protocol-violation"),
-        (vec![Message::HaveNone, bitfield(&[0])], "has 0000, leave: protocol-violation"),
+        (vec![bitfield(&[0]), bitfield(&[0, 2, 3])], "has 1000, got 2 3"),
+        (vec![Message::HaveNone, bitfield(&[0])], "has 0000, got 0"),
+        (vec![bitfield(&[0, 1]), bitfield(&[0, 2])], "has 1100, leave: protocol-violation"),
+        (vec![Message::HaveAll, bitfield(&[0, 1, 2, 3])], "has 1111, leave: protocol-violation"),
         (vec![Message::Have(1), bitfield(&[0])], "leave: protocol-violation, got 1"),
         (vec![Message::Have(4)], violation),
         (vec![Message::Bitfield(Bytes::from_static(&[0b1000_1000]))], violation),
@@ -415,8 +418,8 @@ fn requests_that_cannot_be_answered() {
 #[test]
 fn a_flood_of_requests_ends_it() {
     let mut talk = Talk::with_leech(&[0]);
-    assert!(talk.hears((0..500).map(|_| request(0, 0, 1))).starts_with("read "));
-    assert_eq!(talk.hears((0..501).map(|_| request(0, 0, 1))), "leave: protocol-violation");
+    assert!(talk.hears((0..2000).map(|_| request(0, 0, 1))).starts_with("read "));
+    assert_eq!(talk.hears((0..2001).map(|_| request(0, 0, 1))), "leave: protocol-violation");
 }
 
 #[test]

@@ -195,7 +195,7 @@ impl PeerBook {
         if self.bans.has(addr) {
             return Inbound::Refused(Refusal::Banned);
         }
-        if self.is_open(addr) {
+        if self.is_open(addr) || self.accepted.has(addr) {
             return Inbound::Refused(Refusal::Duplicate);
         }
         if self.accepted.is_host_full(addr) {

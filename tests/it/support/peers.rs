@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use super::client::tt;
 use super::lab::{Lab, python};
 use super::ports::{free, local};
 use super::process::{Process, until};
@@ -118,40 +119,55 @@ impl Seed {
 
     /// transmission-daemon, which checks the payload first. It takes no peers on loopback from a tracker, so it is dialled.
     pub(crate) fn transmission(lab: &Lab, torrent: &Torrent) -> Self {
-        let (port, rpc) = (free(), free());
-        let home = lab.folder(&format!("transmission-{port}"));
-        let settings = serde_json::json!({
-            "bind-address-ipv4": "127.0.0.1", "peer-port": port, "peer-port-random-on-start": false,
-            "rpc-bind-address": "127.0.0.1", "rpc-port": rpc, "rpc-authentication-required": false,
-            "dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false,
-            "port-forwarding-enabled": false, "encryption": 0, "incomplete-dir-enabled": false,
-            "upload-slots-per-torrent": 50, "ratio-limit-enabled": false,
-        });
-        std::fs::write(home.join("settings.json"), settings.to_string()).unwrap();
-        let mut command = mortal("transmission-daemon");
-        let process = Process::start("transmission-daemon", command.arg("-f").arg("-g").arg(&home));
-        let remote = |args: &[&Path]| {
-            let mut command = Command::new("transmission-remote");
-            command.arg(format!("127.0.0.1:{rpc}")).args(args).stdout(Stdio::null()).stderr(Stdio::null());
-            command.status().unwrap().success()
-        };
-        until("transmission's remote control", START, || remote(&["-si".as_ref()]));
-        assert!(remote(&["-a".as_ref(), &torrent.path, "-w".as_ref(), torrent.save_path()]));
-        Self::wait_until_whole(local(port), torrent);
-        Self { addr: local(port), _process: process }
+        let (addr, process) = transmission(lab, torrent, torrent.save_path());
+        wait_until_whole(addr, torrent);
+        Self { addr, _process: process }
     }
 
     fn ready(name: &str, command: &mut Command, port: u16, torrent: &Torrent) -> Self {
         let process = Process::start(name, command);
-        Self::wait_until_whole(local(port), torrent);
+        wait_until_whole(local(port), torrent);
         Self { addr: local(port), _process: process }
     }
 
-    /// Waits for what a peer of the swarm would see: a handshake and a full bitfield.
-    fn wait_until_whole(addr: SocketAddr, torrent: &Torrent) {
-        let what = format!("the full bitfield of the seed at {addr}");
-        until(&what, START, || has_everything(addr, torrent).unwrap_or(false));
+    /// The client under test.
+    pub(crate) fn ours(torrent: &Torrent, args: &[&str]) -> Self {
+        let port = free();
+        let mut command = tt();
+        command.arg("seed").arg(&torrent.path).arg("-d").arg(torrent.save_path());
+        command.args(["--json", "--log-format", "json", "--port", &port.to_string()]).args(args);
+        Self::ready("tt-actors seed", &mut command, port, torrent)
     }
+}
+
+/// Waits for what a peer of the swarm would see: a handshake and a full bitfield.
+fn wait_until_whole(addr: SocketAddr, torrent: &Torrent) {
+    let what = format!("the full bitfield of the peer at {addr}");
+    until(&what, START, || has_everything(addr, torrent).unwrap_or(false));
+}
+
+/// transmission-daemon at work on a torrent in `dir`.
+fn transmission(lab: &Lab, torrent: &Torrent, dir: &Path) -> (SocketAddr, Process) {
+    let (port, rpc) = (free(), free());
+    let home = lab.folder(&format!("transmission-{port}"));
+    let settings = serde_json::json!({
+        "bind-address-ipv4": "127.0.0.1", "peer-port": port, "peer-port-random-on-start": false,
+        "rpc-bind-address": "127.0.0.1", "rpc-port": rpc, "rpc-authentication-required": false,
+        "dht-enabled": false, "lpd-enabled": false, "pex-enabled": false, "utp-enabled": false,
+        "port-forwarding-enabled": false, "encryption": 0, "incomplete-dir-enabled": false,
+        "upload-slots-per-torrent": 50, "ratio-limit-enabled": false,
+    });
+    std::fs::write(home.join("settings.json"), settings.to_string()).unwrap();
+    let mut command = mortal("transmission-daemon");
+    let process = Process::start("transmission-daemon", command.arg("-f").arg("-g").arg(&home));
+    let remote = |args: &[&Path]| {
+        let mut command = Command::new("transmission-remote");
+        command.arg(format!("127.0.0.1:{rpc}")).args(args).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().unwrap().success()
+    };
+    until("transmission's remote control", START, || remote(&["-si".as_ref()]));
+    assert!(remote(&["-a".as_ref(), &torrent.path, "-w".as_ref(), dir]));
+    (local(port), process)
 }
 
 /// libtorrent fetching: the judge of our seeds, and the asker of the pieces that we have.
@@ -174,6 +190,26 @@ impl Leech {
         // Its first words are the bytes it has: from then on it listens.
         process.wait_for("the leech's first words", START, |line| line.starts_with("have").then_some(()));
         Self { addr: local(port), process }
+    }
+
+    /// aria2c, until it has everything.
+    pub(crate) fn aria2(torrent: &Torrent, dir: &Path) {
+        let mut command = mortal("aria2c");
+        command.args(["--enable-dht=false", "--enable-dht6=false", "--disable-ipv6=true", "--bt-enable-lpd=false"]);
+        command.args(["--enable-peer-exchange=false", "--seed-time=0", "--summary-interval=0"]);
+        command
+            .args(["--console-log-level=warn", &format!("--listen-port={}", free()), "-d"])
+            .arg(dir)
+            .arg(&torrent.path);
+        let ended = Process::start("aria2c", &mut command).finish(Duration::from_secs(120));
+        assert_eq!(ended.code(), 0, "{:?}", ended.out);
+    }
+
+    /// transmission-daemon, which takes no peers on loopback from a tracker: it is dialled. What is complete loses the
+    /// `.part` of its name. It takes one connection from an address, so nobody may knock to ask how far it is.
+    pub(crate) fn transmission(lab: &Lab, torrent: &Torrent, dir: &Path) -> Self {
+        let (addr, process) = transmission(lab, torrent, dir);
+        Self { addr, process }
     }
 
     /// Waits until it has everything.

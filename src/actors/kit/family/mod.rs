@@ -92,6 +92,11 @@ impl Family {
         self.members.is_empty()
     }
 
+    /// Tells one member to end; its parent hears when it has.
+    pub fn stop(&self, id: ChildId) {
+        self.members.iter().filter(|member| member.id() == id).for_each(Leash::stop);
+    }
+
     /// Hears what a guard says and decides whether the parent has to act. Events of strangers mean nothing.
     pub fn on_event(&mut self, now: Instant, heard: &ChildEvent) -> Verdict {
         if !self.has(heard.id) {

@@ -1,0 +1,75 @@
+//! The clock of `--stall-timeout`: it runs while torrents are fetched, and starts anew with every byte.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use crate::actors::view::{Phase, TorrentView};
+
+/// One for all torrents of a run: as long as anything comes, nothing stalls.
+pub(super) struct Stall {
+    limit: Option<Duration>,
+    /// Bytes received, of those that are being fetched.
+    fetching: BTreeMap<usize, u64>,
+    since: Instant,
+}
+
+impl Stall {
+    pub(super) fn new(limit: Option<Duration>) -> Self {
+        Self { limit, fetching: BTreeMap::new(), since: Instant::now() }
+    }
+
+    /// What torrent `nth` looks like now.
+    pub(super) fn on_view(&mut self, nth: usize, view: &TorrentView) {
+        let before = match view.phase {
+            Phase::Fetching => self.fetching.insert(nth, view.bytes_received),
+            // A disk that takes its time is no stall of the swarm.
+            Phase::Opening | Phase::Checking { .. } => None,
+            Phase::Seeding | Phase::Complete | Phase::Failed(_) => {
+                self.fetching.remove(&nth);
+                return;
+            }
+        };
+        if before != Some(view.bytes_received) {
+            self.since = Instant::now();
+        }
+    }
+
+    /// Rings when nothing has come for too long.
+    pub(super) async fn elapsed(&self) {
+        match self.limit {
+            Some(limit) if !self.fetching.is_empty() => sleep_until(self.since + limit).await,
+            _ => pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::InfoHash;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_runs_only_while_nothing_comes() {
+        let mut stall = Stall::new(Some(Duration::from_secs(60)));
+        let mut view = TorrentView::new("x".to_owned(), InfoHash([1; 20]), 3);
+        let mut rings = async |nth, phase, received, secs| {
+            (view.phase, view.bytes_received) = (phase, received);
+            stall.on_view(nth, &view);
+            tokio::time::timeout(Duration::from_secs(secs), stall.elapsed()).await.is_ok()
+        };
+        let checking = || Phase::Checking { done: 0, total: 1, reason: None };
+        assert!(!rings(0, checking(), 0, 59).await);
+        assert!(!rings(0, checking(), 0, 59).await, "it is the disk that takes its time");
+        assert!(!rings(0, Phase::Fetching, 1, 59).await);
+        assert!(!rings(0, Phase::Fetching, 2, 59).await, "a byte came");
+        assert!(!rings(1, Phase::Fetching, 0, 59).await, "another one begins");
+        assert!(!rings(1, Phase::Fetching, 1, 59).await, "and a byte of it came");
+        assert!(rings(0, Phase::Fetching, 2, 2).await);
+        assert!(rings(0, Phase::Seeding, 2, 0).await, "the other one stalls all the same");
+        assert!(!rings(1, Phase::Complete, 2, 1000).await, "nothing is fetched any more");
+        assert!(tokio::time::timeout(Duration::from_secs(1_000_000), Stall::new(None).elapsed()).await.is_err());
+    }
+}

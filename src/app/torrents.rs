@@ -1,0 +1,135 @@
+//! The torrents of a run as the run sees them: what each is given, what it looks like, how it ended.
+
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+
+use super::config::{Job, RunConfig};
+use super::descriptors::Descriptors;
+use super::outcome::{Ending, Finish};
+use crate::actors::torrent::TorrentConfig;
+use crate::actors::view::{Phase, TorrentView};
+use crate::logic::peer_book::BookConfig;
+use crate::net::Net;
+use crate::net::throttle::Limits;
+use crate::storage::SharedStorage;
+
+/// 64 MiB between a request and the disk (D-07), and never less than four pieces.
+const CREDIT: u64 = 64 * 1024 * 1024;
+
+/// One of them.
+#[derive(Debug)]
+struct One {
+    publish: Arc<watch::Sender<TorrentView>>,
+    views: watch::Receiver<TorrentView>,
+    ending: Option<Ending>,
+}
+
+/// All of them, in the order of the jobs.
+#[derive(Debug)]
+pub(super) struct Torrents(Vec<One>);
+
+impl Torrents {
+    pub(super) fn new(config: &RunConfig) -> Self {
+        let one = |Job { metainfo, .. }: &Job| {
+            let view = TorrentView::new(metainfo.name.clone(), metainfo.info_hash, metainfo.geometry.total_len());
+            let (publish, views) = watch::channel(view);
+            One { publish: Arc::new(publish), views, ending: None }
+        };
+        Self(config.jobs.iter().map(one).collect())
+    }
+
+    /// What the session is given. `port`: where it listens.
+    pub(super) fn configs(
+        &self,
+        config: &RunConfig,
+        net: &Net,
+        storages: Vec<SharedStorage>,
+        port: u16,
+    ) -> Vec<TorrentConfig> {
+        let most = config.max_peers.min(Descriptors::of_this_process().peers / self.0.len().max(1)).max(1);
+        // One pair for all: a limit is the session's.
+        let limits = Limits::new(config.max_down_bps, config.max_up_bps);
+        let (our_id, mut seed) = (config.our_id(), config.seed);
+        let all = config.jobs.iter().zip(storages).zip(&self.0).map(|((job, storage), one)| {
+            let Job { metainfo, tiers } = job;
+            let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
+            let torrent = TorrentConfig {
+                name: metainfo.name.clone(),
+                info_hash: metainfo.info_hash,
+                geometry: metainfo.geometry,
+                aim: config.aim,
+                tiers: tiers.clone(),
+                private: metainfo.private,
+                peers: config.peers.clone(),
+                our_id,
+                port,
+                net: Arc::clone(net),
+                limits: limits.clone(),
+                storage,
+                patient_disk: config.wait_for_space,
+                credit: CREDIT.max(4 * piece_len),
+                book: BookConfig { max_connected: most, ..BookConfig::default() },
+                // Trackers and disk are the two that can hang, and both must fit into the whole.
+                stop_timeout: config.shutdown_timeout.mul_f64(0.45),
+                seed,
+                listener: None,
+                view: Arc::clone(&one.publish),
+            };
+            seed = seed.wrapping_add(1);
+            torrent
+        });
+        all.collect()
+    }
+
+    /// Which torrent has something new to show, one after the other; ends with the last of them.
+    pub(super) fn news(&self) -> mpsc::Receiver<usize> {
+        let (tell, news) = mpsc::channel(self.0.len().max(1));
+        for (nth, one) in self.0.iter().enumerate() {
+            let (tell, mut views) = (tell.clone(), one.views.clone());
+            spawn_local(async move { while views.changed().await.is_ok() && tell.send(nth).await.is_ok() {} });
+        }
+        news
+    }
+
+    pub(super) fn look(&self, nth: usize) -> TorrentView {
+        self.0[nth].views.borrow().clone()
+    }
+
+    /// Whether it has just ended.
+    pub(super) fn judge(&mut self, nth: usize, view: &TorrentView) -> bool {
+        let ending = match &view.phase {
+            Phase::Complete => Ending::Complete,
+            Phase::Failed(failure) => Ending::Failed(failure.clone()),
+            Phase::Opening | Phase::Checking { .. } | Phase::Fetching | Phase::Seeding => return false,
+        };
+        let is_new = self.0[nth].ending.is_none();
+        self.0[nth].ending.get_or_insert(ending);
+        is_new
+    }
+
+    pub(super) fn all_ended(&self) -> bool {
+        self.0.iter().all(|one| one.ending.is_some())
+    }
+
+    /// Those that have not ended yet end like this; what is all there was no interruption to stop.
+    pub(super) fn end_all(&mut self, ending: &Ending) {
+        for one in &mut self.0 {
+            let is_there = matches!(ending, Ending::Interrupted) && matches!(one.views.borrow().phase, Phase::Seeding);
+            one.ending.get_or_insert_with(|| if is_there { Ending::Complete } else { ending.clone() });
+        }
+    }
+
+    /// The user would not even wait for the stop of what he interrupted.
+    pub(super) fn kill_interrupted(&mut self) {
+        let interrupted = self.0.iter_mut().filter(|one| matches!(one.ending, Some(Ending::Interrupted)));
+        interrupted.for_each(|one| one.ending = Some(Ending::Killed));
+    }
+
+    pub(super) fn finish(self) -> Vec<Finish> {
+        let gave_up = || Ending::GaveUp("it was never told to end".to_owned());
+        let finish = |one: One| Finish { ending: one.ending.unwrap_or_else(gave_up), view: one.views.borrow().clone() };
+        self.0.into_iter().map(finish).collect()
+    }
+}

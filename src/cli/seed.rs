@@ -1,0 +1,20 @@
+//! `seed`: give what is there to others.
+
+use super::args::{Global, SeedArgs};
+use super::exit::{Exit, Problem};
+use super::output::Output;
+use super::{logs, swarm};
+use crate::actors::torrent::Aim;
+use crate::app::config::RunConfig;
+
+/// Runs the verb.
+pub fn run(args: &SeedArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
+    logs::install(global, output)?;
+    let jobs = swarm::jobs(&args.sources, &args.swarm)?;
+    let config = RunConfig {
+        aim: Aim::Seed(args.goal.goal()),
+        verify: args.verify,
+        ..swarm::config(&args.swarm, global, jobs, args.dir.clone())
+    };
+    swarm::run(&config, output)
+}

@@ -1,0 +1,175 @@
+//! What `fetch` and `seed` share: from sources and options to a run, and from its views and its end to what is shown.
+
+use std::path::PathBuf;
+
+use globset::Glob;
+
+use super::args::{Global, GoalArgs, SwarmArgs};
+use super::ending;
+use super::exit::{Exit, Problem};
+use super::output::Output;
+use super::progress::Progress;
+use super::source;
+use crate::app::config::{Job, RunConfig};
+use crate::app::run;
+use crate::base::safe::Safe;
+use crate::codec::metainfo::Metainfo;
+use crate::logic::seeding::Goal;
+
+/// 10 s between metrics when a log file is given and nothing is said.
+const METRICS_INTO_FILE: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl GoalArgs {
+    /// A limit was given.
+    pub(super) const fn is_given(&self) -> bool {
+        self.seed_ratio.is_some() || self.seed_time.is_some()
+    }
+
+    /// What was asked for.
+    pub(super) const fn goal(&self) -> Goal {
+        Goal { ratio: self.seed_ratio, time: self.seed_time }
+    }
+}
+
+/// The torrents that were named, each once.
+pub fn jobs(sources: &[String], args: &SwarmArgs) -> Result<Vec<Job>, Problem> {
+    let mut jobs: Vec<Job> = Vec::new();
+    for source in sources {
+        let metainfo = source::load(source)?;
+        for warning in &metainfo.warnings {
+            tracing::warn!(warning = %Safe::new(warning), "torrent is odd");
+        }
+        if jobs.iter().any(|job| job.metainfo.info_hash == metainfo.info_hash) {
+            return Err(Problem::new(Exit::Usage, format!("{source} is the same torrent as one before it")));
+        }
+        jobs.push(Job { tiers: tiers(args, &metainfo)?, metainfo });
+    }
+    Ok(jobs)
+}
+
+/// The run as far as both verbs agree.
+pub fn config(args: &SwarmArgs, global: &Global, jobs: Vec<Job>, dir: PathBuf) -> RunConfig {
+    let (max_down_bps, max_up_bps) = args.limits.bps();
+    let file_default = global.log_file.as_ref().map(|_| METRICS_INTO_FILE);
+    RunConfig {
+        port: args.port,
+        bind: args.bind,
+        max_peers: usize::from(args.max_peers),
+        max_down_bps,
+        max_up_bps,
+        peers: args.peer.clone(),
+        shutdown_timeout: args.shutdown_timeout,
+        metrics_every: args.metrics_interval.or(file_default).filter(|every| !every.is_zero()),
+        ..RunConfig::new(jobs, dir)
+    }
+}
+
+/// Does the run and shows it.
+pub fn run(config: &RunConfig, output: &Output) -> Result<Exit, Problem> {
+    let mut progress = Progress::new(output, config.jobs.len());
+    let ran = run::run(config, &mut |nth, view| progress.show(nth, view));
+    let outcome = ran.map_err(|error| Problem::new(Exit::Network, format!("cannot start: {error}")))?;
+    output.finish();
+    Ok(ending::report(&outcome, output))
+}
+
+/// The torrent's tiers without the excluded, and the user's additions as a first tier: they were asked for.
+fn tiers(args: &SwarmArgs, metainfo: &Metainfo) -> Result<Vec<Vec<String>>, Problem> {
+    let mut excluded = Vec::new();
+    for pattern in &args.exclude_tracker {
+        let glob = Glob::new(pattern);
+        let glob = glob.map_err(|error| Problem::new(Exit::Usage, format!("--exclude-tracker {pattern}: {error}")))?;
+        excluded.push(glob.compile_matcher());
+    }
+    let is_wanted = |url: &String| !excluded.iter().any(|glob| glob.is_match(url));
+    let kept = metainfo.tiers.iter().map(|tier| tier.iter().filter(|url| is_wanted(url)).cloned().collect::<Vec<_>>());
+    let all = std::iter::once(args.tracker.clone()).chain(kept);
+    Ok(all.filter(|tier| !tier.is_empty()).collect())
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::Metainfo;
+
+    /// Two tiers: three trackers, and one.
+    pub(in crate::cli) fn torrent() -> Metainfo {
+        let first = ["http://a.example/x", "udp://b.example", "http://b.example:8/zz"];
+        let tier = |urls: &[&str]| urls.iter().fold(String::new(), |tier, url| format!("{tier}{}:{url}", url.len()));
+        let tiers = format!("13:announce-listll{}el{}ee", tier(&first), tier(&["http://c.example/x"]));
+        let info = format!("4:infod6:lengthi3e4:name1:x12:piece lengthi16384e6:pieces20:{}e", "x".repeat(20));
+        Metainfo::parse(format!("d{tiers}{info}e").as_bytes()).unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::{Args, Verb};
+    use super::testing::torrent;
+    use super::*;
+
+    fn parsed(options: &[&str]) -> (SwarmArgs, Global) {
+        let line = ["tt-actors", "seed", "x.torrent"].iter().chain(options);
+        let Args { verb: Verb::Seed(args), global } = Args::parse_from(line) else { panic!("another verb") };
+        (args.swarm, global)
+    }
+
+    #[test]
+    fn trackers_are_added_in_front_and_left_out_by_pattern() {
+        let all = "http://a.example/x udp://b.example http://b.example:8/zz | http://c.example/x";
+        let table: [(&[&str], &str); 9] = [
+            (&[], all),
+            (&["--tracker", "udp://own"], &format!("udp://own | {all}")),
+            (&["--tracker", "udp://1", "--tracker", "udp://2"], &format!("udp://1 udp://2 | {all}")),
+            (&["--exclude-tracker", "*"], ""),
+            (&["--exclude-tracker", "*b.example*"], "http://a.example/x | http://c.example/x"),
+            (&["--exclude-tracker", "udp://*"], "http://a.example/x http://b.example:8/zz | http://c.example/x"),
+            (&["--exclude-tracker", "*a.ex*", "--exclude-tracker", "*b.ex*"], "http://c.example/x"),
+            (&["--exclude-tracker", "http://nobody.example/"], all),
+            // What a person names is not left out by a pattern that is meant for the torrent's.
+            (&["--exclude-tracker", "*", "--tracker", "http://own.example/x"], "http://own.example/x"),
+        ];
+        for (options, want) in table {
+            let (args, _) = parsed(options);
+            let tiers: Vec<_> = tiers(&args, &torrent()).unwrap().iter().map(|tier| tier.join(" ")).collect();
+            assert_eq!(tiers.join(" | "), want, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_is_none_is_a_usage_error_that_names_it() {
+        let (args, _) = parsed(&["--exclude-tracker", "a[b"]);
+        let problem = tiers(&args, &torrent()).unwrap_err();
+        assert_eq!(problem.exit, Exit::Usage);
+        assert!(problem.text.contains("--exclude-tracker a[b"), "{}", problem.text);
+    }
+
+    #[test]
+    fn metrics_go_into_a_log_file_by_themselves() {
+        let every = |options: &[&str]| {
+            let (args, global) = parsed(options);
+            config(&args, &global, Vec::new(), ".".into()).metrics_every.map(|every| every.as_secs())
+        };
+        assert_eq!(every(&[]), None);
+        assert_eq!(every(&["--log-file", "x"]), Some(10));
+        assert_eq!(every(&["--log-file", "x", "--metrics-interval", "3s"]), Some(3));
+        assert_eq!(every(&["--log-file", "x", "--metrics-interval", "0s"]), None);
+        assert_eq!(every(&["--metrics-interval", "1m"]), Some(60));
+    }
+
+    #[test]
+    fn the_same_torrent_twice_is_a_mistake_that_is_told() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            file.path(),
+            b"d4:infod6:lengthi3e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee",
+        )
+        .unwrap();
+        let name = file.path().to_str().unwrap().to_owned();
+        let (args, _) = parsed(&[]);
+        assert_eq!(jobs(std::slice::from_ref(&name), &args).unwrap().len(), 1);
+        let problem = jobs(&[name.clone(), name], &args).unwrap_err();
+        assert!(problem.exit == Exit::Usage && problem.text.contains("same torrent"), "{}", problem.text);
+    }
+}

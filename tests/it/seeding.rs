@@ -1,0 +1,152 @@
+//! What we give: to foreign clients and to ourselves, by dialling and by being dialled, one torrent and several. Every byte
+//! is compared.
+
+use std::time::Duration;
+
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::client::tt;
+use crate::support::payload::{assert_same, write_file};
+use crate::support::peers::{Leech, OpenTracker, Seed};
+use crate::support::ports::{free, local};
+use crate::support::process::{Process, until};
+use crate::support::torrents::{Maker, Torrent};
+use crate::support::{Fetch, Lab, Needs};
+
+const MIB: u64 = 1 << 20;
+const LIMIT: Duration = Duration::from_secs(120);
+
+fn payload(lab: &Lab, name: &str, bytes: u64) -> Torrent {
+    let source = lab.at(&format!("source/{name}"));
+    write_file(&source, bytes, bytes);
+    Maker::of(&source).make(lab)
+}
+
+/// W-31: a finished file, a port of one's own.
+#[test]
+fn a_seed_of_ours_serves_libtorrent_and_ourselves() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let torrent = payload(&lab, "payload.bin", 24 * MIB + 4321);
+    let seed = Seed::ours(&torrent, &[]);
+    let (theirs, ours) = (lab.folder("theirs"), lab.folder("ours"));
+    Leech::start(&torrent, &theirs, &[seed.addr]).wait_until_complete(LIMIT);
+    assert_same(&torrent.source, &torrent.inside(&theirs));
+    Fetch::new(&torrent.path, &ours).peer(seed.addr).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&ours));
+}
+
+#[test]
+fn a_seed_of_ours_serves_aria2_through_a_tracker() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker, Needs::Aria2]) else { return };
+    let port = free();
+    let source = lab.at("source/payload.bin");
+    write_file(&source, 12 * MIB + 17, 7);
+    let torrent = Maker::of(&source).tier(&[&format!("http://127.0.0.1:{port}/announce")]).make(&lab);
+    let tracker = OpenTracker::start(&lab, port, &[&torrent.info_hash]);
+    let _seed = Seed::ours(&torrent, &[]);
+    tracker.wait_for_seeds(&torrent.info_hash, 1);
+    assert_eq!(tracker.completed(&torrent.info_hash), 0, "a seed from the start has completed nothing");
+    let dir = lab.folder("out");
+    Leech::aria2(&torrent, &dir);
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
+/// A seed dials too: Transmission knows nobody here, and is found by the address that a person named.
+#[test]
+fn a_seed_of_ours_dials_a_transmission_that_lacks_everything() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Transmission]) else { return };
+    let torrent = payload(&lab, "payload.bin", 8 * MIB + 5);
+    let dir = lab.folder("out");
+    let leech = Leech::transmission(&lab, &torrent, &dir);
+    let _seed = Seed::ours(&torrent, &["--peer", &leech.addr.to_string()]);
+    until("a payload without `.part`", LIMIT, || torrent.inside(&dir).exists());
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
+/// Fetching and giving at once, then only giving: the second leech has nobody but the first, which has left its seed behind.
+#[test]
+fn a_fetch_that_stays_to_seed_serves_whoever_comes_and_ends_with_0() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let torrent = payload(&lab, "payload.bin", 8 * MIB + 1);
+    let seed = Seed::libtorrent(&torrent);
+    let (first, second, port) = (lab.folder("first"), lab.folder("second"), free());
+    let mut stays = tt();
+    stays.arg("fetch").arg(&torrent.path).arg("-d").arg(&first).args(["--json", "--seed", "--peer"]);
+    stays.args([&seed.addr.to_string(), "--port", &port.to_string()]);
+    let mut stays = Process::start("tt-actors fetch --seed", &mut stays);
+    stays.wait_for("that it seeds", LIMIT, |line| line.contains(r#""phase":"seeding""#).then_some(()));
+    drop(seed);
+    Fetch::new(&torrent.path, &second).peer(local(port)).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&second));
+    stays.signal(Signal::INT);
+    let ended = stays.finish(LIMIT);
+    let last: Value = serde_json::from_str(ended.out.last().unwrap()).unwrap();
+    assert_eq!((&last["status"], &last["exit_code"]), (&"complete".into(), &0.into()), "{last}");
+    assert!(last["bytes_uploaded"].as_u64().unwrap() >= torrent.bytes, "{last}");
+}
+
+#[test]
+fn a_ratio_and_a_time_end_the_seeding() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let torrent = payload(&lab, "payload.bin", 4 * MIB);
+    let port = free();
+    let mut seed = tt();
+    seed.arg("seed").arg(&torrent.path).arg("-d").arg(torrent.save_path());
+    seed.args(["--json", "--seed-ratio", "1", "--port", &port.to_string()]);
+    let mut seed = Process::start("tt-actors seed --seed-ratio", &mut seed);
+    seed.wait_for("that it seeds", LIMIT, |line| line.contains(r#""phase":"seeding""#).then_some(()));
+    let dir = lab.folder("out");
+    Fetch::new(&torrent.path, &dir).peer(local(port)).run().expect_complete();
+    let ended = seed.finish(LIMIT);
+    assert_eq!(ended.code(), 0);
+    let mut brief = tt();
+    brief.arg("seed").arg(&torrent.path).arg("-d").arg(torrent.save_path()).args(["--seed-time", "1s"]);
+    assert_eq!(Process::start("tt-actors seed --seed-time", &mut brief).finish(LIMIT).code(), 0);
+}
+
+#[test]
+fn a_seed_that_lacks_a_piece_says_so_and_fetches_nothing() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let torrent = payload(&lab, "payload.bin", 4 * MIB);
+    let broken = lab.folder("broken");
+    let mut decayed = std::fs::read(&torrent.source).unwrap();
+    decayed[3 << 20] ^= 1;
+    std::fs::write(broken.join("payload.bin"), &decayed).unwrap();
+    let mut seed = tt();
+    seed.arg("seed").arg(&torrent.path).arg("-d").arg(&broken).arg("--json");
+    let ended = Process::start("tt-actors seed", &mut seed).finish(LIMIT);
+    assert_eq!(ended.code(), 32, "{:?}", ended.err);
+    assert!(ended.err.iter().any(|line| line.contains("not all of it is there")), "{:?}", ended.err);
+    assert!(std::fs::read(broken.join("payload.bin")).unwrap() == decayed, "nothing was touched");
+}
+
+/// W-35: several torrents through one port, each complete by itself.
+#[test]
+fn three_torrents_are_fetched_together_from_one_seed_of_three() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let torrents: Vec<_> = (1..=3).map(|nth| payload(&lab, &format!("{nth}.bin"), nth * 3 * MIB + nth)).collect();
+    let port = free();
+    let mut seed = tt();
+    seed.arg("seed").args(torrents.iter().map(|torrent| &torrent.path)).arg("-d").arg(torrents[0].save_path());
+    seed.args(["--json", "--port", &port.to_string()]);
+    let mut seed = Process::start("tt-actors seed", &mut seed);
+    for torrent in &torrents {
+        let phrase = format!(r#""info_hash":"{}""#, torrent.info_hash);
+        let seeds = |line: &str| line.contains(&phrase) && line.contains(r#""phase":"seeding""#);
+        seed.wait_for("that it seeds", LIMIT, |line| seeds(line).then_some(()));
+    }
+    let dir = lab.folder("out");
+    let mut fetch = Fetch::new(&torrents[0].path, &dir).peer(local(port));
+    for torrent in &torrents[1..] {
+        fetch = fetch.arg(&torrent.path);
+    }
+    let outcome = fetch.run().expect_complete();
+    for torrent in &torrents {
+        assert_same(&torrent.source, &torrent.inside(&dir));
+    }
+    let listed = outcome.result()["torrents"].as_array().unwrap().clone();
+    let hashes: Vec<_> = listed.iter().map(|one| one["info_hash"].as_str().unwrap()).collect();
+    assert_eq!(hashes, torrents.iter().map(|torrent| torrent.info_hash.as_str()).collect::<Vec<_>>());
+    assert!(listed.iter().all(|one| one["exit_code"] == 0));
+}
