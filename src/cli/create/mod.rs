@@ -95,7 +95,7 @@ fn plan(args: &CreateArgs, source: &Source) -> Plan {
 }
 
 fn hash(source: &Source, draft: &Draft, output: &Output) -> Result<Vec<[u8; 20]>, Problem> {
-    let geometry = *draft.geometry();
+    let geometry = draft.geometry();
     let meter = Meter::new(output, "hashing", geometry.total_len());
     let stop = stop::on_signal()?;
     every_piece(geometry, || source.reader(), Hasher::hash, |done| meter.show(done), &stop).map_err(|halt| match halt {

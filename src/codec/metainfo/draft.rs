@@ -120,7 +120,7 @@ const MAX_TEXT: usize = super::sources::MAX_FREE_TEXT_LEN;
 #[derive(Debug)]
 pub struct Draft {
     plan: Plan,
-    metainfo: Metainfo,
+    geometry: Geometry,
 }
 
 impl Draft {
@@ -141,12 +141,12 @@ impl Draft {
         let metainfo = Metainfo::parse(&blank)?;
         check_names(&plan, &metainfo)?;
         check_text(&plan, &metainfo)?;
-        Ok(Self { plan, metainfo })
+        Ok(Self { plan, geometry })
     }
 
-    /// As our parser reads it; its hashes and its info-hash are not yet those of the torrent.
-    pub fn geometry(&self) -> &Geometry {
-        &self.metainfo.geometry
+    /// How its bytes fall into pieces.
+    pub const fn geometry(&self) -> Geometry {
+        self.geometry
     }
 
     /// The `.torrent` with the SHA-1 of every piece, in order.
@@ -457,7 +457,7 @@ mod tests {
                 prop_assert_eq!(len, 0, "only a torrent without data is refused");
                 return Ok(());
             };
-            let geometry = *draft.geometry();
+            let geometry = draft.geometry();
             let hash = |piece: crate::base::geometry::PieceIndex| [seed.wrapping_add(piece.get().to_le_bytes()[0]); 20];
             let hashes: Vec<_> = geometry.pieces().map(hash).collect();
             let made = draft.finish(&hashes);
