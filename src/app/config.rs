@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::TryRng;
 use rand::rngs::{SmallRng, SysRng};
 
+use super::hook::Hook;
 use crate::actors::torrent::Aim;
 use crate::base::ids::PeerId;
 use crate::codec::metainfo::Metainfo;
@@ -61,6 +62,8 @@ pub struct RunConfig {
     pub durability: Durability,
     /// Wait for a full disk to have space again.
     pub wait_for_space: bool,
+    /// The program to run for each torrent that is complete.
+    pub on_complete: Option<Hook>,
     /// How often metrics go into the log.
     pub metrics_every: Option<Duration>,
     /// For all dice: who we are, jitter, the order of trackers and pieces.
@@ -86,6 +89,7 @@ impl RunConfig {
             shutdown_timeout: Duration::from_secs(5),
             durability: Durability::Safe,
             wait_for_space: false,
+            on_complete: None,
             metrics_every: None,
             seed: seed_from_system(),
         }

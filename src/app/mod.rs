@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod descriptors;
+pub mod hook;
 pub mod outcome;
 pub mod run;
 mod stall;

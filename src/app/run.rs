@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::config::{Job, RunConfig};
 use super::descriptors::Descriptors;
+use super::hook::Hooks;
 use super::outcome::{Ending, Outcome};
 use super::stall::Stall;
 use super::torrents::Torrents;
@@ -68,7 +69,14 @@ pub async fn run_on(
         seed: config.seed,
     });
     let (root, end) = kit::spawn_root(session, policies::SESSION, config.seed);
-    watch_over(config, &mut Stops(ground.stops), &mut torrents, observe, (root, end)).await;
+    let mut stops = Stops(ground.stops);
+    let mut hooks = Hooks::new(config.on_complete.as_ref(), &config.dir, config.jobs.len());
+    let mut observe = |nth, view: &TorrentView| {
+        hooks.on_view(nth, view);
+        observe(nth, view);
+    };
+    watch_over(config, &mut stops, &mut torrents, &mut observe, (root, end)).await;
+    hooks.finish(stops.next()).await;
     write_summary();
     Ok(Outcome::new(torrents.finish(), began.elapsed()))
 }

@@ -1,5 +1,6 @@
 //! What was typed. What will be done is `app::config`.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -116,6 +117,9 @@ pub struct FetchArgs {
     /// Leave with 9 when the disk is full, or wait and resume by itself when space returns (the default for several torrents)
     #[arg(long, value_enum, value_name = "WHAT")]
     pub disk_full: Option<DiskFull>,
+    /// Run this when a torrent is complete, without a shell; takes all that follows, up to a `;` of its own
+    #[arg(long, num_args = 1.., value_terminator = ";", allow_hyphen_values = true, value_names = ["PROGRAM", "ARG"])]
+    pub on_complete: Vec<OsString>,
     /// Write over files that are in the way
     #[arg(long)]
     pub overwrite: bool,

@@ -1,11 +1,14 @@
 //! `fetch`: bring the data home.
 
+use std::ffi::OsString;
+
 use super::args::{DiskFull, FetchArgs, Global};
 use super::exit::{Exit, Problem};
 use super::output::Output;
 use super::{info, logs, swarm};
 use crate::actors::torrent::Aim;
 use crate::app::config::{Job, RunConfig};
+use crate::app::hook::Hook;
 
 /// Runs the verb.
 pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
@@ -17,7 +20,18 @@ pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<Exit, P
         }
         return Ok(Exit::Complete);
     }
-    swarm::run(&config(args, global, jobs), output)
+    let on_complete = hook(&args.on_complete)?;
+    swarm::run(&RunConfig { on_complete, ..config(args, global, jobs) }, output)
+}
+
+/// The program of `--on-complete`, looked for before anything is fetched.
+fn hook(words: &[OsString]) -> Result<Option<Hook>, Problem> {
+    let Some((program, args)) = words.split_first() else { return Ok(None) };
+    let found = Hook::find(program.as_ref(), args.to_vec());
+    found.map(Some).map_err(|error| {
+        let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::CannotOpen };
+        Problem::new(exit, format!("--on-complete {}: {error}", program.display()))
+    })
 }
 
 fn config(args: &FetchArgs, global: &Global, jobs: Vec<Job>) -> RunConfig {

@@ -1,0 +1,230 @@
+//! The user's program for torrents that are complete (`--on-complete`).
+//!
+//! Run directly, without a shell, once for each torrent of a run, also when seeding goes on after it; so what a torrent is
+//! called is data in its environment and nothing that is interpreted. The names are Transmission's, so that its users'
+//! scripts work. How it ends is told in the log and changes nothing else.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
+
+use crate::actors::view::{Phase, TorrentView};
+
+/// One minute after the last torrent has ended: a message is sent by then, and a long job goes on without us.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// 4 programs at the same time. Picked by eye: a hundred torrents may be complete from the start.
+const AT_ONCE: usize = 4;
+
+/// A program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hook {
+    program: PathBuf,
+    args: Vec<OsString>,
+}
+
+impl Hook {
+    /// Finds the program where a shell would; hours later would be too late to say that there is none.
+    pub fn find(program: &Path, args: Vec<OsString>) -> io::Result<Self> {
+        let is_named_by_path = program.components().count() > 1 || program.has_root();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let places: Vec<PathBuf> = if is_named_by_path {
+            vec![program.to_path_buf()]
+        } else {
+            std::env::split_paths(&path).map(|folder| folder.join(program)).collect()
+        };
+        let is_program =
+            |place: &PathBuf| place.is_file() && rustix::fs::access(place, rustix::fs::Access::EXEC_OK).is_ok();
+        match places.into_iter().find(is_program) {
+            Some(program) => Ok(Self { program: std::path::absolute(program)?, args }),
+            None if is_named_by_path && program.is_file() => Err(io::ErrorKind::PermissionDenied.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    /// Its standard output is our standard error: ours may be JSON.
+    fn start(&self, environment: Vec<(&'static str, OsString)>) -> io::Result<tokio::process::Child> {
+        let mut command = Command::new(&self.program);
+        command.args(&self.args).envs(environment).stdin(Stdio::null()).stdout(io::stderr());
+        command.spawn()
+    }
+
+    async fn run(&self, environment: Vec<(&'static str, OsString)>) -> io::Result<ExitStatus> {
+        self.start(environment)?.wait().await
+    }
+}
+
+/// The programs of a run.
+#[derive(Debug)]
+pub(super) struct Hooks {
+    hook: Option<Rc<Hook>>,
+    dir: PathBuf,
+    told: Vec<bool>,
+    places: Rc<Semaphore>,
+    running: JoinSet<()>,
+}
+
+impl Hooks {
+    pub(super) fn new(hook: Option<&Hook>, dir: &Path, torrents: usize) -> Self {
+        Self {
+            hook: hook.cloned().map(Rc::new),
+            dir: std::path::absolute(dir).unwrap_or_else(|_no_current_folder| dir.to_path_buf()),
+            told: vec![false; torrents],
+            places: Rc::new(Semaphore::new(AT_ONCE)),
+            running: JoinSet::new(),
+        }
+    }
+
+    /// Starts the program for a torrent that has become complete.
+    pub(super) fn on_view(&mut self, nth: usize, view: &TorrentView) {
+        let is_complete = matches!(view.phase, Phase::Complete | Phase::Seeding);
+        let Some(hook) = self.hook.as_ref().filter(|_| is_complete && !self.told[nth]) else { return };
+        self.told[nth] = true;
+        let (hook, places) = (Rc::clone(hook), Rc::clone(&self.places));
+        let (environment, name) = (environment(nth, view, &self.dir), view.name.clone());
+        self.running.spawn_local(async move {
+            let _place = places.acquire().await;
+            report(&hook.program, &name, hook.run(environment).await);
+        });
+    }
+
+    /// Waits for those that still run, not for ever and not beyond the user's wish. They are left to themselves then,
+    /// and those that wait for their turn are not started.
+    pub(super) async fn finish(mut self, wish_to_stop: impl Future<Output = ()>) {
+        let enough = async {
+            tokio::select! {
+                biased;
+                () = wish_to_stop => {}
+                () = sleep(PATIENCE) => {}
+            }
+        };
+        tokio::pin!(enough);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut enough => break,
+                ended = self.running.join_next() => if ended.is_none() { return },
+            }
+        }
+        let running = AT_ONCE - self.places.available_permits();
+        let not_started = self.running.len() - running;
+        tracing::warn!(running, not_started, "program for a complete torrent is not waited for");
+    }
+}
+
+fn report(program: &Path, name: &str, ended: io::Result<ExitStatus>) {
+    use std::os::unix::process::ExitStatusExt;
+    let (program, torrent) = (program.display(), crate::base::safe::Safe::new(name));
+    match ended {
+        Ok(status) if status.success() => tracing::info!(%program, %torrent, "program for a complete torrent is done"),
+        Ok(status) => {
+            let (code, signal) = (status.code(), status.signal());
+            tracing::warn!(%program, %torrent, code, signal, "program for a complete torrent has failed");
+        }
+        Err(error) => tracing::warn!(%program, %torrent, %error, "program for a complete torrent cannot be started"),
+    }
+}
+
+/// As Transmission has it; the number is that of the torrent in this run, the bytes are those received in this run.
+fn environment(nth: usize, view: &TorrentView, dir: &Path) -> Vec<(&'static str, OsString)> {
+    vec![
+        ("TR_APP_VERSION", env!("CARGO_PKG_VERSION").into()),
+        ("TR_TIME_LOCALTIME", jiff::Zoned::now().strftime("%a %b %e %H:%M:%S %Y").to_string().into()),
+        ("TR_TORRENT_BYTES_DOWNLOADED", view.bytes_received.to_string().into()),
+        ("TR_TORRENT_DIR", dir.into()),
+        ("TR_TORRENT_HASH", view.info_hash.to_string().into()),
+        ("TR_TORRENT_ID", (nth + 1).to_string().into()),
+        ("TR_TORRENT_NAME", view.name.clone().into()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::InfoHash;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn script(dir: &Path, body: &str) -> Hook {
+        let path = dir.join("script");
+        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        Hook::find(&path, vec!["one two".into(), "$HOME;".into()]).unwrap()
+    }
+
+    fn view(phase: Phase) -> TorrentView {
+        let mut view = TorrentView::new("a `name` $(x)".to_owned(), InfoHash([0xab; 20]), 9);
+        view.phase = phase;
+        view.bytes_received = 7;
+        view
+    }
+
+    fn block_on(hooks: impl AsyncFnOnce()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, hooks());
+    }
+
+    #[test]
+    fn a_complete_torrent_is_told_once_with_its_particulars() {
+        let dir = tempfile::tempdir().unwrap();
+        let hook = script(
+            dir.path(),
+            r#"echo "$TR_TORRENT_ID|$TR_TORRENT_NAME|$TR_TORRENT_HASH|$TR_TORRENT_BYTES_DOWNLOADED|$1|$2" >> "$TR_TORRENT_DIR/said""#,
+        );
+        block_on(async || {
+            let mut hooks = Hooks::new(Some(&hook), dir.path(), 2);
+            for phase in [Phase::Opening, Phase::Fetching, Phase::Seeding, Phase::Seeding, Phase::Complete] {
+                hooks.on_view(1, &view(phase));
+            }
+            hooks.on_view(0, &view(Phase::Fetching));
+            hooks.finish(std::future::pending()).await;
+        });
+        let said = std::fs::read_to_string(dir.path().join("said")).unwrap();
+        assert_eq!(said, format!("2|a `name` $(x)|{}|7|one two|$HOME;\n", "ab".repeat(20)));
+    }
+
+    #[test]
+    fn a_failure_is_a_word_in_the_log_and_nothing_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let hook = script(dir.path(), "kill -9 $$");
+        std::fs::remove_file(dir.path().join("script")).unwrap();
+        block_on(async || {
+            for hook in [Some(script(dir.path(), "exit 3")), Some(hook), None] {
+                let mut hooks = Hooks::new(hook.as_ref(), dir.path(), 1);
+                hooks.on_view(0, &view(Phase::Complete));
+                hooks.finish(std::future::pending()).await;
+            }
+        });
+    }
+
+    #[test]
+    fn a_wish_to_stop_leaves_it_running() {
+        let dir = tempfile::tempdir().unwrap();
+        // Goes by itself, long after the test.
+        let hook = script(dir.path(), "exec sleep 20");
+        block_on(async || {
+            let mut hooks = Hooks::new(Some(&hook), dir.path(), 1);
+            hooks.on_view(0, &view(Phase::Complete));
+            hooks.finish(std::future::ready(())).await;
+        });
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_is_found_out_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = dir.path().join("plain");
+        std::fs::write(&plain, "x").unwrap();
+        let kind = |program: &Path| Hook::find(program, Vec::new()).map_err(|error| error.kind());
+        assert_eq!(kind(&dir.path().join("absent")), Err(io::ErrorKind::NotFound));
+        assert_eq!(kind(&plain), Err(io::ErrorKind::PermissionDenied));
+        assert_eq!(kind(Path::new("tt-actors-no-such-program")), Err(io::ErrorKind::NotFound));
+        assert!(Hook::find(Path::new("sh"), Vec::new()).unwrap().program.is_absolute());
+    }
+}
