@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use sha1::{Digest, Sha1};
 
 use super::bencode::{self, Limits, View};
+use super::extended::{self, Extended};
 use super::metainfo::Metainfo;
 use super::resume::Record;
 use super::safe_path::{self, SafePath};
@@ -28,11 +29,12 @@ use super::wire::{BadMessage, Decoder, Handshake, Message};
 pub type Entry = fn(&[u8]) -> bool;
 
 /// All of them by the names of their fuzz targets.
-pub const ALL: [(&str, Entry); 10] = [
+pub const ALL: [(&str, Entry); 11] = [
     ("bencode", bencode),
     ("metainfo", metainfo),
     ("wire", wire),
     ("handshake", handshake),
+    ("extended", extended),
     ("http_announce", http_announce),
     ("http_scrape", http_scrape),
     ("udp_reply", udp_reply),
@@ -113,6 +115,31 @@ pub fn handshake(input: &[u8]) -> bool {
         assert!(input.starts_with(&handshake.encode()), "a handshake survives");
     }
     decoded.is_some()
+}
+
+/// A message of the extension protocol; the first byte is its number.
+pub fn extended(input: &[u8]) -> bool {
+    let Some((id, payload)) = input.split_first() else { return false };
+    let Ok(message) = extended::decode(*id, payload) else { return false };
+    if let Extended::Pex(pex) = &message {
+        assert!(pex.added.len() <= extended::MAX_PEX && pex.dropped.len() <= extended::MAX_PEX, "a flood is cut");
+    }
+    let again = extended::decode(*id, &message.encode());
+    assert_eq!(again.map(settled), Ok(settled(message)), "a message survives");
+    true
+}
+
+/// Without what encoding does not keep: the order of the families, the peers left out.
+fn settled(message: Extended) -> Extended {
+    match message {
+        Extended::Pex(mut pex) => {
+            pex.added.sort_unstable();
+            pex.dropped.sort_unstable();
+            pex.named = 0;
+            Extended::Pex(pex)
+        }
+        other => other,
+    }
 }
 
 /// The body of a reply to an announce; also the query of one.

@@ -12,6 +12,7 @@
 pub mod bencode;
 pub mod compact;
 pub mod entry;
+pub mod extended;
 pub mod metainfo;
 pub mod resume;
 pub mod safe_path;
