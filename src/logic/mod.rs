@@ -12,6 +12,7 @@ pub mod doubt;
 pub mod flush;
 pub mod layout;
 pub mod lobby;
+pub mod outside;
 pub mod peer_book;
 pub mod picker;
 pub mod probe;

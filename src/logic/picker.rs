@@ -101,7 +101,7 @@ impl Picker {
     pub fn on_left(&mut self, has: &Bitfield) {
         for number in has.iter_ones() {
             if let Some(piece) = self.geometry.piece(number) {
-                self.shift(piece, self.availability[piece.at()].saturating_sub(1));
+                self.on_lost(piece);
             }
         }
     }
@@ -109,6 +109,11 @@ impl Picker {
     /// One more peer has the piece.
     pub fn on_have(&mut self, piece: PieceIndex) {
         self.shift(piece, self.availability[piece.at()].saturating_add(1));
+    }
+
+    /// One peer less has the piece.
+    pub fn on_lost(&mut self, piece: PieceIndex) {
+        self.shift(piece, self.availability[piece.at()].saturating_sub(1));
     }
 
     /// How many connected peers have the piece.

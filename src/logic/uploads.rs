@@ -9,7 +9,7 @@ use crate::base::geometry::PieceRange;
 
 /// 2,000 requests: what libtorrent takes of one peer by default; Transmission has 512 under way where nobody told it a
 /// `reqq`. More at once is a flood (P-20).
-const MAX_QUEUED: usize = 2000;
+pub const MAX_QUEUED: usize = 2000;
 
 /// 1 MiB in one read: 64 blocks, which is also one vectored write.
 const MAX_READ: u32 = 1024 * 1024;

@@ -25,6 +25,7 @@ use crate::base::farewell::Farewell;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
+use crate::codec::extended::ExtendedHandshake;
 use crate::codec::wire::{Handshake, Message as Wire};
 use crate::logic::conversation::{Conversation, Effect, PeerView, Report, Terms};
 use crate::net::dial::dial;
@@ -50,6 +51,8 @@ pub enum Orders {
     Interest(bool),
     /// We have got these.
     PiecesHad(Vec<PieceIndex>),
+    /// We had these, and have lost them.
+    PiecesLost(Vec<PieceIndex>),
 }
 
 /// From the pool: the choker has decided.
@@ -118,6 +121,8 @@ pub enum News {
     Connected,
     /// The peer said who it is.
     Handshaken(PeerId),
+    /// What the peer says of itself in full; none of it is proven (BEP 10).
+    Introduced(ExtendedHandshake),
     /// The first block has come.
     Delivered,
     /// The peer wants to be unchoked, or no longer.
@@ -147,6 +152,8 @@ pub struct PeerConfig {
     pub info_hash: InfoHash,
     /// Who we are.
     pub our_id: PeerId,
+    /// Where we listen, if we do.
+    pub listen_port: Option<u16>,
     /// The torrent's sizes.
     pub geometry: Geometry,
     /// The scheduler.
@@ -243,6 +250,7 @@ impl PeerConnection {
             Effect::Read(ranges) => self.read_for_peer(ranges, ctx),
             Effect::Report(report) => self.report(PeerWord::Report(report)),
             Effect::PeerInterested(interested) => self.tell(News::Interested(interested)),
+            Effect::Introduced(theirs) => self.tell(News::Introduced(theirs)),
             Effect::Delivered => self.tell(News::Delivered),
             Effect::Leave(farewell) => self.leave(farewell, ctx),
         }
@@ -281,8 +289,15 @@ impl PeerConnection {
             return self.leave(Farewell::Ourselves, ctx);
         }
         self.tell(News::Handshaken(theirs.peer_id));
-        let PeerConfig { geometry, info_hash, addr, .. } = self.cfg;
-        let terms = Terms { geometry, info_hash, ip: addr.ip(), fast: theirs.speaks_fast() };
+        let PeerConfig { geometry, info_hash, addr, listen_port, .. } = self.cfg;
+        let terms = Terms {
+            geometry,
+            info_hash,
+            ip: addr.ip(),
+            fast: theirs.speaks_fast(),
+            extended: theirs.speaks_extensions(),
+            listen_port,
+        };
         self.conversation = Some(Conversation::new(Instant::now().into_std(), terms));
         self.introduce(ctx);
         self.step(ctx, |_, _| {});
@@ -388,6 +403,7 @@ impl Handler<Orders> for PeerConnection {
             Orders::Cancel(blocks) => conversation.on_cancel(now, &blocks),
             Orders::Interest(interested) => conversation.on_interest(now, interested),
             Orders::PiecesHad(pieces) => conversation.on_pieces_had(now, &pieces),
+            Orders::PiecesLost(pieces) => conversation.on_pieces_lost(now, &pieces),
         });
     }
 }

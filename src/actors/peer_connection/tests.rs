@@ -6,6 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
+use crate::base::safe::Safe;
 use crate::codec::wire::{Decoder, RawRequest};
 use crate::net::testing::FakeNet;
 
@@ -37,6 +38,7 @@ impl Handler<PeerNews> for Ear {
             News::Connected => "connected".to_owned(),
             News::Handshaken(id) => format!("handshaken: {}", id == THEIR_ID),
             News::Delivered => "delivered".to_owned(),
+            News::Introduced(theirs) => format!("says {}", Safe::new(&theirs.client.unwrap_or_default())),
             News::Interested(interested) => format!("wants: {interested}"),
             News::View(PeerView { outstanding: 0, .. }) => return,
             News::View(view) => format!("{} outstanding", view.outstanding),
@@ -56,6 +58,7 @@ impl Handler<PeerReport> for Ear {
             PeerWord::Report(Report::Blocks(blocks)) => format!("{} blocks", blocks.len()),
             PeerWord::Report(Report::Bitfield(set)) => format!("has {}", set.ones()),
             PeerWord::Report(Report::Have(pieces)) => format!("got {}", pieces.len()),
+            PeerWord::Report(Report::Lost(piece)) => format!("lost {piece}"),
             PeerWord::Report(Report::Within(pieces)) => format!("within {}", pieces.map_or(0, |pieces| pieces.len())),
             PeerWord::Report(Report::Returned(blocks)) => format!("{} returned", blocks.len()),
         });
@@ -115,6 +118,7 @@ impl Bench {
             limits: Limits::default(),
             info_hash: INFO_HASH,
             our_id: OUR_ID,
+            listen_port: None,
             geometry: geometry(),
             scheduler: ear.clone().recipient(),
             pool: ear.clone().recipient(),
@@ -221,10 +225,14 @@ async fn requests_are_answered_with_what_can_be_read() {
 
 /// BEP 6, D-04.
 #[tokio::test(start_paused = true)]
-async fn a_fast_peer_hears_what_cannot_be_read() {
+async fn a_peer_that_speaks_as_we_do_hears_who_we_are_and_what_cannot_be_read() {
     with_actors(async {
         let mut bench = Bench::welcomed_as(Handshake::OURS, Bitfield::all(8)).await;
         assert_eq!(bench.hears().await, Wire::HaveAll);
+        assert_eq!(bench.hears().await.name(), "extended");
+        bench.sends(&[Wire::Extended { id: 0, payload: b"d1:v7:no more"[..].into() }]).await;
+        bench.sends(&[Wire::Extended { id: 0, payload: b"d1:v7:no moree"[..].into() }]).await;
+        assert_eq!(bench.passes(1).await, ["says no more"], "once: the first was damaged");
         bench.connection.addr.do_send(ChokeDecision { choke: false });
         assert_eq!(bench.hears().await, Wire::Unchoke);
         bench.sends(&[request(1)]).await;

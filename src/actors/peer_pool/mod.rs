@@ -8,6 +8,8 @@
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
 //! Limits: the book's. Ends when told to, after its connections.
 
+mod introductions;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use crate::codec::wire::Handshake;
 use crate::logic::choke::{self, ChokeEffect, Choker, Standing};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
+use crate::logic::outside::Outside;
 use crate::logic::peer_book::{BookConfig, BookEffect, Census, Inbound, Need, PeerBook, Source};
 use crate::net::staging::Staging;
 use crate::net::throttle::Limits;
@@ -108,7 +111,7 @@ pub struct PoolSurvey {
 pub struct PeerRow {
     /// The other end.
     pub addr: SocketAddr,
-    /// What it says it is (BEP 20), fit to be shown.
+    /// What it says it is (BEP 10, BEP 20), fit to be shown.
     pub client: String,
     /// How it stands.
     pub view: PeerView,
@@ -127,6 +130,8 @@ pub struct PeerPoolConfig {
     pub info_hash: InfoHash,
     /// Who we are.
     pub our_id: PeerId,
+    /// Where we listen, if we do.
+    pub listen_port: Option<u16>,
     /// The torrent's sizes.
     pub geometry: Geometry,
     /// The book's limits.
@@ -148,6 +153,8 @@ struct Live {
     key: PeerKey,
     handle: Handle<PeerConnection>,
     id: Option<PeerId>,
+    /// What it is, as far as it has said so; fit to be shown.
+    client: String,
     view: PeerView,
     delivered: bool,
     farewell: Option<Farewell>,
@@ -159,6 +166,7 @@ pub struct PeerPool {
     cfg: PeerPoolConfig,
     // Kept over restarts.
     book: PeerBook,
+    outside: Outside,
     next_key: u32,
     /// Bytes sent by connections that have ended.
     sent_before: u64,
@@ -186,6 +194,7 @@ impl PeerPool {
         let book = PeerBook::new(cfg.book, cfg.seed);
         Self {
             book,
+            outside: Outside::default(),
             next_key: 0,
             sent_before: 0,
             seeding: false,
@@ -290,6 +299,7 @@ impl PeerPool {
             limits: self.cfg.limits.clone(),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
+            listen_port: self.cfg.listen_port,
             geometry: self.cfg.geometry,
             scheduler: self.cfg.scheduler.clone(),
             pool: ctx.address().recipient(),
@@ -302,7 +312,10 @@ impl PeerPool {
         let handle = kit::spawn_temporary(connection, ctx.address().recipient());
         self.by_child.insert(handle.id(), key);
         let view = PeerView::default();
-        self.live.insert(key, Live { addr, key, handle, id: None, view, delivered: false, farewell: None });
+        self.live.insert(
+            key,
+            Live { addr, key, handle, id: None, client: String::new(), view, delivered: false, farewell: None },
+        );
     }
 
     fn on_news(&mut self, peer: PeerKey, news: &News, ctx: &mut Ctx<Self>) {
@@ -312,12 +325,14 @@ impl PeerPool {
             News::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
             News::Handshaken(id) => {
                 live.id = Some(id);
-                tracing::debug!(%addr, client = client_name(&id), "peer connected");
+                live.client = client_name(&id);
+                tracing::debug!(%addr, client = live.client, "peer connected");
                 let ours = self.cfg.our_id;
                 if let Err(farewell) = self.step(ctx, |book, now| book.on_handshake(now, addr, id, ours)) {
                     self.tell(peer, Leave(farewell));
                 }
             }
+            News::Introduced(ref theirs) => self.on_introduced(peer, theirs, ctx),
             News::Delivered => {
                 live.delivered = true;
                 self.step(ctx, |book, _| book.on_productive(addr));
@@ -452,7 +467,8 @@ impl Handler<SurveyPool> for PeerPool {
 
     fn handle(&mut self, _: SurveyPool, _: &mut Ctx<Self>) -> Self::Result {
         self.live.values().for_each(|live| live.handle.addr.do_send(Look));
-        let row = |live: &Live| Some(PeerRow { addr: live.addr, client: client_name(&live.id?), view: live.view });
+        let row =
+            |live: &Live| live.id.map(|_| PeerRow { addr: live.addr, client: live.client.clone(), view: live.view });
         let sent = self.sent_before + self.live.values().map(|live| live.view.sent).sum::<u64>();
         let (census, peers) = (self.book.census(), self.live.values().filter_map(row).collect());
         let now = Instant::now().into_std();

@@ -89,6 +89,7 @@ impl Bench {
         let diary = Diary::default();
         let ear = Ear(diary.clone()).start();
         let pool = PeerPool::new(PeerPoolConfig {
+            listen_port: None,
             name: "test".to_owned(),
             net,
             limits: Limits::default(),

@@ -213,6 +213,7 @@ impl Handler<PeerReport> for PieceScheduler {
             PeerWord::Report(report) => self.step(ctx, |machine, now| match report {
                 Report::Bitfield(bitfield) => machine.on_bitfield(now, peer, bitfield),
                 Report::Have(pieces) => machine.on_have(now, peer, &pieces),
+                Report::Lost(piece) => machine.on_lost(now, peer, piece),
                 Report::Within(pieces) => machine.on_within(now, peer, pieces),
                 Report::Depth(depth) => machine.on_depth(now, peer, depth),
                 Report::Blocks(blocks) => machine.on_blocks(now, peer, blocks),

@@ -91,6 +91,7 @@ impl Handler<Orders> for Peer {
             Orders::Cancel(blocks) => self.diary.write(format!("cancel {}", blocks.len())),
             Orders::Interest(interested) => self.diary.write(format!("interest: {interested}")),
             Orders::PiecesHad(pieces) => self.diary.write(format!("had {}", pieces.len())),
+            Orders::PiecesLost(pieces) => self.diary.write(format!("lost {}", pieces.len())),
         }
     }
 }

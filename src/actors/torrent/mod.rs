@@ -179,6 +179,7 @@ impl Torrent {
         let scheduler = kit::spawn(scheduler, policies::PIECE_SCHEDULER, self.cfg.seed ^ 2, me.clone().recipient());
         let scheduler = self.family.adopt(scheduler);
         let pool = PeerPool::new(PeerPoolConfig {
+            listen_port: Some(self.cfg.port).filter(|port| *port > 0),
             name: self.cfg.name.clone(),
             net: Arc::clone(&self.cfg.net),
             limits: self.cfg.limits.clone(),

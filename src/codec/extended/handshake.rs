@@ -70,9 +70,7 @@ impl ExtendedHandshake {
         for (key, value) in view.entries() {
             match key {
                 b"m" => handshake.numbers = numbers(value),
-                b"v" => {
-                    handshake.client = value.bytes().map(|name| name.iter().copied().take(MAX_CLIENT_LEN).collect())
-                }
+                b"v" => handshake.client = value.bytes().map(client),
                 b"p" => handshake.port = value.number().and_then(|port| port.try_into().ok()).filter(|port| *port > 0),
                 b"reqq" => {
                     let reqq = value.number().filter(|reqq| *reqq > 0);
@@ -102,6 +100,10 @@ impl ExtendedHandshake {
         };
         serde_bencode::to_bytes(&form).expect("numbers and strings have a form").into()
     }
+}
+
+fn client(name: &[u8]) -> Vec<u8> {
+    name.iter().copied().take(MAX_CLIENT_LEN).collect()
 }
 
 fn numbers(m: View<'_>) -> Numbers {

@@ -18,7 +18,7 @@ pub const MAX_PEX: usize = 100;
 pub mod flag {
     /// "Prefers encryption, as indicated by e field in extension handshake".
     pub const PREFERS_ENCRYPTION: u8 = 0x01;
-    /// "Seed/upload_only".
+    /// "Seed", or one that takes nothing (BEP 21).
     pub const SEED: u8 = 0x02;
     /// "Outgoing connection, peer is reachable".
     pub const REACHABLE: u8 = 0x10;

@@ -23,6 +23,9 @@ pub struct Handshake {
 #[error("not the BitTorrent protocol")]
 pub struct BadHandshake;
 
+/// The extension protocol: "the bit selected for the extension protocol is bit 20 from the right" (BEP 10).
+const EXTENDED: u8 = 0x10;
+
 /// The Fast extension: "the third least significant bit in the last reserved byte" (BEP 6).
 const FAST: u8 = 0x04;
 
@@ -31,7 +34,13 @@ impl Handshake {
     pub const LEN: usize = 68;
 
     /// The reserved bytes of a client that speaks what we do.
-    pub const OURS: [u8; 8] = [0, 0, 0, 0, 0, 0, 0, FAST];
+    pub const OURS: [u8; 8] = [0, 0, 0, 0, 0, EXTENDED, 0, FAST];
+
+    /// Does the sender speak the extension protocol (BEP 10)?
+    pub const fn speaks_extensions(&self) -> bool {
+        let [.., byte, _, _] = self.reserved;
+        byte & EXTENDED != 0
+    }
 
     /// Does the sender speak the Fast extension (BEP 6)?
     pub const fn speaks_fast(&self) -> bool {
@@ -70,7 +79,7 @@ impl Handshake {
 const FEATURES: [(usize, u8, &str); 9] = [
     (0, 0x80, "Azureus messaging"),
     (2, 0x08, "location-aware protocol"),
-    (5, 0x10, "extension protocol"),
+    (5, EXTENDED, "extension protocol"),
     (5, 0x03, "extension negotiation"),
     (7, 0x01, "DHT"),
     (7, 0x02, "XBT peer exchange"),

@@ -12,6 +12,9 @@ use names::{AZUREUS, MAINLINE, SHADOW, SPECIAL};
 /// 8 characters of an unknown id: all that may name a client; the rest is dice.
 const SHOWN: usize = 8;
 
+/// 64 characters of what a client calls itself: the longest in use have 40.
+const SAID: usize = 64;
+
 /// The digits of versions, in all styles: "0-9, A-Z, a-z" (BEP 20).
 const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -48,6 +51,15 @@ pub fn client_name(id: &PeerId) -> String {
         .or_else(|| mainline(id))
         .or_else(|| shadow(id))
         .unwrap_or_else(|| format!("unknown ({})", Safe::new(&id[..SHOWN])))
+}
+
+/// The same with what the client calls itself besides (`v`, BEP 10), if that says more: "a much more reliable way of
+/// identifying the client". At most 64 characters of it (P-24).
+pub fn told_name(id: &PeerId, said: &[u8]) -> String {
+    let (by_id, said) = (client_name(id), Safe::new(said.trim_ascii()).at_most(SAID).to_string());
+    let letters = |name: &str| name.chars().filter(|c| c.is_alphanumeric()).count();
+    let is_unknown = by_id.starts_with("unknown");
+    if letters(&said) > 0 && (is_unknown || letters(&said) >= letters(&by_id)) { said } else { by_id }
 }
 
 /// `-XX1234-`. Clients of the uTorrent family have been seen to use the last dash for the version, too.
@@ -166,6 +178,27 @@ mod tests {
         let mut id = [b'x'; 20];
         id[..prefix.len()].copy_from_slice(prefix);
         client_name(&PeerId(id))
+    }
+
+    /// BEP 10, P-24, S-19.
+    #[test]
+    fn what_a_client_says_is_shown_when_it_says_more() {
+        let table: [(&[u8], &[u8], &str); 7] = [
+            (b"-LT2110-", b"libtorrent/2.1.1.0", "libtorrent/2.1.1.0"),
+            (b"-TR4060-", b"Transmission 4.0.6 (38c164933e)", "Transmission 4.0.6 (38c164933e)"),
+            (b"-TR4060-", b"TR", "Transmission 4.0.6"),
+            (b"-TR4060-", b" ", "Transmission 4.0.6"),
+            (b"zzzzzzzz", b" my own ", "my own"),
+            (b"zzzzzzzz", b"", "unknown (zzzzzzzz)"),
+            (b"zzzzzzzz", b"\x1b[2Jx", "\\u{1b}[2Jx"),
+        ];
+        for (id, said, want) in table {
+            let mut whole = [b'x'; 20];
+            whole[..8].copy_from_slice(id);
+            assert_eq!(told_name(&PeerId(whole), said), want);
+        }
+        let long = told_name(&PeerId([b'z'; 20]), &[b'y'; 200]);
+        assert_eq!(long.chars().count(), 65, "{long}");
     }
 
     /// W-07: those of today, those of the past, and those that nobody knew.

@@ -38,7 +38,8 @@ impl Conversation {
             Message::Reject(request) => self.on_reject(now, request, batch),
             Message::Request(request) => self.on_request(now, request),
             Message::Cancel(request) => self.on_cancel_of_theirs(now, request),
-            Message::Extended { .. } | Message::Unknown { .. } => self.on_unknown(now),
+            Message::Extended { id, payload } => self.on_extended(now, id, &payload, batch),
+            Message::Unknown { .. } => self.on_unknown(now),
         }
     }
 
@@ -146,7 +147,7 @@ impl Conversation {
         }
     }
 
-    fn on_unknown(&mut self, now: Instant) {
+    pub(super) fn on_unknown(&mut self, now: Instant) {
         if !self.unknown.spend(now) {
             self.leave(Farewell::ProtocolViolation);
         }

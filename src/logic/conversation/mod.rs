@@ -4,6 +4,7 @@
 //! a [`Report`]; what is decided for the whole torrent comes in through `on_grant`, `on_cancel`, `on_interest`.
 
 mod budget;
+mod extended;
 mod fast;
 mod hearing;
 mod serving;
@@ -25,6 +26,7 @@ use crate::base::limits::{KEEP_ALIVE_EVERY, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
 
 use budget::Budget;
+use extended::Extensions;
 use fast::Fast;
 pub use values::{Effect, PeerView, Report, Terms};
 
@@ -56,6 +58,7 @@ pub struct Conversation {
     pipeline: Pipeline,
     depth_told: u32,
     fast: Fast,
+    extensions: Extensions,
     /// The scheduler was told to keep to the pieces that the peer allows.
     within_told: bool,
     uploads: Uploads,
@@ -93,6 +96,7 @@ impl Conversation {
             pipeline: Pipeline::new(now, USUAL_REQQ),
             depth_told: 0,
             fast: Fast::new(terms.fast),
+            extensions: Extensions::new(terms.extended),
             within_told: false,
             uploads: Uploads::default(),
             unasked: 0,
@@ -147,13 +151,14 @@ impl Conversation {
     /// A scheduler has taken the peer in and tells what we have. Until then it is told nothing. A second welcome comes
     /// from a scheduler that was restarted.
     pub fn on_welcome(&mut self, now: Instant, have: Bitfield) {
-        if !self.welcomed {
-            self.introduce_ourselves(now, &have);
-        }
         let again = std::mem::replace(&mut self.welcomed, true);
         let before = std::mem::replace(&mut self.have, have);
+        if !again {
+            self.introduce_ourselves(now);
+        }
         if again {
             self.tell_new(now, &before);
+            self.tell_lost(now, &before);
             // A new scheduler knows nothing of what was asked before; what still comes is late, and welcome.
             self.pipeline.on_choked(now);
             if self.takes_requests() {
@@ -220,11 +225,15 @@ impl Conversation {
 
     /// Pieces we have got. A peer that has them need not know.
     pub fn on_pieces_had(&mut self, now: Instant, pieces: &[PieceIndex]) {
+        let was_complete = self.have.is_all();
         for piece in pieces {
             self.have.set(*piece);
             if !self.peer_have.has(*piece) {
                 self.send(now, Message::Have(piece.get()));
             }
+        }
+        if self.have.is_all() && !was_complete {
+            self.tell_upload_only(now);
         }
         self.settle();
     }
@@ -265,13 +274,14 @@ impl Conversation {
 
     /// What we have is our first message, "immediately after the handshaking sequence" (BEP 3, BEP 6). To have nothing is
     /// said by silence where BEP 6 is not spoken.
-    fn introduce_ourselves(&mut self, now: Instant, have: &Bitfield) {
-        match (self.fast.spoken, have.is_none()) {
-            (true, _) if have.is_all() => self.send(now, Message::HaveAll),
+    fn introduce_ourselves(&mut self, now: Instant) {
+        match (self.fast.spoken, self.have.is_none()) {
+            (true, _) if self.have.is_all() => self.send(now, Message::HaveAll),
             (true, true) => self.send(now, Message::HaveNone),
             (false, true) => {}
-            _ => self.send(now, Message::Bitfield(Bytes::copy_from_slice(have.as_bytes()))),
+            _ => self.send(now, Message::Bitfield(Bytes::copy_from_slice(self.have.as_bytes()))),
         }
+        self.introduce_in_full(now);
         if !self.am_choking {
             self.send(now, Message::Unchoke);
         }
@@ -297,11 +307,16 @@ impl Conversation {
         }
     }
 
-    fn report(&mut self, batch: Batch) {
-        let Batch { haves, blocks, returned, choked } = batch;
+    fn report_haves(&mut self, batch: &mut Batch) {
+        let haves = std::mem::take(&mut batch.haves);
         if !haves.is_empty() && self.welcomed {
             self.effects.push_back(Effect::Report(Report::Have(haves)));
         }
+    }
+
+    fn report(&mut self, mut batch: Batch) {
+        self.report_haves(&mut batch);
+        let Batch { haves: _, blocks, returned, choked } = batch;
         if !blocks.is_empty() {
             self.effects.push_back(Effect::Report(Report::Blocks(blocks)));
             self.depth_told = 0;
@@ -328,7 +343,7 @@ impl Conversation {
         if let Some(batch) = self.uploads.next_read(self.unsent) {
             self.effects.push_back(Effect::Read(batch));
         }
-        if self.have.is_all() && self.peer_have.is_all() {
+        if self.have.is_all() && (self.peer_have.is_all() || self.extensions.upload_only) {
             return self.leave(Farewell::BothSeeds);
         }
         self.tell_within();

@@ -68,6 +68,7 @@ fn sent(message: &Message) -> String {
         Message::Request(RawRequest { piece, begin, .. }) | Message::Cancel(RawRequest { piece, begin, .. }) => {
             format!("→ {name} {piece}.{}", begin / BLOCK)
         }
+        Message::Extended { id, payload } => format!("→ {id} {}", payload.escape_ascii()),
         Message::Reject(RawRequest { piece, begin, len }) => format!("→ no {piece}:{begin}+{len}"),
         _ => format!("→ {name}"),
     }
@@ -83,6 +84,7 @@ fn shown(effect: &Effect) -> String {
         Effect::Report(Report::Have(pieces)) => {
             pieces.iter().fold("got".to_owned(), |text, piece| format!("{text} {piece}"))
         }
+        Effect::Report(Report::Lost(piece)) => format!("lost {piece}"),
         Effect::Report(Report::Within(None)) => "within all".to_owned(),
         Effect::Report(Report::Within(Some(pieces))) => {
             pieces.iter().fold("within".to_owned(), |text, piece| format!("{text} {piece}"))
@@ -93,13 +95,15 @@ fn shown(effect: &Effect) -> String {
         Effect::Report(Report::Returned(blocks)) => named("returned", blocks),
         Effect::PeerInterested(true) => "peer wants".to_owned(),
         Effect::PeerInterested(false) => "peer wants no more".to_owned(),
+        Effect::Introduced(theirs) => format!("is {theirs:?}"),
         Effect::Delivered => "delivered".to_owned(),
         Effect::Leave(farewell) => format!("leave: {farewell}"),
     }
 }
 
 fn terms(geometry: Geometry, fast: bool) -> Terms {
-    Terms { geometry, info_hash: InfoHash([0xaa; 20]), ip: [80, 4, 4, 200].into(), fast }
+    let ip = [80, 4, 4, 200].into();
+    Terms { geometry, info_hash: InfoHash([0xaa; 20]), ip, fast, extended: false, listen_port: Some(6881) }
 }
 
 /// A conversation and its clock.
@@ -119,6 +123,14 @@ impl Talk {
     fn fast(have: &[u32]) -> Self {
         let mut talk = Self::fresh();
         talk.it = Conversation::new(talk.now, terms(geometry(), true));
+        talk.does(|it, now| it.on_welcome(now, pieces(have)));
+        talk
+    }
+
+    /// The same with a peer that speaks the extension protocol.
+    fn extended(have: &[u32]) -> Self {
+        let mut talk = Self::fresh();
+        talk.it = Conversation::new(talk.now, Terms { extended: true, ..terms(geometry(), false) });
         talk.does(|it, now| it.on_welcome(now, pieces(have)));
         talk
     }
@@ -707,4 +719,92 @@ fn a_newcomer_is_given_pieces_and_served_though_choked() {
 
     assert_eq!(Talk::welcomed(&[0, 1, 2, 3]).hears([bitfield(&[])]), "has 0000", "not spoken");
     assert_eq!(Talk::fast(&[]).hears([Message::HaveNone]), "has 0000", "nothing to give");
+}
+
+fn said(id: u8, payload: &'static [u8]) -> Message {
+    Message::Extended { id, payload: Bytes::from_static(payload) }
+}
+
+/// A handshake by which its numbers are 1, 2 and 3, and its `reqq` is 5.
+const INTRODUCTION: &[u8] = b"d1:md11:lt_donthavei2e11:upload_onlyi3e6:ut_pexi1ee4:reqqi5ee";
+
+/// BEP 10, BEP 21.
+#[test]
+fn we_introduce_ourselves_behind_our_bitfield() {
+    let welcome = |have: &[u32]| {
+        let mut talk = Talk::fresh();
+        talk.it = Conversation::new(talk.now, Terms { extended: true, ..terms(geometry(), true) });
+        talk.does(|it, now| it.on_welcome(now, pieces(have)))
+    };
+    let numbers = "d1:md11:lt_donthavei7e11:upload_onlyi3ee1:pi6881e4:reqqi500e";
+    let name = format!("tt-actors {}", env!("CARGO_PKG_VERSION"));
+    let us = format!("1:v{}:{name}6:yourip4:P\\x04\\x04\\xc8e", name.len());
+    assert_eq!(welcome(&[0]), format!("→ bitfield 1000, → 0 {numbers}{us}"));
+    assert_eq!(welcome(&[0, 1, 2, 3]), format!("→ have all, → 0 {numbers}11:upload_onlyi1e{us}"));
+}
+
+/// BEP 10: `reqq` limits what we have under way.
+#[test]
+fn no_more_is_asked_for_than_the_peer_keeps() {
+    let mut talk = Talk::extended(&[]);
+    talk.does(|it, now| it.on_interest(now, true));
+    assert!(talk.hears([said(0, INTRODUCTION)]).starts_with("is ExtendedHandshake"));
+    talk.it.on_messages(talk.now, [bitfield(&[0, 1, 2, 3]), Message::Unchoke]);
+    let depth = std::iter::from_fn(|| talk.it.poll()).find_map(|effect| match effect {
+        Effect::Report(Report::Depth(depth)) => Some(depth),
+        _ => None,
+    });
+    assert_eq!(depth, Some(5));
+}
+
+/// BEP 54.
+#[test]
+fn lost_pieces_are_told_and_heard() {
+    let lost = |talk: &mut Talk| talk.does(|it, now| it.on_pieces_lost(now, &[geometry().piece(1).unwrap()]));
+    let mut talk = Talk::extended(&[0, 1]);
+    assert_eq!(lost(&mut Talk::extended(&[0, 1])), "", "it has no word for that");
+    talk.hears([said(0, INTRODUCTION)]);
+    assert_eq!(lost(&mut talk), "→ 2 \\x00\\x00\\x00\\x01");
+    assert_eq!(lost(&mut talk), "", "once");
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[]))), "→ 2 \\x00\\x00\\x00\\x00", "by a new scheduler");
+
+    let got_and_lost = [Message::Have(3), said(7, &[0, 0, 0, 3]), Message::Have(3)];
+    assert_eq!(talk.hears(got_and_lost), "got 3, lost 3, got 3", "in order");
+    assert_eq!(talk.hears([said(7, &[0, 0, 0, 1])]), "", "it never had that");
+    assert_eq!(talk.hears([said(7, &[0, 0, 0, 4])]), "leave: protocol-violation", "there is none");
+}
+
+/// BEP 54: a peer that loses and gets the same piece all day.
+#[test]
+fn who_loses_more_than_there_is_has_few_losses_left() {
+    let mut talk = Talk::extended(&[]);
+    let turns = |count: usize| [Message::Have(3), said(7, &[0, 0, 0, 3])].into_iter().cycle().take(2 * count);
+    assert!(!talk.hears(turns(4 + 60)).contains("leave"));
+    assert!(talk.hears(turns(1)).contains("leave: protocol-violation"));
+}
+
+/// BEP 21.
+#[test]
+fn two_that_take_nothing_part() {
+    let mut talk = Talk::extended(&[0, 1, 2, 3]);
+    assert_eq!(talk.hears([bitfield(&[0])]), "has 1000");
+    assert_eq!(talk.hears([said(3, &[0])]), "");
+    assert_eq!(talk.hears([said(3, &[1])]), "leave: both-seeds");
+    let mut talk = Talk::extended(&[0, 1, 2]);
+    talk.hears([bitfield(&[3]), said(0, INTRODUCTION)]);
+    let last = [geometry().piece(3).unwrap()];
+    assert_eq!(talk.does(|it, now| it.on_pieces_had(now, &last)), "→ 3 \\x01", "the peer hears that we are done");
+    let mut talk = Talk::extended(&[0, 1, 2]);
+    talk.hears([said(0, b"d11:upload_onlyi1ee")]);
+    assert_eq!(talk.does(|it, now| it.on_pieces_had(now, &last)), "→ have 3, leave: both-seeds");
+}
+
+/// P-24, P-10: damage and repetition count with what we do not know.
+#[test]
+fn a_few_bad_extended_messages_are_tolerated() {
+    let mut talk = Talk::extended(&[]);
+    talk.hears([said(0, b"de")]);
+    let bad = [said(0, b"d1:mllll"), said(0, b"de"), said(9, b""), said(1, b"de"), said(7, b"x"), said(3, b"")];
+    assert!(!talk.hears(bad.iter().cycle().take(60).cloned()).contains("leave"));
+    assert!(talk.hears(bad).contains("leave: protocol-violation"));
 }

@@ -7,6 +7,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
+use crate::codec::extended::ExtendedHandshake;
 use crate::codec::wire::Message;
 use crate::logic::scheduler::Block;
 
@@ -21,6 +22,10 @@ pub struct Terms {
     pub ip: IpAddr,
     /// Both speak the Fast extension (BEP 6).
     pub fast: bool,
+    /// Both speak the extension protocol (BEP 10).
+    pub extended: bool,
+    /// Where we listen, if we do.
+    pub listen_port: Option<u16>,
 }
 
 /// What the scheduler of the torrent is told.
@@ -30,6 +35,8 @@ pub enum Report {
     Bitfield(Bitfield),
     /// Pieces that the peer has got.
     Have(Vec<PieceIndex>),
+    /// A piece that the peer has no longer (BEP 54).
+    Lost(PieceIndex),
     /// The peer answers for these pieces only (BEP 6: it chokes us, and allows them); none: for all that it has.
     Within(Option<BTreeSet<PieceIndex>>),
     /// The peer could have this many blocks outstanding, those it has included.
@@ -51,6 +58,8 @@ pub enum Effect {
     Report(Report),
     /// The peer wants to be unchoked, or no longer.
     PeerInterested(bool),
+    /// What the peer says of itself; none of it is proven (BEP 10).
+    Introduced(ExtendedHandshake),
     /// The first good-looking block came: the address is worth dialling again.
     Delivered,
     /// End the connection.

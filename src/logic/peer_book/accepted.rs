@@ -1,4 +1,5 @@
-//! The connections that strangers opened to us (P-28). They are never redialled: their ports are not listening ports.
+//! The connections that strangers opened to us (P-28). Their ports are not listening ports; they are redialled only where
+//! they say that they listen (BEP 10).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ const PER_HOST: usize = 2;
 struct Guest {
     since: Instant,
     proven: bool,
+    listens: Option<u16>,
 }
 
 /// By their remote addresses.
@@ -23,12 +25,24 @@ pub(super) struct Accepted {
 
 impl Accepted {
     pub(super) fn insert(&mut self, now: Instant, addr: SocketAddr) {
-        self.guests.insert(addr, Guest { since: now, proven: false });
+        self.guests.insert(addr, Guest { since: now, proven: false, listens: None });
     }
 
     /// Whether it was there.
     pub(super) fn remove(&mut self, addr: SocketAddr) -> bool {
         self.guests.remove(&addr).is_some()
+    }
+
+    /// Where it can be dialled, if it is there and has said so.
+    pub(super) fn listens(&self, addr: SocketAddr) -> Option<SocketAddr> {
+        let port = self.guests.get(&addr)?.listens?;
+        Some(SocketAddr::new(addr.ip(), port))
+    }
+
+    pub(super) fn note_port(&mut self, addr: SocketAddr, port: u16) {
+        if let Some(guest) = self.guests.get_mut(&addr) {
+            guest.listens = Some(port);
+        }
     }
 
     /// It delivered; says whether it is one of ours.

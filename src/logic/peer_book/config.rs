@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::farewell::Farewell;
+use crate::logic::address::Class;
 
 /// The limits of one torrent's peer book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +39,11 @@ pub enum Source {
         /// It is itself on this machine or a private network, so it may name peers there.
         local: bool,
     },
+    /// A connected peer, of others (BEP 11), which is at such a place itself: it may name the public internet, and
+    /// what is as near as it is.
+    Peer(Class),
+    /// A peer that came by itself, of where it listens (`p`, BEP 10).
+    Itself,
 }
 
 /// What became of the addresses of one [`super::PeerBook::add`]; the counts sum up to the addresses given.

@@ -131,14 +131,16 @@ impl Entry {
 }
 
 /// T-19: a public tracker may name public addresses and ports nobody reserves; a tracker on a local network, its
-/// neighbours too; a person, whatever can be dialled.
+/// neighbours too; a person, whatever can be dialled; a peer, what is as near to it, and itself.
 pub(super) fn may_name(source: Source, addr: SocketAddr, allow_local: bool) -> bool {
     let trusted = allow_local || matches!(source, Source::Manual | Source::Tracker { local: true });
-    match Class::of(addr) {
-        Class::Nowhere => false,
-        Class::Global if trusted => true,
-        Class::Global => addr.port() >= FIRST_FREE_PORT,
-        Class::Loopback | Class::Private | Class::LinkLocal => trusted,
+    match (Class::of(addr), source) {
+        (Class::Nowhere, _) => false,
+        _ if trusted => true,
+        (Class::Global, _) => addr.port() >= FIRST_FREE_PORT,
+        (local, Source::Peer(teller)) => local == teller,
+        (_, Source::Itself) => true,
+        (Class::Loopback | Class::Private | Class::LinkLocal, _) => false,
     }
 }
 

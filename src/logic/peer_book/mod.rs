@@ -103,7 +103,7 @@ impl PeerBook {
             } else if self.entries.contains_key(&addr) {
                 self.name_again(now, addr, source);
                 &mut outcome.known
-            } else if self.entries.len() >= self.config.max_known && source != Source::Manual {
+            } else if self.is_full_for(source) {
                 &mut outcome.full
             } else {
                 self.insert(now, addr, source);
@@ -112,6 +112,16 @@ impl PeerBook {
             *count += 1;
         }
         outcome
+    }
+
+    /// Our own address as the outside sees it, for the dial order of addresses that are named from now on (BEP 40).
+    pub const fn set_external(&mut self, ours: SocketAddr) {
+        self.config.external = Some(ours);
+    }
+
+    /// A peer that came by itself says where it listens: to be dialled there when it has gone.
+    pub fn on_listens(&mut self, addr: SocketAddr, port: u16) {
+        self.accepted.note_port(canonical(addr), port);
     }
 
     /// A dial got through; the handshake is still to come.
@@ -173,6 +183,7 @@ impl PeerBook {
             self.outbox.push_back(BookEffect::Held { pause: panics::PAUSE });
         }
         self.ids.retain(|_, at| *at != addr);
+        let listens = self.accepted.listens(addr);
         let was_accepted = self.accepted.remove(addr);
         if farewell.verdict() == Verdict::Ban && !(was_accepted && farewell == Farewell::Ourselves) {
             self.bans.put(addr, farewell);
@@ -182,6 +193,9 @@ impl PeerBook {
         }
         if !was_accepted && self.leave(addr) {
             self.settle(now, addr, farewell, productive);
+        }
+        if let Some(listens) = listens.filter(|_| farewell.verdict() == Verdict::Retry) {
+            self.add(now, &[listens], Source::Itself);
         }
         if self.is_lonely() {
             self.hurry_the_proven(now);
@@ -362,6 +376,16 @@ impl PeerBook {
         worst.sort_unstable();
         for (_, addr) in worst.into_iter().take(excess) {
             self.forget(addr);
+        }
+    }
+
+    /// Peers name as many as they like (P-22): theirs are a quarter of the book at most.
+    fn is_full_for(&self, source: Source) -> bool {
+        let named_by_peers = || self.entries.values().filter(|entry| matches!(entry.source, Source::Peer(_))).count();
+        match source {
+            Source::Manual => false,
+            Source::Peer(_) if named_by_peers() >= self.config.max_known / 4 => true,
+            _ => self.entries.len() >= self.config.max_known,
         }
     }
 

@@ -795,3 +795,50 @@ proptest! {
         prop_assert_eq!(tried.len(), 60);
     }
 }
+
+/// T-19, BEP 11: a peer may name the public internet and its own neighbours.
+#[test]
+fn a_peer_names_what_is_as_near_as_it_is() {
+    use crate::logic::address::Class;
+    let table = [
+        ("8.8.8.8:6881", [true, true, true]),
+        ("8.8.8.8:80", [false, false, false]),
+        ("192.168.0.9:6881", [false, true, false]),
+        ("127.0.0.1:6881", [false, false, true]),
+        ("127.0.0.1:80", [false, false, true]),
+        ("224.0.0.1:6881", [false, false, false]),
+    ];
+    for (text, want) in table {
+        for (teller, want) in [Class::Global, Class::Private, Class::Loopback].into_iter().zip(want) {
+            let outcome = book().add(base_instant(), &[addr(text)], Source::Peer(teller));
+            assert_eq!(outcome.added == 1, want, "{text} by {teller:?}");
+        }
+    }
+}
+
+/// P-22: a flood of peers leaves the trackers their room.
+#[test]
+fn peers_fill_a_quarter_of_the_book() {
+    use crate::logic::address::Class;
+    let (t0, mut book) = (base_instant(), PeerBook::new(BookConfig { max_known: 40, ..BookConfig::default() }, 1));
+    let outcome = book.add(t0, &hosts(100), Source::Peer(Class::Global));
+    assert_eq!((outcome.added, outcome.full), (10, 90));
+    assert_eq!(book.add(t0, &hosts(200)[100..], PUBLIC).added, 30);
+}
+
+/// BEP 10.
+#[test]
+fn a_guest_is_dialled_where_it_says_it_listens_when_it_has_gone() {
+    let (t0, guest) = (base_instant(), addr("8.8.8.8:50123"));
+    let gone = |farewell| {
+        let mut book = book();
+        assert_eq!(book.on_inbound(t0, guest), Inbound::Welcome);
+        book.on_listens(guest, 6881);
+        assert_eq!(dials(&mut book, t0), []);
+        book.on_farewell(t0, guest, farewell, false);
+        dials(&mut book, t0)
+    };
+    assert_eq!(gone(Farewell::Reset), [addr("8.8.8.8:6881")]);
+    assert_eq!(gone(Farewell::Duplicate), [], "it is connected otherwise");
+    assert_eq!(gone(Farewell::BadData), []);
+}

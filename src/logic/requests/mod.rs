@@ -141,6 +141,11 @@ impl Pipeline {
         }
     }
 
+    /// The peer keeps so many requests (BEP 10).
+    pub fn on_reqq(&mut self, reqq: u32) {
+        self.pace.set_max_depth(reqq.clamp(1, MOST_DEPTH));
+    }
+
     /// The peer takes requests.
     pub fn on_unchoked(&mut self, _now: Instant) {
         self.choked = false;

@@ -137,6 +137,11 @@ impl Pace {
         }
     }
 
+    /// What the peer takes is another number now.
+    pub(super) const fn set_max_depth(&mut self, max_depth: u32) {
+        self.max_depth = max_depth;
+    }
+
     /// Bytes that came so far: to be remembered with each request, and handed back with its block.
     pub(super) const fn delivered(&self) -> u64 {
         self.delivered

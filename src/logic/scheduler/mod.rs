@@ -169,6 +169,15 @@ impl Scheduler {
         self.settle(now);
     }
 
+    /// The peer has lost a piece that it had (BEP 54).
+    pub fn on_lost(&mut self, now: Instant, key: PeerKey, piece: PieceIndex) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.lose_piece(piece, &mut self.picker, &self.have);
+        }
+        self.look_at(key);
+        self.settle(now);
+    }
+
     /// The peer answers for these pieces only, or for all again: it chokes us, and allows them (BEP 6).
     pub fn on_within(&mut self, now: Instant, key: PeerKey, pieces: Option<BTreeSet<PieceIndex>>) {
         if let Some(peer) = self.peers.get_mut(&key) {

@@ -85,8 +85,7 @@ impl Peer {
 
     pub(super) fn set_bitfield(&mut self, has: Bitfield, templates: &Templates, ours: &Bitfield) {
         self.seed = has.is_all();
-        let lacked = has.as_bytes().iter().zip(ours.as_bytes()).map(|(theirs, ours)| (theirs & !ours).count_ones());
-        self.missing = lacked.sum();
+        self.missing = lacked(&has, ours);
         self.has = if self.seed { Arc::clone(&templates.all) } else { Arc::new(has) };
         self.shortlist = Shortlist::default();
         let within = self.within.take();
@@ -127,6 +126,34 @@ impl Peer {
         if self.counted {
             picker.on_have(piece);
         }
+    }
+
+    /// It had that piece, and has it no longer.
+    pub(super) fn lose_piece(&mut self, piece: PieceIndex, picker: &mut Picker, ours: &Bitfield) {
+        if !self.has.has(piece) {
+            return;
+        }
+        if self.seed {
+            let counted = self.counted;
+            self.leave(picker);
+            self.seed = false;
+            Arc::make_mut(&mut self.has).clear(piece);
+            self.missing = lacked(&self.has, ours);
+            if counted {
+                self.join(picker);
+            }
+        } else {
+            Arc::make_mut(&mut self.has).clear(piece);
+            self.missing -= u32::from(!ours.has(piece));
+            if self.counted {
+                picker.on_lost(piece);
+            }
+        }
+        if let Some(within) = &mut self.within {
+            Arc::make_mut(&mut within.has).clear(piece);
+        }
+        self.shortlist = Shortlist::default();
+        self.current = self.current.filter(|current| *current != piece);
     }
 
     /// Its pieces count as available.
@@ -186,4 +213,9 @@ impl Peer {
         let interested = !complete && (self.seed || self.missing > 0);
         (std::mem::replace(&mut self.interested, interested) != interested).then_some(interested)
     }
+}
+
+/// How many pieces of theirs we lack.
+fn lacked(theirs: &Bitfield, ours: &Bitfield) -> u32 {
+    theirs.as_bytes().iter().zip(ours.as_bytes()).map(|(theirs, ours)| (theirs & !ours).count_ones()).sum()
 }

@@ -691,3 +691,22 @@ fn below_a_limit_little_is_asked_for_and_of_those_who_deliver() {
     assert_eq!(asked(&mut s), BTreeMap::from([(1, 20), (2, 12)]), "32 blocks, of whom came first");
     assert_eq!(last.progress(t0()).in_flight_blocks, 16, "no block twice: the limit is what they wait for");
 }
+
+/// BEP 54: a seed that loses a piece is asked for the others, and counts for them.
+#[test]
+fn what_a_peer_has_lost_is_not_asked_of_it() {
+    let mut d = Desk::new();
+    d.seed(1);
+    d.join(2, &[3, 4]);
+    for n in [0, 1, 2, 3] {
+        d.s.on_lost(d.now, PeerKey(1), d.piece(n));
+    }
+    d.s.on_lost(d.now, PeerKey(2), d.piece(4));
+    assert_eq!(d.s.progress(d.now).nobody_has, 3, "3 is at the other one");
+    let asked = d.ask(1, 1000);
+    assert_eq!(pieces_of(&asked), (4..10).collect());
+    d.s.on_lost(d.now, PeerKey(2), d.piece(3));
+    assert!(d.effects().contains(&Effect::Interest { peer: PeerKey(2), interested: false }));
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(0)]);
+    assert_eq!(d.s.progress(d.now).nobody_has, 3, "1, 2 and 3");
+}
