@@ -78,6 +78,27 @@ fn a_libtorrent_seed_that_unchokes_nobody_is_asked_for_what_it_allows() {
     assert_same(&torrent.source, &torrent.inside(&dir));
 }
 
+/// BEP 6, BEP 10: by its own log, libtorrent takes what we say as we mean it.
+#[test]
+fn libtorrent_understands_who_we_are() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let source = lab.at("source/payload.bin");
+    write_file(&source, MIB, 7);
+    let torrent = Maker::of(&source).make(&lab);
+    let mut seed = Seed::talkative_libtorrent(&torrent);
+    let dir = lab.folder("out");
+    Fetch::new(&torrent.path, &dir).peer(seed.addr).run().expect_complete();
+    let bits = seed.hears("<== EXTENSIONS [ 0000000000000000000000000000000000000000000100000000000000000100");
+    assert!(bits.contains("FAST"), "{bits}");
+    seed.hears("<== HAVE_NONE");
+    let us = seed.hears("<== EXTENDED_HANDSHAKE");
+    let name = format!("'v': 'tt-actors {}'", env!("CARGO_PKG_VERSION"));
+    for said in [name.as_str(), "'reqq': 2000", "'upload_only': 3", "'lt_donthave': 7", "'yourip': '7f000001'"] {
+        assert!(us.contains(said), "{said} in {us}");
+    }
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
 #[test]
 fn an_aria2_seed_is_found_through_opentracker() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker, Needs::Aria2]) else { return };

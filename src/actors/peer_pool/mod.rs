@@ -8,6 +8,7 @@
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
 //! Limits: the book's. Ends when told to, after its connections.
 
+mod connecting;
 mod introductions;
 
 use std::collections::BTreeMap;
@@ -270,52 +271,6 @@ impl PeerPool {
                 tracing::warn!(pause_s = pause.as_secs(), "connections panic too often, nobody is dialled for a while");
             }
         }
-    }
-
-    fn welcome(&mut self, PeerArrived { stream, addr, theirs }: PeerArrived, ctx: &mut Ctx<Self>) {
-        match self.step(ctx, |book, now| book.on_inbound(now, addr)) {
-            Inbound::Welcome => {
-                let connection = PeerConnection::accepted(self.peer_config(addr, Duration::ZERO, ctx), stream, theirs);
-                self.adopt(addr, connection, ctx);
-            }
-            Inbound::Refused(why) => tracing::debug!(%addr, ?why, "a peer that came by itself is not taken"),
-        }
-    }
-
-    fn connect(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &mut Ctx<Self>) {
-        let connection = PeerConnection::new(self.peer_config(addr, connect_timeout, ctx));
-        self.adopt(addr, connection, ctx);
-    }
-
-    fn peer_config(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &Ctx<Self>) -> PeerConfig {
-        let key = PeerKey(self.next_key);
-        self.next_key = self.next_key.wrapping_add(1);
-        PeerConfig {
-            key,
-            addr,
-            connect_timeout,
-            net: Arc::clone(&self.cfg.net),
-            staging: self.staging.clone(),
-            limits: self.cfg.limits.clone(),
-            info_hash: self.cfg.info_hash,
-            our_id: self.cfg.our_id,
-            listen_port: self.cfg.listen_port,
-            geometry: self.cfg.geometry,
-            scheduler: self.cfg.scheduler.clone(),
-            pool: ctx.address().recipient(),
-            disk: self.cfg.disk.clone(),
-        }
-    }
-
-    fn adopt(&mut self, addr: SocketAddr, connection: PeerConnection, ctx: &Ctx<Self>) {
-        let key = connection.key();
-        let handle = kit::spawn_temporary(connection, ctx.address().recipient());
-        self.by_child.insert(handle.id(), key);
-        let view = PeerView::default();
-        self.live.insert(
-            key,
-            Live { addr, key, handle, id: None, client: String::new(), view, delivered: false, farewell: None },
-        );
     }
 
     fn on_news(&mut self, peer: PeerKey, news: &News, ctx: &mut Ctx<Self>) {

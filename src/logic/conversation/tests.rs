@@ -736,7 +736,7 @@ fn we_introduce_ourselves_behind_our_bitfield() {
         talk.it = Conversation::new(talk.now, Terms { extended: true, ..terms(geometry(), true) });
         talk.does(|it, now| it.on_welcome(now, pieces(have)))
     };
-    let numbers = "d1:md11:lt_donthavei7e11:upload_onlyi3ee1:pi6881e4:reqqi500e";
+    let numbers = "d1:md11:lt_donthavei7e11:upload_onlyi3ee1:pi6881e4:reqqi2000e";
     let name = format!("tt-actors {}", env!("CARGO_PKG_VERSION"));
     let us = format!("1:v{}:{name}6:yourip4:P\\x04\\x04\\xc8e", name.len());
     assert_eq!(welcome(&[0]), format!("→ bitfield 1000, → 0 {numbers}{us}"));

@@ -80,7 +80,7 @@ impl OpenTracker {
 #[derive(Debug)]
 pub(crate) struct Seed {
     pub(crate) addr: SocketAddr,
-    _process: Process,
+    process: Process,
 }
 
 impl Seed {
@@ -97,6 +97,16 @@ impl Seed {
     /// libtorrent that unchokes nobody: all there is are the five pieces that it allows a newcomer (BEP 6).
     pub(crate) fn choking_libtorrent(torrent: &Torrent) -> Self {
         Self::libtorrent_with(torrent, &["--slots", "0"])
+    }
+
+    /// libtorrent that tells what every peer says: see [`Seed::hears`].
+    pub(crate) fn talkative_libtorrent(torrent: &Torrent) -> Self {
+        Self::libtorrent_with(torrent, &["--log"])
+    }
+
+    /// Waits until a peer has said this, and gives the whole line of libtorrent's log.
+    pub(crate) fn hears(&mut self, what: &str) -> String {
+        self.process.wait_for(what, START, |line| line.contains(what).then(|| line.to_owned()))
     }
 
     fn libtorrent_with(torrent: &Torrent, args: &[&str]) -> Self {
@@ -121,13 +131,13 @@ impl Seed {
     pub(crate) fn transmission(lab: &Lab, torrent: &Torrent) -> Self {
         let (addr, process) = transmission(lab, torrent, torrent.save_path());
         wait_until_whole(addr, torrent);
-        Self { addr, _process: process }
+        Self { addr, process }
     }
 
     fn ready(name: &str, command: &mut Command, port: u16, torrent: &Torrent) -> Self {
         let process = Process::start(name, command);
         wait_until_whole(local(port), torrent);
-        Self { addr: local(port), _process: process }
+        Self { addr: local(port), process }
     }
 
     /// The client under test.
