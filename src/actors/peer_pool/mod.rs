@@ -13,7 +13,6 @@ mod introductions;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -22,7 +21,7 @@ use tokio::time::Instant;
 use super::disk_writer::ReadRanges;
 use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecycle, Timer};
 use super::peer_connection::{
-    ChokeDecision, Introduce, Leave, Look, News, PeerConfig, PeerConnection, PeerNews, PeerReport, PeerWord,
+    ChokeDecision, Introduce, Leave, Look, News, PeerConnection, PeerNews, PeerReport, PeerWord,
 };
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{Geometry, PieceIndex};
@@ -32,7 +31,7 @@ use crate::logic::choke::{self, ChokeEffect, Choker, Standing};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
 use crate::logic::outside::Outside;
-use crate::logic::peer_book::{BookConfig, BookEffect, Census, Inbound, Need, PeerBook, Source};
+use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
 use crate::net::staging::Staging;
 use crate::net::throttle::Limits;
 use crate::net::{BoxStream, Net};
