@@ -3,12 +3,14 @@
 
 use std::net::IpAddr;
 
+use crate::logic::address::Class;
+
 /// Where an address lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zone {
     /// This machine.
     Loopback,
-    /// Private networks (RFC 1918, RFC 4193).
+    /// Private networks, shared ones of providers and VPNs included.
     Private,
     /// The internet.
     Global,
@@ -16,25 +18,13 @@ pub enum Zone {
     Nowhere,
 }
 
-/// The zone of an address; IPv4 in IPv6 counts as the IPv4 address.
+/// The zone of an address, as the peer book classes it: a tracker is local exactly if peers at its address would be.
 pub fn zone(ip: IpAddr) -> Zone {
-    match ip.to_canonical() {
-        IpAddr::V4(v4) if v4.is_loopback() => Zone::Loopback,
-        IpAddr::V4(v4) if v4.is_private() => Zone::Private,
-        IpAddr::V4(v4) => {
-            let nowhere = v4.is_link_local()
-                || v4.is_multicast()
-                || v4.is_unspecified()
-                || v4.octets()[0] == 0
-                || v4.octets()[0] >= 240;
-            if nowhere { Zone::Nowhere } else { Zone::Global }
-        }
-        IpAddr::V6(v6) if v6.is_loopback() => Zone::Loopback,
-        IpAddr::V6(v6) if v6.is_unique_local() => Zone::Private,
-        IpAddr::V6(v6) => {
-            let nowhere = v6.is_unicast_link_local() || v6.is_multicast() || v6.is_unspecified();
-            if nowhere { Zone::Nowhere } else { Zone::Global }
-        }
+    match Class::of_ip(ip) {
+        Class::Loopback => Zone::Loopback,
+        Class::Private => Zone::Private,
+        Class::Global => Zone::Global,
+        Class::LinkLocal | Class::Nowhere => Zone::Nowhere,
     }
 }
 
@@ -95,6 +85,12 @@ mod tests {
             ("127.0.0.1", "/announce", Some(Zone::Private), false),
             ("127.0.0.1", "/announce", Some(Zone::Loopback), true),
             ("8.8.8.8", "/announce", Some(Zone::Loopback), true),
+            // Shared (RFC 6598) and test networks (RFC 2544), and IPv4 behind a translator (RFC 6052), are no public servers.
+            ("100.64.0.1", "/announce", None, true),
+            ("100.64.0.1", "/announce", Some(Zone::Global), false),
+            ("198.18.0.1", "/announce", Some(Zone::Global), false),
+            ("64:ff9b::a9fe:a9fe", "/announce", None, false),
+            ("64:ff9b::7f00:1", "/admin", None, false),
         ];
         for (ip, path, before, want) in table {
             assert_eq!(
@@ -103,6 +99,8 @@ mod tests {
                 "{ip}{path} {before:?}"
             );
         }
+        let zones = ["10.0.0.1", "100.64.0.1", "198.19.255.1", "fd00::1"].map(|ip| zone(ip.parse().unwrap()));
+        assert_eq!(zones, [Zone::Private; 4]);
         assert!(may_ask(Purpose::User, "127.0.0.1".parse().unwrap(), "/file.torrent", None).is_ok());
     }
 }
