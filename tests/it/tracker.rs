@@ -6,16 +6,20 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::Value;
 use tt_actors::base::ids::{InfoHash, PeerId};
 use tt_actors::codec::tracker::{AnnounceReply, AnnounceRequest, Event, Reply};
 use tt_actors::codec::tracker_udp::UdpReply;
 
-use crate::support::client::{run, text};
+use crate::support::client::{WATCHDOG, run, text, tt};
+use crate::support::netns::{Host, two_hosts};
 use crate::support::payload::{assert_same, write_file};
 use crate::support::peers::{OpenTracker, Seed, http_get};
 use crate::support::ports::{free, local};
-use crate::support::torrents::Maker;
+use crate::support::process::until;
+use crate::support::torrents::{Maker, Torrent};
 use crate::support::tracker::{OurTracker, UdpClient, essence, http_announce, http_scrape};
+use crate::support::transmission::Daemon;
 use crate::support::{Fetch, Lab, Needs};
 
 const MIB: u64 = 1 << 20;
@@ -86,6 +90,43 @@ fn a_libtorrent_seed_is_found_through_our_tracker_over_udp() {
     let result = tracker.stop().expect_code(0).result().clone();
     assert_eq!((&result["seeds"], &result["leeches"], &result["events_completed"]), (&1.into(), &0.into(), &1.into()));
     assert_eq!(result["announces_http"], 0);
+}
+
+/// Off loopback, where Transmission believes a tracker: one has it all, another one and we fetch it, over HTTP and UDP.
+#[test]
+fn transmission_seeds_and_leeches_meet_at_our_tracker() {
+    let needs = [Needs::Namespaces, Needs::Transmission, Needs::Libtorrent];
+    let Some(lab) = Lab::with(&needs) else { return };
+    let [here, there] = two_hosts();
+    let tracker = OurTracker::start_on(&here);
+    for scheme in ["http", "udp"] {
+        let source = lab.at(&format!("source/{scheme}.bin"));
+        write_file(&source, 6 * MIB + 77, 7);
+        let torrent = Maker::of(&source).tier(&[&tracker.url(scheme)]).make(&lab);
+        let seed = Daemon::start(&lab, &here, &torrent, torrent.save_path());
+        seed.wait_until_whole();
+        until("the seed's announce", WATCHDOG, || seeds_at(&there, &torrent) == Some(1));
+        let theirs = lab.folder(&format!("transmission-{scheme}"));
+        let leech = Daemon::start(&lab, &there, &torrent, &theirs);
+        leech.wait_until_whole();
+        assert_same(&torrent.source, &torrent.inside(&theirs));
+        // After it: Transmission takes one connection of an address, and we are on the host of the leech.
+        let ours = lab.folder(&format!("ours-{scheme}"));
+        Fetch::new(&torrent.path, &ours).on(&there).run().expect_complete();
+        assert_same(&torrent.source, &torrent.inside(&ours));
+    }
+    let result = tracker.stop().expect_code(0).result().clone();
+    let events = ["announces_http", "announces_udp", "events_completed"].map(|name| result[name].as_u64().unwrap());
+    assert!(events[0] >= 5 && events[1] >= 5 && events[2] == 4, "{result}");
+}
+
+/// What our `scrape` says on that host.
+fn seeds_at(host: &Host, torrent: &Torrent) -> Option<u64> {
+    let mut scrape = tt();
+    scrape.args(["scrape", "--json"]).arg(&torrent.path);
+    let output = host.command(&scrape).output().unwrap();
+    let row: Value = serde_json::from_slice(output.stdout.split(|byte| *byte == b'\n').next()?).ok()?;
+    row["seeders"].as_u64()
 }
 
 /// W-13, W-35: our own `scrape` reads what our tracker says, over both protocols.

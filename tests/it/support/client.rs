@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::netns::Host;
 use super::ports::free;
 use super::process::{Finished, Process};
 
@@ -61,6 +62,12 @@ impl Fetch {
 
     pub(crate) fn tracker(mut self, url: &str) -> Self {
         self.command.arg("--tracker").arg(url);
+        self
+    }
+
+    /// Started on another host.
+    pub(crate) fn on(mut self, host: &Host) -> Self {
+        self.command = host.command(&self.command);
         self
     }
 

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, OnceLock};
 
+use super::netns::can_make_hosts;
+
 /// A foreign program that a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
@@ -17,6 +19,8 @@ pub(crate) enum Needs {
     TransmissionCreate,
     /// The right to mount a tmpfs.
     Mount,
+    /// The right to make network namespaces, and `ip` of iproute2.
+    Namespaces,
     /// `script` of util-linux: a terminal for the client.
     Terminal,
 }
@@ -32,6 +36,7 @@ impl Needs {
             }
             Self::TransmissionCreate => answers("transmission-create", &["--version"]),
             Self::Mount => rustix::process::geteuid().is_root() && can_mount(),
+            Self::Namespaces => rustix::process::geteuid().is_root() && can_make_hosts(),
             Self::Terminal => answers("script", &["--version"]),
         }
     }

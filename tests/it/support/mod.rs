@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod lab;
+pub(crate) mod netns;
 pub(crate) mod payload;
 pub(crate) mod peers;
 pub(crate) mod ports;
@@ -9,6 +10,7 @@ pub(crate) mod process;
 pub(crate) mod scene;
 pub(crate) mod torrents;
 pub(crate) mod tracker;
+pub(crate) mod transmission;
 
 pub(crate) use client::Fetch;
 pub(crate) use lab::{Lab, Needs, heavy};

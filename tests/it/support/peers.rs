@@ -20,7 +20,7 @@ const START: Duration = Duration::from_secs(60);
 const LIFE: &str = "1200";
 
 /// `program`, ended by `timeout` should we not be there to do it.
-fn mortal(program: &str) -> Command {
+pub(crate) fn mortal(program: &str) -> Command {
     let mut command = Command::new("timeout");
     command.args(["-k", "1", LIFE, program]);
     command

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -13,6 +14,7 @@ use tt_actors::codec::tracker_http::{ScrapeReply, announce_url, parse_announce, 
 use tt_actors::codec::tracker_udp::{self, UdpReply, decode_reply};
 
 use super::client::{Outcome, WATCHDOG, tt};
+use super::netns::Host;
 use super::peers::http_get;
 use super::process::{Process, until};
 
@@ -37,7 +39,18 @@ impl OurTracker {
     pub(crate) fn start_at<A: AsRef<OsStr>>(at: &str, args: &[A]) -> Self {
         let mut command = tt();
         command.args(["tracker", "--json", "--http", at, "--udp", at]).args(args);
-        let mut process = Process::start("tt-actors tracker", &mut command);
+        Self::ready(&mut command)
+    }
+
+    /// On another host, where its `/stats` cannot be asked from here.
+    pub(crate) fn start_on(host: &Host) -> Self {
+        let (mut command, at) = (tt(), SocketAddr::new(host.ip, 0).to_string());
+        command.args(["tracker", "--json", "--http", &at, "--udp", &at]);
+        Self::ready(&mut host.command(&command))
+    }
+
+    fn ready(command: &mut Command) -> Self {
+        let mut process = Process::start("tt-actors tracker", command);
         let (http, udp) = process.wait_for("its addresses", WATCHDOG, |line| {
             let event: Value = serde_json::from_str(line).ok()?;
             let at = |of: &str| event[of][0].as_str()?.split('/').nth(2)?.parse().ok();
