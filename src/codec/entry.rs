@@ -17,8 +17,10 @@ use super::metainfo::Metainfo;
 use super::resume::Record;
 use super::safe_path::{self, SafePath};
 use super::tracker::{AnnounceReply, Reply};
-use super::tracker_http::server::{encode_announce, encode_failure, encode_scrape, parse_query, parse_scrape_query};
-use super::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape};
+use super::tracker_http::server::{
+    AnnounceQuery, encode_announce, encode_failure, encode_scrape, parse_query, parse_scrape_query,
+};
+use super::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape, scrape_url};
 use super::tracker_udp::server::{
     UdpRequest, decode_request, encode_announced, encode_connected, encode_error, encode_scraped,
 };
@@ -29,12 +31,13 @@ use super::wire::{BadMessage, Decoder, Handshake, Message};
 pub type Entry = fn(&[u8]) -> bool;
 
 /// All of them by the names of their fuzz targets.
-pub const ALL: [(&str, Entry); 11] = [
+pub const ALL: [(&str, Entry); 12] = [
     ("bencode", bencode),
     ("metainfo", metainfo),
     ("wire", wire),
     ("handshake", handshake),
     ("extended", extended),
+    ("http_query", http_query),
     ("http_announce", http_announce),
     ("http_scrape", http_scrape),
     ("udp_reply", udp_reply),
@@ -142,17 +145,31 @@ fn settled(message: Extended) -> Extended {
     }
 }
 
-/// The body of a reply to an announce; also the query of one.
-pub fn http_announce(input: &[u8]) -> bool {
-    if let Ok(query) = parse_query(&String::from_utf8_lossy(input)) {
-        let url = announce_url("http://t/announce", &query.request);
+/// The query of an announce or a scrape, as a tracker gets it. Accepted if it is one of them.
+pub fn http_query(input: &[u8]) -> bool {
+    let query = String::from_utf8_lossy(input);
+    let announce = parse_query(&query);
+    if let Ok(AnnounceQuery { request, .. }) = &announce {
+        let url = announce_url("http://t/announce", request);
         let again = url.split_once('?').map(|(_base, query)| parse_query(query));
         assert_eq!(
             again.map(|again| again.map(|again| again.request)),
-            Some(Ok(query.request)),
+            Some(Ok(request.clone())),
             "an announce survives"
         );
     }
+    let scrape = parse_scrape_query(&query);
+    if let Ok(swarms) = &scrape
+        && let Some(url) = scrape_url("http://t/announce", swarms)
+    {
+        let again = url.split_once('?').map_or(Ok(Vec::new()), |(_base, query)| parse_scrape_query(query));
+        assert_eq!(again.as_ref(), Ok(swarms), "a scrape survives");
+    }
+    announce.is_ok() || scrape.is_ok_and(|swarms| !swarms.is_empty())
+}
+
+/// The body of a reply to an announce.
+pub fn http_announce(input: &[u8]) -> bool {
     match parse_announce(input) {
         Ok(Reply::Peers(reply)) => {
             for compact in [false, true] {
@@ -183,9 +200,8 @@ fn same_order(reply: Reply) -> Reply {
     }
 }
 
-/// The body of a reply to a scrape; also the query of one.
+/// The body of a reply to a scrape.
 pub fn http_scrape(input: &[u8]) -> bool {
-    let _any = parse_scrape_query(&String::from_utf8_lossy(input));
     let Ok(reply) = parse_scrape(input) else { return false };
     if let ScrapeReply::Entries(entries) = reply {
         let mut sorted = entries;

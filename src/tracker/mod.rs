@@ -18,3 +18,6 @@ pub mod pages;
 pub mod run;
 mod server;
 mod udp;
+
+#[cfg(test)]
+mod tests;

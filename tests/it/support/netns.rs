@@ -18,7 +18,7 @@ impl Host {
         let pid = std::process::id();
         // 198.18/15 is for tests of networks (RFC 2544); nothing on this machine leads there.
         let [high, low] = u16::try_from(pid % (1 << 16)).unwrap().to_be_bytes();
-        Self { name: format!("tta{pid}{letter}"), ip: Ipv4Addr::new(198, 18 | (high & 1), low, last).into() }
+        Self { name: format!("tta{pid}{letter}"), ip: Ipv4Addr::new(198, 18 + high % 2, low, last).into() }
     }
 
     /// The same program, started on this host.
