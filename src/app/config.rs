@@ -42,6 +42,8 @@ pub struct RunConfig {
     pub port: Option<u16>,
     /// The only local address to use.
     pub bind: Option<IpAddr>,
+    /// The only network device to use.
+    pub interface: Option<String>,
     /// Hash everything that is there first.
     pub verify: bool,
     /// Files in the way may be written over.
@@ -79,6 +81,7 @@ impl RunConfig {
             dir,
             port: None,
             bind: None,
+            interface: None,
             verify: false,
             overwrite: false,
             max_peers: 80,

@@ -42,7 +42,8 @@ pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = LocalSet::new().block_on(&runtime, async {
         let storages = config.jobs.iter().map(|job| disk(config, job)).collect();
-        let ground = Ground { net: network(config), storages, stops: Signals::new()?.forward() };
+        let net = Sockets::only_by(config.bind, config.interface.as_deref());
+        let ground = Ground { net, storages, stops: Signals::new()?.forward() };
         run_on(ground, config, observe).await
     });
     // A disk that hangs must not keep the program: what it holds up is not acknowledged.
@@ -145,10 +146,6 @@ async fn watch_over(
 
 fn gave_up(exit: Option<Exit>) -> Ending {
     Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
-}
-
-fn network(config: &RunConfig) -> Net {
-    config.bind.map_or_else(Sockets::any, Sockets::bound_to)
 }
 
 fn disk(config: &RunConfig, job: &Job) -> SharedStorage {

@@ -173,6 +173,9 @@ pub struct SwarmArgs {
     /// Use only this local address; what cannot leave from it fails
     #[arg(long, value_name = "ADDR")]
     pub bind: Option<IpAddr>,
+    /// Use only this network device, for every socket; while it is gone nothing leaves
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
     /// Connected peers of a torrent at most
     #[arg(long, default_value_t = 80, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_peers: u16,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::limits::MAX_TORRENT_FILE;
 use crate::base::safe::redact_url;
 use crate::codec::metainfo::Metainfo;
+use crate::net::Net;
 use crate::net::http::{Get, get};
 use crate::net::sockets::Sockets;
 use crate::net::vet::Purpose;
@@ -17,12 +18,17 @@ const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The torrent that a SOURCE argument names.
 pub fn load(source: &str) -> Result<Metainfo, Problem> {
+    load_by(&Sockets::any(), source)
+}
+
+/// The same by this network, where it has to be fetched.
+pub fn load_by(net: &Net, source: &str) -> Result<Metainfo, Problem> {
     let bytes = match source {
         "-" => read(std::io::stdin().lock(), "standard input")?,
         link if link.starts_with("magnet:") => {
             return Err(Problem::new(Exit::Usage, "magnet links are not understood yet; give a .torrent file"));
         }
-        url if url.starts_with("http://") || url.starts_with("https://") => download(url)?,
+        url if url.starts_with("http://") || url.starts_with("https://") => download(url, net)?,
         path => {
             let file = std::fs::File::open(path).map_err(|error| {
                 let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::CannotOpen };
@@ -52,11 +58,11 @@ fn read(from: impl Read, name: &str) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-fn download(url: &str) -> Result<Vec<u8>, Problem> {
+fn download(url: &str, net: &Net) -> Result<Vec<u8>, Problem> {
     let limit = usize::try_from(MAX_TORRENT_FILE).unwrap_or(usize::MAX);
     let request = Get { url, purpose: Purpose::User, timeout: DOWNLOAD_TIMEOUT, limit };
     let problem = |error: &dyn std::fmt::Display| Problem::new(Exit::Network, format!("{}: {error}", redact_url(url)));
-    let got = block_on(get(&Sockets::any(), request)).map_err(|error| problem(&error))?;
+    let got = block_on(get(net, request)).map_err(|error| problem(&error))?;
     Ok(got.map_err(|error| problem(&error))?.body)
 }
 

@@ -15,6 +15,7 @@ use crate::app::run;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::Metainfo;
 use crate::logic::seeding::Goal;
+use crate::net::sockets::Sockets;
 
 /// 10 s between metrics when a log file is given and nothing is said.
 const METRICS_INTO_FILE: std::time::Duration = std::time::Duration::from_secs(10);
@@ -33,9 +34,10 @@ impl GoalArgs {
 
 /// The torrents that were named, each once.
 pub fn jobs(sources: &[String], args: &SwarmArgs) -> Result<Vec<Job>, Problem> {
+    let net = Sockets::only_by(args.bind, args.interface.as_deref());
     let mut jobs: Vec<Job> = Vec::new();
     for source in sources {
-        let metainfo = source::load(source)?;
+        let metainfo = source::load_by(&net, source)?;
         for warning in &metainfo.warnings {
             tracing::warn!(warning = %Safe::new(warning), "torrent is odd");
         }
@@ -54,6 +56,7 @@ pub fn config(args: &SwarmArgs, global: &Global, jobs: Vec<Job>, dir: PathBuf) -
     RunConfig {
         port: args.port,
         bind: args.bind,
+        interface: args.interface.clone(),
         max_peers: usize::from(args.max_peers),
         max_down_bps,
         max_up_bps,

@@ -1,7 +1,9 @@
-//! The real network: tokio's sockets, optionally bound to one local address.
+//! The real network: tokio's sockets, optionally bound to one local address, to one device, or to both. What cannot leave
+//! that way fails; nothing here ever takes another one (N-09).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ const BACKLOG: u32 = 1024;
 #[derive(Debug, Clone, Default)]
 pub struct Sockets {
     bind: Option<IpAddr>,
+    device: Option<Arc<str>>,
 }
 
 impl Sockets {
@@ -30,7 +33,23 @@ impl Sockets {
 
     /// Everything leaves from this address, and what cannot (another family) fails.
     pub fn bound_to(bind: IpAddr) -> Net {
-        Arc::new(Self { bind: Some(bind) })
+        Self::only_by(Some(bind), None)
+    }
+
+    /// Everything leaves from this address and by this device, where they are given.
+    pub fn only_by(bind: Option<IpAddr>, device: Option<&str>) -> Net {
+        Arc::new(Self { bind, device: device.map(Arc::from) })
+    }
+
+    /// Ties a socket to the device before it is used. A device that is not there is an error, as is one that we may not
+    /// choose.
+    fn tie<'s, S: AsFd>(&self, socket: &'s S) -> io::Result<SockRef<'s>> {
+        let socket = SockRef::from(socket);
+        if let Some(device) = &self.device {
+            let tied = socket.bind_device(Some(device.as_bytes()));
+            tied.map_err(|error| io::Error::new(error.kind(), format!("device {device}: {error}")))?;
+        }
+        Ok(socket)
     }
 
     fn check_family(&self, other: SocketAddr) -> io::Result<()> {
@@ -56,6 +75,7 @@ impl Network for Sockets {
         Box::pin(async move {
             me.check_family(to)?;
             let socket = if to.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+            me.tie(&socket)?;
             if let Some(bind) = me.bind {
                 socket.bind(SocketAddr::new(bind, 0))?;
             }
@@ -66,13 +86,14 @@ impl Network for Sockets {
     }
 
     fn listen(&self, at: SocketAddr) -> Pending<'static, Box<dyn Listen>> {
-        let at = self.local_for(at);
+        let (at, me) = (self.local_for(at), self.clone());
         Box::pin(async move {
             let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
             socket.set_reuseaddr(true)?;
+            let tied = me.tie(&socket)?;
             if at.is_ipv6() {
                 // The unspecified address is both families', whatever the system's default says.
-                SockRef::from(&socket).set_only_v6(!at.ip().is_unspecified())?;
+                tied.set_only_v6(!at.ip().is_unspecified())?;
             }
             socket.bind(at)?;
             Ok(Box::new(Listener(socket.listen(BACKLOG)?)) as Box<dyn Listen>)
@@ -81,16 +102,23 @@ impl Network for Sockets {
 
     fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn Datagrams>> {
         let local = self.local_for(at);
-        let family = self.check_family(at);
+        let (family, me) = (self.check_family(at), self.clone());
         Box::pin(async move {
             family?;
-            Ok(Rc::new(Udp(UdpSocket::bind(local).await?)) as Rc<dyn Datagrams>)
+            let socket = UdpSocket::bind(local).await?;
+            me.tie(&socket)?;
+            Ok(Rc::new(Udp(socket)) as Rc<dyn Datagrams>)
         })
     }
 
     fn resolve(&self, host: &str, port: u16) -> Pending<'static, Vec<SocketAddr>> {
         let literal = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Box::pin(async move { Ok(tokio::net::lookup_host((literal, port)).await?.collect()) })
+        let me = self.clone();
+        Box::pin(async move {
+            // The system asks for names, by whatever way it likes. So nobody is asked while the device is gone.
+            me.tie(&TcpSocket::new_v4()?)?;
+            Ok(tokio::net::lookup_host((literal, port)).await?.collect())
+        })
     }
 }
 
@@ -182,6 +210,27 @@ impl Datagrams for Udp {
 mod tests {
     use super::*;
     use tokio::io::AsyncReadExt;
+
+    /// N-09: needs the right to choose a device, which root has.
+    #[test]
+    fn by_a_device_that_is_not_there_nothing_leaves() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let there = Sockets::any().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            let at = there.local_addr().unwrap();
+            let nowhere = Sockets::only_by(None, Some("nowhere0"));
+            assert!(nowhere.connect(at).await.is_err());
+            assert!(nowhere.listen("127.0.0.1:0".parse().unwrap()).await.is_err());
+            assert!(nowhere.datagrams("127.0.0.1:0".parse().unwrap()).await.is_err());
+            let asked = nowhere.resolve("localhost", 1).await.unwrap_err();
+            assert!(asked.to_string().contains("device nowhere0"), "{asked}");
+            let loopback = Sockets::only_by(None, Some("lo"));
+            match loopback.connect(at).await {
+                Ok(stream) => assert_eq!(stream.peer_addr().unwrap(), at),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
+            }
+        });
+    }
 
     #[test]
     fn a_reset_arrives_as_a_reset_and_a_drop_as_an_end() {

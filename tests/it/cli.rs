@@ -71,7 +71,7 @@ fn usage_errors_end_with_two_and_say_how_it_goes() {
 /// An option that is not there yet does not exist.
 #[test]
 fn options_of_later_issues_do_not_exist() {
-    for option in ["--select-file=1", "--interface=lo"] {
+    for option in ["--select-file=1"] {
         run(&["fetch", "x.torrent", option]).expect_code(2);
     }
 }
