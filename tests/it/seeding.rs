@@ -150,3 +150,35 @@ fn three_torrents_are_fetched_together_from_one_seed_of_three() {
     assert_eq!(hashes, torrents.iter().map(|torrent| torrent.info_hash.as_str()).collect::<Vec<_>>());
     assert!(listed.iter().all(|one| one["exit_code"] == 0));
 }
+
+/// A swarm of three makers behind one slow seed: nobody has it all from the seed alone, and everybody has it all in the end.
+#[test]
+fn a_mixed_swarm_completes_from_our_seed_and_from_libtorrents() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker, Needs::Aria2]) else { return };
+    for ours in [true, false] {
+        let (port, name) = (free(), if ours { "ours" } else { "theirs" });
+        let source = lab.at(&format!("source/{name}.bin"));
+        write_file(&source, 16 * MIB + 7, 7);
+        let torrent = Maker::of(&source).tier(&[&format!("http://127.0.0.1:{port}/announce")]).make(&lab);
+        let tracker = OpenTracker::start(&lab, port, &[&torrent.info_hash]);
+        let _seed = if ours {
+            Seed::ours(&torrent, &["--max-upload-limit", "4M"])
+        } else {
+            Seed::slow_libtorrent(&torrent, 4 * MIB)
+        };
+        tracker.wait_for_seeds(&torrent.info_hash, 1);
+        let folder = |leech: &str| lab.folder(&format!("{name}-{leech}"));
+        let dirs = ["libtorrent", "aria2", "first", "second"].map(folder);
+        let mut libtorrent = Leech::start(&torrent, &dirs[0], &[]);
+        let fetches =
+            [&dirs[2], &dirs[3]].map(|dir| Fetch::new(&torrent.path, dir).args(&["--seed-time", "3s"]).start());
+        Leech::aria2(&torrent, &dirs[1]);
+        libtorrent.wait_until_complete(LIMIT);
+        let sent: u64 =
+            fetches.into_iter().map(|fetch| fetch.finish().expect_complete().number("bytes_uploaded")).sum();
+        for dir in &dirs {
+            assert_same(&torrent.source, &torrent.inside(dir));
+        }
+        assert!(sent > 0, "the fetches gave nothing to anybody");
+    }
+}

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -143,9 +144,24 @@ fn why(run: &Finished) -> String {
     last.map(|line| format!("; last words: {}", crate::base::safe::Safe::new(line))).unwrap_or_default()
 }
 
-/// A port of this machine that is free now, for the client to listen on.
+/// Below the ports that the system deals to outgoing connections (32768 and up), so that none of those takes a port between
+/// our look at it and its use.
+const CLIENT_PORTS: std::ops::Range<u16> = 10_000..32_000;
+
+/// A port of this machine that is free now, for the client to listen on; another one each time, and in each process.
 fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(CLIENT_PORTS.end - CLIENT_PORTS.start);
+    let mut taken = io::ErrorKind::AddrInUse.into();
+    for _ in 0..100 {
+        let nth = std::process::id().wrapping_mul(977).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = CLIENT_PORTS.start + u16::try_from(nth).unwrap_or_default();
+        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)) {
+            Ok(_free) => return Ok(port),
+            Err(error) => taken = error,
+        }
+    }
+    Err(taken)
 }
 
 /// A client at work.
