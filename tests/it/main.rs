@@ -23,6 +23,7 @@ mod fault_host;
 mod fault_sim;
 mod hostile;
 mod hostile_trackers;
+mod interface;
 mod logs;
 mod on_complete;
 mod real_seeds;

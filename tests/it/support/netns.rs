@@ -21,6 +21,16 @@ impl Host {
         Self { name: format!("tta{pid}{letter}"), ip: Ipv4Addr::new(198, 18 + high % 2, low, last).into() }
     }
 
+    /// Its end of the cable.
+    pub(crate) fn device(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs `ip` on this host; what it says.
+    pub(crate) fn ip(&self, args: &[&str]) -> String {
+        run(Command::new("ip").args(["-n", &self.name]).args(args))
+    }
+
     /// The same program, started on this host.
     pub(crate) fn command(&self, of: &Command) -> Command {
         let mut command = Command::new("ip");
@@ -46,12 +56,24 @@ pub(crate) fn two_hosts() -> [Host; 2] {
     ip(&["netns", "add", &b.name]);
     ip(&["link", "add", &a.name, "netns", &a.name, "type", "veth", "peer", "name", &b.name, "netns", &b.name]);
     for host in &hosts {
-        let address = format!("{}/24", host.ip);
-        ip(&["-n", &host.name, "addr", "add", &address, "dev", &host.name]);
-        ip(&["-n", &host.name, "link", "set", "lo", "up"]);
-        ip(&["-n", &host.name, "link", "set", &host.name, "up"]);
+        host.ip(&["addr", "add", &format!("{}/24", host.ip), "dev", &host.name]);
+        host.ip(&["link", "set", "lo", "up"]);
+        host.ip(&["link", "set", &host.name, "up"]);
     }
     hosts
+}
+
+/// A second cable between two hosts; the name of its end on the first. Both ends have addresses in 198.51.100/24.
+pub(crate) fn second_cable([a, b]: &[Host; 2]) -> String {
+    let ends = [a, b].map(|host| format!("{}x", host.name));
+    ip(&["link", "add", &ends[0], "netns", &a.name, "type", "veth", "peer", "name", &ends[1], "netns", &b.name]);
+    for (host, (end, address)) in [a, b].into_iter().zip(ends.iter().zip(["198.51.100.1/24", "198.51.100.2/24"])) {
+        // Without an address of its own IPv6 greets no neighbours, which would be counted.
+        host.ip(&["link", "set", end, "addrgenmode", "none"]);
+        host.ip(&["addr", "add", address, "dev", end]);
+        host.ip(&["link", "set", end, "up"]);
+    }
+    ends.into_iter().next().unwrap()
 }
 
 /// Whether this process may make such hosts; root in a container may not.
