@@ -24,6 +24,7 @@ use crate::base::ids::{InfoHash, PeerId};
 
 use crate::codec::wire::{Decoder, Handshake, Message};
 use crate::logic::peer_book::BookConfig;
+use crate::logic::selection::Wanted;
 use crate::net::Net;
 use crate::net::throttle::Limits;
 use crate::storage::{
@@ -122,6 +123,7 @@ pub(crate) fn torrent(shelf: Rc<Shelf>, net: Net) -> (TorrentConfig, watch::Rece
         name,
         info_hash,
         geometry: geometry(),
+        wanted: Arc::new(Wanted::everything(&geometry())),
         aim: Aim::Fetch { then: None },
         tiers: Vec::new(),
         private: false,

@@ -98,7 +98,11 @@ pub struct TorrentView {
     pub phase: Phase,
     /// All bytes.
     pub bytes_total: u64,
-    /// Bytes that are written and verified.
+    /// Bytes of the files that are wanted.
+    pub bytes_selected: u64,
+    /// Of those, the ones that are written and verified.
+    pub bytes_done: u64,
+    /// Bytes that are written and verified, wanted or not.
     pub bytes_have: u64,
     /// Of those, the ones that were there at the start.
     pub bytes_kept: u64,
@@ -142,6 +146,8 @@ impl TorrentView {
             info_hash,
             phase: Phase::Opening,
             bytes_total,
+            bytes_selected: bytes_total,
+            bytes_done: 0,
             bytes_have: 0,
             bytes_kept: 0,
             bytes_checked: 0,
@@ -164,7 +170,7 @@ impl TorrentView {
 
     /// Time to the end at the present rate.
     pub fn eta(&self) -> Option<Duration> {
-        let left = self.bytes_total.saturating_sub(self.bytes_have);
+        let left = self.bytes_selected.saturating_sub(self.bytes_done);
         left.checked_div(self.down_bps).map(Duration::from_secs)
     }
 
@@ -181,6 +187,6 @@ impl TorrentView {
 
     /// `12.5 MiB of 1.0 GiB`.
     pub fn progress_text(&self) -> String {
-        format!("{} of {}", Bytes(self.bytes_have), Bytes(self.bytes_total))
+        format!("{} of {}", Bytes(self.bytes_done), Bytes(self.bytes_selected))
     }
 }

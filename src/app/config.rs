@@ -11,6 +11,8 @@ use super::hook::Hook;
 use crate::actors::torrent::Aim;
 use crate::base::ids::PeerId;
 use crate::codec::metainfo::Metainfo;
+use crate::logic::layout::Layout;
+use crate::logic::selection::Wanted;
 use crate::storage::Durability;
 
 /// One torrent of a run.
@@ -20,12 +22,22 @@ pub struct Job {
     pub metainfo: Metainfo,
     /// Announce URLs by tier, the user's additions and exclusions applied.
     pub tiers: Vec<Vec<String>>,
+    /// Which files are wanted, in the order of the torrent; `None`: all of them.
+    pub select: Option<Vec<bool>>,
 }
 
 impl Job {
-    /// With the trackers that the torrent names.
+    /// All of it, with the trackers that the torrent names.
     pub fn new(metainfo: Metainfo) -> Self {
-        Self { tiers: metainfo.tiers.clone(), metainfo }
+        Self { tiers: metainfo.tiers.clone(), metainfo, select: None }
+    }
+
+    /// What is wanted of it.
+    pub fn wanted(&self) -> Wanted {
+        let Metainfo { geometry, files, .. } = &self.metainfo;
+        let layout = Layout::new(files.iter().map(|file| file.len));
+        let of_files = |select: &Vec<bool>| Wanted::of_files(geometry, &layout, select);
+        self.select.as_ref().map_or_else(|| Wanted::everything(geometry), of_files)
     }
 }
 

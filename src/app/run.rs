@@ -155,6 +155,7 @@ fn disk(config: &RunConfig, job: &Job) -> SharedStorage {
         overwrite: config.overwrite,
         verify: config.verify,
         max_open: Descriptors::of_this_process().files,
+        select: job.select.clone(),
     };
     Rc::new(Disk::new(&job.metainfo, disk))
 }

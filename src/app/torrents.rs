@@ -53,12 +53,13 @@ impl Torrents {
         let limits = Limits::new(config.max_down_bps, config.max_up_bps);
         let (our_id, mut seed) = (config.our_id(), config.seed);
         let all = config.jobs.iter().zip(storages).zip(&self.0).map(|((job, storage), one)| {
-            let Job { metainfo, tiers } = job;
+            let Job { metainfo, tiers, .. } = job;
             let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
             let torrent = TorrentConfig {
                 name: metainfo.name.clone(),
                 info_hash: metainfo.info_hash,
                 geometry: metainfo.geometry,
+                wanted: Arc::new(job.wanted()),
                 aim: config.aim,
                 tiers: tiers.clone(),
                 private: metainfo.private,

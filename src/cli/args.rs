@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::selection::SelectArgs;
 use crate::base::units::{parse_bytes, parse_duration};
 use crate::logic::tracker::{DEFAULT_RATE, Limits, MAX_INTERVAL};
 use crate::storage::Durability;
@@ -99,6 +100,9 @@ pub struct FetchArgs {
     /// List the files and stop
     #[arg(short, long)]
     pub list: bool,
+    /// Which files to fetch; the others are never made
+    #[command(flatten)]
+    pub files: SelectArgs,
     /// Hash existing data first even when the state looks clean
     #[arg(short = 'V', long)]
     pub verify: bool,
@@ -266,6 +270,9 @@ pub struct VerifyArgs {
     /// Where the data is
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
+    /// Which files to check
+    #[command(flatten)]
+    pub files: SelectArgs,
 }
 
 /// `scrape`.

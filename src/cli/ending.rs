@@ -48,7 +48,7 @@ fn summary(finish: &Finish, exit: Exit, outcome: &Outcome) -> String {
     let rate =
         u64::try_from(u128::from(view.bytes_received) * 1000 / outcome.took.as_millis().max(1)).unwrap_or(u64::MAX);
     let head = match exit {
-        Exit::Complete => format!("{name}: complete, {}", Bytes(view.bytes_total)),
+        Exit::Complete => format!("{name}: complete, {}", Bytes(view.bytes_selected)),
         Exit::Interrupted | Exit::Killed => {
             format!("{name}: stopped at {}; the same command goes on from there", view.progress_text())
         }
@@ -108,6 +108,8 @@ fn torrent_json(finish: &Finish, judged: &(Exit, &'static str, Option<String>)) 
         ("info_hash", json!(view.info_hash.to_string())),
         ("name", json!(view.name)),
         ("bytes_total", json!(view.bytes_total)),
+        ("bytes_selected", json!(view.bytes_selected)),
+        ("bytes_done", json!(view.bytes_done)),
         ("bytes_have", json!(view.bytes_have)),
         ("bytes_kept", json!(view.bytes_kept)),
         ("bytes_checked", json!(view.bytes_checked)),
@@ -134,7 +136,7 @@ mod tests {
 
     fn ended(ending: Ending, change: impl FnOnce(&mut TorrentView)) -> Finish {
         let mut view = TorrentView::new("x\u{1b}[2J".to_owned(), torrent().info_hash, 4 << 20);
-        (view.bytes_have, view.bytes_received) = (1 << 20, 1 << 20);
+        (view.bytes_have, view.bytes_done, view.bytes_received) = (1 << 20, 1 << 20, 1 << 20);
         change(&mut view);
         Finish { ending, view }
     }

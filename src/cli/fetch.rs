@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use super::args::{DiskFull, FetchArgs, Global};
 use super::exit::{Exit, Problem};
 use super::output::Output;
+use super::selection::select;
 use super::{info, logs, swarm};
 use crate::actors::torrent::Aim;
 use crate::app::config::{Job, RunConfig};
@@ -13,10 +14,13 @@ use crate::app::hook::Hook;
 /// Runs the verb.
 pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
     logs::install(global, output)?;
-    let jobs = swarm::jobs(&args.sources, &args.swarm)?;
+    let mut jobs = swarm::jobs(&args.sources, &args.swarm)?;
+    for job in &mut jobs {
+        job.select = select(&args.files, &job.metainfo)?;
+    }
     if args.list {
         for job in &jobs {
-            info::list(&job.metainfo, output);
+            info::list(&job.metainfo, job.select.as_deref(), output);
         }
         return Ok(Exit::Complete);
     }

@@ -18,22 +18,25 @@ pub fn run(args: &InfoArgs, output: &Output) -> Result<Exit, Problem> {
     if args.magnet {
         output.answer(magnet(&metainfo, |_url| true));
     } else if output.is_json() {
-        output.json(&as_json(&metainfo));
+        output.json(&as_json(&metainfo, None));
     } else {
         output.answer(as_text(&metainfo).trim_end());
     }
     Ok(Exit::Complete)
 }
 
-/// Numbered as `--select-file` will number them: from 1, padding left out of the sight but not of the count.
-pub fn list(metainfo: &Metainfo, output: &Output) {
+/// Numbered as `--select-file` numbers them: from 1, padding left out of the sight but not of the count. With a selection,
+/// a star for each file that is in it.
+pub fn list(metainfo: &Metainfo, select: Option<&[bool]>, output: &Output) {
     if output.is_json() {
-        output.json(&as_json(metainfo));
+        output.json(&as_json(metainfo, select));
         return;
     }
-    for (number, file) in (1..).zip(&metainfo.files).filter(|(_, file)| !file.padding) {
-        let shown = file.path.as_path().display().to_string();
-        output.answer(format!("{number:>5}  {:>10}  {}", Bytes(file.len).to_string(), Safe::new(&shown).at_most(400)));
+    for (file, entry) in metainfo.files.iter().enumerate().filter(|(_, entry)| !entry.padding) {
+        let shown = entry.path.as_path().display().to_string();
+        let mark = select.map_or("", |select| if select.get(file) == Some(&true) { "* " } else { "  " });
+        let size = Bytes(entry.len).to_string();
+        output.answer(format!("{:>5}  {mark}{size:>10}  {}", file + 1, Safe::new(&shown).at_most(400)));
     }
 }
 
@@ -76,10 +79,16 @@ fn as_text(metainfo: &Metainfo) -> String {
     text
 }
 
-fn as_json(metainfo: &Metainfo) -> Value {
-    let files = metainfo.files.iter().map(
-        |file| json!({"path": file.path.as_path().display().to_string(), "length": file.len, "padding": file.padding}),
-    );
+fn as_json(metainfo: &Metainfo, select: Option<&[bool]>) -> Value {
+    let files = metainfo.files.iter().enumerate().map(|(file, entry)| {
+        json!({
+            "number": file + 1,
+            "path": entry.path.as_path().display().to_string(),
+            "length": entry.len,
+            "padding": entry.padding,
+            "selected": !entry.padding && select.is_none_or(|select| select.get(file) == Some(&true)),
+        })
+    });
     json!({
         "event": "result",
         "status": "complete",

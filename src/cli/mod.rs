@@ -21,6 +21,7 @@ pub mod output;
 pub mod progress;
 pub mod scrape;
 pub mod seed;
+pub mod selection;
 pub mod source;
 pub mod stop;
 pub mod swarm;

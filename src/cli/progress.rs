@@ -85,7 +85,7 @@ pub fn line(view: &TorrentView) -> String {
             let reason = reason.as_deref().map(|reason| format!("  ({reason})")).unwrap_or_default();
             format!("{name}  checking {} of {}{reason}", Bytes(*done), Bytes(*total))
         }
-        Phase::Complete => format!("{name}  100%  {}", Bytes(view.bytes_total)),
+        Phase::Complete => format!("{name}  100%  {}", Bytes(view.bytes_selected)),
         Phase::Seeding => {
             let (rate, sent) = (Bytes(view.up_bps), Bytes(view.bytes_sent));
             format!("{name}  seeding  {rate}/s  {} peers  {sent} sent", view.swarm.peers.len())
@@ -102,7 +102,7 @@ pub fn line(view: &TorrentView) -> String {
 
 /// One decimal, and 100 only when everything is there.
 fn percent(view: &TorrentView) -> String {
-    let permille = u128::from(view.bytes_have) * 1000 / u128::from(view.bytes_total.max(1));
+    let permille = u128::from(view.bytes_done) * 1000 / u128::from(view.bytes_selected.max(1));
     format!("{}.{}%", permille / 10, permille % 10)
 }
 
@@ -122,6 +122,8 @@ pub fn progress_json(view: &TorrentView) -> Value {
         "phase": phase,
         "bytes_have": view.bytes_have,
         "bytes_total": view.bytes_total,
+        "bytes_selected": view.bytes_selected,
+        "bytes_done": view.bytes_done,
         "down_bps": view.down_bps,
         "up_bps": view.up_bps,
         "bytes_uploaded": view.bytes_sent,
@@ -202,7 +204,7 @@ mod tests {
             (view(|_| {}), "0.0%  0 B/s  0 peers"),
             (
                 view(|v| {
-                    (v.bytes_have, v.down_bps) = (1 << 20, 1 << 20);
+                    (v.bytes_done, v.down_bps) = (1 << 20, 1 << 20);
                     because(v, Reason::Healthy);
                 }),
                 "33.3%  1.0 MiB/s  0 peers  ETA 2.0s",
@@ -215,7 +217,7 @@ mod tests {
                 }),
                 "0 peers  (disk full)",
             ),
-            (view(|v| v.bytes_have = v.bytes_total - 1), "99.9%  0 B/s  0 peers"),
+            (view(|v| v.bytes_done = v.bytes_total - 1), "99.9%  0 B/s  0 peers"),
         ];
         for (view, want) in table {
             let line = line(&view);

@@ -44,7 +44,7 @@ pub fn jobs(sources: &[String], args: &SwarmArgs) -> Result<Vec<Job>, Problem> {
         if jobs.iter().any(|job| job.metainfo.info_hash == metainfo.info_hash) {
             return Err(Problem::new(Exit::Usage, format!("{source} is the same torrent as one before it")));
         }
-        jobs.push(Job { tiers: tiers(args, &metainfo)?, metainfo });
+        jobs.push(Job { tiers: tiers(args, &metainfo)?, ..Job::new(metainfo) });
     }
     Ok(jobs)
 }

@@ -6,25 +6,37 @@ use super::args::VerifyArgs;
 use super::exit::{Exit, Problem};
 use super::hashing::Meter;
 use super::output::Output;
+use super::selection::select;
 use super::{source, stop};
 use crate::app::descriptors::Descriptors;
 use crate::base::geometry::PieceIndex;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::Metainfo;
+use crate::logic::selection::Wanted;
 use crate::storage::check::{Halt, Hasher, every_piece};
 use crate::storage::disk::specs_of;
 use crate::storage::files::Files;
 use crate::storage::folder::Folder;
+use crate::storage::part::Part;
+use crate::storage::trouble::DiskTrouble;
 
 /// Runs the verb.
 pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
     let metainfo = source::load(&args.file)?;
     let folder = Folder::open(&args.dir);
     let folder = folder.map_err(|error| Problem::new(Exit::NotFound, format!("{}: {error}", args.dir.display())))?;
+    let select = select(&args.files, &metainfo)?;
+    let is_chosen = |file: usize| select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
     let files = Files::new(folder, specs_of(&metainfo), Descriptors::of_this_process().files);
-    let bad = check(&files, &metainfo, output)?;
+    let wanted = select.as_ref().map_or_else(
+        || Wanted::everything(&metainfo.geometry),
+        |select| Wanted::of_files(&metainfo.geometry, files.layout(), select),
+    );
+    let files = with_part(files, &metainfo, is_chosen)?;
+    let bad = check(&files, &metainfo, &wanted, output)?;
     let mut bad_files = 0;
-    for (file, entry) in metainfo.files.iter().enumerate().filter(|(_, entry)| !entry.padding) {
+    let chosen = metainfo.files.iter().enumerate().filter(|(file, entry)| !entry.padding && is_chosen(*file));
+    for (file, entry) in chosen {
         let end = entry.offset + entry.len;
         let pieces = metainfo.geometry.pieces_of(entry.offset..end).filter(|piece| bad.contains(piece)).count();
         let witness = files.witness(file).map_err(|trouble| Problem::new((&trouble).into(), &trouble))?;
@@ -44,10 +56,20 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
                 + &fault.map(|fault| format!(": {fault}")).unwrap_or_default(),
         );
     }
-    Ok(report(&metainfo, &bad, bad_files, output))
+    Ok(report(&metainfo, &wanted, &bad, bad_files, output))
 }
 
-fn report(metainfo: &Metainfo, bad: &[PieceIndex], bad_files: u32, output: &Output) -> Exit {
+/// Bytes of files that were not chosen and are not there come from the part file that a fetch of the same choice left.
+fn with_part(files: Files, metainfo: &Metainfo, is_chosen: impl Fn(usize) -> bool) -> Result<Files, Problem> {
+    let is_absent = |file: usize| files.witness(file).map(|found| found.is_none());
+    let held: Result<Vec<bool>, _> =
+        (0..files.specs().len()).map(|file| Ok(!is_chosen(file) && is_absent(file)?)).collect();
+    let held = held.map_err(|trouble: DiskTrouble| Problem::new((&trouble).into(), &trouble))?;
+    let part = Part::new((metainfo.info_hash, metainfo.geometry, files.layout()), held, Vec::new());
+    Ok(files.with_part(part.is_needed().then_some(part)))
+}
+
+fn report(metainfo: &Metainfo, wanted: &Wanted, bad: &[PieceIndex], bad_files: u32, output: &Output) -> Exit {
     let ok = bad.is_empty() && bad_files == 0;
     let exit = if ok { Exit::Complete } else { Exit::HashMismatch };
     output.json(&json!({
@@ -56,10 +78,11 @@ fn report(metainfo: &Metainfo, bad: &[PieceIndex], bad_files: u32, output: &Outp
         "exit_code": exit as u8,
         "info_hash": metainfo.info_hash.to_string(),
         "pieces": metainfo.geometry.piece_count(),
+        "pieces_selected": wanted.pieces().ones(),
         "bad_pieces": bad.iter().map(|piece| piece.get()).collect::<Vec<_>>(),
         "bad_files": bad_files,
     }));
-    let of = metainfo.geometry.piece_count();
+    let of = wanted.pieces().ones();
     if ok {
         output.line(format!("all {of} pieces are right"));
     } else {
@@ -71,10 +94,13 @@ fn report(metainfo: &Metainfo, bad: &[PieceIndex], bad_files: u32, output: &Outp
 }
 
 /// The pieces that do not hash right, ascending.
-fn check(files: &Files, metainfo: &Metainfo, output: &Output) -> Result<Vec<PieceIndex>, Problem> {
+fn check(files: &Files, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> Result<Vec<PieceIndex>, Problem> {
     let geometry = metainfo.geometry;
     let meter = Meter::new(output, "checking", geometry.total_len());
     let judge = |hasher: &mut Hasher<&Files>, piece| {
+        if !wanted.pieces().has(piece) {
+            return Ok(None);
+        }
         let right = hasher.is_right(&metainfo.hashes, piece)?;
         Ok((!right).then_some(piece))
     };

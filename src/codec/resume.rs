@@ -26,6 +26,8 @@ pub struct Record {
     pub have: Bitfield,
     /// The files as they were, in the order of the torrent.
     pub files: Vec<Witness>,
+    /// The part file, with bytes of files that are not wanted.
+    pub part: Witness,
     /// Bytes received in all runs; at most 2^63 - 1.
     pub downloaded: u64,
     /// Bytes sent in all runs; at most 2^63 - 1.
@@ -76,6 +78,9 @@ struct Raw {
     files: ByteBuf,
     have: ByteBuf,
     info_hash: ByteBuf,
+    /// One witness, or nothing.
+    #[serde(default)]
+    part: ByteBuf,
     pieces: u32,
     uploaded: i64,
     version: i64,
@@ -97,6 +102,7 @@ impl Record {
             files: ByteBuf::from(self.files.iter().flat_map(Witness::encode).collect::<Vec<_>>()),
             have: ByteBuf::from(self.have.as_bytes()),
             info_hash: ByteBuf::from(self.info_hash.0),
+            part: ByteBuf::from(self.part.encode()),
             pieces: self.pieces,
             uploaded: capped(self.uploaded),
             version: VERSION,
@@ -121,11 +127,13 @@ impl Record {
         let raw: Raw = bencode::decode(body, Limits::FILE)?;
         let info_hash = <[u8; 20]>::try_from(&raw.info_hash[..]).map_err(|_other| BadRecord::Length("info_hash"))?;
         let (files, []) = raw.files.as_chunks::<WITNESS_LEN>() else { return Err(BadRecord::Length("files")) };
+        let (part, []) = raw.part.as_chunks::<WITNESS_LEN>() else { return Err(BadRecord::Length("part")) };
         Ok(Self {
             info_hash: InfoHash(info_hash),
             pieces: raw.pieces,
             have: Bitfield::from_wire(&raw.have, raw.pieces)?,
             files: files.iter().map(Witness::decode).collect(),
+            part: part.first().map(Witness::decode).unwrap_or_default(),
             downloaded: raw.downloaded.try_into().unwrap_or(0),
             uploaded: raw.uploaded.try_into().unwrap_or(0),
             clean: raw.clean == 1,
@@ -134,6 +142,9 @@ impl Record {
 }
 
 impl Witness {
+    /// In place of a file that is not wanted: whatever is there, or will be, is not ours.
+    pub const NOT_OURS: Self = Self { len: u64::MAX, dev: 0, ino: 0, mtime_ns: 0 };
+
     fn encode(&self) -> [u8; WITNESS_LEN] {
         let mut out = [0; WITNESS_LEN];
         let fields = [self.len, self.dev, self.ino, self.mtime_ns.cast_unsigned()];
@@ -163,6 +174,7 @@ mod tests {
             pieces: 9,
             have: Bitfield::from_wire(&[0xa0, 0x80], 9).unwrap(),
             files: vec![witness, Witness::default()],
+            part: witness,
             downloaded: 1,
             uploaded: u64::MAX,
             clean: true,
@@ -231,7 +243,7 @@ mod tests {
         #[test]
         fn a_record_survives(
             info_hash: [u8; 20], pieces in 1_u32..300, bits: [u8; 38], counters: (u32, u32, bool),
-            files in prop::collection::vec(any::<(u64, u64, u64, i64)>(), 0..20),
+            files in prop::collection::vec(any::<(u64, u64, u64, i64)>(), 0..20), part in any::<(u64, u64, u64, i64)>(),
         ) {
             let mut have = bits[..pieces.div_ceil(8) as usize].to_vec();
             *have.last_mut().unwrap() &= 0xff_u8.checked_shl(7 - (pieces - 1) % 8).unwrap();
@@ -241,6 +253,7 @@ mod tests {
                 pieces,
                 have: Bitfield::from_wire(&have, pieces).unwrap(),
                 files: files.into_iter().map(witness).collect(),
+                part: witness(part),
                 downloaded: counters.0.into(),
                 uploaded: counters.1.into(),
                 clean: counters.2,

@@ -13,6 +13,7 @@ pub mod flush;
 pub mod layout;
 pub mod lobby;
 pub mod outside;
+pub mod parts;
 pub mod peer_book;
 pub mod picker;
 pub mod probe;
@@ -22,6 +23,7 @@ pub mod restart;
 pub mod resume;
 pub mod scheduler;
 pub mod seeding;
+pub mod selection;
 pub mod share;
 pub mod suspects;
 #[cfg(test)]

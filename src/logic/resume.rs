@@ -57,6 +57,8 @@ pub enum Reason {
     Foreign,
     /// All is as it was at a clean stop.
     Clean,
+    /// All is as it was, but other files are wanted than were.
+    Reselected,
     /// All is as it was when the record was last written; what came after it is fetched again.
     Unclean,
     /// So many files were changed, cut or removed from outside.
@@ -77,6 +79,7 @@ impl fmt::Display for Reason {
             Self::BadRecord(why) => write!(f, "the record is unusable ({why}): checking the files first"),
             Self::Foreign => f.write_str("the record is of another torrent: checking the files first"),
             Self::Clean => f.write_str("as it was left"),
+            Self::Reselected => f.write_str("other files are selected than before: looking for what is there of them"),
             Self::Unclean => f.write_str("stopped without warning: going on from the last record"),
             Self::Changed { files: 1 } => f.write_str("1 file changed outside: checking it"),
             Self::Changed { files } => write!(f, "{files} files changed outside: checking them"),
@@ -237,6 +240,7 @@ mod tests {
             pieces: 5,
             have: Bitfield::all(5),
             files: present(),
+            part: ABSENT,
             downloaded: 0,
             uploaded: 0,
             clean,
@@ -369,7 +373,7 @@ mod tests {
             }
             let old = Record {
                 info_hash: HASH, pieces: geometry.piece_count(), have: have.clone(), files: then.clone(),
-                downloaded: 0, uploaded: 0, clean,
+                part: ABSENT, downloaded: 0, uploaded: 0, clean,
             };
             let torrent = Torrent { info_hash: HASH, geometry: &geometry, layout: &layout };
             let trust = trust(Some(Ok(&old)), torrent, Present { files: &now, folder_dev: Some(1) });

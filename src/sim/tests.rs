@@ -72,6 +72,7 @@ fn a_record_that_claims_what_the_disk_has_not_is_a_lie() {
         pieces: 4,
         have,
         files: vec![Witness::default()],
+        part: Witness::default(),
         downloaded: 0,
         uploaded: 0,
         clean: false,

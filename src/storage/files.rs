@@ -16,6 +16,7 @@ use rustix::fs::{Advice, OFlags};
 
 use super::Locked;
 use super::folder::Folder;
+use super::part::Part;
 use super::trouble::{DiskTrouble, SYNC, TroubleKind};
 use crate::codec::resume::Witness;
 use crate::logic::layout::{Layout, Span};
@@ -40,6 +41,7 @@ pub struct Files {
     folder: Folder,
     specs: Vec<FileSpec>,
     layout: Layout,
+    part: Option<Part>,
     max_open: usize,
     open: Locked<Open>,
 }
@@ -66,7 +68,23 @@ impl Files {
     /// Nothing is opened or made yet. `max_open`: files that stay open at most (D-17).
     pub fn new(folder: Folder, specs: Vec<FileSpec>, max_open: usize) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
-        Self { folder, specs, layout, max_open, open: Locked::default() }
+        Self { folder, specs, layout, part: None, max_open, open: Locked::default() }
+    }
+
+    /// The same, with bytes of some files in a part file.
+    #[must_use]
+    pub fn with_part(self, part: Option<Part>) -> Self {
+        Self { part, ..self }
+    }
+
+    /// The part file, if there may be one.
+    pub fn part(&self) -> Option<&Part> {
+        self.part.as_ref()
+    }
+
+    /// The number of the part file: one more than the last of the torrent's.
+    pub fn part_number(&self) -> usize {
+        self.specs.len()
     }
 
     /// The files, in the order of the torrent.
@@ -86,16 +104,16 @@ impl Files {
 
     /// The full path of a file, for people.
     pub fn shown_path(&self, file: usize) -> PathBuf {
-        self.folder.path().join(&self.specs[file].path)
+        self.folder.path().join(&self.spec(file).path)
     }
 
     /// Writes `blocks`, one after the other, at `start` of the torrent.
     pub fn write(&self, start: u64, blocks: &[Bytes]) -> Result<(), DiskTrouble> {
         let len = blocks.iter().map(|block| block.len() as u64).sum();
         let mut rest = Slices::new(blocks);
-        for Span { file, offset, len } in self.layout.spans(start, len) {
+        for Span { file, offset, len } in self.places(start, len, Part::holds) {
             let slices = rest.take(usize::try_from(len).expect("a span lies inside buffers in memory"));
-            if self.specs[file].padding {
+            if self.spec(file).padding {
                 continue;
             }
             let handle = self.writable(file)?;
@@ -109,12 +127,21 @@ impl Files {
 
     /// Fills `buffer` from `start` of the torrent. A file that is too short is an error of the kind `Missing`.
     pub fn read(&self, start: u64, buffer: &mut [u8]) -> Result<(), DiskTrouble> {
+        self.read_where(start, buffer, Part::holds)
+    }
+
+    /// The same, but with all that the part file may have of it taken from there.
+    pub fn read_strayed(&self, start: u64, buffer: &mut [u8]) -> Result<(), DiskTrouble> {
+        self.read_where(start, buffer, Part::held_once)
+    }
+
+    fn read_where(&self, start: u64, buffer: &mut [u8], in_part: fn(&Part, usize) -> bool) -> Result<(), DiskTrouble> {
         let mut rest = buffer;
-        for Span { file, offset, len } in self.layout.spans(start, rest.len() as u64) {
+        for Span { file, offset, len } in self.places(start, rest.len() as u64, in_part) {
             let len = usize::try_from(len).expect("a span lies inside the buffer");
             let (part, tail) = rest.split_at_mut(len);
             rest = tail;
-            if self.specs[file].padding {
+            if self.spec(file).padding {
                 part.fill(0);
                 continue;
             }
@@ -144,9 +171,10 @@ impl Files {
 
     /// Makes these bytes durable, whoever wrote them, with the entries of the folders that hold their files.
     pub fn sync_bytes_of(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<(), DiskTrouble> {
-        let spans = ranges.into_iter().flat_map(|range| self.layout.spans(range.start, range.end - range.start));
-        let files: BTreeSet<usize> = spans.map(|span| span.file).filter(|file| !self.specs[*file].padding).collect();
-        let folders = files.iter().flat_map(|file| self.specs[*file].path.ancestors().skip(1));
+        let places =
+            ranges.into_iter().flat_map(|range| self.places(range.start, range.end - range.start, Part::holds));
+        let files: BTreeSet<usize> = places.map(|span| span.file).filter(|file| !self.spec(*file).padding).collect();
+        let folders = files.iter().flat_map(|file| self.spec(*file).path.ancestors().skip(1));
         let folders = folders.map(Path::to_path_buf).collect();
         self.sync_these(&files, &folders)
     }
@@ -172,8 +200,8 @@ impl Files {
 
     /// Tells the kernel that these bytes will be read soon.
     pub fn read_ahead(&self, bytes: Range<u64>) {
-        for Span { file, offset, len } in self.layout.spans(bytes.start, bytes.end - bytes.start) {
-            if !self.specs[file].padding
+        for Span { file, offset, len } in self.places(bytes.start, bytes.end - bytes.start, Part::holds) {
+            if !self.spec(file).padding
                 && let Ok(handle) = self.readable(file)
             {
                 read_ahead(&handle, offset, len);
@@ -181,12 +209,12 @@ impl Files {
         }
     }
 
-    /// What a file looks like now: length, device, inode, time of change. `None` when it is not there.
+    /// What a file looks like now: length, device, inode, time of change. `None` when it is not there, or is nothing to us.
     pub fn witness(&self, file: usize) -> Result<Option<Witness>, DiskTrouble> {
-        if self.specs[file].padding {
+        if self.spec(file).padding || self.is_held(file) {
             return Ok(None);
         }
-        match self.folder.open_file(&self.specs[file].path, OFlags::RDONLY) {
+        match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
             Ok(handle) => {
                 let meta = handle.metadata().map_err(|error| self.trouble("look at", file, &error, 0))?;
                 let mtime_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
@@ -199,12 +227,15 @@ impl Files {
 
     /// Where a file has data, as opposed to holes. A file that is not there has none.
     pub fn data_extents(&self, file: usize) -> Result<Vec<Range<u64>>, DiskTrouble> {
-        let handle = match self.folder.open_file(&self.specs[file].path, OFlags::RDONLY) {
+        if self.is_held(file) {
+            return Ok(Vec::new());
+        }
+        let handle = match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
             Ok(handle) => handle,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(self.trouble("open", file, &error, 0)),
         };
-        Ok(extents(&handle, self.specs[file].len))
+        Ok(extents(&handle, self.spec(file).len))
     }
 
     /// Bytes that are free in the output folder.
@@ -215,7 +246,7 @@ impl Files {
     /// Makes the files that have no bytes: no piece will ever bring them into being.
     pub fn create_empty_files(&self) -> Result<(), DiskTrouble> {
         for (file, spec) in self.specs.iter().enumerate() {
-            if spec.len == 0 && !spec.padding {
+            if spec.len == 0 && !spec.padding && !self.is_held(file) {
                 self.writable(file)?;
                 self.touch(file);
             }
@@ -231,11 +262,35 @@ impl Files {
         Ok(())
     }
 
+    /// A file of the torrent, or the part file.
+    fn spec(&self, file: usize) -> &FileSpec {
+        match &self.part {
+            Some(part) if file == self.part_number() => &part.spec,
+            _ => &self.specs[file],
+        }
+    }
+
+    fn is_held(&self, file: usize) -> bool {
+        self.part.as_ref().is_some_and(|part| part.holds(file))
+    }
+
+    /// Where bytes of the torrent lie: in their own file, or in the part file if that has them.
+    fn places(&self, start: u64, len: u64, in_part: fn(&Part, usize) -> bool) -> impl Iterator<Item = Span> + '_ {
+        self.layout.spans(start, len).flat_map(move |span| {
+            let part = self.part.as_ref().filter(|part| in_part(part, span.file));
+            let own = part.is_none().then_some(span);
+            let at = self.layout.file_range(span.file).map_or(0, |range| range.start + span.offset);
+            let runs = part.into_iter().flat_map(move |part| part.map.runs(at, span.len));
+            let kept = runs.map(|(offset, len)| Span { file: self.part_number(), offset, len });
+            own.into_iter().chain(kept)
+        })
+    }
+
     fn readable(&self, file: usize) -> Result<Arc<File>, DiskTrouble> {
         if let Some(handle) = self.cached(file, false) {
             return Ok(handle);
         }
-        let opened = self.with_room(|| self.folder.open_file(&self.specs[file].path, OFlags::RDONLY));
+        let opened = self.with_room(|| self.folder.open_file(&self.spec(file).path, OFlags::RDONLY));
         let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, 0))?);
         self.remember(file, &handle, false);
         Ok(handle)
@@ -246,7 +301,7 @@ impl Files {
             return Ok(handle);
         }
         let opened = self.with_room(|| self.open_or_create(file));
-        let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, self.specs[file].len))?);
+        let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, self.spec(file).len))?);
         self.remember(file, &handle, true);
         Ok(handle)
     }
@@ -263,7 +318,7 @@ impl Files {
     }
 
     fn open_or_create(&self, file: usize) -> io::Result<File> {
-        let FileSpec { path, len, .. } = &self.specs[file];
+        let FileSpec { path, len, .. } = self.spec(file);
         let opened = match self.folder.open_file(path, OFlags::RDWR) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.folder.create_parents(path)?;

@@ -383,6 +383,7 @@ impl Shape {
             pieces: self.geometry.piece_count(),
             have: snapshot.have.clone(),
             files: self.witnesses(state),
+            part: Witness::default(),
             downloaded: snapshot.received,
             uploaded: snapshot.sent,
             clean: snapshot.clean,

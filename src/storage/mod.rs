@@ -21,6 +21,7 @@ pub mod files;
 pub mod folder;
 #[cfg(any(test, feature = "faults"))]
 pub mod memory;
+pub mod part;
 pub mod publish;
 pub mod record;
 pub mod source;

@@ -14,7 +14,7 @@ use crate::base::ids::InfoHash;
 use crate::codec::resume::{BadRecord, Record};
 
 /// Inside the output folder.
-const STATE_FOLDER: &str = ".tt-actors";
+pub(super) const STATE_FOLDER: &str = ".tt-actors";
 
 /// A record of two million pieces and a hundred thousand files is under 16 MiB.
 const MAX_RECORD: u64 = 64 * 1024 * 1024;
@@ -152,12 +152,22 @@ impl StateFolder {
 mod tests {
     use super::*;
     use crate::base::bitfield::Bitfield;
+    use crate::codec::resume::Witness;
 
     const OURS: InfoHash = InfoHash([1; 20]);
     const OTHER: InfoHash = InfoHash([2; 20]);
 
     fn record(info_hash: InfoHash, downloaded: u64) -> Record {
-        Record { info_hash, pieces: 9, have: Bitfield::all(9), files: Vec::new(), downloaded, uploaded: 0, clean: true }
+        Record {
+            info_hash,
+            pieces: 9,
+            have: Bitfield::all(9),
+            files: Vec::new(),
+            part: Witness::default(),
+            downloaded,
+            uploaded: 0,
+            clean: true,
+        }
     }
 
     fn state() -> (tempfile::TempDir, StateFolder) {

@@ -61,18 +61,11 @@ fn usage_errors_end_with_two_and_say_how_it_goes() {
         &["fetch", "x.torrent", "--durability", "sometimes"],
         &["fetch", "x.torrent", "--log-format", "yaml"],
         &["fetch", "x.torrent", "--port", "65536"],
+        &["fetch", "x.torrent", "--select-file", "0"],
     ];
     for args in wrong {
         let outcome = run(args).expect_code(2);
         assert!(outcome.stderr.to_lowercase().contains("usage") || outcome.stderr.contains("error"), "{args:?}");
-    }
-}
-
-/// An option that is not there yet does not exist.
-#[test]
-fn options_of_later_issues_do_not_exist() {
-    for option in ["--select-file=1"] {
-        run(&["fetch", "x.torrent", option]).expect_code(2);
     }
 }
 

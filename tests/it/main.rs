@@ -31,6 +31,7 @@ mod real_torrents;
 mod resume;
 mod scrape;
 mod seeding;
+mod selection;
 mod tidy;
 mod tour;
 mod tracker;

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -20,6 +21,7 @@ use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::conversation::Report;
 use crate::logic::scheduler::{Effect, Progress, Scheduler, SchedulerConfig};
+use crate::logic::selection::Wanted;
 use crate::storage::PieceJob;
 
 /// 200 ms, twice the writer's own first back-off: then it is there again.
@@ -65,8 +67,11 @@ pub enum SchedulerNews {
         /// How often it failed.
         failures: u32,
     },
-    /// Every piece is written and hashed right.
-    Completed,
+    /// Every wanted piece is written and hashed right.
+    Completed {
+        /// And so is every other.
+        whole: bool,
+    },
 }
 
 /// All that a scheduler is given.
@@ -76,6 +81,8 @@ pub struct PieceSchedulerConfig {
     pub name: String,
     /// The torrent's sizes.
     pub geometry: Geometry,
+    /// What is to be fetched.
+    pub wanted: Arc<Wanted>,
     /// Bytes that may be asked for and not yet be written.
     pub credit: u64,
     /// Bytes a second that the session reads from peers at most.
@@ -120,11 +127,12 @@ impl PieceScheduler {
             Ok(None) => ctx.stop_with(Exit::fault("the writer does not say what is on the disk")),
             Ok(Some(have)) => {
                 let PieceSchedulerConfig { geometry, credit, max_bps, seed, .. } = act.cfg;
-                if have.is_all() {
+                let wanted = Arc::clone(&act.cfg.wanted);
+                if wanted.is_met_by(&have) {
                     // The incarnation before may have failed over the last piece, and told nobody.
-                    act.cfg.torrent.do_send(SchedulerNews::Completed);
+                    act.cfg.torrent.do_send(SchedulerNews::Completed { whole: have.is_all() });
                 }
-                act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, credit, max_bps, seed }));
+                act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, wanted, credit, max_bps, seed }));
                 act.cfg.torrent.do_send(SchedulerNews::Ready);
                 act.step(ctx, |_, _| {});
             }
@@ -162,7 +170,10 @@ impl PieceScheduler {
             Effect::PieceSuspect { piece, failures } => {
                 self.cfg.torrent.do_send(SchedulerNews::PieceSuspect { piece, failures });
             }
-            Effect::Completed => self.cfg.torrent.do_send(SchedulerNews::Completed),
+            Effect::Completed => {
+                let whole = self.machine.as_ref().is_some_and(|machine| machine.have().is_all());
+                self.cfg.torrent.do_send(SchedulerNews::Completed { whole });
+            }
         }
     }
 

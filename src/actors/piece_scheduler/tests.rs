@@ -50,7 +50,7 @@ impl Handler<SchedulerNews> for Ear {
     fn handle(&mut self, news: SchedulerNews, _: &mut Context<Self>) {
         self.diary.write(match news {
             SchedulerNews::Ready => "ready",
-            SchedulerNews::Completed => "completed",
+            SchedulerNews::Completed { .. } => "completed",
             SchedulerNews::Liar { .. } => "liar",
             SchedulerNews::Acquitted { .. } => "acquitted",
             SchedulerNews::PieceSuspect { .. } => "suspect",
@@ -139,6 +139,7 @@ impl Bench {
         let scheduler = PieceScheduler::new(PieceSchedulerConfig {
             name: "test".to_owned(),
             geometry: geometry(),
+            wanted: Arc::new(Wanted::everything(&geometry())),
             credit: 1 << 20,
             max_bps: None,
             seed: 1,

@@ -30,6 +30,7 @@ use crate::base::ids::{InfoHash, PeerId};
 use crate::logic::peer_book::{BookConfig, Source};
 use crate::logic::rate::Rate;
 use crate::logic::seeding::Goal;
+use crate::logic::selection::Wanted;
 use crate::net::Net;
 use crate::net::throttle::Limits;
 use crate::storage::SharedStorage;
@@ -67,6 +68,8 @@ pub struct TorrentConfig {
     pub info_hash: InfoHash,
     /// The sizes.
     pub geometry: Geometry,
+    /// What is to be fetched.
+    pub wanted: Arc<Wanted>,
     /// What for.
     pub aim: Aim,
     /// Announce URLs by tier (BEP 12).
@@ -134,7 +137,8 @@ impl Torrent {
     /// Starts its writer when it starts.
     pub fn new(cfg: TorrentConfig) -> Self {
         let now = Instant::now().into_std();
-        let view = TorrentView::new(cfg.name.clone(), cfg.info_hash, cfg.geometry.total_len());
+        let mut view = TorrentView::new(cfg.name.clone(), cfg.info_hash, cfg.geometry.total_len());
+        view.bytes_selected = cfg.wanted.bytes();
         Self {
             cfg,
             view,
@@ -169,6 +173,7 @@ impl Torrent {
         let scheduler = PieceScheduler::new(PieceSchedulerConfig {
             name: self.cfg.name.clone(),
             geometry: self.cfg.geometry,
+            wanted: Arc::clone(&self.cfg.wanted),
             credit: self.cfg.credit,
             max_bps: self.cfg.limits.down.bps(),
             seed: self.cfg.seed,
@@ -220,7 +225,8 @@ impl Torrent {
         let pieces = have.iter_ones().filter_map(|number| geometry.piece(number));
         let kept = pieces.map(|piece| u64::from(geometry.piece_len(piece))).sum();
         (self.view.bytes_have, self.view.bytes_kept, self.view.bytes_checked) = (kept, kept, checked);
-        if have.is_all() {
+        self.view.bytes_done = self.cfg.wanted.bytes_had(&geometry, have);
+        if self.cfg.wanted.is_met_by(have) {
             return self.on_complete(ctx);
         }
         self.view.phase = Phase::Fetching;
@@ -228,9 +234,10 @@ impl Torrent {
         self.publish();
     }
 
-    /// Every byte is there, as safe as it was asked to be.
+    /// Every wanted byte is there, as safe as it was asked to be.
     fn on_complete(&mut self, ctx: &mut Ctx<Self>) {
-        self.view.bytes_have = self.view.bytes_total;
+        self.view.bytes_done = self.view.bytes_selected;
+        self.view.bytes_have = self.view.bytes_have.max(self.view.bytes_selected);
         self.view.phase = Phase::Complete;
         if self.cfg.aim.goal().is_some() {
             self.view.phase = Phase::Seeding;
@@ -246,7 +253,7 @@ impl Torrent {
         else {
             return;
         };
-        if goal.is_reached(self.view.bytes_sent, self.view.bytes_total, since.elapsed()) {
+        if goal.is_reached(self.view.bytes_sent, self.view.bytes_selected, since.elapsed()) {
             self.view.phase = Phase::Complete;
         }
     }
@@ -312,9 +319,12 @@ impl Torrent {
                 tracing::warn!(%piece, failures, "piece fails from every source");
             }
             // Every new scheduler says so of what is complete; that is no news for trackers.
-            SchedulerNews::Completed if self.seeding_since.is_some() => crew.pool.do_send(SeedingBegun),
-            SchedulerNews::Completed => {
-                crew.trackers.do_send(Completed);
+            SchedulerNews::Completed { .. } if self.seeding_since.is_some() => crew.pool.do_send(SeedingBegun),
+            SchedulerNews::Completed { whole } => {
+                // BEP 21: who has a part only is no seed, whatever it does not want of the rest.
+                if whole {
+                    crew.trackers.do_send(Completed);
+                }
                 crew.pool.do_send(SeedingBegun);
                 self.finishing = true;
                 self.finish();

@@ -43,13 +43,14 @@ impl Torrent {
             self.down.add(now, received.saturating_sub(self.view.bytes_received));
             self.view.bytes_received = received;
             self.view.bytes_have = progress.bytes_have;
+            self.view.bytes_done = progress.bytes_done;
             self.view.bytes_wasted = self.before.1 + progress.wasted;
             self.view.requests_in_flight = u64::from(progress.in_flight_blocks);
             self.view.credit_free = progress.credit_free;
             self.view.disk_busy_percent = progress.disk_busy_percent;
             self.view.hash_failures = u64::from(progress.hash_failures);
             self.view.pieces_nobody_has = progress.nobody_has;
-            self.view.pieces_missing = progress.pieces_total - progress.pieces_have;
+            self.view.pieces_missing = progress.pieces_missing;
         }
         if let Some(PoolSurvey { census, peers, sent, next_dial }) = pool {
             self.up.add(now, sent.saturating_sub(self.view.bytes_sent));

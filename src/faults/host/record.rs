@@ -82,6 +82,7 @@ fn read(out: &Path, files: &[(PathBuf, u64)], start: u64, len: usize) -> io::Res
 mod tests {
     use super::*;
     use crate::base::bitfield::Bitfield;
+    use crate::codec::resume::Witness;
     use crate::faults::torrent::Recipe;
 
     #[test]
@@ -100,6 +101,7 @@ mod tests {
             pieces: 7,
             have: Bitfield::all(7),
             files: Vec::new(),
+            part: Witness::default(),
             downloaded: 0,
             uploaded: 0,
             clean: false,

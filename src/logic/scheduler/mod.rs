@@ -24,6 +24,7 @@ mod values;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -32,6 +33,7 @@ use rand::rngs::SmallRng;
 
 use super::assembly::Assembly;
 use super::picker::Picker;
+use super::selection::Wanted;
 use super::share::Share;
 use super::suspects::{SUSPECT_AFTER, Suspects};
 use crate::base::bitfield::Bitfield;
@@ -54,8 +56,12 @@ pub struct Scheduler {
     credit: u64,
     ceiling: Ceiling,
     dice: SmallRng,
+    wanted: Arc<Wanted>,
     have: Bitfield,
+    /// Pieces that are ours or not wanted.
+    settled: Bitfield,
     bytes_have: u64,
+    bytes_done: u64,
     picker: Picker,
     suspects: Suspects,
     templates: Templates,
@@ -91,18 +97,22 @@ pub struct Scheduler {
 impl Scheduler {
     /// No peers yet.
     pub fn new(config: SchedulerConfig) -> Self {
-        let SchedulerConfig { geometry, have, credit, max_bps, seed } = config;
+        let SchedulerConfig { geometry, have, wanted, credit, max_bps, seed } = config;
+        let settled = settled(&geometry, &have, &wanted);
         let mut dice = SmallRng::seed_from_u64(seed);
         Self {
             geometry,
             credit,
             ceiling: Ceiling::new(max_bps),
+            bytes_done: wanted.bytes_had(&geometry, &have),
+            wanted,
             bytes_have: have
                 .iter_ones()
                 .filter_map(|n| geometry.piece(n))
                 .map(|p| u64::from(geometry.piece_len(p)))
                 .sum(),
-            picker: Picker::new(geometry, &have),
+            picker: Picker::new(geometry, &settled),
+            settled,
             suspects: Suspects::new(&mut dice),
             templates: Templates::new(geometry.piece_count()),
             have,
@@ -149,7 +159,7 @@ impl Scheduler {
         }
         if let Some(peer) = self.peers.get_mut(&key) {
             peer.leave(&mut self.picker);
-            peer.set_bitfield(has, &self.templates, &self.have);
+            peer.set_bitfield(has, &self.templates, &self.settled);
             peer.join(&mut self.picker);
             self.stirred = true;
         }
@@ -161,7 +171,7 @@ impl Scheduler {
     pub fn on_have(&mut self, now: Instant, key: PeerKey, pieces: &[PieceIndex]) {
         if let Some(peer) = self.peers.get_mut(&key) {
             for piece in pieces {
-                peer.add_piece(*piece, &mut self.picker, &self.have);
+                peer.add_piece(*piece, &mut self.picker, &self.settled);
             }
         }
         self.look_at(key);
@@ -172,7 +182,7 @@ impl Scheduler {
     /// The peer has lost a piece that it had (BEP 54).
     pub fn on_lost(&mut self, now: Instant, key: PeerKey, piece: PieceIndex) {
         if let Some(peer) = self.peers.get_mut(&key) {
-            peer.lose_piece(piece, &mut self.picker, &self.have);
+            peer.lose_piece(piece, &mut self.picker, &self.settled);
         }
         self.look_at(key);
         self.settle(now);
@@ -339,7 +349,9 @@ impl Scheduler {
         Progress {
             pieces_have: self.have.ones(),
             pieces_total: self.geometry.piece_count(),
+            pieces_missing: self.geometry.piece_count() - self.settled.ones(),
             bytes_have: self.bytes_have,
+            bytes_done: self.bytes_done,
             bytes_total: self.geometry.total_len(),
             received: self.received,
             wasted: self.wasted,
@@ -357,4 +369,13 @@ impl Scheduler {
             paused: self.paused,
         }
     }
+}
+
+fn settled(geometry: &Geometry, have: &Bitfield, wanted: &Wanted) -> Bitfield {
+    let mut settled = Bitfield::all(geometry.piece_count());
+    let wanted = wanted.pieces().iter_ones().filter_map(|number| geometry.piece(number));
+    for piece in wanted.filter(|piece| !have.has(*piece)) {
+        settled.clear(piece);
+    }
+    settled
 }

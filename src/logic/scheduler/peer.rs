@@ -52,7 +52,7 @@ pub(super) struct Peer {
     pub(super) flow: Flow,
     pub(super) trust: Trust,
     pub(super) interested: bool,
-    /// Pieces it has that we lack; of no meaning for a seed.
+    /// Pieces it has that we want and lack; of no meaning for a seed.
     missing: u32,
     /// Counted apart in the picker: it had everything from the start.
     seed: bool,
@@ -83,9 +83,9 @@ impl Peer {
         }
     }
 
-    pub(super) fn set_bitfield(&mut self, has: Bitfield, templates: &Templates, ours: &Bitfield) {
+    pub(super) fn set_bitfield(&mut self, has: Bitfield, templates: &Templates, settled: &Bitfield) {
         self.seed = has.is_all();
-        self.missing = lacked(&has, ours);
+        self.missing = lacked(&has, settled);
         self.has = if self.seed { Arc::clone(&templates.all) } else { Arc::new(has) };
         self.shortlist = Shortlist::default();
         let within = self.within.take();
@@ -109,12 +109,12 @@ impl Peer {
         self.current = None;
     }
 
-    pub(super) fn add_piece(&mut self, piece: PieceIndex, picker: &mut Picker, ours: &Bitfield) {
+    pub(super) fn add_piece(&mut self, piece: PieceIndex, picker: &mut Picker, settled: &Bitfield) {
         if self.has.has(piece) {
             return;
         }
         Arc::make_mut(&mut self.has).set(piece);
-        self.missing += u32::from(!ours.has(piece));
+        self.missing += u32::from(!settled.has(piece));
         match &mut self.within {
             Some(within) if within.pieces.contains(&piece) => {
                 Arc::make_mut(&mut within.has).set(piece);
@@ -129,7 +129,7 @@ impl Peer {
     }
 
     /// It had that piece, and has it no longer.
-    pub(super) fn lose_piece(&mut self, piece: PieceIndex, picker: &mut Picker, ours: &Bitfield) {
+    pub(super) fn lose_piece(&mut self, piece: PieceIndex, picker: &mut Picker, settled: &Bitfield) {
         if !self.has.has(piece) {
             return;
         }
@@ -138,13 +138,13 @@ impl Peer {
             self.leave(picker);
             self.seed = false;
             Arc::make_mut(&mut self.has).clear(piece);
-            self.missing = lacked(&self.has, ours);
+            self.missing = lacked(&self.has, settled);
             if counted {
                 self.join(picker);
             }
         } else {
             Arc::make_mut(&mut self.has).clear(piece);
-            self.missing -= u32::from(!ours.has(piece));
+            self.missing -= u32::from(!settled.has(piece));
             if self.counted {
                 picker.on_lost(piece);
             }

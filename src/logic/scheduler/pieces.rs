@@ -49,9 +49,11 @@ impl Scheduler {
             return;
         }
         self.bytes_have += u64::from(self.geometry.piece_len(piece));
+        self.bytes_done += u64::from(self.wanted.bytes_of(&self.geometry, piece));
+        self.settled.set(piece);
         self.picker.on_had(piece);
         self.effects.push_back(Effect::Had { piece });
-        let complete = self.have.is_all();
+        let complete = self.settled.is_all();
         for (key, peer) in &mut self.peers {
             peer.on_piece_had(piece);
             if let Some(interested) = peer.turn_interest(complete) {
@@ -166,7 +168,7 @@ impl Scheduler {
     /// Tells a change of interest in one peer.
     pub(super) fn look_at(&mut self, key: PeerKey) {
         if let Some(peer) = self.peers.get_mut(&key)
-            && let Some(interested) = peer.turn_interest(self.have.is_all())
+            && let Some(interested) = peer.turn_interest(self.settled.is_all())
         {
             self.effects.push_back(Effect::Interest { peer: key, interested });
         }

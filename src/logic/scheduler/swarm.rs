@@ -1,7 +1,7 @@
 //! A whole swarm in pure code: peers with random pieces and speeds that choke, reject, leave, return and lie, each behind
 //! a real `Pipeline`, around one scheduler. Everything comes from one seed; the same seed gives the same trace.
 
-use super::tests::t0;
+use super::tests::{everything, t0};
 use super::*;
 use crate::logic::requests::{Arrival, Pipeline, Rejected};
 use proptest::prelude::*;
@@ -103,7 +103,8 @@ impl Swarm {
             }
         }
         let max_bps = seed.is_multiple_of(3).then_some(1 << 20);
-        let s = Scheduler::new(SchedulerConfig { geometry, have, credit, max_bps, seed });
+        let s =
+            Scheduler::new(SchedulerConfig { geometry, have, wanted: everything(&geometry), credit, max_bps, seed });
         let (disk, trace) = (VecDeque::new(), Vec::new());
         Self {
             s,
@@ -458,7 +459,14 @@ fn the_cost_of_a_grant_does_not_grow_with_the_pieces() {
     for pieces in [1_000u32, 100_000] {
         let g = Geometry::new(u64::from(pieces) * 16384, 16384).unwrap();
         let have = Bitfield::none(pieces);
-        let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 24, max_bps: None, seed: 1 });
+        let mut s = Scheduler::new(SchedulerConfig {
+            geometry: g,
+            have,
+            wanted: everything(&g),
+            credit: 1 << 24,
+            max_bps: None,
+            seed: 1,
+        });
         let now = t0();
         let mut half = Bitfield::none(pieces);
         g.pieces().filter(|p| p.get() % 2 == 0).for_each(|p| assert!(half.set(p)));

@@ -6,6 +6,10 @@ pub(super) fn t0() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
+pub(super) fn everything(geometry: &Geometry) -> Arc<Wanted> {
+    Arc::new(Wanted::everything(geometry))
+}
+
 fn addr(n: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], n))
 }
@@ -23,7 +27,18 @@ impl Desk {
     fn with_credit(credit: u64) -> Self {
         let g = Geometry::new(9 * PIECE + 16384 + 8192, PIECE).unwrap();
         let have = Bitfield::none(g.piece_count());
-        Self { s: Scheduler::new(SchedulerConfig { geometry: g, have, credit, max_bps: None, seed: 1 }), g, now: t0() }
+        Self {
+            s: Scheduler::new(SchedulerConfig {
+                geometry: g,
+                have,
+                wanted: everything(&g),
+                credit,
+                max_bps: None,
+                seed: 1,
+            }),
+            g,
+            now: t0(),
+        }
     }
 
     fn new() -> Self {
@@ -535,7 +550,14 @@ fn availability_of_a_peer_that_never_delivers_decays() {
 fn a_peer_with_ten_thousand_requests_leaves_in_one_pass() {
     let g = Geometry::new(1 << 30, 1 << 18).unwrap();
     let have = Bitfield::none(g.piece_count());
-    let mut s = Scheduler::new(SchedulerConfig { geometry: g, have, credit: 1 << 30, max_bps: None, seed: 1 });
+    let mut s = Scheduler::new(SchedulerConfig {
+        geometry: g,
+        have,
+        wanted: everything(&g),
+        credit: 1 << 30,
+        max_bps: None,
+        seed: 1,
+    });
     let now = t0();
     s.on_peer_joined(now, PeerKey(1), addr(1));
     s.on_bitfield(now, PeerKey(1), Bitfield::all(g.piece_count()));
@@ -669,7 +691,14 @@ fn the_piece_that_a_peer_was_filling_is_left_when_it_allows_others_only() {
 fn below_a_limit_little_is_asked_for_and_of_those_who_deliver() {
     let g = Geometry::new(1 << 24, 1 << 18).unwrap();
     let have = Bitfield::none(g.piece_count());
-    let config = |have, max_bps| SchedulerConfig { geometry: g, have, credit: 1 << 30, max_bps, seed: 1 };
+    let config = |have, max_bps| SchedulerConfig {
+        geometry: g,
+        have,
+        wanted: everything(&g),
+        credit: 1 << 30,
+        max_bps,
+        seed: 1,
+    };
     let mut s = Scheduler::new(config(have.clone(), Some(16 * 1024)));
     let mut have_most = Bitfield::all(g.piece_count());
     have_most.clear(g.last_piece());
@@ -709,4 +738,56 @@ fn what_a_peer_has_lost_is_not_asked_of_it() {
     assert!(d.effects().contains(&Effect::Interest { peer: PeerKey(2), interested: false }));
     d.s.on_have(d.now, PeerKey(1), &[d.piece(0)]);
     assert_eq!(d.s.progress(d.now).nobody_has, 3, "1, 2 and 3");
+}
+
+/// Wants the first 2.5 pieces, and half of piece 7.
+fn choosy() -> Desk {
+    let g = Desk::new().g;
+    let lens = [5 * PIECE / 2, 9 * PIECE / 2, PIECE / 2];
+    let rest = g.total_len() - lens.iter().sum::<u64>();
+    let layout = crate::logic::layout::Layout::new(lens.into_iter().chain([rest]));
+    let wanted = Arc::new(Wanted::of_files(&g, &layout, &[true, false, true]));
+    let mut have = Bitfield::none(g.piece_count());
+    have.set(g.piece(5).unwrap());
+    Desk {
+        s: Scheduler::new(SchedulerConfig { geometry: g, have, wanted, credit: 1 << 30, max_bps: None, seed: 1 }),
+        g,
+        now: t0(),
+    }
+}
+
+#[test]
+fn only_wanted_pieces_are_asked_for_and_all_of_them_are_enough() {
+    let mut d = choosy();
+    d.seed(1);
+    let blocks = d.ask(1, 1000);
+    assert_eq!(pieces_of(&blocks), BTreeSet::from([0, 1, 2, 7]));
+    assert_eq!(blocks.len(), 16);
+    let before = d.s.progress(d.now);
+    assert_eq!((before.pieces_missing, before.bytes_done, before.bytes_have), (4, 0, PIECE));
+    assert!(before.endgame, "nothing else is to be had");
+    d.send(1, &blocks, 0);
+    let effects = d.write_all();
+    assert_eq!(effects.iter().filter(|e| **e == Effect::Completed).count(), 1);
+    assert!(
+        effects.contains(&Effect::Interest { peer: PeerKey(1), interested: false }),
+        "a seed has nothing more for us"
+    );
+    let after = d.s.progress(d.now);
+    assert_eq!((after.pieces_missing, after.bytes_done, after.bytes_have), (0, 3 * PIECE, 5 * PIECE));
+    assert_eq!(d.s.have().ones(), 5, "what is not wanted and there is given to others all the same");
+}
+
+#[test]
+fn interest_is_in_those_who_have_something_wanted() {
+    let mut d = choosy();
+    d.join(1, &[3, 4, 5, 6, 8]);
+    assert_eq!(d.effects(), []);
+    assert_eq!(d.ask(1, 100), []);
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(9)]);
+    assert_eq!(d.effects(), []);
+    assert_eq!(d.s.progress(d.now).nobody_has, 4, "of those that are wanted");
+    d.s.on_have(d.now, PeerKey(1), &[d.piece(7)]);
+    let effects = d.effects();
+    assert!(effects.contains(&Effect::Interest { peer: PeerKey(1), interested: true }), "{effects:?}");
 }

@@ -1,12 +1,14 @@
 //! What goes into the scheduler and what comes out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
+use crate::logic::selection::Wanted;
 
 /// One whole block that came.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct SchedulerConfig {
     pub geometry: Geometry,
     /// Pieces that are on the disk.
     pub have: Bitfield,
+    /// What is to be fetched.
+    pub wanted: Arc<Wanted>,
     /// Bytes of pieces that may be open or in writing.
     pub credit: u64,
     /// Bytes a second that are read from peers at most.
@@ -87,7 +91,7 @@ pub enum Effect {
         /// How often it failed.
         failures: u32,
     },
-    /// The last piece is ours. Told once, and not if all was there at the start.
+    /// The last wanted piece is ours. Told once, and not if all was there at the start.
     Completed,
 }
 
@@ -113,6 +117,10 @@ pub struct Progress {
     pub bytes_have: u64,
     /// Bytes there are.
     pub bytes_total: u64,
+    /// Wanted pieces that are not ours.
+    pub pieces_missing: u32,
+    /// Wanted bytes in the pieces that are ours.
+    pub bytes_done: u64,
     /// Bytes of all blocks that came, useful or not.
     pub received: u64,
     /// Of these, duplicates, unneeded ones, and pieces that failed their hash.
@@ -129,7 +137,7 @@ pub struct Progress {
     pub credit_free: u64,
     /// Of the last seconds, the part in which the disk was at work and requests waited for the credit it held.
     pub disk_busy_percent: u8,
-    /// Pieces we lack that no connected peer has.
+    /// Wanted pieces we lack that no connected peer has.
     pub nobody_has: u32,
     /// Peers that have something we lack.
     pub interesting_peers: u32,

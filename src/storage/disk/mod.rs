@@ -1,5 +1,8 @@
 //! [`Storage`] on real files: every job runs on a thread of the blocking pool.
 
+mod parts;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -32,6 +35,8 @@ pub struct DiskConfig {
     pub verify: bool,
     /// Files open at the same time at most.
     pub max_open: usize,
+    /// Which files are wanted, in the order of the torrent; `None`: all of them.
+    pub select: Option<Vec<bool>>,
 }
 
 /// A torrent on real files.
@@ -62,6 +67,9 @@ struct Looked {
     /// Files that no record claims and that have something in them.
     strangers: Vec<usize>,
     witnesses: Vec<Witness>,
+    part: Witness,
+    /// Pieces that hash right with bytes from the part file, and must be written to where they belong.
+    strays: BTreeSet<PieceIndex>,
     /// Pieces that the record vouches for.
     trusted: Option<Bitfield>,
 }
@@ -96,10 +104,7 @@ impl Storage for Disk {
     }
 
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
-        self.run(move |inner| {
-            let mut hasher = Hasher::new(&inner.opened().files, inner.geometry);
-            pieces.into_iter().map(|piece| (piece, hasher.is_right(&inner.hashes, piece))).collect()
-        })
+        self.run(move |inner| inner.check(pieces))
     }
 
     fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>> {
@@ -151,6 +156,8 @@ impl Inner {
             let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
             let state = StateFolder::lock(&self.config.folder, self.info_hash)?;
             let files = Files::new(folder, self.specs.clone(), self.config.max_open);
+            let part = self.find_part(&files, &state)?;
+            let files = files.with_part(part);
             let opened = Opened { files, state, looked: Locked::default() };
             assert!(self.opened.set(opened).is_ok(), "one job at a time opens the storage");
         }
@@ -160,7 +167,8 @@ impl Inner {
     fn look(&self, opened: &Opened) -> Result<Inventory, OpenTrouble> {
         let files = &opened.files;
         let seen: Vec<_> = (0..self.specs.len()).map(|file| files.witness(file)).collect::<Result<_, _>>()?;
-        let present = seen.iter().any(Option::is_some);
+        let part = files.part().map_or(Ok(None), |_| files.witness(files.part_number()))?.unwrap_or_default();
+        let present = part != Witness::default() || seen.iter().any(Option::is_some);
         let witnesses: Vec<Witness> = seen.into_iter().map(Option::unwrap_or_default).collect();
         let (record, note) = match opened.state.load() {
             Found::Record(record, None) => (Some(record), None),
@@ -170,19 +178,30 @@ impl Inner {
         };
         let (received, sent) = record.as_ref().map_or((0, 0), |record| (record.downloaded, record.uploaded));
         let strangers = strangers(record.as_deref(), &witnesses, &self.specs);
-        let Trust { have, check, reason } = self.trust(record.as_deref(), files, &witnesses)?;
+        let trusted = record.map(|record| parts::without_marks(*record));
+        let Trust { have, check, reason } = self.trust(trusted.as_ref(), files, (&witnesses, &part))?;
+        let witnesses = parts::with_marks(witnesses, files);
         let check = if present { self.worth_checking(files, check)? } else { Vec::new() };
         let reason = note.unwrap_or_else(|| reason.to_string());
         *opened.looked.lock().unwrap_or_else(PoisonError::into_inner) =
-            Looked { strangers, witnesses, trusted: Some(have.clone()) };
+            Looked { strangers, witnesses, part, strays: BTreeSet::new(), trusted: Some(have.clone()) };
         let reason = (!check.is_empty()).then_some(reason);
         Ok(Inventory { have, check, reason, received, sent })
     }
 
-    fn trust(&self, record: Option<&Record>, files: &Files, witnesses: &[Witness]) -> Result<Trust, DiskTrouble> {
-        let record = record.filter(|_| !self.config.verify).map(Ok);
+    fn trust(
+        &self,
+        record: Option<&Record>,
+        files: &Files,
+        (witnesses, part): (&[Witness], &Witness),
+    ) -> Result<Trust, DiskTrouble> {
+        let record = record.filter(|_| !self.config.verify);
         let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout: files.layout() };
-        let mut trust = trust(record, torrent, Present { files: witnesses, folder_dev: files.folder().device() });
+        let present = Present { files: witnesses, folder_dev: files.folder().device() };
+        let mut trust = trust(record.map(Ok), torrent, present);
+        if trust.reason != Reason::MissingStorage {
+            self.doubt_parts(&mut trust, record, files, (witnesses, part));
+        }
         match trust.reason {
             // What was written after the last record is there: hashing it is cheaper than fetching it again.
             Reason::Unclean | Reason::Changed { .. } => {
@@ -205,18 +224,35 @@ impl Inner {
                 has_data.set(piece);
             }
         }
+        parts::pieces_with_part(files, &mut has_data)?;
         let zeros = hash_of_zeros(self.geometry.nominal_piece_len());
         Ok(pieces.into_iter().filter(|piece| has_data.has(*piece) || self.hashes.get(*piece) == zeros).collect())
     }
 
+    /// A piece that is right with bytes of the part file is right, and noted.
+    fn check(&self, pieces: Vec<PieceIndex>) -> Vec<(PieceIndex, Result<bool, DiskTrouble>)> {
+        let opened = self.opened();
+        let mut hasher = Hasher::new(&opened.files, self.geometry);
+        let mut judge = |piece| match hasher.is_right(&self.hashes, piece) {
+            Ok(false) if self.is_strayed(opened, piece) => {
+                opened.looked.lock().unwrap_or_else(PoisonError::into_inner).strays.insert(piece);
+                Ok(true)
+            }
+            judged => judged,
+        };
+        pieces.into_iter().map(|piece| (piece, judge(piece))).collect()
+    }
+
     fn admit(&self, start: &Snapshot) -> Result<(), OpenTrouble> {
         let opened = self.opened();
+        let mut in_place = start.clone();
+        opened.strays().into_iter().for_each(|piece| _ = in_place.have.clear(piece));
         let strangers = opened.looked.lock().unwrap_or_else(PoisonError::into_inner).strangers.clone();
         for file in &strangers {
             let spec = &self.specs[*file];
             let len = opened.files.witness(*file)?.map_or(0, |witness| witness.len);
             let offset: u64 = self.specs[..*file].iter().map(|spec| spec.len).sum();
-            let any_right = self.geometry.pieces_of(offset..offset + spec.len).any(|piece| start.have.has(piece));
+            let any_right = self.geometry.pieces_of(offset..offset + spec.len).any(|piece| in_place.have.has(piece));
             let why = match (any_right, len > spec.len) {
                 (true, false) => continue,
                 (_, true) => format!("it is {len} bytes long and the torrent's file is {}", spec.len),
@@ -229,9 +265,11 @@ impl Inner {
                 opened.files.truncate(*file)?;
             }
         }
-        self.harden_found(start, opened)?;
-        opened.state.save(&self.record(start, opened), self.config.durability != Durability::Off)?;
+        self.harden_found(&in_place, opened)?;
+        opened.state.save(&self.record(&in_place, opened), self.config.durability != Durability::Off)?;
         opened.files.create_empty_files()?;
+        self.bring_in(opened, start)?;
+        self.drop_part(opened);
         Ok(())
     }
 
@@ -276,17 +314,23 @@ impl Inner {
         };
         for file in touched {
             let witness = opened.files.witness(file)?.unwrap_or_default();
-            opened.looked.lock().unwrap_or_else(PoisonError::into_inner).witnesses[file] = witness;
+            let mut looked = opened.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            match looked.witnesses.get_mut(file) {
+                Some(known) => *known = witness,
+                None => looked.part = witness,
+            }
         }
         opened.state.save(&self.record(snapshot, opened), self.config.durability != Durability::Off)
     }
 
     fn record(&self, snapshot: &Snapshot, opened: &Opened) -> Record {
+        let looked = opened.looked.lock().unwrap_or_else(PoisonError::into_inner);
         Record {
             info_hash: self.info_hash,
             pieces: self.geometry.piece_count(),
             have: snapshot.have.clone(),
-            files: opened.looked.lock().unwrap_or_else(PoisonError::into_inner).witnesses.clone(),
+            files: looked.witnesses.clone(),
+            part: looked.part,
             downloaded: snapshot.received,
             uploaded: snapshot.sent,
             clean: snapshot.clean,
@@ -299,7 +343,7 @@ impl Inner {
 fn strangers(record: Option<&Record>, witnesses: &[Witness], specs: &[FileSpec]) -> Vec<usize> {
     let claimed = |file: usize, now: &Witness| {
         let known = record.and_then(|record| record.files.get(file));
-        known.is_some_and(|then| (then.ino == 0 && then.dev == 0) || (then.ino == now.ino && then.dev == now.dev))
+        known.is_some_and(|then| *then == Witness::default() || (then.ino == now.ino && then.dev == now.dev))
     };
     let is_stranger = |file: usize, now: &Witness| now.len > 0 && !claimed(file, now) && !specs[file].padding;
     witnesses.iter().enumerate().filter(|(file, now)| is_stranger(*file, now)).map(|(file, _)| file).collect()

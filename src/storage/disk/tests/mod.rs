@@ -1,5 +1,7 @@
 //! Real files in a temporary folder; a killed process is a storage that is dropped without a word.
 
+mod selection;
+
 use std::fmt::Write;
 use std::path::PathBuf;
 
@@ -70,8 +72,14 @@ impl Bench {
 
     fn disk_with(&self, change: impl FnOnce(&mut DiskConfig)) -> Disk {
         let folder = self.dir.path().to_path_buf();
-        let mut config =
-            DiskConfig { folder, durability: Durability::Safe, overwrite: false, verify: false, max_open: 128 };
+        let mut config = DiskConfig {
+            folder,
+            durability: Durability::Safe,
+            overwrite: false,
+            verify: false,
+            max_open: 128,
+            select: None,
+        };
         change(&mut config);
         Disk::new(&self.metainfo, config)
     }
