@@ -7,6 +7,7 @@ use super::exit::{Exit, Problem};
 use super::logs;
 use super::output::Output;
 use crate::app::config::{secret_from_system, seed_from_system};
+use crate::app::descriptors::Descriptors;
 use crate::base::units::Span;
 use crate::logic::tracker::{Limits, Stats};
 use crate::tracker::pages::stats_json;
@@ -14,6 +15,9 @@ use crate::tracker::run::{News, TrackerConfig, Trouble, serve};
 
 /// 6969: what trackers have used since the first one.
 const DEFAULT_AT: &str = "0.0.0.0:6969";
+
+/// 4,096 connections: an announce takes a fraction of a millisecond, so these are clients that keep theirs open.
+const MAX_CONNECTIONS: usize = 4096;
 
 /// Runs the verb.
 pub fn run(args: &TrackerArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
@@ -39,6 +43,7 @@ fn config(args: &TrackerArgs) -> Result<TrackerConfig, Problem> {
         udp,
         interval: args.interval,
         rate: args.max_rate,
+        max_connections: Descriptors::of_this_process().peers.min(MAX_CONNECTIONS),
         limits,
         allow: args.allow.clone(),
         metrics_every: args.metrics_interval,

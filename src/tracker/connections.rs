@@ -7,15 +7,13 @@ use std::net::IpAddr;
 
 use tokio::task::{AbortHandle, Id, JoinSet};
 
-/// 2,048 connections: an announce takes a fraction of a millisecond, so these are clients that keep theirs open.
-const MAX_CONNECTIONS: usize = 2048;
-
 /// 64 of one host: more than any client opens to one tracker.
 const MAX_PER_HOST: usize = 64;
 
 /// See the head of the file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Connections {
+    most: usize,
     tasks: JoinSet<()>,
     /// Each by its number, the oldest first.
     by_age: BTreeMap<u64, (AbortHandle, IpAddr)>,
@@ -25,6 +23,18 @@ pub(super) struct Connections {
 }
 
 impl Connections {
+    /// None yet, and never more than `most`.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            tasks: JoinSet::new(),
+            by_age: BTreeMap::new(),
+            numbers: HashMap::new(),
+            per_host: HashMap::new(),
+            next: 0,
+        }
+    }
+
     /// Has this host room for one more? This machine itself always has: a proxy may stand there.
     pub(super) fn has_room_for(&self, host: IpAddr) -> bool {
         host.is_loopback() || self.per_host.get(&host).is_none_or(|count| *count < MAX_PER_HOST)
@@ -32,16 +42,21 @@ impl Connections {
 
     /// Takes one in. If there are too many, the oldest one is ended: whoever came last has yet to be heard.
     pub(super) fn add(&mut self, host: IpAddr, serving: impl Future<Output = ()> + 'static) {
-        if self.by_age.len() >= MAX_CONNECTIONS
-            && let Some((_number, (oldest, _host))) = self.by_age.first_key_value()
-        {
-            oldest.abort();
+        if self.by_age.len() >= self.most {
+            self.end_oldest();
         }
         let task = self.tasks.spawn_local(serving);
         self.numbers.insert(task.id(), self.next);
         self.by_age.insert(self.next, (task, host));
         *self.per_host.entry(host).or_default() += 1;
         self.next += 1;
+    }
+
+    /// Makes room for another one.
+    pub(super) fn end_oldest(&self) {
+        if let Some((_number, (oldest, _host))) = self.by_age.first_key_value() {
+            oldest.abort();
+        }
     }
 
     /// Waits until one has ended; pending while there is none.
@@ -70,6 +85,8 @@ mod tests {
     use std::rc::Rc;
     use tokio::task::LocalSet;
 
+    const MOST: usize = 200;
+
     fn host(nth: u32) -> IpAddr {
         IpAddr::from(nth.to_be_bytes())
     }
@@ -93,7 +110,7 @@ mod tests {
     async fn a_host_has_its_share_and_gets_it_back() {
         LocalSet::new()
             .run_until(async {
-                let mut connections = Connections::default();
+                let mut connections = Connections::new(MOST);
                 for _ in 0..MAX_PER_HOST {
                     assert!(connections.has_room_for(host(1)));
                     connections.add(host(1), async {});
@@ -109,17 +126,17 @@ mod tests {
     async fn the_oldest_of_too_many_goes() {
         LocalSet::new()
             .run_until(async {
-                let (mut connections, living) = (Connections::default(), Rc::new(Cell::new(0)));
+                let (mut connections, living) = (Connections::new(MOST), Rc::new(Cell::new(0)));
                 for nth in 0..3000 {
                     connections.add(host(nth), stay(Rc::clone(&living)));
                     tokio::task::yield_now().await;
-                    if nth as usize >= MAX_CONNECTIONS {
+                    if nth as usize >= MOST {
                         connections.ended().await;
                     }
                 }
-                assert_eq!(living.get(), MAX_CONNECTIONS);
-                assert_eq!((connections.by_age.len(), connections.numbers.len()), (MAX_CONNECTIONS, MAX_CONNECTIONS));
-                assert_eq!(connections.by_age.first_key_value().map(|(number, _)| *number), Some(3000 - 2048));
+                assert_eq!(living.get(), MOST);
+                assert_eq!((connections.by_age.len(), connections.numbers.len()), (MOST, MOST));
+                assert_eq!(connections.by_age.first_key_value().map(|(number, _)| *number), Some(3000 - 200));
                 drop(connections);
                 // Each is dropped in a turn of its own.
                 while living.get() > 0 {

@@ -47,14 +47,20 @@ const TROUBLE_PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct HttpDesk {
     listener: Rc<dyn Listen>,
     at: SocketAddr,
+    max_connections: usize,
     keeper: Addr<SwarmKeeper>,
 }
 
 crate::metered!(HttpDesk, "HttpDesk");
 
 impl HttpDesk {
-    pub(super) fn new(listener: Rc<dyn Listen>, at: SocketAddr, keeper: Addr<SwarmKeeper>) -> Self {
-        Self { listener, at, keeper }
+    pub(super) fn new(
+        listener: Rc<dyn Listen>,
+        at: SocketAddr,
+        max_connections: usize,
+        keeper: Addr<SwarmKeeper>,
+    ) -> Self {
+        Self { listener, at, max_connections, keeper }
     }
 }
 
@@ -105,21 +111,22 @@ async fn ask(request: &HttpRequest, keeper: &Addr<SwarmKeeper>, page: Page) -> H
     }
 }
 
-async fn serve(listener: Rc<dyn Listen>, keeper: Addr<SwarmKeeper>) {
+async fn serve(listener: Rc<dyn Listen>, max_connections: usize, keeper: Addr<SwarmKeeper>) {
     let service = HttpService::build()
         .client_request_timeout(HEAD_TIMEOUT)
         .client_disconnect_timeout(DISCONNECT_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
         .finish(map_config(app(keeper), |()| AppConfig::default()));
     let handler = service.new_service(()).await;
-    accept(&*listener, handler.expect("routes to plain functions have nothing that could fail")).await;
+    let handler = handler.expect("routes to plain functions have nothing that could fail");
+    accept(&*listener, Connections::new(max_connections), handler).await;
 }
 
 async fn accept(
     listener: &dyn Listen,
+    mut connections: Connections,
     handler: impl Service<(BoxStream, Protocol, Option<SocketAddr>), Future: 'static>,
 ) {
-    let mut connections = Connections::default();
     loop {
         tokio::select! {
             biased;
@@ -133,7 +140,9 @@ async fn accept(
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "connections cannot be accepted");
+                    // Most often out of descriptors.
+                    tracing::debug!(%error, "a connection cannot be accepted");
+                    connections.end_oldest();
                     sleep(TROUBLE_PAUSE).await;
                 }
             },
@@ -145,7 +154,7 @@ impl Actor for HttpDesk {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        let serving = serve(Rc::clone(&self.listener), self.keeper.clone());
+        let serving = serve(Rc::clone(&self.listener), self.max_connections, self.keeper.clone());
         ctx.spawn(wrap_future(serving));
     }
 }

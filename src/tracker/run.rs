@@ -40,6 +40,8 @@ pub struct TrackerConfig {
     pub rate: u32,
     /// What it holds at most.
     pub limits: Limits,
+    /// HTTP connections at most: as many as the process has descriptors for.
+    pub max_connections: usize,
     /// The file that lists the torrents served, read again on SIGHUP; `None`: all torrents.
     pub allow: Option<PathBuf>,
     /// How often metrics go into the log.
@@ -133,9 +135,15 @@ async fn serve_on(net: &Net, config: &TrackerConfig, tell: &mut dyn FnMut(&News)
         seed: config.seed,
         secret: config.secret,
     };
-    let metrics_every = config.metrics_every;
-    let server =
-        TrackerServer::new(ServerConfig { desk, http, udp, metrics_every, stop_timeout: STOP_TIMEOUT / 5, keeper });
+    let server = TrackerServer::new(ServerConfig {
+        desk,
+        max_connections: (config.max_connections / http.len().max(1)).max(1),
+        http,
+        udp,
+        metrics_every: config.metrics_every,
+        stop_timeout: STOP_TIMEOUT / 5,
+        keeper,
+    });
     let (root, mut end) = kit::spawn_root(server, policies::TRACKER_SERVER, config.seed);
     tell(&listening);
     loop {

@@ -29,6 +29,8 @@ pub(super) struct ServerConfig {
     pub(super) http: Vec<(Rc<dyn Listen>, SocketAddr)>,
     /// The same for UDP.
     pub(super) udp: Vec<(Rc<dyn Datagrams>, SocketAddr)>,
+    /// Connections of each HTTP socket at most.
+    pub(super) max_connections: usize,
     /// How often metrics go into the log; `None`: never.
     pub(super) metrics_every: Option<Duration>,
     /// How long a child may take to end.
@@ -60,7 +62,7 @@ impl TrackerServer {
         let keeper = SwarmKeeper::new(self.cfg.desk.clone());
         let keeper = self.family.adopt(kit::spawn(keeper, policies::SWARM_KEEPER, seed(), me()));
         for (listener, at) in &self.cfg.http {
-            let desk = HttpDesk::new(Rc::clone(listener), *at, keeper.clone());
+            let desk = HttpDesk::new(Rc::clone(listener), *at, self.cfg.max_connections, keeper.clone());
             self.family.adopt(kit::spawn(desk, policies::TRACKER_DESK, seed(), me()));
         }
         for (socket, at) in &self.cfg.udp {

@@ -55,6 +55,7 @@ impl Scene {
             desk,
             http: vec![(listener, http)],
             udp: vec![(socket, udp)],
+            max_connections: 100,
             metrics_every: None,
             stop_timeout: WATCHDOG,
             keeper,
