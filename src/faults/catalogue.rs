@@ -118,7 +118,7 @@ pub const ENTRIES: [Entry; 100] = [
     not_yet("N-05", "reorder 25 %, duplicate 10 %, jitter 0 to 500 ms (uTP)", "needs uTP, which does not exist yet"),
     not_yet("N-06", "corrupt UDP payload (checksum-passing)", "needs uTP or the DHT, which do not exist yet"),
     not_yet("N-07", "bandwidth 8 KB/s; buffer bloat; MTU 576/1280/black-hole PMTU", "needs a link with a bandwidth and an MTU of its own"),
-    not_yet("N-08", "interface down/up, IP change, default route change", "needs `--interface`, which does not exist yet"),
+    not_yet("N-08", "interface down/up, IP change, default route change", "needs hosts of its own: tests/it/interface.rs tries down and up"),
     not_yet("N-09", "VPN/bind device disappears", "needs hosts of its own: tests/it/interface.rs tries it"),
     entry("N-10", "captive portal (HTTP 302/200 HTML for all)"),
     not_yet("N-11", "NAT rebinding, port reuse, ECONNREFUSED on UDP", "needs a network with address translation"),

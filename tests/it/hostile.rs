@@ -221,3 +221,22 @@ fn peers_that_have_only_part_add_up() {
     let from_parts: u64 = parts.iter().map(|part| part.stats().blocks).sum();
     assert!(from_parts > whole.stats().blocks, "{from_parts} blocks came from those who have part");
 }
+
+/// W-29: blocks of one piece come from many, and many pieces from one: more connections than pieces, and fewer.
+#[test]
+fn more_connections_than_pieces_and_fewer_are_both_enough() {
+    for (pieces, sources, words) in [(2_u32, 10_u8, "max_rate=200k"), (64, 2, "max_rate=3M")] {
+        let scene = Scene::new(u64::from(pieces * PIECE), PIECE);
+        let sources: Vec<_> = (1..=sources).map(|number| scene.peer_at(host(7, number), words)).collect();
+        let dir = scene.lab.folder("out");
+        let torrent = scene.torrent(&[]);
+        let fetch = sources.iter().fold(Fetch::new(&torrent, &dir), |fetch, source| fetch.peer(source.addr));
+        let outcome = fetch.run().expect_complete();
+        scene.assert_arrived(&dir);
+        let used = sources.iter().filter(|source| source.stats().blocks > 0).count();
+        assert!(used >= 2, "{used} sources of {} were used for {pieces} pieces", sources.len());
+        let spare = outcome.number("bytes_wasted");
+        // Of two pieces nearly all is endgame: no block is worth more than one spare copy.
+        assert!(spare <= scene.bytes(), "{spare} B of no use");
+    }
+}

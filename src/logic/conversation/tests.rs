@@ -657,7 +657,7 @@ fn stray_rejects_are_forgiven_and_floods_of_them_are_not() {
     assert_eq!(talk.hears([stray]), "leave: protocol-violation");
 }
 
-/// P-20, P-21: nothing that is not served goes without an answer.
+/// P-20, P-21, W-30: nothing that is not served goes without an answer.
 #[test]
 fn a_fast_peer_hears_no() {
     let unchoked = |have: &[u32]| {
