@@ -15,6 +15,7 @@ pub mod lobby;
 pub mod outside;
 pub mod parts;
 pub mod peer_book;
+pub mod pex;
 pub mod picker;
 pub mod probe;
 pub mod rate;

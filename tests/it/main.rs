@@ -18,6 +18,7 @@ mod corpus;
 mod create;
 mod demo;
 mod disk;
+mod exchange;
 mod fault;
 mod fault_host;
 mod fault_sim;

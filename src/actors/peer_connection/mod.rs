@@ -2,7 +2,7 @@
 //! the farewell.
 //!
 //! Owns the stream and a [`Conversation`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
-//! whether and when the next one starts. Hears `Orders` from the scheduler, `ChokeDecision`, `Introduce`, `Look` and
+//! whether and when the next one starts. Hears `Orders` from the scheduler, `ChokeDecision`, `Introduce`, `Gossip`, `Look` and
 //! `Leave` from the pool. Tells `PeerReport` (scheduler) and `PeerNews` (pool). Asks the writer for blocks to upload.
 //! Limits: what is unsent is bounded by `logic::uploads`, what is unread by one frame. Ends with a [`Farewell`], always
 //! told to the pool first; a panic ends it without one, and the pool knows what that means.
@@ -25,7 +25,7 @@ use crate::base::farewell::Farewell;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
-use crate::codec::extended::ExtendedHandshake;
+use crate::codec::extended::{ExtendedHandshake, Pex};
 use crate::codec::wire::{Handshake, Message as Wire};
 use crate::logic::conversation::{Conversation, Effect, PeerView, Report, Terms};
 use crate::net::dial::dial;
@@ -67,6 +67,11 @@ pub struct ChokeDecision {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Introduce;
+
+/// From the pool: tell the peer whom else we know (BEP 11).
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Gossip(pub Pex);
 
 /// From the pool: how do you stand? Answered with [`News::View`].
 #[derive(Debug, Clone, Copy, Message)]
@@ -123,6 +128,8 @@ pub enum News {
     Handshaken(PeerId),
     /// What the peer says of itself in full; none of it is proven (BEP 10).
     Introduced(ExtendedHandshake),
+    /// The peer names others (BEP 11).
+    Named(Vec<SocketAddr>),
     /// The first block has come.
     Delivered,
     /// The peer wants to be unchoked, or no longer.
@@ -154,6 +161,8 @@ pub struct PeerConfig {
     pub our_id: PeerId,
     /// Where we listen, if we do.
     pub listen_port: Option<u16>,
+    /// Peers may be exchanged (BEP 27).
+    pub pex: bool,
     /// The torrent's sizes.
     pub geometry: Geometry,
     /// The scheduler.
@@ -250,6 +259,7 @@ impl PeerConnection {
             Effect::Read(ranges) => self.read_for_peer(ranges, ctx),
             Effect::Report(report) => self.report(PeerWord::Report(report)),
             Effect::PeerInterested(interested) => self.tell(News::Interested(interested)),
+            Effect::PeersNamed(addrs) => self.tell(News::Named(addrs)),
             Effect::Introduced(theirs) => self.tell(News::Introduced(theirs)),
             Effect::Delivered => self.tell(News::Delivered),
             Effect::Leave(farewell) => self.leave(farewell, ctx),
@@ -289,7 +299,7 @@ impl PeerConnection {
             return self.leave(Farewell::Ourselves, ctx);
         }
         self.tell(News::Handshaken(theirs.peer_id));
-        let PeerConfig { geometry, info_hash, addr, listen_port, .. } = self.cfg;
+        let PeerConfig { geometry, info_hash, addr, listen_port, pex, .. } = self.cfg;
         let terms = Terms {
             geometry,
             info_hash,
@@ -297,6 +307,7 @@ impl PeerConnection {
             fast: theirs.speaks_fast(),
             extended: theirs.speaks_extensions(),
             listen_port,
+            pex,
         };
         self.conversation = Some(Conversation::new(Instant::now().into_std(), terms));
         self.introduce(ctx);
@@ -421,6 +432,14 @@ impl Handler<Introduce> for PeerConnection {
 
     fn handle(&mut self, _: Introduce, ctx: &mut Ctx<Self>) {
         self.introduce(ctx);
+    }
+}
+
+impl Handler<Gossip> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, Gossip(pex): Gossip, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |conversation, now| conversation.on_gossip(now, pex));
     }
 }
 

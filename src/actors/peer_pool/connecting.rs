@@ -18,7 +18,7 @@ impl PeerPool {
         match self.step(ctx, |book, now| book.on_inbound(now, addr)) {
             Inbound::Welcome => {
                 let connection = PeerConnection::accepted(self.peer_config(addr, Duration::ZERO, ctx), stream, theirs);
-                self.adopt(addr, connection, ctx);
+                self.adopt(addr, None, connection, ctx);
             }
             Inbound::Refused(why) => tracing::debug!(%addr, ?why, "a peer that came by itself is not taken"),
         }
@@ -26,7 +26,7 @@ impl PeerPool {
 
     pub(super) fn connect(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &mut Ctx<Self>) {
         let connection = PeerConnection::new(self.peer_config(addr, connect_timeout, ctx));
-        self.adopt(addr, connection, ctx);
+        self.adopt(addr, Some(addr), connection, ctx);
     }
 
     fn peer_config(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &Ctx<Self>) -> PeerConfig {
@@ -42,6 +42,7 @@ impl PeerPool {
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
             listen_port: self.cfg.listen_port,
+            pex: self.cfg.pex,
             geometry: self.cfg.geometry,
             scheduler: self.cfg.scheduler.clone(),
             pool: ctx.address().recipient(),
@@ -49,14 +50,25 @@ impl PeerPool {
         }
     }
 
-    fn adopt(&mut self, addr: SocketAddr, connection: PeerConnection, ctx: &Ctx<Self>) {
+    /// `listens`: where others can dial it, as far as we know.
+    fn adopt(&mut self, addr: SocketAddr, listens: Option<SocketAddr>, connection: PeerConnection, ctx: &Ctx<Self>) {
         let key = connection.key();
         let handle = kit::spawn_temporary(connection, ctx.address().recipient());
         self.by_child.insert(handle.id(), key);
         let view = PeerView::default();
         self.live.insert(
             key,
-            Live { addr, key, handle, id: None, client: String::new(), view, delivered: false, farewell: None },
+            Live {
+                addr,
+                listens,
+                key,
+                handle,
+                id: None,
+                client: String::new(),
+                view,
+                delivered: false,
+                farewell: None,
+            },
         );
     }
 }

@@ -32,6 +32,7 @@ use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
 use crate::logic::outside::Outside;
 use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
+use crate::logic::pex::Gossip;
 use crate::net::staging::Staging;
 use crate::net::throttle::Limits;
 use crate::net::{BoxStream, Net};
@@ -132,6 +133,8 @@ pub struct PeerPoolConfig {
     pub our_id: PeerId,
     /// Where we listen, if we do.
     pub listen_port: Option<u16>,
+    /// Peers may be exchanged: not in a private torrent (BEP 27).
+    pub pex: bool,
     /// The torrent's sizes.
     pub geometry: Geometry,
     /// The book's limits.
@@ -150,6 +153,8 @@ pub struct PeerPoolConfig {
 #[derive(Debug)]
 struct Live {
     addr: SocketAddr,
+    /// Where others can dial it: where we did, or where it says it listens.
+    listens: Option<SocketAddr>,
     key: PeerKey,
     handle: Handle<PeerConnection>,
     id: Option<PeerId>,
@@ -174,6 +179,7 @@ pub struct PeerPool {
     // Live.
     staging: Staging,
     choker: Choker,
+    gossip: Gossip,
     live: BTreeMap<PeerKey, Live>,
     by_child: BTreeMap<ChildId, PeerKey>,
     /// As last told.
@@ -200,6 +206,7 @@ impl PeerPool {
             seeding: false,
             staging: Staging::default(),
             choker: choker(&cfg),
+            gossip: Gossip::default(),
             live: BTreeMap::new(),
             by_child: BTreeMap::new(),
             need: None,
@@ -228,14 +235,15 @@ impl PeerPool {
         outcome
     }
 
-    /// One timer for the book and the choker.
+    /// One timer for the book, the choker and the gossip.
     fn arm(&mut self, ctx: &mut Ctx<Self>) {
-        let due = [self.book.deadline(), self.choker.deadline()].into_iter().flatten().min();
+        let due = [self.book.deadline(), self.choker.deadline(), self.gossip.deadline()].into_iter().flatten().min();
         self.timer.arm(ctx, due, Self::on_timer);
     }
 
     fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
         self.choke_step(ctx, Choker::on_timeout);
+        self.spread_gossip();
         self.step(ctx, |_, _| {});
     }
 
@@ -287,6 +295,7 @@ impl PeerPool {
                 }
             }
             News::Introduced(ref theirs) => self.on_introduced(peer, theirs, ctx),
+            News::Named(ref addrs) => self.on_named(addr, addrs, ctx),
             News::Delivered => {
                 live.delivered = true;
                 self.step(ctx, |book, _| book.on_productive(addr));
@@ -317,6 +326,7 @@ impl PeerPool {
         let Some(live) = self.live.remove(&key) else { return };
         self.cfg.scheduler.do_send(PeerReport { peer: key, word: PeerWord::Left });
         self.choke_step(ctx, |choker, now| choker.on_peer_left(now, key));
+        self.gossip.on_left(key);
         self.sent_before += live.view.sent;
         let farewell = live.farewell.unwrap_or(Farewell::Panicked);
         tracing::debug!(addr = %live.addr, cause = farewell.label(), delivered = live.delivered, "peer gone");
@@ -344,6 +354,7 @@ impl Supervised for PeerPool {
         }
         self.by_child.clear();
         self.choker = choker(&self.cfg);
+        self.gossip = Gossip::default();
         if self.seeding {
             self.choker.on_complete();
         }

@@ -1,5 +1,6 @@
 //! A pool whose peers are in the test's hands.
 
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -7,7 +8,9 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::policies;
+use crate::codec::extended::PEX;
 use crate::codec::wire::Handshake;
+use crate::codec::wire::Message;
 use crate::net::testing::{Arrived, FakeNet};
 
 const INFO_HASH: InfoHash = InfoHash([1; 20]);
@@ -33,7 +36,7 @@ impl Handler<PeerReport> for Ear {
 }
 
 impl Handler<ReadRanges> for Ear {
-    type Result = Vec<Option<bytes::Bytes>>;
+    type Result = Vec<Option<Bytes>>;
 
     fn handle(&mut self, _: ReadRanges, _: &mut Context<Self>) -> Self::Result {
         Vec::new()
@@ -90,6 +93,7 @@ impl Bench {
         let ear = Ear(diary.clone()).start();
         let pool = PeerPool::new(PeerPoolConfig {
             listen_port: None,
+            pex: true,
             name: "test".to_owned(),
             net,
             limits: Limits::default(),
@@ -343,6 +347,26 @@ async fn a_peer_that_comes_by_itself_is_taken_in_and_never_dialled() {
         assert_eq!((census.inbound, census.connected, census.tried), (0, 0, 0));
         let mut ourselves = arrive(OUR_ID.0[0]);
         timeout(Duration::from_secs(1), ourselves.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+    })
+    .await;
+}
+
+/// BEP 11.
+#[tokio::test(start_paused = true)]
+async fn whom_a_peer_names_is_dialled() {
+    with_actors(async {
+        let (net, mut arrives) = FakeNet::connected();
+        let bench = Bench::over(net);
+        bench.names(&[ALICE]);
+        let (addr, mut far) = arrives.recv().await.unwrap();
+        assert_eq!(addr.to_string(), ALICE);
+        let theirs = Handshake { reserved: Handshake::OURS, info_hash: INFO_HASH, peer_id: PeerId([8; 20]) };
+        far.write_all(&theirs.encode()).await.unwrap();
+        let mut said = BytesMut::new();
+        let payload = Bytes::from_static(b"d5:added6:\xc0\x00\x02\x02\x1a\xe2e");
+        Message::Extended { id: PEX, payload }.encode(&mut said);
+        far.write_all(&said).await.unwrap();
+        assert_eq!(arrives.recv().await.unwrap().0.to_string(), BOB);
     })
     .await;
 }

@@ -184,6 +184,7 @@ impl Torrent {
         let scheduler = kit::spawn(scheduler, policies::PIECE_SCHEDULER, self.cfg.seed ^ 2, me.clone().recipient());
         let scheduler = self.family.adopt(scheduler);
         let pool = PeerPool::new(PeerPoolConfig {
+            pex: !self.cfg.private,
             listen_port: Some(self.cfg.port).filter(|port| *port > 0),
             name: self.cfg.name.clone(),
             net: Arc::clone(&self.cfg.net),

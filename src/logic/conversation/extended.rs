@@ -9,7 +9,8 @@ use super::{Batch, Conversation, Effect, Message, Report};
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
 use crate::base::geometry::PieceIndex;
-use crate::codec::extended::{self, Extended, ExtendedHandshake, Numbers};
+use crate::codec::extended::{self, Extended, ExtendedHandshake, Numbers, Pex};
+use crate::logic::pex::{self, Ear};
 use crate::logic::uploads::MAX_QUEUED;
 
 /// What we call ourselves: `tt-actors 0.1.0`.
@@ -28,11 +29,20 @@ pub(super) struct Extensions {
     pub(super) upload_only: bool,
     /// Pieces that it has lost so far.
     lost: u32,
+    /// How its peer exchange is listened to.
+    ear: Ear,
 }
 
 impl Extensions {
     pub(super) fn new(spoken: bool) -> Self {
-        Self { spoken, introduced: false, numbers: Numbers::default(), upload_only: false, lost: 0 }
+        Self {
+            spoken,
+            introduced: false,
+            numbers: Numbers::default(),
+            upload_only: false,
+            lost: 0,
+            ear: Ear::default(),
+        }
     }
 }
 
@@ -56,13 +66,25 @@ impl Conversation {
         }
     }
 
+    /// Whom else we know, if the peer has a word for it (BEP 11).
+    pub fn on_gossip(&mut self, now: Instant, pex: Pex) {
+        if self.exchanges() && self.welcomed {
+            self.send_extended(now, self.extensions.numbers.pex, &Extended::Pex(pex));
+        }
+    }
+
+    /// BEP 27: "a private torrent gets peers from its trackers only".
+    const fn exchanges(&self) -> bool {
+        self.extensions.spoken && self.terms.pex
+    }
+
     /// Who we are, behind our bitfield.
     pub(super) fn introduce_in_full(&mut self, now: Instant) {
         if !self.extensions.spoken {
             return;
         }
         let ours = ExtendedHandshake {
-            numbers: Numbers::ours(false),
+            numbers: Numbers::ours(self.terms.pex),
             client: Some(CLIENT.into()),
             port: self.terms.listen_port,
             reqq: u32::try_from(MAX_QUEUED).ok(),
@@ -79,11 +101,18 @@ impl Conversation {
     }
 
     pub(super) fn on_extended(&mut self, now: Instant, id: u8, payload: &[u8], batch: &mut Batch) {
+        if id == extended::PEX && self.exchanges() && !self.extensions.ear.opens(now) {
+            return;
+        }
         let message = if self.extensions.spoken { extended::decode(id, payload).ok() } else { None };
         match message {
             Some(Extended::Handshake(theirs)) => self.on_introduction(now, theirs),
             Some(Extended::DontHave(number)) => self.on_dont_have(now, number, batch),
             Some(Extended::UploadOnly(only)) => self.extensions.upload_only = only,
+            Some(Extended::Pex(pex)) if self.exchanges() => {
+                let worth_trying = pex::worth_trying(&pex, self.have.is_all());
+                self.effects.push_back(Effect::PeersNamed(worth_trying));
+            }
             Some(Extended::Pex(_)) | None => self.on_unknown(now),
         }
     }

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use super::*;
 use crate::base::ids::InfoHash;
 use crate::base::limits::MAX_REQUEST_LEN;
+use crate::codec::extended::{Pex, PexPeer, flag};
 use crate::logic::testing::base_instant;
 
 /// Three pieces of two blocks, and a short one of one block and a hundred bytes.
@@ -95,6 +96,7 @@ fn shown(effect: &Effect) -> String {
         Effect::Report(Report::Returned(blocks)) => named("returned", blocks),
         Effect::PeerInterested(true) => "peer wants".to_owned(),
         Effect::PeerInterested(false) => "peer wants no more".to_owned(),
+        Effect::PeersNamed(addrs) => addrs.iter().fold("names".to_owned(), |text, addr| format!("{text} {addr}")),
         Effect::Introduced(theirs) => format!("is {theirs:?}"),
         Effect::Delivered => "delivered".to_owned(),
         Effect::Leave(farewell) => format!("leave: {farewell}"),
@@ -103,7 +105,7 @@ fn shown(effect: &Effect) -> String {
 
 fn terms(geometry: Geometry, fast: bool) -> Terms {
     let ip = [80, 4, 4, 200].into();
-    Terms { geometry, info_hash: InfoHash([0xaa; 20]), ip, fast, extended: false, listen_port: Some(6881) }
+    Terms { geometry, info_hash: InfoHash([0xaa; 20]), ip, fast, extended: false, listen_port: Some(6881), pex: false }
 }
 
 /// A conversation and its clock.
@@ -807,4 +809,37 @@ fn a_few_bad_extended_messages_are_tolerated() {
     let bad = [said(0, b"d1:mllll"), said(0, b"de"), said(9, b""), said(1, b"de"), said(7, b"x"), said(3, b"")];
     assert!(!talk.hears(bad.iter().cycle().take(60).cloned()).contains("leave"));
     assert!(talk.hears(bad).contains("leave: protocol-violation"));
+}
+
+/// BEP 11, BEP 27, P-22.
+#[test]
+fn peers_are_exchanged_where_the_torrent_allows_it() {
+    let talk_with = |pex| {
+        let mut talk = Talk::fresh();
+        talk.it = Conversation::new(talk.now, Terms { extended: true, pex, ..terms(geometry(), false) });
+        let ours = talk.does(|it, now| it.on_welcome(now, pieces(&[])));
+        assert_eq!(ours.contains("ut_pexi1e"), pex, "{ours}");
+        talk
+    };
+    let gossip = |talk: &mut Talk| {
+        let named = PexPeer { addr: "9.9.9.9:6881".parse().unwrap(), flags: flag::SEED };
+        let pex = Pex { added: vec![named], dropped: Vec::new(), named: 1 };
+        talk.does(|it, now| it.on_gossip(now, pex))
+    };
+    let heard = || said(1, b"d5:added6:\x08\x08\x08\x08\x1a\xe1e");
+    let mut talk = talk_with(true);
+    assert_eq!(gossip(&mut talk), "", "it has no word for that yet");
+    talk.hears([said(0, INTRODUCTION)]);
+    assert!(gossip(&mut talk).starts_with("→ 1 d5:added6:"));
+    assert_eq!(talk.hears([heard(), heard()]), "names 8.8.8.8:6881", "once a minute");
+    talk.passes(60);
+    assert_eq!(talk.hears([heard()]), "names 8.8.8.8:6881");
+    assert!(!talk.hears((0..500).map(|_| heard())).contains("names"), "a flood is not listened to");
+    talk.passes(60);
+    assert_eq!(talk.hears([heard()]), "", "and neither is its author");
+
+    let mut private = talk_with(false);
+    private.hears([said(0, INTRODUCTION)]);
+    assert_eq!((gossip(&mut private), private.hears([heard()])), (String::new(), String::new()));
+    assert_eq!(private.hears((0..60).map(|_| heard())), "leave: protocol-violation", "nobody asked for that");
 }

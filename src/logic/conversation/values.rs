@@ -1,7 +1,7 @@
 //! What a conversation tells and wants done, and how it looks from outside.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
@@ -26,6 +26,8 @@ pub struct Terms {
     pub extended: bool,
     /// Where we listen, if we do.
     pub listen_port: Option<u16>,
+    /// Peers may be exchanged: not in a private torrent (BEP 27).
+    pub pex: bool,
 }
 
 /// What the scheduler of the torrent is told.
@@ -60,6 +62,8 @@ pub enum Effect {
     PeerInterested(bool),
     /// What the peer says of itself; none of it is proven (BEP 10).
     Introduced(ExtendedHandshake),
+    /// The peer names others that we might try (BEP 11).
+    PeersNamed(Vec<SocketAddr>),
     /// The first good-looking block came: the address is worth dialling again.
     Delivered,
     /// End the connection.

@@ -138,7 +138,7 @@ pub(super) fn may_name(source: Source, addr: SocketAddr, allow_local: bool) -> b
         (Class::Nowhere, _) => false,
         _ if trusted => true,
         (Class::Global, _) => addr.port() >= FIRST_FREE_PORT,
-        (local, Source::Peer(teller)) => local == teller,
+        (local, Source::Peer(teller)) => local == teller && addr.port() >= FIRST_FREE_PORT,
         (_, Source::Itself) => true,
         (Class::Loopback | Class::Private | Class::LinkLocal, _) => false,
     }

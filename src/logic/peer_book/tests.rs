@@ -805,7 +805,7 @@ fn a_peer_names_what_is_as_near_as_it_is() {
         ("8.8.8.8:80", [false, false, false]),
         ("192.168.0.9:6881", [false, true, false]),
         ("127.0.0.1:6881", [false, false, true]),
-        ("127.0.0.1:80", [false, false, true]),
+        ("127.0.0.1:80", [false, false, false]),
         ("224.0.0.1:6881", [false, false, false]),
     ];
     for (text, want) in table {

@@ -33,6 +33,8 @@ pub(crate) fn run<A: AsRef<OsStr>>(args: &[A]) -> Outcome {
 pub(crate) struct Fetch {
     command: Command,
     limit: Duration,
+    /// Where it listens.
+    pub(crate) port: u16,
 }
 
 impl Fetch {
@@ -40,8 +42,9 @@ impl Fetch {
     pub(crate) fn new(torrent: &Path, dir: &Path) -> Self {
         let mut command = tt();
         command.arg("fetch").arg(torrent).arg("-d").arg(dir).args(["--json", "--log-format", "json"]);
-        command.args(["--port", &free().to_string()]);
-        Self { command, limit: WATCHDOG }
+        let port = free();
+        command.args(["--port", &port.to_string()]);
+        Self { command, port, limit: WATCHDOG }
     }
 
     /// One more argument.
