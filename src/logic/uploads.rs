@@ -1,9 +1,12 @@
-//! What one peer has asked us for: a bounded queue, read and answered in batches.
+//! What one peer has asked us for: a bounded queue, read in batches and handed to the socket a little at a time.
 //!
-//! At most one read is under way per peer, of up to `MAX_READ` bytes, and none while too much waits to be written:
-//! so a peer that never reads costs a fixed amount of memory (P-21).
+//! What is read at once and what may lie in the socket's queue follow the rate at which the peer takes: so a fast one is
+//! read a mebibyte at a time, a slow one holds little, and one that never reads costs a fixed amount of memory (P-21). Until
+//! it lies in the socket's queue a block can be taken back. Knows no bytes but to pass them on.
 
 use std::collections::VecDeque;
+
+use bytes::Bytes;
 
 use crate::base::geometry::PieceRange;
 
@@ -11,67 +14,140 @@ use crate::base::geometry::PieceRange;
 /// `reqq`. More at once is a flood (P-20).
 pub const MAX_QUEUED: usize = 2000;
 
-/// 1 MiB in one read: 64 blocks, which is also one vectored write.
-const MAX_READ: u32 = 1024 * 1024;
+/// Half a second of what the peer takes is read ahead: longer than a disk thinks.
+const AHEAD_MS: u64 = 500;
+
+/// Eight blocks, before a rate is known.
+const LEAST_AHEAD: u64 = 128 * 1024;
+
+/// 1 MiB: 64 blocks in one read.
+const MOST_AHEAD: u64 = 1024 * 1024;
+
+/// A quarter of a second lies in the socket's queue.
+const UNSENT_MS: u64 = 250;
+
+/// One block, before a rate is known: while less than that is unsent, the next one follows.
+const LEAST_UNSENT: u64 = 16 * 1024;
 
 /// 256 KiB unsent: enough to keep a gigabit busy between two wakes, little enough to lose to a dead peer.
-const MAX_UNSENT: usize = 256 * 1024;
+const MOST_UNSENT: u64 = 256 * 1024;
 
 /// More requests than the queue holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
 
+/// A range on its way from the disk.
+#[derive(Debug, Clone, Copy)]
+struct Reading {
+    range: PieceRange,
+    /// Not taken back meanwhile.
+    wanted: bool,
+}
+
 /// One peer's requests to us.
 #[derive(Debug, Default)]
 pub struct Uploads {
     queue: VecDeque<PieceRange>,
-    reading: bool,
+    reading: Vec<Reading>,
+    ready: VecDeque<(PieceRange, Bytes)>,
+    ready_bytes: u64,
+    /// Bytes a second that the peer takes.
+    bps: u64,
 }
 
 impl Uploads {
     /// The peer asks for a range.
     pub fn on_request(&mut self, range: PieceRange) -> Result<(), QueueFull> {
-        if self.queue.len() >= MAX_QUEUED {
+        if self.queue.len() + self.reading.len() + self.ready.len() >= MAX_QUEUED {
             return Err(QueueFull);
         }
         self.queue.push_back(range);
         Ok(())
     }
 
-    /// The peer takes a request back. How often it stood in the queue.
+    /// The peer takes a request back. How often it was still here.
     pub fn on_cancel(&mut self, range: PieceRange) -> usize {
-        let before = self.queue.len();
-        self.queue.retain(|queued| *queued != range);
-        before - self.queue.len()
+        self.drop_where(|other| *other == range).len()
     }
 
     /// We choke the peer: what it asked for is forgotten, but what it may have all the same (BEP 6). Returns what was
     /// forgotten.
     pub fn on_choke(&mut self, kept: impl Fn(&PieceRange) -> bool) -> Vec<PieceRange> {
-        let (kept, forgotten): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(kept);
-        self.queue.extend(kept);
-        forgotten
+        self.drop_where(|range| !kept(range))
     }
 
-    /// A read has come back.
-    pub fn on_read(&mut self) {
-        self.reading = false;
+    /// How fast the peer takes what we send.
+    pub const fn on_rate(&mut self, bps: u64) {
+        self.bps = bps;
     }
 
-    /// What to read now, while `unsent` bytes wait for the socket.
-    pub fn next_read(&mut self, unsent: usize) -> Option<Vec<PieceRange>> {
-        if self.reading || self.queue.is_empty() || unsent > MAX_UNSENT {
+    /// The read has come back, in the order it was asked for; what is missing could not be read. Returns what of that is
+    /// still wanted.
+    pub fn on_read(&mut self, blocks: impl IntoIterator<Item = Option<Bytes>>) -> Vec<PieceRange> {
+        let mut failed = Vec::new();
+        let blocks = blocks.into_iter().chain(std::iter::repeat(None));
+        for (Reading { range, .. }, block) in self.reading.drain(..).zip(blocks).filter(|(reading, _)| reading.wanted) {
+            match block {
+                Some(bytes) => {
+                    self.ready_bytes += bytes.len() as u64;
+                    self.ready.push_back((range, bytes));
+                }
+                None => failed.push(range),
+            }
+        }
+        failed
+    }
+
+    /// What to read now: as much as is to be ahead, once half of that has gone.
+    pub fn next_read(&mut self) -> Option<Vec<PieceRange>> {
+        let ahead = (self.bps.saturating_mul(AHEAD_MS) / 1000).clamp(LEAST_AHEAD, MOST_AHEAD);
+        if !self.reading.is_empty() || self.queue.is_empty() || self.ready_bytes > ahead / 2 {
             return None;
         }
-        let mut left = MAX_READ;
+        let mut left = ahead - self.ready_bytes;
         let fits = self.queue.iter().take_while(|range| {
-            let rest = left.checked_sub(range.len());
+            let rest = left.checked_sub(range.len().into());
             left = rest.unwrap_or(0);
             rest.is_some()
         });
         let batch = fits.count().max(1);
-        self.reading = true;
-        Some(self.queue.drain(..batch).collect())
+        self.reading.extend(self.queue.drain(..batch).map(|range| Reading { range, wanted: true }));
+        Some(self.reading.iter().map(|reading| reading.range).collect())
+    }
+
+    /// The next block for the socket, in whose queue `unsent` bytes wait. From here on nothing is taken back.
+    pub fn next_block(&mut self, unsent: usize) -> Option<(PieceRange, Bytes)> {
+        let most = (self.bps.saturating_mul(UNSENT_MS) / 1000).clamp(LEAST_UNSENT, MOST_UNSENT);
+        if unsent as u64 >= most {
+            return None;
+        }
+        let (range, bytes) = self.ready.pop_front()?;
+        self.ready_bytes -= bytes.len() as u64;
+        Some((range, bytes))
+    }
+
+    fn drop_where(&mut self, is_dropped: impl Fn(&PieceRange) -> bool) -> Vec<PieceRange> {
+        let mut dropped = Vec::new();
+        self.ready.retain(|(range, bytes)| {
+            let drops = is_dropped(range);
+            if drops {
+                self.ready_bytes -= bytes.len() as u64;
+                dropped.push(*range);
+            }
+            !drops
+        });
+        for reading in self.reading.iter_mut().filter(|reading| reading.wanted && is_dropped(&reading.range)) {
+            reading.wanted = false;
+            dropped.push(reading.range);
+        }
+        self.queue.retain(|range| {
+            let drops = is_dropped(range);
+            if drops {
+                dropped.push(*range);
+            }
+            !drops
+        });
+        dropped
     }
 }
 
@@ -80,33 +156,114 @@ mod tests {
     use super::*;
     use crate::base::geometry::Geometry;
 
+    const BLOCK: u32 = 16 * 1024;
+
     fn range(number: u32) -> PieceRange {
-        Geometry::new(1 << 30, 1 << 20).unwrap().parse_range(number / 64, number % 64 * 16384, 16384).unwrap()
+        Geometry::new(1 << 30, 1 << 20).unwrap().parse_range(number / 64, number % 64 * BLOCK, BLOCK).unwrap()
+    }
+
+    fn asked(count: u32) -> Uploads {
+        let mut uploads = Uploads::default();
+        (0..count).for_each(|n| uploads.on_request(range(n)).unwrap());
+        uploads
+    }
+
+    fn blocks(count: usize) -> Vec<Option<Bytes>> {
+        vec![Some(Bytes::from_static(&[7; BLOCK as usize])); count]
+    }
+
+    /// The numbers of the blocks that go to the socket while it has this much of them.
+    fn given(uploads: &mut Uploads, mut unsent: usize) -> Vec<u32> {
+        let next = || {
+            let (range, bytes) = uploads.next_block(unsent)?;
+            unsent += bytes.len();
+            Some(range.piece().get() * 64 + range.begin() / BLOCK)
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    /// Bytes a second that the peer takes; blocks in the first read, blocks in the socket's queue.
+    #[test]
+    fn what_is_read_and_queued_follows_the_rate() {
+        for (bps, read, queued) in
+            [(0, 8, 1), (1000, 8, 1), (200 * 1024, 8, 4), (1 << 20, 32, 16), (4 << 20, 64, 16), (u64::MAX, 64, 16)]
+        {
+            let mut uploads = asked(100);
+            uploads.on_rate(bps);
+            assert_eq!(uploads.next_read().unwrap().len(), read, "{bps} B/s");
+            assert_eq!(uploads.next_read(), None, "one read at a time");
+            assert_eq!(uploads.on_read(blocks(read)), []);
+            assert_eq!(given(&mut uploads, 0).len(), queued, "{bps} B/s");
+        }
     }
 
     #[test]
-    fn requests_are_read_in_batches_one_at_a_time() {
-        let mut uploads = Uploads::default();
-        (0..100).for_each(|n| uploads.on_request(range(n)).unwrap());
-        assert_eq!(uploads.next_read(MAX_UNSENT + 1), None, "the peer does not read");
-        assert_eq!(uploads.next_read(0).unwrap(), (0..64).map(range).collect::<Vec<_>>());
-        assert_eq!(uploads.next_read(0), None, "one read at a time");
-        uploads.on_read();
-        assert_eq!(uploads.next_read(0).unwrap().len(), 36);
-        uploads.on_read();
-        assert_eq!(uploads.next_read(0), None);
+    fn the_next_read_begins_when_half_has_gone() {
+        let mut uploads = asked(100);
+        uploads.next_read();
+        uploads.on_read(blocks(8));
+        for block in 0..4 {
+            assert_eq!(uploads.next_read(), None);
+            assert_eq!(given(&mut uploads, 0), [block]);
+            assert!(given(&mut uploads, BLOCK as usize).is_empty(), "the peer does not take it");
+        }
+        assert_eq!(uploads.next_read().unwrap(), [8, 9, 10, 11].map(range));
+        assert_eq!(given(&mut uploads, 0), [4], "meanwhile");
+        uploads.on_read(blocks(4));
+        let rest: Vec<_> = std::iter::from_fn(|| given(&mut uploads, 0).pop()).collect();
+        assert_eq!(rest, [5, 6, 7, 8, 9, 10, 11], "in order");
     }
 
+    /// P-20.
     #[test]
-    fn a_flood_is_refused_and_a_cancel_or_choke_forgets() {
-        let mut uploads = Uploads::default();
-        (0..2000).for_each(|n| uploads.on_request(range(n)).unwrap());
+    fn a_flood_is_refused_wherever_the_requests_stand() {
+        let mut uploads = asked(2000);
         assert_eq!(uploads.on_request(range(2000)), Err(QueueFull));
-        assert_eq!((uploads.on_cancel(range(0)), uploads.on_cancel(range(0))), (1, 0));
+        uploads.next_read();
+        assert_eq!(uploads.on_request(range(2000)), Err(QueueFull), "eight of them are being read");
+        uploads.on_read(blocks(8));
+        assert_eq!(uploads.on_request(range(2000)), Err(QueueFull), "and wait for the socket");
+        given(&mut uploads, 0);
         assert_eq!(uploads.on_request(range(2000)), Ok(()));
-        assert_eq!(uploads.next_read(0).unwrap()[0], range(1));
-        uploads.on_read();
-        assert_eq!(uploads.on_choke(|kept| *kept == range(1999)).len(), 1935);
-        assert_eq!(uploads.next_read(0), Some(vec![range(1999)]));
+    }
+
+    #[test]
+    fn a_block_can_be_taken_back_until_it_lies_in_the_sockets_queue() {
+        let mut uploads = asked(12);
+        uploads.next_read();
+        assert_eq!((uploads.on_cancel(range(9)), uploads.on_cancel(range(9))), (1, 0), "not read yet");
+        assert_eq!((uploads.on_cancel(range(3)), uploads.on_cancel(range(3))), (1, 0), "being read");
+        uploads.on_read(blocks(8));
+        assert_eq!((uploads.on_cancel(range(1)), uploads.on_cancel(range(1))), (1, 0), "read");
+        assert_eq!(given(&mut uploads, 0), [0]);
+        assert_eq!(uploads.on_cancel(range(0)), 0, "too late");
+        let rest: Vec<_> = std::iter::from_fn(|| given(&mut uploads, 0).pop()).collect();
+        assert_eq!(rest, [2, 4, 5, 6, 7]);
+        assert_eq!(uploads.next_read().unwrap(), [8, 10, 11].map(range));
+    }
+
+    #[test]
+    fn a_choke_forgets_all_but_what_is_kept() {
+        let mut uploads = asked(12);
+        uploads.next_read();
+        uploads.on_read(blocks(4));
+        uploads.next_read();
+        let forgotten = uploads.on_choke(|kept| [range(1), range(9)].contains(kept));
+        assert_eq!(forgotten.len(), 6, "four could not be read and are gone already: {forgotten:?}");
+        assert_eq!(given(&mut uploads, 0), [1]);
+        uploads.on_read(blocks(8));
+        assert_eq!(given(&mut uploads, 0), [9]);
+        assert_eq!((given(&mut uploads, 0), uploads.next_read()), (vec![], None));
+    }
+
+    /// D-04.
+    #[test]
+    fn what_cannot_be_read_is_told_if_it_is_still_wanted() {
+        let mut uploads = asked(4);
+        uploads.next_read();
+        uploads.on_cancel(range(1));
+        let answer = vec![None, None, Some(Bytes::from_static(b"x"))];
+        assert_eq!(uploads.on_read(answer), [range(0), range(3)]);
+        assert_eq!(given(&mut uploads, 0), [2]);
     }
 }

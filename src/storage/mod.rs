@@ -16,6 +16,7 @@ use crate::base::geometry::{PieceIndex, PieceRange};
 pub use trouble::{DiskTrouble, TroubleKind};
 
 pub mod check;
+mod coalesce;
 pub mod disk;
 pub mod files;
 pub mod folder;

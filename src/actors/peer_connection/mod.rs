@@ -15,7 +15,6 @@ use std::task::{self};
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::disk_writer::ReadRanges;
@@ -256,6 +255,12 @@ impl PeerConnection {
                     link.send(&message);
                 }
             }
+            Effect::Give(range, data) => {
+                tracing::trace!(what = "piece", "→");
+                if let Some(link) = &mut self.link {
+                    link.send_piece(range.piece().get(), range.begin(), data);
+                }
+            }
             Effect::Read(ranges) => self.read_for_peer(ranges, ctx),
             Effect::Report(report) => self.report(PeerWord::Report(report)),
             Effect::PeerInterested(interested) => self.tell(News::Interested(interested)),
@@ -321,32 +326,13 @@ impl PeerConnection {
     }
 
     fn read_for_peer(&mut self, ranges: Vec<PieceRange>, ctx: &mut Ctx<Self>) {
-        let asked = timeout(READ_TIMEOUT, self.cfg.disk.send(ReadRanges(ranges.clone())));
+        let asked = timeout(READ_TIMEOUT, self.cfg.disk.send(ReadRanges(ranges)));
         let answered = asked.into_actor(self).map(move |answer, act, ctx| {
             let blocks = answer.ok().and_then(Result::ok).unwrap_or_default();
-            let (sent, failed) = act.send_blocks(&ranges, blocks);
-            act.step(ctx, |conversation, now| {
-                conversation.on_read_failed(now, &failed);
-                conversation.on_read(now, sent);
-            });
+            act.step(ctx, |conversation, now| conversation.on_read(now, blocks));
             act.waker.iter().for_each(task::Waker::wake_by_ref);
         });
         ctx.spawn(answered);
-    }
-
-    /// Returns the bytes queued, and what could not be read: that is not sent, never zeros in its place (D-04).
-    fn send_blocks(&mut self, ranges: &[PieceRange], blocks: Vec<Option<Bytes>>) -> (usize, Vec<PieceRange>) {
-        let Some(link) = &mut self.link else { return (0, Vec::new()) };
-        let (mut sent, mut failed) = (0, Vec::new());
-        for (range, data) in ranges.iter().zip(blocks.into_iter().chain(std::iter::repeat(None))) {
-            if let Some(data) = data {
-                sent += data.len();
-                link.send_piece(range.piece().get(), range.begin(), data);
-            } else {
-                failed.push(*range);
-            }
-        }
-        (sent, failed)
     }
 
     fn on_link_end(&mut self, end: &LinkEnd, ctx: &mut Ctx<Self>) {

@@ -43,15 +43,17 @@ impl PeerConnection {
     }
 
     fn pump_out(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<(), LinkEnd> {
-        let Some(link) = &mut self.link else { return Ok(()) };
-        let waiting = link.queued() > 0;
-        let taken = match link.poll_send(cx) {
-            Poll::Ready(taken) => taken?,
-            Poll::Pending => 0,
-        };
-        let unsent = link.queued();
-        if waiting {
+        // What the socket takes makes room for more blocks, and they are written at once, until it is full.
+        while let Some(link) = self.link.as_mut().filter(|link| link.queued() > 0) {
+            let taken = match link.poll_send(cx) {
+                Poll::Ready(taken) => taken?,
+                Poll::Pending => 0,
+            };
+            let unsent = link.queued();
             self.step(ctx, |conversation, now| conversation.on_sent(now, taken, unsent));
+            if unsent > 0 {
+                break;
+            }
         }
         Ok(())
     }

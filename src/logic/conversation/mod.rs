@@ -242,11 +242,13 @@ impl Conversation {
     pub fn on_sent(&mut self, now: Instant, taken: usize, unsent: usize) {
         self.unsent = unsent;
         self.fast.on_sent(unsent);
+        self.up.add(now, taken as u64);
         self.stalled_since = match (unsent, taken) {
             (0, _) => None,
             (_, 0) => self.stalled_since.or(Some(now)),
             _ => Some(now),
         };
+        self.give(now);
         self.settle();
     }
 
@@ -340,7 +342,7 @@ impl Conversation {
         if self.left {
             return;
         }
-        if let Some(batch) = self.uploads.next_read(self.unsent) {
+        if let Some(batch) = self.uploads.next_read() {
             self.effects.push_back(Effect::Read(batch));
         }
         if self.have.is_all() && (self.peer_have.is_all() || self.extensions.upload_only) {

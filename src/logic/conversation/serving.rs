@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Conversation, Message};
+use bytes::Bytes;
+
+use super::{Conversation, Effect, Message};
 use crate::base::farewell::Farewell;
 use crate::base::geometry::PieceRange;
 use crate::base::limits::MAX_REQUEST_LEN;
@@ -26,22 +28,24 @@ impl Conversation {
         self.settle();
     }
 
-    /// A read that was asked for came back, and `sent` bytes of it were queued for the socket: none if it failed.
-    pub fn on_read(&mut self, now: Instant, sent: usize) {
-        self.uploads.on_read();
-        if sent > 0 {
-            self.last_sent = now;
-            self.unsent += sent;
-            self.up.add(now, sent as u64);
-            self.sent += sent as u64;
+    /// The read that was asked for came back, in its order. What is missing could not be read: the peer is told so, and can
+    /// ask somebody else (D-04).
+    pub fn on_read(&mut self, now: Instant, blocks: impl IntoIterator<Item = Option<Bytes>>) {
+        for range in self.uploads.on_read(blocks) {
+            self.refuse(now, raw(range));
         }
+        self.give(now);
         self.settle();
     }
 
-    /// What could not be read: the peer is told so, and can ask somebody else (D-04).
-    pub fn on_read_failed(&mut self, now: Instant, ranges: &[PieceRange]) {
-        for range in ranges {
-            self.refuse(now, raw(*range));
+    /// Blocks for the socket, as far as its queue has room.
+    pub(super) fn give(&mut self, now: Instant) {
+        self.uploads.on_rate(self.up.bps(now));
+        while let Some((range, data)) = self.uploads.next_block(self.unsent) {
+            self.last_sent = now;
+            self.unsent += data.len();
+            self.sent += data.len() as u64;
+            self.effects.push_back(Effect::Give(range, data));
         }
     }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use bytes::Bytes;
+
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
@@ -54,6 +56,8 @@ pub enum Report {
 pub enum Effect {
     /// Send this to the peer.
     Send(Message),
+    /// Send this block of ours to the peer.
+    Give(PieceRange, Bytes),
     /// Read these for the peer and hand them to [`super::Conversation::on_read`].
     Read(Vec<PieceRange>),
     /// Tell the scheduler.

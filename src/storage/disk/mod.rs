@@ -3,12 +3,14 @@
 mod parts;
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
 use super::check::{Hasher, data_ranges, hash_of_zeros};
+use super::coalesce;
 use super::files::{FileSpec, Files};
 use super::folder::Folder;
 use super::record::{Found, StateFolder};
@@ -116,7 +118,7 @@ impl Storage for Disk {
     }
 
     fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
-        self.run(move |inner| ranges.into_iter().map(|range| inner.read(range)).collect())
+        self.run(move |inner| inner.read(&ranges))
     }
 
     fn free(&self) -> Later<Option<u64>> {
@@ -300,9 +302,28 @@ impl Inner {
         }
     }
 
-    fn read(&self, range: PieceRange) -> Result<Bytes, DiskTrouble> {
-        let mut buffer = vec![0; range.len() as usize];
-        self.opened().files.read(self.geometry.range_start(range), &mut buffer)?;
+    /// Neighbours in one read. Where that fails each has one of its own, for one bad sector is the trouble of one range.
+    fn read(&self, ranges: &[PieceRange]) -> Vec<Result<Bytes, DiskTrouble>> {
+        let places: Vec<_> =
+            ranges.iter().map(|range| (self.geometry.range_start(*range), range.len().into())).collect();
+        let mut results: Vec<_> = ranges.iter().map(|_| Ok(Bytes::new())).collect();
+        for run in coalesce::runs(&places) {
+            let whole = self.read_at(run.start, run.len).map_err(|trouble| (run.parts.len() == 1).then_some(trouble));
+            for nth in run.parts {
+                let (start, len) = places[nth];
+                results[nth] = match &whole {
+                    Ok(bytes) => Ok(bytes.slice(within(start - run.start, len))),
+                    Err(Some(trouble)) => Err(trouble.clone()),
+                    Err(None) => self.read_at(start, len),
+                };
+            }
+        }
+        results
+    }
+
+    fn read_at(&self, start: u64, len: u64) -> Result<Bytes, DiskTrouble> {
+        let mut buffer = vec![0; usize::try_from(len).expect("a run is a mebibyte at most")];
+        self.opened().files.read(start, &mut buffer)?;
         Ok(buffer.into())
     }
 
@@ -336,6 +357,12 @@ impl Inner {
             clean: snapshot.clean,
         }
     }
+}
+
+/// A place in a run, which is a buffer in memory.
+fn within(start: u64, len: u64) -> Range<usize> {
+    let at = |place| usize::try_from(place).expect("a run is a mebibyte at most");
+    at(start)..at(start + len)
 }
 
 /// Files that are there, have something in them, and that no record claims: neither seen by it nor absent when it was
