@@ -35,6 +35,12 @@ impl Descriptors {
         Self { files, guests, peers: free.saturating_sub(files + guests).max(LEAST) }
     }
 
+    /// What each of so many torrents may have; strangers wait for all of them at one door.
+    pub fn shared_by(self, torrents: usize) -> Self {
+        let share = |all: usize| (all / torrents.max(1)).max(LEAST);
+        Self { files: share(self.files), peers: share(self.peers), guests: self.guests }
+    }
+
     /// Of as many as this process may have.
     pub fn of_this_process() -> Self {
         Self::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
@@ -55,6 +61,9 @@ mod tests {
             (1024, (128, 64, 808)),
             (u64::MAX, (128, 64, usize::MAX - 24 - 128 - 64)),
         ];
+        let shared = Descriptors::of(1024).shared_by(10);
+        assert_eq!((shared.files, shared.guests, shared.peers), (12, 64, 80));
+        assert_eq!(Descriptors::of(1024).shared_by(1000).files, 4, "with fewer nothing moves");
         for (limit, (files, guests, peers)) in table {
             assert_eq!(Descriptors::of(limit), Descriptors { files, peers, guests }, "{limit}");
         }

@@ -154,7 +154,7 @@ fn disk(config: &RunConfig, job: &Job) -> SharedStorage {
         durability: config.durability,
         overwrite: config.overwrite,
         verify: config.verify,
-        max_open: Descriptors::of_this_process().files,
+        max_open: Descriptors::of_this_process().shared_by(config.jobs.len()).files,
         select: job.select.clone(),
     };
     Rc::new(Disk::new(&job.metainfo, disk))

@@ -15,7 +15,7 @@ use crate::net::Net;
 use crate::net::throttle::Limits;
 use crate::storage::SharedStorage;
 
-/// 64 MiB between a request and the disk (D-07), and never less than four pieces.
+/// 64 MiB between a request and the disk (D-07) for all torrents together, and never less than four pieces of each.
 const CREDIT: u64 = 64 * 1024 * 1024;
 
 /// One of them.
@@ -48,7 +48,8 @@ impl Torrents {
         storages: Vec<SharedStorage>,
         port: u16,
     ) -> Vec<TorrentConfig> {
-        let most = config.max_peers.min(Descriptors::of_this_process().peers / self.0.len().max(1)).max(1);
+        let share = Descriptors::of_this_process().shared_by(self.0.len());
+        let credit = CREDIT / (self.0.len() as u64).max(1);
         // One pair for all: a limit is the session's.
         let limits = Limits::new(config.max_down_bps, config.max_up_bps);
         let (our_id, mut seed) = (config.our_id(), config.seed);
@@ -70,8 +71,8 @@ impl Torrents {
                 limits: limits.clone(),
                 storage,
                 patient_disk: config.wait_for_space,
-                credit: CREDIT.max(4 * piece_len),
-                book: BookConfig { max_connected: most, ..BookConfig::default() },
+                credit: credit.max(4 * piece_len),
+                book: BookConfig { max_connected: config.max_peers.min(share.peers), ..BookConfig::default() },
                 // Trackers and disk are the two that can hang, and both must fit into the whole.
                 stop_timeout: config.shutdown_timeout.mul_f64(0.45),
                 seed,
