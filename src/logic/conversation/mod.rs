@@ -6,6 +6,7 @@
 mod budget;
 mod extended;
 mod fast;
+mod haves;
 mod hearing;
 mod serving;
 mod values;
@@ -28,6 +29,7 @@ use crate::codec::wire::{Message, RawRequest};
 use budget::Budget;
 use extended::Extensions;
 use fast::Fast;
+use haves::Haves;
 pub use values::{Effect, PeerView, Report, Terms};
 
 /// One minute without the socket taking a byte of what we have for it (P-21).
@@ -59,6 +61,7 @@ pub struct Conversation {
     depth_told: u32,
     fast: Fast,
     extensions: Extensions,
+    haves: Haves,
     /// The scheduler was told to keep to the pieces that the peer allows.
     within_told: bool,
     uploads: Uploads,
@@ -97,6 +100,7 @@ impl Conversation {
             depth_told: 0,
             fast: Fast::new(terms.fast),
             extensions: Extensions::new(terms.extended),
+            haves: Haves::default(),
             within_told: false,
             uploads: Uploads::default(),
             unasked: 0,
@@ -223,26 +227,13 @@ impl Conversation {
         self.settle();
     }
 
-    /// Pieces we have got. A peer that has them need not know.
-    pub fn on_pieces_had(&mut self, now: Instant, pieces: &[PieceIndex]) {
-        let was_complete = self.have.is_all();
-        for piece in pieces {
-            self.have.set(*piece);
-            if !self.peer_have.has(*piece) {
-                self.send(now, Message::Have(piece.get()));
-            }
-        }
-        if self.have.is_all() && !was_complete {
-            self.tell_upload_only(now);
-        }
-        self.settle();
-    }
-
     /// The socket took bytes; `unsent` still wait.
     pub fn on_sent(&mut self, now: Instant, taken: usize, unsent: usize) {
         self.unsent = unsent;
         self.fast.on_sent(unsent);
         self.up.add(now, taken as u64);
+        self.haves.on_sent(unsent);
+        self.tell_owed(now);
         self.stalled_since = match (unsent, taken) {
             (0, _) => None,
             (_, 0) => self.stalled_since.or(Some(now)),
@@ -298,15 +289,6 @@ impl Conversation {
     fn allowed(&self, blocks: &[BlockAddr]) -> (Vec<BlockAddr>, Vec<BlockAddr>) {
         let allowed = |block: &BlockAddr| !self.peer_choking || self.fast.taken().contains(&block.piece());
         blocks.iter().copied().partition(allowed)
-    }
-
-    /// What was written while there was no scheduler to say so.
-    fn tell_new(&mut self, now: Instant, before: &Bitfield) {
-        let new = self.have.iter_ones().filter_map(|number| self.geometry.piece(number));
-        let new: Vec<_> = new.filter(|piece| !before.has(*piece) && !self.peer_have.has(*piece)).collect();
-        for piece in new {
-            self.send(now, Message::Have(piece.get()));
-        }
     }
 
     fn report_haves(&mut self, batch: &mut Batch) {

@@ -852,3 +852,59 @@ fn peers_are_exchanged_where_the_torrent_allows_it() {
     assert_eq!((gossip(&mut private), private.hears([heard()])), (String::new(), String::new()));
     assert_eq!(private.hears((0..60).map(|_| heard())), "leave: protocol-violation", "nobody asked for that");
 }
+
+/// 10,000 pieces to 50 peers, a hundred in a turn: each peer is told once of what it lacks.
+#[test]
+fn ten_thousand_pieces_do_not_flood_fifty_peers() {
+    const PIECES: u32 = 10_000;
+    let wide = Geometry::new(u64::from(PIECES) * 16384, 16384).unwrap();
+    let all: Vec<PieceIndex> = wide.pieces().collect();
+    for nth in 0..50 {
+        // One more in fifty for each peer, from a leech to nearly a seed.
+        let mut has = Bitfield::none(PIECES);
+        all.iter().filter(|piece| piece.get() % 50 < nth).for_each(|piece| _ = has.set(*piece));
+        let mut talk = Talk::fresh();
+        talk.it = Conversation::new(talk.now, terms(wide, false));
+        talk.does(|it, now| it.on_welcome(now, Bitfield::none(PIECES)));
+        talk.it.on_messages(talk.now, [Message::Bitfield(Bytes::copy_from_slice(has.as_bytes()))]);
+        let mut told = Vec::new();
+        for turn in all.chunks(100) {
+            talk.it.on_pieces_had(talk.now, turn);
+            told.extend(haves_in(&mut talk));
+            talk.it.on_sent(talk.now, 900, 0);
+        }
+        let lacked: Vec<u32> = (0..PIECES).filter(|piece| piece % 50 >= nth).collect();
+        assert_eq!(told, lacked, "{nth} of 50");
+    }
+}
+
+/// P-21: who does not read is told no more than 32 KiB, and of the rest when it reads again.
+#[test]
+fn who_falls_behind_is_told_as_much_as_it_reads() {
+    const PIECES: u32 = 10_000;
+    let wide = Geometry::new(u64::from(PIECES) * 16384, 16384).unwrap();
+    let all: Vec<PieceIndex> = wide.pieces().take(9_999).collect();
+    let mut talk = Talk::fresh();
+    talk.it = Conversation::new(talk.now, terms(wide, false));
+    talk.does(|it, now| it.on_welcome(now, Bitfield::none(PIECES)));
+    talk.it.on_pieces_had(talk.now, &all);
+    let mut told = haves_in(&mut talk);
+    assert_eq!(told.len(), 32 * 1024 / 9);
+    talk.it.on_sent(talk.now, 0, 40_000);
+    assert_eq!(haves_in(&mut talk).len(), 0, "it has not read one");
+    talk.it.on_sent(talk.now, 900, 32 * 1024 - 900);
+    told.extend(haves_in(&mut talk));
+    assert_eq!(told.len(), 32 * 1024 / 9 + 100);
+    talk.it.on_messages(talk.now, (4_000..9_000).map(Message::Have));
+    for _ in 0..3 {
+        talk.it.on_sent(talk.now, 32 * 1024, 0);
+        told.extend(haves_in(&mut talk));
+    }
+    assert_eq!(told, (0..4_000).chain(9_000..9_999).collect::<Vec<_>>(), "each once, and none that it got meanwhile");
+}
+
+fn haves_in(talk: &mut Talk) -> Vec<u32> {
+    let effects = std::iter::from_fn(|| talk.it.poll());
+    let haves = effects.filter_map(|effect| if let Effect::Send(Message::Have(n)) = effect { Some(n) } else { None });
+    haves.collect()
+}
