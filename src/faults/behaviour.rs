@@ -57,6 +57,10 @@ pub struct Behaviour {
     pub close_after: Option<u64>,
     /// Requests sent at once, after saying `interested`.
     pub request_flood: u32,
+    /// Pieces that it allows to be asked for while it chokes, from the first on (BEP 6).
+    pub allow: u32,
+    /// What becomes of the requests it has when it chokes.
+    pub choked_requests: ChokedRequests,
     /// Length that these requests ask for.
     pub request_len: Option<u64>,
     /// Reads nothing more after the handshake.
@@ -177,6 +181,16 @@ pub enum Choking {
     Flap(u32),
 }
 
+/// What becomes of requests when it chokes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ChokedRequests {
+    /// Rejected where both speak BEP 6, forgotten where not.
+    #[default]
+    AsSpoken,
+    /// Forgotten, although BEP 6 is spoken.
+    Forgotten,
+}
+
 /// How requests are answered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Answer {
@@ -220,6 +234,7 @@ one_of!(Opening, "no_bitfield" => Nothing, "have_only" => Haves, "have_all" => H
     "short_bitfield" => TooShort, "spare_bits" => SpareBits, "twice_bitfield" => Twice, "late_bitfield" => Late,
     "bitfield_after_have_all" => AfterHaveAll);
 one_of!(Beyond, "bad_have" => Have, "bad_suggest" => Suggest, "bad_allowed_fast" => AllowedFast);
+one_of!(ChokedRequests, "forgetful" => Forgotten);
 one_of!(Answer, "reject" => Reject, "wrong_index" => WrongIndex, "wrong_begin" => WrongBegin,
     "wrong_length" => WrongLength, "beyond_end" => BeyondEnd);
 one_of!(MetadataAnswer, "metadata_reject" => Reject, "metadata_wrong_hash" => WrongHash,
@@ -333,6 +348,8 @@ pub const WORDS: &[Word<Behaviour>] = &[
     word("bad_have", "P-19", "has a piece that does not exist", |b| &mut b.beyond),
     word("bad_suggest", "P-19", "suggests a piece that does not exist", |b| &mut b.beyond),
     word("bad_allowed_fast", "P-19", "allows a piece that does not exist", |b| &mut b.beyond),
+    word("allow", "P-18", "allows the first so many pieces, and rejects them while it chokes", |b| &mut b.allow),
+    word("forgetful", "P-11", "speaks BEP 6, and rejects nothing when it chokes", |b| &mut b.choked_requests),
     word("unknown_ids", "P-10", "sends messages with these ids", |b| &mut b.unknown_ids),
     word("huge_length", "P-09", "sends one message of this length", |b| &mut b.huge_length),
     word("choke_first", "W-05", "chokes, and unchokes who is interested", |b| &mut b.choking),
@@ -380,7 +397,8 @@ impl Behaviour {
     pub fn speaks_fast(&self) -> bool {
         let opens = matches!(self.opening, Opening::HaveAll | Opening::AfterHaveAll);
         let goes_beyond = matches!(self.beyond, Beyond::Suggest | Beyond::AllowedFast);
-        opens || goes_beyond || self.answer == Answer::Reject || self.lie_have
+        let says_more = self.allow > 0 || self.choked_requests == ChokedRequests::Forgotten || self.lie_have;
+        opens || goes_beyond || says_more || self.answer == Answer::Reject
     }
 
     /// Some word needs the extension protocol.
@@ -406,7 +424,7 @@ mod tests {
             "flap" => "100",
             "corrupt_piece" | "snub_after" | "duplicate" | "unrequested" | "drip" | "max_rate" | "slice"
             | "reset_every" | "close_after" | "request_flood" | "request_len" | "extended_deep" | "extended_name"
-            | "pex_flood" | "metadata_size" => "17",
+            | "pex_flood" | "metadata_size" | "allow" => "17",
             _ => "",
         }
     }

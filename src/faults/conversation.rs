@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::answers::{Answers, frame, kind, numbers};
-use super::behaviour::{Behaviour, Beyond, Choking, Greeting, MetadataAnswer, Opening};
+use super::behaviour::{Behaviour, Beyond, ChokedRequests, Choking, Greeting, MetadataAnswer, Opening};
 use super::extensions::{self, EXTENSION_BIT, EXTENSION_BYTE, Names};
 use super::peer::PeerStats;
 use super::pipe::{Limits, Over, Pace, Pipe, zeros};
@@ -212,6 +212,8 @@ impl Conversation {
             Beyond::Suggest => queue.push_back(frame(kind::SUGGEST, &beyond)),
             Beyond::AllowedFast => queue.push_back(frame(kind::ALLOWED_FAST, &beyond)),
         }
+        let allowed = (0..cast.behaviour.allow).map(|nth| nth % said.piece_count());
+        queue.extend(allowed.map(|piece| frame(kind::ALLOWED_FAST, &numbers([piece]))));
         queue.extend(cast.behaviour.unknown_ids.iter().map(|id| frame(*id, b"unheard of")));
         queue.extend(extensions::handshake(&cast.behaviour));
         queue.extend(extensions::metadata(self.names, cast.behaviour.metadata));
@@ -380,7 +382,7 @@ impl Conversation {
 
     /// "A peer that chokes must reject the requests it has" (BEP 6).
     fn reject_if_spoken(&mut self, RawRequest { piece, begin, len }: RawRequest) {
-        if self.fast {
+        if self.fast && self.cast.behaviour.choked_requests == ChokedRequests::AsSpoken {
             self.queue.push_back(frame(kind::REJECT, &numbers([piece, begin, len])));
         }
     }

@@ -75,6 +75,13 @@ pub(super) const SCENES: &[Scene] = &[
         &[Provoked, HonestDials(1), Within(secs(30))]
     ),
     among_three!(
+        "P-18.allow",
+        &["P-18", "P-11"],
+        "peers that allow pieces and reject them; that choke, and forget what they were asked for",
+        [Role::Hostile(3, "have_all,allow=10000,choke_forever"), Role::Hostile(3, "flap=20,forgetful")],
+        &[Provoked, HonestDials(1), Within(secs(30)), MemoryAtMost(64)]
+    ),
+    among_three!(
         "P-19.beyond",
         &["P-19"],
         "have, suggest and allowed-fast for pieces that do not exist",
