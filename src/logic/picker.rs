@@ -129,6 +129,14 @@ impl Picker {
         }
     }
 
+    /// The piece was ours and is not any more.
+    pub fn on_gone(&mut self, piece: PieceIndex) {
+        if self.had.clear(piece) {
+            self.orphans += u32::from(self.availability[piece.at()] == 0);
+            self.put_back(piece);
+        }
+    }
+
     /// The piece is being worked on: not to be picked until it is put back.
     pub fn take(&mut self, piece: PieceIndex) {
         if self.pickable.clear(piece) {
@@ -397,6 +405,7 @@ mod tests {
         Random(usize),
         PutBack(u32),
         Had(u32),
+        Gone(u32),
     }
 
     fn step() -> impl Strategy<Value = Step> {
@@ -408,7 +417,8 @@ mod tests {
             (0usize..4).prop_map(Step::Pick),
             (0usize..4).prop_map(Step::Random),
             piece.clone().prop_map(Step::PutBack),
-            piece.prop_map(Step::Had),
+            piece.clone().prop_map(Step::Had),
+            piece.prop_map(Step::Gone),
         ]
     }
 
@@ -449,6 +459,10 @@ mod tests {
                     Step::PutBack(n) => {
                         picker.put_back(geometry(200).piece(n).unwrap());
                         pickable[n as usize] |= !had[n as usize];
+                    }
+                    Step::Gone(n) => {
+                        picker.on_gone(geometry(200).piece(n).unwrap());
+                        pickable[n as usize] |= std::mem::take(&mut had[n as usize]);
                     }
                     Step::Had(n) => {
                         picker.on_had(geometry(200).piece(n).unwrap());

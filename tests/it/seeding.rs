@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::support::client::tt;
 use crate::support::payload::{assert_same, write_file};
-use crate::support::peers::{Leech, OpenTracker, Seed};
+use crate::support::peers::{Leech, OpenTracker, Seed, wait_until_whole};
 use crate::support::ports::{free, local};
 use crate::support::process::{Process, until};
 use crate::support::torrents::{Maker, Torrent};
@@ -181,4 +181,34 @@ fn a_mixed_swarm_completes_from_our_seed_and_from_libtorrents() {
         }
         assert!(sent > 0, "the fetches gave nothing to anybody");
     }
+}
+
+/// D-04: half of what we give to others is cut away below us. Nobody is given a false byte, and what is found to be gone is
+/// fetched again, here of the very peer that asked for it.
+#[test]
+fn what_a_seed_cannot_read_any_more_it_fetches_again() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let torrent = payload(&lab, "payload.bin", 8 * MIB + 1);
+    let theirs = Seed::slow_libtorrent(&torrent, 4 * MIB);
+    let (first, second, port) = (lab.folder("first"), lab.folder("second"), free());
+    let mut stays = tt();
+    stays.arg("fetch").arg(&torrent.path).arg("-d").arg(&first).args([
+        "--seed",
+        "--json",
+        "--log-format",
+        "json",
+        "--peer",
+    ]);
+    stays.args([&theirs.addr.to_string(), "--port", &port.to_string()]);
+    let mut stays = Process::start("tt-actors fetch --seed", &mut stays);
+    stays.wait_for("that it seeds", LIMIT, |line| line.contains(r#""phase":"seeding""#).then_some(()));
+    std::fs::File::options().write(true).open(torrent.inside(&first)).unwrap().set_len(4 * MIB).unwrap();
+    let mut leech = Fetch::new(&torrent.path, &second).peer(local(port)).peer(theirs.addr).arg("--seed").start();
+    stays.wait_for("that it looked again", LIMIT, |line| line.contains("it is fetched again").then_some(()));
+    leech.wait_until_it_has(torrent.bytes);
+    assert_same(&torrent.source, &torrent.inside(&second));
+    wait_until_whole(local(port), &torrent);
+    leech.signal(Signal::INT);
+    let outcome = leech.finish().expect_code(0);
+    assert_eq!(outcome.number("hash_failures"), 0);
 }

@@ -6,6 +6,7 @@
 //! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: `MAX_JOBS` jobs in the pool; what waits is bounded
 //! by the scheduler's credit. Ends when told to, after everything is written and recorded.
 
+mod doubting;
 mod opening;
 mod recording;
 
@@ -24,6 +25,7 @@ use crate::logic::doubt::Doubt;
 use crate::logic::flush::FlushClock;
 use crate::logic::scheduler::Written;
 use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, TroubleKind};
+use doubting::Unread;
 use opening::Check;
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
@@ -107,6 +109,8 @@ pub enum DiskNews {
     Well,
     /// Pieces that were on their way are lost: a restart.
     Lost,
+    /// A piece that was there cannot be read any more.
+    Gone(PieceIndex),
     /// Everything that is written is as safe as it was asked to be.
     Durable,
 }
@@ -148,6 +152,7 @@ pub struct DiskWriter {
     health: DiskHealth,
     given_up: bool,
     check: Check,
+    unread: Unread,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -173,6 +178,7 @@ impl DiskWriter {
             health,
             given_up: false,
             check: Check::default(),
+            unread: Unread::default(),
             timer: Timer::new(),
             closing: false,
         }
@@ -365,6 +371,7 @@ impl Supervised for DiskWriter {
         self.health = DiskHealth::new(self.cfg.patient);
         self.given_up = false;
         self.check = Check::default();
+        self.unread = Unread::default();
         self.timer = Timer::new();
     }
 }
@@ -389,21 +396,26 @@ impl Handler<ReadRanges> for DiskWriter {
 
     /// Only what hashed right is ever read for a peer (I6).
     fn handle(&mut self, ReadRanges(ranges): ReadRanges, _: &mut Ctx<Self>) -> Self::Result {
-        let had = |range: &PieceRange| self.have.as_ref().is_some_and(|have| have.has(range.piece()));
+        let had = |range: &PieceRange| {
+            self.have.as_ref().is_some_and(|have| have.has(range.piece())) && !self.unread.has(range.piece())
+        };
         let may: Vec<bool> = ranges.iter().map(had).collect();
-        let allowed = ranges.into_iter().zip(&may).filter(|(_, may)| **may).map(|(range, _)| range).collect();
-        let read = self.cfg.storage.read(allowed).into_actor(self);
-        Box::pin(read.map(move |results, _, _| {
-            let mut results = results.into_iter();
-            let mut next = || match results.next() {
-                Some(Ok(bytes)) => Some(bytes),
-                Some(Err(trouble)) => {
+        let allowed: Vec<_> = ranges.into_iter().zip(&may).filter(|(_, may)| **may).map(|(range, _)| range).collect();
+        let read = self.cfg.storage.read(allowed.clone()).into_actor(self);
+        Box::pin(read.map(move |results, act, ctx| {
+            let mut unread = Vec::new();
+            let mut results = allowed.into_iter().zip(results).map(|(range, result)| match result {
+                Ok(bytes) => Some(bytes),
+                Err(trouble) => {
                     tracing::warn!(%trouble, "block cannot be read for a peer, its request is dropped");
+                    unread.push((range.piece(), trouble.kind));
                     None
                 }
-                None => None,
-            };
-            may.iter().map(|may| if *may { next() } else { None }).collect()
+            });
+            let answer = may.iter().map(|may| if *may { results.next().flatten() } else { None }).collect();
+            drop(results);
+            act.on_unread(unread, ctx);
+            answer
         }))
     }
 }

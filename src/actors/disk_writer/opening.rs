@@ -11,7 +11,7 @@ use crate::base::geometry::PieceIndex;
 use crate::storage::{DiskTrouble, Inventory, OpenTrouble};
 
 /// 16 MiB hashed per job while checking: progress moves several times a second.
-const CHECK_BYTES: u64 = 16 * 1024 * 1024;
+pub(super) const CHECK_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The hashing at the start.
 #[derive(Debug, Default)]

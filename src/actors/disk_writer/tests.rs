@@ -124,6 +124,7 @@ impl Storage for Fake {
         self.note(format!("reads{}", numbers(&ranges.iter().map(|range| range.piece()).collect::<Vec<_>>())));
         let bytes = |range: PieceRange| match range.begin() {
             0 => Ok(Bytes::from(vec![1; range.len() as usize])),
+            8 => Err(trouble(TroubleKind::Missing)),
             _ => Err(trouble(TroubleKind::Io)),
         };
         Box::pin(async move { ranges.into_iter().map(bytes).collect() })
@@ -174,6 +175,7 @@ impl Handler<DiskNews> for Ear {
             DiskNews::Trouble { retry_in: None, .. } => "trouble, given up".to_owned(),
             DiskNews::Well => "well".to_owned(),
             DiskNews::Lost => "lost".to_owned(),
+            DiskNews::Gone(piece) => format!("{piece} gone"),
             DiskNews::Durable => "durable".to_owned(),
         });
     }
@@ -613,6 +615,50 @@ async fn only_what_hashed_right_is_read_for_a_peer() {
         let bytes = || Some(Bytes::from_static(&[1; 5]));
         assert_eq!(read, [None, bytes(), None, None, bytes()]);
         assert_eq!(bench.diary.read(), ["reads 1 1 2"]);
+    })
+    .await;
+}
+
+/// D-04. Two requests of one piece fail: it is looked at once more in between, and believed if it hashes right.
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_cannot_be_read_for_a_peer_is_hashed_anew_and_ours_only_if_it_is_right() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.right = [2].into()).await;
+        bench.write(1..4);
+        bench.passes(20_000).await;
+        let range = |piece, begin| geometry().parse_range(piece, begin, 5).unwrap();
+        let ranges = vec![range(1, 7), range(1, 9), range(2, 7), range(3, 0)];
+        bench.writer.addr.send(ReadRanges(ranges)).await.unwrap();
+        assert_eq!(bench.passes(100).await, ["reads 1 1 2 3", "1 gone"]);
+        let have = bench.writer.addr.send(HaveNow).await.unwrap().unwrap();
+        assert_eq!(ones(&have), " 2 3");
+        let read = bench.writer.addr.send(ReadRanges(vec![range(1, 0)])).await.unwrap();
+        assert_eq!(read, [None], "it is nobody's any more (I6)");
+        bench.diary.read();
+        assert_eq!(bench.passes(20_000).await, ["records 2 3"], "the record claims it no longer");
+        bench.write(1..2);
+        assert_eq!(bench.passes(20_000).await, ["writes 1", "1 Durable", "records 1 2 3"]);
+    })
+    .await;
+}
+
+/// D-09, I6: what is written behind the end of a file that was cut makes zeros of what is missing.
+#[tokio::test(start_paused = true)]
+async fn after_a_file_was_found_cut_nothing_is_given_before_it_is_hashed_anew() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.right = (0..18).collect()).await;
+        bench.write(0..20);
+        bench.passes(20_000).await;
+        let range = |piece, begin| geometry().parse_range(piece, begin, 5).unwrap();
+        let ask = |ranges| bench.writer.addr.send(ReadRanges(ranges));
+        assert_eq!(ask(vec![range(0, 8)]).await.unwrap(), [None]);
+        assert_eq!(ask(vec![range(1, 0), range(19, 0)]).await.unwrap(), [None, None], "not before it is known");
+        bench.passes(15).await;
+        assert!(ask(vec![range(1, 0)]).await.unwrap()[0].is_some(), "the first 16 MiB have been hashed");
+        assert_eq!(ask(vec![range(19, 0)]).await.unwrap(), [None]);
+        let heard = bench.passes(100).await;
+        assert!(heard.ends_with(&["18 gone".to_owned(), "19 gone".to_owned()]), "{heard:?}");
+        assert_eq!(bench.writer.addr.send(HaveNow).await.unwrap().unwrap().ones(), 18);
     })
     .await;
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns a [`Scheduler`] and the addresses of the peers it gives orders to. Child of `Torrent`, permanent, 5 restarts in
 //! 30 s: rebuilt from the writer's bitfield, and the peers introduce themselves again. Hears `PeerReport` (peers),
-//! `PiecesWritten` (writer), `Pause`, `DiskLost`, `Survey` (torrent). Tells `Orders` (peers), `WritePieces` (writer),
+//! `PiecesWritten` (writer), `Pause`, `DiskLost`, `PieceGone`, `Survey` (torrent). Tells `Orders` (peers), `WritePieces` (writer),
 //! `SchedulerNews` (torrent). Asks the writer for its bitfield, at the start. Limits: the credit of the
 //! scheduler bounds all blocks between a request and the disk. Ends when told to.
 
@@ -36,6 +36,11 @@ pub struct Pause(pub bool);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct DiskLost;
+
+/// A piece that was on the disk cannot be read any more.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct PieceGone(pub PieceIndex);
 
 /// How far are we? `None` while starting.
 #[derive(Debug, Clone, Copy, Message)]
@@ -165,6 +170,9 @@ impl PieceScheduler {
             Effect::Interest { peer, interested } => self.order(peer, Orders::Interest(interested)),
             Effect::Write { piece, blocks } => jobs.push(PieceJob { piece, blocks }),
             Effect::Had { piece } => self.had.push(piece),
+            Effect::Gone { piece } => {
+                self.peers.values().for_each(|orders| orders.do_send(Orders::PiecesLost(vec![piece])));
+            }
             Effect::Pardon { addr } => self.cfg.torrent.do_send(SchedulerNews::Acquitted { addr }),
             Effect::Ban { addr, piece } => self.cfg.torrent.do_send(SchedulerNews::Liar { addr, piece }),
             Effect::PieceSuspect { piece, failures } => {
@@ -259,6 +267,14 @@ impl Handler<DiskLost> for PieceScheduler {
 
     fn handle(&mut self, _: DiskLost, ctx: &mut Ctx<Self>) {
         self.step(ctx, Scheduler::on_disk_lost);
+    }
+}
+
+impl Handler<PieceGone> for PieceScheduler {
+    type Result = ();
+
+    fn handle(&mut self, PieceGone(piece): PieceGone, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |machine, now| machine.on_gone(now, piece));
     }
 }
 

@@ -20,7 +20,7 @@ use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish};
 use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Timer, Verdict};
 use super::listener::Serve;
 use super::peer_pool::{Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, SchedulerReady, SeedingBegun};
-use super::piece_scheduler::{DiskLost, Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews};
+use super::piece_scheduler::{DiskLost, Pause, PieceGone, PieceScheduler, PieceSchedulerConfig, SchedulerNews};
 use super::policies;
 use super::tracker_supervisor::{Completed, TrackerSupervisor, TrackerSupervisorConfig};
 use super::view::{Failure, Phase, TorrentView};
@@ -248,6 +248,15 @@ impl Torrent {
         self.publish();
     }
 
+    /// What was complete is not any more.
+    fn on_incomplete(&mut self) {
+        self.finishing = false;
+        if matches!(self.view.phase, Phase::Seeding) {
+            self.view.phase = Phase::Fetching;
+            self.publish();
+        }
+    }
+
     /// Ends the seeding when what was asked for is reached.
     fn judge_seeding(&mut self) {
         let (Phase::Seeding, Some(since), Some(goal)) = (&self.view.phase, self.seeding_since, self.cfg.aim.goal())
@@ -285,7 +294,16 @@ impl Torrent {
                 self.pause(false);
             }
             // One last survey, so that the final figures are whole.
+            DiskNews::Durable if !self.finishing => {}
             DiskNews::Durable => self.look(ctx, Self::on_complete),
+            DiskNews::Gone(piece) => {
+                if let Some(crew) = &self.crew {
+                    crew.scheduler.do_send(PieceGone(piece));
+                }
+                if self.cfg.wanted.pieces().has(piece) {
+                    self.on_incomplete();
+                }
+            }
             DiskNews::Lost => {
                 if let Some(crew) = &self.crew {
                     crew.scheduler.do_send(DiskLost);
@@ -319,16 +337,17 @@ impl Torrent {
             SchedulerNews::PieceSuspect { piece, failures } => {
                 tracing::warn!(%piece, failures, "piece fails from every source");
             }
-            // Every new scheduler says so of what is complete; that is no news for trackers.
-            SchedulerNews::Completed { .. } if self.seeding_since.is_some() => crew.pool.do_send(SeedingBegun),
             SchedulerNews::Completed { whole } => {
-                // BEP 21: who has a part only is no seed, whatever it does not want of the rest.
-                if whole {
+                // Every new scheduler says so of what is complete, and again when a lost piece is back: no news for
+                // trackers. Who has a part only is no seed, whatever it does not want of the rest (BEP 21).
+                if whole && self.seeding_since.is_none() {
                     crew.trackers.do_send(Completed);
                 }
                 crew.pool.do_send(SeedingBegun);
-                self.finishing = true;
-                self.finish();
+                if !matches!(self.view.phase, Phase::Seeding) {
+                    self.finishing = true;
+                    self.finish();
+                }
             }
         }
     }

@@ -302,6 +302,12 @@ impl Scheduler {
         self.settle(now);
     }
 
+    /// A piece that was ours cannot be read any more (D-04). If it is wanted, it is fetched again.
+    pub fn on_gone(&mut self, now: Instant, piece: PieceIndex) {
+        self.forgo(piece);
+        self.settle(now);
+    }
+
     /// The disk's actor was restarted: pieces that it has not answered for are lost.
     pub fn on_disk_lost(&mut self, now: Instant) {
         for piece in std::mem::take(&mut self.writing).into_keys() {

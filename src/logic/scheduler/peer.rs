@@ -208,6 +208,12 @@ impl Peer {
         }
     }
 
+    pub(super) fn on_piece_gone(&mut self, piece: PieceIndex) {
+        if !self.seed && self.has.has(piece) {
+            self.missing += 1;
+        }
+    }
+
     /// The new interest in it, if it has changed. `complete`: we lack nothing.
     pub(super) fn turn_interest(&mut self, complete: bool) -> Option<bool> {
         let interested = !complete && (self.seed || self.missing > 0);

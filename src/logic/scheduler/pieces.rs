@@ -65,6 +65,26 @@ impl Scheduler {
         }
     }
 
+    /// The piece is not ours any more.
+    pub(super) fn forgo(&mut self, piece: PieceIndex) {
+        if !self.have.clear(piece) {
+            return;
+        }
+        self.bytes_have -= u64::from(self.geometry.piece_len(piece));
+        self.bytes_done -= u64::from(self.wanted.bytes_of(&self.geometry, piece));
+        self.effects.push_back(Effect::Gone { piece });
+        if self.wanted.pieces().has(piece) && self.settled.clear(piece) {
+            self.picker.on_gone(piece);
+            for (key, peer) in &mut self.peers {
+                peer.on_piece_gone(piece);
+                if let Some(interested) = peer.turn_interest(false) {
+                    self.effects.push_back(Effect::Interest { peer: *key, interested });
+                }
+            }
+            self.stirred = true;
+        }
+    }
+
     /// The piece is missing again; one that has failed before is known to the suspects.
     pub(super) fn lose(&mut self, piece: PieceIndex) {
         if !self.suspects.is_suspect(piece) {

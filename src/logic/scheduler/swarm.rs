@@ -301,7 +301,7 @@ impl Swarm {
                 guest.banned = false;
             }
             Effect::Completed => self.completed += 1,
-            Effect::Had { .. } | Effect::PieceSuspect { .. } => {}
+            Effect::Had { .. } | Effect::Gone { .. } | Effect::PieceSuspect { .. } => {}
         }
     }
 
@@ -309,6 +309,10 @@ impl Swarm {
         if self.chance(5) {
             self.disk.clear();
             self.s.on_disk_lost(self.now);
+        }
+        if self.chance(3) && !self.s.have().is_all() {
+            let piece = self.geometry.piece(self.dice.random_range(0..self.geometry.piece_count())).unwrap();
+            self.s.on_gone(self.now, piece);
         }
         for _ in 0..self.dice.random_range(0..8) {
             let Some((piece, good)) = self.disk.pop_front() else { break };

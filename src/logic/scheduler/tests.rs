@@ -791,3 +791,44 @@ fn interest_is_in_those_who_have_something_wanted() {
     let effects = d.effects();
     assert!(effects.contains(&Effect::Interest { peer: PeerKey(1), interested: true }), "{effects:?}");
 }
+
+/// D-04.
+#[test]
+fn a_piece_of_ours_that_is_gone_is_told_and_fetched_again() {
+    let mut d = Desk::new();
+    d.seed(1);
+    d.join(2, &[4, 5]);
+    let blocks = d.ask(1, 1000);
+    d.send(1, &blocks, 0);
+    assert!(d.write_all().contains(&Effect::Completed));
+    d.s.on_ask(d.now, PeerKey(1), 1000);
+    d.s.on_gone(d.now, d.piece(4));
+    d.s.on_gone(d.now, d.piece(4));
+    let effects = d.effects();
+    assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Gone { .. })).count(), 1);
+    for n in [1, 2] {
+        assert!(effects.contains(&Effect::Interest { peer: PeerKey(n), interested: true }), "{effects:?}");
+    }
+    let asked =
+        effects.iter().find_map(|e| if let Effect::Grant { blocks, .. } = e { Some(blocks.clone()) } else { None });
+    let asked = asked.unwrap();
+    assert_eq!((pieces_of(&asked), asked.len()), (BTreeSet::from([4]), 4));
+    let now = d.s.progress(d.now);
+    assert_eq!((now.pieces_missing, now.bytes_have), (1, d.g.total_len() - PIECE));
+    d.send(1, &asked, 0);
+    assert!(d.write_all().contains(&Effect::Completed), "once more");
+    assert_eq!(d.s.progress(d.now).bytes_done, d.g.total_len());
+}
+
+#[test]
+fn an_unwanted_piece_that_is_gone_is_missed_by_nobody() {
+    let mut d = choosy();
+    d.seed(1);
+    let blocks = d.ask(1, 1000);
+    d.send(1, &blocks, 0);
+    d.write_all();
+    d.s.on_ask(d.now, PeerKey(1), 1000);
+    d.s.on_gone(d.now, d.piece(5));
+    assert_eq!(d.effects(), [Effect::Gone { piece: d.piece(5) }]);
+    assert_eq!(d.s.progress(d.now).pieces_missing, 0);
+}

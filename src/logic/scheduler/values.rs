@@ -72,6 +72,11 @@ pub enum Effect {
         /// Which.
         piece: PieceIndex,
     },
+    /// The piece was ours and is not any more: tell everybody.
+    Gone {
+        /// Which.
+        piece: PieceIndex,
+    },
     /// This address is proven to have sent bad data for the piece. The scheduler has forgotten its connections already.
     Ban {
         /// Whom.

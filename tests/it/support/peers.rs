@@ -151,7 +151,7 @@ impl Seed {
 }
 
 /// Waits for what a peer of the swarm would see: a handshake and a full bitfield.
-fn wait_until_whole(addr: SocketAddr, torrent: &Torrent) {
+pub(crate) fn wait_until_whole(addr: SocketAddr, torrent: &Torrent) {
     let what = format!("the full bitfield of the peer at {addr}");
     until(&what, START, || has_everything(addr, torrent).unwrap_or(false));
 }
