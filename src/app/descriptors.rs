@@ -36,6 +36,7 @@ impl Descriptors {
     }
 
     /// What each of so many torrents may have; strangers wait for all of them at one door.
+    #[must_use]
     pub fn shared_by(self, torrents: usize) -> Self {
         let share = |all: usize| (all / torrents.max(1)).max(LEAST);
         Self { files: share(self.files), peers: share(self.peers), guests: self.guests }
