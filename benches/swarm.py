@@ -1,9 +1,9 @@
 """Measure what giving costs, and how close a swarm of ours comes to what is possible, on loopback.
 
-usage: swarm.py seeding [--leeches 1,20] [--size MIB] [--rounds N] [--bin FILE] [--dest DIR]
+usage: swarm.py seeding [--leeches 1,20] [--size MIB] [--piece KIB] [--rounds N] [--bin FILE] [--dest DIR]
            CPU seconds of the seed for each GiB it sends, to libtorrent leeches that share nothing, ours beside libtorrent's
            as the seed, in turns; medians.
-       swarm.py bound [--leeches 8] [--size MIB] [--rate MIB_PER_SECOND] [--rounds N] [--bin FILE] [--dest DIR]
+       swarm.py bound [--leeches 8] [--size MIB] [--piece KIB] [--rate MIB_PER_SECOND] [--rounds N] [--bin FILE] [--dest DIR]
            One seed and some leeches of ours, all with the same upload limit: the last finisher beside
            max(F/u_s, F/d_min, N*F/(u_s + sum of u_i)), and what the seed had to send.
 Needs: Python's libtorrent. Every byte is compared outside the timed window.
@@ -31,8 +31,8 @@ QUIET = {
 }
 
 
-def make(dest, size):
-    """A payload of random bytes and its torrent; its SHA-1."""
+def make(dest, size, piece):
+    """A payload of random bytes and its torrent with pieces of so many KiB; its SHA-1."""
     os.makedirs(f"{dest}/source", exist_ok=True)
     path = f"{dest}/source/payload"
     with open(path, "wb") as file:
@@ -40,7 +40,7 @@ def make(dest, size):
             file.write(os.urandom(MIB))
     storage = lt.file_storage()
     lt.add_files(storage, path)
-    torrent = lt.create_torrent(storage, MIB, lt.create_torrent.v1_only)
+    torrent = lt.create_torrent(storage, piece * 1024, lt.create_torrent.v1_only)
     lt.set_piece_hashes(torrent, f"{dest}/source")
     with open(f"{dest}/t.torrent", "wb") as file:
         file.write(lt.bencode(torrent.generate()))
@@ -104,7 +104,7 @@ def leech(dest, leeches):
 
 
 def seeding(args):
-    digest = make(args.dest, args.size)
+    digest = make(args.dest, args.size, args.piece)
     for leeches in (int(n) for n in args.leeches.split(",")):
         figures = {"ours": [], "libtorrent": []}
         for turn in range(args.rounds + 1):
@@ -126,7 +126,7 @@ def seeding(args):
 
 
 def bound(args):
-    digest = make(args.dest, args.size)
+    digest = make(args.dest, args.size, args.piece)
     leeches, rate = int(args.leeches), f"{args.rate}M"
     limit = ["--max-upload-limit", rate, "--json", "--exclude-tracker", "*"]
     ports = [str(SEED_PORT + number) for number in range(leeches + 1)]
@@ -173,6 +173,7 @@ def main():
     parser.add_argument("what", choices=["seeding", "bound"])
     parser.add_argument("--leeches", default="8")
     parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--piece", type=int, default=256)
     parser.add_argument("--rate", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--bin", default="target/release/tt-actors")
