@@ -166,6 +166,16 @@ impl Picker {
         }
     }
 
+    /// Is there any piece to pick that only seeds have?
+    pub fn only_seeds_have_some(&self) -> bool {
+        self.seeds > 0 && !self.buckets[0].is_empty()
+    }
+
+    /// Has anybody this piece who is not a seed?
+    pub fn is_passed_on(&self, piece: PieceIndex) -> bool {
+        self.availability[piece.at()] > 0
+    }
+
     /// Is there any piece to pick among these? One pass over two bitfields.
     pub fn has_any_of(&self, has: &Bitfield) -> bool {
         has.as_bytes().iter().zip(self.pickable.as_bytes()).any(|(theirs, ours)| theirs & ours != 0)

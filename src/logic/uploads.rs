@@ -4,11 +4,12 @@
 //! read a mebibyte at a time, a slow one holds little, and one that never reads costs a fixed amount of memory (P-21). Until
 //! it lies in the socket's queue a block can be taken back. Knows no bytes but to pass them on.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bytes::Bytes;
 
-use crate::base::geometry::PieceRange;
+use super::given::Given;
+use crate::base::geometry::{PieceIndex, PieceRange};
 
 /// 2,000 requests: what libtorrent takes of one peer by default; Transmission has 512 under way where nobody told it a
 /// `reqq`. More at once is a flood (P-20).
@@ -32,6 +33,9 @@ const LEAST_UNSENT: u64 = 16 * 1024;
 /// 256 KiB unsent: enough to keep a gigabit busy between two wakes, little enough to lose to a dead peer.
 const MOST_UNSENT: u64 = 256 * 1024;
 
+/// 64 blocks, a mebibyte, are looked at for pieces that nobody was given yet.
+const LOOK_AT: usize = 64;
+
 /// More requests than the queue holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
@@ -53,9 +57,17 @@ pub struct Uploads {
     ready_bytes: u64,
     /// Bytes a second that the peer takes.
     bps: u64,
+    given: Given,
+    /// Pieces that this peer was given something of.
+    begun: BTreeSet<PieceIndex>,
 }
 
 impl Uploads {
+    /// Counts with the others what is given.
+    pub fn share(&mut self, given: Given) {
+        self.given = given;
+    }
+
     /// The peer asks for a range.
     pub fn on_request(&mut self, range: PieceRange) -> Result<(), QueueFull> {
         if self.queue.len() + self.reading.len() + self.ready.len() >= MAX_QUEUED {
@@ -115,15 +127,25 @@ impl Uploads {
         Some(self.reading.iter().map(|reading| reading.range).collect())
     }
 
-    /// The next block for the socket, in whose queue `unsent` bytes wait. From here on nothing is taken back.
+    /// The next block for the socket, in whose queue `unsent` bytes wait: of the piece that fewest others were given, and of
+    /// those the one that was asked for first. From here on nothing is taken back.
     pub fn next_block(&mut self, unsent: usize) -> Option<(PieceRange, Bytes)> {
         let most = (self.bps.saturating_mul(UNSENT_MS) / 1000).clamp(LEAST_UNSENT, MOST_UNSENT);
         if unsent as u64 >= most {
             return None;
         }
-        let (range, bytes) = self.ready.pop_front()?;
+        let (range, bytes) = self.ready.remove(self.rarest()?)?;
+        if self.begun.insert(range.piece()) {
+            self.given.on_begun(range.piece());
+        }
         self.ready_bytes -= bytes.len() as u64;
         Some((range, bytes))
+    }
+
+    /// The place of the block to be given next.
+    fn rarest(&self) -> Option<usize> {
+        let others = |piece| self.given.count(piece) - u32::from(self.begun.contains(&piece));
+        (0..self.ready.len().min(LOOK_AT)).min_by_key(|at| others(self.ready[*at].0.piece()))
     }
 
     fn drop_where(&mut self, is_dropped: impl Fn(&PieceRange) -> bool) -> Vec<PieceRange> {
@@ -254,6 +276,28 @@ mod tests {
         uploads.on_read(blocks(8));
         assert_eq!(given(&mut uploads, 0), [9]);
         assert_eq!((given(&mut uploads, 0), uploads.next_read()), (vec![], None));
+    }
+
+    #[test]
+    fn what_nobody_was_given_goes_first() {
+        let geometry = Geometry::new(1 << 20, BLOCK.into()).unwrap();
+        let piece = |number| geometry.parse_range(number, 0, BLOCK).unwrap();
+        let shared = Given::default();
+        let asks = |pieces: &[u32]| {
+            let mut uploads = Uploads::default();
+            uploads.share(shared.clone());
+            for number in pieces {
+                uploads.on_request(piece(*number)).unwrap();
+            }
+            uploads.next_read();
+            uploads.on_read(blocks(pieces.len()));
+            uploads
+        };
+        let gives = |uploads: &mut Uploads| uploads.next_block(0).unwrap().0.piece().get();
+        let [mut one, mut other] = [asks(&[1, 2, 3]), asks(&[1, 2, 4])];
+        assert_eq!((gives(&mut one), gives(&mut other)), (1, 2), "not the same piece twice");
+        assert_eq!((gives(&mut one), gives(&mut other)), (3, 4));
+        assert_eq!((gives(&mut one), gives(&mut other)), (2, 1), "and yet everybody is given what he asks for");
     }
 
     /// D-04.

@@ -27,6 +27,7 @@ use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::extended::{ExtendedHandshake, Pex};
 use crate::codec::wire::{Handshake, Message as Wire};
 use crate::logic::conversation::{Conversation, Effect, PeerView, Report, Terms};
+use crate::logic::given::Given;
 use crate::net::dial::dial;
 use crate::net::link::{Link, LinkEnd};
 use crate::net::staging::Staging;
@@ -154,6 +155,8 @@ pub struct PeerConfig {
     pub staging: Staging,
     /// What the session may read and write.
     pub limits: Limits,
+    /// What was given of the torrent.
+    pub given: Given,
     /// The swarm.
     pub info_hash: InfoHash,
     /// Who we are.
@@ -314,7 +317,9 @@ impl PeerConnection {
             listen_port,
             pex,
         };
-        self.conversation = Some(Conversation::new(Instant::now().into_std(), terms));
+        let mut conversation = Conversation::new(Instant::now().into_std(), terms);
+        conversation.share(self.cfg.given.clone());
+        self.conversation = Some(conversation);
         self.introduce(ctx);
         self.step(ctx, |_, _| {});
     }

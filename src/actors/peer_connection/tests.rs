@@ -119,6 +119,7 @@ impl Bench {
             net,
             staging: Staging::default(),
             limits: Limits::default(),
+            given: Given::default(),
             info_hash: INFO_HASH,
             our_id: OUR_ID,
             listen_port: None,

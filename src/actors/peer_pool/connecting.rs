@@ -39,6 +39,7 @@ impl PeerPool {
             net: Arc::clone(&self.cfg.net),
             staging: self.staging.clone(),
             limits: self.cfg.limits.clone(),
+            given: self.given.clone(),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
             listen_port: self.cfg.listen_port,

@@ -30,6 +30,7 @@ use crate::codec::wire::Handshake;
 use crate::logic::choke::{self, ChokeEffect, Choker, Standing};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
+use crate::logic::given::Given;
 use crate::logic::outside::Outside;
 use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
 use crate::logic::pex::Gossip;
@@ -177,6 +178,7 @@ pub struct PeerPool {
     sent_before: u64,
     seeding: bool,
     // Live.
+    given: Given,
     staging: Staging,
     choker: Choker,
     gossip: Gossip,
@@ -204,6 +206,7 @@ impl PeerPool {
             next_key: 0,
             sent_before: 0,
             seeding: false,
+            given: Given::default(),
             staging: Staging::default(),
             choker: choker(&cfg),
             gossip: Gossip::default(),

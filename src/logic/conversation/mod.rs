@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::given::Given;
 use super::rate::Rate;
 use super::requests::{Granted, MOST_DEPTH, Pipeline, USUAL_REQQ};
 use super::scheduler::Block;
@@ -117,6 +118,11 @@ impl Conversation {
             left: false,
             effects: VecDeque::new(),
         }
+    }
+
+    /// Counts what it gives together with the other conversations of the torrent.
+    pub fn share(&mut self, given: Given) {
+        self.uploads.share(given);
     }
 
     /// The next thing to do.

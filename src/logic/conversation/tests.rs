@@ -737,7 +737,7 @@ fn said(id: u8, payload: &'static [u8]) -> Message {
 }
 
 /// A handshake by which its numbers are 1, 2 and 3, and its `reqq` is 5.
-const INTRODUCTION: &[u8] = b"d1:md11:lt_donthavei2e11:upload_onlyi3e6:ut_pexi1ee4:reqqi5ee";
+const INTRODUCTION: &[u8] = b"d1:md11:lt_donthavei2e11:upload_onlyi3e6:ut_pexi1ee4:reqqi3ee";
 
 /// BEP 10, BEP 21.
 #[test]
@@ -765,7 +765,7 @@ fn no_more_is_asked_for_than_the_peer_keeps() {
         Effect::Report(Report::Depth(depth)) => Some(depth),
         _ => None,
     });
-    assert_eq!(depth, Some(5));
+    assert_eq!(depth, Some(3));
 }
 
 /// BEP 54.

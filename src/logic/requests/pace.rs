@@ -15,8 +15,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 /// A probe that cannot drain the queue (nothing granted) ends by itself.
 const PROBE_MOST: Duration = Duration::from_secs(2);
 
-/// 16 requests, 256 KiB: one read of the staging buffer; a hundred unknown peers then hold 25 MiB.
-const START_DEPTH: u32 = 16;
+/// 4 requests of a peer that nobody knows yet: one that turns out to be slow does not hold what others could have brought, or
+/// be given twice by a seed. A fast one is at 64 after four round trips.
+const START_DEPTH: u32 = 4;
 
 /// Two in the air for each one that is being served, and one for the jitter. Picked by eye.
 const LEAST_DEPTH: u32 = 4;
@@ -175,12 +176,10 @@ impl Pace {
         let (Some(rtt), Some(rate)) = (self.rtt_s.best(), self.rate.best()) else {
             return START_DEPTH.min(self.fed_by_gaps()).min(self.max_depth);
         };
-        let floor =
-            if self.delivered < u64::from(START_DEPTH) * u64::from(BLOCK_LEN) { START_DEPTH } else { LEAST_DEPTH };
         let held = if self.probing.is_some() {
             blocks(rate * rtt / 2.0).max(LEAST_DEPTH)
         } else {
-            blocks(rate * (GAIN * rtt + SLACK_S)).max(floor)
+            blocks(rate * (GAIN * rtt + SLACK_S)).max(LEAST_DEPTH)
         };
         held.min(blocks(rate * DEEPEST_S)).clamp(1, self.max_depth)
     }

@@ -90,10 +90,10 @@ fn a_choked_pipeline_wants_nothing_and_an_unchoked_one_starts_modestly() {
     let mut pipeline = Pipeline::new(now, 500);
     assert_eq!(pipeline.wants(), 0);
     pipeline.on_unchoked(now);
-    assert_eq!(pipeline.wants(), 16);
+    assert_eq!(pipeline.wants(), 4);
     assert_eq!(Pipeline::new(now, 0).depth(), 1);
     assert_eq!(Pipeline::new(now, 3).depth(), 3);
-    assert_eq!(Pipeline::new(now, u32::MAX).pace.depth(), 16);
+    assert_eq!(Pipeline::new(now, u32::MAX).pace.depth(), 4);
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn the_start_doubles_every_round_trip() {
     p.on_unchoked(now);
     let mut link = Link::new(now, 10_000_000_000, ms(100));
     let mut next = 0;
-    for (round_trips, depth) in [(1, 28), (2, 56), (3, 112), (4, 224), (5, 448)] {
+    for (round_trips, depth) in [(1, 8), (2, 16), (3, 32), (4, 64), (5, 128)] {
         run(&mut p, &mut link, &mut now, start, start + ms(100 * round_trips + 5), &mut next);
         assert!(p.depth() >= depth, "{} after {round_trips} round trips", p.depth());
     }

@@ -51,6 +51,9 @@ struct Ask {
     blocks: Vec<BlockAddr>,
     /// Under suspicion: works on pieces of its own.
     probation: bool,
+    /// A seed is asked, and for what nobody else has: what others began and choked off can wait for them. Else a lone slow
+    /// seed gives every third piece twice, and the swarm waits for it.
+    rare_first: bool,
     short_of_credit: bool,
     /// Nothing new for it until something of it is verified.
     short_of_trust: bool,
@@ -119,6 +122,7 @@ impl Scheduler {
             now,
             blocks: Vec::new(),
             probation: self.suspects.is_on_probation(peer.addr),
+            rare_first: peer.has.is_all() && self.picker.only_seeds_have_some(),
             short_of_credit: false,
             short_of_trust: false,
             suspect_waits: false,
@@ -157,6 +161,7 @@ impl Scheduler {
             }
         }
         self.open_pieces(ask);
+        ask.rare_first = false;
         self.help(ask, |_| true);
         if !ask.is_full() && ask.short_of_credit && self.evict_for(ask) {
             self.retry_suspects(ask);
@@ -229,8 +234,9 @@ impl Scheduler {
             return;
         }
         let mine = |assembly: &Assembly| !assembly.exclusive || assembly.owner == Some(ask.key);
-        let Self { loose, open, .. } = &*self;
-        let pieces = loose.iter().filter(|piece| ask.has.has(**piece));
+        let Self { loose, open, picker, .. } = &*self;
+        let in_turn = |piece: PieceIndex| !(ask.rare_first && picker.is_passed_on(piece));
+        let pieces = loose.iter().filter(|piece| ask.has.has(**piece) && in_turn(**piece));
         let pieces: Vec<PieceIndex> =
             pieces.filter(|piece| open.get(piece).is_some_and(|a| mine(a) && wanted(a))).copied().collect();
         for piece in pieces {

@@ -832,3 +832,18 @@ fn an_unwanted_piece_that_is_gone_is_missed_by_nobody() {
     assert_eq!(d.effects(), [Effect::Gone { piece: d.piece(5) }]);
     assert_eq!(d.s.progress(d.now).pieces_missing, 0);
 }
+
+/// What others began and choked off waits for them as long as there is something that only a seed has.
+#[test]
+fn a_seed_is_asked_first_for_what_nobody_else_has() {
+    let mut d = Desk::new();
+    d.join(2, &[0]);
+    let begun = d.ask(2, 1);
+    assert_eq!(begun[0].piece(), d.piece(0));
+    d.s.on_returned(d.now, PeerKey(2), &begun);
+    d.s.on_ask(d.now, PeerKey(2), 0);
+    d.seed(1);
+    let of_seed = d.ask(1, 1000);
+    let place = of_seed.iter().position(|block| block.piece() == d.piece(0));
+    assert_eq!((of_seed.len(), place), (38, Some(34)), "all of it, and that last");
+}
