@@ -9,6 +9,7 @@
 //! | `seen` | all that was seen of a run |
 //! | `referee` | the invariants |
 //! | `scenes` | the scenarios of the catalogue |
+//! | `swarm` | whole swarms of our own client, and how long they take |
 //!
 //! Knows `app` and `faults`; the client inside is unmodified and does not know that it is simulated. One thread a
 //! simulation, one arbiter, no real clock, no real file.
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod referee;
 pub mod scenes;
 pub mod seen;
+pub mod swarm;
 pub mod trace;
 pub mod world;
 

@@ -95,6 +95,17 @@ impl Medium {
         })))
     }
 
+    /// Everything is there, durable, and no record of it.
+    pub fn holding(content: Vec<u8>) -> Self {
+        let medium = Self::new(content.len() as u64);
+        {
+            let mut state = medium.0.borrow_mut();
+            state.pages.iter_mut().flatten().for_each(|page| *page = true);
+            (state.durable, state.cache) = (content.clone(), content);
+        }
+        medium
+    }
+
     /// Changes how it is doing.
     pub fn change(&self, change: impl FnOnce(&mut Health)) {
         change(&mut self.0.borrow_mut().health);

@@ -24,7 +24,7 @@ pub(super) struct Scenario {
 
 /// What every layer has to show, for the list.
 pub(super) fn abouts() -> Vec<About> {
-    let sim = sim::scenes::all().map(|scene| scene.about);
+    let sim = sim::scenes::all().map(|scene| scene.about).chain(sim::swarm::SWARMS.iter().map(|swarm| swarm.about));
     let net = sockets::scenes().into_iter().map(|scene| scene.about);
     sim.chain(net).chain(host::scenes().map(|scene| scene.about)).collect()
 }
@@ -32,24 +32,28 @@ pub(super) fn abouts() -> Vec<About> {
 /// The scenarios of one layer.
 pub(super) fn scenarios(layer: Layer, args: &RunArgs, output: &Output) -> Result<Vec<Scenario>, Problem> {
     match layer {
-        Layer::Sim => Ok(simulated(args.trace, output)),
+        Layer::Sim => Ok(simulated(args, output)),
         Layer::Net => net(args),
         Layer::Host => host(),
     }
 }
 
-fn simulated(trace: bool, output: &Output) -> Vec<Scenario> {
-    let output = output.clone();
-    let scenario = move |scene: &'static sim::Scene| {
+fn simulated(args: &RunArgs, output: &Output) -> Vec<Scenario> {
+    let trace = args.trace;
+    let scenario = |about, play: Box<dyn Fn(u64) -> (Report, Vec<String>) + Send + Sync>| {
         let output = output.clone();
         let play = move |seed| {
-            let (report, lines) = sim::play(scene, seed, trace);
+            let (report, lines) = play(seed);
             output.trace(&lines);
             report
         };
-        Scenario { about: scene.about, play: Box::new(play) }
+        Scenario { about, play: Box::new(play) }
     };
-    sim::scenes::all().map(scenario).collect()
+    let scenes = sim::scenes::all().map(|scene| scenario(scene.about, Box::new(move |s| sim::play(scene, s, trace))));
+    // Minutes each, and about speed: played when they are named.
+    let swarms = sim::swarm::SWARMS.iter().filter(|_| !args.only.is_empty());
+    let swarms = swarms.map(|swarm| scenario(swarm.about, Box::new(move |s| sim::swarm::play(swarm, s, trace))));
+    scenes.chain(swarms).collect()
 }
 
 fn net(args: &RunArgs) -> Result<Vec<Scenario>, Problem> {

@@ -1,0 +1,270 @@
+//! Whole swarms of our own client: one seed, many leeches, each with an upload limit, and how long the last one takes.
+//!
+//! Every host runs `app::run`, unmodified; there is no tracker and nobody else. The upload limits are all that holds
+//! bytes up, so the least time that any protocol could need is known: `max(F/u_s, N F/(u_s + sum u_i))`, with nobody
+//! limited in what he takes. A leech that is done stays and gives. Knows no fault; the referee compares bytes and times.
+
+use std::cell::RefCell;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use turmoil::Sim;
+
+use super::net::{SimNet, Wires};
+use super::plan::PEER_PORT;
+use super::trace::Trace;
+use crate::actors::torrent::Aim;
+use crate::actors::view::{Phase, TorrentView};
+use crate::app::config::{Job, RunConfig};
+use crate::app::run::{Ground, run_on};
+use crate::codec::metainfo::Metainfo;
+use crate::faults::payload::Payload;
+use crate::faults::scenario::{About, Layer, Report, Verdict};
+use crate::faults::torrent::Recipe;
+use crate::logic::seeding::Goal;
+use crate::net::Net;
+use crate::storage::SharedStorage;
+use crate::storage::memory::{Medium, Memory};
+
+/// 10 ms, as long as a slice of the limits.
+const TICK: Duration = Duration::from_millis(10);
+
+/// Round trips of 20 to 100 ms.
+const LATENCY: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(50)];
+
+/// 64 KiB/s: a slow line, and a simulation that ends.
+const USUAL_BPS: u64 = 64 * 1024;
+
+/// 512 B/s: what a free rider needs for its own requests, and nothing to give.
+const RIDER_BPS: u64 = 512;
+
+/// Four times the least time: then it has failed.
+const PATIENCE: f64 = 4.0;
+
+/// 1.1 F from the seed, for whom it is all of its line.
+const MOST_OF_SEED: f64 = 1.1;
+
+/// A free rider takes at least 15 % longer than the last of those who give. Picked by eye.
+const RIDER_PAYS: f64 = 1.15;
+
+/// A swarm: what it is called, who is in it, and by when all must be done.
+#[derive(Debug, Clone, Copy)]
+pub struct Swarm {
+    /// What it is called.
+    pub about: About,
+    /// Bytes of the torrent.
+    bytes: u64,
+    /// Upload limits of the leeches, in bytes a second.
+    leeches: fn() -> Vec<u64>,
+    /// The last one's time over the least time, at most.
+    within: f64,
+}
+
+const fn swarm(name: &'static str, title: &'static str, mib: u64, leeches: fn() -> Vec<u64>, within: f64) -> Swarm {
+    Swarm { about: About { name, covers: &[], title, layer: Layer::Sim }, bytes: mib << 20, leeches, within }
+}
+
+/// All of them.
+#[rustfmt::skip]
+pub const SWARMS: &[Swarm] = &[
+    swarm("swarm.8", "a seed and 8 leeches that upload alike", 16, || vec![USUAL_BPS; 8], 1.15),
+    swarm("swarm.16", "a seed and 16 leeches that upload alike", 16, || vec![USUAL_BPS; 16], 1.15),
+    swarm("swarm.32", "a seed and 32 leeches that upload alike", 16, || vec![USUAL_BPS; 32], 1.15),
+    swarm("swarm.mixed", "a seed and 16 leeches from half to twice the usual upload", 16, mixed, 1.25),
+    swarm("swarm.rider", "a seed, 8 leeches that upload alike, and one that gives nothing", 16, with_a_rider, 1.4),
+];
+
+fn mixed() -> Vec<u64> {
+    (0..16).map(|nth| [USUAL_BPS / 2, USUAL_BPS, USUAL_BPS, USUAL_BPS * 2][nth % 4]).collect()
+}
+
+fn with_a_rider() -> Vec<u64> {
+    [vec![USUAL_BPS; 8], vec![RIDER_BPS]].concat()
+}
+
+/// One host, as it was last seen.
+#[derive(Debug, Clone, Default)]
+struct Member {
+    up_bps: u64,
+    view: Option<TorrentView>,
+    done: Option<Duration>,
+}
+
+type Members = Rc<RefCell<Vec<Member>>>;
+
+/// Plays a swarm until the last leech is done.
+pub fn play(swarm: &Swarm, seed: u64, keep: bool) -> (Report, Vec<String>) {
+    let trace = Trace::new(keep);
+    let mut report = Report::new(swarm.about, seed);
+    let played = catch_unwind(AssertUnwindSafe(|| trace.listen(|| World::build(swarm, seed, &trace)?.run())));
+    match played {
+        Err(_panic) => report.verdict = Verdict::Crashed("a panic left the tree".to_owned()),
+        Ok(Err(error)) => report.verdict = Verdict::Crashed(error),
+        Ok(Ok(members)) => judge(swarm, &members, &mut report),
+    }
+    report.events = Some(trace.hash());
+    (report, trace.lines())
+}
+
+struct World {
+    sim: Sim<'static>,
+    members: Members,
+    media: Vec<Medium>,
+    payload: Payload,
+    limit: Duration,
+}
+
+impl World {
+    fn build(swarm: &Swarm, seed: u64, trace: &Trace) -> Result<Self, String> {
+        let payload = Payload::new(seed, swarm.bytes);
+        let torrent = Recipe::single("swarm.bin", PIECE_LEN, &[]).make(payload);
+        let torrent = torrent.map_err(|bad| bad.to_string())?;
+        let metainfo = Metainfo::parse(&torrent.file).map_err(|bad| bad.to_string())?;
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .tick_duration(TICK)
+            .simulation_duration(Duration::from_secs(86_400))
+            .min_message_latency(LATENCY[0])
+            .max_message_latency(LATENCY[1])
+            .build();
+        let rates: Vec<u64> = [vec![USUAL_BPS], (swarm.leeches)()].concat();
+        let members = rates.iter().map(|up_bps| Member { up_bps: *up_bps, ..Member::default() }).collect();
+        let members = Rc::new(RefCell::new(members));
+        let wires = Wires::default();
+        let mut media = vec![Medium::holding(payload.read(0, usize::MAX))];
+        media.extend(rates.iter().skip(1).map(|_| Medium::new(swarm.bytes)));
+        for (nth, medium) in media.iter().enumerate() {
+            let mut config = RunConfig::new(vec![Job::new(metainfo.clone())], PathBuf::from("/"));
+            config.aim = if nth == 0 { Aim::Seed(FOR_EVER) } else { Aim::Fetch { then: Some(FOR_EVER) } };
+            // Each pair meets once.
+            config.peers = (0..nth).map(|other| SocketAddr::from((address(other), PEER_PORT))).collect();
+            (config.port, config.max_up_bps) = (Some(PEER_PORT), Some(rates[nth]));
+            config.seed = seed.wrapping_mul(1000).wrapping_add(nth as u64);
+            host(&mut sim, nth, config, (medium, &wires), (&members, trace));
+        }
+        let limit = least_time(swarm.bytes, &rates).mul_f64(PATIENCE);
+        Ok(Self { sim, members, media, payload, limit })
+    }
+
+    fn run(mut self) -> Result<Vec<Member>, String> {
+        while self.sim.elapsed() < self.limit && !self.members.borrow().iter().all(|member| member.done.is_some()) {
+            self.sim.step().map_err(|error| error.to_string())?;
+        }
+        let want = self.payload.read(0, usize::MAX);
+        let members = self.members.borrow().clone();
+        for (nth, (member, medium)) in members.iter().zip(&self.media).enumerate() {
+            if member.done.is_some() && medium.visible() != want {
+                return Err(format!("host {nth} is done, and its bytes are wrong"));
+            }
+        }
+        Ok(members)
+    }
+}
+
+/// Neither ratio nor time ends it.
+const FOR_EVER: Goal = Goal { ratio: None, time: None };
+
+fn address(nth: usize) -> Ipv4Addr {
+    Ipv4Addr::new(40, u8::try_from(nth).expect("fewer than 256 hosts"), 0, 1)
+}
+
+/// 1,024 pieces of a block, as many as torrents have: what two leeches ask of the seed at the same time is given twice, and
+/// that is a few pieces, however many there are.
+const PIECE_LEN: u32 = 16 * 1024;
+
+fn host(
+    sim: &mut Sim<'static>,
+    nth: usize,
+    config: RunConfig,
+    (medium, wires): (&Medium, &Wires),
+    (members, trace): (&Members, &Trace),
+) {
+    let net = SimNet::at(address(nth), wires);
+    let (medium, members, trace) = (medium.clone(), Rc::clone(members), trace.clone());
+    sim.host(address(nth).to_string(), move || {
+        let storage: SharedStorage = Rc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
+        let (stop, stops) = mpsc::channel(1);
+        let ground = Ground { net: Net::clone(&net), storages: vec![storage], stops };
+        let (members, trace, config) = (Rc::clone(&members), trace.clone(), config.clone());
+        async move {
+            run_on(ground, &config, &mut |_, view| {
+                trace.remark(|| remark(nth, view));
+                let member = &mut members.borrow_mut()[nth];
+                if matches!(view.phase, Phase::Seeding) && member.done.is_none() {
+                    member.done = turmoil::sim_elapsed();
+                }
+                member.view = Some(view.clone());
+            })
+            .await?;
+            drop(stop);
+            Ok(())
+        }
+    });
+}
+
+fn remark(nth: usize, view: &TorrentView) -> String {
+    let peers = &view.swarm.peers;
+    let given = peers.iter().filter(|peer| !peer.view.am_choking && peer.view.peer_interested).count();
+    let giving = peers.iter().filter(|peer| !peer.view.peer_choking && peer.view.am_interested).count();
+    let [have, up, down] = [view.bytes_have, view.up_bps, view.down_bps].map(|bytes| bytes / 1024);
+    format!("HOST {nth} has {have} KiB, {up} up, {down} down, gives to {given}, takes from {giving} of {}", peers.len())
+}
+
+/// `max(F/u_s, N F/(u_s + sum u_i))`; the seed comes first.
+fn least_time(bytes: u64, rates: &[u64]) -> Duration {
+    let leeches = rates.len() as u64 - 1;
+    let alone_ms = bytes * 1000 / rates[0];
+    let together_ms = bytes * leeches * 1000 / rates.iter().sum::<u64>();
+    Duration::from_millis(alone_ms.max(together_ms))
+}
+
+fn judge(swarm: &Swarm, members: &[Member], report: &mut Report) {
+    let rates: Vec<u64> = members.iter().map(|member| member.up_bps).collect();
+    let least = least_time(swarm.bytes, &rates);
+    let (riders, givers): (Vec<_>, Vec<_>) = members[1..].iter().partition(|member| member.up_bps == RIDER_BPS);
+    let last = |of: &[&Member]| of.iter().map(|member| member.done).max().flatten();
+    let first = givers.iter().filter_map(|member| member.done).min().unwrap_or_default();
+    let is_done = members.iter().all(|member| member.done.is_some());
+    let (Some(took), true) = (last(&givers), is_done) else {
+        let done = members.iter().filter(|member| member.done.is_some()).count();
+        report.verdict = Verdict::NotLive(format!("{done} of {} done after {PATIENCE} times {least:?}", members.len()));
+        return;
+    };
+    report.took = took;
+    // What lay in its sockets' queues at the end counts as sent, and has never passed its limit.
+    let passed = swarm.bytes.max(members[0].up_bps * took.as_secs());
+    let from_seed = members[0].view.as_ref().map_or(0, |view| view.bytes_sent).min(passed);
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let percent = |part: u64, whole: u64| part * 100 / whole.max(1);
+    let rider = last(&riders).unwrap_or_default();
+    let observed = [
+        ("least_ms", ms(least)),
+        ("first_ms", ms(first)),
+        ("last_ms", ms(took)),
+        ("last_percent_of_least", percent(ms(took), ms(least))),
+        ("seed_percent_of_payload", percent(from_seed, swarm.bytes)),
+        ("rider_ms", ms(rider)),
+        ("wasted_bytes", members.iter().filter_map(|member| member.view.as_ref()).map(|view| view.bytes_wasted).sum()),
+    ];
+    report.observed = observed.into_iter().map(|(name, count)| (name.to_owned(), count)).collect();
+    let missed = if took > least.mul_f64(swarm.within) {
+        Some(format!("the last one took {took:.1?}, more than {} of {least:.1?}", swarm.within))
+    } else if !riders.is_empty() && rider < took.mul_f64(RIDER_PAYS) {
+        Some(format!("who gives nothing took {rider:.1?}, who gives {took:.1?}"))
+    } else if riders.is_empty() && percent(from_seed, swarm.bytes) > percent_of(MOST_OF_SEED) {
+        Some(format!("the seed sent {from_seed} bytes of {}", swarm.bytes))
+    } else {
+        None
+    };
+    report.verdict = missed.map_or(Verdict::Held, |how| Verdict::Broke { invariant: "criterion", how });
+}
+
+const fn percent_of(share: f64) -> u64 {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive constant")]
+    let percent = (share * 100.0) as u64;
+    percent
+}
