@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::geometry::PieceIndex;
+use super::geometry::{Geometry, PieceIndex};
 
 /// A set of pieces of a torrent with a known number of them. Spare bits are always zero.
 #[derive(Clone, PartialEq, Eq)]
@@ -112,6 +112,12 @@ impl Bitfield {
             .zip(&self.bytes)
             .filter(|(_, byte)| **byte != 0)
             .flat_map(|(at, byte)| (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at * 8 + bit))
+    }
+
+    /// The pieces in the set, in order. Of the torrent with this geometry.
+    pub fn pieces(&self, geometry: &Geometry) -> impl Iterator<Item = PieceIndex> + '_ {
+        let geometry = *geometry;
+        self.iter_ones().filter_map(move |number| geometry.piece(number))
     }
 
     /// Is there a piece in `self` that is not in `other`? Both of the same torrent.

@@ -179,6 +179,11 @@ impl Geometry {
         (0..self.pieces).map(PieceIndex)
     }
 
+    /// How many bytes these pieces have.
+    pub fn len_of(&self, pieces: impl IntoIterator<Item = PieceIndex>) -> u64 {
+        pieces.into_iter().map(|piece| u64::from(self.piece_len(piece))).sum()
+    }
+
     /// The piece that holds this byte of the torrent.
     pub fn piece_at(&self, offset: u64) -> Option<PieceIndex> {
         if offset >= self.total_len {

@@ -135,7 +135,7 @@ fn trust_nothing(torrent: Torrent<'_>, present: Present<'_>, reason: Reason) -> 
     for file in 0..torrent.layout.file_count() {
         mark(&mut check, torrent, file, present.file(file).len);
     }
-    Trust { have: none, check: listed(&check, torrent), reason }
+    Trust { have: none, check: check.pieces(torrent.geometry).collect(), reason }
 }
 
 fn trust_record(record: &Record, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
@@ -165,7 +165,7 @@ fn trust_record(record: &Record, torrent: Torrent<'_>, present: Present<'_>) -> 
         (0, false) => Reason::Unclean,
         (files, _) => Reason::Changed { files },
     };
-    Trust { have, check: listed(&check, torrent), reason }
+    Trust { have, check: check.pieces(torrent.geometry).collect(), reason }
 }
 
 /// After a clean stop nothing but the device number may differ: a reboot deals those anew, and size, inode and time of
@@ -197,10 +197,6 @@ fn mark_beyond(pieces: &mut Bitfield, torrent: Torrent<'_>, file: usize, len: u6
     let Some(range) = torrent.layout.file_range(file) else { return };
     let start = range.start.saturating_add(len).min(range.end);
     torrent.geometry.pieces_of(start..range.end).for_each(|piece| _ = pieces.set(piece));
-}
-
-fn listed(pieces: &Bitfield, torrent: Torrent<'_>) -> Vec<PieceIndex> {
-    pieces.iter_ones().filter_map(|number| torrent.geometry.piece(number)).collect()
 }
 
 fn exists(witness: &Witness) -> bool {

@@ -98,8 +98,7 @@ impl Wanted {
 
     /// How many wanted bytes are there.
     pub fn bytes_had(&self, geometry: &Geometry, have: &Bitfield) -> u64 {
-        let had = have.iter_ones().filter_map(|number| geometry.piece(number));
-        had.map(|piece| u64::from(self.bytes_of(geometry, piece))).sum()
+        have.pieces(geometry).map(|piece| u64::from(self.bytes_of(geometry, piece))).sum()
     }
 
     /// Is every wanted piece there?

@@ -35,8 +35,7 @@ impl DiskWriter {
         self.unread.waiting.extend(unread.into_iter().map(|(piece, _)| piece));
         if let Some(have) = self.have.as_ref().filter(|_| is_cut) {
             tracing::warn!(pieces = have.ones(), "a file was cut or removed, all that was there is checked anew");
-            let all = have.iter_ones().filter_map(|number| self.cfg.geometry.piece(number));
-            self.unread.waiting.extend(all);
+            self.unread.waiting.extend(have.pieces(&self.cfg.geometry));
         }
         self.look_again(ctx);
     }

@@ -184,10 +184,6 @@ impl DiskWriter {
         }
     }
 
-    fn bytes_of(&self, pieces: impl IntoIterator<Item = PieceIndex>) -> u64 {
-        pieces.into_iter().map(|piece| u64::from(self.cfg.geometry.piece_len(piece))).sum()
-    }
-
     // Writing.
 
     fn go_on_writing(&mut self, ctx: &mut Ctx<Self>) {
@@ -269,7 +265,7 @@ impl DiskWriter {
     }
 
     fn look_for_space(&mut self, ctx: &mut Ctx<Self>) {
-        let wanted = self.bytes_of(self.queue.front().map(|(job, _)| job.piece));
+        let wanted = self.cfg.geometry.len_of(self.queue.front().map(|(job, _)| job.piece));
         self.health.on_look(Instant::now().into_std());
         let free = self.cfg.storage.free().into_actor(self);
         ctx.spawn(free.map(move |free, act, ctx| {
@@ -353,7 +349,8 @@ impl Actor for DiskWriter {
         if self.have.is_some() {
             self.cfg.torrent.do_send(DiskNews::Lost);
             if !self.unrecorded.is_empty() {
-                self.flush.on_written(Instant::now().into_std(), self.bytes_of(self.unrecorded.iter().copied()));
+                self.flush
+                    .on_written(Instant::now().into_std(), self.cfg.geometry.len_of(self.unrecorded.iter().copied()));
             }
             self.settle(ctx);
         } else {

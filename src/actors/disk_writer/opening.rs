@@ -31,7 +31,7 @@ impl DiskWriter {
             Err(trouble) => self.cfg.torrent.do_send(DiskNews::Refused(trouble)),
             Ok(Inventory { have, check, reason, received, sent }) => {
                 self.before = Totals { received, sent };
-                let total = self.bytes_of(check.iter().copied());
+                let total = self.cfg.geometry.len_of(check.iter().copied());
                 self.check = Check { left: check.into(), trusted: Some(have), reason, total, ..Check::default() };
                 self.go_on_checking(ctx);
             }
@@ -79,8 +79,8 @@ impl DiskWriter {
             have.set(piece);
         }
         if self.cfg.must_be_whole && !have.is_all() {
-            let pieces = have.iter_ones().filter_map(|number| self.cfg.geometry.piece(number));
-            return self.cfg.torrent.do_send(DiskNews::Incomplete(self.bytes_of(pieces)));
+            let geometry = &self.cfg.geometry;
+            return self.cfg.torrent.do_send(DiskNews::Incomplete(geometry.len_of(have.pieces(geometry))));
         }
         let snapshot = self.snapshot(&have, false);
         let admitted = self.cfg.storage.admit(snapshot).into_actor(self);

@@ -223,8 +223,7 @@ impl Torrent {
 
     fn on_ready(&mut self, have: &Bitfield, checked: u64, ctx: &mut Ctx<Self>) {
         let geometry = self.cfg.geometry;
-        let pieces = have.iter_ones().filter_map(|number| geometry.piece(number));
-        let kept = pieces.map(|piece| u64::from(geometry.piece_len(piece))).sum();
+        let kept = geometry.len_of(have.pieces(&geometry));
         (self.view.bytes_have, self.view.bytes_kept, self.view.bytes_checked) = (kept, kept, checked);
         self.view.bytes_done = self.cfg.wanted.bytes_had(&geometry, have);
         if self.cfg.wanted.is_met_by(have) {

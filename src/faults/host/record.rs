@@ -32,7 +32,7 @@ pub fn judge(out: &Path, files: &[(PathBuf, u64)], offer: &Offer, payload: Paylo
     let mut claimed = None;
     for path in [newest(out, offer), previous(out, offer)] {
         let Some(record) = std::fs::read(&path).ok().and_then(|bytes| Record::decode(&bytes).ok()) else { continue };
-        for piece in record.have.iter_ones().filter_map(|number| offer.geometry.piece(number)) {
+        for piece in record.have.pieces(&offer.geometry) {
             if let Err(how) = is_there(out, files, &offer.geometry, payload, piece) {
                 return Err(Verdict::Broke {
                     invariant: "I1",

@@ -59,8 +59,7 @@ impl Conversation {
 
     /// What was lost while there was no scheduler to say so.
     pub(super) fn tell_lost(&mut self, now: Instant, before: &Bitfield) {
-        let lost = before.iter_ones().filter_map(|number| self.geometry.piece(number));
-        let lost: Vec<_> = lost.filter(|piece| !self.have.has(*piece)).collect();
+        let lost: Vec<_> = before.pieces(&self.geometry).filter(|piece| !self.have.has(*piece)).collect();
         for piece in lost {
             self.send_extended(now, self.extensions.numbers.dont_have, &Extended::DontHave(piece.get()));
         }

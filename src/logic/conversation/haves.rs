@@ -51,8 +51,7 @@ impl Conversation {
 
     /// What was written while there was no scheduler to say so.
     pub(super) fn tell_new(&mut self, now: Instant, before: &Bitfield) {
-        let new = self.have.iter_ones().filter_map(|number| self.geometry.piece(number));
-        let new: Vec<_> = new.filter(|piece| !before.has(*piece)).collect();
+        let new: Vec<_> = self.have.pieces(&self.geometry).filter(|piece| !before.has(*piece)).collect();
         for piece in new {
             self.tell_have(now, piece);
         }
@@ -64,8 +63,7 @@ impl Conversation {
             return;
         }
         let Some(owed) = self.haves.owed.take() else { return };
-        let geometry = self.geometry;
-        for piece in owed.iter_ones().filter_map(|number| geometry.piece(number)) {
+        for piece in owed.pieces(&self.geometry) {
             if self.have.has(piece) {
                 self.tell_have(now, piece);
             }

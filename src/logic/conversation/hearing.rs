@@ -101,11 +101,8 @@ impl Conversation {
         if self.peer_have.has_beyond(pieces) || !pieces.has_beyond(&self.peer_have) {
             return self.leave(Farewell::ProtocolViolation);
         }
-        let new = pieces.iter_ones().filter_map(|number| self.geometry.piece(number));
-        for piece in new.filter(|piece| !self.peer_have.has(*piece)).collect::<Vec<_>>() {
-            self.peer_have.set(piece);
-            batch.haves.push(piece);
-        }
+        let peer_have = &mut self.peer_have;
+        batch.haves.extend(pieces.pieces(&self.geometry).filter(|piece| peer_have.set(*piece)));
     }
 
     /// "The bitfield message may only be sent immediately after the handshaking sequence is completed" (BEP 3): once,

@@ -106,11 +106,7 @@ impl Scheduler {
             ceiling: Ceiling::new(max_bps),
             bytes_done: wanted.bytes_had(&geometry, &have),
             wanted,
-            bytes_have: have
-                .iter_ones()
-                .filter_map(|n| geometry.piece(n))
-                .map(|p| u64::from(geometry.piece_len(p)))
-                .sum(),
+            bytes_have: geometry.len_of(have.pieces(&geometry)),
             picker: Picker::new(geometry, &settled),
             settled,
             suspects: Suspects::new(&mut dice),
@@ -379,8 +375,7 @@ impl Scheduler {
 
 fn settled(geometry: &Geometry, have: &Bitfield, wanted: &Wanted) -> Bitfield {
     let mut settled = Bitfield::all(geometry.piece_count());
-    let wanted = wanted.pieces().iter_ones().filter_map(|number| geometry.piece(number));
-    for piece in wanted.filter(|piece| !have.has(*piece)) {
+    for piece in wanted.pieces().pieces(geometry).filter(|piece| !have.has(*piece)) {
         settled.clear(piece);
     }
     settled
