@@ -1,5 +1,5 @@
-//! `fault run`: plays what was chosen, prints a line for each run, a table at the end, and for each failure the one line
-//! that plays it again.
+//! `fault run`: plays what was chosen, prints a line for each run, at the end a table and for each failure the one line that
+//! plays it again.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::args::{LayerArg, RunArgs};
 use super::layers::{Scenario, scenarios};
+use crate::actors::kit::injection;
 use crate::base::units::{Bytes, Span};
 use crate::cli::exit::{Exit, Problem};
 use crate::cli::output::Output;
@@ -24,6 +25,7 @@ const COMMIT: &str = match option_env!("TT_COMMIT") {
 
 /// Runs the verb; the exit code is that of the gravest verdict.
 pub(super) fn run(args: &RunArgs, output: &Output) -> Result<u8, Problem> {
+    injection::hush();
     let only: Vec<GlobMatcher> = args.only.iter().map(Glob::compile_matcher).collect();
     let layers = match (args.layer, &args.client) {
         (Some(LayerArg::Net) | None, Some(_)) => vec![Layer::Net],
@@ -44,6 +46,7 @@ pub(super) fn run(args: &RunArgs, output: &Output) -> Result<u8, Problem> {
     }
     let worst = reports.iter().map(|report| report.verdict.exit_code()).max().unwrap_or(0);
     summarize(&reports, output);
+    list_failures(&reports, args, output);
     result(&reports, worst, output);
     Ok(worst)
 }
@@ -82,10 +85,9 @@ fn play(chosen: &[Scenario], args: &RunArgs, output: &Output) -> Vec<Report> {
 
 /// One run: `seed commit scenario injected observed restarts seconds verdict`.
 fn show(report: &Report, args: &RunArgs, output: &Output) {
-    let replay = replay(report, args);
     let mut json = report.to_json(COMMIT);
     json["event"] = "run".into();
-    json["replay"] = replay.as_str().into();
+    json["replay"] = replay(report, args).into();
     output.json(&json);
     let restarts = report.restarts.iter().map(|((actor, cause), count)| (format!("{actor} {cause}"), *count)).collect();
     output.line(format!(
@@ -99,9 +101,6 @@ fn show(report: &Report, args: &RunArgs, output: &Output) {
         Span(report.took),
         report.verdict,
     ));
-    if report.verdict.is_failure() {
-        output.line(format!("replay: {replay}"));
-    }
 }
 
 /// `{lies: 3, resets: 1}`.
@@ -144,6 +143,14 @@ fn summarize(reports: &[Report], output: &Output) {
             most("announces"),
             worst.map_or("", |worst| worst.verdict.word()),
         ));
+    }
+}
+
+/// Each run that failed, once more: in a long run its own line is far up.
+fn list_failures(reports: &[Report], args: &RunArgs, output: &Output) {
+    for report in reports.iter().filter(|report| report.verdict.is_failure()) {
+        output.line(format!("\nfailed: {}:{} {}", report.about.layer, report.about.name, report.verdict));
+        output.line(format!("replay: {}", replay(report, args)));
     }
 }
 
