@@ -1,10 +1,8 @@
 //! Answering asks: the order in which a peer is given work.
 //!
 //! The piece it is filling; pieces that failed before, whole; open pieces that nobody fills; then a fast peer opens a
-//! piece of its own and a slow one helps with another's. When nothing else is left: the endgame.
+//! piece of its own and a slow one helps with another's. When nothing else is left: the [endgame](super::endgame).
 
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +12,7 @@ use super::{Effect, Scheduler};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BLOCK_LEN, BlockAddr, PieceIndex};
 use crate::base::ids::PeerKey;
-use crate::logic::assembly::{Asker, Assembly};
+use crate::logic::assembly::Assembly;
 use crate::logic::suspects::FORGIVEN_AFTER;
 
 /// Four pieces at random, then the rarest: what Cohen's paper and libtorrent do.
@@ -22,9 +20,6 @@ const RANDOM_PIECES: u32 = 4;
 
 /// A peer that fills a piece in 20 s fills it alone: fewer senders for one piece, fewer suspects. Picked by eye.
 const FAST_FILL_S: u64 = 20;
-
-/// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
-const ENDGAME_DEPTH: u32 = 8;
 
 /// 6 s without anybody being asked or anything coming: an open piece may be taken from its owner, or given up for its
 /// credit. Longer than a rest, so that it was offered to everybody.
@@ -42,28 +37,28 @@ const DRIPPING: Duration = Duration::from_secs(60);
 
 /// One peer's ask while it is being answered.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one ask")]
-struct Ask {
-    key: PeerKey,
+pub(super) struct Ask {
+    pub(super) key: PeerKey,
     addr: SocketAddr,
-    has: Arc<Bitfield>,
+    pub(super) has: Arc<Bitfield>,
     want: usize,
-    now: Instant,
-    blocks: Vec<BlockAddr>,
+    pub(super) now: Instant,
+    pub(super) blocks: Vec<BlockAddr>,
     /// Under suspicion: works on pieces of its own.
     probation: bool,
     /// A seed is asked, and for what nobody else has: what others began and choked off can wait for them. Else a lone slow
     /// seed gives every third piece twice, and the swarm waits for it.
     rare_first: bool,
-    short_of_credit: bool,
+    pub(super) short_of_credit: bool,
     /// Nothing new for it until something of it is verified.
-    short_of_trust: bool,
+    pub(super) short_of_trust: bool,
     /// A failed piece waits for this peer, and for credit.
     suspect_waits: bool,
     recheck: Option<Instant>,
 }
 
 impl Ask {
-    fn left(&self) -> usize {
+    pub(super) fn left(&self) -> usize {
         self.want - self.blocks.len()
     }
 
@@ -71,7 +66,7 @@ impl Ask {
         self.left() == 0
     }
 
-    fn recheck_at(&mut self, at: Option<Instant>) {
+    pub(super) fn recheck_at(&mut self, at: Option<Instant>) {
         self.recheck = self.recheck.into_iter().chain(at).min();
     }
 }
@@ -372,100 +367,6 @@ impl Scheduler {
         self.help(ask, |assembly| assembly.owner.is_none());
     }
 
-    /// Endgame: blocks that others are asked for, those first that will come last, and only where they would come sooner
-    /// from this peer. Before the endgame only while credit or trust is short, and only what stalled peers owe.
-    fn duplicate(&mut self, ask: &mut Ask) {
-        let before = ask.blocks.len();
-        let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + before;
-        let most = ask.left().min((ENDGAME_DEPTH as usize).saturating_sub(in_flight));
-        if most == 0 {
-            return;
-        }
-        let endgame = self.is_endgame();
-        // Asked in the endgame too: it says when the next one will stall.
-        let anybody_stalls = (endgame || ask.short_of_credit || ask.short_of_trust) && self.anybody_stalls(ask);
-        if !(endgame || anybody_stalls) {
-            return;
-        }
-        let endgame = endgame && !self.ceiling.is_the_cause(self.in_flight);
-        let stalls = |asker: &PeerKey| {
-            self.peers.get(asker).is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= ask.now))
-        };
-        let my_bps = self.peers.get(&ask.key).map_or(0, |peer| peer.flow.bps(ask.now));
-        let queues = self.queues();
-        let mut candidates = Vec::new();
-        let may = |piece: &PieceIndex| ask.has.has(*piece) && self.admits(ask.key, *piece);
-        for (piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
-            for (number, askers) in assembly.asked_of_others(ask.key) {
-                let stalled = askers.iter().all(|asker| stalls(&asker.peer));
-                if endgame || stalled {
-                    let place = |asker: &Asker| queues[&asker.peer].partition_point(|nth| *nth <= asker.nth);
-                    let comes_us = |asker: &Asker| self.delivery_us(asker.peer, place(asker), my_bps, ask.now);
-                    let soonest_us = askers.iter().map(comes_us).min().filter(|_| !stalled);
-                    candidates.push((askers.len(), Reverse(soonest_us.unwrap_or(u64::MAX)), *piece, number));
-                }
-            }
-        }
-        candidates.sort_by_key(|(askers, slowest, _, _)| (*askers, *slowest));
-        let enough = ask.blocks.len() + most;
-        for (_, Reverse(theirs_us), piece, number) in candidates {
-            if ask.blocks.len() == enough {
-                return;
-            }
-            let mine_us = self.delivery_us(ask.key, in_flight - before + ask.blocks.len() + 1, my_bps, ask.now);
-            if mine_us >= theirs_us || !self.admits(ask.key, piece) {
-                continue;
-            }
-            let Some(assembly) = self.open.get_mut(&piece) else { continue };
-            if assembly.ask_too(number, ask.key, ask.now, self.asks) {
-                self.asks += 1;
-                ask.blocks.extend(self.geometry.block(piece, number));
-                if let Some(peer) = self.peers.get_mut(&ask.key) {
-                    peer.trust.begin(piece);
-                }
-            }
-        }
-    }
-
-    /// Does another peer owe blocks and send none? Says when the next one will.
-    fn anybody_stalls(&self, ask: &mut Ask) -> bool {
-        let others = self.peers.iter().filter(|(key, _)| **key != ask.key);
-        let (stalled, moving): (Vec<_>, Vec<_>) =
-            others.filter_map(|(_, peer)| self.stalled_at(peer)).partition(|at| *at <= ask.now);
-        ask.recheck_at(moving.into_iter().min());
-        !stalled.is_empty()
-    }
-
-    /// What each peer is asked for, in the order it was asked.
-    fn queues(&self) -> BTreeMap<PeerKey, Vec<u64>> {
-        let mut queues: BTreeMap<PeerKey, Vec<u64>> = BTreeMap::new();
-        for (_, asker) in self.open.values().flat_map(Assembly::askers) {
-            queues.entry(asker.peer).or_default().push(asker.nth);
-        }
-        for queue in queues.values_mut() {
-            queue.sort_unstable();
-        }
-        queues
-    }
-
-    /// Microseconds until a peer has delivered so many blocks. Of whom nothing has come yet is taken to be as fast as
-    /// `usual_bps`.
-    fn delivery_us(&self, key: PeerKey, blocks: usize, usual_bps: u64, now: Instant) -> u64 {
-        self.peers.get(&key).map_or(u64::MAX, |peer| {
-            let bps = Some(peer.flow.bps(now)).filter(|bps| *bps > 0).unwrap_or(usual_bps).max(1);
-            (blocks as u64).saturating_mul(u64::from(BLOCK_LEN) * 1_000_000) / bps
-        })
-    }
-
-    /// No obtainable block is left that nobody is asked for. Pieces that must come from one peer do not count.
-    fn is_endgame(&self) -> bool {
-        !self.open.is_empty()
-            && !self.picker.has_obtainable()
-            && !self.loose.iter().any(|piece| {
-                self.picker.available(*piece) > 0 && self.open.get(piece).is_some_and(|assembly| !assembly.exclusive)
-            })
-    }
-
     fn is_fast(&self, key: PeerKey) -> bool {
         let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
         peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
@@ -478,7 +379,7 @@ impl Scheduler {
     }
 
     /// When a peer that owes blocks counts as stalled.
-    fn stalled_at(&self, peer: &Peer) -> Option<Instant> {
+    pub(super) fn stalled_at(&self, peer: &Peer) -> Option<Instant> {
         peer.waiting_since().map(|since| since + STALLED.max(self.held_for()))
     }
 

@@ -10,6 +10,7 @@
 //! * After each event [`Scheduler::poll`] must be drained and [`Scheduler::deadline`] obeyed.
 
 mod ceiling;
+mod endgame;
 mod grants;
 mod peer;
 mod pieces;

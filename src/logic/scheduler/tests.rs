@@ -338,6 +338,42 @@ fn the_endgame_begins_when_everything_is_asked_for_and_is_bounded() {
     assert_eq!((p.in_flight_blocks, p.wasted, p.pieces_have), (0, 0, 10));
 }
 
+/// P-16, `P-16.places` seed 6: eight peers that answer with blocks for other places held the last blocks in turns, for up
+/// to 40 s, while three honest ones had nothing to do.
+#[test]
+fn strangers_leave_the_last_place_at_a_block_to_who_has_proven_something() {
+    let mut d = Desk::new();
+    for n in 1..=4 {
+        d.strange_seed(n);
+    }
+    d.join(5, &[9]);
+    d.s.on_have(d.now, PeerKey(5), &[d.piece(8)]);
+    let all: Vec<u32> = (0..8).collect();
+    d.join(6, &all);
+    let rest = d.ask(6, 100);
+    d.send(6, &rest, 0);
+    d.write_all();
+    let mut owed = d.ask(1, 100);
+    owed.sort();
+    assert_eq!(owed.len(), 6, "the last two pieces: one of four blocks, one of two");
+    d.ask(2, 100);
+    d.ask(3, 100);
+    d.ask(4, 100);
+    d.wait(2);
+    let duplicates = d.grants();
+    let of_strangers = |block: &BlockAddr| {
+        let blocks = duplicates.iter().filter(|(peer, _)| *peer < 5).flat_map(|(_, blocks)| blocks);
+        blocks.filter(|other| *other == block).count()
+    };
+    assert!(owed.iter().all(|block| of_strangers(block) <= 1), "two strangers at most: {duplicates:?}");
+    let mut saved = d.ask(5, 100);
+    saved.sort();
+    assert_eq!(saved, owed, "the proven one is asked for all of it");
+    d.s.on_peer_left(d.now, PeerKey(5));
+    d.wait(1);
+    assert!(!d.grants().is_empty(), "the place is free for strangers once nobody better is there");
+}
+
 #[test]
 fn a_duplicate_that_comes_anyway_is_waste_and_written_once() {
     let mut d = Desk::new();

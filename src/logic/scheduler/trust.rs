@@ -84,6 +84,11 @@ impl Trust {
         &self.under_way
     }
 
+    /// Something of it was verified, and nothing since was wrong.
+    pub(super) const fn is_begun(&self) -> bool {
+        self.verified > 0
+    }
+
     pub(super) const fn is_proven(&self) -> bool {
         self.verified >= PROVEN_AFTER
     }
