@@ -101,6 +101,10 @@ impl Storage for Shelf {
         Box::pin(async { Ok(()) })
     }
 
+    fn abreast(&self) -> usize {
+        1
+    }
+
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
         assert!(!self.falls_over(), "the shelf fell over");
         Box::pin(async { jobs.into_iter().map(|job| PieceOutcome::Written(job.piece)).collect() })

@@ -97,17 +97,15 @@ fn report(metainfo: &Metainfo, wanted: &Wanted, bad: &[PieceIndex], bad_files: u
 fn check(files: &Files, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> Result<Vec<PieceIndex>, Problem> {
     let geometry = metainfo.geometry;
     let meter = Meter::new(output, "checking", geometry.total_len());
-    let judge = |hasher: &mut Hasher<&Files>, piece| {
-        if !wanted.pieces().has(piece) {
-            return Ok(None);
-        }
-        let right = hasher.is_right(&metainfo.hashes, piece)?;
-        Ok((!right).then_some(piece))
+    let wrong_ones = |hasher: &mut Hasher<&Files>, run: &[PieceIndex]| {
+        let run: Vec<PieceIndex> = run.iter().copied().filter(|piece| wanted.pieces().has(*piece)).collect();
+        let judged = hasher.are_right(&metainfo.hashes, &run).into_iter().zip(&run);
+        let wrong = judged.filter_map(|(right, piece)| right.map(|right| (!right).then_some(*piece)).transpose());
+        wrong.collect::<Result<Vec<_>, _>>()
     };
-    let judged = every_piece(geometry, || files, judge, |done| meter.show(done), &*stop::on_signal()?);
-    let judged = judged.map_err(|halt| match halt {
+    let wrong = every_piece(geometry, || files, wrong_ones, |done| meter.show(done), &*stop::on_signal()?);
+    wrong.map_err(|halt| match halt {
         Halt::Stopped => Problem::new(Exit::Interrupted, "stopped before everything was checked"),
         Halt::Failed(trouble) => Problem::new((&trouble).into(), &trouble),
-    })?;
-    Ok(judged.into_iter().flatten().collect())
+    })
 }

@@ -10,6 +10,7 @@ pub mod conversation;
 pub mod disk_health;
 pub mod doubt;
 pub mod flush;
+pub mod gather;
 pub mod given;
 pub mod layout;
 pub mod lobby;

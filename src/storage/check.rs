@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use sha1::{Digest, Sha1};
 
 use super::files::Files;
+use super::sha1_lanes::{Stream, absorb, width};
 use super::trouble::{DiskTrouble, TroubleKind};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::codec::metainfo::PieceHashes;
 
-/// 1 MiB: one read in flight stays in the second-level cache while it is hashed.
-const READ_LEN: usize = 1024 * 1024;
+/// 256 KiB of each piece that is hashed beside others: together they stay in the second-level cache.
+const READ_LEN: usize = 256 * 1024;
 
-/// 4 MiB: what a thread takes at a time, so that small pieces are read in long runs and a disk with a head has few ways
-/// to go.
+/// 4 MiB: what a thread takes at a time, or as many pieces as are hashed side by side, so that small pieces are read in
+/// long runs and a disk with a head has few ways to go.
 const RUN_LEN: u32 = 4 * 1024 * 1024;
 
 /// A torrent's bytes as one thread reads them.
@@ -39,44 +40,86 @@ impl Reader for &Files {
     }
 }
 
-/// One thread's means to hash pieces.
+/// One thread's means to hash pieces, several side by side.
 #[derive(Debug)]
 pub struct Hasher<R> {
     reader: R,
     geometry: Geometry,
-    buffer: Vec<u8>,
+    part_len: usize,
+    /// A part of each piece that is being hashed.
+    parts: Vec<u8>,
 }
 
 impl<R: Reader> Hasher<R> {
     /// Nothing is read yet.
     pub fn new(reader: R, geometry: Geometry) -> Self {
-        Self { reader, geometry, buffer: vec![0; READ_LEN.min(geometry.nominal_piece_len() as usize)] }
+        let part_len = READ_LEN.min(geometry.nominal_piece_len() as usize);
+        Self { reader, geometry, part_len, parts: vec![0; part_len * width()] }
     }
 
-    /// The SHA-1 of a piece as it is on the disk.
-    pub fn hash(&mut self, piece: PieceIndex) -> Result<[u8; 20], R::Error> {
-        let mut hasher = Sha1::new();
-        let mut at = self.geometry.piece_start(piece);
-        let mut left = self.geometry.piece_len(piece) as usize;
-        while left > 0 {
-            let part = left.min(self.buffer.len());
-            self.reader.read(at, &mut self.buffer[..part])?;
-            hasher.update(&self.buffer[..part]);
-            at += part as u64;
-            left -= part;
+    /// The SHA-1 of each piece as it is on the disk.
+    pub fn hash(&mut self, pieces: &[PieceIndex]) -> Vec<Result<[u8; 20], R::Error>> {
+        pieces.chunks(width()).flat_map(|abreast| self.hash_abreast(abreast)).collect()
+    }
+
+    fn hash_abreast(&mut self, pieces: &[PieceIndex]) -> Vec<Result<[u8; 20], R::Error>> {
+        let mut passes: Vec<Pass<R::Error>> = pieces.iter().map(|piece| Pass::new(&self.geometry, *piece)).collect();
+        while passes.iter().any(|pass| !pass.ahead.is_empty()) {
+            let parts = passes.iter_mut().zip(self.parts.chunks_mut(self.part_len));
+            absorb(parts.filter_map(|(pass, buffer)| pass.read(&mut self.reader, buffer)));
         }
-        Ok(hasher.finalize().into())
+        passes.into_iter().map(Pass::end).collect()
+    }
+}
+
+/// A piece on its way from the disk into its hash.
+#[derive(Debug)]
+struct Pass<E> {
+    /// What is still to be read, in bytes of the torrent.
+    ahead: Range<u64>,
+    stream: Stream,
+    error: Option<E>,
+}
+
+impl<E> Pass<E> {
+    fn new(geometry: &Geometry, piece: PieceIndex) -> Self {
+        let start = geometry.piece_start(piece);
+        let ahead = start..start + u64::from(geometry.piece_len(piece));
+        Self { ahead, stream: Stream::new(), error: None }
+    }
+
+    /// The next part and where it is to be absorbed; nothing at the end, or after an error.
+    fn read<'a>(
+        &'a mut self,
+        reader: &mut impl Reader<Error = E>,
+        buffer: &'a mut [u8],
+    ) -> Option<(&'a mut Stream, [&'a [u8]; 1])> {
+        let len = usize::try_from(self.ahead.end - self.ahead.start).unwrap_or(usize::MAX).min(buffer.len());
+        let part = &mut buffer[..len];
+        if let Err(error) = reader.read(self.ahead.start, part) {
+            self.error = Some(error);
+            self.ahead.start = self.ahead.end;
+            return None;
+        }
+        self.ahead.start += len as u64;
+        Some((&mut self.stream, [part]))
+    }
+
+    fn end(self) -> Result<[u8; 20], E> {
+        self.error.map_or_else(|| Ok(self.stream.finish()), Err)
     }
 }
 
 impl Hasher<&Files> {
-    /// Does the piece on the disk hash right? A file that is missing or too short is `false`, not trouble.
-    pub fn is_right(&mut self, hashes: &PieceHashes, piece: PieceIndex) -> Result<bool, DiskTrouble> {
-        match self.hash(piece) {
-            Ok(hash) => Ok(hash == hashes.get(piece)),
+    /// Does each piece on the disk hash right? A file that is missing or too short is `false`, not trouble.
+    pub fn are_right(&mut self, hashes: &PieceHashes, pieces: &[PieceIndex]) -> Vec<Result<bool, DiskTrouble>> {
+        let found = self.hash(pieces).into_iter().zip(pieces);
+        let judge = |(found, piece): (Result<[u8; 20], DiskTrouble>, &PieceIndex)| match found {
+            Ok(hash) => Ok(hash == hashes.get(*piece)),
             Err(trouble) if trouble.kind == TroubleKind::Missing => Ok(false),
             Err(trouble) => Err(trouble),
-        }
+        };
+        found.map(judge).collect()
     }
 }
 
@@ -85,41 +128,44 @@ impl Hasher<&Files> {
 pub enum Halt<E> {
     /// `stop` was set.
     Stopped,
-    /// The first error that was met; the other threads ended at their next piece.
+    /// The first error that was met; the other threads ended at their next run.
     Failed(E),
 }
 
-/// Lets `judge` look at every piece, on one thread per core, each with a reader of its own; what it found, in order.
-/// `progress` hears how many bytes are done, from all threads. Once `stop` is set no further piece is begun.
+/// Lets `judge` look at every piece, a run of neighbours at a time, on one thread per core, each with a reader of its own;
+/// what it found, in the order of the pieces. `progress` hears how many bytes are done, from all threads. Once `stop` is
+/// set no further run is begun.
 pub fn every_piece<R: Reader, T: Send>(
     geometry: Geometry,
     reader: impl Fn() -> R + Sync,
-    judge: impl Fn(&mut Hasher<R>, PieceIndex) -> Result<T, R::Error> + Sync,
+    judge: impl Fn(&mut Hasher<R>, &[PieceIndex]) -> Result<Vec<T>, R::Error> + Sync,
     progress: impl Fn(u64) + Sync,
     stop: &AtomicBool,
 ) -> Result<Vec<T>, Halt<R::Error>> {
     let next = AtomicU32::new(0);
     let done = AtomicU64::new(0);
     let has_failed = AtomicBool::new(false);
-    let in_a_run = (RUN_LEN / geometry.nominal_piece_len()).max(1);
+    let abreast = u32::try_from(width()).unwrap_or(1);
+    let in_a_run = (RUN_LEN / geometry.nominal_piece_len()).max(abreast);
     let work = || {
         let mut hasher = Hasher::new(reader(), geometry);
         let mut found = Vec::new();
         loop {
             let first = next.fetch_add(in_a_run, Ordering::Relaxed);
-            let run = (first..first.saturating_add(in_a_run)).map_while(|number| geometry.piece(number));
-            let Some(end) = run.clone().last() else { return Ok(found) };
-            let start = u64::from(first) * u64::from(geometry.nominal_piece_len());
-            hasher.reader.announce(start..geometry.piece_start(end) + u64::from(geometry.piece_len(end)));
-            for piece in run {
-                if stop.load(Ordering::Relaxed) || has_failed.load(Ordering::Relaxed) {
-                    return Err(Halt::Stopped);
-                }
-                let judged = judge(&mut hasher, piece).inspect_err(|_| has_failed.store(true, Ordering::Relaxed));
-                found.push((piece, judged.map_err(Halt::Failed)?));
-                let len = u64::from(geometry.piece_len(piece));
-                progress(done.fetch_add(len, Ordering::Relaxed) + len);
+            let numbers = first..first.saturating_add(in_a_run);
+            let run: Vec<PieceIndex> = numbers.map_while(|number| geometry.piece(number)).collect();
+            if run.is_empty() {
+                return Ok(found);
             }
+            if stop.load(Ordering::Relaxed) || has_failed.load(Ordering::Relaxed) {
+                return Err(Halt::Stopped);
+            }
+            let start = u64::from(first) * u64::from(geometry.nominal_piece_len());
+            let len = geometry.len_of(run.iter().copied());
+            hasher.reader.announce(start..start + len);
+            let judged = judge(&mut hasher, &run).inspect_err(|_| has_failed.store(true, Ordering::Relaxed));
+            found.push((first, judged.map_err(Halt::Failed)?));
+            progress(done.fetch_add(len, Ordering::Relaxed) + len);
         }
     };
     gather(on_every_core(work))
@@ -138,8 +184,8 @@ fn on_every_core<T: Send>(work: impl Fn() -> T + Sync) -> Vec<T> {
     })
 }
 
-/// What one thread has found.
-type Part<T, E> = Result<Vec<(PieceIndex, T)>, Halt<E>>;
+/// What one thread has found, with the number of the first piece of each run.
+type Part<T, E> = Result<Vec<(u32, Vec<T>)>, Halt<E>>;
 
 /// One list in the order of the pieces; of several ends the one that has a reason.
 fn gather<T, E>(parts: Vec<Part<T, E>>) -> Result<Vec<T>, Halt<E>> {
@@ -155,8 +201,8 @@ fn gather<T, E>(parts: Vec<Part<T, E>>) -> Result<Vec<T>, Halt<E>> {
     if stopped {
         return Err(Halt::Stopped);
     }
-    all.sort_unstable_by_key(|(piece, _)| *piece);
-    Ok(all.into_iter().map(|(_, found)| found).collect())
+    all.sort_unstable_by_key(|(first, _)| *first);
+    Ok(all.into_iter().flat_map(|(_, found)| found).collect())
 }
 
 /// The SHA-1 of `len` zeros: what a piece that is one hole reads as.
@@ -230,12 +276,30 @@ mod tests {
             let last = AtomicU64::new(0);
             let progress = |done| _ = last.fetch_max(done, Ordering::Relaxed);
             let reader = || Memory { bytes: &bytes, bad: None };
-            let hashes = every_piece(geometry, reader, Hasher::hash, progress, &AtomicBool::new(false)).unwrap();
+            let hashes = every_piece(geometry, reader, whole_run, progress, &AtomicBool::new(false)).unwrap();
             let want: Vec<[u8; 20]> =
                 bytes.chunks(usize::try_from(piece_len).unwrap()).map(|piece| Sha1::digest(piece).into()).collect();
             assert!(hashes == want, "pieces of {piece_len}");
             assert_eq!(last.into_inner(), bytes.len() as u64);
         }
+    }
+
+    fn whole_run<R: Reader>(hasher: &mut Hasher<R>, run: &[PieceIndex]) -> Result<Vec<[u8; 20]>, R::Error> {
+        hasher.hash(run).into_iter().collect()
+    }
+
+    /// One that cannot be read is the trouble of that piece alone.
+    #[test]
+    fn what_is_hashed_beside_a_bad_piece_is_right() {
+        let bytes = sample(100_000);
+        let geometry = Geometry::new(100_000, 16384).unwrap();
+        let mut hasher = Hasher::new(Memory { bytes: &bytes, bad: Some(40_000) }, geometry);
+        let found = hasher.hash(&geometry.pieces().collect::<Vec<_>>());
+        let want = bytes
+            .chunks(16384)
+            .zip(0..)
+            .map(|(piece, number)| if number == 2 { Err(40_000) } else { Ok(Sha1::digest(piece).into()) });
+        assert_eq!(found, want.collect::<Vec<_>>());
     }
 
     #[test]
@@ -244,18 +308,19 @@ mod tests {
         let geometry = Geometry::new(100_000, 16384).unwrap();
         for bad in [0, 50_000, 99_999] {
             let reader = || Memory { bytes: &bytes, bad: Some(bad) };
-            let ended = every_piece(geometry, reader, Hasher::hash, |_| (), &AtomicBool::new(false));
+            let ended = every_piece(geometry, reader, whole_run, |_| (), &AtomicBool::new(false));
             assert_eq!(ended, Err(Halt::Failed(bad)));
         }
     }
 
     #[test]
-    fn a_wish_to_stop_is_heard() {
+    fn after_a_wish_to_stop_nothing_is_begun() {
         let bytes = sample(100_000);
         let geometry = Geometry::new(100_000, 16384).unwrap();
-        let stop = AtomicBool::new(false);
+        let begun = AtomicU64::new(0);
+        let count = |done| _ = begun.fetch_add(done, Ordering::Relaxed);
         let reader = || Memory { bytes: &bytes, bad: None };
-        let ended = every_piece(geometry, reader, Hasher::hash, |_| stop.store(true, Ordering::Relaxed), &stop);
-        assert_eq!(ended, Err(Halt::Stopped));
+        let ended = every_piece(geometry, reader, whole_run, count, &AtomicBool::new(true));
+        assert_eq!((ended, begun.into_inner()), (Err(Halt::Stopped), 0));
     }
 }

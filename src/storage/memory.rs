@@ -304,6 +304,11 @@ impl Storage for Memory {
         })
     }
 
+    /// As on a disk, whatever CPU plays it.
+    fn abreast(&self) -> usize {
+        4
+    }
+
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
         self.run(move |shape, state| jobs.into_iter().map(|job| shape.write(job, state)).collect())
     }

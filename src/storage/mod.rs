@@ -25,6 +25,7 @@ pub mod memory;
 pub mod part;
 pub mod publish;
 pub mod record;
+pub mod sha1_lanes;
 pub mod source;
 pub mod trouble;
 
@@ -110,6 +111,8 @@ pub trait Storage: Debug {
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>>;
     /// With everything checked: is any file in the way? Then claims the files by a first record, before any write.
     fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>>;
+    /// So many pieces are hashed in hardly more time than one.
+    fn abreast(&self) -> usize;
     /// Hashes and writes pieces.
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>>;
     /// Reads ranges, each with its own outcome.

@@ -23,6 +23,7 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk_health::{Ailment, DiskHealth, Remedy};
 use crate::logic::doubt::Doubt;
 use crate::logic::flush::FlushClock;
+use crate::logic::gather::Gather;
 use crate::logic::scheduler::Written;
 use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, TroubleKind};
 use doubting::Unread;
@@ -31,7 +32,8 @@ use opening::Check;
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
 const MAX_JOBS: usize = 2;
 
-/// 4 MiB in a job: a wake of the pool costs 5-9 us, which disappears; more would only hold buffers longer.
+/// 4 MiB in a job, or as many pieces as are hashed side by side: a wake of the pool costs 5-9 us, which disappears; more
+/// would only hold buffers longer.
 const JOB_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Hash and write these, then tell `reply`.
@@ -146,6 +148,7 @@ pub struct DiskWriter {
     totals: Totals,
     // Live.
     queue: VecDeque<(PieceJob, Recipient<PiecesWritten>)>,
+    gather: Gather,
     jobs: usize,
     unrecorded: Vec<PieceIndex>,
     flush: FlushClock,
@@ -162,7 +165,7 @@ crate::metered!(DiskWriter, "DiskWriter");
 impl DiskWriter {
     /// Opens the storage when it starts.
     pub fn new(cfg: DiskWriterConfig) -> Self {
-        let health = DiskHealth::new(cfg.patient);
+        let (health, gather) = (DiskHealth::new(cfg.patient), gather(&cfg));
         Self {
             cfg,
             have: None,
@@ -172,6 +175,7 @@ impl DiskWriter {
             before: Totals::default(),
             totals: Totals::default(),
             queue: VecDeque::new(),
+            gather,
             jobs: 0,
             unrecorded: Vec::new(),
             flush: FlushClock::default(),
@@ -187,18 +191,30 @@ impl DiskWriter {
     // Writing.
 
     fn go_on_writing(&mut self, ctx: &mut Ctx<Self>) {
-        while self.jobs < MAX_JOBS && !self.is_held() && !self.queue.is_empty() {
+        let now = Instant::now().into_std();
+        while self.may_write() && self.gather.is_due(now, self.queue.len()) {
             let mut batch = Vec::new();
             let mut bytes = 0;
-            while bytes < JOB_BYTES
+            while (bytes < JOB_BYTES || batch.len() < self.gather.enough())
                 && let Some((job, reply)) = self.queue.pop_front()
             {
                 bytes += u64::from(self.cfg.geometry.piece_len(job.piece));
                 batch.push((job, reply));
             }
+            self.gather.on_gone(now, self.queue.len());
             self.start_job(batch, ctx);
         }
         self.settle(ctx);
+    }
+
+    /// There is something to write, and a thread for it.
+    fn may_write(&self) -> bool {
+        self.jobs < MAX_JOBS && !self.is_held() && !self.queue.is_empty()
+    }
+
+    /// When those that wait for others have waited long enough.
+    fn write_due(&self) -> Option<std::time::Instant> {
+        self.gather.deadline().filter(|_| self.may_write())
     }
 
     fn start_job(&mut self, batch: Vec<(PieceJob, Recipient<PiecesWritten>)>, ctx: &mut Ctx<Self>) {
@@ -317,9 +333,8 @@ impl DiskWriter {
         if idle && self.finishing {
             return self.finish(ctx);
         }
-        let due =
-            [self.flush.deadline(), self.retry_due(), self.look_due(), self.renewal_due()].into_iter().flatten().min();
-        self.timer.arm(ctx, due, Self::on_timer);
+        let due = [self.flush.deadline(), self.retry_due(), self.look_due(), self.renewal_due(), self.write_due()];
+        self.timer.arm(ctx, due.into_iter().flatten().min(), Self::on_timer);
     }
 
     fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
@@ -338,8 +353,12 @@ impl DiskWriter {
         {
             self.start_job(vec![first], ctx);
         }
-        self.settle(ctx);
+        self.go_on_writing(ctx);
     }
+}
+
+fn gather(cfg: &DiskWriterConfig) -> Gather {
+    Gather::new(cfg.storage.abreast(), cfg.geometry.nominal_piece_len())
 }
 
 impl Actor for DiskWriter {
@@ -363,6 +382,7 @@ impl Actor for DiskWriter {
 impl Supervised for DiskWriter {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         self.queue.clear();
+        self.gather = gather(&self.cfg);
         self.jobs = 0;
         self.flush = FlushClock::default();
         self.health = DiskHealth::new(self.cfg.patient);

@@ -101,6 +101,10 @@ impl Storage for Fake {
         Box::pin(async { Ok(()) })
     }
 
+    fn abreast(&self) -> usize {
+        1
+    }
+
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
         self.note(format!("writes{}", numbers(jobs.iter().map(|job| &job.piece))));
         let (takes, fate) = {

@@ -13,7 +13,7 @@ use super::exit::{Exit, Problem};
 use super::hashing::Meter;
 use super::output::Output;
 use super::{info, stop};
-use crate::base::geometry::automatic_piece_len;
+use crate::base::geometry::{PieceIndex, automatic_piece_len};
 use crate::base::safe::Safe;
 use crate::base::units::Bytes;
 use crate::codec::metainfo::Metainfo;
@@ -98,7 +98,8 @@ fn hash(source: &Source, draft: &Draft, output: &Output) -> Result<Vec<[u8; 20]>
     let geometry = draft.geometry();
     let meter = Meter::new(output, "hashing", geometry.total_len());
     let stop = stop::on_signal()?;
-    every_piece(geometry, || source.reader(), Hasher::hash, |done| meter.show(done), &stop).map_err(|halt| match halt {
+    let whole_run = |hasher: &mut Hasher<_>, run: &[PieceIndex]| hasher.hash(run).into_iter().collect();
+    every_piece(geometry, || source.reader(), whole_run, |done| meter.show(done), &stop).map_err(|halt| match halt {
         Halt::Stopped => Problem::new(Exit::Interrupted, "stopped; nothing was written"),
         Halt::Failed(bad) => of_source(&bad),
     })

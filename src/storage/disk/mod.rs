@@ -7,7 +7,6 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use sha1::{Digest, Sha1};
 
 use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::coalesce;
@@ -16,6 +15,7 @@ use super::folder::Folder;
 use super::record::{Found, StateFolder};
 use super::{
     DiskTrouble, Durability, Inventory, Later, Locked, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage,
+    sha1_lanes,
 };
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
@@ -113,8 +113,12 @@ impl Storage for Disk {
         self.run(move |inner| inner.admit(&start))
     }
 
+    fn abreast(&self) -> usize {
+        sha1_lanes::width()
+    }
+
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
-        self.run(move |inner| jobs.into_iter().map(|job| inner.write(job)).collect())
+        self.run(move |inner| inner.write(jobs))
     }
 
     fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
@@ -234,15 +238,15 @@ impl Inner {
     /// A piece that is right with bytes of the part file is right, and noted.
     fn check(&self, pieces: Vec<PieceIndex>) -> Vec<(PieceIndex, Result<bool, DiskTrouble>)> {
         let opened = self.opened();
-        let mut hasher = Hasher::new(&opened.files, self.geometry);
-        let mut judge = |piece| match hasher.is_right(&self.hashes, piece) {
+        let judged = Hasher::new(&opened.files, self.geometry).are_right(&self.hashes, &pieces);
+        let mut with_part = |(piece, judged)| match judged {
             Ok(false) if self.is_strayed(opened, piece) => {
                 opened.looked.lock().unwrap_or_else(PoisonError::into_inner).strays.insert(piece);
-                Ok(true)
+                (piece, Ok(true))
             }
-            judged => judged,
+            judged => (piece, judged),
         };
-        pieces.into_iter().map(|piece| (piece, judge(piece))).collect()
+        pieces.into_iter().zip(judged).map(&mut with_part).collect()
     }
 
     fn admit(&self, start: &Snapshot) -> Result<(), OpenTrouble> {
@@ -290,10 +294,14 @@ impl Inner {
         }))
     }
 
-    fn write(&self, job: PieceJob) -> PieceOutcome {
-        let mut hasher = Sha1::new();
-        job.blocks.iter().for_each(|block| hasher.update(block));
-        if <[u8; 20]>::from(hasher.finalize()) != self.hashes.get(job.piece) {
+    /// All are hashed side by side, then written while they are in the cache.
+    fn write(&self, jobs: Vec<PieceJob>) -> Vec<PieceOutcome> {
+        let digests = sha1_lanes::digests(jobs.iter().map(|job| job.blocks.iter().map(|block| &block[..])));
+        jobs.into_iter().zip(digests).map(|(job, digest)| self.keep(job, digest)).collect()
+    }
+
+    fn keep(&self, job: PieceJob, digest: [u8; 20]) -> PieceOutcome {
+        if digest != self.hashes.get(job.piece) {
             return PieceOutcome::HashMismatch(job.piece);
         }
         match self.opened().files.write(self.geometry.piece_start(job.piece), &job.blocks) {

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::*;
+use sha1::{Digest, Sha1};
 
 /// One file of a torrent in a test: its path, its content, `true` for padding.
 type Entry = (&'static str, Vec<u8>, bool);

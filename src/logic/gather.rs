@@ -1,0 +1,91 @@
+//! When pieces that are ready go to the disk: hashed side by side, several take little longer than one.
+//!
+//! Knows how many wait and since when; no pieces, no threads, no files.
+
+use std::time::{Duration, Instant};
+
+/// 2 ms that a piece waits for others: nobody notices, and a peer that sends four pieces of 1 MiB in that time is worth
+/// waiting for.
+const PATIENCE: Duration = Duration::from_millis(2);
+
+/// 1 MiB of small pieces: a wake of the pool costs 5-9 us, and hashing so much 200 us.
+const SMALL_BATCH: u32 = 1024 * 1024;
+
+/// 16 MiB of large pieces, a quarter of the usual credit: more would keep requests from being made.
+const LARGE_BATCH: u32 = 16 * 1024 * 1024;
+
+/// Pieces that wait for each other.
+#[derive(Debug)]
+pub struct Gather {
+    enough: usize,
+    since: Option<Instant>,
+}
+
+impl Gather {
+    /// `abreast` pieces of this length are hashed as fast as one.
+    pub fn new(abreast: usize, piece_len: u32) -> Self {
+        let of = |bytes: u32| usize::try_from(bytes / piece_len.max(1)).unwrap_or(usize::MAX).max(1);
+        Self { enough: abreast.min(of(LARGE_BATCH)).max(of(SMALL_BATCH)), since: None }
+    }
+
+    /// Nobody waits for more than so many.
+    pub const fn enough(&self) -> usize {
+        self.enough
+    }
+
+    /// So many wait: do they go now?
+    pub fn is_due(&mut self, now: Instant, waiting: usize) -> bool {
+        let since = *self.since.get_or_insert(now);
+        waiting >= self.enough || now.saturating_duration_since(since) >= PATIENCE
+    }
+
+    /// Some went. Those that are left wait from now on.
+    pub fn on_gone(&mut self, now: Instant, left: usize) {
+        self.since = (left > 0).then_some(now);
+    }
+
+    /// When those that wait have waited long enough.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.since.map(|since| since + PATIENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_as_go_side_by_side_are_enough_and_more_of_small_ones() {
+        let (kib, mib) = (1024, 1024 * 1024);
+        for (abreast, len, enough) in [
+            (4, mib, 4),
+            (4, 256 * kib, 4),
+            (4, 16 * kib, 64),
+            (4, 4 * mib, 4),
+            (4, 8 * mib, 2),
+            (4, 16 * mib, 1),
+            (4, 256 * mib, 1),
+            (1, mib, 1),
+            (1, 16 * kib, 64),
+            (4, 1, 1 << 20),
+        ] {
+            assert_eq!(Gather::new(abreast, len).enough(), enough, "{abreast} abreast of {len}");
+        }
+    }
+
+    #[test]
+    fn a_piece_waits_for_others_but_not_for_long() {
+        let start = tokio::time::Instant::now().into_std();
+        let at = |micros| start + Duration::from_micros(micros);
+        let mut gather = Gather::new(4, 1024 * 1024);
+        assert!(gather.deadline().is_none() && !gather.is_due(at(0), 1));
+        assert!(!gather.is_due(at(1_900), 3), "the first waits since 0");
+        assert_eq!(gather.deadline(), Some(at(2_000)));
+        assert!(gather.is_due(at(1_900), 4), "enough");
+        assert!(gather.is_due(at(2_000), 3), "long enough");
+        gather.on_gone(at(2_000), 1);
+        assert!(!gather.is_due(at(3_900), 1) && gather.is_due(at(4_000), 1), "who is left waits from then on");
+        gather.on_gone(at(4_000), 0);
+        assert_eq!(gather.deadline(), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! `Stream`: how far one message has been hashed.
+//!
+//! Does the book-keeping of bytes that do not fill a block, and the padding; does not know how a block is hashed.
+
+use super::kernel::{BLOCK_LEN, Block, Run, State};
+
+/// FIPS 180-4, 5.3.1.
+const INITIAL: State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+
+/// The length of the message, in bits, ends the last block.
+const LENGTH_LEN: usize = size_of::<u64>();
+
+/// An unfinished SHA-1. [`absorb`](super::absorb) feeds it.
+#[derive(Debug, Clone)]
+pub struct Stream {
+    state: State,
+    /// Bytes that have gone into `state`.
+    hashed: u64,
+    carry: Block,
+    /// So many bytes at the start of `carry` wait for the rest of their block.
+    carried: usize,
+}
+
+impl Default for Stream {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Stream {
+    /// Nothing is absorbed yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { state: INITIAL, hashed: 0, carry: [0; BLOCK_LEN], carried: 0 }
+    }
+
+    /// The digest of all that was absorbed.
+    #[must_use]
+    pub fn finish(mut self) -> [u8; 20] {
+        let mut last = [[0; BLOCK_LEN]; 2];
+        let used = 1 + usize::from(self.carried + 1 + LENGTH_LEN > BLOCK_LEN);
+        last[0][..self.carried].copy_from_slice(&self.carry[..self.carried]);
+        last[0][self.carried] = 0x80;
+        last[used - 1][BLOCK_LEN - LENGTH_LEN..].copy_from_slice(&self.bits().to_be_bytes());
+        sha1::block_api::compress(&mut self.state, &last[..used]);
+        let mut digest = [0; 20];
+        digest.as_chunks_mut().0.iter_mut().zip(self.state).for_each(|(bytes, word)| *bytes = word.to_be_bytes());
+        digest
+    }
+
+    fn bits(&self) -> u64 {
+        (self.hashed + self.carried as u64) * 8
+    }
+
+    /// Moves bytes from `part` to the carry as long as they cannot be hashed where they are. What is left of `part`
+    /// begins with a block, or is empty.
+    pub(super) fn carry<'a>(&mut self, part: &'a [u8]) -> &'a [u8] {
+        if self.carried == 0 && part.len() >= BLOCK_LEN {
+            return part;
+        }
+        let (head, rest) = part.split_at(part.len().min(BLOCK_LEN - self.carried));
+        self.carry[self.carried..][..head.len()].copy_from_slice(head);
+        self.carried += head.len();
+        rest
+    }
+
+    /// The whole blocks that come next, of the carry or else of `part`, and where they belong.
+    pub(super) fn run<'s>(&'s mut self, part: &'s [u8]) -> Run<'s> {
+        let blocks = if self.carried == 0 { part.as_chunks().0 } else { std::slice::from_ref(&self.carry) };
+        Run { state: &mut self.state, blocks }
+    }
+
+    /// Is there a whole block?
+    pub(super) fn has_run(&self, part: &[u8]) -> bool {
+        self.carried == BLOCK_LEN || (self.carried == 0 && part.len() >= BLOCK_LEN)
+    }
+
+    /// So many blocks of the run were hashed; what is left of `part`.
+    pub(super) fn advance<'a>(&mut self, blocks: usize, part: &'a [u8]) -> &'a [u8] {
+        let bytes = blocks * BLOCK_LEN;
+        self.hashed += bytes as u64;
+        if self.carried == 0 {
+            return &part[bytes..];
+        }
+        self.carried = 0;
+        part
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 5 GiB are more bytes, and `0xa_0000_0000` more bits, than 32 bits can count.
+    #[test]
+    fn the_length_of_a_long_message_is_not_cut() {
+        let mut expected = INITIAL;
+        let mut last = [0; BLOCK_LEN];
+        last[..4].copy_from_slice(b"end\x80");
+        last[56..].copy_from_slice(&[0, 0, 0, 0x0a, 0, 0, 0, 3 * 8]);
+        sha1::block_api::compress(&mut expected, &[last]);
+
+        let mut stream = Stream { hashed: 5 << 30, ..Stream::new() };
+        super::super::absorb([(&mut stream, [b"end".as_slice()])]);
+        assert_eq!(stream.finish(), expected.map(u32::to_be_bytes).as_flattened());
+    }
+}
