@@ -1,10 +1,11 @@
 //! What a message costs: actix's own context beside ours, which counts every message and times 1 in 16, bare and under a
-//! guard. Also what arming a timer costs. `cargo bench --bench kit`.
+//! guard. Also what arming a timer costs, and how late another actor's timer is beside a crash loop.
+//! `cargo bench --bench kit`.
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use actix::{Actor, Addr, Context, Handler, Message, Supervised};
+use actix::{Actor, Addr, Context, Handler, Message, MessageResult, Supervised};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 use tt_actors::actors::kit::{Child, ChildEvent, Ctx, Goodbye, Timer, metered, spawn};
@@ -115,6 +116,89 @@ impl Handler<Total> for Armed {
     }
 }
 
+/// 1 ms between two crashes: far more than any policy of the client allows.
+const CRASHES: Policy = Policy {
+    max_restarts: u32::MAX,
+    window: Duration::from_secs(60),
+    base: Duration::from_millis(1),
+    cap: Duration::from_millis(1),
+    stable: Duration::from_secs(30),
+};
+
+/// 5 ms between two looks at the clock.
+const TICK: Duration = Duration::from_millis(5);
+
+const TICKS: u32 = 1000;
+
+/// Panics as soon as it lives.
+struct Crashing;
+
+child!(Crashing, "Crashing");
+
+impl Actor for Crashing {
+    type Context = Ctx<Self>;
+
+    #[expect(clippy::panic, reason = "this is what it is for")]
+    fn started(&mut self, _: &mut Ctx<Self>) {
+        panic!("at the start");
+    }
+}
+
+/// Arms its timer again and again, and remembers how late it was at worst.
+#[derive(Default)]
+struct Ticking {
+    due: Option<Instant>,
+    ticks: u32,
+    worst: Duration,
+    timer: Timer<Self>,
+}
+
+child!(Ticking, "Ticking");
+
+impl Ticking {
+    fn tick(&mut self, ctx: &mut Ctx<Self>) {
+        let now = Instant::now();
+        if let Some(due) = self.due {
+            self.worst = self.worst.max(now.saturating_duration_since(due));
+            self.ticks += 1;
+        }
+        self.due = Some(now + TICK);
+        self.timer.arm(ctx, self.due, Self::tick);
+    }
+}
+
+impl Actor for Ticking {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.tick(ctx);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "(u32, Duration)")]
+struct Worst;
+
+impl Handler<Worst> for Ticking {
+    type Result = MessageResult<Worst>;
+
+    fn handle(&mut self, _: Worst, _: &mut Ctx<Self>) -> Self::Result {
+        MessageResult((self.ticks, self.worst))
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "a benchmark reports")]
+async fn lateness(what: &str, parent: &Addr<Parent>) {
+    let ticking = spawn(Ticking::default(), POLICY, 1, parent.clone().recipient());
+    loop {
+        tokio::time::sleep(TICK * 50).await;
+        let Ok((ticks, worst)) = ticking.addr.send(Worst).await else { return };
+        if ticks >= TICKS {
+            return println!("{what:<44} {ticks} ticks of {TICK:?}, the latest {worst:?} late");
+        }
+    }
+}
+
 struct Parent;
 
 impl Actor for Parent {
@@ -157,9 +241,14 @@ async fn run() {
         let armed = spawn(Armed::default(), POLICY, 1, parent.clone().recipient());
         measure!("the same, arming a timer for each message", &armed.addr);
     }
+    lateness("a timer by itself", &parent).await;
+    let crashing = spawn(Crashing, CRASHES, 1, parent.clone().recipient());
+    lateness("a timer beside an actor that crashes at once", &parent).await;
+    drop(crashing);
 }
 
 fn main() -> std::io::Result<()> {
+    std::panic::set_hook(Box::new(|_| {}));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     LocalSet::new().block_on(&runtime, run());
     Ok(())
