@@ -24,6 +24,7 @@ use crate::actors::view::TorrentView;
 use crate::net::sockets::Sockets;
 use crate::net::{Listen, Net, doorstep};
 use crate::storage::SharedStorage;
+use crate::storage::buffers::Buffers;
 use crate::storage::disk::{Disk, DiskConfig};
 
 /// What a run stands on. All of it is handed in, so that the same run goes on sockets and files or in a simulator.
@@ -41,7 +42,8 @@ pub struct Ground {
 pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> std::io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = LocalSet::new().block_on(&runtime, async {
-        let storages = config.jobs.iter().map(|job| disk(config, job)).collect();
+        let buffers = Buffers::default();
+        let storages = config.jobs.iter().map(|job| disk(config, job, &buffers)).collect();
         let net = Sockets::only_by(config.bind, config.interface.as_deref());
         let ground = Ground { net, storages, stops: Signals::new()?.forward() };
         run_on(ground, config, observe).await
@@ -148,7 +150,7 @@ fn gave_up(exit: Option<Exit>) -> Ending {
     Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
-fn disk(config: &RunConfig, job: &Job) -> SharedStorage {
+fn disk(config: &RunConfig, job: &Job, buffers: &Buffers) -> SharedStorage {
     let disk = DiskConfig {
         folder: config.dir.clone(),
         durability: config.durability,
@@ -156,6 +158,7 @@ fn disk(config: &RunConfig, job: &Job) -> SharedStorage {
         verify: config.verify,
         max_open: Descriptors::of_this_process().shared_by(config.jobs.len()).files,
         select: job.select.clone(),
+        buffers: buffers.clone(),
     };
     Rc::new(Disk::new(&job.metainfo, disk))
 }

@@ -15,6 +15,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{PieceIndex, PieceRange};
 pub use trouble::{DiskTrouble, TroubleKind};
 
+pub mod buffers;
 pub mod check;
 mod coalesce;
 pub mod disk;

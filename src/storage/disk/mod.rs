@@ -8,6 +8,7 @@ use std::sync::{Arc, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
+use super::buffers::Buffers;
 use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::coalesce;
 use super::files::{FileSpec, Files};
@@ -39,6 +40,8 @@ pub struct DiskConfig {
     pub max_open: usize,
     /// Which files are wanted, in the order of the torrent; `None`: all of them.
     pub select: Option<Vec<bool>>,
+    /// What is read for peers is read into these, for all torrents of the run.
+    pub buffers: Buffers,
 }
 
 /// A torrent on real files.
@@ -53,7 +56,12 @@ struct Inner {
     hashes: PieceHashes,
     specs: Vec<FileSpec>,
     opened: OnceLock<Opened>,
+    turn: Turn,
 }
+
+/// Whose turn it is to write: the kernel lets one at a time into a file, and lets the others spin at its door.
+#[expect(clippy::disallowed_types, reason = "threads of the pool, which have nothing else to do meanwhile")]
+type Turn = std::sync::Mutex<()>;
 
 /// What is there once [`Storage::open`] has succeeded.
 #[derive(Debug)]
@@ -86,6 +94,7 @@ impl Disk {
             hashes: metainfo.hashes.clone(),
             specs: specs_of(metainfo),
             opened: OnceLock::new(),
+            turn: Turn::default(),
         }))
     }
 }
@@ -297,6 +306,7 @@ impl Inner {
     /// All are hashed side by side, then written while they are in the cache.
     fn write(&self, jobs: Vec<PieceJob>) -> Vec<PieceOutcome> {
         let digests = sha1_lanes::digests(jobs.iter().map(|job| job.blocks.iter().map(|block| &block[..])));
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         jobs.into_iter().zip(digests).map(|(job, digest)| self.keep(job, digest)).collect()
     }
 
@@ -330,9 +340,8 @@ impl Inner {
     }
 
     fn read_at(&self, start: u64, len: u64) -> Result<Bytes, DiskTrouble> {
-        let mut buffer = vec![0; usize::try_from(len).expect("a run is a mebibyte at most")];
-        self.opened().files.read(start, &mut buffer)?;
-        Ok(buffer.into())
+        let len = usize::try_from(len).expect("a run is a mebibyte at most");
+        self.config.buffers.filled(len, |buffer| self.opened().files.read(start, buffer))
     }
 
     fn persist(&self, snapshot: &Snapshot) -> Result<(), DiskTrouble> {

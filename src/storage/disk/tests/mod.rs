@@ -80,6 +80,7 @@ impl Bench {
             verify: false,
             max_open: 128,
             select: None,
+            buffers: Buffers::default(),
         };
         change(&mut config);
         Disk::new(&self.metainfo, config)
