@@ -1,0 +1,132 @@
+//! What nothing costs: memory for each peer that only stays, memory and CPU for each torrent that nobody asks for.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tt_actors::faults::payload::Payload;
+use tt_actors::faults::torrent::Recipe;
+
+use crate::clients::{Kind, Turn};
+use crate::lab::{Lab, Shape};
+use crate::lean_leech::Leech;
+use crate::options::{Idle, Options};
+use crate::process::{From, Process, cpu_of, status_kib};
+
+/// Memory and CPU are taken as settled after a window of so long with hardly any CPU, or after `PATIENCE`.
+const WINDOW: Duration = Duration::from_secs(2);
+const QUIET: f64 = 0.05;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Of each of many torrents: one piece of one block.
+const SMALL: u64 = 16 * 1024;
+
+pub(crate) fn run(options: &Options, race: &Idle) -> bool {
+    let rows = [
+        (race.peers > 0).then(|| idle_peers(options, race)),
+        (race.torrents > 0).then(|| idle_torrents(options, race)),
+    ];
+    println!("\n| | KiB each | CPU % of a core |\n|---|---|---|");
+    for row in rows.iter().flatten() {
+        println!("| {} | {:.2} | {:.2} |", row.name, row.kib_each, row.cpu_percent);
+        if options.json {
+            println!(
+                "{}",
+                json!({"race": "idle", "row": row.name, "kib_each": row.kib_each, "cpu_percent": row.cpu_percent})
+            );
+        }
+    }
+    true
+}
+
+struct Row {
+    name: String,
+    kib_each: f64,
+    cpu_percent: f64,
+}
+
+/// Peers that shook hands, said nothing of pieces and ask for none.
+fn idle_peers(options: &Options, race: &Idle) -> Row {
+    let lab = Lab::new(&options.dest, Shape { mib: 16, piece_kib: 256, files: 1 }, &[]);
+    let source = lab.source();
+    let mut turn = Turn::seed(options, Kind::TtActors, &lab, &source);
+    turn.command.args(["--max-peers", &(race.peers + 100).to_string()]);
+    let process = turn.start();
+    let limit = Duration::from_secs(options.timeout);
+    // Two make everything that exists once, whoever comes.
+    let connect = |nth| Leech::connect(turn.addr, &lab.content, nth, limit).unwrap();
+    let mut kept: Vec<_> = (0..2).map(connect).collect();
+    settle(process.pid());
+    let before = resident(process.pid());
+    kept.extend((2..race.peers + 2).map(connect));
+    settle(process.pid());
+    let grown = resident(process.pid()) - before;
+    let cpu_percent = watched(process.pid(), race.watch);
+    let open = kept.iter_mut().map(Leech::is_open).filter(|open| *open).count();
+    assert_eq!(open, kept.len(), "idle peers were sent away");
+    process.stop();
+    Row { name: format!("{} idle peers of a seed", race.peers), kib_each: grown / f64::from(race.peers), cpu_percent }
+}
+
+/// A session that seeds many torrents to nobody.
+fn idle_torrents(options: &Options, race: &Idle) -> Row {
+    let folder = tempfile::Builder::new().prefix("tt-race-").tempdir_in(&options.dest).unwrap();
+    let one = session(options, folder.path(), 1);
+    let before = resident(one.pid());
+    one.stop();
+    let many = session(options, folder.path(), race.torrents);
+    let grown = resident(many.pid()) - before;
+    let cpu_percent = watched(many.pid(), race.watch);
+    many.stop();
+    Row { name: format!("{} idle torrents", race.torrents), kib_each: grown / f64::from(race.torrents), cpu_percent }
+}
+
+/// Seeds so many torrents and has settled.
+fn session(options: &Options, folder: &Path, torrents: u32) -> Process {
+    let source = folder.join("source");
+    fs::create_dir_all(&source).unwrap();
+    let mut command = Command::new(&options.bin);
+    command.args(["seed", "-q", "--exclude-tracker", "*", "-d"]).arg(&source);
+    for nth in 0..torrents {
+        let name = format!("t{nth:06}");
+        let payload = Payload::new(u64::from(nth), SMALL);
+        let torrent = Recipe::single(&name, u32::try_from(SMALL).unwrap(), &[]).make(payload).unwrap();
+        let path = folder.join(format!("{name}.torrent"));
+        fs::write(&path, torrent.file).unwrap();
+        fs::write(source.join(name), payload.read(0, usize::MAX)).unwrap();
+        command.arg(path);
+    }
+    let process = Process::spawn(&mut command, &folder.join("log"), From::Start);
+    settle(process.pid());
+    process
+}
+
+fn resident(pid: u32) -> f64 {
+    status_kib(pid, "VmRSS:").unwrap_or_else(|| panic!("the client has ended"))
+}
+
+/// Waits until it does nothing to speak of.
+fn settle(pid: u32) {
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        if spent(pid, WINDOW) / WINDOW.as_secs_f64() < QUIET {
+            return;
+        }
+    }
+    println!("  still busy after {} s", PATIENCE.as_secs());
+}
+
+fn watched(pid: u32, seconds: u64) -> f64 {
+    let window = Duration::from_secs(seconds);
+    spent(pid, window) / window.as_secs_f64() * 100.0
+}
+
+/// CPU seconds in a window from now on.
+fn spent(pid: u32, window: Duration) -> f64 {
+    let before = cpu_of(pid);
+    thread::sleep(window);
+    cpu_of(pid) - before
+}
