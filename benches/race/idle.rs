@@ -1,6 +1,7 @@
 //! What nothing costs: memory for each peer that only stays, memory and CPU for each torrent that nobody asks for.
 
 use std::fs;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
 use std::thread;
@@ -8,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tt_actors::faults::payload::Payload;
-use tt_actors::faults::torrent::Recipe;
+use tt_actors::faults::torrent::{Recipe, Torrent};
 
-use crate::clients::{Kind, Turn};
-use crate::lab::{Lab, Shape};
+use crate::clients::{Kind, Turn, free_port};
+use crate::lab::{Content, Lab, Shape, folder};
 use crate::lean_leech::Leech;
 use crate::options::{Idle, Options};
 use crate::process::{From, Process, cpu_of, status_kib};
@@ -53,7 +54,8 @@ fn idle_peers(options: &Options, race: &Idle) -> Row {
     let lab = Lab::new(&options.dest, Shape { mib: 16, piece_kib: 256, files: 1 }, &[]);
     let source = lab.source();
     let mut turn = Turn::seed(options, Kind::TtActors, &lab, &source);
-    turn.command.args(["--max-peers", &(race.peers + 100).to_string()]);
+    // Half of the places are for those who come by themselves.
+    turn.command.args(["--max-peers", &(2 * (race.peers + 2)).to_string()]);
     let process = turn.start();
     let limit = Duration::from_secs(options.timeout);
     // Two make everything that exists once, whoever comes.
@@ -73,27 +75,29 @@ fn idle_peers(options: &Options, race: &Idle) -> Row {
 
 /// A session that seeds many torrents to nobody.
 fn idle_torrents(options: &Options, race: &Idle) -> Row {
-    let folder = tempfile::Builder::new().prefix("tt-race-").tempdir_in(&options.dest).unwrap();
-    let one = session(options, folder.path(), 1);
+    let folder = folder(&options.dest);
+    let (one, _) = session(options, folder.path(), 1);
     let before = resident(one.pid());
     one.stop();
-    let many = session(options, folder.path(), race.torrents);
+    let (many, addr) = session(options, folder.path(), race.torrents);
     let grown = resident(many.pid()) - before;
     let cpu_percent = watched(many.pid(), race.watch);
+    for nth in [0, race.torrents / 2, race.torrents - 1] {
+        Leech::connect(addr, &small(nth), nth, Duration::from_secs(options.timeout)).unwrap();
+    }
     many.stop();
     Row { name: format!("{} idle torrents", race.torrents), kib_each: grown / f64::from(race.torrents), cpu_percent }
 }
 
 /// Seeds so many torrents and has settled.
-fn session(options: &Options, folder: &Path, torrents: u32) -> Process {
+fn session(options: &Options, folder: &Path, torrents: u32) -> (Process, SocketAddrV4) {
+    let addr = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port());
     let source = folder.join("source");
     fs::create_dir_all(&source).unwrap();
     let mut command = Command::new(&options.bin);
-    command.args(["seed", "-q", "--exclude-tracker", "*", "-d"]).arg(&source);
+    command.args(["seed", "-q", "--exclude-tracker", "*", "--port", &addr.port().to_string(), "-d"]).arg(&source);
     for nth in 0..torrents {
-        let name = format!("t{nth:06}");
-        let payload = Payload::new(u64::from(nth), SMALL);
-        let torrent = Recipe::single(&name, u32::try_from(SMALL).unwrap(), &[]).make(payload).unwrap();
+        let (name, torrent, payload) = made(nth);
         let path = folder.join(format!("{name}.torrent"));
         fs::write(&path, torrent.file).unwrap();
         fs::write(source.join(name), payload.read(0, usize::MAX)).unwrap();
@@ -101,7 +105,22 @@ fn session(options: &Options, folder: &Path, torrents: u32) -> Process {
     }
     let process = Process::spawn(&mut command, &folder.join("log"), From::Start);
     settle(process.pid());
-    process
+    (process, addr)
+}
+
+/// One of many torrents and its name.
+fn made(nth: u32) -> (String, Torrent, Payload) {
+    let name = format!("t{nth:06}");
+    let payload = Payload::new(u64::from(nth), SMALL);
+    let torrent = Recipe::single(&name, u32::try_from(SMALL).unwrap(), &[]).make(payload).unwrap();
+    (name, torrent, payload)
+}
+
+/// The same for a lean peer.
+fn small(nth: u32) -> Content {
+    let (_, torrent, payload) = made(nth);
+    let bytes = payload.read(0, usize::MAX).into();
+    Content { info_hash: torrent.offer.info_hash.0, piece_len: usize::try_from(SMALL).unwrap(), bytes }
 }
 
 fn resident(pid: u32) -> f64 {

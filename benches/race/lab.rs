@@ -14,6 +14,7 @@ pub(crate) const MIB: usize = 1024 * 1024;
 pub(crate) const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 
 const NAME: &str = "payload";
+const PREFIX: &str = "tt-race-";
 
 /// What a lean peer knows of the torrent.
 #[derive(Clone)]
@@ -52,7 +53,7 @@ pub(crate) struct Lab {
 impl Lab {
     /// Makes everything but the payload on a disk.
     pub(crate) fn new(dest: &Path, shape: Shape, announce: &[String]) -> Self {
-        let folder = tempfile::Builder::new().prefix("tt-race-").tempdir_in(dest).unwrap();
+        let folder = folder(dest);
         let each = shape.mib * MIB as u64 / shape.files;
         let payload = Payload::new(shape.mib, each * shape.files);
         let names: Vec<_> = (0..shape.files).map(|nth| format!("d{}/f{nth:05}.bin", nth % 10)).collect();
@@ -123,6 +124,24 @@ impl Lab {
             rest = others;
             same(&folder.join(path), mine)
         })
+    }
+}
+
+/// A folder that is gone with its owner, and says whose it is.
+pub(crate) fn folder(dest: &Path) -> TempDir {
+    let prefix = format!("{PREFIX}{}-", std::process::id());
+    tempfile::Builder::new().prefix(&prefix).tempdir_in(dest).unwrap()
+}
+
+/// Removes what interrupted races have left in memory.
+pub(crate) fn sweep(dest: &Path) {
+    for entry in fs::read_dir(dest).unwrap().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+        if owner.is_some_and(|owner| !Path::new(&format!("/proc/{owner}")).exists()) {
+            println!("removing {}, left by a race that was interrupted", entry.path().display());
+            fs::remove_dir_all(entry.path()).unwrap();
+        }
     }
 }
 

@@ -50,6 +50,8 @@ fn main() -> ExitCode {
     // Cargo says `--bench` to whatever it runs.
     let options = Options::parse_from(std::env::args_os().filter(|word| word != "--bench"));
     println!("{}", machine::described(&options.bin));
+    process::raise_descriptors();
+    lab::sweep(&options.dest);
     let well = match &options.mode {
         Mode::Download(race) => download::run(&options, race),
         Mode::Pieces(race) => download::run_pieces(&options, race),

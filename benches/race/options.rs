@@ -115,7 +115,7 @@ pub(crate) struct Hash {
     pub(crate) rounds: Rounds,
 
     /// Of the payload
-    #[arg(long, value_name = "MIB", default_value_t = 4096)]
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
     pub(crate) size: u64,
 
     /// Length of a piece
@@ -149,6 +149,10 @@ pub(crate) struct Pieces {
 
 #[derive(Debug, Args)]
 pub(crate) struct Counts {
+    /// Times that everything is counted; the least of each count is told
+    #[arg(long, default_value_t = 3)]
+    pub(crate) rounds: usize,
+
     /// Of the payload
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     pub(crate) size: u64,

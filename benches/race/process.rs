@@ -8,7 +8,9 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use rustix::process::{
+    Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, setrlimit, waitid,
+};
 
 /// 100 in a second on every Linux of today: what /proc/PID/stat counts in.
 const TICK: f64 = 0.01;
@@ -53,13 +55,16 @@ impl Process {
         command.stdin(Stdio::null()).stderr(log.try_clone().unwrap());
         command.stdout(if from == From::Ready { Stdio::piped() } else { log.into() });
         let mut child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let Some(stdout) = child.stdout.take() else { return Self { child, began, before: 0.0 } };
-        let mut lines = BufReader::new(stdout).lines();
-        let ready = lines.find_map(|line| line.ok()?.strip_prefix("ready ")?.parse().ok());
-        let before = ready.unwrap_or_else(|| panic!("{command:?} is never ready"));
-        let began = Instant::now();
-        thread::spawn(move || lines.for_each(drop));
-        Self { child, began, before }
+        let stdout = child.stdout.take();
+        let mut process = Self { child, began, before: 0.0 };
+        if let Some(stdout) = stdout {
+            let mut lines = BufReader::new(stdout).lines();
+            let ready = lines.find_map(|line| line.ok()?.strip_prefix("ready ")?.parse().ok());
+            process.before = ready.unwrap_or_else(|| panic!("{command:?} is never ready"));
+            process.began = Instant::now();
+            thread::spawn(move || lines.for_each(drop));
+        }
+        process
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -111,13 +116,21 @@ impl Process {
             }
             thread::sleep(WATCH);
         }
-        self.kill();
     }
+}
 
-    pub(crate) fn kill(mut self) {
+impl Drop for Process {
+    /// Whatever went wrong, nobody is left running.
+    fn drop(&mut self) {
         self.child.kill().unwrap_or_default();
         self.child.wait().unwrap();
     }
+}
+
+/// As many descriptors as there may be, here and in every client: both ends of a thousand connections are on this machine.
+pub(crate) fn raise_descriptors() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap_or_default();
 }
 
 pub(crate) fn pid_of(pid: u32) -> Pid {

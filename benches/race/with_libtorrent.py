@@ -35,11 +35,10 @@ def session(args):
     return lt.session(settings)
 
 
-def add(session, args, more=0):
+def add(session, args):
     params = lt.add_torrent_params()
     params.ti, params.save_path = lt.torrent_info(args.torrent), args.dir
     params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
-    params.flags |= more
     if args.peer:
         host, port = args.peer.rsplit(":", 1)
         params.peers = [(host, int(port))]
@@ -70,7 +69,8 @@ def fetch(args):
 def seed(args):
     ready()
     running = session(args)
-    add(running, args, lt.torrent_flags.seed_mode)
+    # Not in seed mode, which hashes each piece when it is asked for first: all is hashed before anybody comes.
+    add(running, args)
     while True:
         running.wait_for_alert(60_000)
         running.pop_alerts()
