@@ -11,7 +11,7 @@ use crate::options::{Download, Options, Pieces};
 
 const COLUMNS: &[&str] = &["wall s", "CPU s", "CPU s/GiB", "peak MiB", "seed CPU s"];
 
-/// 1,000 and 100,000 pieces of the default 1600 MiB.
+/// 1,024 and 102,400 pieces of the default 1600 MiB.
 const PIECES_KIB: [u32; 2] = [1600, 16];
 
 /// A torrent, its tracker and its seeds.

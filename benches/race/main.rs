@@ -5,7 +5,7 @@
 //! cargo bench --bench race -- seed --leeches 1,20         # CPU for each GiB given
 //! cargo bench --bench race -- verify                      # GiB a second of hashing; the same for create
 //! cargo bench --bench race -- first-piece                 # from the start to the first request and the first piece
-//! cargo bench --bench race -- pieces                      # the same bytes in 1,000 and in 100,000 pieces
+//! cargo bench --bench race -- pieces                      # the same bytes in 1,024 and in 102,400 pieces
 //! cargo bench --bench race -- counts --check              # syscalls, switches, wake-ups, messages, against limits.json
 //! cargo bench --bench race -- idle                        # memory of idle peers, CPU of idle torrents
 //! ```

@@ -142,7 +142,7 @@ pub(crate) struct Pieces {
     #[command(flatten)]
     pub(crate) rounds: Rounds,
 
-    /// Of the payload, a multiple of 25: 1600 MiB are 100,000 pieces of 16 KiB or 1,000 of 1600 KiB
+    /// Of the payload, a multiple of 25: 1600 MiB are 102,400 pieces of 16 KiB or 1,024 of 1600 KiB
     #[arg(long, value_name = "MIB", default_value_t = 1600)]
     pub(crate) size: u64,
 }
