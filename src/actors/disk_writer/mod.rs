@@ -9,6 +9,7 @@
 mod doubting;
 mod opening;
 mod recording;
+mod writing;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -25,16 +26,13 @@ use crate::logic::doubt::Doubt;
 use crate::logic::flush::FlushClock;
 use crate::logic::gather::Gather;
 use crate::logic::scheduler::Written;
-use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, PieceOutcome, SharedStorage, TroubleKind};
+use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, SharedStorage, TroubleKind};
 use doubting::Unread;
 use opening::Check;
+use writing::gather;
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
 const MAX_JOBS: usize = 2;
-
-/// 4 MiB in a job, or as many pieces as are hashed side by side: a wake of the pool costs 5-9 us, which disappears; more
-/// would only hold buffers longer.
-const JOB_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Hash and write these, then tell `reply`.
 #[derive(Debug, Message)]
@@ -188,82 +186,7 @@ impl DiskWriter {
         }
     }
 
-    // Writing.
-
-    fn go_on_writing(&mut self, ctx: &mut Ctx<Self>) {
-        let now = Instant::now().into_std();
-        while self.may_write() && self.gather.is_due(now, self.queue.len()) {
-            let mut batch = Vec::new();
-            let mut bytes = 0;
-            while (bytes < JOB_BYTES || batch.len() < self.gather.enough())
-                && let Some((job, reply)) = self.queue.pop_front()
-            {
-                bytes += u64::from(self.cfg.geometry.piece_len(job.piece));
-                batch.push((job, reply));
-            }
-            self.gather.on_gone(now, self.queue.len());
-            self.start_job(batch, ctx);
-        }
-        self.settle(ctx);
-    }
-
-    /// There is something to write, and a thread for it.
-    fn may_write(&self) -> bool {
-        self.jobs < MAX_JOBS && !self.is_held() && !self.queue.is_empty()
-    }
-
-    /// When those that wait for others have waited long enough.
-    fn write_due(&self) -> Option<std::time::Instant> {
-        self.gather.deadline().filter(|_| self.may_write())
-    }
-
-    fn start_job(&mut self, batch: Vec<(PieceJob, Recipient<PiecesWritten>)>, ctx: &mut Ctx<Self>) {
-        let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
-        self.jobs += 1;
-        let era = self.doubt.era();
-        let written = self.cfg.storage.write(jobs).into_actor(self);
-        ctx.spawn(written.map(move |outcomes, act, ctx| {
-            act.jobs -= 1;
-            act.on_outcomes(outcomes.into_iter().zip(replies), era);
-            act.go_on_writing(ctx);
-        }));
-    }
-
-    /// However many pieces of a job fail, it is one trouble; what else it wrote does not end it.
-    fn on_outcomes(&mut self, outcomes: impl Iterator<Item = (PieceOutcome, Recipient<PiecesWritten>)>, era: u32) {
-        let (mut back, mut first_trouble, mut is_well) = (Vec::new(), None, false);
-        for (outcome, reply) in outcomes {
-            match outcome {
-                PieceOutcome::Written(piece) => {
-                    is_well = true;
-                    self.on_written(piece, era);
-                    reply.do_send(PiecesWritten(vec![(piece, Written::Durable)]));
-                }
-                PieceOutcome::HashMismatch(piece) => reply.do_send(PiecesWritten(vec![(piece, Written::HashMismatch)])),
-                PieceOutcome::Trouble(job, trouble) => {
-                    back.push((job, reply));
-                    first_trouble.get_or_insert(trouble);
-                }
-            }
-        }
-        back.into_iter().rev().for_each(|job| self.queue.push_front(job));
-        match first_trouble {
-            Some(trouble) => self.on_trouble(trouble),
-            None if is_well => self.on_well(),
-            None => {}
-        }
-    }
-
-    /// `era`: when the write began.
-    fn on_written(&mut self, piece: PieceIndex, era: u32) {
-        if let Some(have) = &mut self.have {
-            have.set(piece);
-        }
-        if self.doubt.on_written(piece, era) {
-            self.unrecorded.push(piece);
-            self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
-        }
-    }
+    // Trouble.
 
     /// Nothing is written for now, or ever.
     fn is_held(&self) -> bool {
@@ -355,10 +278,6 @@ impl DiskWriter {
         }
         self.go_on_writing(ctx);
     }
-}
-
-fn gather(cfg: &DiskWriterConfig) -> Gather {
-    Gather::new(cfg.storage.abreast(), cfg.geometry.nominal_piece_len())
 }
 
 impl Actor for DiskWriter {

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use super::{DiskNews, DiskWriter, JOB_BYTES};
+use super::writing::JOB_BYTES;
+use super::{DiskNews, DiskWriter};
 use crate::actors::kit::Ctx;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{PieceIndex, PieceRange};

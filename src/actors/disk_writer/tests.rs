@@ -11,6 +11,7 @@ use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::actors::policies;
 use crate::storage::Inventory;
+use crate::storage::PieceOutcome;
 use crate::storage::trouble::SYNC;
 use crate::storage::{Later, Snapshot, Storage};
 

@@ -246,11 +246,7 @@ impl Handler<PiecesWritten> for PieceScheduler {
     type Result = ();
 
     fn handle(&mut self, PiecesWritten(pieces): PiecesWritten, ctx: &mut Ctx<Self>) {
-        self.step(ctx, |machine, now| {
-            for (piece, written) in pieces {
-                machine.on_written(now, piece, written);
-            }
-        });
+        self.step(ctx, |machine, now| machine.on_written(now, pieces));
     }
 }
 

@@ -36,7 +36,7 @@ use super::assembly::Assembly;
 use super::picker::Picker;
 use super::selection::Wanted;
 use super::share::Share;
-use super::suspects::{SUSPECT_AFTER, Suspects};
+use super::suspects::Suspects;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
@@ -272,29 +272,10 @@ impl Scheduler {
         self.settle(now);
     }
 
-    /// The disk has answered for a piece.
-    pub fn on_written(&mut self, now: Instant, piece: PieceIndex, written: Written) {
-        let Some(Writing { blocks, from }) = self.writing.remove(&piece) else { return };
-        self.reserved -= u64::from(self.geometry.piece_len(piece));
-        self.stirred = true;
-        self.conclude(piece, &from, written);
-        match written {
-            Written::Durable => {
-                let liars = self.suspects.on_passed(piece, &blocks, &from);
-                self.gain(piece);
-                self.ban(now, &liars, piece);
-            }
-            Written::HashMismatch => {
-                self.hash_failures += 1;
-                self.wasted += u64::from(self.geometry.piece_len(piece));
-                let finding = self.suspects.on_failed(now, piece, &blocks, &from);
-                self.ban(now, &finding.liars, piece);
-                self.effects.extend(finding.acquitted.into_iter().map(|addr| Effect::Pardon { addr }));
-                if finding.failures >= SUSPECT_AFTER || !self.has_untried_source(piece) {
-                    self.effects.push_back(Effect::PieceSuspect { piece, failures: finding.failures });
-                }
-            }
-            Written::Failed => self.lose(piece),
+    /// The disk has answered for these pieces.
+    pub fn on_written(&mut self, now: Instant, pieces: impl IntoIterator<Item = (PieceIndex, Written)>) {
+        for (piece, written) in pieces {
+            self.on_piece_written(now, piece, written);
         }
         self.settle(now);
     }

@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::{Block, Effect, Scheduler, Writing};
+use super::{Block, Effect, Scheduler, Writing, Written};
 use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
 use crate::logic::assembly::{Asker, Put};
+use crate::logic::suspects::SUSPECT_AFTER;
 
 impl Scheduler {
     /// Takes one block in; false if it is of no use.
@@ -41,6 +42,32 @@ impl Scheduler {
             self.writing.insert(addr.piece(), Writing { blocks, from });
         }
         true
+    }
+
+    /// The disk has answered for a piece.
+    pub(super) fn on_piece_written(&mut self, now: Instant, piece: PieceIndex, written: Written) {
+        let Some(Writing { blocks, from }) = self.writing.remove(&piece) else { return };
+        self.reserved -= u64::from(self.geometry.piece_len(piece));
+        self.stirred = true;
+        self.conclude(piece, &from, written);
+        match written {
+            Written::Durable => {
+                let liars = self.suspects.on_passed(piece, &blocks, &from);
+                self.gain(piece);
+                self.ban(now, &liars, piece);
+            }
+            Written::HashMismatch => {
+                self.hash_failures += 1;
+                self.wasted += u64::from(self.geometry.piece_len(piece));
+                let finding = self.suspects.on_failed(now, piece, &blocks, &from);
+                self.ban(now, &finding.liars, piece);
+                self.effects.extend(finding.acquitted.into_iter().map(|addr| Effect::Pardon { addr }));
+                if finding.failures >= SUSPECT_AFTER || !self.has_untried_source(piece) {
+                    self.effects.push_back(Effect::PieceSuspect { piece, failures: finding.failures });
+                }
+            }
+            Written::Failed => self.lose(piece),
+        }
     }
 
     /// The piece is ours.

@@ -321,7 +321,7 @@ impl Swarm {
                 true => Written::Durable,
                 false => Written::HashMismatch,
             };
-            self.s.on_written(self.now, piece, outcome);
+            self.s.on_written(self.now, [(piece, outcome)]);
         }
         self.drain();
     }
@@ -487,7 +487,7 @@ fn the_cost_of_a_grant_does_not_grow_with_the_pieces() {
                         let block = |addr: &BlockAddr| Block { addr: *addr, data: Bytes::from(vec![0; 16384]) };
                         s.on_blocks(now, peer, blocks.iter().map(block).collect());
                     }
-                    Effect::Write { piece, .. } => s.on_written(now, piece, Written::Durable),
+                    Effect::Write { piece, .. } => s.on_written(now, [(piece, Written::Durable)]),
                     _ => {}
                 }
             }

@@ -109,7 +109,7 @@ impl Desk {
             if let Effect::Write { piece, blocks } = effect {
                 assert_eq!(blocks.iter().map(Bytes::len).sum::<usize>(), self.g.piece_len(piece) as usize);
                 let good = blocks.iter().all(|block| block.iter().all(|byte| *byte == 0));
-                self.s.on_written(self.now, piece, if good { Written::Durable } else { Written::HashMismatch });
+                self.s.on_written(self.now, [(piece, if good { Written::Durable } else { Written::HashMismatch })]);
             } else {
                 others.push(effect);
             }
@@ -173,7 +173,7 @@ fn credit_bounds_what_is_open_and_comes_back_when_written() {
     d.send(1, &blocks[..4], 0);
     assert!(matches!(d.effects()[..], [Effect::Write { .. }]));
     assert_eq!(d.s.progress(d.now).writing_pieces, 1);
-    d.s.on_written(d.now, blocks[0].piece(), Written::Durable);
+    d.s.on_written(d.now, [(blocks[0].piece(), Written::Durable)]);
     let rest = d.grants().remove(0).1;
     assert_eq!(rest.len() as u32, d.g.block_count(rest[0].piece()), "the rest of the ask was remembered");
 }
@@ -199,7 +199,7 @@ fn the_disk_is_busy_while_it_holds_the_credit_that_requests_wait_for() {
         d.now += 4 * second;
         assert_eq!(d.s.progress(d.now).disk_busy_percent, share, "{what}");
         if is_written {
-            d.s.on_written(d.now, blocks[0].piece(), Written::Durable);
+            d.s.on_written(d.now, [(blocks[0].piece(), Written::Durable)]);
             d.now += 6 * second;
             assert_eq!(d.s.progress(d.now).disk_busy_percent, 0, "{what}, and then it is done");
         }
@@ -428,7 +428,7 @@ fn a_failed_piece_that_its_owner_gives_back_goes_to_the_next_peer_at_once() {
     let piece = blocks[0].piece();
     d.send(1, &blocks, 0);
     d.effects();
-    d.s.on_written(d.now, piece, Written::HashMismatch);
+    d.s.on_written(d.now, [(piece, Written::HashMismatch)]);
     d.seed(2);
     d.seed(3);
     d.effects();
@@ -456,7 +456,7 @@ fn disk_trouble_gives_the_pieces_back() {
     d.send(1, &blocks, 0);
     d.effects();
     d.s.set_paused(d.now, true);
-    d.s.on_written(d.now, blocks[0].piece(), Written::Failed);
+    d.s.on_written(d.now, [(blocks[0].piece(), Written::Failed)]);
     assert_eq!(d.ask(1, 4), []);
     d.s.set_paused(d.now, false);
     let again = d.grants();
@@ -465,7 +465,7 @@ fn disk_trouble_gives_the_pieces_back() {
     d.effects();
     d.s.on_disk_lost(d.now);
     assert_eq!(d.s.progress(d.now).credit_free, PIECE);
-    d.s.on_written(d.now, again[0].1[0].piece(), Written::Durable);
+    d.s.on_written(d.now, [(again[0].1[0].piece(), Written::Durable)]);
     assert_eq!(d.s.progress(d.now).pieces_have, 0, "an answer from before the restart is not believed");
 }
 
@@ -619,10 +619,10 @@ fn a_stranger_has_two_pieces_under_way_and_gets_the_next_when_one_hashed_right()
     d.send(1, &two, 0);
     let writes: Vec<_> = d.effects().into_iter().filter(|e| matches!(e, Effect::Write { .. })).collect();
     assert_eq!(writes.len(), 2, "whole, and nothing more is granted until the disk has answered");
-    d.s.on_written(d.now, two[0].piece(), Written::Durable);
+    d.s.on_written(d.now, [(two[0].piece(), Written::Durable)]);
     let more: Vec<_> = d.grants().into_iter().flat_map(|(_, blocks)| blocks).collect();
     assert_eq!(pieces_of(&more).len(), 1, "the other is being hashed");
-    d.s.on_written(d.now, two[4].piece(), Written::HashMismatch);
+    d.s.on_written(d.now, [(two[4].piece(), Written::HashMismatch)]);
     assert!(d.effects().contains(&Effect::Ban { addr: addr(1), piece: two[4].piece() }));
 }
 
