@@ -142,10 +142,13 @@ impl Uploads {
         Some((range, bytes))
     }
 
-    /// The place of the block to be given next.
+    /// The place of the block to be given next. Neighbours are mostly of one piece, and of those the first goes first.
     fn rarest(&self) -> Option<usize> {
         let others = |piece| self.given.count(piece) - u32::from(self.begun.contains(&piece));
-        (0..self.ready.len().min(LOOK_AT)).min_by_key(|at| others(self.ready[*at].0.piece()))
+        let mut before = None;
+        let ready = self.ready.iter().map(|(range, _)| range.piece()).enumerate().take(LOOK_AT);
+        let firsts = ready.filter(|(_, piece)| before.replace(*piece) != Some(*piece));
+        firsts.min_by_key(|(_, piece)| others(*piece)).map(|(at, _)| at)
     }
 
     fn drop_where(&mut self, is_dropped: impl Fn(&PieceRange) -> bool) -> Vec<PieceRange> {

@@ -79,9 +79,7 @@ impl Network for Sockets {
             if let Some(bind) = me.bind {
                 socket.bind(SocketAddr::new(bind, 0))?;
             }
-            let stream = socket.connect(to).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(Tcp(stream)) as BoxStream)
+            tuned(socket.connect(to).await?)
         })
     }
 
@@ -120,6 +118,16 @@ impl Network for Sockets {
             Ok(tokio::net::lookup_host((literal, port)).await?.collect())
         })
     }
+}
+
+/// 256 KiB that the kernel takes ahead of what it can send, as much as we queue ourselves: what lies there cannot be
+/// taken back, and is lost with a peer that goes.
+const UNSENT_IN_KERNEL: u32 = 256 * 1024;
+
+fn tuned(stream: TcpStream) -> io::Result<BoxStream> {
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_IN_KERNEL)?;
+    Ok(Box::new(Tcp(stream)))
 }
 
 #[derive(Debug)]
@@ -179,8 +187,7 @@ impl Listen for Listener {
     fn accept(&self) -> Pending<'_, (BoxStream, SocketAddr)> {
         Box::pin(async move {
             let (stream, from) = self.0.accept().await?;
-            stream.set_nodelay(true)?;
-            Ok((Box::new(Tcp(stream)) as BoxStream, from))
+            Ok((tuned(stream)?, from))
         })
     }
 
