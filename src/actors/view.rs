@@ -1,7 +1,9 @@
-//! What a torrent looks like from outside, once a second: for the progress line, the JSON, the metrics.
+//! What a torrent looks like from outside: for the progress line, the JSON, the metrics.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use actix::prelude::*;
 
 use super::peer_pool::PeerRow;
 use crate::base::ids::InfoHash;
@@ -56,6 +58,12 @@ pub enum Failure {
     #[error("the torrent was given up: {0}")]
     GaveUp(String),
 }
+
+/// From a child to its torrent: a survey would find something new. Said once, for the first change after each survey, so
+/// that a torrent in which nothing happens need not ask.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Stirred;
 
 /// Peers and trackers of a torrent.
 #[derive(Debug, Clone, Default)]

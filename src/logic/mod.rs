@@ -14,6 +14,7 @@ pub mod gather;
 pub mod given;
 pub mod layout;
 pub mod lobby;
+pub mod looks;
 pub mod outside;
 pub mod parts;
 pub mod peer_book;

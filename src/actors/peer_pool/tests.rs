@@ -51,6 +51,12 @@ impl Handler<PeersNeeded> for Ear {
     }
 }
 
+impl Handler<Stirred> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, _: Stirred, _: &mut Context<Self>) {}
+}
+
 impl Handler<ChildEvent> for Ear {
     type Result = ();
 
@@ -105,6 +111,7 @@ impl Bench {
             scheduler: ear.clone().recipient(),
             disk: ear.clone().recipient(),
             torrent: ear.clone().recipient(),
+            stirred: ear.clone().recipient(),
         });
         let pool = kit::spawn(pool, policies::PEER_POOL, 1, ear.recipient());
         Self { diary, pool }

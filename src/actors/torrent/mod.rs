@@ -2,8 +2,8 @@
 //!
 //! Parent of `DiskWriter`, `PieceScheduler`, `PeerPool`, `TrackerSupervisor`, started in this order and stopped in the
 //! reverse one. Child of `Session`, permanent, 3 restarts in 60 s; then it is failed with its reason and the others live.
-//! Hears the news of its children and passes on what concerns a sibling. Publishes a [`TorrentView`] every second. Asks
-//! its children for surveys. Limits: none of its own. Ends when told to, after its children.
+//! Hears the news of its children and passes on what concerns a sibling. Publishes a [`TorrentView`]: every second
+//! while something moves, and while nothing does once a child says that it is [`Stirred`]. Asks its children for surveys. Limits: none of its own. Ends when told to, after its children.
 
 mod survey;
 
@@ -23,10 +23,11 @@ use super::peer_pool::{Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersN
 use super::piece_scheduler::{DiskLost, Pause, PieceGone, PieceScheduler, PieceSchedulerConfig, SchedulerNews};
 use super::policies;
 use super::tracker_supervisor::{Completed, TrackerSupervisor, TrackerSupervisorConfig};
-use super::view::{Failure, Phase, TorrentView};
+use super::view::{Failure, Phase, Stirred, TorrentView};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::Geometry;
 use crate::base::ids::{InfoHash, PeerId};
+use crate::logic::looks::Looks;
 use crate::logic::peer_book::{BookConfig, Source};
 use crate::logic::rate::Rate;
 use crate::logic::seeding::Goal;
@@ -34,9 +35,6 @@ use crate::logic::selection::Wanted;
 use crate::net::Net;
 use crate::net::throttle::Limits;
 use crate::storage::SharedStorage;
-
-/// Once a second: as often as a person reads a progress line.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What a torrent is worked on for.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -128,6 +126,9 @@ pub struct Torrent {
     finishing: bool,
     /// Since when it is given to others.
     seeding_since: Option<Instant>,
+    looks: Looks,
+    /// All children have answered when last asked.
+    all_answered: bool,
     timer: Timer<Self>,
 }
 
@@ -150,6 +151,8 @@ impl Torrent {
             before: (0, 0),
             finishing: false,
             seeding_since: None,
+            looks: Looks::default(),
+            all_answered: false,
             timer: Timer::new(),
         }
     }
@@ -197,6 +200,7 @@ impl Torrent {
             scheduler: scheduler.clone().recipient(),
             disk: disk.recipient(),
             torrent: me.clone().recipient(),
+            stirred: me.clone().recipient(),
         });
         let pool = self.family.adopt(kit::spawn(pool, policies::PEER_POOL, self.cfg.seed ^ 3, me.clone().recipient()));
         if let Some(listener) = &self.cfg.listener {
@@ -215,6 +219,7 @@ impl Torrent {
             left: self.view.bytes_total - self.view.bytes_have,
             seed: self.cfg.seed,
             pool: pool.clone().recipient(),
+            stirred: me.clone().recipient(),
         });
         let trackers = kit::spawn(trackers, policies::TRACKER_SUPERVISOR, self.cfg.seed ^ 4, me.recipient());
         let trackers = self.family.adopt(trackers);
@@ -367,11 +372,23 @@ impl Torrent {
     }
 
     fn on_tick(&mut self, ctx: &mut Ctx<Self>) {
-        self.look(ctx, |act, _| {
+        self.looks.on_look(Instant::now().into_std());
+        self.look(ctx, |act, ctx| {
             act.judge_seeding();
             act.publish();
+            act.looks.on_seen(act.sight());
+            act.arm(ctx);
         });
-        self.timer.arm(ctx, Some(Instant::now() + LOOK_EVERY), Self::on_tick);
+    }
+
+    /// Something may have changed that the last look did not see.
+    fn stir(&mut self, ctx: &mut Ctx<Self>) {
+        self.looks.on_stirred();
+        self.arm(ctx);
+    }
+
+    fn arm(&mut self, ctx: &mut Ctx<Self>) {
+        self.timer.arm(ctx, self.looks.deadline(), Self::on_tick);
     }
 }
 
@@ -393,7 +410,7 @@ impl Actor for Torrent {
 impl Supervised for Torrent {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         (self.disk, self.crew) = (None, None);
-        self.timer = Timer::new();
+        (self.timer, self.looks) = (Timer::new(), Looks::default());
         self.view.phase = Phase::Opening;
     }
 }
@@ -409,14 +426,16 @@ impl Handler<DiskNews> for Torrent {
 
     fn handle(&mut self, news: DiskNews, ctx: &mut Ctx<Self>) {
         self.on_disk_news(news, ctx);
+        self.stir(ctx);
     }
 }
 
 impl Handler<SchedulerNews> for Torrent {
     type Result = ();
 
-    fn handle(&mut self, news: SchedulerNews, _: &mut Ctx<Self>) {
+    fn handle(&mut self, news: SchedulerNews, ctx: &mut Ctx<Self>) {
         self.on_scheduler_news(news);
+        self.stir(ctx);
     }
 }
 
@@ -430,6 +449,14 @@ impl Handler<PeersNeeded> for Torrent {
     }
 }
 
+impl Handler<Stirred> for Torrent {
+    type Result = ();
+
+    fn handle(&mut self, _: Stirred, ctx: &mut Ctx<Self>) {
+        self.stir(ctx);
+    }
+}
+
 impl Handler<ChildEvent> for Torrent {
     type Result = ();
 
@@ -438,6 +465,7 @@ impl Handler<ChildEvent> for Torrent {
         if let Some(fault) = verdict.fault() {
             ctx.stop_with(fault);
         }
+        self.stir(ctx);
     }
 }
 
@@ -445,7 +473,8 @@ impl Handler<Goodbye> for Torrent {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.timer.arm(ctx, None::<Instant>, Self::on_tick);
+        self.looks.on_goodbye();
+        self.arm(ctx);
         // A last look, so that the final figures are whole.
         self.look(ctx, |act, ctx| {
             act.publish();

@@ -1,4 +1,4 @@
-//! What a torrent asks its children once a second, and what it makes of the answers: the view, and the one reason for the
+//! What a torrent asks its children when it looks at itself, and what it makes of the answers: the view, and the one reason for the
 //! present speed.
 
 use std::time::Duration;
@@ -10,10 +10,11 @@ use tokio::time::{Instant, timeout};
 use super::Torrent;
 use crate::actors::disk_writer::Totals;
 use crate::actors::kit::Ctx;
-use crate::actors::peer_pool::{PoolSurvey, SurveyPool};
+use crate::actors::peer_pool::{PeerRow, PoolSurvey, SurveyPool};
 use crate::actors::piece_scheduler::Survey;
 use crate::actors::tracker_supervisor::{Progressed, SurveyTrackers};
-use crate::actors::view::{Phase, SwarmView, TrackerRow};
+use crate::actors::view::{Phase, SwarmView, TorrentView, TrackerRow};
+use crate::logic::looks::Sight;
 use crate::logic::scheduler::Progress;
 use crate::logic::why::{self, Facts, PeerFacts, TrackerFacts};
 
@@ -31,7 +32,9 @@ impl Torrent {
         ctx.spawn(surveyed.map(|(progress, pool, trackers), act, ctx| {
             let progress = progress.ok().and_then(Result::ok).flatten();
             let pool = pool.ok().and_then(Result::ok).and_then(Result::ok);
-            act.take_in(progress, pool, trackers.ok().and_then(Result::ok).and_then(Result::ok));
+            let trackers = trackers.ok().and_then(Result::ok).and_then(Result::ok);
+            act.all_answered = progress.is_some() && pool.is_some() && trackers.is_some();
+            act.take_in(progress, pool, trackers);
             then(act, ctx);
         }));
     }
@@ -71,6 +74,25 @@ impl Torrent {
             let left = self.view.bytes_total - self.view.bytes_have;
             crew.trackers.do_send(Progressed { downloaded: received, uploaded: sent, left });
         }
+    }
+
+    /// What the last look saw. What is fetched moves even when nothing comes: a person waits, and its `why` counts down.
+    pub(super) fn sight(&self) -> Sight {
+        let TorrentView { phase, down_bps, up_bps, swarm, .. } = &self.view;
+        let is_done = match phase {
+            Phase::Opening | Phase::Checking { .. } | Phase::Fetching => false,
+            Phase::Seeding => self.all_answered,
+            Phase::Complete | Phase::Failed(_) => true,
+        };
+        // Who wants nothing is sent nothing; that it wants something now, it says by a bit of BEP 3.
+        let wants = |peer: &PeerRow| peer.view.peer_interested || peer.view.am_interested;
+        if !is_done || down_bps + up_bps > 0 || swarm.peers.iter().any(wants) {
+            return Sight::Moving;
+        }
+        let time = self.cfg.aim.goal().and_then(|goal| goal.time);
+        let ends = self.seeding_since.zip(time).and_then(|(since, time)| since.checked_add(time));
+        let ends = ends.filter(|_| matches!(phase, Phase::Seeding)).map(Instant::into_std);
+        Sight::Still { company: !swarm.peers.is_empty(), ends }
     }
 
     fn facts(&self) -> Facts {

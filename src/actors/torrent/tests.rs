@@ -57,6 +57,10 @@ struct Bench {
 
 impl Bench {
     fn start(shelf: Rc<Shelf>) -> Self {
+        Self::start_with(shelf, |_| {})
+    }
+
+    fn start_with(shelf: Rc<Shelf>, change: impl FnOnce(&mut TorrentConfig)) -> Self {
         let (net, mut arrives) = FakeNet::connected();
         let (allow, allowed) = watch::channel(0);
         let dials = Rc::new(Cell::new(0));
@@ -67,7 +71,8 @@ impl Bench {
                 spawn_local(give(far, allowed.clone()));
             }
         });
-        let (cfg, views) = torrent(shelf, net);
+        let (mut cfg, views) = torrent(shelf, net);
+        change(&mut cfg);
         let torrent = kit::spawn(Torrent::new(cfg), policies::TORRENT, 1, Ear.start().recipient());
         Self { torrent, views, allow, dials }
     }
@@ -131,6 +136,35 @@ async fn a_download_is_published_as_it_grows() {
         bench.allow(8);
         let whole = bench.until_complete().await;
         assert_eq!((whole.bytes_have, whole.bytes_received, whole.bytes_wasted), (4 * PIECE, 4 * PIECE, 0));
+        bench.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_torrent_that_nobody_asks_for_looks_at_itself_for_a_reason_only() {
+    with_actors(async {
+        let time = Some(Duration::from_secs(1500));
+        let mut bench = Bench::start_with(Shelf::with(Found::Everything), |cfg| {
+            cfg.peers.clear();
+            cfg.aim = Aim::Seed(Goal { time, ratio: None });
+        });
+        let began = Instant::now();
+        bench.until("seeding", |view| matches!(view.phase, Phase::Seeding)).await;
+        sleep(Duration::from_secs(5)).await;
+        bench.views.mark_unchanged();
+        sleep(Duration::from_secs(1000)).await;
+        assert!(!bench.views.has_changed().unwrap(), "{:?}", bench.views.borrow());
+        bench.with(|torrent| {
+            let addrs = vec!["192.0.2.1:6881".parse().unwrap()];
+            crew(torrent).pool.do_send(PeersFound { addrs, source: Source::Manual });
+        });
+        let named = Instant::now();
+        bench.until("dialled", |view| view.swarm.census.known == 1).await;
+        assert!(named.elapsed() <= Duration::from_secs(1), "{:?}", named.elapsed());
+        bench.until_complete().await;
+        let whole = began.elapsed();
+        assert!(whole >= time.unwrap() && whole < time.unwrap() + Duration::from_secs(2), "{whole:?}");
         bench.stop().await;
     })
     .await;

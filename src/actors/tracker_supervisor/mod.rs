@@ -2,7 +2,7 @@
 //!
 //! Owns the [`Tiers`] and one `HttpTracker` or `UdpTracker` per announce URL. Child of `Torrent`, permanent, 3 restarts in
 //! 60 s; tier order, `key` and what is known of each tracker survive. Hears `TrackerNews`, `PeersNeeded`, `Completed`,
-//! `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells `PeersFound` (pool). A tracker whose budget is spent is disabled
+//! `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells `PeersFound` (pool), `Stirred` (torrent). A tracker whose budget is spent is disabled
 //! with its reason and tried again after half an hour. While all fail and nobody else is there, one after the other is
 //! roused from its back-off ([`Probe`]). Ends when told to, after all trackers have said `stopped`, in
 //! parallel.
@@ -20,7 +20,7 @@ use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecyc
 use super::peer_pool::{PeersFound, PeersNeeded};
 use super::policies;
 use super::tracker::{Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpTracker};
-use super::view::TrackerRow;
+use super::view::{Stirred, TrackerRow};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
 use crate::logic::peer_book::Source;
@@ -74,6 +74,8 @@ pub struct TrackerSupervisorConfig {
     pub seed: u64,
     /// The pool.
     pub pool: Recipient<PeersFound>,
+    /// The torrent, when it is to look again.
+    pub stirred: Recipient<Stirred>,
 }
 
 /// A tracker that runs.
@@ -141,6 +143,8 @@ pub struct TrackerSupervisor {
     // Live.
     probe: Probe,
     running: BTreeMap<TrackerId, Running>,
+    /// The torrent was told of a change after its last survey.
+    stirred: bool,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -162,6 +166,7 @@ impl TrackerSupervisor {
             tiers,
             probe: Probe::new(cfg.seed),
             running: BTreeMap::new(),
+            stirred: false,
             timer: Timer::new(),
             closing: false,
             cfg,
@@ -170,6 +175,9 @@ impl TrackerSupervisor {
 
     /// Mutates the tiers once, performs every effect, arms one timer.
     fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Tiers)) {
+        if !std::mem::replace(&mut self.stirred, true) {
+            self.cfg.stirred.do_send(Stirred);
+        }
         mutate(&mut self.tiers);
         while let Some(effect) = self.tiers.poll() {
             match effect {
@@ -314,6 +322,7 @@ impl Supervised for TrackerSupervisor {
     /// Dropped handles say good-bye to their trackers, which say `stopped`; the new ones say `started` again.
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         self.running.clear();
+        self.stirred = false;
         self.probe = Probe::new(self.cfg.seed);
         self.timer = Timer::new();
     }
@@ -363,6 +372,7 @@ impl Handler<SurveyTrackers> for TrackerSupervisor {
     type Result = Result<Vec<TrackerRow>, ()>;
 
     fn handle(&mut self, _: SurveyTrackers, _: &mut Ctx<Self>) -> Self::Result {
+        self.stirred = false;
         let now = Instant::now();
         let early = |id| self.probe.plan().filter(|(planned, _)| *planned == id).map(|(_, at)| Instant::from_std(at));
         let row = |(id, standing): (&TrackerId, &Standing)| TrackerRow {

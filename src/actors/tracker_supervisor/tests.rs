@@ -24,6 +24,12 @@ impl Handler<PeersFound> for Ear {
     }
 }
 
+impl Handler<Stirred> for Ear {
+    type Result = ();
+
+    fn handle(&mut self, _: Stirred, _: &mut Context<Self>) {}
+}
+
 impl Handler<ChildEvent> for Ear {
     type Result = ();
 
@@ -53,6 +59,7 @@ impl Bench {
             left: 100,
             seed: 1,
             pool: ear.clone().recipient(),
+            stirred: ear.clone().recipient(),
         });
         let supervisor = kit::spawn(supervisor, policies::TRACKER_SUPERVISOR, 1, ear.recipient());
         Self { diary, supervisor }
