@@ -1,9 +1,9 @@
 //! How many descriptors this process may have, and who gets them (X-07, D-17). Knows no sockets and no files.
 
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// 24 for what is neither a file of the torrent nor a peer: streams, poller, signals, lock, log, record, folders on the
-/// way to a file, trackers and look-ups of names.
+/// 24 for what is neither a file of a torrent nor a peer: streams, poller, signals, log, record, folders on the way to a
+/// file, trackers and look-ups of names.
 const RESERVE: usize = 24;
 
 /// 128 open files: a quarter of what a shell gives by default (1,024).
@@ -14,6 +14,22 @@ const MAX_GUESTS: usize = 64;
 
 /// 4 of each, however small the limit: with fewer nothing moves, and errors say it better.
 const LEAST: usize = 4;
+
+/// 1,048,576: what Linux lets a process have at most by default (`fs.nr_open`). Where more is allowed, a program that we
+/// run and that closes all it could have would be at it for minutes.
+const MOST: u64 = 1 << 20;
+
+/// More torrents than there are descriptors to lock them by.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{torrents} torrents need at least {need} descriptors and this process may have {limit}; \
+     raise the hard limit (ulimit -Hn, LimitNOFILE= of systemd) or name fewer of them"
+)]
+pub struct TooFew {
+    torrents: usize,
+    need: u64,
+    limit: u64,
+}
 
 /// The shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +43,10 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Of this many in all: a quarter of what is free for files, an eighth for guests, the rest for peers.
-    pub fn of(limit: u64) -> Self {
-        let free = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVE);
+    /// Of this many in all, when so many torrents hold their lock: a quarter of what is free for files, an eighth for
+    /// guests, the rest for peers.
+    pub fn of(limit: u64, torrents: usize) -> Self {
+        let free = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVE + torrents);
         let files = (free / 4).clamp(LEAST, MAX_FILES);
         let guests = (free / 8).clamp(LEAST, MAX_GUESTS);
         Self { files, guests, peers: free.saturating_sub(files + guests).max(LEAST) }
@@ -43,9 +60,34 @@ impl Descriptors {
     }
 
     /// Of as many as this process may have.
-    pub fn of_this_process() -> Self {
-        Self::of(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX))
+    pub fn of_this_process(torrents: usize) -> Self {
+        Self::of(limit(), torrents)
     }
+}
+
+/// Takes as many as this process may have: the soft limit is for programs that count descriptors in a `select`, which
+/// this one does not.
+pub fn take_all() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let all = maximum.unwrap_or(MOST).min(MOST);
+    if current.is_some_and(|current| current < all) {
+        let raised = setrlimit(Resource::Nofile, Rlimit { current: Some(all), maximum });
+        tracing::debug!(from = current, to = all, ?raised, "limit of descriptors is raised");
+    }
+}
+
+/// Is there one for each of so many torrents, and the least of everything else?
+pub fn suffice_for(torrents: usize) -> Result<(), TooFew> {
+    suffice(limit(), torrents)
+}
+
+fn suffice(limit: u64, torrents: usize) -> Result<(), TooFew> {
+    let need = (RESERVE + 3 * LEAST + torrents) as u64;
+    if need > limit { Err(TooFew { torrents, need, limit }) } else { Ok(()) }
+}
+
+fn limit() -> u64 {
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -57,16 +99,25 @@ mod tests {
         let table = [
             (0, (4, 4, 4)),
             (24, (4, 4, 4)),
-            (64, (10, 5, 25)),
-            (256, (58, 29, 145)),
-            (1024, (128, 64, 808)),
-            (u64::MAX, (128, 64, usize::MAX - 24 - 128 - 64)),
+            (64, (9, 4, 26)),
+            (256, (57, 28, 146)),
+            (1024, (128, 64, 807)),
+            (u64::MAX, (128, 64, usize::MAX - 25 - 128 - 64)),
         ];
-        let shared = Descriptors::of(1024).shared_by(10);
-        assert_eq!((shared.files, shared.guests, shared.peers), (12, 64, 80));
-        assert_eq!(Descriptors::of(1024).shared_by(1000).files, 4, "with fewer nothing moves");
+        let shared = Descriptors::of(1024, 10).shared_by(10);
+        assert_eq!((shared.files, shared.guests, shared.peers), (12, 64, 79));
+        assert_eq!(Descriptors::of(1024, 1000).shared_by(1000).files, 4, "with fewer nothing moves");
         for (limit, (files, guests, peers)) in table {
-            assert_eq!(Descriptors::of(limit), Descriptors { files, peers, guests }, "{limit}");
+            assert_eq!(Descriptors::of(limit, 1), Descriptors { files, peers, guests }, "{limit}");
+        }
+    }
+
+    #[test]
+    fn torrents_that_could_not_all_be_locked_are_refused_with_the_way_out() {
+        assert!(suffice(64, 1).is_ok() && suffice(64, 28).is_ok());
+        let refused = suffice(64, 29).unwrap_err().to_string();
+        for part in ["29 torrents", "65 descriptors", "may have 64", "ulimit"] {
+            assert!(refused.contains(part), "{refused}");
         }
     }
 }

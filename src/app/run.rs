@@ -10,7 +10,7 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::{Job, RunConfig};
-use super::descriptors::Descriptors;
+use super::descriptors::{self, Descriptors};
 use super::hook::Hooks;
 use super::outcome::{Ending, Outcome};
 use super::stall::Stall;
@@ -26,6 +26,7 @@ use crate::net::{Listen, Net, doorstep};
 use crate::storage::SharedStorage;
 use crate::storage::buffers::Buffers;
 use crate::storage::disk::{Disk, DiskConfig};
+use crate::storage::folder::Folders;
 
 /// What a run stands on. All of it is handed in, so that the same run goes on sockets and files or in a simulator.
 #[derive(Debug)]
@@ -38,12 +39,14 @@ pub struct Ground {
     pub stops: mpsc::Receiver<()>,
 }
 
-/// Does a run, on this machine. `observe` sees every view that is published, with the number of its torrent.
+/// Does a run, on this machine. Fails where there are more torrents than descriptors. `observe` sees every view that is published, with the number of its torrent.
 pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> std::io::Result<Outcome> {
+    descriptors::take_all();
+    descriptors::suffice_for(config.jobs.len()).map_err(std::io::Error::other)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = LocalSet::new().block_on(&runtime, async {
-        let buffers = Buffers::default();
-        let storages = config.jobs.iter().map(|job| disk(config, job, &buffers)).collect();
+        let (buffers, folders) = (Buffers::default(), Folders::default());
+        let storages = config.jobs.iter().map(|job| disk(config, job, &buffers, &folders)).collect();
         let net = Sockets::only_by(config.bind, config.interface.as_deref());
         let ground = Ground { net, storages, stops: Signals::new()?.forward() };
         run_on(ground, config, observe).await
@@ -65,7 +68,8 @@ pub async fn run_on(
     let port = door.as_ref().and_then(|door| door.local_addr().ok()).map_or(0, |at| at.port());
     let mut torrents = Torrents::new(config);
     let session = Session::new(SessionConfig {
-        listener: door.map(|door| ListenerConfig { door, places: Descriptors::of_this_process().guests }),
+        listener: door
+            .map(|door| ListenerConfig { door, places: Descriptors::of_this_process(config.jobs.len()).guests }),
         torrents: torrents.configs(config, &ground.net, ground.storages, port),
         metrics_every: config.metrics_every,
         stop_timeout: config.shutdown_timeout,
@@ -150,15 +154,16 @@ fn gave_up(exit: Option<Exit>) -> Ending {
     Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
-fn disk(config: &RunConfig, job: &Job, buffers: &Buffers) -> SharedStorage {
+fn disk(config: &RunConfig, job: &Job, buffers: &Buffers, folders: &Folders) -> SharedStorage {
     let disk = DiskConfig {
         folder: config.dir.clone(),
         durability: config.durability,
         overwrite: config.overwrite,
         verify: config.verify,
-        max_open: Descriptors::of_this_process().shared_by(config.jobs.len()).files,
+        max_open: Descriptors::of_this_process(config.jobs.len()).shared_by(config.jobs.len()).files,
         select: job.select.clone(),
         buffers: buffers.clone(),
+        folders: folders.clone(),
     };
     Rc::new(Disk::new(&job.metainfo, disk))
 }

@@ -3,18 +3,39 @@
 //! Every open is relative to a descriptor of the folder and follows no symbolic link below it, so neither a torrent's
 //! names nor a link planted in the folder lead out of it.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
+use std::sync::{Arc, PoisonError};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-/// An output folder that exists.
-#[derive(Debug)]
+use super::Locked;
+
+/// An output folder that exists. Clones have one descriptor together.
+#[derive(Debug, Clone)]
 pub struct Folder {
-    fd: OwnedFd,
-    path: PathBuf,
+    fd: Arc<OwnedFd>,
+    path: Arc<Path>,
+}
+
+/// The folders of a run, each opened once however many torrents go there. Clones are the same folders.
+#[derive(Debug, Clone, Default)]
+pub struct Folders(Arc<Locked<BTreeMap<PathBuf, Folder>>>);
+
+impl Folders {
+    /// As [`Folder::create`], for the first who asks.
+    pub fn create(&self, path: &Path) -> io::Result<Folder> {
+        let mut folders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(folder) = folders.get(path) {
+            return Ok(folder.clone());
+        }
+        let folder = Folder::create(path)?;
+        folders.insert(path.to_path_buf(), folder.clone());
+        Ok(folder)
+    }
 }
 
 impl Folder {
@@ -28,7 +49,7 @@ impl Folder {
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
-        Ok(Self { fd, path: path.to_path_buf() })
+        Ok(Self { fd: Arc::new(fd), path: path.into() })
     }
 
     /// The path it was opened by, for people.
@@ -38,7 +59,7 @@ impl Folder {
 
     /// The device it is on.
     pub fn device(&self) -> Option<u64> {
-        rustix::fs::fstat(&self.fd).ok().map(|stat| stat.st_dev)
+        rustix::fs::fstat(&*self.fd).ok().map(|stat| stat.st_dev)
     }
 
     /// Opens a file below, without following a link anywhere.
@@ -89,7 +110,7 @@ impl Folder {
     fn open_below(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         loop {
-            match rustix::fs::openat2(&self.fd, relative, flags, mode, resolve) {
+            match rustix::fs::openat2(&*self.fd, relative, flags, mode, resolve) {
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => return self.walk(relative, flags, mode),
                 Err(rustix::io::Errno::LOOP) => {
@@ -102,7 +123,7 @@ impl Folder {
 
     fn walk(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let step = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-        let mut at = rustix::fs::openat(&self.fd, ".", step, Mode::empty())?;
+        let mut at = rustix::fs::openat(&*self.fd, ".", step, Mode::empty())?;
         let mut components = relative.components().peekable();
         while let Some(component) = components.next() {
             let name = match component {
@@ -146,6 +167,17 @@ mod tests {
         }
         assert!(folder.create_parents(Path::new("link/sub/file")).is_err());
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn torrents_of_one_run_have_one_descriptor_of_their_folder() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folders, path) = (Folders::default(), dir.path().join("a"));
+        let [first, second] = [folders.create(&path).unwrap(), folders.clone().create(&path).unwrap()];
+        assert!(Arc::ptr_eq(&first.fd, &second.fd));
+        let other = folders.create(dir.path()).unwrap();
+        assert!(!Arc::ptr_eq(&first.fd, &other.fd));
+        assert_eq!(other.path(), dir.path());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::buffers::Buffers;
 use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::coalesce;
 use super::files::{FileSpec, Files};
-use super::folder::Folder;
+use super::folder::Folders;
 use super::record::{Found, StateFolder};
 use super::{
     DiskTrouble, Durability, Inventory, Later, Locked, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage,
@@ -42,6 +42,8 @@ pub struct DiskConfig {
     pub select: Option<Vec<bool>>,
     /// What is read for peers is read into these, for all torrents of the run.
     pub buffers: Buffers,
+    /// Those that are open, for all torrents of the run.
+    pub folders: Folders,
 }
 
 /// A torrent on real files.
@@ -167,7 +169,7 @@ impl Inner {
     /// Again after a restart of its actor: the lock and the open files are kept.
     fn open(&self) -> Result<Inventory, OpenTrouble> {
         if self.opened.get().is_none() {
-            let folder = Folder::create(&self.config.folder);
+            let folder = self.config.folders.create(&self.config.folder);
             let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
             let state = StateFolder::lock(&self.config.folder, self.info_hash)?;
             let files = Files::new(folder, self.specs.clone(), self.config.max_open);

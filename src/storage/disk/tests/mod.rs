@@ -81,6 +81,7 @@ impl Bench {
             max_open: 128,
             select: None,
             buffers: Buffers::default(),
+            folders: Folders::default(),
         };
         change(&mut config);
         Disk::new(&self.metainfo, config)
