@@ -30,9 +30,8 @@ impl End {
 
 /// One child over all its incarnations. Counts it as living as long as it exists.
 pub(super) struct Cage<A: Child> {
-    /// `None` once the child is gone for good. In a box: the compiler keeps two of what an async function takes by value, the
-    /// one it was given and the one it works on, and the child is by far the largest part of its guard.
-    future: Option<Box<ContextFut<A, Ctx<A>>>>,
+    /// `None` once the child is gone for good.
+    future: Option<ContextFut<A, Ctx<A>>>,
     meter: &'static Meter,
 }
 
@@ -41,7 +40,7 @@ impl<A: Child> Cage<A> {
         let meter = A::meter();
         meter.enlist();
         meter.on_born();
-        let future = Box::new(Ctx::new().into_future(child));
+        let future = Ctx::new().into_future(child);
         let addr = future.address();
         (Self { future: Some(future), meter }, addr)
     }

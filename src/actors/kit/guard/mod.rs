@@ -73,7 +73,8 @@ fn start<A: Child + Handler<Goodbye>>(
     let orders = Arc::new(Orders::default());
     let (alive, ended) = oneshot::channel();
     let leash = Leash::new((id, A::KIND), Arc::clone(&orders), addr.clone().recipient(), ended);
-    let guard = Guard {
+    // In a box: the compiler keeps two of what an async function takes by value, the one it was given and the one it works on.
+    let guard = Box::new(Guard {
         cage,
         id,
         name,
@@ -85,7 +86,7 @@ fn start<A: Child + Handler<Goodbye>>(
         orders,
         superior,
         _alive: alive,
-    };
+    });
     let span = tracing::info_span!("actor", kind = A::KIND, id = guard.name);
     actix_rt::spawn(guard.run().instrument(span));
     Handle { addr, leash }
@@ -130,7 +131,7 @@ struct Guard<A: Child> {
 }
 
 impl<A: Child> Guard<A> {
-    async fn run(mut self) {
+    async fn run(mut self: Box<Self>) {
         let mut end = self.live().await;
         loop {
             let (backoff, rousable) = match self.judge(&end) {
@@ -225,7 +226,7 @@ impl<A: Child> Guard<A> {
         self.report(Lifecycle::Restarting { cause, attempt, backoff, budget_left, expected });
     }
 
-    fn finish(mut self, exit: Exit, gave_up: bool) {
+    fn finish(mut self: Box<Self>, exit: Exit, gave_up: bool) {
         self.cage.close();
         if gave_up {
             A::meter().on_gave_up();
