@@ -52,11 +52,15 @@ impl Descriptors {
         Self { files, guests, peers: free.saturating_sub(files + guests).max(LEAST) }
     }
 
-    /// What each of so many torrents may have; strangers wait for all of them at one door.
+    /// What each of so many torrents may have; strangers wait for all of them at one door. Where there are more torrents than
+    /// files, none keeps one open: thousands that nobody asks for would hold what the few need.
     #[must_use]
     pub fn shared_by(self, torrents: usize) -> Self {
-        let share = |all: usize| (all / torrents.max(1)).max(LEAST);
-        Self { files: share(self.files), peers: share(self.peers), guests: self.guests }
+        Self {
+            files: self.files / torrents.max(1),
+            peers: (self.peers / torrents.max(1)).max(LEAST),
+            guests: self.guests,
+        }
     }
 
     /// Of as many as this process may have.
@@ -106,7 +110,8 @@ mod tests {
         ];
         let shared = Descriptors::of(1024, 10).shared_by(10);
         assert_eq!((shared.files, shared.guests, shared.peers), (12, 64, 79));
-        assert_eq!(Descriptors::of(1024, 1000).shared_by(1000).files, 4, "with fewer nothing moves");
+        assert_eq!(Descriptors::of(20_000, 1000).shared_by(1000).files, 0, "each is opened when it is needed");
+        assert_eq!(Descriptors::of(1024, 1000).shared_by(1000).peers, 4, "with fewer nothing moves");
         for (limit, (files, guests, peers)) in table {
             assert_eq!(Descriptors::of(limit, 1), Descriptors { files, peers, guests }, "{limit}");
         }
