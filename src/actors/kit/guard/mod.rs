@@ -226,6 +226,7 @@ impl<A: Child> Guard<A> {
         self.report(Lifecycle::Restarting { cause, attempt, backoff, budget_left, expected });
     }
 
+    #[expect(clippy::boxed_local, reason = "it moves out of its task as it lies, and not over the stack")]
     fn finish(mut self: Box<Self>, exit: Exit, gave_up: bool) {
         self.cage.close();
         if gave_up {
