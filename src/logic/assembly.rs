@@ -161,13 +161,18 @@ impl Assembly {
             Slot::Asked(askers) => Some((number, askers.iter().flatten().copied().collect::<Vec<_>>())),
             _ => None,
         });
-        asked.filter(move |(_, askers)| askers.len() < MOST_ASKERS && askers.iter().all(|asker| asker.peer != peer))
+        asked.filter(move |(_, askers)| askers.iter().all(|asker| asker.peer != peer))
+    }
+
+    /// Did the peer give the block back a moment ago?
+    pub fn rests(&self, number: u32, peer: PeerKey, now: Instant) -> bool {
+        self.rest(number, peer, false).is_some_and(|until| until > now)
     }
 
     /// Asks one more peer for a block that others are asked for. False if it is not one of
-    /// [`Self::asked_of_others`], or the peer gave it back a moment ago.
+    /// [`Self::asked_of_others`], [`MOST_ASKERS`] are asked, or the peer gave it back a moment ago.
     pub fn ask_too(&mut self, number: u32, peer: PeerKey, now: Instant, nth: u64) -> bool {
-        if self.rest(number, peer, false).is_some_and(|until| until > now) {
+        if self.rests(number, peer, now) {
             return false;
         }
         let Some(Slot::Asked(askers)) = self.slots.get_mut(number as usize) else { return false };
@@ -408,7 +413,8 @@ mod tests {
         assert!(b.a.ask_too(0, B, b.now, 9) && b.a.ask_too(0, C, b.now, 9));
         assert!(!b.a.ask_too(0, PeerKey(4), b.now, 9));
         assert!(!b.a.ask_too(3, B, b.now, 9), "a free block is not duplicated");
-        assert_eq!(b.a.asked_of_others(PeerKey(4)).map(|(n, _)| n).collect::<Vec<_>>(), [1]);
+        let askers: Vec<_> = b.a.asked_of_others(PeerKey(4)).map(|(n, askers)| (n, askers.len())).collect();
+        assert_eq!(askers, [(1, 1), (0, MOST_ASKERS)]);
     }
 
     #[test]

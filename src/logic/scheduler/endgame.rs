@@ -8,12 +8,30 @@ use std::time::Instant;
 
 use super::Scheduler;
 use super::grants::Ask;
+use super::peer::Peer;
 use crate::base::geometry::{BLOCK_LEN, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::assembly::{Asker, Assembly, MOST_ASKERS};
 
 /// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
 const ENDGAME_DEPTH: u32 = 8;
+
+/// A block that others are asked for.
+struct Candidate {
+    piece: PieceIndex,
+    number: u32,
+    askers: usize,
+    /// When the first of them will have sent it.
+    soonest_us: u64,
+    place: Place,
+}
+
+/// A place among those that are asked for a block.
+enum Place {
+    Free,
+    /// Of a peer that has kept us waiting, and gives way.
+    Of(PeerKey),
+}
 
 impl Scheduler {
     /// Endgame: blocks that others are asked for, those first that will come last, and only where they would come sooner
@@ -32,36 +50,27 @@ impl Scheduler {
             return;
         }
         let endgame = endgame && !self.ceiling.is_the_cause(self.in_flight);
-        let stalls = |asker: &PeerKey| {
-            self.peers.get(asker).is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= ask.now))
-        };
-        let my_bps = self.peers.get(&ask.key).map_or(0, |peer| peer.flow.bps(ask.now));
-        let queues = self.queues();
-        let mut candidates = Vec::new();
-        let may = |piece: &PieceIndex| ask.has.has(*piece) && self.admits(ask.key, *piece);
-        for (piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
-            for (number, askers) in assembly.asked_of_others(ask.key) {
-                let stalled = askers.iter().all(|asker| stalls(&asker.peer));
-                if (endgame || stalled) && self.may_join(&askers, ask.key, *piece) {
-                    let place = |asker: &Asker| queues[&asker.peer].partition_point(|nth| *nth <= asker.nth);
-                    let comes_us = |asker: &Asker| self.delivery_us(asker.peer, place(asker), my_bps, ask.now);
-                    let soonest_us = askers.iter().map(comes_us).min().filter(|_| !stalled);
-                    candidates.push((askers.len(), Reverse(soonest_us.unwrap_or(u64::MAX)), *piece, number));
-                }
-            }
-        }
-        candidates.sort_by_key(|(askers, slowest, _, _)| (*askers, *slowest));
+        let (now, my_bps) = (ask.now, self.bps(ask.key, ask.now));
+        let mut candidates = self.candidates(ask, endgame, my_bps);
+        candidates.sort_by_key(|one| (one.askers, Reverse(one.soonest_us)));
         let enough = ask.blocks.len() + most;
-        for (_, Reverse(theirs_us), piece, number) in candidates {
+        for Candidate { piece, number, soonest_us, place, .. } in candidates {
             if ask.blocks.len() == enough {
                 return;
             }
-            let mine_us = self.delivery_us(ask.key, in_flight - before + ask.blocks.len() + 1, my_bps, ask.now);
-            if mine_us >= theirs_us || !self.admits(ask.key, piece) {
+            let mine_us = self.delivery_us(ask.key, in_flight - before + ask.blocks.len() + 1, my_bps, now);
+            if mine_us >= soonest_us || !self.admits(ask.key, piece) {
                 continue;
             }
             let Some(assembly) = self.open.get_mut(&piece) else { continue };
-            if assembly.ask_too(number, ask.key, ask.now, self.asks) {
+            if assembly.rests(number, ask.key, now) {
+                continue;
+            }
+            if let Place::Of(other) = place {
+                self.dismiss(other, piece, number, now);
+            }
+            let Some(assembly) = self.open.get_mut(&piece) else { continue };
+            if assembly.ask_too(number, ask.key, now, self.asks) {
                 self.asks += 1;
                 ask.blocks.extend(self.geometry.block(piece, number));
                 if let Some(peer) = self.peers.get_mut(&ask.key) {
@@ -71,16 +80,72 @@ impl Scheduler {
         }
     }
 
-    /// The last place at a block is kept for a peer that has proven something, as long as there is one: strangers in all
-    /// three would shut out an honest peer that has nothing else to do, one after the other, until the patience of each
-    /// has ended (P-16, P-31).
-    fn may_join(&self, askers: &[Asker], key: PeerKey, piece: PieceIndex) -> bool {
-        let is_known = |key: &PeerKey| self.peers.get(key).is_some_and(|peer| peer.trust.is_begun());
-        askers.len() + 1 < MOST_ASKERS
-            || is_known(&key)
-            || !self.peers.iter().any(|(other, peer)| {
-                is_known(other) && peer.has.has(piece) && askers.iter().all(|asker| asker.peer != *other)
-            })
+    /// Blocks that others are asked for, and this peer may be asked for too.
+    fn candidates(&self, ask: &Ask, endgame: bool, my_bps: u64) -> Vec<Candidate> {
+        let stalls = |asker: &Asker| {
+            self.peers.get(&asker.peer).is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= ask.now))
+        };
+        let queues = self.queues();
+        let mut candidates = Vec::new();
+        let may = |piece: &PieceIndex| ask.has.has(*piece) && self.admits(ask.key, *piece);
+        for (&piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
+            for (number, askers) in assembly.asked_of_others(ask.key) {
+                let stalled = askers.iter().all(stalls);
+                let nth = |asker: &Asker| queues[&asker.peer].partition_point(|nth| *nth <= asker.nth);
+                let comes_us = |asker: &Asker| self.delivery_us(asker.peer, nth(asker), my_bps, ask.now);
+                let soonest_us = askers.iter().map(comes_us).min().filter(|_| !stalled).unwrap_or(u64::MAX);
+                if let Some(place) = self.place_among(&askers, ask, piece).filter(|_| endgame || stalled) {
+                    candidates.push(Candidate { piece, number, askers: askers.len(), soonest_us, place });
+                }
+            }
+        }
+        candidates
+    }
+
+    /// Is there a place for this peer among those that are asked for a block, and in whose stead? The last one is kept for
+    /// the best that has nothing to do, and whoever has kept a full house waiting gives way to it: three that answer with
+    /// something else, or not at all, would shut out an honest peer until the patience of each has ended (P-16, P-31).
+    fn place_among(&self, askers: &[Asker], ask: &Ask, piece: PieceIndex) -> Option<Place> {
+        if askers.len() + 1 < MOST_ASKERS {
+            return Some(Place::Free);
+        }
+        if !self.is_best_idle(ask, piece, askers) {
+            return None;
+        }
+        if askers.len() < MOST_ASKERS {
+            return Some(Place::Free);
+        }
+        let waits_since = |asker: &Asker| {
+            let peer = self.peers.get(&asker.peer)?;
+            peer.waiting_since().filter(|since| *since + self.usual_wait(peer, ask.now) <= ask.now)
+        };
+        let since: Option<Vec<Instant>> = askers.iter().map(waits_since).collect();
+        let longest = since?.into_iter().zip(askers).min_by_key(|(since, _)| *since)?;
+        self.peers.get(&ask.key)?.trust.is_begun().then_some(Place::Of(longest.1.peer))
+    }
+
+    /// It has proven something, or nobody else there has; and nobody with nothing to do is more than twice as fast.
+    fn is_best_idle(&self, ask: &Ask, piece: PieceIndex, askers: &[Asker]) -> bool {
+        let is_other = |key: &PeerKey| *key != ask.key && askers.iter().all(|asker| asker.peer != *key);
+        let known = |peer: &Peer| peer.has.has(piece) && peer.trust.is_begun();
+        let others = || self.peers.iter().filter(|(key, peer)| is_other(key) && known(peer));
+        let is_idle = |key: &PeerKey, peer: &Peer| self.waiting.contains(key) && peer.in_flight < ENDGAME_DEPTH;
+        let enough = self.bps(ask.key, ask.now).saturating_mul(2);
+        (self.peers.get(&ask.key).is_some_and(known) || others().next().is_none())
+            && !others().any(|(key, peer)| is_idle(key, peer) && peer.flow.bps(ask.now) > enough)
+    }
+
+    /// The peer need not send that block any more.
+    fn dismiss(&mut self, key: PeerKey, piece: PieceIndex, number: u32, now: Instant) {
+        if !self.open.get_mut(&piece).is_some_and(|assembly| assembly.give_back(number, key, now)) {
+            return;
+        }
+        self.in_flight -= 1;
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.in_flight -= 1;
+        }
+        self.cancels.entry(key).or_default().extend(self.geometry.block(piece, number));
+        self.let_go(key, piece);
     }
 
     /// Does another peer owe blocks and send none? Says when the next one will.
@@ -102,6 +167,10 @@ impl Scheduler {
             queue.sort_unstable();
         }
         queues
+    }
+
+    fn bps(&self, key: PeerKey, now: Instant) -> u64 {
+        self.peers.get(&key).map_or(0, |peer| peer.flow.bps(now))
     }
 
     /// Microseconds until a peer has delivered so many blocks. Of whom nothing has come yet is taken to be as fast as

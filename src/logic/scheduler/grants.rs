@@ -373,7 +373,7 @@ impl Scheduler {
     }
 
     /// Twice what a block of this peer takes at its rate, between [`STALLED`] and [`IDLE`], or longer below our own limit.
-    fn usual_wait(&self, peer: &Peer, now: Instant) -> Duration {
+    pub(super) fn usual_wait(&self, peer: &Peer, now: Instant) -> Duration {
         let block = (u64::from(BLOCK_LEN) * 2000).checked_div(peer.flow.bps(now)).map(Duration::from_millis);
         block.unwrap_or(STALLED).clamp(STALLED, IDLE).max(self.held_for())
     }

@@ -374,6 +374,24 @@ fn strangers_leave_the_last_place_at_a_block_to_who_has_proven_something() {
     assert!(!d.grants().is_empty(), "the place is free for strangers once nobody better is there");
 }
 
+/// `mix.hostile-swarm` seed 811: three that owed the last block and sent none kept three honest peers idle for 11 s.
+#[test]
+fn of_three_that_stall_at_a_block_one_gives_way_to_who_has_proven_something() {
+    let mut d = Desk::new();
+    for n in 1..=3 {
+        d.join(n, &[9]);
+        assert_eq!(d.ask(n, 2).len(), 2, "all three are asked for both blocks of the piece");
+        d.wait(2);
+        d.effects();
+    }
+    d.stranger(4, d.set(&[9]));
+    d.s.on_ask(d.now, PeerKey(4), 8);
+    d.wait(2);
+    assert_eq!(d.grants(), [], "a stranger takes nobody's place");
+    d.join(5, &[9]);
+    assert_eq!(d.ask(5, 2).len(), 2);
+}
+
 #[test]
 fn a_duplicate_that_comes_anyway_is_waste_and_written_once() {
     let mut d = Desk::new();
