@@ -28,6 +28,8 @@ pub enum Event {
     Completed,
     /// "Sent when the downloader ceases downloading."
     Stopped,
+    /// The regular announce of one that has all it wants, and not all there is (BEP 21). UDP has no number for it.
+    Paused,
 }
 
 /// One announce.

@@ -207,7 +207,7 @@ impl Announcer {
             Some(Event::Started) => self.kept.started = true,
             Some(Event::Completed) => self.kept.completed_due = false,
             Some(Event::Stopped) => self.kept.started = false,
-            Some(Event::Periodic) | None => {}
+            Some(Event::Periodic | Event::Paused) | None => {}
         }
         self.kept.fails = 0;
         self.hurried = if self.asked { self.hurried.saturating_add(1) } else { 0 };

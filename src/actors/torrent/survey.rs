@@ -72,7 +72,8 @@ impl Torrent {
         }
         if let Some(crew) = &self.crew {
             let left = self.view.bytes_total - self.view.bytes_have;
-            crew.trackers.do_send(Progressed { downloaded: received, uploaded: sent, left });
+            let partial_seed = left > 0 && matches!(self.view.phase, Phase::Seeding);
+            crew.trackers.do_send(Progressed { downloaded: received, uploaded: sent, left, partial_seed });
         }
     }
 

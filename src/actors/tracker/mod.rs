@@ -217,7 +217,9 @@ impl<P: Protocol> Tracker<P> {
     }
 
     fn announce(&mut self, event: Event, ctx: &mut Ctx<Self>) {
-        let Progressed { uploaded, downloaded, left } = self.progress;
+        let Progressed { uploaded, downloaded, left, partial_seed } = self.progress;
+        // "it MUST send an event=paused parameter in every announce while it is a partial seed" (BEP 21).
+        let event = if partial_seed && event == Event::Periodic { Event::Paused } else { event };
         let request = AnnounceRequest {
             info_hash: self.cfg.info_hash,
             peer_id: self.cfg.our_id,

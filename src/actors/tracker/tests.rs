@@ -174,6 +174,20 @@ async fn a_restarted_tracker_knows_whether_peers_are_needed() {
     .await;
 }
 
+/// BEP 21: a tracker must not take it for a leech.
+#[tokio::test(start_paused = true)]
+async fn one_that_wants_nothing_of_the_rest_says_that_it_is_paused() {
+    with_actors(async {
+        let bench = Bench::start(&[Fate::Answers]);
+        assert_eq!(bench.passes(10).await[0], STARTED);
+        bench.tracker.addr.do_send(Progressed { left: 100, partial_seed: true, ..Progressed::default() });
+        let heard = bench.passes(1900).await;
+        assert_eq!(heard[0], "Paused, 200 wanted, 100 left", "{heard:?}");
+        assert!(bench.stop().await.0.contains(&"Stopped, 0 wanted, 100 left".to_owned()));
+    })
+    .await;
+}
+
 /// The back-off is long by now; its supervisor may cut it short, but not below the floor.
 #[tokio::test(start_paused = true)]
 async fn a_roused_tracker_is_asked_as_soon_as_the_floor_allows() {

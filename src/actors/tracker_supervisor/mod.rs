@@ -46,6 +46,8 @@ pub struct Progressed {
     pub uploaded: u64,
     /// Bytes we lack.
     pub left: u64,
+    /// We want none of them.
+    pub partial_seed: bool,
 }
 
 /// How do the trackers stand?

@@ -91,6 +91,7 @@ const fn event_name(event: Event) -> Option<&'static str> {
         Event::Started => Some("started"),
         Event::Completed => Some("completed"),
         Event::Stopped => Some("stopped"),
+        Event::Paused => Some("paused"),
     }
 }
 

@@ -34,6 +34,8 @@ fn an_announce_is_escaped_byte_by_byte() {
     ] {
         assert_eq!(announce_url(base, &request()), format!("{before}{query}"));
     }
+    let paused = announce_url("http://t/announce", &AnnounceRequest { event: Event::Paused, ..request() });
+    assert!(paused.contains("&event=paused&"), "BEP 21: {paused}");
 }
 
 /// The table of BEP 48.

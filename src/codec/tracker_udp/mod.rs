@@ -112,7 +112,7 @@ fn head(connection_id: u64, action: u32, transaction_id: u32) -> Vec<u8> {
 
 const fn event_number(event: Event) -> u32 {
     match event {
-        Event::Periodic => 0,
+        Event::Periodic | Event::Paused => 0,
         Event::Completed => 1,
         Event::Started => 2,
         Event::Stopped => 3,

@@ -37,7 +37,7 @@ pub struct Counts {
 impl Counts {
     pub(super) const fn note(&mut self, event: Event) {
         match event {
-            Event::Periodic => {}
+            Event::Periodic | Event::Paused => {}
             Event::Started => self.started += 1,
             Event::Completed => self.completed += 1,
             Event::Stopped => self.stopped += 1,
