@@ -4,6 +4,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::Scheduler;
@@ -31,6 +32,8 @@ enum Place {
     Free,
     /// Of a peer that has kept us waiting, and gives way.
     Of(PeerKey),
+    /// None before then.
+    NotBefore(Instant),
 }
 
 impl Scheduler {
@@ -81,21 +84,29 @@ impl Scheduler {
     }
 
     /// Blocks that others are asked for, and this peer may be asked for too.
-    fn candidates(&self, ask: &Ask, endgame: bool, my_bps: u64) -> Vec<Candidate> {
+    fn candidates(&self, ask: &mut Ask, endgame: bool, my_bps: u64) -> Vec<Candidate> {
+        let (key, has, now) = (ask.key, Arc::clone(&ask.has), ask.now);
         let stalls = |asker: &Asker| {
-            self.peers.get(&asker.peer).is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= ask.now))
+            self.peers.get(&asker.peer).is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= now))
         };
         let queues = self.queues();
         let mut candidates = Vec::new();
-        let may = |piece: &PieceIndex| ask.has.has(*piece) && self.admits(ask.key, *piece);
+        let may = |piece: &PieceIndex| has.has(*piece) && self.admits(key, *piece);
         for (&piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
-            for (number, askers) in assembly.asked_of_others(ask.key) {
+            for (number, askers) in assembly.asked_of_others(key) {
                 let stalled = askers.iter().all(stalls);
+                if !(endgame || stalled) {
+                    continue;
+                }
                 let nth = |asker: &Asker| queues[&asker.peer].partition_point(|nth| *nth <= asker.nth);
-                let comes_us = |asker: &Asker| self.delivery_us(asker.peer, nth(asker), my_bps, ask.now);
+                let comes_us = |asker: &Asker| self.delivery_us(asker.peer, nth(asker), my_bps, now);
                 let soonest_us = askers.iter().map(comes_us).min().filter(|_| !stalled).unwrap_or(u64::MAX);
-                if let Some(place) = self.place_among(&askers, ask, piece).filter(|_| endgame || stalled) {
-                    candidates.push(Candidate { piece, number, askers: askers.len(), soonest_us, place });
+                match self.place_among(&askers, ask, piece) {
+                    Some(Place::NotBefore(at)) => ask.recheck_at(Some(at)),
+                    Some(place) => {
+                        candidates.push(Candidate { piece, number, askers: askers.len(), soonest_us, place });
+                    }
+                    None => {}
                 }
             }
         }
@@ -115,13 +126,19 @@ impl Scheduler {
         if askers.len() < MOST_ASKERS {
             return Some(Place::Free);
         }
-        let waits_since = |asker: &Asker| {
+        if !self.peers.get(&ask.key)?.trust.is_begun() {
+            return None;
+        }
+        let waits = |asker: &Asker| {
             let peer = self.peers.get(&asker.peer)?;
-            peer.waiting_since().filter(|since| *since + self.usual_wait(peer, ask.now) <= ask.now)
+            let since = peer.waiting_since()?;
+            Some((since, since + self.usual_wait(peer, ask.now), asker.peer))
         };
-        let since: Option<Vec<Instant>> = askers.iter().map(waits_since).collect();
-        let longest = since?.into_iter().zip(askers).min_by_key(|(since, _)| *since)?;
-        self.peers.get(&ask.key)?.trust.is_begun().then_some(Place::Of(longest.1.peer))
+        let waits: Option<Vec<_>> = askers.iter().map(waits).collect();
+        let waits = waits?;
+        let (_, _, longest) = *waits.iter().min_by_key(|(since, _, _)| *since)?;
+        let due = waits.iter().map(|(_, due, _)| *due).max()?;
+        Some(if due > ask.now { Place::NotBefore(due) } else { Place::Of(longest) })
     }
 
     /// It has proven something, or nobody else there has; and nobody with nothing to do is more than twice as fast.

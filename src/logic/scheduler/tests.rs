@@ -390,6 +390,10 @@ fn of_three_that_stall_at_a_block_one_gives_way_to_who_has_proven_something() {
     assert_eq!(d.grants(), [], "a stranger takes nobody's place");
     d.join(5, &[9]);
     assert_eq!(d.ask(5, 2).len(), 2);
+    d.join(6, &[9]);
+    assert_eq!(d.ask(6, 2), [], "one of the three has only just been asked");
+    let due = d.s.deadline().unwrap();
+    assert!(due > d.now && due <= d.now + Duration::from_secs(6), "and is given its time, which ends by itself");
 }
 
 #[test]
