@@ -43,24 +43,16 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
-    /// Of this many in all, when so many torrents hold their lock: a quarter of what is free for files, an eighth for
-    /// guests, the rest for peers.
+    /// What each of so many torrents may have of this many in all, when each holds its lock: a quarter of what is free
+    /// for files, an eighth for guests, who wait for all of them at one door, the rest for peers. Where there are more
+    /// torrents than files, none keeps one open: thousands that nobody asks for would hold what the few need.
     pub fn of(limit: u64, torrents: usize) -> Self {
         let free = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVE + torrents);
         let files = (free / 4).clamp(LEAST, MAX_FILES);
         let guests = (free / 8).clamp(LEAST, MAX_GUESTS);
-        Self { files, guests, peers: free.saturating_sub(files + guests).max(LEAST) }
-    }
-
-    /// What each of so many torrents may have; strangers wait for all of them at one door. Where there are more torrents than
-    /// files, none keeps one open: thousands that nobody asks for would hold what the few need.
-    #[must_use]
-    pub fn shared_by(self, torrents: usize) -> Self {
-        Self {
-            files: self.files / torrents.max(1),
-            peers: (self.peers / torrents.max(1)).max(LEAST),
-            guests: self.guests,
-        }
+        let peers = free.saturating_sub(files + guests);
+        let sharers = torrents.max(1);
+        Self { files: files / sharers, peers: (peers / sharers).max(LEAST), guests }
     }
 
     /// Of as many as this process may have.
@@ -108,10 +100,10 @@ mod tests {
             (1024, (128, 64, 807)),
             (u64::MAX, (128, 64, usize::MAX - 25 - 128 - 64)),
         ];
-        let shared = Descriptors::of(1024, 10).shared_by(10);
+        let shared = Descriptors::of(1024, 10);
         assert_eq!((shared.files, shared.guests, shared.peers), (12, 64, 79));
-        assert_eq!(Descriptors::of(20_000, 1000).shared_by(1000).files, 0, "each is opened when it is needed");
-        assert_eq!(Descriptors::of(1024, 1000).shared_by(1000).peers, 4, "with fewer nothing moves");
+        assert_eq!(Descriptors::of(20_000, 1000).files, 0, "each is opened when it is needed");
+        assert_eq!(Descriptors::of(1024, 1000).peers, 4, "with fewer nothing moves");
         for (limit, (files, guests, peers)) in table {
             assert_eq!(Descriptors::of(limit, 1), Descriptors { files, peers, guests }, "{limit}");
         }

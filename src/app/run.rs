@@ -39,7 +39,8 @@ pub struct Ground {
     pub stops: mpsc::Receiver<()>,
 }
 
-/// Does a run, on this machine. Fails where there are more torrents than descriptors. `observe` sees every view that is published, with the number of its torrent.
+/// Does a run, on this machine. Fails where there are more torrents than descriptors. `observe` sees every view that is
+/// published, with the number of its torrent.
 pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> std::io::Result<Outcome> {
     descriptors::take_all();
     descriptors::suffice_for(config.jobs.len()).map_err(std::io::Error::other)?;
@@ -160,7 +161,7 @@ fn disk(config: &RunConfig, job: &Job, buffers: &Buffers, folders: &Folders) -> 
         durability: config.durability,
         overwrite: config.overwrite,
         verify: config.verify,
-        max_open: Descriptors::of_this_process(config.jobs.len()).shared_by(config.jobs.len()).files,
+        max_open: Descriptors::of_this_process(config.jobs.len()).files,
         select: job.select.clone(),
         buffers: buffers.clone(),
         folders: folders.clone(),

@@ -48,7 +48,7 @@ impl Torrents {
         storages: Vec<SharedStorage>,
         port: u16,
     ) -> Vec<TorrentConfig> {
-        let share = Descriptors::of_this_process(self.0.len()).shared_by(self.0.len());
+        let share = Descriptors::of_this_process(self.0.len());
         let credit = CREDIT / (self.0.len() as u64).max(1);
         // One pair for all: a limit is the session's.
         let limits = Limits::new(config.max_down_bps, config.max_up_bps);
