@@ -1,13 +1,14 @@
 //! What a torrent looks like from outside: for the progress line, the JSON, the metrics.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::peer_pool::PeerRow;
 use crate::base::ids::InfoHash;
 use crate::base::units::Bytes;
+use crate::logic::conversation::PeerView;
 use crate::logic::peer_book::Census;
 use crate::logic::why::Why;
 use crate::storage::{DiskTrouble, OpenTrouble};
@@ -64,6 +65,17 @@ pub enum Failure {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Stirred;
+
+/// One line of the peer table.
+#[derive(Debug, Clone)]
+pub struct PeerRow {
+    /// The other end.
+    pub addr: SocketAddr,
+    /// What it says it is (BEP 10, BEP 20), fit to be shown.
+    pub client: String,
+    /// How it stands.
+    pub view: PeerView,
+}
 
 /// Peers and trackers of a torrent.
 #[derive(Debug, Clone, Default)]

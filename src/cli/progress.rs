@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use crate::actors::peer_pool::PeerRow;
-use crate::actors::view::{Phase, TorrentView, TrackerRow};
+use crate::actors::view::{PeerRow, Phase, TorrentView, TrackerRow};
 use crate::base::safe::Safe;
 use crate::base::units::{Bytes, Span};
 

@@ -22,7 +22,7 @@ use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecyc
 use super::peer_connection::{
     ChokeDecision, Introduce, Leave, Look, News, PeerConnection, PeerNews, PeerReport, PeerWord,
 };
-use super::view::Stirred;
+use super::view::{PeerRow, Stirred};
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
@@ -106,17 +106,6 @@ pub struct PoolSurvey {
     pub sent: u64,
     /// The time to the next dial, if one is planned.
     pub next_dial: Option<Duration>,
-}
-
-/// One line of the peer table.
-#[derive(Debug, Clone)]
-pub struct PeerRow {
-    /// The other end.
-    pub addr: SocketAddr,
-    /// What it says it is (BEP 10, BEP 20), fit to be shown.
-    pub client: String,
-    /// How it stands.
-    pub view: PeerView,
 }
 
 /// All that a pool is given.
