@@ -66,6 +66,29 @@ pub enum Failure {
 #[rtype(result = "()")]
 pub struct Stirred;
 
+/// Says [`Stirred`] for a child, and keeps still until the next survey.
+#[derive(Debug)]
+pub(super) struct Bell {
+    torrent: Recipient<Stirred>,
+    rung: bool,
+}
+
+impl Bell {
+    pub(super) const fn new(torrent: Recipient<Stirred>) -> Self {
+        Self { torrent, rung: false }
+    }
+
+    pub(super) fn ring(&mut self) {
+        if !std::mem::replace(&mut self.rung, true) {
+            self.torrent.do_send(Stirred);
+        }
+    }
+
+    pub(super) const fn on_survey(&mut self) {
+        self.rung = false;
+    }
+}
+
 /// One line of the peer table.
 #[derive(Debug, Clone)]
 pub struct PeerRow {

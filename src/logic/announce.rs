@@ -40,6 +40,12 @@ pub enum AnnounceEffect {
     Announce(Event),
 }
 
+/// The event as it is told: a partial seed "MUST send an `event=paused` parameter in every announce while it is a partial
+/// seed" (BEP 21). What comes once in a life is told all the same.
+pub fn as_told(event: Event, partial_seed: bool) -> Event {
+    if partial_seed && event == Event::Periodic { Event::Paused } else { event }
+}
+
 /// What outlives the actor of a tracker, so that a restart neither repeats `started` nor forgets the floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kept {

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::conversation::PeerView;
+
 /// Once a second: as often as a person reads a progress line.
 const EVERY: Duration = Duration::from_secs(1);
 
@@ -23,6 +25,21 @@ pub enum Sight {
         /// When it ends by itself.
         ends: Option<Instant>,
     },
+}
+
+impl Sight {
+    /// Of a torrent that is done with what it had to do, or not; moves so many bytes a second; and has these peers. Who wants
+    /// nothing of us, and we nothing of it, is sent nothing; that this changes it says by a bit of BEP 3.
+    pub fn of(is_done: bool, bps: u64, peers: impl IntoIterator<Item = PeerView>, ends: Option<Instant>) -> Self {
+        let mut company = false;
+        for peer in peers {
+            if peer.peer_interested || peer.am_interested {
+                return Self::Moving;
+            }
+            company = true;
+        }
+        if is_done && bps == 0 { Self::Still { company, ends } } else { Self::Moving }
+    }
 }
 
 /// The clock of one torrent's looks.
@@ -100,6 +117,24 @@ mod tests {
             assert_eq!(looks.deadline(), want.map(at), "{sight:?} {stirred}");
             looks.on_goodbye();
             assert_eq!(looks.deadline(), None, "it is over");
+        }
+    }
+
+    #[test]
+    fn a_torrent_is_still_when_it_is_done_and_nobody_wants_anything() {
+        let idle = PeerView::default();
+        let eager = PeerView { peer_interested: true, ..idle };
+        let wanted = PeerView { am_interested: true, ..idle };
+        let still = |company| Sight::Still { company, ends: None };
+        for (is_done, bps, peers, want) in [
+            (true, 0, &[][..], still(false)),
+            (true, 0, &[idle, idle], still(true)),
+            (true, 1, &[idle], Sight::Moving),
+            (false, 0, &[], Sight::Moving),
+            (true, 0, &[idle, eager], Sight::Moving),
+            (true, 0, &[wanted], Sight::Moving),
+        ] {
+            assert_eq!(Sight::of(is_done, bps, peers.iter().copied(), None), want, "{is_done} {bps} {peers:?}");
         }
     }
 

@@ -2,8 +2,8 @@
 //!
 //! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
 //! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `PeerArrived`, `Ban`, `Pardon`,
-//! `SchedulerReady`, `SeedingBegun`, `SurveyPool`, `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler), `PeersNeeded`, `Stirred` (torrent), `Leave`, `ChokeDecision`,
-//! `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
+//! `SchedulerReady`, `SeedingBegun`, `SurveyPool`, `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler),
+//! `PeersNeeded`, `Stirred` (torrent), `Leave`, `ChokeDecision`, `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
 //! Limits: the book's. Ends when told to, after its connections.
 
@@ -22,7 +22,7 @@ use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecyc
 use super::peer_connection::{
     ChokeDecision, Introduce, Leave, Look, News, PeerConnection, PeerNews, PeerReport, PeerWord,
 };
-use super::view::{PeerRow, Stirred};
+use super::view::{Bell, PeerRow, Stirred};
 use crate::base::farewell::Farewell;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
@@ -177,8 +177,7 @@ pub struct PeerPool {
     by_child: BTreeMap<ChildId, PeerKey>,
     /// As last told.
     need: Option<Need>,
-    /// The torrent was told of a change after its last survey.
-    stirred: bool,
+    bell: Bell,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -206,7 +205,7 @@ impl PeerPool {
             live: BTreeMap::new(),
             by_child: BTreeMap::new(),
             need: None,
-            stirred: false,
+            bell: Bell::new(cfg.stirred.clone()),
             timer: Timer::new(),
             closing: false,
             cfg,
@@ -256,14 +255,8 @@ impl PeerPool {
         self.arm(ctx);
     }
 
-    fn stir(&mut self) {
-        if !std::mem::replace(&mut self.stirred, true) {
-            self.cfg.stirred.do_send(Stirred);
-        }
-    }
-
     fn perform(&mut self, effect: BookEffect, ctx: &mut Ctx<Self>) {
-        self.stir();
+        self.bell.ring();
         match effect {
             BookEffect::Dial { addr, attempt, last, backoff, timeout } => {
                 if let Some(farewell) = last {
@@ -288,9 +281,8 @@ impl PeerPool {
         let Some(live) = self.live.get_mut(&peer) else { return };
         let addr = live.addr;
         if !matches!(news, News::View(view) if *view == live.view) {
-            self.stir();
+            self.bell.ring();
         }
-        let Some(live) = self.live.get_mut(&peer) else { return };
         match *news {
             News::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
             News::Handshaken(id) => {
@@ -332,7 +324,7 @@ impl PeerPool {
     fn on_ended(&mut self, child: ChildId, ctx: &mut Ctx<Self>) {
         let Some(key) = self.by_child.remove(&child) else { return };
         let Some(live) = self.live.remove(&key) else { return };
-        self.stir();
+        self.bell.ring();
         self.cfg.scheduler.do_send(PeerReport { peer: key, word: PeerWord::Left });
         self.choke_step(ctx, |choker, now| choker.on_peer_left(now, key));
         self.gossip.on_left(key);
@@ -368,7 +360,7 @@ impl Supervised for PeerPool {
             self.choker.on_complete();
         }
         self.need = None;
-        self.stirred = false;
+        self.bell.on_survey();
         self.timer = Timer::new();
         self.book.on_pool_restarted(Instant::now().into_std());
     }
@@ -384,7 +376,7 @@ impl Handler<PeersFound> for PeerPool {
     type Result = ();
 
     fn handle(&mut self, PeersFound { addrs, source }: PeersFound, ctx: &mut Ctx<Self>) {
-        self.stir();
+        self.bell.ring();
         let outcome = self.step(ctx, |book, now| book.add(now, &addrs, source));
         tracing::debug!(?source, ?outcome, "peers named");
     }
@@ -442,7 +434,7 @@ impl Handler<SurveyPool> for PeerPool {
     type Result = Result<PoolSurvey, ()>;
 
     fn handle(&mut self, _: SurveyPool, _: &mut Ctx<Self>) -> Self::Result {
-        self.stirred = false;
+        self.bell.on_survey();
         self.live.values().for_each(|live| live.handle.addr.do_send(Look));
         let row =
             |live: &Live| live.id.map(|_| PeerRow { addr: live.addr, client: live.client.clone(), view: live.view });

@@ -1,5 +1,5 @@
-//! What a torrent asks its children when it looks at itself, and what it makes of the answers: the view, and the one reason for the
-//! present speed.
+//! What a torrent asks its children when it looks at itself, and what it makes of the answers: the view, and the one
+//! reason for the present speed.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::actors::kit::Ctx;
 use crate::actors::peer_pool::{PoolSurvey, SurveyPool};
 use crate::actors::piece_scheduler::Survey;
 use crate::actors::tracker_supervisor::{Progressed, SurveyTrackers};
-use crate::actors::view::{PeerRow, Phase, SwarmView, TorrentView, TrackerRow};
+use crate::actors::view::{Phase, SwarmView, TorrentView, TrackerRow};
 use crate::logic::looks::Sight;
 use crate::logic::scheduler::Progress;
 use crate::logic::why::{self, Facts, PeerFacts, TrackerFacts};
@@ -85,15 +85,10 @@ impl Torrent {
             Phase::Seeding => self.all_answered,
             Phase::Complete | Phase::Failed(_) => true,
         };
-        // Who wants nothing is sent nothing; that it wants something now, it says by a bit of BEP 3.
-        let wants = |peer: &PeerRow| peer.view.peer_interested || peer.view.am_interested;
-        if !is_done || down_bps + up_bps > 0 || swarm.peers.iter().any(wants) {
-            return Sight::Moving;
-        }
         let time = self.cfg.aim.goal().and_then(|goal| goal.time);
         let ends = self.seeding_since.zip(time).and_then(|(since, time)| since.checked_add(time));
         let ends = ends.filter(|_| matches!(phase, Phase::Seeding)).map(Instant::into_std);
-        Sight::Still { company: !swarm.peers.is_empty(), ends }
+        Sight::of(is_done, down_bps + up_bps, swarm.peers.iter().map(|peer| peer.view), ends)
     }
 
     fn facts(&self) -> Facts {

@@ -19,7 +19,7 @@ use super::tracker_supervisor::{Completed, Progressed};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::{Safe, redact_url};
 use crate::codec::tracker::{AnnounceRequest, Event};
-use crate::logic::announce::{AnnounceEffect, AnnounceState, Announcer, Kept};
+use crate::logic::announce::{AnnounceEffect, AnnounceState, Announcer, Kept, as_told};
 use crate::logic::peer_book::Need;
 use crate::logic::tiers::TrackerId;
 use crate::net::Net;
@@ -218,8 +218,6 @@ impl<P: Protocol> Tracker<P> {
 
     fn announce(&mut self, event: Event, ctx: &mut Ctx<Self>) {
         let Progressed { uploaded, downloaded, left, partial_seed } = self.progress;
-        // "it MUST send an event=paused parameter in every announce while it is a partial seed" (BEP 21).
-        let event = if partial_seed && event == Event::Periodic { Event::Paused } else { event };
         let request = AnnounceRequest {
             info_hash: self.cfg.info_hash,
             peer_id: self.cfg.our_id,
@@ -227,7 +225,7 @@ impl<P: Protocol> Tracker<P> {
             uploaded,
             downloaded,
             left,
-            event,
+            event: as_told(event, partial_seed),
             key: self.cfg.key,
             num_want: if event == Event::Stopped { 0 } else { NUM_WANT },
             tracker_id: self.called.clone(),

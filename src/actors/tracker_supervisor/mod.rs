@@ -20,7 +20,7 @@ use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecyc
 use super::peer_pool::{PeersFound, PeersNeeded};
 use super::policies;
 use super::tracker::{Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpTracker};
-use super::view::{Stirred, TrackerRow};
+use super::view::{Bell, Stirred, TrackerRow};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
 use crate::logic::peer_book::Source;
@@ -145,8 +145,7 @@ pub struct TrackerSupervisor {
     // Live.
     probe: Probe,
     running: BTreeMap<TrackerId, Running>,
-    /// The torrent was told of a change after its last survey.
-    stirred: bool,
+    bell: Bell,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -168,7 +167,7 @@ impl TrackerSupervisor {
             tiers,
             probe: Probe::new(cfg.seed),
             running: BTreeMap::new(),
-            stirred: false,
+            bell: Bell::new(cfg.stirred.clone()),
             timer: Timer::new(),
             closing: false,
             cfg,
@@ -177,9 +176,7 @@ impl TrackerSupervisor {
 
     /// Mutates the tiers once, performs every effect, arms one timer.
     fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Tiers)) {
-        if !std::mem::replace(&mut self.stirred, true) {
-            self.cfg.stirred.do_send(Stirred);
-        }
+        self.bell.ring();
         mutate(&mut self.tiers);
         while let Some(effect) = self.tiers.poll() {
             match effect {
@@ -324,7 +321,7 @@ impl Supervised for TrackerSupervisor {
     /// Dropped handles say good-bye to their trackers, which say `stopped`; the new ones say `started` again.
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         self.running.clear();
-        self.stirred = false;
+        self.bell.on_survey();
         self.probe = Probe::new(self.cfg.seed);
         self.timer = Timer::new();
     }
@@ -374,7 +371,7 @@ impl Handler<SurveyTrackers> for TrackerSupervisor {
     type Result = Result<Vec<TrackerRow>, ()>;
 
     fn handle(&mut self, _: SurveyTrackers, _: &mut Ctx<Self>) -> Self::Result {
-        self.stirred = false;
+        self.bell.on_survey();
         let now = Instant::now();
         let early = |id| self.probe.plan().filter(|(planned, _)| *planned == id).map(|(_, at)| Instant::from_std(at));
         let row = |(id, standing): (&TrackerId, &Standing)| TrackerRow {
