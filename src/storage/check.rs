@@ -128,13 +128,13 @@ impl Hasher<&Files> {
 pub enum Halt<E> {
     /// `stop` was set.
     Stopped,
-    /// The first error that was met; the other threads ended at their next run.
+    /// The first error that was met; the other threads ended at their next pieces.
     Failed(E),
 }
 
-/// Lets `judge` look at every piece, a run of neighbours at a time, on one thread per core, each with a reader of its own;
-/// what it found, in the order of the pieces. `progress` hears how many bytes are done, from all threads. Once `stop` is
-/// set no further run is begun.
+/// Lets `judge` look at every piece, as many neighbours at a time as are hashed side by side, on one thread per core, each
+/// with a reader of its own; what it found, in the order of the pieces. `progress` hears how many bytes are done, from all
+/// threads. Once `stop` is set no further piece is begun.
 pub fn every_piece<R: Reader, T: Send>(
     geometry: Geometry,
     reader: impl Fn() -> R + Sync,
@@ -157,15 +157,17 @@ pub fn every_piece<R: Reader, T: Send>(
             if run.is_empty() {
                 return Ok(found);
             }
-            if stop.load(Ordering::Relaxed) || has_failed.load(Ordering::Relaxed) {
-                return Err(Halt::Stopped);
-            }
             let start = u64::from(first) * u64::from(geometry.nominal_piece_len());
-            let len = geometry.len_of(run.iter().copied());
-            hasher.reader.announce(start..start + len);
-            let judged = judge(&mut hasher, &run).inspect_err(|_| has_failed.store(true, Ordering::Relaxed));
-            found.push((first, judged.map_err(Halt::Failed)?));
-            progress(done.fetch_add(len, Ordering::Relaxed) + len);
+            hasher.reader.announce(start..start + geometry.len_of(run.iter().copied()));
+            for pieces in run.chunks(width()) {
+                if stop.load(Ordering::Relaxed) || has_failed.load(Ordering::Relaxed) {
+                    return Err(Halt::Stopped);
+                }
+                let judged = judge(&mut hasher, pieces).inspect_err(|_| has_failed.store(true, Ordering::Relaxed));
+                found.push((pieces[0], judged.map_err(Halt::Failed)?));
+                let len = geometry.len_of(pieces.iter().copied());
+                progress(done.fetch_add(len, Ordering::Relaxed) + len);
+            }
         }
     };
     gather(on_every_core(work))
@@ -184,8 +186,8 @@ fn on_every_core<T: Send>(work: impl Fn() -> T + Sync) -> Vec<T> {
     })
 }
 
-/// What one thread has found, with the number of the first piece of each run.
-type Part<T, E> = Result<Vec<(u32, Vec<T>)>, Halt<E>>;
+/// What one thread has found, with the first piece of each call.
+type Part<T, E> = Result<Vec<(PieceIndex, Vec<T>)>, Halt<E>>;
 
 /// One list in the order of the pieces; of several ends the one that has a reason.
 fn gather<T, E>(parts: Vec<Part<T, E>>) -> Result<Vec<T>, Halt<E>> {
@@ -311,6 +313,28 @@ mod tests {
             let ended = every_piece(geometry, reader, whole_run, |_| (), &AtomicBool::new(false));
             assert_eq!(ended, Err(Halt::Failed(bad)));
         }
+    }
+
+    #[test]
+    fn a_wish_to_stop_is_heard() {
+        struct Zeros;
+
+        impl Reader for Zeros {
+            type Error = ();
+
+            fn announce(&mut self, _: Range<u64>) {}
+
+            fn read(&mut self, _: u64, buffer: &mut [u8]) -> Result<(), ()> {
+                buffer.fill(0);
+                Ok(())
+            }
+        }
+
+        // More than any number of cores gets through before the first of them is heard.
+        let geometry = Geometry::new(1 << 40, 1 << 20).unwrap();
+        let stop = AtomicBool::new(false);
+        let wish = |_| stop.store(true, Ordering::Relaxed);
+        assert_eq!(every_piece(geometry, || Zeros, whole_run, wish, &stop), Err(Halt::Stopped));
     }
 
     #[test]

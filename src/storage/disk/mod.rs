@@ -250,14 +250,14 @@ impl Inner {
     fn check(&self, pieces: Vec<PieceIndex>) -> Vec<(PieceIndex, Result<bool, DiskTrouble>)> {
         let opened = self.opened();
         let judged = Hasher::new(&opened.files, self.geometry).are_right(&self.hashes, &pieces);
-        let mut with_part = |(piece, judged)| match judged {
+        let with_part = |(piece, judged)| match judged {
             Ok(false) if self.is_strayed(opened, piece) => {
                 opened.looked.lock().unwrap_or_else(PoisonError::into_inner).strays.insert(piece);
                 (piece, Ok(true))
             }
             judged => (piece, judged),
         };
-        pieces.into_iter().zip(judged).map(&mut with_part).collect()
+        pieces.into_iter().zip(judged).map(with_part).collect()
     }
 
     fn admit(&self, start: &Snapshot) -> Result<(), OpenTrouble> {
@@ -312,6 +312,7 @@ impl Inner {
         jobs.into_iter().zip(digests).map(|(job, digest)| self.keep(job, digest)).collect()
     }
 
+    /// Writes a piece that hashes right.
     fn keep(&self, job: PieceJob, digest: [u8; 20]) -> PieceOutcome {
         if digest != self.hashes.get(job.piece) {
             return PieceOutcome::HashMismatch(job.piece);
