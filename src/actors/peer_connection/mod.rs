@@ -308,6 +308,7 @@ impl PeerConnection {
         }
         self.tell(News::Handshaken(theirs.peer_id));
         let PeerConfig { geometry, info_hash, addr, listen_port, pex, .. } = self.cfg;
+        let max_up_bps = self.cfg.limits.up.bps();
         let terms = Terms {
             geometry,
             info_hash,
@@ -315,6 +316,7 @@ impl PeerConnection {
             fast: theirs.speaks_fast(),
             extended: theirs.speaks_extensions(),
             listen_port,
+            max_up_bps,
             pex,
         };
         let mut conversation = Conversation::new(Instant::now().into_std(), terms);

@@ -80,9 +80,10 @@ impl Conversation {
         }
     }
 
-    /// Gives a newcomer its first pieces, once we know that it is one (BEP 6).
+    /// Gives a newcomer its first pieces, once we know that it is one (BEP 6). None of a limited upload: thirty newcomers that
+    /// share a slow line have their first piece when it has carried thirty, and nothing to trade until then (`swarm.32`).
     pub(super) fn give_fast_pieces(&mut self, now: Instant) {
-        if !self.welcomed || !self.told_pieces || self.left {
+        if !self.welcomed || !self.told_pieces || self.left || self.terms.max_up_bps.is_some() {
             return;
         }
         let from = (self.terms.info_hash, self.terms.ip);

@@ -106,7 +106,8 @@ fn shown(effect: &Effect) -> String {
 
 fn terms(geometry: Geometry, fast: bool) -> Terms {
     let ip = [80, 4, 4, 200].into();
-    Terms { geometry, info_hash: InfoHash([0xaa; 20]), ip, fast, extended: false, listen_port: Some(6881), pex: false }
+    let info_hash = InfoHash([0xaa; 20]);
+    Terms { geometry, info_hash, ip, fast, extended: false, listen_port: Some(6881), max_up_bps: None, pex: false }
 }
 
 /// A conversation and its clock.
@@ -730,6 +731,9 @@ fn a_newcomer_is_given_pieces_and_served_though_choked() {
 
     assert_eq!(Talk::welcomed(&[0, 1, 2, 3]).hears([bitfield(&[])]), "has 0000", "not spoken");
     assert_eq!(Talk::fast(&[]).hears([Message::HaveNone]), "has 0000", "nothing to give");
+    let mut talk = Talk::fast(&[0, 1, 2, 3]);
+    talk.it.terms.max_up_bps = Some(65536);
+    assert_eq!(talk.hears([Message::HaveNone]), "has 0000", "few share a limited line");
 }
 
 fn said(id: u8, payload: &'static [u8]) -> Message {

@@ -28,6 +28,8 @@ pub struct Terms {
     pub extended: bool,
     /// Where we listen, if we do.
     pub listen_port: Option<u16>,
+    /// Bytes a second that all uploads share, if that is limited.
+    pub max_up_bps: Option<u64>,
     /// Peers may be exchanged: not in a private torrent (BEP 27).
     pub pex: bool,
 }
