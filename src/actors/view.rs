@@ -95,7 +95,7 @@ pub struct PeerRow {
     /// The other end.
     pub addr: SocketAddr,
     /// What it says it is (BEP 10, BEP 20), fit to be shown.
-    pub client: String,
+    pub client: Arc<str>,
     /// How it stands.
     pub view: PeerView,
 }
@@ -106,7 +106,7 @@ pub struct SwarmView {
     /// Addresses by state.
     pub census: Census,
     /// Open connections.
-    pub peers: Vec<PeerRow>,
+    pub peers: Arc<Vec<PeerRow>>,
     /// Every tracker.
     pub trackers: Vec<TrackerRow>,
     /// The time to the next dial, if one is planned.

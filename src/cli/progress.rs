@@ -148,7 +148,7 @@ fn tracker_json(tracker: &TrackerRow) -> Value {
 fn peer_json(peer: &PeerRow) -> Value {
     json!({
         "addr": peer.addr.to_string(),
-        "client": peer.client,
+        "client": &*peer.client,
         "am_choking": peer.view.am_choking,
         "am_interested": peer.view.am_interested,
         "peer_choking": peer.view.peer_choking,

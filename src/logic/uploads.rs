@@ -63,9 +63,9 @@ pub struct Uploads {
 }
 
 impl Uploads {
-    /// Counts with the others what is given.
-    pub fn share(&mut self, given: Given) {
-        self.given = given;
+    /// None yet; counts with the others what is given.
+    pub fn sharing(given: Given) -> Self {
+        Self { given, ..Self::default() }
     }
 
     /// The peer asks for a range.
@@ -287,8 +287,7 @@ mod tests {
         let piece = |number| geometry.parse_range(number, 0, BLOCK).unwrap();
         let shared = Given::default();
         let asks = |pieces: &[u32]| {
-            let mut uploads = Uploads::default();
-            uploads.share(shared.clone());
+            let mut uploads = Uploads::sharing(shared.clone());
             for number in pieces {
                 uploads.on_request(piece(*number)).unwrap();
             }

@@ -198,6 +198,10 @@ impl Link {
                 Poll::Pending => break,
             }
         }
+        if self.queued == 0 {
+            // An idle peer keeps no queue.
+            (self.outbox, self.gathering) = (VecDeque::new(), BytesMut::new());
+        }
         if total == 0 { Poll::Pending } else { Poll::Ready(Ok(total)) }
     }
 

@@ -58,19 +58,23 @@ impl Throttle {
 
     /// For one connection.
     pub fn tap(&self) -> Tap {
-        let limit = self.0.as_ref().map(|shared| {
+        Tap(self.0.as_ref().map(|shared| {
             let mut inner = shared.borrow_mut();
             inner.next_tap += 1;
-            (Rc::clone(shared), inner.next_tap)
-        });
-        Tap { limit, granted: 0, waits: false, waited_until: None }
+            let (shared, name) = (Rc::clone(shared), inner.next_tap);
+            Box::new(Limited { shared, name, granted: 0, waits: false, waited_until: None })
+        }))
     }
 }
 
 /// One direction of one connection.
 #[derive(Debug)]
-pub struct Tap {
-    limit: Option<(Shared, bucket::Tap)>,
+pub struct Tap(Option<Box<Limited>>);
+
+#[derive(Debug)]
+struct Limited {
+    shared: Shared,
+    name: bucket::Tap,
     granted: usize,
     waits: bool,
     waited_until: Option<Instant>,
@@ -79,14 +83,39 @@ pub struct Tap {
 impl Tap {
     /// How many of `want` bytes may be moved now, at least one. Must run where `spawn_local` works.
     pub fn poll_grant(&mut self, cx: &Context<'_>, want: usize) -> Poll<usize> {
-        let Some((shared, tap)) = &self.limit else { return Poll::Ready(want) };
+        self.0.as_mut().map_or(Poll::Ready(want), |limited| limited.poll_grant(cx, want))
+    }
+
+    /// So many of the granted bytes were moved.
+    pub fn spend(&mut self, moved: usize) {
+        if let Some(limited) = &mut self.0 {
+            limited.granted = limited.granted.saturating_sub(moved);
+        }
+    }
+
+    /// Nothing more can be moved for now: what is left of the grant is for others.
+    pub fn give_back(&mut self) {
+        if let Some(limited) = &mut self.0 {
+            limited.give_back();
+        }
+    }
+
+    /// Until when the limit has held this connection up: now, if it does.
+    pub fn held_until(&self) -> Option<Instant> {
+        let limited = self.0.as_ref()?;
+        if limited.waits { Some(Instant::now()) } else { limited.waited_until }
+    }
+}
+
+impl Limited {
+    fn poll_grant(&mut self, cx: &Context<'_>, want: usize) -> Poll<usize> {
         if self.granted > 0 {
             return Poll::Ready(self.granted.min(want));
         }
         let now = Instant::now();
-        let mut inner = shared.borrow_mut();
-        if let Some(granted) = inner.bucket.ask(now.into_std(), *tap, want as u64) {
-            inner.wakers.remove(tap);
+        let mut inner = self.shared.borrow_mut();
+        if let Some(granted) = inner.bucket.ask(now.into_std(), self.name, want as u64) {
+            inner.wakers.remove(&self.name);
             if std::mem::take(&mut self.waits) {
                 self.waited_until = Some(now);
             }
@@ -94,43 +123,30 @@ impl Tap {
             return Poll::Ready(self.granted);
         }
         self.waits = true;
-        inner.wakers.insert(*tap, cx.waker().clone());
+        inner.wakers.insert(self.name, cx.waker().clone());
         if !std::mem::replace(&mut inner.is_ticking, true) {
-            spawn_local(tick(Rc::clone(shared)));
+            spawn_local(tick(Rc::clone(&self.shared)));
         }
         Poll::Pending
     }
 
-    /// So many of the granted bytes were moved.
-    pub fn spend(&mut self, moved: usize) {
-        self.granted = self.granted.saturating_sub(moved);
-    }
-
-    /// Nothing more can be moved for now: what is left of the grant is for others.
-    pub fn give_back(&mut self) {
+    fn give_back(&mut self) {
         let rest = std::mem::take(&mut self.granted);
-        if let Some((shared, _)) = self.limit.as_ref().filter(|_| rest > 0) {
-            let mut inner = shared.borrow_mut();
+        if rest > 0 {
+            let mut inner = self.shared.borrow_mut();
             inner.bucket.give_back(rest as u64);
             inner.wake_called();
         }
     }
-
-    /// Until when the limit has held this connection up: now, if it does.
-    pub fn held_until(&self) -> Option<Instant> {
-        if self.waits { Some(Instant::now()) } else { self.waited_until }
-    }
 }
 
-impl Drop for Tap {
+impl Drop for Limited {
     fn drop(&mut self) {
         self.give_back();
-        if let Some((shared, tap)) = &self.limit {
-            let mut inner = shared.borrow_mut();
-            inner.wakers.remove(tap);
-            inner.bucket.on_left(*tap);
-            inner.wake_called();
-        }
+        let mut inner = self.shared.borrow_mut();
+        inner.wakers.remove(&self.name);
+        inner.bucket.on_left(self.name);
+        inner.wake_called();
     }
 }
 

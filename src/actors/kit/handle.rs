@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::task::{Context, Poll};
@@ -11,7 +12,7 @@ use std::time::Duration;
 use actix::{Actor, Addr, Recipient};
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::child::{ChildId, Goodbye};
 
@@ -166,17 +167,8 @@ impl Orders {
         self.given.load(Ordering::Acquire) >= order as u8
     }
 
-    /// Waits for an order of at least that rank. For the guard's task only: there is room for one waker.
-    pub(super) async fn wait_for(&self, order: Order) {
-        let poll = |cx: &mut Context<'_>| {
-            self.guard.register(cx.waker());
-            if self.include(order) { Poll::Ready(()) } else { Poll::Pending }
-        };
-        poll_fn(poll).await;
-    }
-
     /// Waits until a rest is to end early: for a stop, and where `rousable` also when the child is roused. For the guard's
-    /// task only, as above.
+    /// task only: there is room for one waker.
     pub(super) async fn wait_in_rest(&self, rousable: bool) {
         let poll = |cx: &mut Context<'_>| {
             self.guard.register(cx.waker());
@@ -186,14 +178,20 @@ impl Orders {
         poll_fn(poll).await;
     }
 
-    /// Waits until the child's time is up.
+    /// Waits until the child's time is up. Small, as every child has one: the sleep is made where there is one.
     pub(super) async fn wait_for_doom(&self) {
-        self.wait_for(Order::Orphan).await;
-        tokio::select! {
-            biased;
-            () = self.wait_for(Order::Kill) => {}
-            () = sleep(ORPHAN_GRACE) => {}
-        }
+        let mut grace: Option<Pin<Box<Sleep>>> = None;
+        let poll = |cx: &mut Context<'_>| {
+            self.guard.register(cx.waker());
+            if self.include(Order::Kill) {
+                Poll::Ready(())
+            } else if self.include(Order::Orphan) {
+                grace.get_or_insert_with(|| Box::pin(sleep(ORPHAN_GRACE))).as_mut().poll(cx)
+            } else {
+                Poll::Pending
+            }
+        };
+        poll_fn(poll).await;
     }
 }
 

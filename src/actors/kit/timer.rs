@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use actix::{Actor, ActorFuture, AsyncContext};
+use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// What runs when the deadline has come.
@@ -52,7 +53,7 @@ impl<A: Actor> Timer<A> {
             shared.has_sleeper = true;
             shared.asleep_until = Some(deadline);
             drop(shared);
-            ctx.spawn(Sleeper { shared: Rc::clone(&self.shared), sleep: Box::pin(sleep_until(deadline)) });
+            ctx.spawn(Sleeper { share: Share(Rc::clone(&self.shared)), sleep: sleep_until(deadline) });
         } else if shared.asleep_until.is_none_or(|until| deadline < until)
             && let Some(waker) = shared.waker.take()
         {
@@ -80,17 +81,24 @@ impl<A: Actor> fmt::Debug for Timer<A> {
     }
 }
 
-/// The future in the actor's context that does the waiting, one per incarnation.
-struct Sleeper<A: Actor> {
-    shared: Rc<RefCell<Shared<A>>>,
-    sleep: Pin<Box<Sleep>>,
+pin_project! {
+    /// The future in the actor's context that does the waiting, one per incarnation.
+    struct Sleeper<A: Actor> {
+        share: Share<A>,
+        #[pin]
+        sleep: Sleep,
+    }
 }
+
+/// The sleeper's share, emptied when it goes.
+struct Share<A: Actor>(Rc<RefCell<Shared<A>>>);
 
 impl<A: Actor> Sleeper<A> {
     /// The action, if its time has come; else sleeps towards it.
-    fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<Action<A>> {
+    fn poll_due(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Action<A>> {
+        let mut this = self.project();
         loop {
-            let mut shared = self.shared.borrow_mut();
+            let mut shared = this.share.0.borrow_mut();
             if !shared.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 shared.waker = Some(cx.waker().clone());
             }
@@ -100,11 +108,11 @@ impl<A: Actor> Sleeper<A> {
             };
             if shared.asleep_until.is_none_or(|until| deadline < until) {
                 shared.asleep_until = Some(deadline);
-                self.sleep.as_mut().reset(deadline);
+                this.sleep.as_mut().reset(deadline);
             }
-            std::task::ready!(self.sleep.as_mut().poll(cx));
+            std::task::ready!(this.sleep.as_mut().poll(cx));
             shared.asleep_until = None;
-            if deadline <= self.sleep.deadline() {
+            if deadline <= this.sleep.deadline() {
                 shared.due = None;
                 return Poll::Ready(action);
             }
@@ -115,7 +123,7 @@ impl<A: Actor> Sleeper<A> {
 impl<A: Actor> ActorFuture<A> for Sleeper<A> {
     type Output = ();
 
-    fn poll(mut self: Pin<&mut Self>, actor: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(self: Pin<&mut Self>, actor: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) -> Poll<()> {
         if let Poll::Ready(action) = self.poll_due(cx) {
             // Once a turn: an action that arms the past again wakes its actor but does not keep the arbiter to itself.
             action(actor, ctx);
@@ -124,9 +132,9 @@ impl<A: Actor> ActorFuture<A> for Sleeper<A> {
     }
 }
 
-impl<A: Actor> Drop for Sleeper<A> {
+impl<A: Actor> Drop for Share<A> {
     fn drop(&mut self) {
-        let mut shared = self.shared.borrow_mut();
+        let mut shared = self.0.borrow_mut();
         *shared = Shared { due: None, asleep_until: None, has_sleeper: false, waker: None };
     }
 }

@@ -88,10 +88,10 @@ fn write_swarm(view: &TorrentView) {
         why = view.trouble(),
         "swarm"
     );
-    for peer in &view.swarm.peers {
+    for peer in view.swarm.peers.iter() {
         tracing::debug!(
             addr = %peer.addr,
-            client = peer.client,
+            client = &*peer.client,
             am_choking = peer.view.am_choking,
             am_interested = peer.view.am_interested,
             peer_choking = peer.view.peer_choking,

@@ -10,12 +10,13 @@
 mod pump;
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{self};
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::disk_writer::ReadRanges;
 use super::kit::{Child, Ctx, Exit, Goodbye, Timer};
@@ -25,7 +26,7 @@ use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::extended::{ExtendedHandshake, Pex};
-use crate::codec::wire::{Handshake, Message as Wire};
+use crate::codec::wire::Handshake;
 use crate::logic::conversation::{Conversation, Effect, PeerView, Report, Terms};
 use crate::logic::given::Given;
 use crate::net::dial::dial;
@@ -149,6 +150,13 @@ pub struct PeerConfig {
     pub addr: SocketAddr,
     /// How long to wait for the stream.
     pub connect_timeout: Duration,
+    /// What all of the torrent have in common.
+    pub shared: Rc<SharedConfig>,
+}
+
+/// What all connections of a torrent are given alike.
+#[derive(Debug)]
+pub struct SharedConfig {
     /// The way out.
     pub net: Net,
     /// Read buffers of this arbiter.
@@ -180,10 +188,9 @@ pub struct PeerConfig {
 pub struct PeerConnection {
     cfg: PeerConfig,
     /// The stream of a peer that came by itself, and what it said.
-    accepted: Option<(BoxStream, Handshake)>,
+    accepted: Option<Box<(BoxStream, Handshake)>>,
     link: Option<Link>,
     conversation: Option<Conversation>,
-    inbox: Vec<Wire>,
     /// As the pool knows them.
     bits: [bool; 4],
     timer: Timer<Self>,
@@ -202,7 +209,6 @@ impl PeerConnection {
             accepted: None,
             link: None,
             conversation: None,
-            inbox: Vec::new(),
             bits: [true, false, true, false],
             timer: Timer::new(),
             waker: None,
@@ -212,7 +218,7 @@ impl PeerConnection {
 
     /// With a peer that came by itself.
     pub fn accepted(cfg: PeerConfig, stream: BoxStream, theirs: Handshake) -> Self {
-        Self { accepted: Some((stream, theirs)), ..Self::new(cfg) }
+        Self { accepted: Some(Box::new((stream, theirs))), ..Self::new(cfg) }
     }
 
     /// Its name among connections.
@@ -275,7 +281,7 @@ impl PeerConnection {
     }
 
     fn dial(&self, ctx: &mut Ctx<Self>) {
-        let (net, addr, within) = (Arc::clone(&self.cfg.net), self.cfg.addr, self.cfg.connect_timeout);
+        let (net, addr, within) = (Arc::clone(&self.cfg.shared.net), self.cfg.addr, self.cfg.connect_timeout);
         let dialling = async move { timeout(within, dial(&net, addr)).await.unwrap_or(Err(Farewell::ConnectTimeout)) };
         ctx.spawn(dialling.into_actor(self).map(|dialled, act, ctx| match dialled {
             Ok(stream) => act.on_connected(stream, ctx),
@@ -286,41 +292,38 @@ impl PeerConnection {
     /// Our handshake goes out at once, whoever opened the stream.
     fn on_connected(&mut self, stream: BoxStream, ctx: &mut Ctx<Self>) {
         self.tell(News::Connected);
-        let mut link = Link::new(stream, self.cfg.staging.clone(), &self.cfg.limits, self.cfg.geometry.piece_count());
-        let (info_hash, peer_id) = (self.cfg.info_hash, self.cfg.our_id);
+        let shared = &self.cfg.shared;
+        let mut link = Link::new(stream, shared.staging.clone(), &shared.limits, shared.geometry.piece_count());
+        let (info_hash, peer_id) = (shared.info_hash, shared.our_id);
         link.send_handshake(&Handshake { reserved: Handshake::OURS, info_hash, peer_id });
         self.link = Some(link);
         ctx.spawn(pump::Pump);
-        let deadline = sleep(HANDSHAKE_TIMEOUT).into_actor(self).map(|(), act, ctx| {
-            if act.conversation.is_none() {
-                act.leave(Farewell::HandshakeTimeout, ctx);
-            }
+        self.timer.arm(ctx, Some(Instant::now() + HANDSHAKE_TIMEOUT), |act, ctx| {
+            act.leave(Farewell::HandshakeTimeout, ctx);
         });
-        ctx.spawn(deadline);
     }
 
     fn on_handshake(&mut self, theirs: Handshake, ctx: &mut Ctx<Self>) {
-        if theirs.info_hash != self.cfg.info_hash {
+        if theirs.info_hash != self.cfg.shared.info_hash {
             return self.leave(Farewell::BadHandshake, ctx);
         }
-        if theirs.peer_id == self.cfg.our_id {
+        if theirs.peer_id == self.cfg.shared.our_id {
             return self.leave(Farewell::Ourselves, ctx);
         }
         self.tell(News::Handshaken(theirs.peer_id));
-        let PeerConfig { geometry, info_hash, addr, listen_port, pex, .. } = self.cfg;
-        let max_up_bps = self.cfg.limits.up.bps();
+        let shared = &self.cfg.shared;
         let terms = Terms {
-            geometry,
-            info_hash,
-            ip: addr.ip(),
+            geometry: shared.geometry,
+            info_hash: shared.info_hash,
+            ip: self.cfg.addr.ip(),
             fast: theirs.speaks_fast(),
             extended: theirs.speaks_extensions(),
-            listen_port,
-            max_up_bps,
-            pex,
+            listen_port: shared.listen_port,
+            max_up_bps: shared.limits.up.bps(),
+            pex: shared.pex,
         };
         let mut conversation = Conversation::new(Instant::now().into_std(), terms);
-        conversation.share(self.cfg.given.clone());
+        conversation.share(shared.given.clone());
         self.conversation = Some(conversation);
         self.introduce(ctx);
         self.step(ctx, |_, _| {});
@@ -333,7 +336,7 @@ impl PeerConnection {
     }
 
     fn read_for_peer(&mut self, ranges: Vec<PieceRange>, ctx: &mut Ctx<Self>) {
-        let asked = timeout(READ_TIMEOUT, self.cfg.disk.send(ReadRanges(ranges)));
+        let asked = timeout(READ_TIMEOUT, self.cfg.shared.disk.send(ReadRanges(ranges)));
         let answered = asked.into_actor(self).map(move |answer, act, ctx| {
             let blocks = answer.ok().and_then(Result::ok).unwrap_or_default();
             act.step(ctx, |conversation, now| conversation.on_read(now, blocks));
@@ -367,11 +370,11 @@ impl PeerConnection {
     }
 
     fn tell(&self, news: News) {
-        self.cfg.pool.do_send(PeerNews { peer: self.cfg.key, news });
+        self.cfg.shared.pool.do_send(PeerNews { peer: self.cfg.key, news });
     }
 
     fn report(&self, word: PeerWord) {
-        self.cfg.scheduler.do_send(PeerReport { peer: self.cfg.key, word });
+        self.cfg.shared.scheduler.do_send(PeerReport { peer: self.cfg.key, word });
     }
 }
 
@@ -379,7 +382,7 @@ impl Actor for PeerConnection {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        match self.accepted.take() {
+        match self.accepted.take().map(|accepted| *accepted) {
             None => self.dial(ctx),
             Some((stream, theirs)) => {
                 self.on_connected(stream, ctx);

@@ -25,15 +25,14 @@ impl PeerConnection {
             }
         }
         let mut turn = 0;
+        let mut messages = Vec::new();
         while turn < TURN_BYTES && self.farewell.is_none() {
             let Some(link) = &mut self.link else { return Ok(false) };
-            let mut messages = std::mem::take(&mut self.inbox);
             let polled = link.poll_messages(cx, &mut messages);
             if !messages.is_empty() {
                 trace_all(&messages);
                 self.step(ctx, |conversation, now| conversation.on_messages(now, messages.drain(..)));
             }
-            self.inbox = messages;
             match polled {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(bytes) => turn += bytes?,

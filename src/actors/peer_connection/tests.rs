@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::time::sleep;
 
 use bytes::Bytes;
 
@@ -9,7 +10,7 @@ use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::base::safe::Safe;
-use crate::codec::wire::{Decoder, RawRequest};
+use crate::codec::wire::{Decoder, Message as Wire, RawRequest};
 use crate::net::testing::FakeNet;
 
 const INFO_HASH: InfoHash = InfoHash([1; 20]);
@@ -116,20 +117,22 @@ impl Bench {
             key: PeerKey(1),
             addr: "192.0.2.1:6881".parse().unwrap(),
             connect_timeout: Duration::from_secs(15),
-            net,
-            staging: Staging::default(),
-            limits: Limits::default(),
-            given: Given::default(),
-            info_hash: INFO_HASH,
-            our_id: OUR_ID,
-            listen_port: None,
-            pex: true,
-            geometry: geometry(),
-            scheduler: ear.clone().recipient(),
-            pool: ear.clone().recipient(),
-            disk: ear.clone().recipient(),
+            shared: Rc::new(SharedConfig {
+                net,
+                staging: Staging::default(),
+                limits: Limits::default(),
+                given: Given::default(),
+                info_hash: INFO_HASH,
+                our_id: OUR_ID,
+                listen_port: None,
+                pex: true,
+                geometry: geometry(),
+                scheduler: ear.clone().recipient(),
+                pool: ear.clone().recipient(),
+                disk: ear.clone().recipient(),
+            }),
         });
-        let connection = kit::spawn_temporary(connection, ear.recipient());
+        let connection = kit::spawn_temporary(connection, Arc::new(ear.recipient()));
         Self { diary, far: None, connection, decoder: Decoder::new(8), buffer: BytesMut::new() }
     }
 

@@ -1,6 +1,7 @@
 //! How a connection comes into the pool: dialled because the book says so, or taken in because a peer came by itself.
 
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use actix::prelude::*;
 
 use super::{Ctx, Live, PeerArrived, PeerPool};
 use crate::actors::kit;
-use crate::actors::peer_connection::{PeerConfig, PeerConnection};
+use crate::actors::peer_connection::{PeerConfig, PeerConnection, SharedConfig};
 use crate::base::ids::PeerKey;
 use crate::logic::conversation::PeerView;
+use crate::logic::given::Given;
 use crate::logic::peer_book::Inbound;
+use crate::net::staging::Staging;
 
 impl PeerPool {
     pub(super) fn welcome(&mut self, PeerArrived { stream, addr, theirs }: PeerArrived, ctx: &mut Ctx<Self>) {
@@ -32,44 +35,46 @@ impl PeerPool {
     fn peer_config(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &Ctx<Self>) -> PeerConfig {
         let key = PeerKey(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
-        PeerConfig {
-            key,
-            addr,
-            connect_timeout,
-            net: Arc::clone(&self.cfg.net),
-            staging: self.staging.clone(),
-            limits: self.cfg.limits.clone(),
-            given: self.given.clone(),
-            info_hash: self.cfg.info_hash,
-            our_id: self.cfg.our_id,
-            listen_port: self.cfg.listen_port,
-            pex: self.cfg.pex,
-            geometry: self.cfg.geometry,
-            scheduler: self.cfg.scheduler.clone(),
-            pool: ctx.address().recipient(),
-            disk: self.cfg.disk.clone(),
-        }
+        PeerConfig { key, addr, connect_timeout, shared: self.shared_config(ctx) }
+    }
+
+    fn shared_config(&mut self, ctx: &Ctx<Self>) -> Rc<SharedConfig> {
+        let Self { shared, cfg, .. } = self;
+        let shared = shared.get_or_insert_with(|| {
+            Rc::new(SharedConfig {
+                net: Arc::clone(&cfg.net),
+                staging: Staging::default(),
+                limits: cfg.limits.clone(),
+                given: Given::default(),
+                info_hash: cfg.info_hash,
+                our_id: cfg.our_id,
+                listen_port: cfg.listen_port,
+                pex: cfg.pex,
+                geometry: cfg.geometry,
+                scheduler: cfg.scheduler.clone(),
+                pool: ctx.address().recipient(),
+                disk: cfg.disk.clone(),
+            })
+        });
+        Rc::clone(shared)
     }
 
     /// `listens`: where others can dial it, as far as we know.
     fn adopt(&mut self, addr: SocketAddr, listens: Option<SocketAddr>, connection: PeerConnection, ctx: &Ctx<Self>) {
         let key = connection.key();
-        let handle = kit::spawn_temporary(connection, ctx.address().recipient());
-        self.by_child.insert(handle.id(), key);
-        let view = PeerView::default();
-        self.live.insert(
+        let us = self.us.get_or_insert_with(|| Arc::new(ctx.address().recipient()));
+        let handle = kit::spawn_temporary(connection, Arc::clone(us));
+        let live = Live {
+            addr,
+            listens,
             key,
-            Live {
-                addr,
-                listens,
-                key,
-                handle,
-                id: None,
-                client: String::new(),
-                view,
-                delivered: false,
-                farewell: None,
-            },
-        );
+            handle,
+            id: None,
+            client: Arc::default(),
+            view: PeerView::default(),
+            delivered: false,
+            farewell: None,
+        };
+        self.live.insert(key, Box::new(live));
     }
 }

@@ -20,8 +20,8 @@ impl PeerPool {
         let Some(live) = self.live.get_mut(&peer) else { return };
         let addr = live.addr;
         if let (Some(id), Some(said)) = (&live.id, &theirs.client) {
-            live.client = told_name(id, said);
-            tracing::debug!(%addr, client = live.client, "peer says who it is");
+            live.client = told_name(id, said).into();
+            tracing::debug!(%addr, client = &*live.client, "peer says who it is");
         }
         if let Some(port) = theirs.port {
             live.listens.get_or_insert(SocketAddr::new(addr.ip(), port));

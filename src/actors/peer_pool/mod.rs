@@ -12,6 +12,8 @@ mod introductions;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -20,7 +22,7 @@ use tokio::time::Instant;
 use super::disk_writer::ReadRanges;
 use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecycle, Timer};
 use super::peer_connection::{
-    ChokeDecision, Introduce, Leave, Look, News, PeerConnection, PeerNews, PeerReport, PeerWord,
+    ChokeDecision, Introduce, Leave, Look, News, PeerConnection, PeerNews, PeerReport, PeerWord, SharedConfig,
 };
 use super::view::{Bell, PeerRow, Stirred};
 use crate::base::farewell::Farewell;
@@ -30,11 +32,9 @@ use crate::codec::wire::Handshake;
 use crate::logic::choke::{self, ChokeEffect, Choker, Standing};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
-use crate::logic::given::Given;
 use crate::logic::outside::Outside;
 use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
 use crate::logic::pex::Gossip;
-use crate::net::staging::Staging;
 use crate::net::throttle::Limits;
 use crate::net::{BoxStream, Net};
 
@@ -101,7 +101,7 @@ pub struct PoolSurvey {
     /// Addresses by state.
     pub census: Census,
     /// Open connections.
-    pub peers: Vec<PeerRow>,
+    pub peers: Arc<Vec<PeerRow>>,
     /// Bytes of blocks sent in this run, over all connections.
     pub sent: u64,
     /// The time to the next dial, if one is planned.
@@ -151,10 +151,16 @@ struct Live {
     handle: Handle<PeerConnection>,
     id: Option<PeerId>,
     /// What it is, as far as it has said so; fit to be shown.
-    client: String,
+    client: Arc<str>,
     view: PeerView,
     delivered: bool,
     farewell: Option<Farewell>,
+}
+
+impl Live {
+    fn row(&self) -> Option<PeerRow> {
+        self.id.map(|_| PeerRow { addr: self.addr, client: Arc::clone(&self.client), view: self.view })
+    }
 }
 
 /// See the head of the file.
@@ -169,12 +175,14 @@ pub struct PeerPool {
     sent_before: u64,
     seeding: bool,
     // Live.
-    given: Given,
-    staging: Staging,
+    /// Made for the first connection, as is `us`.
+    shared: Option<Rc<SharedConfig>>,
+    /// Whom connections tell their end.
+    us: Option<Arc<Recipient<ChildEvent>>>,
     choker: Choker,
     gossip: Gossip,
-    live: BTreeMap<PeerKey, Live>,
-    by_child: BTreeMap<ChildId, PeerKey>,
+    /// Boxed: a map of large values that grows at its end is half empty.
+    live: BTreeMap<PeerKey, Box<Live>>,
     /// As last told.
     need: Option<Need>,
     bell: Bell,
@@ -198,12 +206,11 @@ impl PeerPool {
             next_key: 0,
             sent_before: 0,
             seeding: false,
-            given: Given::default(),
-            staging: Staging::default(),
+            shared: None,
+            us: None,
             choker: choker(&cfg),
             gossip: Gossip::default(),
             live: BTreeMap::new(),
-            by_child: BTreeMap::new(),
             need: None,
             bell: Bell::new(cfg.stirred.clone()),
             timer: Timer::new(),
@@ -287,8 +294,8 @@ impl PeerPool {
             News::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
             News::Handshaken(id) => {
                 live.id = Some(id);
-                live.client = client_name(&id);
-                tracing::debug!(%addr, client = live.client, "peer connected");
+                live.client = client_name(&id).into();
+                tracing::debug!(%addr, client = &*live.client, "peer connected");
                 let ours = self.cfg.our_id;
                 if let Err(farewell) = self.step(ctx, |book, now| book.on_handshake(now, addr, id, ours)) {
                     self.tell(peer, Leave(farewell));
@@ -322,8 +329,8 @@ impl PeerPool {
     }
 
     fn on_ended(&mut self, child: ChildId, ctx: &mut Ctx<Self>) {
-        let Some(key) = self.by_child.remove(&child) else { return };
-        let Some(live) = self.live.remove(&key) else { return };
+        let key = self.live.values().find(|live| live.handle.id() == child).map(|live| live.key);
+        let Some((key, live)) = key.and_then(|key| self.live.remove_entry(&key)) else { return };
         self.bell.ring();
         self.cfg.scheduler.do_send(PeerReport { peer: key, word: PeerWord::Left });
         self.choke_step(ctx, |choker, now| choker.on_peer_left(now, key));
@@ -353,7 +360,6 @@ impl Supervised for PeerPool {
             self.cfg.scheduler.do_send(PeerReport { peer: live.key, word: PeerWord::Left });
             self.sent_before += live.view.sent;
         }
-        self.by_child.clear();
         self.choker = choker(&self.cfg);
         self.gossip = Gossip::default();
         if self.seeding {
@@ -436,10 +442,10 @@ impl Handler<SurveyPool> for PeerPool {
     fn handle(&mut self, _: SurveyPool, _: &mut Ctx<Self>) -> Self::Result {
         self.bell.on_survey();
         self.live.values().for_each(|live| live.handle.addr.do_send(Look));
-        let row =
-            |live: &Live| live.id.map(|_| PeerRow { addr: live.addr, client: live.client.clone(), view: live.view });
+        let mut peers = Vec::with_capacity(self.live.len());
+        peers.extend(self.live.values().filter_map(|live| live.row()));
         let sent = self.sent_before + self.live.values().map(|live| live.view.sent).sum::<u64>();
-        let (census, peers) = (self.book.census(), self.live.values().filter_map(row).collect());
+        let (census, peers) = (self.book.census(), Arc::new(peers));
         let now = Instant::now().into_std();
         let next_dial = self.book.deadline().filter(|_| census.waiting > 0);
         let next_dial = next_dial.map(|due| due.saturating_duration_since(now));

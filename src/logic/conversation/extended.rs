@@ -59,7 +59,7 @@ impl Conversation {
 
     /// What was lost while there was no scheduler to say so.
     pub(super) fn tell_lost(&mut self, now: Instant, before: &Bitfield) {
-        let lost: Vec<_> = before.pieces(&self.geometry).filter(|piece| !self.have.has(*piece)).collect();
+        let lost: Vec<_> = before.pieces(&self.terms.geometry).filter(|piece| !self.have.has(*piece)).collect();
         for piece in lost {
             self.send_extended(now, self.extensions.numbers.dont_have, &Extended::DontHave(piece.get()));
         }
@@ -132,14 +132,14 @@ impl Conversation {
     /// "The peer no longer has that piece" (BEP 54). Who loses more than there is loses it again and again, and that costs
     /// us more than it: those count with what we do not know.
     fn on_dont_have(&mut self, now: Instant, number: u32, batch: &mut Batch) {
-        let Some(piece) = self.geometry.piece(number) else {
+        let Some(piece) = self.terms.geometry.piece(number) else {
             return self.leave(Farewell::ProtocolViolation);
         };
         if !self.peer_have.clear(piece) {
             return self.on_unknown(now);
         }
         self.extensions.lost += 1;
-        if self.extensions.lost > self.geometry.piece_count() {
+        if self.extensions.lost > self.terms.geometry.piece_count() {
             self.on_unknown(now);
         }
         if self.welcomed {

@@ -51,7 +51,7 @@ impl Conversation {
 
     /// What was written while there was no scheduler to say so.
     pub(super) fn tell_new(&mut self, now: Instant, before: &Bitfield) {
-        let new: Vec<_> = self.have.pieces(&self.geometry).filter(|piece| !before.has(*piece)).collect();
+        let new: Vec<_> = self.have.pieces(&self.terms.geometry).filter(|piece| !before.has(*piece)).collect();
         for piece in new {
             self.tell_have(now, piece);
         }
@@ -63,7 +63,7 @@ impl Conversation {
             return;
         }
         let Some(owed) = self.haves.owed.take() else { return };
-        for piece in owed.pieces(&self.geometry) {
+        for piece in owed.pieces(&self.terms.geometry) {
             if self.have.has(piece) {
                 self.tell_have(now, piece);
             }
@@ -78,7 +78,7 @@ impl Conversation {
             self.haves.unsent += HAVE_LEN;
             self.send(now, Message::Have(piece.get()));
         } else {
-            let pieces = self.geometry.piece_count();
+            let pieces = self.terms.geometry.piece_count();
             self.haves.owed.get_or_insert_with(|| Bitfield::none(pieces)).set(piece);
         }
     }

@@ -8,6 +8,7 @@ use super::{Batch, Conversation, Effect, Report};
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
 use crate::codec::wire::{Message, RawRequest};
+use crate::logic::rate::Rate;
 use crate::logic::requests::{Arrival, Rejected};
 use crate::logic::scheduler::Block;
 
@@ -20,20 +21,20 @@ impl Conversation {
             Message::Choke => self.on_choked(now, batch),
             Message::Unchoke if self.peer_choking => {
                 self.peer_choking = false;
-                self.pipeline.on_unchoked(now);
+                self.pipeline.on_unchoked();
             }
             Message::Unchoke | Message::KeepAlive | Message::Port(_) | Message::Suggest(_) => {}
-            Message::AllowedFast(number) => self.on_allowed_fast(now, number),
+            Message::AllowedFast(number) => self.on_allowed_fast(number),
             Message::Interested => self.on_peer_interest(true),
             Message::NotInterested => self.on_peer_interest(false),
             Message::Have(number) => self.on_have(number, batch),
-            Message::Bitfield(payload) => match Bitfield::from_wire(&payload, self.geometry.piece_count()) {
+            Message::Bitfield(payload) => match Bitfield::from_wire(&payload, self.terms.geometry.piece_count()) {
                 Ok(bitfield) if self.told_pieces => self.on_late_bitfield(&bitfield, batch),
                 Ok(bitfield) => self.on_pieces(bitfield),
                 Err(_refused) => self.leave(Farewell::ProtocolViolation),
             },
-            Message::HaveAll => self.on_pieces(Bitfield::all(self.geometry.piece_count())),
-            Message::HaveNone => self.on_pieces(Bitfield::none(self.geometry.piece_count())),
+            Message::HaveAll => self.on_pieces(Bitfield::all(self.terms.geometry.piece_count())),
+            Message::HaveNone => self.on_pieces(Bitfield::none(self.terms.geometry.piece_count())),
             Message::Piece { piece, begin, data } => self.on_piece(now, piece, begin, data, batch),
             Message::Reject(request) => self.on_reject(now, request, batch),
             Message::Request(request) => self.on_request(now, request),
@@ -55,10 +56,10 @@ impl Conversation {
         }
     }
 
-    fn on_allowed_fast(&mut self, now: Instant, number: u32) {
-        let piece = self.geometry.piece(number);
+    fn on_allowed_fast(&mut self, number: u32) {
+        let piece = self.terms.geometry.piece(number);
         if piece.is_some_and(|piece| self.fast.on_allowed(piece)) {
-            self.pipeline.on_unchoked(now);
+            self.pipeline.on_unchoked();
         }
     }
 
@@ -85,7 +86,7 @@ impl Conversation {
 
     fn on_have(&mut self, number: u32, batch: &mut Batch) {
         self.told_pieces = true;
-        match self.geometry.piece(number) {
+        match self.terms.geometry.piece(number) {
             None => self.leave(Farewell::ProtocolViolation),
             Some(piece) => {
                 if self.peer_have.set(piece) {
@@ -102,7 +103,7 @@ impl Conversation {
             return self.leave(Farewell::ProtocolViolation);
         }
         let peer_have = &mut self.peer_have;
-        batch.haves.extend(pieces.pieces(&self.geometry).filter(|piece| peer_have.set(*piece)));
+        batch.haves.extend(pieces.pieces(&self.terms.geometry).filter(|piece| peer_have.set(*piece)));
     }
 
     /// "The bitfield message may only be sent immediately after the handshaking sequence is completed" (BEP 3): once,
@@ -120,9 +121,9 @@ impl Conversation {
     }
 
     fn on_piece(&mut self, now: Instant, piece: u32, begin: u32, data: Bytes, batch: &mut Batch) {
-        self.down.add(now, data.len() as u64);
+        self.down.get_or_insert_with(|| Box::new(Rate::new(now))).add(now, data.len() as u64);
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
-        let Some(addr) = self.geometry.parse_block(piece, begin, len) else {
+        let Some(addr) = self.terms.geometry.parse_block(piece, begin, len) else {
             return self.on_unasked();
         };
         match self.pipeline.on_block(now, addr) {

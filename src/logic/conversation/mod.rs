@@ -23,7 +23,7 @@ use super::scheduler::Block;
 use super::uploads::Uploads;
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
-use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
+use crate::base::geometry::{BlockAddr, PieceIndex};
 use crate::base::limits::{KEEP_ALIVE_EVERY, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
 
@@ -48,7 +48,6 @@ const STRAY_REJECTS_A_MINUTE: u32 = MOST_DEPTH;
 #[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
 pub struct Conversation {
     terms: Terms,
-    geometry: Geometry,
     have: Bitfield,
     peer_have: Bitfield,
     /// The peer has said what it has: a second bitfield is a violation (P-07).
@@ -65,13 +64,17 @@ pub struct Conversation {
     haves: Haves,
     /// The scheduler was told to keep to the pieces that the peer allows.
     within_told: bool,
-    uploads: Uploads,
+    given: Given,
+    /// Made at the first request.
+    uploads: Option<Box<Uploads>>,
     unasked: u32,
     unknown: Budget,
     stray_rejects: Budget,
     delivered: bool,
-    down: Rate,
-    up: Rate,
+    /// Of blocks that came. Made with the first, as most connections of a large swarm carry none.
+    down: Option<Box<Rate>>,
+    /// Of all that the socket took since the peer first asked for something.
+    up: Option<Box<Rate>>,
     sent: u64,
     last_heard: Instant,
     last_sent: Instant,
@@ -84,11 +87,9 @@ pub struct Conversation {
 impl Conversation {
     /// After both handshakes.
     pub fn new(now: Instant, terms: Terms) -> Self {
-        let geometry = terms.geometry;
-        let pieces = geometry.piece_count();
+        let pieces = terms.geometry.piece_count();
         Self {
             terms,
-            geometry,
             have: Bitfield::none(pieces),
             peer_have: Bitfield::none(pieces),
             told_pieces: false,
@@ -97,19 +98,20 @@ impl Conversation {
             am_interested: false,
             peer_choking: true,
             peer_interested: false,
-            pipeline: Pipeline::new(now, USUAL_REQQ),
+            pipeline: Pipeline::new(USUAL_REQQ),
             depth_told: 0,
             fast: Fast::new(terms.fast),
             extensions: Extensions::new(terms.extended),
             haves: Haves::default(),
             within_told: false,
-            uploads: Uploads::default(),
+            given: Given::default(),
+            uploads: None,
             unasked: 0,
             unknown: Budget::a_minute(now, UNKNOWN_A_MINUTE),
             stray_rejects: Budget::a_minute(now, STRAY_REJECTS_A_MINUTE),
             delivered: false,
-            down: Rate::new(now),
-            up: Rate::new(now),
+            down: None,
+            up: None,
             sent: 0,
             last_heard: now,
             last_sent: now,
@@ -122,12 +124,17 @@ impl Conversation {
 
     /// Counts what it gives together with the other conversations of the torrent.
     pub fn share(&mut self, given: Given) {
-        self.uploads.share(given);
+        self.given = given;
     }
 
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let next = self.effects.pop_front();
+        if next.is_none() {
+            // An idle peer keeps no queue.
+            self.effects = VecDeque::new();
+        }
+        next
     }
 
     /// When to call [`Conversation::on_timeout`] at the latest.
@@ -152,8 +159,8 @@ impl Conversation {
             pieces: self.peer_have.ones(),
             outstanding: self.pipeline.outstanding(),
             snubs: self.pipeline.is_snubbed(now),
-            down_bps: self.down.bps(now),
-            up_bps: self.up.bps(now),
+            down_bps: bps(self.down.as_deref(), now),
+            up_bps: bps(self.up.as_deref(), now),
             sent: self.sent,
         }
     }
@@ -172,7 +179,7 @@ impl Conversation {
             // A new scheduler knows nothing of what was asked before; what still comes is late, and welcome.
             self.pipeline.on_choked(now);
             if self.takes_requests() {
-                self.pipeline.on_unchoked(now);
+                self.pipeline.on_unchoked();
             }
         }
         if self.told_pieces {
@@ -237,7 +244,9 @@ impl Conversation {
     pub fn on_sent(&mut self, now: Instant, taken: usize, unsent: usize) {
         self.unsent = unsent;
         self.fast.on_sent(unsent);
-        self.up.add(now, taken as u64);
+        if self.uploads.is_some() {
+            self.up.get_or_insert_with(|| Box::new(Rate::new(now))).add(now, taken as u64);
+        }
         self.haves.on_sent(unsent);
         self.tell_owed(now);
         self.stalled_since = match (unsent, taken) {
@@ -330,7 +339,7 @@ impl Conversation {
         if self.left {
             return;
         }
-        if let Some(batch) = self.uploads.next_read() {
+        if let Some(batch) = self.uploads.as_mut().and_then(|uploads| uploads.next_read()) {
             self.effects.push_back(Effect::Read(batch));
         }
         if self.have.is_all() && (self.peer_have.is_all() || self.extensions.upload_only) {
@@ -356,7 +365,7 @@ impl Conversation {
     }
 
     fn parse(&self, RawRequest { piece, begin, len }: RawRequest) -> Option<BlockAddr> {
-        self.geometry.parse_block(piece, begin, len)
+        self.terms.geometry.parse_block(piece, begin, len)
     }
 
     fn send(&mut self, now: Instant, message: Message) {
@@ -383,6 +392,10 @@ struct Batch {
 
 fn raw(block: BlockAddr) -> RawRequest {
     RawRequest { piece: block.piece().get(), begin: block.begin(), len: block.len() }
+}
+
+fn bps(rate: Option<&Rate>, now: Instant) -> u64 {
+    rate.map_or(0, |rate| rate.bps(now))
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Conversation, Effect, Message};
+use super::{Conversation, Effect, Message, bps};
 use crate::base::farewell::Farewell;
 use crate::base::geometry::PieceRange;
 use crate::base::limits::MAX_REQUEST_LEN;
 use crate::codec::wire::RawRequest;
+use crate::logic::uploads::Uploads;
 
 impl Conversation {
     /// The choker has decided. Before the welcome the peer is not told: the bitfield comes first.
@@ -20,7 +21,8 @@ impl Conversation {
             }
             if choke {
                 let kept = |range: &PieceRange| self.fast.is_given(range.piece());
-                for range in self.uploads.on_choke(kept) {
+                let forgotten = self.uploads.as_mut().map_or_else(Vec::new, |uploads| uploads.on_choke(kept));
+                for range in forgotten {
                     self.refuse(now, raw(range));
                 }
             }
@@ -31,7 +33,8 @@ impl Conversation {
     /// The read that was asked for came back, in its order. What is missing could not be read: the peer is told so, and can
     /// ask somebody else (D-04).
     pub fn on_read(&mut self, now: Instant, blocks: impl IntoIterator<Item = Option<Bytes>>) {
-        for range in self.uploads.on_read(blocks) {
+        let failed = self.uploads.as_mut().map_or_else(Vec::new, |uploads| uploads.on_read(blocks));
+        for range in failed {
             self.refuse(now, raw(range));
         }
         self.give(now);
@@ -40,8 +43,9 @@ impl Conversation {
 
     /// Blocks for the socket, as far as its queue has room.
     pub(super) fn give(&mut self, now: Instant) {
-        self.uploads.on_rate(self.up.bps(now));
-        while let Some((range, data)) = self.uploads.next_block(self.unsent) {
+        let Some(uploads) = &mut self.uploads else { return };
+        uploads.on_rate(bps(self.up.as_deref(), now));
+        while let Some((range, data)) = uploads.next_block(self.unsent) {
             self.last_sent = now;
             self.unsent += data.len();
             self.sent += data.len() as u64;
@@ -54,10 +58,12 @@ impl Conversation {
     /// holds is a violation; a peer that can be told so has a few of the first kind free (P-20, P-21).
     pub(super) fn on_request(&mut self, now: Instant, request: RawRequest) {
         let RawRequest { piece, begin, len } = request;
-        let range = self.geometry.parse_range(piece, begin, len).filter(|range| range.len() <= MAX_REQUEST_LEN);
+        let range = self.terms.geometry.parse_range(piece, begin, len).filter(|range| range.len() <= MAX_REQUEST_LEN);
         match range {
             Some(range) if self.may_have(range) => {
-                if self.uploads.on_request(range).is_err() {
+                let given = &self.given;
+                let uploads = self.uploads.get_or_insert_with(|| Box::new(Uploads::sharing(given.clone())));
+                if uploads.on_request(range).is_err() {
                     self.leave(Farewell::ProtocolViolation);
                 }
             }
@@ -73,8 +79,9 @@ impl Conversation {
     /// "If a peer receives a cancel, it must send the piece or a reject" (BEP 6).
     pub(super) fn on_cancel_of_theirs(&mut self, now: Instant, request: RawRequest) {
         let RawRequest { piece, begin, len } = request;
-        if let Some(range) = self.geometry.parse_range(piece, begin, len) {
-            for _ in 0..self.uploads.on_cancel(range) {
+        if let Some(range) = self.terms.geometry.parse_range(piece, begin, len) {
+            let here = self.uploads.as_mut().map_or(0, |uploads| uploads.on_cancel(range));
+            for _ in 0..here {
                 self.refuse(now, request);
             }
         }
@@ -87,7 +94,7 @@ impl Conversation {
             return;
         }
         let from = (self.terms.info_hash, self.terms.ip);
-        let given = self.fast.give(&self.geometry, from, self.peer_have.ones(), |piece| self.have.has(piece));
+        let given = self.fast.give(&self.terms.geometry, from, self.peer_have.ones(), |piece| self.have.has(piece));
         for piece in given {
             self.send(now, Message::AllowedFast(piece.get()));
         }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::*;
+use crate::base::geometry::Geometry;
 use crate::base::ids::InfoHash;
 use crate::base::limits::MAX_REQUEST_LEN;
 use crate::codec::extended::{Pex, PexPeer, flag};

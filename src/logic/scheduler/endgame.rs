@@ -148,7 +148,7 @@ impl Scheduler {
         let others = || self.peers.iter().filter(|(key, peer)| is_other(key) && known(peer));
         let is_idle = |key: &PeerKey, peer: &Peer| self.waiting.contains(key) && peer.in_flight < ENDGAME_DEPTH;
         let enough = self.bps(ask.key, ask.now).saturating_mul(2);
-        (self.peers.get(&ask.key).is_some_and(known) || others().next().is_none())
+        (self.peers.get(&ask.key).is_some_and(|peer| known(peer)) || others().next().is_none())
             && !others().any(|(key, peer)| is_idle(key, peer) && peer.flow.bps(ask.now) > enough)
     }
 

@@ -215,12 +215,16 @@ impl Scheduler {
     /// Is somebody without work who would bring the piece sooner? It comes whole from one, so that one should be good.
     fn a_faster_one_waits(&self, piece: PieceIndex, ask: &Ask) -> bool {
         let bps = |peer: &Peer| peer.flow.bps(ask.now);
-        let mine = self.peers.get(&ask.key).map_or(0, bps);
+        let mine = self.peers.get(&ask.key).map_or(0, |peer| bps(peer));
         let may = |peer: &&Peer| {
             let is_spent = self.suspects.is_shirker(piece, peer.addr) || self.suspects.was_tried(piece, peer.addr);
             peer.has.has(piece) && !is_spent && self.trusts(peer, piece)
         };
-        self.waiting.iter().filter_map(|key| self.peers.get(key)).filter(may).any(|peer| bps(peer) > mine)
+        self.waiting
+            .iter()
+            .filter_map(|key| self.peers.get(key).map(Box::as_ref))
+            .filter(may)
+            .any(|peer| bps(peer) > mine)
     }
 
     /// Free blocks of open pieces that `wanted` says yes to.

@@ -66,7 +66,8 @@ pub struct Scheduler {
     picker: Picker,
     suspects: Suspects,
     templates: Templates,
-    peers: BTreeMap<PeerKey, Peer>,
+    /// Boxed: a map of large values that grows at its end is half empty.
+    peers: BTreeMap<PeerKey, Box<Peer>>,
     /// Peers whose ask is not satisfied.
     waiting: BTreeSet<PeerKey>,
     open: BTreeMap<PieceIndex, Assembly>,
@@ -143,7 +144,7 @@ impl Scheduler {
             self.effects.push_back(Effect::Ban { addr, piece });
         } else {
             self.on_peer_left(now, peer);
-            self.peers.insert(peer, Peer::new(addr, &self.templates));
+            self.peers.insert(peer, Box::new(Peer::new(addr, &self.templates)));
             self.recall(peer);
         }
         self.settle(now);

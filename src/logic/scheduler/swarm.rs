@@ -83,7 +83,7 @@ impl Swarm {
             has: Bitfield::none(pieces),
             blocks_per_tick: 1,
             key: None,
-            pipeline: Pipeline::new(now, 500),
+            pipeline: Pipeline::new(500),
             queue: VecDeque::new(),
             choking: true,
             interested: false,
@@ -163,7 +163,7 @@ impl Swarm {
         let key = self.guests[n].key.unwrap();
         if self.guests[n].choking && (!self.unruly || self.dice.random_bool(0.2)) {
             self.guests[n].choking = false;
-            self.guests[n].pipeline.on_unchoked(self.now);
+            self.guests[n].pipeline.on_unchoked();
         } else if self.chance(20) {
             self.guests[n].choking = true;
             self.guests[n].queue.clear();
@@ -192,7 +192,7 @@ impl Swarm {
         self.next_key += 1;
         let guest = &mut self.guests[n];
         guest.key = Some(key);
-        guest.pipeline = Pipeline::new(self.now, 500);
+        guest.pipeline = Pipeline::new(500);
         (guest.choking, guest.interested) = (true, false);
         guest.queue.clear();
         let (addr, has) = (guest.addr, guest.has.clone());

@@ -43,11 +43,12 @@ pub fn spawn<A: Child + Handler<Goodbye>>(
     jitter_seed: u64,
     parent: Recipient<ChildEvent>,
 ) -> Handle<A> {
-    start(child, Some(policy), jitter_seed, Superior::Parent(parent))
+    start(child, Some(policy), jitter_seed, Superior::Parent(Arc::new(parent)))
 }
 
-/// Starts a child that is never restarted: whatever ends it, the parent gets one `Ended` and decides by itself.
-pub fn spawn_temporary<A: Child + Handler<Goodbye>>(child: A, parent: Recipient<ChildEvent>) -> Handle<A> {
+/// Starts a child that is never restarted: whatever ends it, the parent gets one `Ended` and decides by itself. One
+/// address of the parent serves all such children.
+pub fn spawn_temporary<A: Child + Handler<Goodbye>>(child: A, parent: Arc<Recipient<ChildEvent>>) -> Handle<A> {
     start(child, None, 0, Superior::Parent(parent))
 }
 
@@ -69,6 +70,7 @@ fn start<A: Child + Handler<Goodbye>>(
     superior: Superior,
 ) -> Handle<A> {
     let (id, name) = (ChildId::fresh(), child.id());
+    let span = tracing::info_span!("actor", kind = A::KIND, id = name);
     let (cage, addr) = Cage::new(child);
     let orders = Arc::new(Orders::default());
     let (alive, ended) = oneshot::channel();
@@ -77,17 +79,12 @@ fn start<A: Child + Handler<Goodbye>>(
     let guard = Box::new(Guard {
         cage,
         id,
-        name,
-        policy,
-        history: History::new(),
+        patience: policy.map(|policy| Box::new(Patience::new(name, policy, jitter_seed))),
         started: Instant::now(),
-        expected_in_a_row: 0,
-        dice: SmallRng::seed_from_u64(jitter_seed),
         orders,
         superior,
         _alive: alive,
     });
-    let span = tracing::info_span!("actor", kind = A::KIND, id = guard.name);
     actix_rt::spawn(guard.run().instrument(span));
     Handle { addr, leash }
 }
@@ -95,7 +92,7 @@ fn start<A: Child + Handler<Goodbye>>(
 /// Whom a guard reports to.
 #[derive(Debug)]
 enum Superior {
-    Parent(Recipient<ChildEvent>),
+    Parent(Arc<Recipient<ChildEvent>>),
     World(Option<oneshot::Sender<Exit>>),
 }
 
@@ -113,17 +110,30 @@ enum Next {
     Finish { gave_up: bool },
 }
 
+/// How often a child was restarted, and may be.
+struct Patience {
+    /// Of the child, for what is told of it.
+    name: String,
+    policy: Policy,
+    history: History,
+    expected_in_a_row: u32,
+    dice: SmallRng,
+}
+
+impl Patience {
+    fn new(name: String, policy: Policy, jitter_seed: u64) -> Self {
+        let dice = SmallRng::seed_from_u64(jitter_seed);
+        Self { name, policy, history: History::new(), expected_in_a_row: 0, dice }
+    }
+}
+
 struct Guard<A: Child> {
     cage: Cage<A>,
     id: ChildId,
-    name: String,
-    /// `None`: never restarted.
-    policy: Option<Policy>,
-    history: History,
+    /// `None`: never restarted. In a box: there may be thousands of those.
+    patience: Option<Box<Patience>>,
     /// When the present incarnation began.
     started: Instant,
-    expected_in_a_row: u32,
-    dice: SmallRng,
     orders: Arc<Orders>,
     superior: Superior,
     /// Dropped last: whoever waits for the end may count on everything else being dropped.
@@ -140,7 +150,8 @@ impl<A: Child> Guard<A> {
             };
             end = match self.cage.renew() {
                 Ok(()) => {
-                    self.rest(backoff, rousable).await;
+                    // In a box: few ever rest.
+                    Box::pin(self.rest(backoff, rousable)).await;
                     self.live().await
                 }
                 Err(end) => end,
@@ -154,7 +165,9 @@ impl<A: Child> Guard<A> {
             return End::last(Exit::Normal);
         }
         self.started = Instant::now();
-        self.history.on_started(self.started.into_std());
+        if let Some(patience) = &mut self.patience {
+            patience.history.on_started(self.started.into_std());
+        }
         A::meter().on_started();
         let mut announced = false;
         tokio::select! {
@@ -184,21 +197,25 @@ impl<A: Child> Guard<A> {
     }
 
     fn judge(&mut self, end: &End) -> Next {
-        let Some(policy) = self.policy.filter(|_| !end.is_last && !self.orders.include(Order::Stop)) else {
+        let Some(patience) = self.patience.as_mut().filter(|_| !end.is_last && !self.orders.include(Order::Stop))
+        else {
             return Next::Finish { gave_up: false };
         };
         match &end.exit {
             Exit::Normal => Next::Finish { gave_up: false },
             Exit::Expected { after, .. } => {
-                let stable = self.started.elapsed() >= policy.stable;
-                self.expected_in_a_row = if stable { 1 } else { self.expected_in_a_row.saturating_add(1) };
-                self.announce_restart(&policy, &end.exit, *after);
+                let stable = self.started.elapsed() >= patience.policy.stable;
+                patience.expected_in_a_row = if stable { 1 } else { patience.expected_in_a_row.saturating_add(1) };
+                let attempt = patience.expected_in_a_row;
+                self.announce_restart(&end.exit, attempt, *after);
                 Next::Rest { backoff: *after, rousable: true }
             }
             Exit::Fault { .. } | Exit::Panic { .. } => {
-                match self.history.on_abnormal(&policy, Instant::now().into_std(), self.dice.random()) {
+                let Patience { policy, history, dice, .. } = &mut **patience;
+                match history.on_abnormal(policy, Instant::now().into_std(), dice.random()) {
                     Decision::RestartAfter(backoff) => {
-                        self.announce_restart(&policy, &end.exit, backoff);
+                        let attempt = history.attempt();
+                        self.announce_restart(&end.exit, attempt, backoff);
                         Next::Rest { backoff, rousable: false }
                     }
                     Decision::GiveUp => Next::Finish { gave_up: true },
@@ -207,14 +224,14 @@ impl<A: Child> Guard<A> {
         }
     }
 
-    fn announce_restart(&self, policy: &Policy, exit: &Exit, backoff: Duration) {
+    fn announce_restart(&self, exit: &Exit, attempt: u32, backoff: Duration) {
+        let Some(patience) = &self.patience else { return };
         let expected = !exit.is_abnormal();
-        let attempt = if expected { self.expected_in_a_row } else { self.history.attempt() };
-        let budget_left = self.history.budget_left(policy, Instant::now().into_std());
+        let budget_left = patience.history.budget_left(&patience.policy, Instant::now().into_std());
         let (cause, what) = (exit.cause(), exit.what());
         let restart = Restart {
             kind: A::KIND,
-            id: &self.name,
+            id: &patience.name,
             cause: &cause,
             what,
             attempt,
@@ -229,9 +246,9 @@ impl<A: Child> Guard<A> {
     #[expect(clippy::boxed_local, reason = "it moves out of its task as it lies, and not over the stack")]
     fn finish(mut self: Box<Self>, exit: Exit, gave_up: bool) {
         self.cage.close();
-        if gave_up {
+        if let Some(Patience { name, .. }) = self.patience.as_deref().filter(|_| gave_up) {
             A::meter().on_gave_up();
-            tracing::warn!(actor = A::KIND, id = self.name, cause = %exit.cause(), what = exit.what(), "actor given up");
+            tracing::warn!(actor = A::KIND, id = name, cause = %exit.cause(), what = exit.what(), "actor given up");
         }
         match &mut self.superior {
             Superior::Parent(_) => self.report(Lifecycle::Ended { exit, gave_up }),

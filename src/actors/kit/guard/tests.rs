@@ -403,7 +403,7 @@ async fn a_temporary_child_is_never_restarted() {
             let (ear, heard) = Ear::open();
             let mut probe = Probe::new("p", &Diary::default());
             probe.at_start = at_start;
-            let _child = spawn_temporary(probe, ear.recipient());
+            let _child = spawn_temporary(probe, Arc::new(ear.recipient()));
             sleep(LONG).await;
             assert_eq!(ends(&heard), [(want, false)]);
             assert_eq!(heard.borrow().len(), 1);
