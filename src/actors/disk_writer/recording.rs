@@ -117,7 +117,7 @@ impl DiskWriter {
 
     fn on_renewed(&mut self, outcome: PieceOutcome, era: u32) {
         match outcome {
-            PieceOutcome::Written(piece) => self.on_written(piece, era),
+            PieceOutcome::Written(piece) => self.on_written(Instant::now().into_std(), piece, era),
             PieceOutcome::Trouble(_, trouble) => self.give_up(trouble),
             PieceOutcome::HashMismatch(piece) => {
                 tracing::warn!(%piece, "what was written before the failed sync is not there");
