@@ -3,12 +3,15 @@
 //! Does not know why a peer is asked, how long a block may take, or whether the bytes are right. Only whole blocks count:
 //! what a reset peer left half-delivered never gets here (P-26).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::senders::Senders;
 use crate::base::geometry::{BLOCK_LEN, BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 
@@ -26,6 +29,47 @@ enum Slot {
     Free,
     Asked([Option<Asker>; MOST_ASKERS]),
     Got(Bytes, SocketAddr),
+}
+
+/// The blocks of an open piece. A piece that is one block has it in place: it needs no list.
+#[derive(Debug)]
+enum Slots {
+    One([Slot; 1]),
+    More(Vec<Slot>),
+}
+
+impl Slots {
+    fn free(count: u32) -> Self {
+        if count == 1 { Self::One([Slot::Free]) } else { Self::More(vec![Slot::Free; count as usize]) }
+    }
+
+    fn into_data(self) -> Arc<[Bytes]> {
+        let data = |slot| if let Slot::Got(data, _) = slot { data } else { Bytes::new() };
+        match self {
+            Self::One(slot) => Arc::new(slot.map(data)),
+            Self::More(slots) => slots.into_iter().map(data).collect(),
+        }
+    }
+}
+
+impl Deref for Slots {
+    type Target = [Slot];
+
+    fn deref(&self) -> &[Slot] {
+        match self {
+            Self::One(slot) => slot,
+            Self::More(slots) => slots,
+        }
+    }
+}
+
+impl DerefMut for Slots {
+    fn deref_mut(&mut self) -> &mut [Slot] {
+        match self {
+            Self::One(slot) => slot,
+            Self::More(slots) => slots,
+        }
+    }
 }
 
 /// Who is asked for a block, and the place of that among all that was ever asked: a peer answers in that order.
@@ -56,7 +100,7 @@ pub enum Put {
 pub struct Assembly {
     piece: PieceIndex,
     piece_len: u32,
-    slots: Vec<Slot>,
+    slots: Slots,
     free: u32,
     got: u32,
     /// No free block lies below.
@@ -82,7 +126,7 @@ impl Assembly {
         Self {
             piece,
             piece_len: geometry.piece_len(piece),
-            slots: vec![Slot::Free; count as usize],
+            slots: Slots::free(count),
             free: count,
             got: 0,
             low: 0,
@@ -245,7 +289,7 @@ impl Assembly {
     /// Throws away what came from a liar. Returns the bytes.
     pub fn discard_from(&mut self, liar: SocketAddr) -> u64 {
         let mut bytes = 0;
-        for (number, slot) in (0u32..).zip(&mut self.slots) {
+        for (number, slot) in (0u32..).zip(&mut *self.slots) {
             if let Slot::Got(data, from) = slot
                 && *from == liar
             {
@@ -263,16 +307,15 @@ impl Assembly {
     pub fn askers(&self) -> impl Iterator<Item = (u32, Asker)> {
         let askers = |slot: &Slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] };
         (0u32..)
-            .zip(&self.slots)
+            .zip(&*self.slots)
             .flat_map(move |(number, slot)| askers(slot).into_iter().flatten().map(move |asker| (number, asker)))
     }
 
     /// The blocks in order and who sent each. Meaningful for a whole piece only.
-    pub fn into_parts(self) -> (Vec<Bytes>, Vec<SocketAddr>) {
-        self.slots
-            .into_iter()
-            .filter_map(|slot| if let Slot::Got(data, from) = slot { Some((data, from)) } else { None })
-            .unzip()
+    pub fn into_parts(self) -> (Arc<[Bytes]>, Senders) {
+        let sender = |slot: &Slot| if let Slot::Got(_, from) = slot { Some(*from) } else { None };
+        let from = self.slots.iter().filter_map(sender).collect();
+        (self.slots.into_data(), from)
     }
 
     /// Length of the whole piece in bytes.
@@ -314,11 +357,6 @@ impl Assembly {
 
 fn asks(askers: &[Option<Asker>], peer: PeerKey) -> bool {
     askers.iter().flatten().any(|asker| asker.peer == peer)
-}
-
-/// Who sent any of these blocks.
-pub fn contributors(from: &[SocketAddr]) -> BTreeSet<SocketAddr> {
-    from.iter().copied().collect()
 }
 
 #[cfg(test)]
@@ -442,8 +480,22 @@ mod tests {
         assert_eq!(b.a.got_bytes(), b.g.total_len());
         let (blocks, from) = b.a.into_parts();
         assert!(blocks.iter().enumerate().all(|(n, data)| usize::from(data[0]) == n));
-        assert_eq!(from, [addr(1), addr(1), addr(2), addr(2)]);
-        assert_eq!(contributors(&from).len(), 2);
+        assert_eq!(from, Senders::Each(vec![addr(1), addr(1), addr(2), addr(2)]));
+    }
+
+    #[test]
+    fn a_piece_of_one_block_goes_the_way_of_any_other_and_has_no_list() {
+        let mut b = bench();
+        b.g = Geometry::new(3 * 16384 + 100, 16384).unwrap();
+        b.a = Assembly::new(&b.g, b.g.last_piece(), A, false, b.now);
+        assert!(matches!(b.a.slots, Slots::One(_)));
+        assert_eq!(b.ask(A, 9), [0]);
+        assert!(b.a.give_back(0, A, b.now));
+        assert_eq!((b.counts(), b.ask(B, 9)), ((1, 0, 0), vec![0]));
+        assert_eq!(b.put(0, A), Put::Kept { askers: vec![B], formerly: vec![A] });
+        assert_eq!((b.counts(), b.a.is_whole(), b.a.got_bytes()), ((0, 0, 1), true, 100));
+        let (blocks, from) = b.a.into_parts();
+        assert_eq!((blocks.len(), from), (1, Senders::Sole(addr(1))));
     }
 
     #[test]

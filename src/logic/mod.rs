@@ -28,6 +28,7 @@ pub mod resume;
 pub mod scheduler;
 pub mod seeding;
 pub mod selection;
+pub mod senders;
 pub mod share;
 pub mod suspects;
 #[cfg(test)]

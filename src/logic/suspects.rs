@@ -13,7 +13,7 @@ use rand::RngExt;
 use rand::rngs::SmallRng;
 use sha1::{Digest, Sha1};
 
-use super::assembly::contributors;
+use super::senders::Senders;
 use crate::base::geometry::PieceIndex;
 
 /// 128 Ki block digests, about 8 MiB: the blocks of 2 GiB of failed pieces. Beyond, liars are caught alone.
@@ -97,8 +97,7 @@ impl Suspects {
     }
 
     /// A whole piece failed its hash. `from` names the sender of each of the `blocks`.
-    pub fn on_failed(&mut self, now: Instant, piece: PieceIndex, blocks: &[Bytes], from: &[SocketAddr]) -> Finding {
-        let senders = contributors(from);
+    pub fn on_failed(&mut self, now: Instant, piece: PieceIndex, blocks: &[Bytes], from: &Senders) -> Finding {
         let digests: Vec<Fingerprint> = blocks.iter().map(|block| self.fingerprint(block)).collect();
         let whole = self.fingerprint(&digests.concat());
         let record = self.records.entry(piece).or_insert_with(|| Record {
@@ -110,7 +109,7 @@ impl Suspects {
             evidence: Vec::new(),
         });
         record.failures += 1;
-        let sole = senders.first().copied().filter(|_| senders.len() == 1);
+        let sole = from.sole();
         // Another address sent the very same bytes: two liars in league, or a torrent whose hash is wrong. A good copy
         // will tell; until then nobody else is banned for it.
         let same =
@@ -126,7 +125,7 @@ impl Suspects {
         if let Some(sole) = sole {
             record.whole.insert(sole, whole);
         } else {
-            self.probation.extend(&senders);
+            self.probation.extend(from.all());
         }
         if proven.is_none() && self.evidence + digests.len() <= MOST_EVIDENCE {
             self.evidence += digests.len();
@@ -140,21 +139,22 @@ impl Suspects {
                     digest: *digest,
                 }));
             }
-            let testimony = digests.into_iter().zip(from).enumerate();
-            record.evidence.extend(testimony.map(|(number, (digest, from))| Evidence { number, from: *from, digest }));
+            let testimony = digests.into_iter().enumerate();
+            record.evidence.extend(
+                testimony.filter_map(|(number, digest)| Some(Evidence { number, from: from.of(number)?, digest })),
+            );
         }
         record.due = now + backoff(record.failures, record.unproven);
         Finding { liars: proven.into_iter().collect(), acquitted, failures: record.failures }
     }
 
     /// A whole piece passed its hash. Returns those who had sent other bytes for it: proven liars.
-    pub fn on_passed(&mut self, piece: PieceIndex, blocks: &[Bytes], from: &[SocketAddr]) -> Vec<SocketAddr> {
+    pub fn on_passed(&mut self, piece: PieceIndex, blocks: &[Bytes], from: &Senders) -> Vec<SocketAddr> {
         if self.records.is_empty() {
             return Vec::new();
         }
-        let senders = contributors(from);
-        if let (1, Some(sole)) = (senders.len(), senders.first()) {
-            self.probation.remove(sole);
+        if let Some(sole) = from.sole() {
+            self.probation.remove(&sole);
         }
         let Some(record) = self.records.remove(&piece) else { return Vec::new() };
         self.evidence -= record.evidence.len();
@@ -272,6 +272,10 @@ mod tests {
         Suspects::new(&mut SmallRng::seed_from_u64(7))
     }
 
+    fn sent_by(from: impl IntoIterator<Item = SocketAddr>) -> Senders {
+        from.into_iter().collect()
+    }
+
     fn bytes(of: &[&'static [u8]]) -> Vec<Bytes> {
         of.iter().map(|b| Bytes::from_static(b)).collect()
     }
@@ -279,7 +283,7 @@ mod tests {
     #[test]
     fn a_sole_sender_is_proven_at_once() {
         let mut s = suspects();
-        let finding = s.on_failed(t0(), piece(1), &bytes(&[b"x", b"y"]), &[addr(1), addr(1)]);
+        let finding = s.on_failed(t0(), piece(1), &bytes(&[b"x", b"y"]), &sent_by([addr(1), addr(1)]));
         assert_eq!(finding, Finding { liars: vec![addr(1)], acquitted: vec![], failures: 1 });
         assert!(!s.is_on_probation(addr(1)));
         assert!(s.was_tried(piece(1), addr(1)) && s.is_suspect(piece(1)));
@@ -289,10 +293,10 @@ mod tests {
     fn of_several_senders_exactly_the_liars_are_found_by_the_good_copy() {
         let mut s = suspects();
         let from = [addr(1), addr(2), addr(3), addr(2)];
-        let finding = s.on_failed(t0(), piece(1), &bytes(&[b"a", b"LIE", b"c", b"d"]), &from);
+        let finding = s.on_failed(t0(), piece(1), &bytes(&[b"a", b"LIE", b"c", b"d"]), &sent_by(from));
         assert_eq!(finding.liars, []);
         assert!([1, 2, 3].iter().all(|n| s.is_on_probation(addr(*n))));
-        assert_eq!(s.on_passed(piece(1), &bytes(&[b"a", b"b", b"c", b"d"]), &[addr(9); 4]), [addr(2)]);
+        assert_eq!(s.on_passed(piece(1), &bytes(&[b"a", b"b", b"c", b"d"]), &sent_by([addr(9); 4])), [addr(2)]);
         s.on_banned(addr(2), piece(1));
         assert!([1, 2, 3].iter().all(|n| !s.is_on_probation(addr(*n))));
         assert_eq!(s.banned_for(addr(2)), Some(piece(1)));
@@ -304,34 +308,34 @@ mod tests {
     fn senders_who_agree_on_bad_bytes_are_judged_only_by_a_good_copy() {
         let (mut s, now) = (suspects(), t0());
         let bad = bytes(&[b"bad"]);
-        assert_eq!(s.on_failed(now, piece(1), &bad, &[addr(1)]).liars, [addr(1)]);
+        assert_eq!(s.on_failed(now, piece(1), &bad, &sent_by([addr(1)])).liars, [addr(1)]);
         for n in 2..5 {
-            assert_eq!(s.on_failed(now, piece(1), &bad, &[addr(n)]).liars, []);
+            assert_eq!(s.on_failed(now, piece(1), &bad, &sent_by([addr(n)])).liars, []);
         }
         assert_eq!(s.pieces().next(), Some((piece(1), now + FIRST_BACKOFF * 4)));
-        assert_eq!(s.on_passed(piece(1), &bytes(&[b"good"]), &[addr(9)]), [addr(2), addr(3), addr(4)]);
+        assert_eq!(s.on_passed(piece(1), &bytes(&[b"good"]), &sent_by([addr(9)])), [addr(2), addr(3), addr(4)]);
     }
 
     #[test]
     fn who_was_banned_for_bytes_that_another_sends_too_is_acquitted_until_a_good_copy_comes() {
         let (mut s, now, bad) = (suspects(), t0(), bytes(&[b"bad"]));
-        assert_eq!(s.on_failed(now, piece(1), &bad, &[addr(1)]).liars, [addr(1)]);
+        assert_eq!(s.on_failed(now, piece(1), &bad, &sent_by([addr(1)])).liars, [addr(1)]);
         s.on_banned(addr(1), piece(1));
-        let finding = s.on_failed(now, piece(1), &bad, &[addr(2)]);
+        let finding = s.on_failed(now, piece(1), &bad, &sent_by([addr(2)]));
         assert_eq!((finding.liars, finding.acquitted), (vec![], vec![addr(1)]));
         assert_eq!(s.banned_for(addr(1)), None);
-        assert_eq!(s.on_failed(now, piece(1), &bad, &[addr(3)]).acquitted, []);
-        assert_eq!(s.on_passed(piece(1), &bytes(&[b"good"]), &[addr(9)]), [addr(1), addr(2), addr(3)]);
+        assert_eq!(s.on_failed(now, piece(1), &bad, &sent_by([addr(3)])).acquitted, []);
+        assert_eq!(s.on_passed(piece(1), &bytes(&[b"good"]), &sent_by([addr(9)])), [addr(1), addr(2), addr(3)]);
         assert_eq!(s.evidence, 0);
     }
 
     #[test]
     fn a_probationer_is_cleared_by_a_whole_good_piece_of_its_own() {
         let mut s = suspects();
-        let _finding = s.on_failed(t0(), piece(1), &bytes(&[b"a", b"b"]), &[addr(1), addr(2)]);
-        assert_eq!(s.on_passed(piece(2), &bytes(&[b"a", b"b"]), &[addr(1), addr(2)]), []);
+        let _finding = s.on_failed(t0(), piece(1), &bytes(&[b"a", b"b"]), &sent_by([addr(1), addr(2)]));
+        assert_eq!(s.on_passed(piece(2), &bytes(&[b"a", b"b"]), &sent_by([addr(1), addr(2)])), []);
         assert!(s.is_on_probation(addr(1)), "shared pieces prove nothing");
-        assert_eq!(s.on_passed(piece(3), &bytes(&[b"a", b"b"]), &[addr(1), addr(1)]), []);
+        assert_eq!(s.on_passed(piece(3), &bytes(&[b"a", b"b"]), &sent_by([addr(1), addr(1)])), []);
         assert!(!s.is_on_probation(addr(1)) && s.is_on_probation(addr(2)));
     }
 
@@ -358,7 +362,7 @@ mod tests {
     fn evidence_is_bounded() {
         let mut s = suspects();
         let blocks = vec![Bytes::from_static(b"x"); 50_000];
-        let from: Vec<_> = (0..50_000).map(|n| addr(n % 2)).collect();
+        let from = sent_by((0..50_000).map(|n| addr(n % 2)));
         for n in 0..10 {
             let _finding = s.on_failed(t0(), piece(n), &blocks, &from);
         }

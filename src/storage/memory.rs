@@ -409,6 +409,8 @@ impl Shape {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::base::bitfield::Bitfield;
     use crate::faults::payload::Payload;
@@ -427,7 +429,7 @@ mod tests {
     fn job(metainfo: &Metainfo, payload: Payload, number: u32) -> PieceJob {
         let piece = metainfo.geometry.piece(number).unwrap();
         let (at, len) = (metainfo.geometry.piece_start(piece), metainfo.geometry.piece_len(piece) as usize);
-        PieceJob { piece, blocks: vec![payload.read(at, len).into()] }
+        PieceJob { piece, blocks: Arc::new([payload.read(at, len).into()]) }
     }
 
     fn snapshot(metainfo: &Metainfo, pieces: &[u32]) -> Snapshot {
@@ -487,7 +489,7 @@ mod tests {
         let outcome = storage.write(vec![job(&metainfo, payload, 0)]).await;
         assert!(matches!(&outcome[..], [PieceOutcome::Trouble(job, _)] if job.piece.get() == 0));
         medium.change(|health| health.failing.clear());
-        let wrong = PieceJob { blocks: vec![Bytes::from(vec![0; 16_384])], ..job(&metainfo, payload, 0) };
+        let wrong = PieceJob { blocks: Arc::new([Bytes::from(vec![0; 16_384])]), ..job(&metainfo, payload, 0) };
         let outcome = storage.write(vec![wrong, job(&metainfo, payload, 0)]).await;
         assert!(matches!(outcome[..], [PieceOutcome::HashMismatch(_), PieceOutcome::Written(_)]));
         medium.rot(3);

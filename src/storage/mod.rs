@@ -8,6 +8,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -43,7 +44,7 @@ pub struct PieceJob {
     /// Which piece.
     pub piece: PieceIndex,
     /// Its blocks in order; together they are as long as the piece.
-    pub blocks: Vec<Bytes>,
+    pub blocks: Arc<[Bytes]>,
 }
 
 /// What became of a [`PieceJob`].

@@ -12,6 +12,7 @@ mod recording;
 mod writing;
 
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -29,7 +30,7 @@ use crate::logic::scheduler::Written;
 use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, SharedStorage, TroubleKind};
 use doubting::Unread;
 use opening::Check;
-use writing::gather;
+use writing::{Queued, gather};
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
 const MAX_JOBS: usize = 2;
@@ -145,7 +146,7 @@ pub struct DiskWriter {
     before: Totals,
     totals: Totals,
     // Live.
-    queue: VecDeque<(PieceJob, Recipient<PiecesWritten>)>,
+    queue: VecDeque<Queued>,
     gather: Gather,
     jobs: usize,
     unrecorded: Vec<PieceIndex>,
@@ -322,7 +323,8 @@ impl Handler<WritePieces> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, WritePieces { jobs, reply }: WritePieces, ctx: &mut Ctx<Self>) {
-        self.queue.extend(jobs.into_iter().map(|job| (job, reply.clone())));
+        let reply = Rc::new(reply);
+        self.queue.extend(jobs.into_iter().map(|job| (job, Rc::clone(&reply))));
         self.go_on_writing(ctx);
     }
 }

@@ -2,6 +2,7 @@
 //! and they are read, hashed and written anew before they are recorded (D-05); a record that fails is tried again (D-02).
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -100,7 +101,8 @@ impl DiskWriter {
         let era = self.doubt.era();
         let read = self.cfg.storage.read(ranges).into_actor(self);
         let rewritten = read.then(move |read, act, _| {
-            let job = |(piece, bytes): (_, Result<_, _>)| bytes.map(|bytes| PieceJob { piece, blocks: vec![bytes] });
+            let job =
+                |(piece, bytes): (_, Result<_, _>)| bytes.map(|bytes| PieceJob { piece, blocks: Arc::new([bytes]) });
             let jobs: Result<Vec<_>, DiskTrouble> = pieces.into_iter().zip(read).map(job).collect();
             let storage = Rc::clone(&act.cfg.storage);
             async move { Ok(storage.write(jobs?).await) }.into_actor(act)
@@ -117,7 +119,7 @@ impl DiskWriter {
 
     fn on_renewed(&mut self, outcome: PieceOutcome, era: u32) {
         match outcome {
-            PieceOutcome::Written(piece) => self.on_written(piece, era),
+            PieceOutcome::Written(piece) => self.on_written(Instant::now().into_std(), piece, era),
             PieceOutcome::Trouble(_, trouble) => self.give_up(trouble),
             PieceOutcome::HashMismatch(piece) => {
                 tracing::warn!(%piece, "what was written before the failed sync is not there");

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tokio::time::sleep;
 
@@ -265,7 +266,7 @@ impl Bench {
     }
 
     fn write(&self, pieces: std::ops::Range<u32>) {
-        let jobs = pieces.map(|number| PieceJob { piece: piece(number), blocks: Vec::new() }).collect();
+        let jobs = pieces.map(|number| PieceJob { piece: piece(number), blocks: Arc::default() }).collect();
         self.writer.addr.do_send(WritePieces { jobs, reply: self.ear.clone().recipient() });
     }
 

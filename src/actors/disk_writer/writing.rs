@@ -1,5 +1,7 @@
 //! Pieces on their way to the files: gathered, handed to the pool in jobs, and told of.
 
+use std::rc::Rc;
+
 use actix::prelude::*;
 use tokio::time::Instant;
 
@@ -13,6 +15,10 @@ use crate::storage::{PieceJob, PieceOutcome};
 /// 4 MiB in a job, or as many pieces as are hashed side by side: a wake of the pool costs 5-9 us, which disappears; more
 /// would only hold buffers longer.
 pub(super) const JOB_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A piece on its way, and who is told. All pieces of one message share the way back: to clone a recipient is an allocation
+/// and a handful of atomics, more than some pieces cost else.
+pub(super) type Queued = (PieceJob, Rc<Recipient<PiecesWritten>>);
 
 /// How many of this torrent's pieces wait for each other.
 pub(super) fn gather(cfg: &DiskWriterConfig) -> Gather {
@@ -47,7 +53,7 @@ impl DiskWriter {
         self.gather.deadline().filter(|_| self.may_write())
     }
 
-    pub(super) fn start_job(&mut self, batch: Vec<(PieceJob, Recipient<PiecesWritten>)>, ctx: &mut Ctx<Self>) {
+    pub(super) fn start_job(&mut self, batch: Vec<Queued>, ctx: &mut Ctx<Self>) {
         let (jobs, replies): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         self.jobs += 1;
         let era = self.doubt.era();
@@ -60,14 +66,14 @@ impl DiskWriter {
     }
 
     /// However many pieces of a job fail, it is one trouble; what else it wrote does not end it.
-    fn on_outcomes(&mut self, outcomes: impl Iterator<Item = (PieceOutcome, Recipient<PiecesWritten>)>, era: u32) {
+    fn on_outcomes(&mut self, outcomes: impl Iterator<Item = (PieceOutcome, Rc<Recipient<PiecesWritten>>)>, era: u32) {
         let (mut back, mut first_trouble, mut is_well) = (Vec::new(), None, false);
-        let mut news = News::default();
+        let (mut news, now) = (News::default(), Instant::now().into_std());
         for (outcome, reply) in outcomes {
             match outcome {
                 PieceOutcome::Written(piece) => {
                     is_well = true;
-                    self.on_written(piece, era);
+                    self.on_written(now, piece, era);
                     news.add(reply, piece, Written::Durable);
                 }
                 PieceOutcome::HashMismatch(piece) => news.add(reply, piece, Written::HashMismatch),
@@ -87,13 +93,13 @@ impl DiskWriter {
     }
 
     /// `era`: when the write began.
-    pub(super) fn on_written(&mut self, piece: PieceIndex, era: u32) {
+    pub(super) fn on_written(&mut self, now: std::time::Instant, piece: PieceIndex, era: u32) {
         if let Some(have) = &mut self.have {
             have.set(piece);
         }
         if self.doubt.on_written(piece, era) {
             self.unrecorded.push(piece);
-            self.flush.on_written(Instant::now().into_std(), u64::from(self.cfg.geometry.piece_len(piece)));
+            self.flush.on_written(now, u64::from(self.cfg.geometry.piece_len(piece)));
         }
     }
 }
@@ -101,16 +107,17 @@ impl DiskWriter {
 /// What became of a job's pieces: one message to each who asked, and there is hardly ever more than one.
 #[derive(Default)]
 struct News {
-    to: Option<Recipient<PiecesWritten>>,
+    to: Option<Rc<Recipient<PiecesWritten>>>,
     pieces: Vec<(PieceIndex, Written)>,
 }
 
 impl News {
-    fn add(&mut self, to: Recipient<PiecesWritten>, piece: PieceIndex, written: Written) {
-        if self.to.as_ref() != Some(&to) {
+    fn add(&mut self, to: Rc<Recipient<PiecesWritten>>, piece: PieceIndex, written: Written) {
+        let is_same = |known: &Rc<_>| Rc::ptr_eq(known, &to) || *known == to;
+        if !self.to.as_ref().is_some_and(is_same) {
             self.tell();
-            self.to = Some(to);
         }
+        self.to = Some(to);
         self.pieces.push((piece, written));
     }
 

@@ -12,7 +12,7 @@ use super::grants::Ask;
 use super::peer::Peer;
 use crate::base::geometry::{BLOCK_LEN, PieceIndex};
 use crate::base::ids::PeerKey;
-use crate::logic::assembly::{Asker, Assembly, MOST_ASKERS};
+use crate::logic::assembly::{Asker, MOST_ASKERS};
 
 /// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
 const ENDGAME_DEPTH: u32 = 8;
@@ -177,7 +177,7 @@ impl Scheduler {
     /// What each peer is asked for, in the order it was asked.
     fn queues(&self) -> BTreeMap<PeerKey, Vec<u64>> {
         let mut queues: BTreeMap<PeerKey, Vec<u64>> = BTreeMap::new();
-        for (_, asker) in self.open.values().flat_map(Assembly::askers) {
+        for (_, asker) in self.open.values().flat_map(|assembly| assembly.askers()) {
             queues.entry(asker.peer).or_default().push(asker.nth);
         }
         for queue in queues.values_mut() {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::peer::Peer;
 use super::{Effect, Scheduler};
 use crate::base::bitfield::Bitfield;
-use crate::base::geometry::{BLOCK_LEN, BlockAddr, PieceIndex};
+use crate::base::geometry::{BLOCK_LEN, BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::assembly::Assembly;
 use crate::logic::suspects::FORGIVEN_AFTER;
@@ -64,6 +64,19 @@ impl Ask {
 
     fn is_full(&self) -> bool {
         self.left() == 0
+    }
+
+    /// Free blocks of the piece, the first of them as the `nth` that was ever asked. Returns how many. `alone`: nobody else
+    /// has the piece.
+    fn take_from(&mut self, assembly: &mut Assembly, geometry: &Geometry, alone: bool, nth: u64) -> u64 {
+        let (before, most) = (self.blocks.len(), self.left());
+        let rests = assembly.ask(geometry, self.key, most, alone, self.now, (nth, &mut self.blocks));
+        self.recheck_at(rests);
+        let asked = self.blocks.len() - before;
+        if asked > 0 {
+            assembly.owner.get_or_insert(self.key);
+        }
+        asked as u64
     }
 
     pub(super) fn recheck_at(&mut self, at: Option<Instant>) {
@@ -288,12 +301,18 @@ impl Scheduler {
         self.reserved == 0 || self.reserved + u64::from(self.geometry.piece_len(piece)) <= self.credit
     }
 
+    /// A piece that the peer is admitted to.
     fn open_piece(&mut self, piece: PieceIndex, exclusive: bool, ask: &mut Ask) {
-        let assembly = Assembly::new(&self.geometry, piece, ask.key, exclusive, ask.now);
+        let mut assembly = Box::new(Assembly::new(&self.geometry, piece, ask.key, exclusive, ask.now));
         self.reserved += u64::from(assembly.piece_len());
+        let alone = self.picker.available(piece) <= 1;
+        let asked = ask.take_from(&mut assembly, &self.geometry, alone, self.asks);
+        let left = assembly.free() > 0;
+        if left {
+            self.loose.insert(piece);
+        }
         self.open.insert(piece, assembly);
-        self.loose.insert(piece);
-        self.ask_for(piece, ask);
+        self.on_asked(piece, asked, left, ask.key);
     }
 
     /// Free blocks of one open piece.
@@ -304,22 +323,18 @@ impl Scheduler {
         }
         let Some(assembly) = self.open.get_mut(&piece).filter(|assembly| assembly.free() > 0) else { return };
         let alone = self.picker.available(piece) <= 1;
-        let before = ask.blocks.len();
-        let most = ask.left();
-        let asks = (self.asks, &mut ask.blocks);
-        let rests = assembly.ask(&self.geometry, ask.key, most, alone, ask.now, asks);
-        self.asks += (ask.blocks.len() - before) as u64;
-        ask.recheck_at(rests);
-        if ask.blocks.len() > before {
-            assembly.owner.get_or_insert(ask.key);
-        }
+        let asked = ask.take_from(assembly, &self.geometry, alone, self.asks);
         let left = assembly.free() > 0;
         if !left {
             self.loose.remove(&piece);
         }
-        if let Some(peer) = self.peers.get_mut(&ask.key)
-            && ask.blocks.len() > before
-        {
+        self.on_asked(piece, asked, left, ask.key);
+    }
+
+    /// The peer is asked for so many blocks of the piece; are any `left`?
+    fn on_asked(&mut self, piece: PieceIndex, asked: u64, left: bool, key: PeerKey) {
+        self.asks += asked;
+        if let Some(peer) = self.peers.get_mut(&key).filter(|_| asked > 0) {
             peer.current = left.then_some(piece);
             peer.trust.begin(piece);
         }

@@ -35,6 +35,7 @@ use rand::rngs::SmallRng;
 use super::assembly::Assembly;
 use super::picker::Picker;
 use super::selection::Wanted;
+use super::senders::Senders;
 use super::share::Share;
 use super::suspects::Suspects;
 use crate::base::bitfield::Bitfield;
@@ -46,8 +47,8 @@ pub use values::{Block, Effect, Progress, SchedulerConfig, Written};
 
 #[derive(Debug)]
 struct Writing {
-    blocks: Vec<Bytes>,
-    from: Vec<SocketAddr>,
+    blocks: Arc<[Bytes]>,
+    from: Senders,
 }
 
 /// Which block from whom, for one torrent.
@@ -70,7 +71,8 @@ pub struct Scheduler {
     peers: BTreeMap<PeerKey, Box<Peer>>,
     /// Peers whose ask is not satisfied.
     waiting: BTreeSet<PeerKey>,
-    open: BTreeMap<PieceIndex, Assembly>,
+    /// In boxes: with thousands of small pieces a map that moves them about is what they cost most.
+    open: BTreeMap<PieceIndex, Box<Assembly>>,
     /// Open pieces with free blocks.
     loose: BTreeSet<PieceIndex>,
     writing: BTreeMap<PieceIndex, Writing>,
@@ -289,9 +291,9 @@ impl Scheduler {
 
     /// The disk's actor was restarted: pieces that it has not answered for are lost.
     pub fn on_disk_lost(&mut self, now: Instant) {
-        for piece in std::mem::take(&mut self.writing).into_keys() {
+        for (piece, Writing { from, .. }) in std::mem::take(&mut self.writing) {
             self.reserved -= u64::from(self.geometry.piece_len(piece));
-            self.conclude(piece, &[], Written::Failed);
+            self.conclude(piece, &from, Written::Failed);
             self.lose(piece);
         }
         self.stirred = true;

@@ -1,6 +1,7 @@
 //! What becomes of pieces and peers: blocks kept, pieces gained, lost, given up, liars thrown out.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Block, Effect, Scheduler, Writing, Written};
@@ -38,7 +39,7 @@ impl Scheduler {
         }
         if whole && let Some(assembly) = self.open.remove(&addr.piece()) {
             let (blocks, from) = assembly.into_parts();
-            self.effects.push_back(Effect::Write { piece: addr.piece(), blocks: blocks.clone() });
+            self.effects.push_back(Effect::Write { piece: addr.piece(), blocks: Arc::clone(&blocks) });
             self.writing.insert(addr.piece(), Writing { blocks, from });
         }
         true

@@ -284,7 +284,7 @@ impl Swarm {
                 assert!(!self.s.have().has(piece));
                 let addrs = self.geometry.blocks(piece);
                 assert_eq!(self.geometry.block_count(piece) as usize, blocks.len());
-                let good = addrs.zip(&blocks).all(|(addr, data)| {
+                let good = addrs.zip(blocks.iter()).all(|(addr, data)| {
                     assert_eq!(data.len(), addr.len() as usize);
                     data.iter().all(|byte| *byte == truth(addr))
                 });
@@ -354,7 +354,7 @@ impl Swarm {
             assert!(peer.want == 0 || s.waiting.contains(&key));
             if !peer.trust.is_proven() {
                 let open = s.open.iter().filter(|(_, a)| a.involves(key, guest.addr)).map(|(piece, _)| *piece);
-                let writing = s.writing.iter().filter(|(_, w)| w.from.contains(&guest.addr)).map(|(piece, _)| *piece);
+                let writing = s.writing.iter().filter(|(_, w)| w.from.include(guest.addr)).map(|(piece, _)| *piece);
                 assert_eq!(*peer.trust.pieces(), open.chain(writing).collect(), "{key}: what is under way with it");
             }
         }

@@ -6,13 +6,12 @@
 //! keeps its pipe full; whoever lies can spoil what it had room for and no more (P-14: "waste ≤ 2 pieces per liar"). Trust ends with the connection. Does not know time.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 
 use super::peer::Peer;
 use super::{Scheduler, Written};
 use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
-use crate::logic::assembly::contributors;
+use crate::logic::senders::Senders;
 
 /// Two pieces: one comes while the other is hashed.
 const FIRST_PIECES: u32 = 2;
@@ -109,7 +108,7 @@ impl Scheduler {
     pub(super) fn recall(&mut self, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let open = self.open.iter().filter(|(_, assembly)| assembly.involves(key, peer.addr));
-        let writing = self.writing.iter().filter(|(_, writing)| writing.from.contains(&peer.addr));
+        let writing = self.writing.iter().filter(|(_, writing)| writing.from.include(peer.addr));
         for piece in open.map(|(piece, _)| *piece).chain(writing.map(|(piece, _)| *piece)) {
             peer.trust.begin(piece);
         }
@@ -124,14 +123,13 @@ impl Scheduler {
     }
 
     /// The disk has answered for a piece with blocks from these: it speaks for them or against them.
-    pub(super) fn conclude(&mut self, piece: PieceIndex, from: &[SocketAddr], written: Written) {
-        let senders = contributors(from);
+    pub(super) fn conclude(&mut self, piece: PieceIndex, from: &Senders, written: Written) {
         let mut fallen = Vec::new();
         for (key, peer) in &mut self.peers {
             peer.trust.end(piece);
             match written {
-                Written::Durable if senders.contains(&peer.addr) => peer.trust.on_verified(),
-                Written::HashMismatch if senders.contains(&peer.addr) => {
+                Written::Durable if !peer.trust.is_proven() && from.include(peer.addr) => peer.trust.on_verified(),
+                Written::HashMismatch if from.include(peer.addr) => {
                     peer.trust.on_failed();
                     fallen.push(*key);
                 }

@@ -65,7 +65,7 @@ pub enum Effect {
         /// Which.
         piece: PieceIndex,
         /// All its blocks, in order.
-        blocks: Vec<Bytes>,
+        blocks: Arc<[Bytes]>,
     },
     /// The piece is ours: tell everybody.
     Had {

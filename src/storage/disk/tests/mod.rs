@@ -224,12 +224,13 @@ fn a_piece_that_does_not_hash_right_writes_nothing() {
     let disk = bench.disk();
     bench.open(&disk);
     bench.admit(&disk, &bench.none()).unwrap();
-    let mut wrong = bench.job(bench.piece(0));
-    let mut block = wrong.blocks[1].to_vec();
+    let right = bench.job(bench.piece(0));
+    let mut blocks = right.blocks.to_vec();
+    let mut block = blocks[1].to_vec();
     block[0] ^= 1;
-    wrong.blocks[1] = block.into();
-    let mut short = bench.job(bench.piece(0));
-    short.blocks.pop();
+    blocks[1] = block.into();
+    let wrong = PieceJob { blocks: blocks.into(), ..right };
+    let short = PieceJob { blocks: right.blocks.split_last().unwrap().1.into(), ..right };
     let outcomes = bench.wait(|| disk.write(vec![wrong, short]));
     assert!(outcomes.iter().all(|outcome| matches!(outcome, PieceOutcome::HashMismatch(_))), "{outcomes:?}");
     assert!(!bench.path("a").exists());
