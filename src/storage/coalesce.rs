@@ -1,11 +1,12 @@
-//! Many small reads as few large ones: what peers ask for is mostly one block after the other.
+//! Many small reads or writes as few large ones: what peers ask for is mostly one block after the other, and so are the
+//! pieces that we fetch where they are small.
 //!
 //! Knows places and lengths, no files.
 
-/// 1 MiB: larger reads save nothing measurable, and each is one buffer.
+/// 1 MiB: larger ones save nothing measurable, and each read is one buffer.
 const MOST: u64 = 1024 * 1024;
 
-/// Ranges that lie one behind the other, to be read at once.
+/// Ranges that lie one behind the other, to be read or written at once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Run {
     /// Where it begins, in the torrent's bytes.
@@ -15,7 +16,7 @@ pub(super) struct Run {
     pub(super) parts: Vec<usize>,
 }
 
-/// Start and length of each range; ranges that overlap are read apart.
+/// Start and length of each range; ranges that overlap are taken apart.
 pub(super) fn runs(ranges: &[(u64, u64)]) -> Vec<Run> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_by_key(|nth| ranges[*nth]);

@@ -259,8 +259,9 @@ impl Scheduler {
         }
     }
 
-    /// Pieces that nobody has begun.
+    /// Pieces that nobody has begun. A peer that could take several at once is given neighbours, where they are small.
     fn open_pieces(&mut self, ask: &mut Ask) {
+        let mut before = None;
         while !ask.is_full() {
             if self.is_credit_spent() {
                 ask.short_of_credit = true;
@@ -275,9 +276,11 @@ impl Scheduler {
             let picked = if random {
                 self.picker.pick_random(&ask.has, &mut peer.shortlist, &mut self.dice)
             } else {
-                self.picker.pick(&ask.has, &mut peer.shortlist, &mut self.dice)
+                let behind = before.and_then(|before| self.picker.pick_behind(before, &ask.has));
+                behind.or_else(|| self.picker.pick(&ask.has, &mut peer.shortlist, &mut self.dice))
             };
             let Some(piece) = picked else { return };
+            before = Some(piece);
             self.open_piece(piece, ask.probation, ask);
         }
     }

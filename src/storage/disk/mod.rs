@@ -311,19 +311,35 @@ impl Inner {
         // All at once: each lies elsewhere in a long list, and memory answers several questions in the time of one.
         let expected: Vec<_> = jobs.iter().map(|job| self.hashes.get(job.piece)).collect();
         let is_right = digests.into_iter().zip(expected).map(|(digest, expected)| digest == expected);
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        jobs.into_iter().zip(is_right).map(|(job, is_right)| self.keep(job, is_right)).collect()
+        let right: Vec<usize> = is_right.enumerate().filter_map(|(nth, is_right)| is_right.then_some(nth)).collect();
+        let mut kept: Vec<_> = jobs.iter().map(|_| None).collect();
+        let outcomes = self.keep(&right.iter().map(|nth| &jobs[*nth]).collect::<Vec<_>>());
+        right.into_iter().zip(outcomes).for_each(|(nth, outcome)| kept[nth] = Some(outcome));
+        let outcome = |(job, kept): (PieceJob, _)| match kept {
+            None => PieceOutcome::HashMismatch(job.piece),
+            Some(Ok(())) => PieceOutcome::Written(job.piece),
+            Some(Err(trouble)) => PieceOutcome::Trouble(job, trouble),
+        };
+        jobs.into_iter().zip(kept).map(outcome).collect()
     }
 
-    /// Writes a piece that hashes right.
-    fn keep(&self, job: PieceJob, is_right: bool) -> PieceOutcome {
-        if !is_right {
-            return PieceOutcome::HashMismatch(job.piece);
+    /// Neighbours in one write. Where that fails each has one of its own, for one bad place is the trouble of one piece.
+    fn keep(&self, jobs: &[&PieceJob]) -> Vec<Result<(), DiskTrouble>> {
+        let files = &self.opened().files;
+        let place = |piece| (self.geometry.piece_start(piece), self.geometry.piece_len(piece).into());
+        let places: Vec<_> = jobs.iter().map(|job| place(job.piece)).collect();
+        let mut results: Vec<_> = jobs.iter().map(|_| Ok(())).collect();
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        for run in coalesce::runs(&places) {
+            let is_kept = run.parts.len() > 1 && {
+                let blocks: Vec<_> = run.parts.iter().flat_map(|nth| jobs[*nth].blocks.iter().cloned()).collect();
+                files.write(run.start, &blocks).is_ok()
+            };
+            for nth in run.parts.into_iter().filter(|_| !is_kept) {
+                results[nth] = files.write(places[nth].0, &jobs[nth].blocks);
+            }
         }
-        match self.opened().files.write(self.geometry.piece_start(job.piece), &job.blocks) {
-            Ok(()) => PieceOutcome::Written(job.piece),
-            Err(trouble) => PieceOutcome::Trouble(job, trouble),
-        }
+        results
     }
 
     /// Neighbours in one read. Where that fails each has one of its own, for one bad sector is the trouble of one range.

@@ -236,6 +236,32 @@ fn a_piece_that_does_not_hash_right_writes_nothing() {
     assert!(!bench.path("a").exists());
 }
 
+/// Neighbours are written at once; that one among them is wrong, or cannot be written, is its own affair.
+#[test]
+fn pieces_in_any_order_have_each_their_own_outcome() {
+    let told = |outcome: &PieceOutcome| match outcome {
+        PieceOutcome::Written(piece) => (piece.get(), "written"),
+        PieceOutcome::HashMismatch(piece) => (piece.get(), "wrong"),
+        PieceOutcome::Trouble(job, _) => (job.piece.get(), "trouble"),
+    };
+    let bench = Bench::new(several_files());
+    let disk = bench.disk();
+    bench.open(&disk);
+    bench.admit(&disk, &bench.none()).unwrap();
+    let job = |number| bench.job(bench.piece(number));
+    let wrong = PieceJob { piece: bench.piece(2), blocks: job(1).blocks };
+    let outcomes = bench.wait(|| disk.write(vec![job(3), job(1), wrong, job(0)]));
+    let outcomes: Vec<_> = outcomes.iter().map(told).collect();
+    assert_eq!(outcomes, [(3, "written"), (1, "written"), (2, "wrong"), (0, "written")]);
+    assert!(std::fs::read(bench.path("a")).unwrap()[..2 * PIECE_LEN] == bench.data[..2 * PIECE_LEN]);
+
+    std::fs::create_dir(bench.path("c")).unwrap();
+    let outcomes = bench.wait(|| disk.write(vec![job(5), job(4), job(3), job(2)]));
+    let outcomes: Vec<_> = outcomes.iter().map(told).collect();
+    assert_eq!(outcomes, [(5, "trouble"), (4, "trouble"), (3, "written"), (2, "written")]);
+    assert!(std::fs::read(bench.path("a")).unwrap() == bench.data[..50_000]);
+}
+
 #[test]
 fn what_is_written_can_be_read_across_files_and_padding() {
     let bench = Bench::new(several_files());
