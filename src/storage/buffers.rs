@@ -20,9 +20,12 @@ impl Buffers {
     /// `len` bytes of any content, for `fill` to write over.
     pub fn filled<E>(&self, len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Bytes, E> {
         let at_home = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut lent = Lent { bytes: at_home.unwrap_or_default(), home: self.clone() };
-        lent.bytes.resize(len, 0);
-        fill(&mut lent.bytes)?;
+        let mut lent = Lent { bytes: at_home.unwrap_or_default(), len, home: self.clone() };
+        // Never shorter: what is cut off would have to be zeroed when it is needed again.
+        if lent.bytes.len() < len {
+            lent.bytes.resize(len, 0);
+        }
+        fill(&mut lent.bytes[..len])?;
         Ok(Bytes::from_owner(lent))
     }
 }
@@ -31,12 +34,14 @@ impl Buffers {
 #[derive(Debug)]
 struct Lent {
     bytes: Vec<u8>,
+    /// So many are in use.
+    len: usize,
     home: Buffers,
 }
 
 impl AsRef<[u8]> for Lent {
     fn as_ref(&self) -> &[u8] {
-        &self.bytes
+        &self.bytes[..self.len]
     }
 }
 
