@@ -198,7 +198,7 @@ impl Picker {
     }
 
     /// Picks the piece behind one that was just picked, if the peer has it too and it is as rare, and takes it: neighbours
-    /// are written at once, and lie together in memory. No further than to the next multiple of [`EXTENT`], as libtorrent's
+    /// are written at once, and lie together in memory. No further than to the next multiple of `EXTENT`, as libtorrent's
     /// `piece_extent_affinity` has it.
     pub fn pick_behind(&mut self, before: PieceIndex, has: &Bitfield) -> Option<PieceIndex> {
         self.steps += 1;
