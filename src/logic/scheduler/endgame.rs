@@ -39,11 +39,12 @@ enum Place {
 impl Scheduler {
     /// Endgame: blocks that others are asked for, those first that will come last, and only where they would come sooner
     /// from this peer. Before the endgame only while credit or trust is short, and only what stalled peers owe.
+    /// Nothing at all as long as it is our own limit that everybody waits for.
     pub(super) fn duplicate(&mut self, ask: &mut Ask) {
         let before = ask.blocks.len();
         let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + before;
         let most = ask.left().min((ENDGAME_DEPTH as usize).saturating_sub(in_flight));
-        if most == 0 {
+        if most == 0 || self.ceiling.is_the_cause(self.in_flight) {
             return;
         }
         let endgame = self.is_endgame();
@@ -52,7 +53,6 @@ impl Scheduler {
         if !(endgame || anybody_stalls) {
             return;
         }
-        let endgame = endgame && !self.ceiling.is_the_cause(self.in_flight);
         let (now, my_bps) = (ask.now, self.bps(ask.key, ask.now));
         let mut candidates = self.candidates(ask, endgame, my_bps);
         candidates.sort_by_key(|one| (one.askers, Reverse(one.soonest_us)));

@@ -777,6 +777,11 @@ fn below_a_limit_little_is_asked_for_and_of_those_who_deliver() {
     };
     assert_eq!(asked(&mut s), BTreeMap::from([(1, 20), (2, 12)]), "32 blocks, of whom came first");
     assert_eq!(last.progress(t0()).in_flight_blocks, 16, "no block twice: the limit is what they wait for");
+    let much_later = t0() + Duration::from_secs(60);
+    for n in 1..=10 {
+        last.on_ask(much_later, PeerKey(n), 20);
+    }
+    assert_eq!(last.progress(much_later).in_flight_blocks, 16, "however long");
 }
 
 /// BEP 54: a seed that loses a piece is asked for the others, and counts for them.
