@@ -68,6 +68,11 @@ impl Uploads {
         Self { given, ..Self::default() }
     }
 
+    /// Nothing is asked for that was not given.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.reading.is_empty() && self.ready.is_empty()
+    }
+
     /// The peer asks for a range.
     pub fn on_request(&mut self, range: PieceRange) -> Result<(), QueueFull> {
         if self.queue.len() + self.reading.len() + self.ready.len() >= MAX_QUEUED {

@@ -86,6 +86,13 @@ impl Link {
         self.queued
     }
 
+    /// Frees what the queue takes, if it is empty: for a peer that moves no blocks.
+    pub fn shed(&mut self) {
+        if self.queued == 0 {
+            (self.outbox, self.gathering) = (VecDeque::new(), BytesMut::new());
+        }
+    }
+
     /// Queues the handshake.
     pub fn send_handshake(&mut self, handshake: &Handshake) {
         self.gathering.extend_from_slice(&handshake.encode());
@@ -197,10 +204,6 @@ impl Link {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(LinkEnd::Socket(error))),
                 Poll::Pending => break,
             }
-        }
-        if self.queued == 0 {
-            // An idle peer keeps no queue.
-            (self.outbox, self.gathering) = (VecDeque::new(), BytesMut::new());
         }
         if total == 0 { Poll::Pending } else { Poll::Ready(Ok(total)) }
     }

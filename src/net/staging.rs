@@ -10,6 +10,8 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
+use crate::codec::wire::Message;
+
 /// 256 KiB: sixteen blocks a read; larger reads no longer save anything measurable.
 pub const CHUNK_LEN: usize = 256 * 1024;
 
@@ -30,6 +32,7 @@ pub struct Staging(Rc<RefCell<Pool>>);
 struct Pool {
     fresh: Vec<BytesMut>,
     resting: VecDeque<BytesMut>,
+    inbox: Vec<Message>,
 }
 
 impl Staging {
@@ -48,6 +51,17 @@ impl Staging {
             }
         }
         BytesMut::with_capacity(CHUNK_LEN)
+    }
+
+    /// An empty list for the messages of one turn.
+    pub fn take_inbox(&self) -> Vec<Message> {
+        std::mem::take(&mut self.0.borrow_mut().inbox)
+    }
+
+    /// Takes it back. Its content is dropped.
+    pub fn give_back_inbox(&self, mut inbox: Vec<Message>) {
+        inbox.clear();
+        self.0.borrow_mut().inbox = inbox;
     }
 
     /// Takes back what is left of a chunk. Its content is dropped.
@@ -70,6 +84,18 @@ impl Staging {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_list_serves_again_and_keeps_nothing() {
+        let staging = Staging::default();
+        let mut inbox = staging.take_inbox();
+        inbox.extend([Message::Choke, Message::Unchoke]);
+        let home = inbox.as_ptr();
+        assert_eq!(staging.take_inbox().capacity(), 0, "who has a turn within a turn has a list of its own");
+        staging.give_back_inbox(inbox);
+        let again = staging.take_inbox();
+        assert!(again.is_empty() && again.as_ptr() == home);
+    }
 
     #[test]
     fn a_spent_chunk_serves_again_once_its_blocks_are_gone() {

@@ -24,13 +24,24 @@ impl PeerConnection {
                 Poll::Ready(Ok(handshake)) => self.on_handshake(handshake, ctx),
             }
         }
+        let mut messages = self.cfg.shared.staging.take_inbox();
+        let again = self.read_turn(&mut messages, ctx, cx);
+        self.cfg.shared.staging.give_back_inbox(messages);
+        again
+    }
+
+    fn read_turn(
+        &mut self,
+        messages: &mut Vec<Wire>,
+        ctx: &mut Ctx<Self>,
+        cx: &mut task::Context<'_>,
+    ) -> Result<bool, LinkEnd> {
         let mut turn = 0;
-        let mut messages = Vec::new();
         while turn < TURN_BYTES && self.farewell.is_none() {
             let Some(link) = &mut self.link else { return Ok(false) };
-            let polled = link.poll_messages(cx, &mut messages);
+            let polled = link.poll_messages(cx, messages);
             if !messages.is_empty() {
-                trace_all(&messages);
+                trace_all(messages);
                 self.step(ctx, |conversation, now| conversation.on_messages(now, messages.drain(..)));
             }
             match polled {
@@ -53,6 +64,11 @@ impl PeerConnection {
             if unsent > 0 {
                 break;
             }
+        }
+        if let (Some(link), Some(conversation)) = (&mut self.link, &self.conversation)
+            && conversation.is_idle()
+        {
+            link.shed();
         }
         Ok(())
     }

@@ -130,11 +130,15 @@ impl Conversation {
     /// The next thing to do.
     pub fn poll(&mut self) -> Option<Effect> {
         let next = self.effects.pop_front();
-        if next.is_none() {
-            // An idle peer keeps no queue.
+        if next.is_none() && self.is_idle() {
             self.effects = VecDeque::new();
         }
         next
+    }
+
+    /// No block is under way or asked for, either way: then it keeps no queue.
+    pub fn is_idle(&self) -> bool {
+        self.pipeline.outstanding() == 0 && self.uploads.as_ref().is_none_or(|uploads| uploads.is_empty())
     }
 
     /// When to call [`Conversation::on_timeout`] at the latest.

@@ -310,33 +310,33 @@ impl Inner {
         let digests = sha1_lanes::digests(jobs.iter().map(|job| job.blocks.iter().map(|block| &block[..])));
         // All at once: each lies elsewhere in a long list, and memory answers several questions in the time of one.
         let expected: Vec<_> = jobs.iter().map(|job| self.hashes.get(job.piece)).collect();
-        let is_right = digests.into_iter().zip(expected).map(|(digest, expected)| digest == expected);
-        let right: Vec<usize> = is_right.enumerate().filter_map(|(nth, is_right)| is_right.then_some(nth)).collect();
-        let mut kept: Vec<_> = jobs.iter().map(|_| None).collect();
-        let outcomes = self.keep(&right.iter().map(|nth| &jobs[*nth]).collect::<Vec<_>>());
-        right.into_iter().zip(outcomes).for_each(|(nth, outcome)| kept[nth] = Some(outcome));
-        let outcome = |(job, kept): (PieceJob, _)| match kept {
-            None => PieceOutcome::HashMismatch(job.piece),
-            Some(Ok(())) => PieceOutcome::Written(job.piece),
-            Some(Err(trouble)) => PieceOutcome::Trouble(job, trouble),
+        let is_right: Vec<bool> = digests.into_iter().zip(expected).map(|(digest, hash)| digest == hash).collect();
+        let written = self.keep(&jobs, &is_right);
+        let outcome = |((job, is_right), written): ((PieceJob, bool), _)| match written {
+            _ if !is_right => PieceOutcome::HashMismatch(job.piece),
+            Ok(()) => PieceOutcome::Written(job.piece),
+            Err(trouble) => PieceOutcome::Trouble(job, trouble),
         };
-        jobs.into_iter().zip(kept).map(outcome).collect()
+        jobs.into_iter().zip(is_right).zip(written).map(outcome).collect()
     }
 
-    /// Neighbours in one write. Where that fails each has one of its own, for one bad place is the trouble of one piece.
-    fn keep(&self, jobs: &[&PieceJob]) -> Vec<Result<(), DiskTrouble>> {
+    /// Those that are right, neighbours in one write. Where that fails each has one of its own, for one bad place is the
+    /// trouble of one piece.
+    fn keep(&self, jobs: &[PieceJob], is_right: &[bool]) -> Vec<Result<(), DiskTrouble>> {
         let files = &self.opened().files;
+        let right: Vec<usize> = (0..jobs.len()).filter(|nth| is_right[*nth]).collect();
         let place = |piece| (self.geometry.piece_start(piece), self.geometry.piece_len(piece).into());
-        let places: Vec<_> = jobs.iter().map(|job| place(job.piece)).collect();
+        let places: Vec<_> = right.iter().map(|nth| place(jobs[*nth].piece)).collect();
         let mut results: Vec<_> = jobs.iter().map(|_| Ok(())).collect();
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         for run in coalesce::runs(&places) {
-            let is_kept = run.parts.len() > 1 && {
-                let blocks: Vec<_> = run.parts.iter().flat_map(|nth| jobs[*nth].blocks.iter().cloned()).collect();
-                files.write(run.start, &blocks).is_ok()
-            };
-            for nth in run.parts.into_iter().filter(|_| !is_kept) {
-                results[nth] = files.write(places[nth].0, &jobs[nth].blocks);
+            let members = || run.parts.iter().map(|part| right[*part]);
+            let all = || members().flat_map(|nth| jobs[nth].blocks.iter().cloned()).collect::<Vec<_>>();
+            if run.parts.len() > 1 && files.write(run.start, &all()).is_ok() {
+                continue;
+            }
+            for nth in members() {
+                results[nth] = files.write(self.geometry.piece_start(jobs[nth].piece), &jobs[nth].blocks);
             }
         }
         results
