@@ -94,9 +94,9 @@ fn python() -> String {
     std::env::var("TT_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
 
-/// A port that is free now.
+/// A port that is free now, and on every address: a connection that a leech has closed keeps its own for a minute.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+    TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
 }
 
 /// A run of a client: its command, where it listens, where it says that it is done if not by ending.

@@ -30,8 +30,8 @@ const UNSENT_MS: u64 = 250;
 /// One block, before a rate is known: while less than that is unsent, the next one follows.
 const LEAST_UNSENT: u64 = 16 * 1024;
 
-/// 256 KiB unsent: enough to keep a gigabit busy between two wakes, little enough to lose to a dead peer.
-const MOST_UNSENT: u64 = 256 * 1024;
+/// 512 KiB unsent: one write takes 32 blocks, and a peer that takes less than 2 MiB/s has a quarter of its second.
+const MOST_UNSENT: u64 = 512 * 1024;
 
 /// 64 blocks, a mebibyte, are looked at for pieces that nobody was given yet.
 const LOOK_AT: usize = 64;
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn what_is_read_and_queued_follows_the_rate() {
         for (bps, read, queued) in
-            [(0, 8, 1), (1000, 8, 1), (200 * 1024, 8, 4), (1 << 20, 32, 16), (4 << 20, 64, 16), (u64::MAX, 64, 16)]
+            [(0, 8, 1), (1000, 8, 1), (200 * 1024, 8, 4), (1 << 20, 32, 16), (4 << 20, 64, 32), (u64::MAX, 64, 32)]
         {
             let mut uploads = asked(100);
             uploads.on_rate(bps);

@@ -19,8 +19,9 @@ use super::throttle::{Limits, Tap};
 use crate::base::farewell::Farewell;
 use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, encode_piece_header};
 
-/// The most buffers in one vectored write: the kernel's `UIO_FASTIOV` is 8, `IOV_MAX` 1,024; gains end near here.
-const MAX_SLICES: usize = 64;
+/// The most buffers in one vectored write: all that `logic::uploads` lets wait, 33 blocks with their heads, and some messages
+/// between them. The kernel takes 1,024 (`IOV_MAX`).
+const MAX_SLICES: usize = 80;
 
 /// Why a link ended, with the refused message where there is one.
 #[derive(Debug)]

@@ -15,6 +15,7 @@ use bytes::Bytes;
 use rustix::fs::{Advice, OFlags};
 
 use super::Locked;
+use super::at_once::Promptness;
 use super::folder::Folder;
 use super::part::Part;
 use super::trouble::{DiskTrouble, SYNC, TroubleKind};
@@ -55,9 +56,10 @@ struct Open {
 }
 
 /// An open file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Slot {
     handle: Arc<File>,
+    promptness: Promptness,
     /// When it was last used, by the cache's own clock.
     used: u64,
     /// Opened for writing and as long as it should be.
@@ -134,6 +136,14 @@ impl Files {
     /// The same, but with all that the part file may have of it taken from there.
     pub fn read_strayed(&self, start: u64, buffer: &mut [u8]) -> Result<(), DiskTrouble> {
         self.read_where(start, buffer, Part::held_once)
+    }
+
+    /// Fills `buffer` if that takes no waiting: it lies in one file, which is open.
+    pub fn read_at_once(&self, start: u64, buffer: &mut [u8]) -> bool {
+        let mut places = self.places(start, buffer.len() as u64, Part::holds);
+        let (Some(place), None) = (places.next(), places.next()) else { return false };
+        let slot = self.slot(place.file, false);
+        slot.is_some_and(|slot| slot.promptness.fills(buffer, &slot.handle, place.offset))
     }
 
     fn read_where(&self, start: u64, buffer: &mut [u8], in_part: fn(&Part, usize) -> bool) -> Result<(), DiskTrouble> {
@@ -336,18 +346,23 @@ impl Files {
     }
 
     fn cached(&self, file: usize, to_write: bool) -> Option<Arc<File>> {
+        self.slot(file, to_write).map(|slot| slot.handle)
+    }
+
+    fn slot(&self, file: usize, to_write: bool) -> Option<Slot> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clock += 1;
         let now = open.clock;
         let slot = open.cached.get_mut(&file).filter(|slot| slot.writable || !to_write)?;
         slot.used = now;
-        Some(Arc::clone(&slot.handle))
+        Some(slot.clone())
     }
 
     fn remember(&self, file: usize, handle: &Arc<File>, writable: bool) {
         if self.max_open == 0 {
             return;
         }
+        let (handle, promptness) = (Arc::clone(handle), Promptness::of(handle));
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if open.cached.len() >= self.max_open {
             let oldest = open.cached.iter().min_by_key(|(_, slot)| slot.used).map(|(file, _)| *file);
@@ -355,7 +370,7 @@ impl Files {
         }
         open.clock += 1;
         let used = open.clock;
-        open.cached.insert(file, Slot { handle: Arc::clone(handle), used, writable });
+        open.cached.insert(file, Slot { handle, promptness, used, writable });
     }
 
     /// It was written to: the next sync is for it too.

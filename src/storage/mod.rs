@@ -16,6 +16,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{PieceIndex, PieceRange};
 pub use trouble::{DiskTrouble, TroubleKind};
 
+mod at_once;
 pub mod buffers;
 pub mod check;
 mod coalesce;

@@ -163,7 +163,9 @@ fn upload(program: &Path, report: &mut Report) -> Played {
     ground.stopped()?;
     let source = ground.source("max_rate=1M")?;
     let (leech, given) = spawn_leech(&ground.stage, 1)?;
-    let sick = Meddling::default().fail("pread64", "EIO", When::Every(2, 3)).only(ground.data());
+    // What is not to be had at once is read by who can wait.
+    let sick = Meddling::default().fail("preadv2", "EAGAIN", When::Always).fail("pread64", "EIO", When::Every(2, 3));
+    let sick = sick.only(ground.data());
     let run = ground.fetch().from(source.addr).from(leech).meddling(sick).run()?;
     ground.injected(&run)?;
     ground.complete(&run)?;

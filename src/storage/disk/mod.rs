@@ -1,9 +1,9 @@
-//! [`Storage`] on real files: every job runs on a thread of the blocking pool.
+//! [`Storage`] on real files: every job runs on a thread of the blocking pool, but for reads that wait for nothing.
 
 mod parts;
+mod reading;
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -24,6 +24,7 @@ use crate::base::ids::InfoHash;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{Record, Witness};
 use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
+use reading::Reading;
 
 /// What to keep, and how.
 #[derive(Debug, Clone)]
@@ -133,7 +134,11 @@ impl Storage for Disk {
     }
 
     fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
-        self.run(move |inner| inner.read(&ranges))
+        let mut reading = Reading::new(&self.0, &ranges);
+        if reading.at_once(&self.0) {
+            return Box::pin(std::future::ready(reading.results()));
+        }
+        self.run(move |inner| reading.finish(inner))
     }
 
     fn free(&self) -> Later<Option<u64>> {
@@ -342,28 +347,17 @@ impl Inner {
         results
     }
 
-    /// Neighbours in one read. Where that fails each has one of its own, for one bad sector is the trouble of one range.
-    fn read(&self, ranges: &[PieceRange]) -> Vec<Result<Bytes, DiskTrouble>> {
-        let places: Vec<_> =
-            ranges.iter().map(|range| (self.geometry.range_start(*range), range.len().into())).collect();
-        let mut results: Vec<_> = ranges.iter().map(|_| Ok(Bytes::new())).collect();
-        for run in coalesce::runs(&places) {
-            let whole = self.read_at(run.start, run.len).map_err(|trouble| (run.parts.len() == 1).then_some(trouble));
-            for nth in run.parts {
-                let (start, len) = places[nth];
-                results[nth] = match &whole {
-                    Ok(bytes) => Ok(bytes.slice(within(start - run.start, len))),
-                    Err(Some(trouble)) => Err(trouble.clone()),
-                    Err(None) => self.read_at(start, len),
-                };
-            }
-        }
-        results
-    }
-
     fn read_at(&self, start: u64, len: u64) -> Result<Bytes, DiskTrouble> {
         let len = usize::try_from(len).expect("a run is a mebibyte at most");
         self.config.buffers.filled(len, |buffer| self.opened().files.read(start, buffer))
+    }
+
+    /// What waits for nothing; `None` where somebody has to wait, or to find out what is wrong.
+    fn read_at_once(&self, start: u64, len: u64) -> Option<Bytes> {
+        let len = usize::try_from(len).expect("a run is a mebibyte at most");
+        let files = &self.opened().files;
+        let filled = |buffer: &mut [u8]| if files.read_at_once(start, buffer) { Ok(()) } else { Err(()) };
+        self.config.buffers.filled(len, filled).ok()
     }
 
     fn persist(&self, snapshot: &Snapshot) -> Result<(), DiskTrouble> {
@@ -396,12 +390,6 @@ impl Inner {
             clean: snapshot.clean,
         }
     }
-}
-
-/// A place in a run, which is a buffer in memory.
-fn within(start: u64, len: u64) -> Range<usize> {
-    let at = |place| usize::try_from(place).expect("a run is a mebibyte at most");
-    at(start)..at(start + len)
 }
 
 /// Files that are there, have something in them, and that no record claims: neither seen by it nor absent when it was

@@ -63,9 +63,13 @@ struct Bench {
 
 impl Bench {
     fn new(files: Vec<Entry>) -> Self {
+        Self::at(tempfile::tempdir().unwrap(), files)
+    }
+
+    fn at(dir: tempfile::TempDir, files: Vec<Entry>) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let data = files.iter().flat_map(|file| file.1.clone()).collect();
-        Self { dir: tempfile::tempdir().unwrap(), metainfo: metainfo(&files), files, data, runtime }
+        Self { dir, metainfo: metainfo(&files), files, data, runtime }
     }
 
     fn disk(&self) -> Disk {
@@ -244,6 +248,29 @@ fn what_is_written_can_be_read_across_files_and_padding() {
     let is_well: Vec<_> = results.iter().map(Result::is_ok).collect();
     assert!(is_well[0] && !is_well[is_well.len() - 1], "{is_well:?}");
     assert!(bench.wait(|| disk.read(vec![last])).remove(0).is_err(), "a file that is gone is trouble");
+}
+
+/// Without a runtime there is no pool: what is read all the same was there at once.
+#[test]
+fn what_is_in_memory_is_read_at_once_but_for_files_that_are_not_open() {
+    use futures_util::FutureExt;
+    let bench = Bench::at(tempfile::tempdir_in("/dev/shm").unwrap(), several_files());
+    let disk = bench.disk();
+    bench.complete(&disk);
+    let geometry = bench.metainfo.geometry;
+    // Across the border of two files, in one, in the last, in padding.
+    let range = |piece, begin, len| geometry.parse_range(piece, begin, len).unwrap();
+    let [both, inside, last, padding] =
+        [range(2, 0, 20_000), range(0, 7, 9000), range(5, 5, 500), range(3, 16_000, 100)];
+    let read = disk.read(vec![last, inside, inside]).now_or_never().expect("two files, both open");
+    let read: Vec<_> = read.into_iter().map(Result::unwrap).collect();
+    assert!(read == [&bench.data[100_005..100_505], &bench.data[7..9007], &bench.data[7..9007]]);
+    for range in [both, padding] {
+        let mixed = bench.wait(|| disk.read(vec![inside, range]));
+        let start = usize::try_from(geometry.range_start(range)).unwrap();
+        assert!(mixed[0].as_ref().unwrap()[..] == bench.data[7..9007]);
+        assert!(mixed[1].as_ref().unwrap()[..] == bench.data[start..][..range.len() as usize]);
+    }
 }
 
 /// I1: whatever two calls a kill falls between, and with the newest record torn besides: nothing wrong is trusted,

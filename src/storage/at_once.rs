@@ -1,0 +1,68 @@
+//! Reads that wait for nothing: of what the page cache has, and of files that are memory themselves.
+//!
+//! So they can be made on the thread of the actors. The way to a thread of the pool and back takes as long as the copy,
+//! and what was copied here is still in the processor's cache when the socket takes it. Knows one file at a time.
+
+use std::fs::File;
+use std::io::IoSliceMut;
+
+use rustix::fs::FsWord;
+use rustix::io::ReadWriteFlags;
+
+/// `TMPFS_MAGIC` of Linux: its files lie in memory, like the heap of this process, and may be swapped out like it.
+const TMPFS: FsWord = 0x0102_1994;
+
+/// How a file is read without waiting.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Promptness(ReadWriteFlags);
+
+impl Promptness {
+    /// Of an open file.
+    pub(super) fn of(file: &File) -> Self {
+        // tmpfs knows no RWF_NOWAIT, and nothing to wait for.
+        let is_memory = rustix::fs::fstatfs(file).is_ok_and(|about| about.f_type == TMPFS);
+        Self(if is_memory { ReadWriteFlags::empty() } else { ReadWriteFlags::NOWAIT })
+    }
+
+    /// Fills the buffer from `offset` if that takes no waiting. If not, or if there is any trouble, who can wait finds out.
+    pub(super) fn fills(self, buffer: &mut [u8], file: &File, offset: u64) -> bool {
+        let len = buffer.len();
+        rustix::io::preadv2(file, &mut [IoSliceMut::new(buffer)], offset, self.0) == Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file_in(folder: &str, content: &[u8]) -> Option<File> {
+        let mut file = tempfile::tempfile_in(folder).ok()?;
+        file.write_all(content).unwrap();
+        Some(file)
+    }
+
+    #[test]
+    fn what_was_just_written_is_there_at_once_in_memory_too() {
+        let content: Vec<u8> = (0..=255).cycle().take(300_000).collect();
+        let tried = ["/dev/shm", env!("CARGO_MANIFEST_DIR")].map(|folder| {
+            let Some(file) = file_in(folder, &content) else { return false };
+            let mut buffer = vec![0; 200_000];
+            let filled = Promptness::of(&file).fills(&mut buffer, &file, 1000);
+            assert!(!filled || buffer == content[1000..201_000], "{folder}");
+            filled
+        });
+        assert!(tried.contains(&true), "neither memory nor the page cache: {tried:?}");
+    }
+
+    #[test]
+    fn what_is_not_all_there_is_left_to_who_can_wait() {
+        let file = file_in(env!("CARGO_MANIFEST_DIR"), &[7; 100]).unwrap();
+        let promptness = Promptness::of(&file);
+        assert!(!promptness.fills(&mut [0; 10], &file, 91), "it ends before");
+        assert!(!promptness.fills(&mut [0; 10], &file, 1000));
+        let unreadable = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        assert!(!promptness.fills(&mut [0; 10], &unreadable, 0));
+    }
+}
