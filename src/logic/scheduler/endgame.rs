@@ -3,19 +3,19 @@
 //! Knows nothing of work that nobody is asked for; that is `grants`.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Scheduler;
+use super::debts::delivery_us;
 use super::grants::Ask;
 use super::peer::Peer;
-use crate::base::geometry::{BLOCK_LEN, PieceIndex};
+use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
 use crate::logic::assembly::{Asker, MOST_ASKERS};
 
 /// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
-const ENDGAME_DEPTH: u32 = 8;
+pub(super) const ENDGAME_DEPTH: u32 = 8;
 
 /// A block that others are asked for.
 struct Candidate {
@@ -54,14 +54,19 @@ impl Scheduler {
             return;
         }
         let (now, my_bps) = (ask.now, self.bps(ask.key, ask.now));
-        let mut candidates = self.candidates(ask, endgame, my_bps);
+        self.count_debts(now);
+        let first_us = delivery_us(in_flight + 1, my_bps, my_bps);
+        if first_us >= self.debts.latest_us {
+            return;
+        }
+        let mut candidates = self.candidates(ask, endgame, (first_us, my_bps));
         candidates.sort_by_key(|one| (one.askers, Reverse(one.soonest_us)));
         let enough = ask.blocks.len() + most;
         for Candidate { piece, number, soonest_us, place, .. } in candidates {
             if ask.blocks.len() == enough {
                 return;
             }
-            let mine_us = self.delivery_us(ask.key, in_flight - before + ask.blocks.len() + 1, my_bps, now);
+            let mine_us = delivery_us(in_flight - before + ask.blocks.len() + 1, my_bps, my_bps);
             if mine_us >= soonest_us || !self.admits(ask.key, piece) {
                 continue;
             }
@@ -83,24 +88,19 @@ impl Scheduler {
         }
     }
 
-    /// Blocks that others are asked for, and this peer may be asked for too.
-    fn candidates(&self, ask: &mut Ask, endgame: bool, my_bps: u64) -> Vec<Candidate> {
-        let (key, has, now) = (ask.key, Arc::clone(&ask.has), ask.now);
-        let stalls = |asker: &Asker| {
-            self.peers.get(&asker.peer).is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= now))
-        };
-        let queues = self.queues();
+    /// Blocks that others are asked for, that this peer may be asked for too, and that would come sooner from it.
+    fn candidates(&self, ask: &mut Ask, endgame: bool, (first_us, my_bps): (u64, u64)) -> Vec<Candidate> {
+        let (key, has) = (ask.key, Arc::clone(&ask.has));
         let mut candidates = Vec::new();
         let may = |piece: &PieceIndex| has.has(*piece) && self.admits(key, *piece);
         for (&piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
-            for (number, askers) in assembly.asked_of_others(key) {
-                let stalled = askers.iter().all(stalls);
-                if !(endgame || stalled) {
+            for (number, askers) in assembly.asked_of() {
+                let soonest_us = self.debts.soonest_us(askers.clone(), my_bps);
+                let is_late = soonest_us > first_us && (endgame || self.debts.all_stall(askers.clone()));
+                if !is_late || askers.clone().any(|asker| asker.peer == key) {
                     continue;
                 }
-                let nth = |asker: &Asker| queues[&asker.peer].partition_point(|nth| *nth <= asker.nth);
-                let comes_us = |asker: &Asker| self.delivery_us(asker.peer, nth(asker), my_bps, now);
-                let soonest_us = askers.iter().map(comes_us).min().filter(|_| !stalled).unwrap_or(u64::MAX);
+                let askers: Vec<Asker> = askers.copied().collect();
                 match self.place_among(&askers, ask, piece) {
                     Some(Place::NotBefore(at)) => ask.recheck_at(Some(at)),
                     Some(place) => {
@@ -149,7 +149,8 @@ impl Scheduler {
         let is_idle = |key: &PeerKey, peer: &Peer| self.waiting.contains(key) && peer.in_flight < ENDGAME_DEPTH;
         let enough = self.bps(ask.key, ask.now).saturating_mul(2);
         (self.peers.get(&ask.key).is_some_and(|peer| known(peer)) || others().next().is_none())
-            && !others().any(|(key, peer)| is_idle(key, peer) && peer.flow.bps(ask.now) > enough)
+            && (self.debts.fastest_idle <= enough
+                || !others().any(|(key, peer)| is_idle(key, peer) && peer.flow.bps(ask.now) > enough))
     }
 
     /// The peer need not send that block any more.
@@ -174,29 +175,8 @@ impl Scheduler {
         !stalled.is_empty()
     }
 
-    /// What each peer is asked for, in the order it was asked.
-    fn queues(&self) -> BTreeMap<PeerKey, Vec<u64>> {
-        let mut queues: BTreeMap<PeerKey, Vec<u64>> = BTreeMap::new();
-        for (_, asker) in self.open.values().flat_map(|assembly| assembly.askers()) {
-            queues.entry(asker.peer).or_default().push(asker.nth);
-        }
-        for queue in queues.values_mut() {
-            queue.sort_unstable();
-        }
-        queues
-    }
-
     fn bps(&self, key: PeerKey, now: Instant) -> u64 {
         self.peers.get(&key).map_or(0, |peer| peer.flow.bps(now))
-    }
-
-    /// Microseconds until a peer has delivered so many blocks. Of whom nothing has come yet is taken to be as fast as
-    /// `usual_bps`.
-    fn delivery_us(&self, key: PeerKey, blocks: usize, usual_bps: u64, now: Instant) -> u64 {
-        self.peers.get(&key).map_or(u64::MAX, |peer| {
-            let bps = Some(peer.flow.bps(now)).filter(|bps| *bps > 0).unwrap_or(usual_bps).max(1);
-            (blocks as u64).saturating_mul(u64::from(BLOCK_LEN) * 1_000_000) / bps
-        })
     }
 
     /// No obtainable block is left that nobody is asked for. Pieces that must come from one peer do not count.

@@ -10,6 +10,7 @@
 //! * After each event [`Scheduler::poll`] must be drained and [`Scheduler::deadline`] obeyed.
 
 mod ceiling;
+mod debts;
 mod endgame;
 mod grants;
 mod peer;
@@ -42,6 +43,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use ceiling::Ceiling;
+use debts::Debts;
 use peer::{Peer, Templates};
 pub use values::{Block, Effect, Progress, SchedulerConfig, Written};
 
@@ -88,6 +90,7 @@ pub struct Scheduler {
     held_up: Share,
     /// Blocks ever asked for, duplicates counted.
     asks: u64,
+    debts: Debts,
     /// Something was freed: every waiting peer is to be served.
     stirred: bool,
     /// The next to be served first.
@@ -131,6 +134,7 @@ impl Scheduler {
             endgame: false,
             held_up: Share::default(),
             asks: 0,
+            debts: Debts::default(),
             stirred: false,
             turn: PeerKey(0),
             cancels: BTreeMap::new(),
