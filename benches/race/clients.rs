@@ -89,6 +89,9 @@ fn program<A: AsRef<OsStr>>(name: impl AsRef<OsStr>, args: impl IntoIterator<Ite
     command
 }
 
+/// So much of a log is shown of a client that failed.
+const LAST_LINES: usize = 10;
+
 /// The interpreter of the tests.
 fn python() -> String {
     std::env::var("TT_PYTHON").unwrap_or_else(|_| "python3".to_owned())
@@ -172,6 +175,14 @@ impl Turn {
         let log = lab.path(&format!("{}.log", kind.name()));
         let addr = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
         Self { kind, command: Command::new(""), addr, folder, log, done: None }
+    }
+
+    /// The end of what it said, for whoever wants to know why it failed.
+    pub(crate) fn last_words(&self) -> String {
+        let said = std::fs::read(&self.log).unwrap_or_default();
+        let said = String::from_utf8_lossy(&said);
+        let lines: Vec<&str> = said.lines().collect();
+        lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| format!("    {line}\n")).collect()
     }
 
     pub(crate) fn start(&mut self) -> Process {

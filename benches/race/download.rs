@@ -46,6 +46,9 @@ impl Swarm {
             outcome.peak_mib,
             served.bytes as f64 / self.lab.content.bytes.len() as f64,
         );
+        if !outcome.well {
+            print!("{}", turn.last_words());
+        }
         // The next one shall find the memory free.
         self.lab.fresh("out");
         (outcome.well && whole).then_some(figures)
