@@ -179,10 +179,10 @@ impl Turn {
 
     /// The end of what it said, for whoever wants to know why it failed.
     pub(crate) fn last_words(&self) -> String {
-        let said = std::fs::read(&self.log).unwrap_or_default();
+        let said = fs::read(&self.log).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);
         let lines: Vec<&str> = said.lines().collect();
-        lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| format!("    {line}\n")).collect()
+        lines[lines.len().saturating_sub(LAST_LINES)..].join("\n")
     }
 
     pub(crate) fn start(&mut self) -> Process {

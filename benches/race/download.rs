@@ -47,7 +47,7 @@ impl Swarm {
             served.bytes as f64 / self.lab.content.bytes.len() as f64,
         );
         if !outcome.well {
-            print!("{}", turn.last_words());
+            println!("{}", turn.last_words());
         }
         // The next one shall find the memory free.
         self.lab.fresh("out");

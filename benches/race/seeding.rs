@@ -68,7 +68,7 @@ fn turn(
     let figures = match connected {
         Ok(connected) => taken(&process, connected, race.window, check),
         Err(error) => {
-            print!("  {} does not seed: {error}\n{}", kind.name(), turn.last_words());
+            println!("  {} does not seed: {error}\n{}", kind.name(), turn.last_words());
             None
         }
     };
