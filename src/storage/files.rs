@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -19,11 +19,9 @@ use super::at_once::Promptness;
 use super::folder::Folder;
 use super::part::Part;
 use super::trouble::{DiskTrouble, SYNC, TroubleKind};
+use super::vectored::{Slices, write_all_at};
 use crate::codec::resume::Witness;
 use crate::logic::layout::{Layout, Span};
-
-/// The most buffers the kernel takes in one `pwritev` (`IOV_MAX`).
-const MAX_SLICES: usize = 1024;
 
 /// One file of the torrent.
 #[derive(Debug, Clone)]
@@ -410,66 +408,6 @@ pub fn read_ahead(file: &File, offset: u64, len: u64) {
     if let Err(error) = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), Advice::WillNeed) {
         tracing::debug!(%error, "no reading ahead");
     }
-}
-
-/// The unwritten rest of a list of buffers.
-struct Slices<'a> {
-    blocks: &'a [Bytes],
-    skip: usize,
-}
-
-impl<'a> Slices<'a> {
-    fn new(blocks: &'a [Bytes]) -> Self {
-        Self { blocks, skip: 0 }
-    }
-
-    /// The next `len` bytes as slices.
-    fn take(&mut self, mut len: usize) -> Vec<IoSlice<'a>> {
-        let mut taken = Vec::with_capacity(self.blocks.len());
-        while len > 0 {
-            let Some((block, rest)) = self.blocks.split_first() else { break };
-            let part = &block[self.skip..];
-            if part.len() <= len {
-                len -= part.len();
-                taken.push(IoSlice::new(part));
-                self.blocks = rest;
-                self.skip = 0;
-            } else {
-                taken.push(IoSlice::new(&part[..len]));
-                self.skip += len;
-                len = 0;
-            }
-        }
-        taken
-    }
-}
-
-/// 1,000 times in a row a file system may say "not now" before it counts as broken: no local one ever does, and those
-/// over a network say it for as long as a buffer is full.
-const MAX_AGAIN: u32 = 1000;
-
-/// Short writes and interruptions are gone on with (D-06).
-fn write_all_at(file: &File, mut slices: Vec<IoSlice<'_>>, mut offset: u64) -> io::Result<()> {
-    let mut rest = &mut slices[..];
-    let mut again = 0;
-    while !rest.is_empty() {
-        let most = rest.len().min(MAX_SLICES);
-        match rustix::io::pwritev(file, &rest[..most], offset) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(written) => {
-                offset += written as u64;
-                again = 0;
-                IoSlice::advance_slices(&mut rest, written);
-            }
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) if again < MAX_AGAIN => {
-                again += 1;
-                std::thread::yield_now();
-            }
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Ok(())
 }
 
 /// No descriptor is left, in this process or on this machine.

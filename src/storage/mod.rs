@@ -31,6 +31,7 @@ pub mod record;
 pub mod sha1_lanes;
 pub mod source;
 pub mod trouble;
+mod vectored;
 
 /// What the threads of the pool share; held for microseconds, never over a system call that waits.
 #[expect(clippy::disallowed_types, reason = "the pool's threads are no actors: they have nobody to send a message to")]

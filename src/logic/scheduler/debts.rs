@@ -91,3 +91,44 @@ impl Scheduler {
         Debtor { stalls, bps: peer.map(|peer| peer.flow.bps(now)), queue: Vec::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK_US: u64 = 1_000_000;
+
+    /// A block a second each, or what is said.
+    fn debts(debtors: &[(u32, bool, Option<u64>, &[u64])]) -> Debts {
+        let debtor = |(key, stalls, blocks_per_s, queue): &(u32, bool, Option<u64>, &[u64])| {
+            let bps = blocks_per_s.map(|blocks| blocks * u64::from(BLOCK_LEN));
+            (PeerKey(*key), Debtor { stalls: *stalls, bps, queue: queue.to_vec() })
+        };
+        Debts { debtors: debtors.iter().map(debtor).collect(), ..Debts::default() }
+    }
+
+    #[test]
+    fn a_block_comes_when_the_first_who_is_asked_has_sent_what_it_was_asked_before() {
+        let debts = debts(&[
+            (1, false, Some(1), &[10, 11, 30]),
+            (2, false, Some(4), &[12, 13, 20, 31]),
+            (3, true, Some(100), &[14]),
+            (4, false, Some(0), &[15]),
+            (5, true, None, &[16]),
+        ]);
+        let asker = |peer, nth| Asker { peer: PeerKey(peer), nth };
+        let usual = 2 * u64::from(BLOCK_LEN);
+        for (askers, soonest, what) in [
+            (vec![asker(1, 11)], 2 * BLOCK_US, "its second"),
+            (vec![asker(1, 30), asker(2, 31)], BLOCK_US, "the fourth of one that is four times as fast"),
+            (vec![asker(3, 14)], u64::MAX, "who stalls never sends it"),
+            (vec![asker(1, 10), asker(5, 16)], BLOCK_US, "who is gone does not count"),
+            (vec![asker(4, 15)], BLOCK_US / 2, "of whom nothing has come is as fast as usual"),
+            (vec![asker(6, 1)], u64::MAX, "nobody knows it"),
+        ] {
+            assert_eq!(debts.soonest_us(askers.iter(), usual), soonest, "{what}");
+        }
+        assert!(debts.all_stall([asker(3, 14), asker(5, 16)].iter()));
+        assert!(!debts.all_stall([asker(3, 14), asker(4, 15)].iter()));
+    }
+}

@@ -1,0 +1,70 @@
+//! Vectored writes to one place of a file, whole. Knows one file at a time.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+
+use bytes::Bytes;
+
+/// The most buffers the kernel takes in one `pwritev` (`IOV_MAX`).
+const MAX_SLICES: usize = 1024;
+
+/// The unwritten rest of a list of buffers.
+pub(super) struct Slices<'a> {
+    blocks: &'a [Bytes],
+    skip: usize,
+}
+
+impl<'a> Slices<'a> {
+    /// All of it.
+    pub(super) fn new(blocks: &'a [Bytes]) -> Self {
+        Self { blocks, skip: 0 }
+    }
+
+    /// The next `len` bytes as slices.
+    pub(super) fn take(&mut self, mut len: usize) -> Vec<IoSlice<'a>> {
+        let mut taken = Vec::with_capacity(self.blocks.len());
+        while len > 0 {
+            let Some((block, rest)) = self.blocks.split_first() else { break };
+            let part = &block[self.skip..];
+            if part.len() <= len {
+                len -= part.len();
+                taken.push(IoSlice::new(part));
+                self.blocks = rest;
+                self.skip = 0;
+            } else {
+                taken.push(IoSlice::new(&part[..len]));
+                self.skip += len;
+                len = 0;
+            }
+        }
+        taken
+    }
+}
+
+/// 1,000 times in a row a file system may say "not now" before it counts as broken: no local one ever does, and those
+/// over a network say it for as long as a buffer is full.
+const MAX_AGAIN: u32 = 1000;
+
+/// Short writes and interruptions are gone on with (D-06).
+pub(super) fn write_all_at(file: &File, mut slices: Vec<IoSlice<'_>>, mut offset: u64) -> io::Result<()> {
+    let mut rest = &mut slices[..];
+    let mut again = 0;
+    while !rest.is_empty() {
+        let most = rest.len().min(MAX_SLICES);
+        match rustix::io::pwritev(file, &rest[..most], offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => {
+                offset += written as u64;
+                again = 0;
+                IoSlice::advance_slices(&mut rest, written);
+            }
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) if again < MAX_AGAIN => {
+                again += 1;
+                std::thread::yield_now();
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
