@@ -15,6 +15,9 @@ use crate::logic::assembly::Asker;
 /// The time; blocks that were ever asked for, those of them that are under way, and how many peers wait for work.
 type Moment = (Instant, u64, u32, usize);
 
+/// Of a block that everybody who is asked for it keeps us waiting for.
+pub(super) const NEVER: u64 = u64::MAX;
+
 /// What is true as long as nobody is asked for more and nothing comes.
 #[derive(Debug, Default)]
 pub(super) struct Debts {
@@ -37,30 +40,29 @@ struct Debtor {
 }
 
 impl Debts {
-    /// Does everybody who is asked for a block keep us waiting?
-    pub(super) fn all_stall<'a>(&self, mut askers: impl Iterator<Item = &'a Asker>) -> bool {
-        askers.all(|asker| self.debtors.get(&asker.peer).is_none_or(|debtor| debtor.stalls))
-    }
-
-    /// Microseconds until the first of these has sent the block; for ever, where all of them stall.
+    /// Microseconds until the first of these has sent the block; [`NEVER`], where all of them stall. Of whom nothing has come
+    /// yet is taken to be as fast as `usual_bps`.
     pub(super) fn soonest_us<'a>(&self, askers: impl Iterator<Item = &'a Asker> + Clone, usual_bps: u64) -> u64 {
-        if self.all_stall(askers.clone()) {
-            return u64::MAX;
+        let debtor = |asker: &Asker| self.debtors.get(&asker.peer);
+        if askers.clone().all(|asker| debtor(asker).is_none_or(|debtor| debtor.stalls)) {
+            return NEVER;
         }
         let comes_us = |asker: &Asker| {
-            let debtor = self.debtors.get(&asker.peer)?;
-            let blocks = debtor.queue.partition_point(|nth| *nth <= asker.nth);
-            Some(delivery_us(blocks, debtor.bps?, usual_bps))
+            let Debtor { bps, queue, .. } = debtor(asker)?;
+            let bps = Some((*bps)?).filter(|bps| *bps > 0).unwrap_or(usual_bps);
+            Some(delivery_us(queue.partition_point(|nth| *nth <= asker.nth), bps))
         };
-        askers.filter_map(comes_us).min().unwrap_or(u64::MAX)
+        askers.filter_map(comes_us).min().unwrap_or(NEVER)
     }
 }
 
-/// Microseconds until so many blocks have come at a rate, or at the usual one where none is known.
-pub(super) fn delivery_us(blocks: usize, bps: u64, usual_bps: u64) -> u64 {
-    let bps = if bps > 0 { bps } else { usual_bps.max(1) };
-    (blocks as u64).saturating_mul(u64::from(BLOCK_LEN) * 1_000_000) / bps
+/// Microseconds until so many blocks have come at a rate.
+pub(super) fn delivery_us(blocks: usize, bps: u64) -> u64 {
+    (blocks as u64).saturating_mul(u64::from(BLOCK_LEN) * 1_000_000) / bps.max(1)
 }
+
+/// 1 byte a second: nobody who looks for work will take the blocks of an unknown peer to come later.
+const SLOWEST: u64 = 1;
 
 impl Scheduler {
     /// Sees to it that `debts` are those of this moment.
@@ -70,7 +72,7 @@ impl Scheduler {
             return;
         }
         let mut debtors: BTreeMap<PeerKey, Debtor> = BTreeMap::new();
-        for asker in self.open.values().flat_map(|assembly| assembly.asked_of().flat_map(|(_, askers)| askers)) {
+        for (_, asker) in self.open.values().flat_map(|assembly| assembly.askers()) {
             let debtor = debtors.entry(asker.peer).or_insert_with(|| self.debtor(asker.peer, now));
             debtor.queue.push(asker.nth);
         }
@@ -79,7 +81,7 @@ impl Scheduler {
         }
         self.debts.debtors = debtors;
         let asked = self.open.values().filter(|assembly| !assembly.exclusive).flat_map(|assembly| assembly.asked_of());
-        let latest = asked.map(|(_, askers)| self.debts.soonest_us(askers, 0)).max();
+        let latest = asked.map(|(_, askers)| self.debts.soonest_us(askers, SLOWEST)).max();
         let idle = self.waiting.iter().filter_map(|key| self.peers.get(key));
         let fastest = idle.filter(|peer| peer.in_flight < ENDGAME_DEPTH).map(|peer| peer.flow.bps(now)).max();
         (self.debts.latest_us, self.debts.fastest_idle) = (latest.unwrap_or(0), fastest.unwrap_or(0));
@@ -121,14 +123,13 @@ mod tests {
         for (askers, soonest, what) in [
             (vec![asker(1, 11)], 2 * BLOCK_US, "its second"),
             (vec![asker(1, 30), asker(2, 31)], BLOCK_US, "the fourth of one that is four times as fast"),
-            (vec![asker(3, 14)], u64::MAX, "who stalls never sends it"),
+            (vec![asker(3, 14), asker(5, 16)], NEVER, "who stalls never sends it"),
             (vec![asker(1, 10), asker(5, 16)], BLOCK_US, "who is gone does not count"),
             (vec![asker(4, 15)], BLOCK_US / 2, "of whom nothing has come is as fast as usual"),
-            (vec![asker(6, 1)], u64::MAX, "nobody knows it"),
+            (vec![asker(3, 14), asker(4, 15)], 10_000, "but then it is as fast as ever"),
+            (vec![asker(6, 1)], NEVER, "nobody knows it"),
         ] {
             assert_eq!(debts.soonest_us(askers.iter(), usual), soonest, "{what}");
         }
-        assert!(debts.all_stall([asker(3, 14), asker(5, 16)].iter()));
-        assert!(!debts.all_stall([asker(3, 14), asker(4, 15)].iter()));
     }
 }

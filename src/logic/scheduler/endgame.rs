@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Scheduler;
-use super::debts::delivery_us;
+use super::debts::{NEVER, delivery_us};
 use super::grants::Ask;
 use super::peer::Peer;
 use crate::base::geometry::PieceIndex;
@@ -55,7 +55,7 @@ impl Scheduler {
         }
         let (now, my_bps) = (ask.now, self.bps(ask.key, ask.now));
         self.count_debts(now);
-        let first_us = delivery_us(in_flight + 1, my_bps, my_bps);
+        let first_us = delivery_us(in_flight + 1, my_bps);
         if first_us >= self.debts.latest_us {
             return;
         }
@@ -66,7 +66,7 @@ impl Scheduler {
             if ask.blocks.len() == enough {
                 return;
             }
-            let mine_us = delivery_us(in_flight - before + ask.blocks.len() + 1, my_bps, my_bps);
+            let mine_us = delivery_us(in_flight - before + ask.blocks.len() + 1, my_bps);
             if mine_us >= soonest_us || !self.admits(ask.key, piece) {
                 continue;
             }
@@ -96,7 +96,7 @@ impl Scheduler {
         for (&piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
             for (number, askers) in assembly.asked_of() {
                 let soonest_us = self.debts.soonest_us(askers.clone(), my_bps);
-                let is_late = soonest_us > first_us && (endgame || self.debts.all_stall(askers.clone()));
+                let is_late = soonest_us > first_us && (endgame || soonest_us == NEVER);
                 if !is_late || askers.clone().any(|asker| asker.peer == key) {
                     continue;
                 }

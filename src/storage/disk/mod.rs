@@ -136,7 +136,7 @@ impl Storage for Disk {
     fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
         let mut reading = Reading::new(&self.0, &ranges);
         if reading.at_once(&self.0) {
-            return Box::pin(std::future::ready(reading.results()));
+            return Box::pin(std::future::ready(reading.finish(&self.0)));
         }
         self.run(move |inner| reading.finish(inner))
     }
@@ -345,19 +345,6 @@ impl Inner {
             }
         }
         results
-    }
-
-    fn read_at(&self, start: u64, len: u64) -> Result<Bytes, DiskTrouble> {
-        let len = usize::try_from(len).expect("a run is a mebibyte at most");
-        self.config.buffers.filled(len, |buffer| self.opened().files.read(start, buffer))
-    }
-
-    /// What waits for nothing; `None` where somebody has to wait, or to find out what is wrong.
-    fn read_at_once(&self, start: u64, len: u64) -> Option<Bytes> {
-        let len = usize::try_from(len).expect("a run is a mebibyte at most");
-        let files = &self.opened().files;
-        let filled = |buffer: &mut [u8]| if files.read_at_once(start, buffer) { Ok(()) } else { Err(()) };
-        self.config.buffers.filled(len, filled).ok()
     }
 
     fn persist(&self, snapshot: &Snapshot) -> Result<(), DiskTrouble> {

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use super::super::coalesce::{self, Run};
-use super::{DiskTrouble, Inner};
+use super::Inner;
 use crate::base::geometry::PieceRange;
+use crate::storage::DiskTrouble;
+use crate::storage::coalesce::{self, Run};
 
 /// A batch, read in part.
 #[derive(Debug)]
@@ -56,11 +57,6 @@ impl Reading {
         self.results
     }
 
-    /// What was read.
-    pub(super) fn results(self) -> Vec<Result<Bytes, DiskTrouble>> {
-        self.results
-    }
-
     fn part(&mut self, run: &Run, bytes: &Bytes) {
         for nth in &run.parts {
             let (start, len) = self.places[*nth];
@@ -69,8 +65,24 @@ impl Reading {
     }
 }
 
-/// A place in a run, which is a buffer in memory.
+impl Inner {
+    fn read_at(&self, start: u64, len: u64) -> Result<Bytes, DiskTrouble> {
+        self.config.buffers.filled(in_memory(len), |buffer| self.opened().files.read(start, buffer))
+    }
+
+    /// What waits for nothing; `None` where somebody has to wait, or to find out what is wrong.
+    fn read_at_once(&self, start: u64, len: u64) -> Option<Bytes> {
+        let fill = |buffer: &mut [u8]| self.opened().files.read_at_once(start, buffer).then_some(()).ok_or(());
+        self.config.buffers.filled(in_memory(len), fill).ok()
+    }
+}
+
+/// A place in a run.
 fn within(start: u64, len: u64) -> Range<usize> {
-    let at = |place| usize::try_from(place).expect("a run is a mebibyte at most");
-    at(start)..at(start + len)
+    in_memory(start)..in_memory(start + len)
+}
+
+/// A length that is one of a buffer too.
+fn in_memory(len: u64) -> usize {
+    usize::try_from(len).expect("a run is a mebibyte at most")
 }
