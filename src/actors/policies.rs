@@ -20,6 +20,8 @@ const fn policy(max_restarts: u32, window_s: u64) -> Policy {
 
 /// The root: after it, the program ends with its state safe.
 pub const SESSION: Policy = policy(3, 60);
+/// The root of another arbiter; after it, nothing new starts there and the run ends.
+pub const HOST: Policy = policy(3, 60);
 /// A torrent; when it is spent, the torrent is failed and the others live.
 pub const TORRENT: Policy = policy(3, 60);
 /// A torrent's children taken together: the sum of their budgets.

@@ -1,9 +1,8 @@
 //! What tests of whole torrents share: a storage in memory, a peer that gives as much as it is told to, a way to make
 //! any actor fall over.
 
-use std::cell::Cell;
-use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -12,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::watch;
 
 use super::disk_writer::DiskWriter;
-use super::kit::Ctx;
+use super::kit::{Ctx, Place};
 use super::peer_pool::PeerPool;
 use super::piece_scheduler::PieceScheduler;
 use super::torrent::{Aim, TorrentConfig};
@@ -55,26 +54,24 @@ pub(crate) enum Found {
 pub(crate) struct Shelf {
     found: Found,
     /// So many of the next writes end in a panic.
-    pub(crate) panics: Cell<u32>,
+    pub(crate) panics: AtomicU32,
     /// How often it was opened.
-    pub(crate) opened: Cell<u32>,
+    pub(crate) opened: AtomicU32,
 }
 
 impl Shelf {
-    pub(crate) fn with(found: Found) -> Rc<Self> {
-        Rc::new(Self { found, panics: Cell::new(0), opened: Cell::new(0) })
+    pub(crate) fn with(found: Found) -> Arc<Self> {
+        Arc::new(Self { found, panics: AtomicU32::new(0), opened: AtomicU32::new(0) })
     }
 
     fn falls_over(&self) -> bool {
-        let left = self.panics.get();
-        self.panics.set(left.saturating_sub(1));
-        left > 0
+        self.panics.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 }
 
 impl Storage for Shelf {
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
-        self.opened.set(self.opened.get() + 1);
+        self.opened.fetch_add(1, Relaxed);
         let pieces = geometry().piece_count();
         let inventory = |have| Ok(Inventory { have, check: Vec::new(), reason: None, received: 0, sent: 0 });
         let opened = match self.found {
@@ -120,7 +117,7 @@ impl Storage for Shelf {
 }
 
 /// A torrent that has nobody but this peer, and what it publishes.
-pub(crate) fn torrent(shelf: Rc<Shelf>, net: Net) -> (TorrentConfig, watch::Receiver<TorrentView>) {
+pub(crate) fn torrent(shelf: Arc<Shelf>, net: Net) -> (TorrentConfig, watch::Receiver<TorrentView>) {
     let (name, info_hash) = ("test".to_owned(), InfoHash([1; 20]));
     let (view, views) = watch::channel(TorrentView::new(name.clone(), info_hash, geometry().total_len()));
     let cfg = TorrentConfig {
@@ -143,6 +140,7 @@ pub(crate) fn torrent(shelf: Rc<Shelf>, net: Net) -> (TorrentConfig, watch::Rece
         stop_timeout: Duration::from_secs(2),
         seed: 1,
         listener: None,
+        place: Place::Here,
         view: Arc::new(view),
     };
     (cfg, views)

@@ -48,6 +48,8 @@ pub struct RunConfig {
     pub jobs: Vec<Job>,
     /// What for.
     pub aim: Aim,
+    /// Threads that share the torrents.
+    pub arbiters: usize,
     /// Where the data is, or goes.
     pub dir: PathBuf,
     /// The port to listen on; `None`: the first free one of the usual ones, then any.
@@ -90,6 +92,7 @@ impl RunConfig {
         Self {
             jobs,
             aim: Aim::Fetch { then: None },
+            arbiters: 1,
             dir,
             port: None,
             bind: None,

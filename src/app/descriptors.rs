@@ -6,6 +6,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// file, trackers and look-ups of names.
 const RESERVE: usize = 24;
 
+/// 4 for each arbiter besides the first: its poller, what wakes it, signals.
+const OF_AN_ARBITER: usize = 4;
+
 /// 128 open files: a quarter of what a shell gives by default (1,024).
 const MAX_FILES: usize = 128;
 
@@ -55,9 +58,9 @@ impl Descriptors {
         Self { files: files / sharers, peers: (peers / sharers).max(LEAST), guests }
     }
 
-    /// Of as many as this process may have.
-    pub fn of_this_process(torrents: usize) -> Self {
-        Self::of(limit(), torrents)
+    /// Of as many as this process may have, on so many arbiters.
+    pub fn of_this_process(torrents: usize, arbiters: usize) -> Self {
+        Self::of(limit(arbiters), torrents)
     }
 }
 
@@ -73,8 +76,8 @@ pub fn take_all() {
 }
 
 /// Is there one for each of so many torrents, and the least of everything else?
-pub fn suffice_for(torrents: usize) -> Result<(), TooFew> {
-    suffice(limit(), torrents)
+pub fn suffice_for(torrents: usize, arbiters: usize) -> Result<(), TooFew> {
+    suffice(limit(arbiters), torrents)
 }
 
 fn suffice(limit: u64, torrents: usize) -> Result<(), TooFew> {
@@ -82,8 +85,10 @@ fn suffice(limit: u64, torrents: usize) -> Result<(), TooFew> {
     if need > limit { Err(TooFew { torrents, need, limit }) } else { Ok(()) }
 }
 
-fn limit() -> u64 {
-    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+/// What is left of the limit by the arbiters.
+fn limit(arbiters: usize) -> u64 {
+    let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit.saturating_sub((OF_AN_ARBITER * arbiters.saturating_sub(1)) as u64)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Floor 5: configuration, placement of actors, start and stop. Does not know the terminal.
 
+pub mod arbiters;
 pub mod config;
 pub mod descriptors;
 pub mod hook;

@@ -2,13 +2,14 @@
 
 use std::future::pending;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{Instant, sleep_until};
 
+use super::arbiters::{Arbiters, LAST_JOBS};
 use super::config::{Job, RunConfig};
 use super::descriptors::{self, Descriptors};
 use super::hook::Hooks;
@@ -33,6 +34,8 @@ use crate::storage::folder::Folders;
 pub struct Ground {
     /// The only way out.
     pub net: Net,
+    /// The threads besides this one on which torrents may live.
+    pub arbiters: Arbiters,
     /// Where the bytes of each torrent go, in the order of the jobs.
     pub storages: Vec<SharedStorage>,
     /// Each message is a wish of the user to stop: the first ends the run in good order, the second at once.
@@ -43,17 +46,18 @@ pub struct Ground {
 /// published, with the number of its torrent.
 pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> std::io::Result<Outcome> {
     descriptors::take_all();
-    descriptors::suffice_for(config.jobs.len()).map_err(std::io::Error::other)?;
+    descriptors::suffice_for(config.jobs.len(), config.arbiters).map_err(std::io::Error::other)?;
+    let arbiters = Arbiters::start(config.arbiters, config.seed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let outcome = LocalSet::new().block_on(&runtime, async {
         let (buffers, folders) = (Buffers::default(), Folders::default());
         let storages = config.jobs.iter().map(|job| disk(config, job, &buffers, &folders)).collect();
         let net = Sockets::only_by(config.bind, config.interface.as_deref());
-        let ground = Ground { net, storages, stops: Signals::new()?.forward() };
+        let ground = Ground { net, arbiters, storages, stops: Signals::new()?.forward() };
         run_on(ground, config, observe).await
     });
     // A disk that hangs must not keep the program: what it holds up is not acknowledged.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    runtime.shutdown_timeout(LAST_JOBS);
     outcome
 }
 
@@ -69,21 +73,25 @@ pub async fn run_on(
     let port = door.as_ref().and_then(|door| door.local_addr().ok()).map_or(0, |at| at.port());
     let mut torrents = Torrents::new(config);
     let session = Session::new(SessionConfig {
-        listener: door
-            .map(|door| ListenerConfig { door, places: Descriptors::of_this_process(config.jobs.len()).guests }),
-        torrents: torrents.configs(config, &ground.net, ground.storages, port),
+        listener: door.map(|door| ListenerConfig {
+            door,
+            places: Descriptors::of_this_process(config.jobs.len(), config.arbiters).guests,
+        }),
+        torrents: torrents.configs(config, &ground.net, ground.storages, &ground.arbiters.places(), port),
+        hosts: ground.arbiters.hosts(),
         metrics_every: config.metrics_every,
         stop_timeout: config.shutdown_timeout,
         seed: config.seed,
     });
     let (root, end) = kit::spawn_root(session, policies::SESSION, config.seed);
-    let mut stops = Stops(ground.stops);
+    let (mut stops, mut arbiters) = (Stops(ground.stops), ground.arbiters);
     let mut hooks = Hooks::new(config.on_complete.as_ref(), &config.dir, config.jobs.len());
     let mut observe = |nth, view: &TorrentView| {
         hooks.on_view(nth, view);
         observe(nth, view);
     };
-    watch_over(config, &mut stops, &mut torrents, &mut observe, (root, end)).await;
+    watch_over(config, (&mut stops, &mut arbiters), &mut torrents, &mut observe, (root, end)).await;
+    arbiters.end().await;
     hooks.finish(stops.next()).await;
     write_summary();
     Ok(Outcome::new(torrents.finish(), began.elapsed()))
@@ -106,7 +114,7 @@ async fn open_door(net: &Net, config: &RunConfig) -> std::io::Result<Option<Rc<d
 /// Until every torrent has ended in its own way, nothing comes any more, or the user has had enough; then the bounded stop.
 async fn watch_over(
     config: &RunConfig,
-    stops: &mut Stops,
+    (stops, arbiters): (&mut Stops, &mut Arbiters),
     torrents: &mut Torrents,
     observe: &mut dyn FnMut(usize, &TorrentView),
     (root, mut end): (Handle<Session>, oneshot::Receiver<Exit>),
@@ -118,6 +126,10 @@ async fn watch_over(
             biased;
             exit = &mut end => return torrents.end_all(&gave_up(exit.ok())),
             () = stops.next() => break true,
+            () = arbiters.lost() => {
+                torrents.end_all(&Ending::GaveUp("an arbiter is gone".to_owned()));
+                break false;
+            }
             () = stall.elapsed() => {
                 torrents.end_all(&Ending::Stalled(config.stall_timeout.unwrap_or_default()));
                 break false;
@@ -161,12 +173,12 @@ fn disk(config: &RunConfig, job: &Job, buffers: &Buffers, folders: &Folders) -> 
         durability: config.durability,
         overwrite: config.overwrite,
         verify: config.verify,
-        max_open: Descriptors::of_this_process(config.jobs.len()).files,
+        max_open: Descriptors::of_this_process(config.jobs.len(), config.arbiters).files,
         select: job.select.clone(),
         buffers: buffers.clone(),
         folders: folders.clone(),
     };
-    Rc::new(Disk::new(&job.metainfo, disk))
+    Arc::new(Disk::new(&job.metainfo, disk))
 }
 
 /// SIGINT and SIGTERM.
@@ -216,9 +228,12 @@ impl Stops {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::actors::torrent::Aim;
     use crate::actors::view::Failure;
+    use crate::app::arbiters::testing::fell;
     use crate::app::outcome::Finish;
     use crate::codec::metainfo::Metainfo;
     use crate::logic::seeding::Goal;
@@ -281,6 +296,21 @@ mod tests {
         let goal = Goal { time: Some(Duration::ZERO), ratio: None };
         let (only, _) = fetched(Some("abc"), |config| config.aim = Aim::Seed(goal));
         assert!(matches!(only.ending, Ending::Complete), "{:?}", only.ending);
+    }
+
+    #[test]
+    fn a_lost_arbiter_ends_the_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = RunConfig::new(vec![Job::new(torrent())], dir.path().to_owned());
+        let arbiters = Arbiters::start(2, 1).unwrap();
+        let outcome = crate::net::testing::run(async {
+            fell(&arbiters.places()[1]).await;
+            let storages = vec![disk(&config, &config.jobs[0], &Buffers::default(), &Folders::default())];
+            let ground = Ground { net: Sockets::any(), arbiters, storages, stops: mpsc::channel(1).1 };
+            run_on(ground, &config, &mut |_, _| {}).await.unwrap()
+        });
+        let Ending::GaveUp(why) = &outcome.torrents[0].ending else { panic!("{:?}", outcome.torrents[0].ending) };
+        assert_eq!(why, "an arbiter is gone");
     }
 
     #[test]

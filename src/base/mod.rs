@@ -7,5 +7,6 @@ pub mod farewell;
 pub mod geometry;
 pub mod ids;
 pub mod limits;
+pub mod locked;
 pub mod safe;
 pub mod units;

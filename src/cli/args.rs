@@ -195,6 +195,9 @@ pub struct SwarmArgs {
     /// Connect to this peer (repeatable)
     #[arg(long, value_name = "ADDR:PORT")]
     pub peer: Vec<SocketAddr>,
+    /// Spread the torrents over so many threads [default: one for each processor, and no more than torrents]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub arbiters: Option<u16>,
     /// The longest a stop may take
     #[arg(long, default_value = "5s", value_name = "T", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,

@@ -1,6 +1,8 @@
 //! What `fetch` and `seed` share: from sources and options to a run, and from its views and its end to what is shown.
 
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread::available_parallelism;
 
 use globset::Glob;
 
@@ -54,6 +56,7 @@ pub fn config(args: &SwarmArgs, global: &Global, jobs: Vec<Job>, dir: PathBuf) -
     let (max_down_bps, max_up_bps) = args.limits.bps();
     let file_default = global.log_file.as_ref().map(|_| METRICS_INTO_FILE);
     RunConfig {
+        arbiters: arbiters(args, jobs.len()),
         port: args.port,
         bind: args.bind,
         interface: args.interface.clone(),
@@ -65,6 +68,12 @@ pub fn config(args: &SwarmArgs, global: &Global, jobs: Vec<Job>, dir: PathBuf) -
         metrics_every: args.metrics_interval.or(file_default).filter(|every| !every.is_zero()),
         ..RunConfig::new(jobs, dir)
     }
+}
+
+/// One torrent lives on one arbiter.
+fn arbiters(args: &SwarmArgs, torrents: usize) -> usize {
+    let processors = || available_parallelism().map_or(1, NonZero::get);
+    args.arbiters.map_or_else(processors, usize::from).min(torrents).max(1)
 }
 
 /// Does the run and shows it.

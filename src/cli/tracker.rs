@@ -43,7 +43,7 @@ fn config(args: &TrackerArgs) -> Result<TrackerConfig, Problem> {
         udp,
         interval: args.interval,
         rate: args.max_rate,
-        max_connections: Descriptors::of_this_process(0).peers.min(MAX_CONNECTIONS),
+        max_connections: Descriptors::of_this_process(0, 1).peers.min(MAX_CONNECTIONS),
         limits,
         allow: args.allow.clone(),
         metrics_every: args.metrics_interval,

@@ -27,7 +27,7 @@ const fn many(branch: Branch) -> Branch {
 }
 
 /// Top to bottom is the order of the start; bottom to top that of the stop.
-const TREE: [Branch; 15] = [
+const TREE: [Branch; 16] = [
     branch(0, "Session", policies::SESSION, "its end is the program's end, state safe (exit 70)"),
     branch(1, "Metrics", policies::METRICS, "only reads"),
     branch(1, "Listener", policies::LISTENER, "which torrents are served survives; strangers on the doorstep are lost"),
@@ -55,6 +55,7 @@ const TREE: [Branch; 15] = [
         "a failed announce is an expected restart; then disabled, tried every 30 min",
     )),
     many(branch(3, "UdpTracker", policies::TRACKER, "the same")),
+    many(branch(0, "Host", policies::HOST, "one for each arbiter but the first; then the run ends (exit 70)")),
     branch(0, "TrackerServer", policies::TRACKER_SERVER, "of the verb `tracker`; Metrics as above (exit 70)"),
     branch(1, "SwarmKeeper", policies::SWARM_KEEPER, "swarms survive if they are sound"),
     many(branch(1, "HttpDesk", policies::TRACKER_DESK, "its socket survives")),

@@ -27,7 +27,7 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
     let folder = folder.map_err(|error| Problem::new(Exit::NotFound, format!("{}: {error}", args.dir.display())))?;
     let select = select(&args.files, &metainfo)?;
     let is_chosen = |file: usize| select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
-    let files = Files::new(folder, specs_of(&metainfo), Descriptors::of_this_process(1).files);
+    let files = Files::new(folder, specs_of(&metainfo), Descriptors::of_this_process(1, 1).files);
     let wanted = select.as_ref().map_or_else(
         || Wanted::everything(&metainfo.geometry),
         |select| Wanted::of_files(&metainfo.geometry, files.layout(), select),

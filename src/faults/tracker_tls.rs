@@ -116,6 +116,10 @@ impl Stream for Tls {
         self.0.get_ref().0.local_addr()
     }
 
+    fn settle(self: Box<Self>) -> io::Result<BoxStream> {
+        Ok(self)
+    }
+
     fn reset(self: Box<Self>) -> io::Result<()> {
         self.0.into_inner().0.reset()
     }

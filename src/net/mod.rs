@@ -37,6 +37,8 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Debug {
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// This end.
     fn local_addr(&self) -> io::Result<SocketAddr>;
+    /// For whoever got it from another arbiter: from now on it wakes this one and no longer that one.
+    fn settle(self: Box<Self>) -> io::Result<BoxStream>;
     /// Ends it with a reset (TCP: RST) instead of a farewell; what has not reached the other end yet is thrown away.
     fn reset(self: Box<Self>) -> io::Result<()>;
 }

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread::{self, ThreadId};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -127,36 +128,48 @@ const UNSENT_IN_KERNEL: u32 = 256 * 1024;
 fn tuned(stream: TcpStream) -> io::Result<BoxStream> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_IN_KERNEL)?;
-    Ok(Box::new(Tcp(stream)))
+    Ok(Box::new(Tcp { stream, home: thread::current().id() }))
 }
 
 #[derive(Debug)]
-struct Tcp(TcpStream);
+struct Tcp {
+    stream: TcpStream,
+    /// Whose reactor watches it.
+    home: ThreadId,
+}
 
 impl Stream for Tcp {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
-        self.0.peer_addr()
+        self.stream.peer_addr()
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.stream.local_addr()
+    }
+
+    fn settle(self: Box<Self>) -> io::Result<BoxStream> {
+        let here = thread::current().id();
+        if self.home == here {
+            return Ok(self);
+        }
+        Ok(Box::new(Self { stream: TcpStream::from_std(self.stream.into_std()?)?, home: here }))
     }
 
     fn reset(self: Box<Self>) -> io::Result<()> {
         // With SO_LINGER at zero, close sends RST and drops the send buffer: RFC 9293, "abort".
-        self.0.set_zero_linger()
+        self.stream.set_zero_linger()
     }
 }
 
 impl AsyncRead for Tcp {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Tcp {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -164,7 +177,7 @@ impl AsyncWrite for Tcp {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -172,11 +185,11 @@ impl AsyncWrite for Tcp {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -216,7 +229,7 @@ impl Datagrams for Udp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::AsyncReadExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// N-09: needs the right to choose a device, which root has.
     #[test]
@@ -236,6 +249,32 @@ mod tests {
                 Ok(stream) => assert_eq!(stream.peer_addr().unwrap(), at),
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),
             }
+        });
+    }
+
+    /// The runtime where it was taken is gone, and it still wakes who reads it.
+    #[test]
+    fn a_stream_settles_on_another_arbiter() {
+        let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let here = runtime();
+        let at_the_door = thread::spawn(move || {
+            let door = runtime();
+            let ends = door.block_on(async {
+                let listener = Sockets::any().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+                let near = Sockets::any().connect(listener.local_addr().unwrap()).await.unwrap();
+                (near, listener.accept().await.unwrap().0)
+            });
+            (ends, door)
+        });
+        let ((near, far), door) = at_the_door.join().unwrap();
+        here.block_on(async {
+            let (mut near, mut far) = (near.settle().unwrap(), far.settle().unwrap());
+            door.shutdown_background();
+            let (read, ()) = tokio::join!(near.read_u8(), async {
+                tokio::task::yield_now().await;
+                far.write_u8(7).await.unwrap();
+            });
+            assert_eq!(read.unwrap(), 7);
         });
     }
 

@@ -44,6 +44,10 @@ impl Stream for Memory {
         Ok(self.ends[0])
     }
 
+    fn settle(self: Box<Self>) -> io::Result<BoxStream> {
+        Ok(self)
+    }
+
     fn reset(self: Box<Self>) -> io::Result<()> {
         Ok(())
     }

@@ -1,17 +1,17 @@
 //! The limits of a session, where the bytes are: before a socket is read, and before it is written.
 //!
 //! What is not read stays in the kernel's buffer, and TCP tells the other end. One [`Throttle`] for each direction is shared
-//! by all connections of an arbiter; each holds two taps. The rules are `logic::bucket`'s; here are the wakers and
+//! by all connections of a run, on whatever arbiters they are; each holds two taps. The rules are `logic::bucket`'s; here are the wakers and
 //! the one timer, which runs only while somebody waits.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
+use crate::base::locked::Locked;
 use crate::logic::bucket::{self, Bucket};
 
 /// Both directions. Cheap to clone; no limits unless told.
@@ -34,7 +34,7 @@ impl Limits {
 #[derive(Debug, Clone, Default)]
 pub struct Throttle(Option<Shared>);
 
-type Shared = Rc<RefCell<Inner>>;
+type Shared = Arc<Locked<Inner>>;
 
 #[derive(Debug)]
 struct Inner {
@@ -48,20 +48,20 @@ impl Throttle {
     /// So many bytes a second, or as many as there are.
     pub fn new(bps: Option<u64>) -> Self {
         let inner = |bps| Inner { bucket: Bucket::new(bps), next_tap: 0, wakers: BTreeMap::new(), is_ticking: false };
-        Self(bps.map(|bps| Rc::new(RefCell::new(inner(bps)))))
+        Self(bps.map(|bps| Arc::new(Locked::new(inner(bps)))))
     }
 
     /// The limit, if there is one.
     pub fn bps(&self) -> Option<u64> {
-        self.0.as_ref().map(|shared| shared.borrow().bucket.bps())
+        self.0.as_ref().map(|shared| shared.lock().bucket.bps())
     }
 
     /// For one connection.
     pub fn tap(&self) -> Tap {
         Tap(self.0.as_ref().map(|shared| {
-            let mut inner = shared.borrow_mut();
+            let mut inner = shared.lock();
             inner.next_tap += 1;
-            let (shared, name) = (Rc::clone(shared), inner.next_tap);
+            let (shared, name) = (Arc::clone(shared), inner.next_tap);
             Box::new(Limited { shared, name, granted: 0, waits: false, waited_until: None })
         }))
     }
@@ -113,7 +113,7 @@ impl Limited {
             return Poll::Ready(self.granted.min(want));
         }
         let now = Instant::now();
-        let mut inner = self.shared.borrow_mut();
+        let mut inner = self.shared.lock();
         if let Some(granted) = inner.bucket.ask(now.into_std(), self.name, want as u64) {
             inner.wakers.remove(&self.name);
             if std::mem::take(&mut self.waits) {
@@ -125,7 +125,7 @@ impl Limited {
         self.waits = true;
         inner.wakers.insert(self.name, cx.waker().clone());
         if !std::mem::replace(&mut inner.is_ticking, true) {
-            spawn_local(tick(Rc::clone(&self.shared)));
+            spawn_local(tick(Arc::clone(&self.shared)));
         }
         Poll::Pending
     }
@@ -133,7 +133,7 @@ impl Limited {
     fn give_back(&mut self) {
         let rest = std::mem::take(&mut self.granted);
         if rest > 0 {
-            let mut inner = self.shared.borrow_mut();
+            let mut inner = self.shared.lock();
             inner.bucket.give_back(rest as u64);
             inner.wake_called();
         }
@@ -143,7 +143,7 @@ impl Limited {
 impl Drop for Limited {
     fn drop(&mut self) {
         self.give_back();
-        let mut inner = self.shared.borrow_mut();
+        let mut inner = self.shared.lock();
         inner.wakers.remove(&self.name);
         inner.bucket.on_left(self.name);
         inner.wake_called();
@@ -164,14 +164,14 @@ impl Inner {
 async fn tick(shared: Shared) {
     loop {
         let due = {
-            let mut inner = shared.borrow_mut();
+            let mut inner = shared.lock();
             let due = inner.bucket.deadline();
             inner.is_ticking = due.is_some();
             due
         };
         let Some(due) = due else { return };
         sleep_until(due.into()).await;
-        let mut inner = shared.borrow_mut();
+        let mut inner = shared.lock();
         inner.bucket.on_timeout(Instant::now().into_std());
         inner.wake_called();
     }
@@ -230,6 +230,22 @@ mod tests {
                 assert!((1230..1290).contains(&took.as_millis()), "{took:?}");
             })
             .await;
+    }
+
+    /// Two arbiters, one limit: what both move together takes at least as long as it must.
+    #[test]
+    fn a_limit_holds_over_threads() {
+        let throttle = Throttle::new(Some(1_000_000));
+        let began = std::thread::scope(|scope| {
+            let began = Instant::now();
+            for _ in 0..2 {
+                let throttle = throttle.clone();
+                scope.spawn(|| crate::net::testing::run(pour(throttle, 150_000)));
+            }
+            began
+        });
+        // A limit of this size has a fiftieth of a second in store.
+        assert!(began.elapsed() > Duration::from_millis(250), "{:?}", began.elapsed());
     }
 
     #[tokio::test]

@@ -10,21 +10,15 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream, UdpSocket};
 
+use crate::base::locked::Locked;
 use crate::net::{BoxStream, Datagrams, Listen, Net, Network, Pending, Stream};
-
-/// A network may travel between threads, so what its hosts share is locked; the simulator has one thread, nobody waits.
-#[expect(
-    clippy::disallowed_types,
-    reason = "`Network` is Send and Sync; inside the simulator nobody ever waits for it"
-)]
-type Locked<T> = std::sync::Mutex<T>;
 
 /// 10,000 dials are remembered: far more than good manners allow in any run.
 const MAX_DIALS: usize = 10_000;
@@ -68,7 +62,7 @@ pub struct Dial {
 
 impl Wires {
     fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.0.lock())
     }
 
     /// Nothing passes from the one to the other any more, or again. turmoil itself is told by the caller.
@@ -212,6 +206,11 @@ impl Stream for Tcp {
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.ends()?.0)
+    }
+
+    /// The simulator has one arbiter.
+    fn settle(self: Box<Self>) -> io::Result<BoxStream> {
+        Ok(self)
     }
 
     /// turmoil cannot send a RST at will: the end is orderly on its wires, and the other end reads it as a reset.

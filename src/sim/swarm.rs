@@ -9,6 +9,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -19,6 +20,7 @@ use super::plan::PEER_PORT;
 use super::trace::Trace;
 use crate::actors::torrent::Aim;
 use crate::actors::view::{Phase, TorrentView};
+use crate::app::arbiters::Arbiters;
 use crate::app::config::{Job, RunConfig};
 use crate::app::run::{Ground, run_on};
 use crate::codec::metainfo::Metainfo;
@@ -186,9 +188,9 @@ fn host(
     let net = SimNet::at(address(nth), wires);
     let (medium, members, trace) = (medium.clone(), Rc::clone(members), trace.clone());
     sim.host(address(nth).to_string(), move || {
-        let storage: SharedStorage = Rc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
+        let storage: SharedStorage = Arc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
         let (stop, stops) = mpsc::channel(1);
-        let ground = Ground { net: Net::clone(&net), storages: vec![storage], stops };
+        let ground = Ground { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
         let (members, trace, config) = (Rc::clone(&members), trace.clone(), config.clone());
         async move {
             run_on(ground, &config, &mut |_, view| {

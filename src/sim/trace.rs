@@ -6,15 +6,14 @@
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
 use std::hash::Hasher;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Level, Metadata, Subscriber};
 
-#[expect(clippy::disallowed_types, reason = "a subscriber is Sync; only one thread ever comes here")]
-type Locked<T> = std::sync::Mutex<T>;
+use crate::base::locked::Locked;
 
 /// Only what the client itself says. The program's own counters live as long as the process, so their lines differ
 /// between two runs in one process and are left out.
@@ -61,7 +60,7 @@ impl Trace {
     }
 
     fn with<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&mut self.0.lock())
     }
 
     /// Runs this with the trace as the thread's subscriber.

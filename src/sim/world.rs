@@ -8,6 +8,7 @@ use std::future::pending;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
@@ -23,6 +24,7 @@ use super::seen::{Run, Seen};
 use super::trace::Trace;
 use crate::actors::kit::injection::{self, Site};
 use crate::actors::view::{Phase, TorrentView};
+use crate::app::arbiters::Arbiters;
 use crate::app::config::{Job, RunConfig};
 use crate::app::outcome::Ending;
 use crate::app::run::{Ground, run_on};
@@ -333,9 +335,9 @@ fn host_client(
     let net = SimNet::at(CLIENT, wires);
     let (medium, book, trace) = (medium.clone(), Rc::clone(book), trace.clone());
     sim.host(CLIENT.to_string(), move || {
-        let storage: SharedStorage = Rc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
+        let storage: SharedStorage = Arc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
         let (stop, stops) = mpsc::channel(2);
-        let ground = Ground { net: Net::clone(&net), storages: vec![storage], stops };
+        let ground = Ground { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
         let (book, trace, mut config) = (Rc::clone(&book), trace.clone(), config.clone());
         async move {
             let began = turmoil::sim_elapsed().unwrap_or_default();

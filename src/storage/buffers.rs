@@ -3,11 +3,11 @@
 //! Memory that is new to the process costs more than the copy into it: a page fault each 4 KiB, and zeros before the data.
 //! Knows no files.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Locked;
+use crate::base::locked::Locked;
 
 /// 16 buffers of a mebibyte at most: as many peers are served at once, and what rests here is memory nobody else has.
 const MOST_AT_HOME: usize = 16;
@@ -19,7 +19,7 @@ pub struct Buffers(Arc<Locked<Vec<Vec<u8>>>>);
 impl Buffers {
     /// `len` bytes of any content, for `fill` to write over.
     pub fn filled<E>(&self, len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Bytes, E> {
-        let at_home = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let at_home = self.0.lock().pop();
         let mut lent = Lent { bytes: at_home.unwrap_or_default(), len, home: self.clone() };
         // Never shorter: what is cut off would have to be zeroed when it is needed again.
         if lent.bytes.len() < len {
@@ -47,7 +47,7 @@ impl AsRef<[u8]> for Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        let mut at_home = self.home.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut at_home = self.home.0.lock();
         if at_home.len() < MOST_AT_HOME {
             at_home.push(std::mem::take(&mut self.bytes));
         }
@@ -86,9 +86,9 @@ mod tests {
     fn a_read_that_fails_loses_no_buffer_and_few_rest() {
         let buffers = Buffers::default();
         assert_eq!(buffers.filled(10, |_| Err("bad sector")), Err("bad sector"));
-        assert_eq!(buffers.0.lock().unwrap().len(), 1);
+        assert_eq!(buffers.0.lock().len(), 1);
         let many: Vec<Bytes> = (0..3 * MOST_AT_HOME).map(|_| filled(&buffers, 10, 0)).collect();
         drop(many);
-        assert_eq!(buffers.0.lock().unwrap().len(), MOST_AT_HOME);
+        assert_eq!(buffers.0.lock().len(), MOST_AT_HOME);
     }
 }

@@ -9,17 +9,17 @@ use std::num::NonZeroU64;
 use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rustix::fs::{Advice, OFlags};
 
-use super::Locked;
 use super::at_once::Promptness;
 use super::folder::Folder;
 use super::part::Part;
 use super::trouble::{DiskTrouble, SYNC, TroubleKind};
 use super::vectored::{Slices, write_all_at};
+use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
 use crate::logic::layout::{Layout, Span};
 
@@ -164,13 +164,13 @@ impl Files {
     /// which files those were.
     pub fn sync(&self) -> Result<BTreeSet<usize>, DiskTrouble> {
         let (touched, entries) = {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = self.open.lock();
             (std::mem::take(&mut open.touched), std::mem::take(&mut open.new_entries))
         };
         match self.sync_these(&touched, &entries) {
             Ok(()) => Ok(touched),
             Err(trouble) => {
-                let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut open = self.open.lock();
                 open.touched.extend(touched);
                 open.new_entries.extend(entries);
                 Err(trouble)
@@ -190,7 +190,7 @@ impl Files {
 
     /// Which files were written since the last call, for whoever leaves durability to the system.
     pub fn take_touched(&self) -> BTreeSet<usize> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.new_entries.clear();
         std::mem::take(&mut open.touched)
     }
@@ -319,7 +319,7 @@ impl Files {
     fn with_room(&self, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
         match open() {
             Err(error) if is_crowded(&error) => {
-                self.open.lock().unwrap_or_else(PoisonError::into_inner).cached.clear();
+                self.open.lock().cached.clear();
                 open()
             }
             opened => opened,
@@ -348,7 +348,7 @@ impl Files {
     }
 
     fn slot(&self, file: usize, to_write: bool) -> Option<Slot> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.clock += 1;
         let now = open.clock;
         let slot = open.cached.get_mut(&file).filter(|slot| slot.writable || !to_write)?;
@@ -361,7 +361,7 @@ impl Files {
             return;
         }
         let (handle, promptness) = (Arc::clone(handle), Promptness::of(handle));
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if open.cached.len() >= self.max_open {
             let oldest = open.cached.iter().min_by_key(|(_, slot)| slot.used).map(|(file, _)| *file);
             oldest.map(|oldest| open.cached.remove(&oldest));
@@ -373,12 +373,12 @@ impl Files {
 
     /// It was written to: the next sync is for it too.
     fn touch(&self, file: usize) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).touched.insert(file);
+        self.open.lock().touched.insert(file);
     }
 
     /// The folders whose entries must be made durable for a new file to survive a power cut.
     fn remember_entry(&self, path: &Path) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         open.new_entries.extend(path.ancestors().skip(1).map(Path::to_path_buf));
     }
 
@@ -492,7 +492,7 @@ mod tests {
                     files.write(at, &[Bytes::copy_from_slice(&[round])]).unwrap();
                 }
             }
-            assert!(files.open.lock().unwrap().cached.len() <= max_open);
+            assert!(files.open.lock().cached.len() <= max_open);
             let mut back = [9; 400];
             files.read(0, &mut back).unwrap();
             assert!(back.iter().enumerate().all(|(at, byte)| *byte == u8::from(at != 2)));

@@ -8,11 +8,11 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
 
-use super::Locked;
+use crate::base::locked::Locked;
 
 /// An output folder that exists. Clones have one descriptor together.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub struct Folders(Arc<Locked<BTreeMap<PathBuf, Folder>>>);
 impl Folders {
     /// As [`Folder::create`], for the first who asks.
     pub fn create(&self, path: &Path) -> io::Result<Folder> {
-        let mut folders = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut folders = self.0.lock();
         if let Some(folder) = folders.get(path) {
             return Ok(folder.clone());
         }

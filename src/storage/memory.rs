@@ -4,12 +4,11 @@
 //! cut would leave. A [`Memory`] is one program's use of it. Knows no plan: who breaks the disk, and when, is for the
 //! caller to say.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
 use std::path::Path;
-use std::rc::Rc;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +19,7 @@ use super::check::hash_of_zeros;
 use super::{DiskTrouble, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage};
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
+use crate::base::locked::Locked;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{BadRecord, Record, Witness};
 use crate::logic::layout::Layout;
@@ -55,7 +55,7 @@ pub struct Health {
 
 /// A disk with one torrent on it. Clones are the same disk.
 #[derive(Debug, Clone)]
-pub struct Medium(Rc<RefCell<State>>);
+pub struct Medium(Arc<Locked<State>>);
 
 #[derive(Debug)]
 struct State {
@@ -81,7 +81,7 @@ impl Medium {
     pub fn new(len: u64) -> Self {
         let len = usize::try_from(len).expect("a torrent that is simulated fits into memory");
         let pages = vec![false; len.div_ceil(PAGE)];
-        Self(Rc::new(RefCell::new(State {
+        Self(Arc::new(Locked::new(State {
             cache: vec![0; len],
             durable: vec![0; len],
             unsynced: Vec::new(),
@@ -99,31 +99,35 @@ impl Medium {
     pub fn holding(content: Vec<u8>) -> Self {
         let medium = Self::new(content.len() as u64);
         {
-            let mut state = medium.0.borrow_mut();
+            let mut state = medium.lock();
             state.pages.iter_mut().flatten().for_each(|page| *page = true);
             (state.durable, state.cache) = (content.clone(), content);
         }
         medium
     }
 
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock()
+    }
+
     /// Changes how it is doing.
     pub fn change(&self, change: impl FnOnce(&mut Health)) {
-        change(&mut self.0.borrow_mut().health);
+        change(&mut self.lock().health);
     }
 
     /// Makes the `nth` operation of this kind from now on fail, once; 1 is the next.
     pub fn strike(&self, operation: Operation, nth: u64, error: io::ErrorKind) {
-        self.0.borrow_mut().strikes.insert(operation, (nth, error));
+        self.lock().strikes.insert(operation, (nth, error));
     }
 
     /// Operations that failed so far.
     pub fn failures(&self) -> BTreeMap<Operation, u64> {
-        self.0.borrow().failures.clone()
+        self.lock().failures.clone()
     }
 
     /// A power cut: of each page that was not synced, `survives` says whether it made it.
     pub fn cut_power(&self, mut survives: impl FnMut() -> bool) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.lock();
         for range in std::mem::take(&mut state.unsynced) {
             for page in pages_of(&range) {
                 if survives() {
@@ -139,12 +143,12 @@ impl Medium {
     /// Turns one bit of what is read.
     #[cfg(test)]
     fn rot(&self, at: usize) {
-        self.0.borrow_mut().cache[at] ^= 1;
+        self.lock().cache[at] ^= 1;
     }
 
     /// Replaces the bytes of the record, as somebody else's program might; `None`: it is gone, the one before too.
     pub fn tamper_with_record(&self, tamper: impl FnOnce(Option<Vec<u8>>) -> Option<Vec<u8>>) {
-        let mut state = self.0.borrow_mut();
+        let mut state = self.lock();
         state.record = tamper(state.record.take());
         if state.record.is_none() {
             state.previous = None;
@@ -153,18 +157,18 @@ impl Medium {
 
     /// What a power cut at this moment would leave if every page were lost: bytes and record.
     pub fn durable(&self) -> (Vec<u8>, Option<Vec<u8>>) {
-        let state = self.0.borrow();
+        let state = self.lock();
         (state.durable.clone(), state.record.clone())
     }
 
     /// How often the record was replaced.
     pub fn records(&self) -> u64 {
-        self.0.borrow().records
+        self.lock().records
     }
 
     /// What a program reads.
     pub fn visible(&self) -> Vec<u8> {
-        self.0.borrow().cache.clone()
+        self.lock().cache.clone()
     }
 }
 
@@ -248,7 +252,7 @@ const fn word_for(operation: Operation) -> &'static str {
 #[derive(Debug, Clone)]
 pub struct Memory {
     medium: Medium,
-    torrent: Rc<Shape>,
+    torrent: Arc<Shape>,
 }
 
 #[derive(Debug)]
@@ -268,18 +272,18 @@ impl Memory {
             hashes: metainfo.hashes.clone(),
             layout: Layout::new(metainfo.files.iter().map(|file| file.len)),
         };
-        Self { medium, torrent: Rc::new(shape) }
+        Self { medium, torrent: Arc::new(shape) }
     }
 
     /// Waits as long as the disk takes, then does it.
     fn run<T: 'static>(&self, job: impl FnOnce(&Shape, &mut State) -> T + 'static) -> Later<T> {
-        let (medium, shape) = (self.medium.clone(), Rc::clone(&self.torrent));
-        let delay = medium.0.borrow().health.delay;
+        let (medium, shape) = (self.medium.clone(), Arc::clone(&self.torrent));
+        let delay = medium.lock().health.delay;
         Box::pin(async move {
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            let mut state = medium.0.borrow_mut();
+            let mut state = medium.lock();
             job(&shape, &mut state)
         })
     }
@@ -449,7 +453,7 @@ mod tests {
     #[tokio::test]
     async fn a_power_cut_leaves_what_was_synced_and_of_the_rest_what_it_likes() {
         let (metainfo, payload, medium) = disk();
-        let storage: SharedStorage = Rc::new(Memory::new(&metainfo, medium.clone()));
+        let storage: SharedStorage = Arc::new(Memory::new(&metainfo, medium.clone()));
         assert_eq!(found(&metainfo, &medium).await, (vec![], vec![]));
         storage.admit(snapshot(&metainfo, &[])).await.unwrap();
         let outcome = storage.write(vec![job(&metainfo, payload, 0)]).await;

@@ -7,7 +7,6 @@ use std::fmt::Debug;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,10 +31,6 @@ pub mod sha1_lanes;
 pub mod source;
 pub mod trouble;
 mod vectored;
-
-/// What the threads of the pool share; held for microseconds, never over a system call that waits.
-#[expect(clippy::disallowed_types, reason = "the pool's threads are no actors: they have nobody to send a message to")]
-type Locked<T> = std::sync::Mutex<T>;
 
 /// The outcome of a job, some time later, on this thread.
 pub type Later<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -108,7 +103,7 @@ pub struct Snapshot {
 }
 
 /// Where a torrent's bytes are kept. Jobs run elsewhere; several may be under way at once.
-pub trait Storage: Debug {
+pub trait Storage: Debug + Send + Sync {
     /// Takes the lock, reads the record, looks at the files. Once, before anything else.
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>>;
     /// Hashes pieces as they are on the disk.
@@ -129,8 +124,8 @@ pub trait Storage: Debug {
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>>;
 }
 
-/// Storage as an actor holds it.
-pub type SharedStorage = Rc<dyn Storage>;
+/// Storage as an actor holds it, on whatever arbiter that is.
+pub type SharedStorage = Arc<dyn Storage>;
 
 /// What survives a power cut (`--durability`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

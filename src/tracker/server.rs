@@ -57,7 +57,8 @@ impl TrackerServer {
         let me = || ctx.address().recipient();
         let mut seeds = self.cfg.desk.seed..;
         let mut seed = || seeds.next().unwrap_or_default();
-        let metrics = Metrics::new(MetricsConfig { every: self.cfg.metrics_every, views: Vec::new() });
+        let metrics = MetricsConfig { every: self.cfg.metrics_every, views: Vec::new(), hosts: Vec::new() };
+        let metrics = Metrics::new(metrics);
         self.family.adopt(kit::spawn(metrics, policies::METRICS, seed(), me()));
         let keeper = SwarmKeeper::new(self.cfg.desk.clone());
         let keeper = self.family.adopt(kit::spawn(keeper, policies::SWARM_KEEPER, seed(), me()));

@@ -13,6 +13,7 @@
 
 mod support;
 
+mod arbiters;
 mod cli;
 mod corpus;
 mod create;

@@ -1,7 +1,6 @@
 //! The record of what is safely there, and what follows when it cannot be made: a sync that fails puts pieces in doubt,
 //! and they are read, hashed and written anew before they are recorded (D-05); a record that fails is tried again (D-02).
 
-use std::rc::Rc;
 use std::sync::Arc;
 
 use actix::prelude::*;
@@ -104,7 +103,7 @@ impl DiskWriter {
             let job =
                 |(piece, bytes): (_, Result<_, _>)| bytes.map(|bytes| PieceJob { piece, blocks: Arc::new([bytes]) });
             let jobs: Result<Vec<_>, DiskTrouble> = pieces.into_iter().zip(read).map(job).collect();
-            let storage = Rc::clone(&act.cfg.storage);
+            let storage = Arc::clone(&act.cfg.storage);
             async move { Ok(storage.write(jobs?).await) }.into_actor(act)
         });
         ctx.spawn(rewritten.map(move |outcomes: Result<Vec<_>, DiskTrouble>, act, ctx| {

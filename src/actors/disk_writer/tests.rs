@@ -1,8 +1,6 @@
 //! A writer over a storage in memory that does what each test says, on a paused clock.
 
-use std::cell::RefCell;
 use std::collections::BTreeSet;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::time::sleep;
@@ -11,6 +9,7 @@ use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::actors::policies;
+use crate::base::locked::Locked;
 use crate::storage::Inventory;
 use crate::storage::PieceOutcome;
 use crate::storage::trouble::SYNC;
@@ -30,7 +29,7 @@ const WRITE: Duration = Duration::from_millis(10);
 
 /// A storage in memory, and what it will do.
 #[derive(Debug, Clone)]
-struct Fake(Rc<RefCell<Script>>);
+struct Fake(Arc<Locked<Script>>);
 
 #[derive(Debug)]
 struct Script {
@@ -72,13 +71,13 @@ fn trouble(kind: TroubleKind) -> DiskTrouble {
 
 impl Fake {
     fn note(&self, line: String) {
-        self.0.borrow().diary.write(line);
+        self.0.lock().diary.write(line);
     }
 }
 
 impl Storage for Fake {
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
-        let script = self.0.borrow();
+        let script = self.0.lock();
         let (have, check, refuse) = (script.have.clone(), script.check.clone(), script.refuse);
         script.diary.write("opens");
         Box::pin(async move {
@@ -93,7 +92,7 @@ impl Storage for Fake {
         let me = self.clone();
         Box::pin(async move {
             sleep(WRITE).await;
-            let right = |piece: PieceIndex| (piece, Ok(me.0.borrow().right.contains(&piece.get())));
+            let right = |piece: PieceIndex| (piece, Ok(me.0.lock().right.contains(&piece.get())));
             pieces.into_iter().map(right).collect()
         })
     }
@@ -110,7 +109,7 @@ impl Storage for Fake {
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
         self.note(format!("writes{}", numbers(jobs.iter().map(|job| &job.piece))));
         let (takes, fate) = {
-            let mut script = self.0.borrow_mut();
+            let mut script = self.0.lock();
             let usual = (WRITE, script.usually);
             script.fates.pop_front().unwrap_or(usual)
         };
@@ -137,15 +136,15 @@ impl Storage for Fake {
     }
 
     fn free(&self) -> Later<Option<u64>> {
-        Box::pin(std::future::ready(self.0.borrow().free))
+        Box::pin(std::future::ready(self.0.lock().free))
     }
 
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>> {
         let me = self.clone();
-        let takes = self.0.borrow().sync_takes;
+        let takes = self.0.lock().sync_takes;
         Box::pin(async move {
             sleep(takes).await;
-            let mut script = me.0.borrow_mut();
+            let mut script = me.0.lock();
             if script.failing_syncs > 0 {
                 script.failing_syncs -= 1;
                 return Err(DiskTrouble { operation: SYNC, ..trouble(TroubleKind::Io) });
@@ -212,7 +211,7 @@ impl Handler<ChildEvent> for Ear {
 /// A writer, its storage, and all that happens.
 struct Bench {
     diary: Diary,
-    script: Rc<RefCell<Script>>,
+    script: Arc<Locked<Script>>,
     ear: Addr<Ear>,
     writer: Handle<DiskWriter>,
 }
@@ -235,9 +234,9 @@ impl Bench {
             free: None,
         };
         change(&mut script);
-        let script = Rc::new(RefCell::new(script));
+        let script = Arc::new(Locked::new(script));
         let ear = Ear(diary.clone()).start();
-        let storage = Rc::new(Fake(Rc::clone(&script)));
+        let storage = Arc::new(Fake(Arc::clone(&script)));
         let torrent = ear.clone().recipient();
         let cfg = DiskWriterConfig {
             name: "test".to_owned(),
@@ -262,7 +261,7 @@ impl Bench {
 
     fn next_writes(&self, fates: &[(u64, Fate)]) {
         let fates = fates.iter().map(|(ms, fate)| (Duration::from_millis(*ms), *fate));
-        self.script.borrow_mut().fates.extend(fates);
+        self.script.lock().fates.extend(fates);
     }
 
     fn write(&self, pieces: std::ops::Range<u32>) {
@@ -383,7 +382,7 @@ async fn a_full_disk_is_given_up_at_once_unless_it_is_to_be_waited_for() {
         let bench = Bench::ready(false, |_| {}).await;
         bench.write(0..1);
         bench.passes(100).await;
-        bench.script.borrow_mut().usually = Fate::Trouble(TroubleKind::Full);
+        bench.script.lock().usually = Fate::Trouble(TroubleKind::Full);
         bench.write(1..9);
         let heard = bench.passes(1000).await;
         assert_eq!(heard.iter().filter(|line| *line == "trouble, given up").count(), 1, "{heard:?}");
@@ -408,7 +407,7 @@ async fn a_full_disk_is_tried_every_half_minute_until_there_is_space() {
                 "{heard:?}"
             );
         }
-        bench.script.borrow_mut().usually = Fate::Right;
+        bench.script.lock().usually = Fate::Right;
         let heard = bench.passes(40_000).await;
         assert_eq!(heard.iter().filter(|line| *line == "well").count(), 1, "{heard:?}");
         assert_eq!(bench.have().await, " 0 1 2 3 4 5 6 7 8 9 10 11");
@@ -423,8 +422,8 @@ async fn a_full_disk_that_has_space_again_is_tried_at_once() {
         let bench = Bench::ready(true, |script| script.usually = Fate::Trouble(TroubleKind::Full)).await;
         bench.write(0..1);
         assert_eq!(bench.passes(5000).await, ["writes 0", "trouble, again in 30 s"]);
-        bench.script.borrow_mut().usually = Fate::Right;
-        bench.script.borrow_mut().free = Some(1 << 30);
+        bench.script.lock().usually = Fate::Right;
+        bench.script.lock().free = Some(1 << 30);
         assert_eq!(bench.passes(2100).await, ["writes 0", "0 Durable", "well"]);
     })
     .await;

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
-use actix::dev::ContextFut;
-use actix::{ActorContext, ActorState, Addr};
+use actix::dev::{ContextFut, Mailbox};
+use actix::{ActorContext, ActorState};
 
 use super::child::Child;
 use super::context::Ctx;
@@ -36,13 +36,11 @@ pub(super) struct Cage<A: Child> {
 }
 
 impl<A: Child> Cage<A> {
-    pub(super) fn new(child: A) -> (Self, Addr<A>) {
+    pub(super) fn new(child: A, mailbox: Mailbox<A>) -> Self {
         let meter = A::meter();
         meter.enlist();
         meter.on_born();
-        let future = Ctx::new().into_future(child);
-        let addr = future.address();
-        (Self { future: Some(future), meter }, addr)
+        Self { future: Some(Ctx::of(mailbox).into_future(child)), meter }
     }
 
     /// Lets the child run one turn. Ready when its incarnation has ended, `stopped` included.

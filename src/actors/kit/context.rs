@@ -48,8 +48,7 @@ pub struct Ctx<A: Actor<Context = Self>> {
 }
 
 impl<A: Actor<Context = Self>> Ctx<A> {
-    pub(super) fn new() -> Self {
-        let mailbox = Mailbox::default();
+    pub(super) fn of(mailbox: Mailbox<A>) -> Self {
         Self { parts: ContextParts::new(mailbox.sender_producer()), mailbox: Some(mailbox), exit: None }
     }
 

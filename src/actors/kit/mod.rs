@@ -29,6 +29,7 @@ pub mod injection;
 pub mod ledger;
 pub mod meter;
 pub mod panics;
+pub mod place;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timer;
@@ -37,11 +38,12 @@ pub use child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
 pub use context::{Ctx, Metered};
 pub use exit::Exit;
 pub use family::{Family, Verdict};
-pub use guard::{spawn, spawn_root, spawn_temporary};
+pub use guard::{spawn, spawn_at, spawn_root, spawn_temporary};
 pub use handle::{Handle, Leash};
 pub use ledger::{record_restart, restarts_by_cause};
 pub use meter::{KindSnapshot, Meter, snapshot};
 pub use panics::install_panic_hook;
+pub use place::{Place, Run};
 pub use timer::Timer;
 
 pub use crate::metered;

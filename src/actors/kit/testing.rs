@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::io::{Read, Seek};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Supervised};
@@ -11,6 +12,7 @@ use tokio::task::LocalSet;
 use tokio::time::Instant;
 
 use super::{Child, ChildEvent, Ctx, Exit, Goodbye, Lifecycle, Meter, Metered};
+use crate::base::locked::Locked;
 use crate::logic::restart::Policy;
 
 /// Three restarts in a minute, after 1, 2 and 4 seconds give or take a quarter.
@@ -63,16 +65,16 @@ pub(crate) fn logged_alone<F: Future<Output = ()>>(
 
 /// What happened, in order. Shared by those it happened to.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Diary(Rc<RefCell<Vec<String>>>);
+pub(crate) struct Diary(Arc<Locked<Vec<String>>>);
 
 impl Diary {
     pub(crate) fn write(&self, line: impl Into<String>) {
-        self.0.borrow_mut().push(line.into());
+        self.0.lock().push(line.into());
     }
 
     /// All lines since the last time it was read.
     pub(crate) fn read(&self) -> Vec<String> {
-        self.0.take()
+        std::mem::take(&mut *self.0.lock())
     }
 }
 

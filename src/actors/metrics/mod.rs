@@ -1,7 +1,7 @@
 //! `Metrics`: what every kind of actor does, how often it was restarted and why, in the log.
 //!
-//! Owns the views of all torrents. Child of `Session`, permanent. Hears nothing but its timer. Every interval it writes
-//! one event per kind of actor, one per swarm, one for the arbiter's lag. At the end it writes the supervision summary.
+//! Owns the views of all torrents. Child of `Session`, permanent. Hears nothing but its timer. Tells `Muster`. Every interval it writes
+//! one event per kind of actor, one per swarm, one for its arbiter's lag, and has the [`Host`](super::host::Host)s tell that of theirs.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::host::Muster;
 use super::kit::{self, Child, Ctx, Goodbye, KindSnapshot, Timer};
 use super::view::TorrentView;
 
@@ -19,6 +20,8 @@ pub struct MetricsConfig {
     pub every: Option<Duration>,
     /// What the torrents publish.
     pub views: Vec<watch::Receiver<TorrentView>>,
+    /// The other arbiters.
+    pub hosts: Vec<Recipient<Muster>>,
 }
 
 /// See the head of the file.
@@ -51,8 +54,14 @@ impl Metrics {
     fn write(&self, lag: Duration) {
         kit::snapshot().iter().for_each(write_kind);
         self.cfg.views.iter().for_each(|view| write_swarm(&view.borrow()));
-        tracing::info!(arbiter = 0, lag_us = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX), "arbiter lag");
+        write_lag(0, lag);
+        self.cfg.hosts.iter().for_each(|host| host.do_send(Muster(Instant::now())));
     }
+}
+
+/// How late what happens on this arbiter happens.
+pub(super) fn write_lag(arbiter: usize, lag: Duration) {
+    tracing::info!(arbiter, lag_us = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX), "arbiter lag");
 }
 
 fn write_kind(kind: &KindSnapshot) {

@@ -32,7 +32,7 @@ async fn run(every: Option<Duration>) {
         ..TorrentView::new("x".to_owned(), InfoHash([0xab; 20]), 3)
     };
     let (_torrent, views) = watch::channel(view);
-    let metrics = Metrics::new(MetricsConfig { every, views: vec![views] });
+    let metrics = Metrics::new(MetricsConfig { every, views: vec![views], hosts: Vec::new() });
     let mut metrics: Handle<Metrics> = kit::spawn(metrics, policies::METRICS, 1, Ear.start().recipient());
     sleep(Duration::from_millis(3500)).await;
     metrics.stop();

@@ -18,6 +18,10 @@ use crate::net::staging::Staging;
 
 impl PeerPool {
     pub(super) fn welcome(&mut self, PeerArrived { stream, addr, theirs }: PeerArrived, ctx: &mut Ctx<Self>) {
+        let stream = match stream.settle() {
+            Ok(stream) => stream,
+            Err(error) => return tracing::debug!(%addr, %error, "a peer that came by itself is lost"),
+        };
         match self.step(ctx, |book, now| book.on_inbound(now, addr)) {
             Inbound::Welcome => {
                 let connection = PeerConnection::accepted(self.peer_config(addr, Duration::ZERO, ctx), stream, theirs);

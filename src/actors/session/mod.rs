@@ -1,6 +1,6 @@
 //! `Session`: the root of the tree. Its end is the program's end.
 //!
-//! Parent of `Metrics`, of the `Listener` and of one `Torrent` each. Under the root guard, 3 restarts in 60 s. Hears `ChildEvent`, `Dismiss`. A torrent
+//! Parent of `Metrics`, of the `Listener` and of one `Torrent` each, on the arbiter that is its place. Under the root guard, 3 restarts in 60 s. Hears `ChildEvent`, `Dismiss`. A torrent
 //! that gave up is published as failed with its reason; the others live on. Ends when told to, after its children, last
 //! one first.
 
@@ -11,6 +11,7 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::host::Muster;
 use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Family, Goodbye, Verdict};
 use super::listener::{Listener, ListenerConfig, Serve};
 use super::metrics::{Metrics, MetricsConfig};
@@ -25,6 +26,8 @@ pub struct SessionConfig {
     pub listener: Option<ListenerConfig>,
     /// What to work on.
     pub torrents: Vec<TorrentConfig>,
+    /// The arbiters besides that of the session.
+    pub hosts: Vec<Recipient<Muster>>,
     /// How often metrics go into the log; `None`: never.
     pub metrics_every: Option<Duration>,
     /// How long a child may take to end.
@@ -56,15 +59,16 @@ impl Session {
 
     fn start_children(&mut self, ctx: &mut Ctx<Self>) {
         let views = self.cfg.torrents.iter().map(|torrent| torrent.view.subscribe()).collect();
-        let metrics = Metrics::new(MetricsConfig { every: self.cfg.metrics_every, views });
+        let metrics =
+            Metrics::new(MetricsConfig { every: self.cfg.metrics_every, views, hosts: self.cfg.hosts.clone() });
         self.family.adopt(kit::spawn(metrics, policies::METRICS, self.cfg.seed, ctx.address().recipient()));
         let listener = self.start_listener(ctx);
         self.torrents.clear();
         for (nth, torrent) in (1..).zip(self.cfg.torrents.clone()) {
-            let view = Arc::clone(&torrent.view);
+            let (view, place) = (Arc::clone(&torrent.view), torrent.place.clone());
             let torrent = TorrentConfig { listener: listener.clone(), ..torrent };
-            let seed = self.cfg.seed.wrapping_add(nth);
-            let handle = kit::spawn(Torrent::new(torrent), policies::TORRENT, seed, ctx.address().recipient());
+            let (seed, parent) = (self.cfg.seed.wrapping_add(nth), ctx.address().recipient());
+            let handle = kit::spawn_at(&place, || Torrent::new(torrent), policies::TORRENT, seed, parent);
             self.torrents.push((handle.id(), view));
             self.family.adopt(handle);
         }

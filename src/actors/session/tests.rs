@@ -1,6 +1,6 @@
 //! A session with several torrents over storages in memory, on a paused clock.
 
-use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::time::{sleep, timeout};
 
@@ -18,10 +18,19 @@ type End = tokio::sync::oneshot::Receiver<Exit>;
 fn start(shelves: &[Found]) -> (Handle<Session>, End, Vec<watch::Receiver<TorrentView>>) {
     let torrents = shelves.iter().map(|found| torrent(Shelf::with(*found), FakeNet::failing(None)));
     let (torrents, views) = torrents.unzip();
-    let cfg =
-        SessionConfig { listener: None, torrents, metrics_every: None, stop_timeout: Duration::from_secs(5), seed: 1 };
-    let (root, end) = kit::spawn_root(Session::new(cfg), policies::SESSION, 1);
+    let (root, end) = kit::spawn_root(Session::new(config(torrents)), policies::SESSION, 1);
     (root, end, views)
+}
+
+fn config(torrents: Vec<TorrentConfig>) -> SessionConfig {
+    SessionConfig {
+        listener: None,
+        torrents,
+        hosts: Vec::new(),
+        metrics_every: None,
+        stop_timeout: Duration::from_secs(5),
+        seed: 1,
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,19 +80,12 @@ async fn a_restarted_session_starts_its_torrents_anew() {
 
     with_actors(async {
         let shelf = Shelf::with(Found::Nothing);
-        let (torrent, mut views) = torrent(Rc::clone(&shelf), FakeNet::failing(None));
-        let cfg = SessionConfig {
-            listener: None,
-            torrents: vec![torrent],
-            metrics_every: None,
-            stop_timeout: Duration::from_secs(5),
-            seed: 1,
-        };
-        let (root, mut end) = kit::spawn_root(Session::new(cfg), policies::SESSION, 1);
+        let (torrent, mut views) = torrent(Arc::clone(&shelf), FakeNet::failing(None));
+        let (root, mut end) = kit::spawn_root(Session::new(config(vec![torrent])), policies::SESSION, 1);
         timeout(PATIENCE, views.wait_for(|view| matches!(view.phase, Phase::Fetching))).await.unwrap().unwrap();
         root.addr.do_send(FallOver);
         sleep(Duration::from_secs(10)).await;
-        assert_eq!(shelf.opened.get(), 2);
+        assert_eq!(shelf.opened.load(Relaxed), 2);
         timeout(PATIENCE, views.changed()).await.unwrap().unwrap();
         assert!(matches!(views.borrow().phase, Phase::Fetching), "{:?}", views.borrow().phase);
         assert!(end.try_recv().is_err());

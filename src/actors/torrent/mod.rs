@@ -2,13 +2,13 @@
 //!
 //! Parent of `DiskWriter`, `PieceScheduler`, `PeerPool`, `TrackerSupervisor`, started in this order and stopped in the
 //! reverse one. Child of `Session`, permanent, 3 restarts in 60 s; then it is failed with its reason and the others live.
+//! It lives with all its children on the arbiter that is its [`Place`], which need not be the session's.
 //! Hears the news of its children and passes on what concerns a sibling. Publishes a [`TorrentView`]: every second
 //! while something moves, and while nothing does once a child says that it is [`Stirred`]. Asks its children for surveys. Limits: none of its own. Ends when told to, after its children.
 
 mod survey;
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish};
-use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Timer, Verdict};
+use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Place, Timer, Verdict};
 use super::listener::Serve;
 use super::peer_pool::{Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, SchedulerReady, SeedingBegun};
 use super::piece_scheduler::{DiskLost, Pause, PieceGone, PieceScheduler, PieceSchedulerConfig, SchedulerNews};
@@ -98,6 +98,8 @@ pub struct TorrentConfig {
     pub seed: u64,
     /// The listener, when there is one: peers that come by themselves.
     pub listener: Option<Recipient<Serve>>,
+    /// Where it lives.
+    pub place: Place,
     /// Where the view is published.
     pub view: Arc<watch::Sender<TorrentView>>,
 }
@@ -161,7 +163,7 @@ impl Torrent {
         let writer = DiskWriter::new(DiskWriterConfig {
             name: self.cfg.name.clone(),
             geometry: self.cfg.geometry,
-            storage: Rc::clone(&self.cfg.storage),
+            storage: Arc::clone(&self.cfg.storage),
             torrent: ctx.address().recipient(),
             patient: self.cfg.patient_disk,
             must_be_whole: matches!(self.cfg.aim, Aim::Seed(_)),

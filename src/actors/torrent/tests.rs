@@ -1,6 +1,8 @@
 //! A whole torrent over a storage in memory and a peer in the test's hands, on a paused clock.
 
 use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use tokio::task::spawn_local;
 use tokio::time::{sleep, timeout};
@@ -56,11 +58,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(shelf: Rc<Shelf>) -> Self {
+    fn start(shelf: Arc<Shelf>) -> Self {
         Self::start_with(shelf, |_| {})
     }
 
-    fn start_with(shelf: Rc<Shelf>, change: impl FnOnce(&mut TorrentConfig)) -> Self {
+    fn start_with(shelf: Arc<Shelf>, change: impl FnOnce(&mut TorrentConfig)) -> Self {
         let (net, mut arrives) = FakeNet::connected();
         let (allow, allowed) = watch::channel(0);
         let dials = Rc::new(Cell::new(0));
@@ -223,11 +225,11 @@ async fn a_restart_of_any_child_leaves_the_download_going() {
 async fn what_a_restarted_writer_has_lost_is_fetched_again() {
     with_actors(async {
         let shelf = Shelf::with(Found::Nothing);
-        shelf.panics.set(2);
-        let mut bench = Bench::start(Rc::clone(&shelf));
+        shelf.panics.store(2, Relaxed);
+        let mut bench = Bench::start(Arc::clone(&shelf));
         bench.allow(100);
         let view = bench.until_complete().await;
-        assert_eq!((shelf.panics.get(), view.bytes_have), (0, geometry().total_len()));
+        assert_eq!((shelf.panics.load(Relaxed), view.bytes_have), (0, geometry().total_len()));
         assert!(view.bytes_received >= 5 * PIECE, "{}", view.bytes_received);
         bench.stop().await;
     })

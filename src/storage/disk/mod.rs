@@ -4,7 +4,7 @@ mod parts;
 mod reading;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -15,12 +15,12 @@ use super::files::{FileSpec, Files};
 use super::folder::Folders;
 use super::record::{Found, StateFolder};
 use super::{
-    DiskTrouble, Durability, Inventory, Later, Locked, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage,
-    sha1_lanes,
+    DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, sha1_lanes,
 };
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
+use crate::base::locked::Locked;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{Record, Witness};
 use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
@@ -59,12 +59,10 @@ struct Inner {
     hashes: PieceHashes,
     specs: Vec<FileSpec>,
     opened: OnceLock<Opened>,
-    turn: Turn,
+    /// Whose turn it is to write: the kernel lets one at a time into a file, and lets the others spin at its door. Held for
+    /// as long as the write takes, by threads of the pool, which have nothing else to do meanwhile.
+    turn: Locked<()>,
 }
-
-/// Whose turn it is to write: the kernel lets one at a time into a file, and lets the others spin at its door.
-#[expect(clippy::disallowed_types, reason = "threads of the pool, which have nothing else to do meanwhile")]
-type Turn = std::sync::Mutex<()>;
 
 /// What is there once [`Storage::open`] has succeeded.
 #[derive(Debug)]
@@ -97,7 +95,7 @@ impl Disk {
             hashes: metainfo.hashes.clone(),
             specs: specs_of(metainfo),
             opened: OnceLock::new(),
-            turn: Turn::default(),
+            turn: Locked::default(),
         }))
     }
 }
@@ -205,7 +203,7 @@ impl Inner {
         let witnesses = parts::with_marks(witnesses, files);
         let check = if present { self.worth_checking(files, check)? } else { Vec::new() };
         let reason = note.unwrap_or_else(|| reason.to_string());
-        *opened.looked.lock().unwrap_or_else(PoisonError::into_inner) =
+        *opened.looked.lock() =
             Looked { strangers, witnesses, part, strays: BTreeSet::new(), trusted: Some(have.clone()) };
         let reason = (!check.is_empty()).then_some(reason);
         Ok(Inventory { have, check, reason, received, sent })
@@ -257,7 +255,7 @@ impl Inner {
         let judged = Hasher::new(&opened.files, self.geometry).are_right(&self.hashes, &pieces);
         let with_part = |(piece, judged)| match judged {
             Ok(false) if self.is_strayed(opened, piece) => {
-                opened.looked.lock().unwrap_or_else(PoisonError::into_inner).strays.insert(piece);
+                opened.looked.lock().strays.insert(piece);
                 (piece, Ok(true))
             }
             judged => (piece, judged),
@@ -269,7 +267,7 @@ impl Inner {
         let opened = self.opened();
         let mut in_place = start.clone();
         opened.strays().into_iter().for_each(|piece| _ = in_place.have.clear(piece));
-        let strangers = opened.looked.lock().unwrap_or_else(PoisonError::into_inner).strangers.clone();
+        let strangers = opened.looked.lock().strangers.clone();
         for file in &strangers {
             let spec = &self.specs[*file];
             let len = opened.files.witness(*file)?.map_or(0, |witness| witness.len);
@@ -301,7 +299,7 @@ impl Inner {
         if self.config.durability != Durability::Safe {
             return Ok(());
         }
-        let trusted = opened.looked.lock().unwrap_or_else(PoisonError::into_inner).trusted.clone();
+        let trusted = opened.looked.lock().trusted.clone();
         let is_trusted = |piece| trusted.as_ref().is_some_and(|trusted| trusted.has(piece));
         let found = self.geometry.pieces().filter(|piece| start.have.has(*piece) && !is_trusted(*piece));
         opened.files.sync_bytes_of(found.map(|piece| {
@@ -333,7 +331,7 @@ impl Inner {
         let place = |piece| (self.geometry.piece_start(piece), self.geometry.piece_len(piece).into());
         let places: Vec<_> = right.iter().map(|nth| place(jobs[*nth].piece)).collect();
         let mut results: Vec<_> = jobs.iter().map(|_| Ok(())).collect();
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.turn.lock();
         for run in coalesce::runs(&places) {
             let members = || run.parts.iter().map(|part| right[*part]);
             let all = || members().flat_map(|nth| jobs[nth].blocks.iter().cloned()).collect::<Vec<_>>();
@@ -355,7 +353,7 @@ impl Inner {
         };
         for file in touched {
             let witness = opened.files.witness(file)?.unwrap_or_default();
-            let mut looked = opened.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut looked = opened.looked.lock();
             match looked.witnesses.get_mut(file) {
                 Some(known) => *known = witness,
                 None => looked.part = witness,
@@ -365,7 +363,7 @@ impl Inner {
     }
 
     fn record(&self, snapshot: &Snapshot, opened: &Opened) -> Record {
-        let looked = opened.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let looked = opened.looked.lock();
         Record {
             info_hash: self.info_hash,
             pieces: self.geometry.piece_count(),

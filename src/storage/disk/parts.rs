@@ -6,7 +6,6 @@
 //! are right with them are written to where they belong, before the record says that they are there.
 
 use std::collections::BTreeSet;
-use std::sync::PoisonError;
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
@@ -112,7 +111,7 @@ impl Inner {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::debug!(%error, "part file stays, nobody needs it");
             }
-            _ => opened.looked.lock().unwrap_or_else(PoisonError::into_inner).part = Witness::default(),
+            _ => opened.looked.lock().part = Witness::default(),
         }
     }
 }
@@ -120,7 +119,7 @@ impl Inner {
 impl Opened {
     /// Pieces that are right, but not yet where they belong.
     pub(super) fn strays(&self) -> BTreeSet<PieceIndex> {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).strays.clone()
+        self.looked.lock().strays.clone()
     }
 }
 

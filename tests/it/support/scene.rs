@@ -26,7 +26,12 @@ pub(crate) struct Scene {
 impl Scene {
     /// A payload of `bytes` in pieces of `piece_len`, nobody there yet.
     pub(crate) fn new(bytes: u64, piece_len: u32) -> Self {
-        let recipe = Recipe::single("hostile.bin", piece_len, &[]);
+        Self::named("hostile.bin", bytes, piece_len)
+    }
+
+    /// The same with another name, for where there are several.
+    pub(crate) fn named(name: &str, bytes: u64, piece_len: u32) -> Self {
+        let recipe = Recipe::single(name, piece_len, &[]);
         let stage = Stage::new(recipe, Payload::new(bytes, bytes)).unwrap();
         Self { lab: Lab::new(), stage, peers: Cell::new(0) }
     }

@@ -20,7 +20,8 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix::{Handler, Recipient};
+use actix::dev::Mailbox;
+use actix::{Actor, Handler, Recipient};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
@@ -29,9 +30,11 @@ use tracing::Instrument;
 
 use super::cage::{Cage, End};
 use super::child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
+use super::context::Ctx;
 use super::exit::Exit;
 use super::handle::{Handle, Leash, Order, Orders};
 use super::ledger::Restart;
+use super::place::Place;
 use crate::logic::restart::{Decision, History, Policy};
 
 /// Starts a child on this arbiter under a guard: restarted as `policy` says, its parent told of everything.
@@ -43,13 +46,31 @@ pub fn spawn<A: Child + Handler<Goodbye>>(
     jitter_seed: u64,
     parent: Recipient<ChildEvent>,
 ) -> Handle<A> {
-    start(child, Some(policy), jitter_seed, Superior::Parent(Arc::new(parent)))
+    let (handle, post) = Post::new(Superior::Parent(Arc::new(parent)));
+    post.take(child, Some((policy, jitter_seed)));
+    handle
+}
+
+/// As [`spawn`], on the arbiter that is named. The child is made there, by something that must not panic: it can be sent
+/// messages at once, and told to end.
+pub fn spawn_at<A: Child + Handler<Goodbye>>(
+    place: &Place,
+    make: impl FnOnce() -> A + Send + 'static,
+    policy: Policy,
+    jitter_seed: u64,
+    parent: Recipient<ChildEvent>,
+) -> Handle<A> {
+    let (handle, post) = Post::new(Superior::Parent(Arc::new(parent)));
+    place.run(move || post.take(make(), Some((policy, jitter_seed))));
+    handle
 }
 
 /// Starts a child that is never restarted: whatever ends it, the parent gets one `Ended` and decides by itself. One
 /// address of the parent serves all such children.
 pub fn spawn_temporary<A: Child + Handler<Goodbye>>(child: A, parent: Arc<Recipient<ChildEvent>>) -> Handle<A> {
-    start(child, None, 0, Superior::Parent(parent))
+    let (handle, post) = Post::new(Superior::Parent(parent));
+    post.take(child, None);
+    handle
 }
 
 /// Starts the root of a tree. The receiver gets the exit of its last incarnation, once: `Exit::Normal` when it was
@@ -60,33 +81,45 @@ pub fn spawn_root<A: Child + Handler<Goodbye>>(
     jitter_seed: u64,
 ) -> (Handle<A>, oneshot::Receiver<Exit>) {
     let (end, told) = oneshot::channel();
-    (start(child, Some(policy), jitter_seed, Superior::World(Some(end))), told)
+    let (handle, post) = Post::new(Superior::World(Some(end)));
+    post.take(child, Some((policy, jitter_seed)));
+    (handle, told)
 }
 
-fn start<A: Child + Handler<Goodbye>>(
-    child: A,
-    policy: Option<Policy>,
-    jitter_seed: u64,
+/// What a child will be held by, before there is a child. It can be carried to another arbiter.
+struct Post<A: Actor<Context = Ctx<A>>> {
+    mailbox: Mailbox<A>,
+    id: ChildId,
+    orders: Arc<Orders>,
     superior: Superior,
-) -> Handle<A> {
-    let (id, name) = (ChildId::fresh(), child.id());
-    let span = tracing::info_span!("actor", kind = A::KIND, id = name);
-    let (cage, addr) = Cage::new(child);
-    let orders = Arc::new(Orders::default());
-    let (alive, ended) = oneshot::channel();
-    let leash = Leash::new((id, A::KIND), Arc::clone(&orders), addr.clone().recipient(), ended);
-    // In a box: the compiler keeps two of what an async function takes by value, the one it was given and the one it works on.
-    let guard = Box::new(Guard {
-        cage,
-        id,
-        patience: policy.map(|policy| Box::new(Patience::new(name, policy, jitter_seed))),
-        started: Instant::now(),
-        orders,
-        superior,
-        _alive: alive,
-    });
-    actix_rt::spawn(guard.run().instrument(span));
-    Handle { addr, leash }
+    alive: oneshot::Sender<Infallible>,
+}
+
+impl<A: Child + Handler<Goodbye>> Post<A> {
+    fn new(superior: Superior) -> (Handle<A>, Self) {
+        let (id, orders, mailbox) = (ChildId::fresh(), Arc::new(Orders::default()), Mailbox::default());
+        let (alive, ended) = oneshot::channel();
+        let addr = mailbox.address();
+        let leash = Leash::new((id, A::KIND), Arc::clone(&orders), addr.clone().recipient(), ended);
+        (Handle { addr, leash }, Self { mailbox, id, orders, superior, alive })
+    }
+
+    /// Starts the child, on this arbiter.
+    fn take(self, child: A, patience: Option<(Policy, u64)>) {
+        let name = child.id();
+        let span = tracing::info_span!("actor", kind = A::KIND, id = name);
+        // In a box: the compiler keeps two of what an async function takes by value, the one it was given and the one it works on.
+        let guard = Box::new(Guard {
+            cage: Cage::new(child, self.mailbox),
+            id: self.id,
+            patience: patience.map(|(policy, jitter_seed)| Box::new(Patience::new(name, policy, jitter_seed))),
+            started: Instant::now(),
+            orders: self.orders,
+            superior: self.superior,
+            _alive: self.alive,
+        });
+        actix_rt::spawn(guard.run().instrument(span));
+    }
 }
 
 /// Whom a guard reports to.

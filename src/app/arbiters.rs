@@ -1,0 +1,179 @@
+//! Threads on which torrents live, where there are several: one runtime each, and a [`Host`] that starts whoever is sent.
+//!
+//! The first arbiter is the thread of the run itself, with the session, the door and the metrics on it.
+
+use std::convert::Infallible;
+use std::future::pending;
+use std::io;
+use std::thread;
+use std::time::Duration;
+
+use actix::Recipient;
+use futures_util::future::select_all;
+use tokio::sync::oneshot;
+use tokio::task::LocalSet;
+use tokio::time::timeout;
+
+use crate::actors::host::{Host, Muster};
+use crate::actors::kit::{self, Handle, Place};
+use crate::actors::policies;
+
+/// 100 ms for jobs of the pool that are still under way when everything has ended: what hangs is not waited for.
+pub(super) const LAST_JOBS: Duration = Duration::from_millis(100);
+
+/// All but the first.
+#[derive(Debug, Default)]
+pub struct Arbiters(Vec<Arbiter>);
+
+#[derive(Debug)]
+struct Arbiter {
+    host: Handle<Host>,
+    /// Never gets a value; it fails when the thread has nobody left.
+    gone: oneshot::Receiver<Infallible>,
+}
+
+impl Arbiters {
+    /// As many as there are to be, the first included.
+    pub(super) fn start(count: usize, seed: u64) -> io::Result<Self> {
+        (1..count).map(|nth| Arbiter::start(nth, seed)).collect::<io::Result<_>>().map(Self)
+    }
+
+    /// All of them, the first included.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let others = self.0.iter().map(|arbiter| Place::There(arbiter.host.addr.clone().recipient()));
+        std::iter::once(Place::Here).chain(others).collect()
+    }
+
+    pub(super) fn hosts(&self) -> Vec<Recipient<Muster>> {
+        self.0.iter().map(|arbiter| arbiter.host.addr.clone().recipient()).collect()
+    }
+
+    /// Waits until one has ended that was not told to. Who lived there is gone without a word.
+    pub(super) async fn lost(&mut self) {
+        if self.0.is_empty() {
+            pending::<()>().await;
+        }
+        let ((), nth, _) =
+            select_all(self.0.iter_mut().map(|arbiter| Box::pin(async { drop((&mut arbiter.gone).await) }))).await;
+        self.0.remove(nth);
+    }
+
+    /// Ends them, for who lives there has ended. What hangs is left to the end of the process.
+    pub(super) async fn end(self) {
+        self.0.iter().for_each(|arbiter| arbiter.host.stop());
+        for Arbiter { gone, .. } in self.0 {
+            let _ended_or_late = timeout(LAST_JOBS, gone).await;
+        }
+    }
+}
+
+impl Arbiter {
+    fn start(nth: usize, seed: u64) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (here, hosts) = oneshot::channel();
+        let (alive, gone) = oneshot::channel::<Infallible>();
+        thread::Builder::new().name(format!("arbiter-{nth}")).spawn(move || {
+            LocalSet::new().block_on(&runtime, async {
+                let (host, end) = kit::spawn_root(Host::new(nth), policies::HOST, seed);
+                if here.send(host).is_ok() {
+                    let _why_is_logged = end.await;
+                }
+            });
+            runtime.shutdown_timeout(LAST_JOBS);
+            drop(alive);
+        })?;
+        let host = hosts.blocking_recv().map_err(io::Error::other)?;
+        Ok(Self { host, gone })
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    use super::*;
+    use crate::actors::kit::testing::{Ear, Probe, tag};
+
+    /// Spends the budget of a host: who lives there is gone without a word.
+    pub(in crate::app) async fn fell(place: &Place) {
+        tag!(Unborn);
+        let (ear, _) = Ear::open();
+        for seed in 0..4 {
+            let make = || -> Probe<Unborn> { panic!("as the test wants it") };
+            let mut unborn = kit::spawn_at(place, make, policies::METRICS, seed, ear.clone().recipient());
+            unborn.leash.ended().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::yield_now;
+
+    use super::testing::fell;
+    use super::*;
+    use crate::actors::kit::testing::{Diary, Do, Ear, Probe, ends, tag};
+    use crate::actors::policies::METRICS;
+    use crate::net::testing::run;
+
+    fn note_where<T: kit::testing::Tag>(probe: &mut Probe<T>) {
+        probe.note(&format!("lives on {}", thread::current().name().unwrap()));
+    }
+
+    #[test]
+    fn who_lives_on_another_arbiter_falls_and_rises_there_and_its_parent_hears_of_it() {
+        tag!(Far);
+        let arbiters = Arbiters::start(3, 1).unwrap();
+        run(async {
+            let (ear, heard) = Ear::open();
+            let diary = Diary::default();
+            let (theirs, place) = (diary.clone(), &arbiters.places()[2]);
+            let mut far = kit::spawn_at(place, move || Probe::<Far>::new("far", &theirs), METRICS, 1, ear.recipient());
+            far.addr.send(Do(|probe, _| note_where(probe))).await.unwrap();
+            assert!(far.addr.send(Do(|_, _| panic!("as the test wants it"))).await.is_err());
+            far.addr.send(Do(|probe, _| note_where(probe))).await.unwrap();
+            far.stop();
+            far.leash.ended().await;
+            let life = ["starts 1", "lives on arbiter-2", "starts 2", "lives on arbiter-2", "hears goodbye", "stopped"];
+            let life: Vec<_> = life.iter().chain(&["dropped"]).map(|what| format!("far {what}")).collect();
+            assert_eq!(diary.read(), life);
+            while ends(&heard).is_empty() {
+                yield_now().await;
+            }
+            let events: Vec<_> = heard.borrow().iter().map(|(_, kind, event)| format!("{kind}: {event:?}")).collect();
+            assert!(events.iter().any(|event| event.starts_with("Far: Restarting")), "{events:?}");
+            arbiters.end().await;
+        });
+    }
+
+    /// Who is held by nobody any more ends, also there.
+    #[test]
+    fn a_dropped_handle_ends_its_child_on_another_arbiter() {
+        tag!(Orphan);
+        let arbiters = Arbiters::start(2, 1).unwrap();
+        run(async {
+            let (ear, heard) = Ear::open();
+            let (diary, place) = (Diary::default(), &arbiters.places()[1]);
+            let theirs = diary.clone();
+            let orphan = kit::spawn_at(place, move || Probe::<Orphan>::new("o", &theirs), METRICS, 1, ear.recipient());
+            orphan.addr.send(Do(|_, _| {})).await.unwrap();
+            drop(orphan);
+            while ends(&heard).is_empty() {
+                yield_now().await;
+            }
+            assert_eq!(diary.read(), ["o starts 1", "o hears goodbye", "o stopped", "o dropped"]);
+            arbiters.end().await;
+        });
+    }
+
+    #[test]
+    fn an_arbiter_that_is_lost_is_noticed_and_the_others_stay() {
+        let mut arbiters = Arbiters::start(3, 1).unwrap();
+        run(async {
+            fell(&arbiters.places()[1]).await;
+            arbiters.lost().await;
+            let (ear, _) = Ear::open();
+            let lives = kit::spawn_at(&arbiters.places()[1], || Host::new(9), METRICS, 1, ear.recipient());
+            lives.addr.send(Muster(tokio::time::Instant::now())).await.unwrap();
+            arbiters.end().await;
+        });
+    }
+}
