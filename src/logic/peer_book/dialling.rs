@@ -47,6 +47,7 @@ impl PeerBook {
         self.untried -= usize::from(entry.attempts == 0);
         entry.state = State::Dialling;
         entry.attempts = entry.attempts.saturating_add(1);
+        entry.dialled = Some(now);
         entry.window.charge(now);
         let timeout = if crowded && entry.attempts == 1 { CROWDED_TIMEOUT } else { CONNECT_TIMEOUT };
         BookEffect::Dial { addr, attempt: entry.attempts, last: entry.last, backoff: entry.backoff, timeout }
@@ -96,7 +97,9 @@ impl PeerBook {
                 wait
             }
         };
-        let wait = self.jittered(wait);
+        let broke = productive && farewell == Farewell::Reset;
+        let lived = entry.dialled.filter(|_| broke).map_or(Duration::ZERO, |dialled| now - dialled);
+        let wait = self.jittered(wait).saturating_sub(lived);
         self.wait(now, addr, wait);
     }
 

@@ -9,7 +9,8 @@ use crate::base::farewell::Farewell;
 use crate::base::ids::PeerId;
 use crate::logic::address::Class;
 
-/// 1 s: an address that delivered is worth another dial at once (P-26).
+/// 1 s: an address that delivered is worth another dial at once (P-26). After a reset it is counted from the last dial, after
+/// all else from the end: a line that breaks is back within a few round trips, and nobody is dialled more often.
 pub(super) const PRODUCTIVE_BACKOFF: Duration = Duration::from_secs(1);
 
 /// 60 s for each failure in a row (P-01).
@@ -39,6 +40,8 @@ pub(super) struct Entry {
     /// Higher is dialled first among equals (BEP 40, or diced).
     pub(super) rank: u32,
     pub(super) attempts: u32,
+    /// When it was last dialled.
+    pub(super) dialled: Option<Instant>,
     /// Unproductive attempts in a row.
     pub(super) fails: u32,
     pub(super) last: Option<Farewell>,
@@ -74,6 +77,7 @@ impl Entry {
             state: State::Forgotten,
             rank,
             attempts: 0,
+            dialled: None,
             fails: 0,
             last: None,
             backoff: Duration::ZERO,

@@ -1,7 +1,8 @@
 //! The peer book of one torrent: whom to dial, when, and how often.
 //!
 //! Back-off follows productivity (P-03, P-26): an address whose connection delivered at least one good block is dialled
-//! again after about a second, for ever, and its failures are forgotten; only unproductive attempts grow the back-off.
+//! again after about a second, for ever, and its failures are forgotten; only unproductive attempts grow the back-off. Where the
+//! line broke (a reset), that second has begun with the last dial, so that it is mostly over.
 //! So a sole source that resets every 300 kB still completes (W-02), and a dead address is not hammered (P-01, I7).
 //!
 //! It knows no sockets and no actors: the pool tells it what happened, drains [`PeerBook::poll`] after each telling, and

@@ -150,6 +150,30 @@ fn a_productive_address_is_redialled_after_a_second_for_ever() {
     assert!(gaps(&times).iter().all(|gap| (0.8..=1.2).contains(gap)));
 }
 
+/// A line that breaks is dialled again at once, but no address more than once in a second or so; who closes had his reason.
+#[test]
+fn a_reset_is_followed_by_a_dial_a_second_after_the_last_one() {
+    for (lived_ms, farewell, at_least_ms, at_most_ms) in [
+        (0, Farewell::Reset, 800, 1200),
+        (500, Farewell::Reset, 300, 700),
+        (1200, Farewell::Reset, 0, 0),
+        (3_600_000, Farewell::Reset, 0, 0),
+        (1200, Farewell::Closed, 800, 1200),
+        (1200, Farewell::Silent, 800, 1200),
+    ] {
+        for seed in 0..100 {
+            let (t0, mut book) = (base_instant(), PeerBook::new(BookConfig::default(), seed));
+            book.add(t0, &hosts(1), PUBLIC);
+            let [only] = dials(&mut book, t0)[..] else { panic!("one is dialled") };
+            book.on_connected(t0, only);
+            let end = t0 + Duration::from_millis(lived_ms);
+            book.on_farewell(end, only, farewell, true);
+            let wait = (book.deadline().unwrap() - end).as_millis();
+            assert!((at_least_ms..=at_most_ms).contains(&wait), "seed {seed}: {farewell} after {lived_ms}: {wait}");
+        }
+    }
+}
+
 #[test]
 fn a_good_block_forgets_the_failures() {
     let (t0, mut book) = (base_instant(), book());
