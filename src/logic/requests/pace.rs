@@ -26,6 +26,13 @@ const LEAST_DEPTH: u32 = 4;
 /// with room doubles its rate every round trip (BBR's `cwnd_gain`).
 const GAIN: f64 = 2.0;
 
+/// Twice that for a link that brings all that is asked at the start in one round trip, until it is found full: it quadruples
+/// its rate every round trip. What is asked too much then is two round trips' worth, and gone when they are over.
+const START_GAIN: f64 = 4.0;
+
+/// A quarter more in a round trip, and the link is not full yet (BBR's start-up).
+const GROWS: f64 = 1.25;
+
 /// 10 ms of rate on top: covers batching of messages and reads at both ends. Picked by eye.
 const SLACK_S: f64 = 0.010;
 
@@ -117,8 +124,19 @@ pub(super) struct Pace {
     /// The longest that it took from one block to the next, while one was asked for.
     worst_gap_s: Extreme,
     mean_s: Option<f64>,
+    /// `None` once the link was found full.
+    start: Option<Round>,
     probe_due: Option<Instant>,
     probing: Option<Instant>,
+}
+
+/// A round trip of the start: from what was asked for when it began, until it comes.
+#[derive(Debug)]
+struct Round {
+    /// Bytes that had come when it began.
+    delivered: u64,
+    /// The best rate then.
+    rate: f64,
 }
 
 impl Pace {
@@ -133,6 +151,7 @@ impl Pace {
             worst_s: Extreme::new(f64::max),
             worst_gap_s: Extreme::new(f64::max),
             mean_s: None,
+            start: Some(Round { delivered: 0, rate: 0.0 }),
             probe_due: None,
             probing: None,
         }
@@ -161,6 +180,7 @@ impl Pace {
             let bytes = (self.delivered - delivered_then) as f64;
             self.rate.add(now, bytes / took_s);
         }
+        self.turn_round(delivered_then);
         self.turn_probe(now, sent);
     }
 
@@ -179,7 +199,9 @@ impl Pace {
         let held = if self.probing.is_some() {
             blocks(rate * rtt / 2.0).max(LEAST_DEPTH)
         } else {
-            blocks(rate * (GAIN * rtt + SLACK_S)).max(LEAST_DEPTH)
+            let has_room = self.start.is_some() && blocks(rate * rtt) >= START_DEPTH;
+            let gain = if has_room { START_GAIN } else { GAIN };
+            blocks(rate * (gain * rtt + SLACK_S)).max(LEAST_DEPTH)
         };
         held.min(blocks(rate * DEEPEST_S)).clamp(1, self.max_depth)
     }
@@ -215,6 +237,16 @@ impl Pace {
     /// Bytes per second that came lately.
     pub(super) fn rate_bps(&self, now: Instant) -> u64 {
         self.flow.bps(now)
+    }
+
+    /// A block that was asked for when the round had begun: it is over. Where it brought hardly more than the one before,
+    /// the link is full.
+    fn turn_round(&mut self, delivered_then: u64) {
+        let (Some(round), Some(rate)) = (&self.start, self.rate.best()) else { return };
+        if delivered_then >= round.delivered {
+            let grows = rate >= GROWS * round.rate;
+            self.start = grows.then_some(Round { delivered: self.delivered, rate });
+        }
     }
 
     /// A full pipeline hides the round trip behind its own queue. So every 10 s the queue is drained once: a block that

@@ -250,16 +250,33 @@ fn the_pipeline_fills_any_link() {
 }
 
 #[test]
-fn the_start_doubles_every_round_trip() {
+fn the_start_quadruples_every_round_trip() {
     let mut now = t0();
     let start = now;
     let mut p = Pipeline::new(4096);
     p.on_unchoked();
     let mut link = Link::new(now, 10_000_000_000, ms(100));
     let mut next = 0;
-    for (round_trips, depth) in [(1, 8), (2, 16), (3, 32), (4, 64), (5, 128)] {
+    for (round_trips, depth) in [(1, 16), (2, 64), (3, 256), (4, 1024)] {
         run(&mut p, &mut link, &mut now, start, start + ms(100 * round_trips + 5), &mut next);
         assert!(p.depth() >= depth, "{} after {round_trips} round trips", p.depth());
+    }
+}
+
+/// What was asked for too much while nobody knew is gone three round trips after the link was full.
+#[test]
+fn a_full_link_ends_the_start() {
+    for (bps, rtt_ms) in [(12_500_000, 100), (1_000_000, 50), (125_000_000, 10)] {
+        let mut now = t0();
+        let start = now;
+        let mut p = Pipeline::new(4096);
+        p.on_unchoked();
+        let mut link = Link::new(now, bps, ms(rtt_ms));
+        run(&mut p, &mut link, &mut now, start, start + ms(15 * rtt_ms), &mut 0);
+        let held = f64::from(p.depth()) * f64::from(BLOCK_LEN);
+        let round_trip_s = rtt_ms as f64 / 1000.0 + f64::from(BLOCK_LEN) / bps as f64;
+        let wanted = bps as f64 * (2.0 * round_trip_s + 0.01);
+        assert!((0.9..1.2).contains(&(held / wanted)), "{bps} B/s at {rtt_ms} ms: {held} bytes, {wanted} wanted");
     }
 }
 
