@@ -16,7 +16,7 @@ const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBE_MOST: Duration = Duration::from_secs(2);
 
 /// 4 requests of a peer that nobody knows yet: one that turns out to be slow does not hold what others could have brought, or
-/// be given twice by a seed. A fast one is at 64 after four round trips.
+/// be given twice by a seed. A fast one is at 64 after two round trips.
 pub(super) const START_DEPTH: u32 = 4;
 
 /// Two in the air for each one that is being served, and one for the jitter. Picked by eye.
