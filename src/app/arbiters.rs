@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use actix::Recipient;
-use futures_util::future::select_all;
+use futures_util::future::{join_all, select_all};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
@@ -53,17 +53,15 @@ impl Arbiters {
         if self.0.is_empty() {
             pending::<()>().await;
         }
-        let ((), nth, _) =
-            select_all(self.0.iter_mut().map(|arbiter| Box::pin(async { drop((&mut arbiter.gone).await) }))).await;
+        let (_ended, nth, _) = select_all(self.0.iter_mut().map(|arbiter| &mut arbiter.gone)).await;
         self.0.remove(nth);
     }
 
     /// Ends them, for who lives there has ended. What hangs is left to the end of the process.
     pub(super) async fn end(self) {
         self.0.iter().for_each(|arbiter| arbiter.host.stop());
-        for Arbiter { gone, .. } in self.0 {
-            let _ended_or_late = timeout(LAST_JOBS, gone).await;
-        }
+        let all = join_all(self.0.into_iter().map(|arbiter| arbiter.gone));
+        let _ended_or_late = timeout(2 * LAST_JOBS, all).await;
     }
 }
 
