@@ -14,8 +14,9 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use crate::actors::host::{Host, Muster};
+use crate::actors::host::Host;
 use crate::actors::kit::{self, Handle, Place};
+use crate::actors::metrics::Muster;
 use crate::actors::policies;
 
 /// 100 ms for jobs of the pool that are still under way when everything has ended: what hangs is not waited for.

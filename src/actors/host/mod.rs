@@ -5,15 +5,9 @@
 //! is how late everybody there is. Owns nothing, asks nobody. Ends when told to, and its arbiter with it.
 
 use actix::prelude::*;
-use tokio::time::Instant;
 
 use super::kit::{Child, Ctx, Goodbye, Run};
-use super::metrics::write_lag;
-
-/// Say how late you are: when it was sent.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct Muster(pub Instant);
+use super::metrics::{Muster, write_lag};
 
 /// See the head of the file.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! `Metrics`: what every kind of actor does, how often it was restarted and why, in the log.
 //!
 //! Owns the views of all torrents. Child of `Session`, permanent. Hears nothing but its timer. Tells `Muster`. Every interval it writes
-//! one event per kind of actor, one per swarm, one for its arbiter's lag, and has the [`Host`](super::host::Host)s tell that of theirs.
+//! one event per kind of actor, one per swarm, one for its arbiter's lag, and has the hosts tell that of theirs.
 
 use std::time::Duration;
 
@@ -9,9 +9,13 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::host::Muster;
 use super::kit::{self, Child, Ctx, Goodbye, KindSnapshot, Timer};
 use super::view::TorrentView;
+
+/// To whoever stands for another arbiter: say how late you are, who was told so at this time.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Muster(pub Instant);
 
 /// All that the metrics are given.
 #[derive(Debug, Clone)]

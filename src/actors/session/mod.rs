@@ -11,10 +11,9 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::host::Muster;
 use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Family, Goodbye, Verdict};
 use super::listener::{Listener, ListenerConfig, Serve};
-use super::metrics::{Metrics, MetricsConfig};
+use super::metrics::{Metrics, MetricsConfig, Muster};
 use super::policies;
 use super::torrent::{Torrent, TorrentConfig};
 use super::view::{Failure, Phase, TorrentView};

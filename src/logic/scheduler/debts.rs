@@ -7,10 +7,12 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::Scheduler;
-use super::endgame::ENDGAME_DEPTH;
 use crate::base::geometry::BLOCK_LEN;
 use crate::base::ids::PeerKey;
 use crate::logic::assembly::Asker;
+
+/// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
+pub(super) const ENDGAME_DEPTH: u32 = 8;
 
 /// The time; blocks that were ever asked for, those of them that are under way, and how many peers wait for work.
 type Moment = (Instant, u64, u32, usize);

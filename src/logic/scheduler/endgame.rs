@@ -7,15 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Scheduler;
-use super::debts::{NEVER, delivery_us};
+use super::debts::{ENDGAME_DEPTH, NEVER, delivery_us};
 use super::grants::Ask;
 use super::peer::Peer;
 use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
 use crate::logic::assembly::{Asker, MOST_ASKERS};
-
-/// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
-pub(super) const ENDGAME_DEPTH: u32 = 8;
 
 /// A block that others are asked for.
 struct Candidate {
