@@ -88,6 +88,8 @@ impl PeerBook {
                 return;
             }
             _ if productive => PRODUCTIVE_BACKOFF,
+            // Dialled at once after a reset, it may still have taken the broken line for a living one.
+            _ if entry.proven && entry.backoff < PRODUCTIVE_BACKOFF / 2 => PRODUCTIVE_BACKOFF,
             _ => {
                 entry.fails = entry.fails.saturating_add(1);
                 let Some(wait) = entry.backoff_after_failure(lonely) else {

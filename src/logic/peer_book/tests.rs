@@ -174,6 +174,31 @@ fn a_reset_is_followed_by_a_dial_a_second_after_the_last_one() {
     }
 }
 
+/// The other end may not know yet that the line is broken, and refuse a second one: that is no failure of the address.
+#[test]
+fn a_dial_at_once_that_is_refused_is_repeated_after_a_second() {
+    let (t0, mut book) = (base_instant(), book());
+    let addrs = hosts(2);
+    book.add(t0, &addrs, PUBLIC);
+    for addr in dials(&mut book, t0) {
+        book.on_connected(t0, addr);
+        book.on_productive(addr);
+    }
+    let end = t0 + SECOND * 60;
+    book.on_farewell(end, addrs[0], Farewell::Reset, true);
+    assert_eq!(dials(&mut book, end), [addrs[0]], "at once");
+    let mut now = end;
+    for at_most_ms in [1200, 72_000] {
+        book.on_connected(now, addrs[0]);
+        book.on_farewell(now, addrs[0], Farewell::Closed, false);
+        let wait = book.deadline().unwrap() - now;
+        assert!(wait.as_millis() <= at_most_ms && wait >= Duration::from_millis(800), "{wait:?} of {at_most_ms} ms");
+        now += wait;
+        assert_eq!(dials(&mut book, now), [addrs[0]]);
+    }
+    assert!(now - end > SECOND * 40, "the second in a row is one");
+}
+
 #[test]
 fn a_good_block_forgets_the_failures() {
     let (t0, mut book) = (base_instant(), book());

@@ -73,7 +73,8 @@ impl Ask {
         let rests = assembly.ask(geometry, self.key, most, alone, self.now, (nth, &mut self.blocks));
         self.recheck_at(rests);
         let asked = self.blocks.len() - before;
-        if asked > 0 {
+        // Who has just given back blocks of it is tried with others, and the rest is for whoever is faster.
+        if asked > 0 && rests.is_none() {
             assembly.owner.get_or_insert(self.key);
         }
         asked as u64

@@ -661,6 +661,20 @@ fn pieces_that_a_stranger_gave_back_untouched_make_room_and_those_it_began_do_no
     assert!(pieces_of(&next).is_disjoint(&pieces_of(&two)), "what was given back rests");
 }
 
+/// Who fell silent is tried with a block at a time, and does not keep the piece from those who could finish it.
+#[test]
+fn who_gave_blocks_back_does_not_own_the_piece_again() {
+    let mut d = Desk::new();
+    d.seed(1);
+    d.seed(2);
+    let begun = d.ask(1, 3);
+    d.send(1, &begun[..1], 0);
+    d.s.on_returned(d.now, PeerKey(1), &begun[1..]);
+    let probe = d.ask(1, 1);
+    assert_eq!(pieces_of(&probe), pieces_of(&begun), "the block that was left");
+    assert_eq!(d.ask(2, 2), begun[1..], "and those that it owes are for the other, before anything new");
+}
+
 #[test]
 fn what_others_finished_faster_makes_room_for_a_stranger() {
     let mut d = Desk::new();
