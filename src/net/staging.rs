@@ -1,4 +1,4 @@
-//! Read buffers of one arbiter: large, shared by all its connections, used again.
+//! Read buffers of one torrent, on its arbiter: large, shared by all its connections, used again.
 //!
 //! A connection borrows a chunk while there is something to read and gives it back before it waits, so an idle peer
 //! keeps no more than a partial frame. Blocks are slices of the chunk they arrived in; a spent chunk rests here until
@@ -24,7 +24,7 @@ const MAX_RESTING: usize = 256;
 /// Spent chunks looked at before a new one is made: blocks come home roughly in the order they went out.
 const LOOK_AT: usize = 4;
 
-/// The pool of an arbiter. Cheap to clone.
+/// The pool of a torrent. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Staging(Rc<RefCell<Pool>>);
 
