@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::Recipient;
 use futures_util::future::{join_all, select_all};
+use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
@@ -19,8 +20,16 @@ use crate::actors::kit::{self, Handle, Place};
 use crate::actors::metrics::Muster;
 use crate::actors::policies;
 
-/// 100 ms for jobs of the pool that are still under way when everything has ended: what hangs is not waited for.
-pub(super) const LAST_JOBS: Duration = Duration::from_millis(100);
+/// 100 ms for jobs of the pool that are still under way when everything has ended. A disk that hangs must not keep the program:
+/// what it holds up is not acknowledged.
+const LAST_JOBS: Duration = Duration::from_millis(100);
+
+/// An arbiter from its first actor to its last: this thread.
+pub(super) fn live<T>(runtime: Runtime, life: impl Future<Output = T>) -> T {
+    let end = LocalSet::new().block_on(&runtime, life);
+    runtime.shutdown_timeout(LAST_JOBS);
+    end
+}
 
 /// All but the first.
 #[derive(Debug, Default)]
@@ -72,13 +81,12 @@ impl Arbiter {
         let (here, hosts) = oneshot::channel();
         let (alive, gone) = oneshot::channel::<Infallible>();
         thread::Builder::new().name(format!("arbiter-{nth}")).spawn(move || {
-            LocalSet::new().block_on(&runtime, async {
+            live(runtime, async {
                 let (host, end) = kit::spawn_root(Host::new(nth), policies::HOST, seed);
                 if here.send(host).is_ok() {
                     let _why_is_logged = end.await;
                 }
             });
-            runtime.shutdown_timeout(LAST_JOBS);
             drop(alive);
         })?;
         let host = hosts.blocking_recv().map_err(io::Error::other)?;

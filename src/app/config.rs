@@ -7,6 +7,7 @@ use std::time::Duration;
 use rand::TryRng;
 use rand::rngs::{SmallRng, SysRng};
 
+use super::descriptors::Descriptors;
 use super::hook::Hook;
 use crate::actors::torrent::Aim;
 use crate::base::ids::PeerId;
@@ -111,6 +112,11 @@ impl RunConfig {
             metrics_every: None,
             seed: seed_from_system(),
         }
+    }
+
+    /// Who gets how many of the descriptors of this process.
+    pub(super) fn descriptors(&self) -> Descriptors {
+        Descriptors::of_this_process(self.jobs.len(), self.arbiters)
     }
 
     /// Our name in the swarm, one per run.

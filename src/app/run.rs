@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
 
-use super::arbiters::{Arbiters, LAST_JOBS};
+use super::arbiters::{Arbiters, live};
 use super::config::{Job, RunConfig};
-use super::descriptors::{self, Descriptors};
+use super::descriptors;
 use super::hook::Hooks;
 use super::outcome::{Ending, Outcome};
 use super::stall::Stall;
@@ -49,16 +49,13 @@ pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> 
     descriptors::suffice_for(config.jobs.len(), config.arbiters).map_err(std::io::Error::other)?;
     let arbiters = Arbiters::start(config.arbiters, config.seed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let outcome = LocalSet::new().block_on(&runtime, async {
+    live(runtime, async {
         let (buffers, folders) = (Buffers::default(), Folders::default());
         let storages = config.jobs.iter().map(|job| disk(config, job, &buffers, &folders)).collect();
         let net = Sockets::only_by(config.bind, config.interface.as_deref());
         let ground = Ground { net, arbiters, storages, stops: Signals::new()?.forward() };
         run_on(ground, config, observe).await
-    });
-    // A disk that hangs must not keep the program: what it holds up is not acknowledged.
-    runtime.shutdown_timeout(LAST_JOBS);
-    outcome
+    })
 }
 
 /// Does a run, on whatever ground. Must run where `spawn_local` works. Fails where a port that was named cannot be
@@ -73,10 +70,7 @@ pub async fn run_on(
     let port = door.as_ref().and_then(|door| door.local_addr().ok()).map_or(0, |at| at.port());
     let mut torrents = Torrents::new(config);
     let session = Session::new(SessionConfig {
-        listener: door.map(|door| ListenerConfig {
-            door,
-            places: Descriptors::of_this_process(config.jobs.len(), config.arbiters).guests,
-        }),
+        listener: door.map(|door| ListenerConfig { door, places: config.descriptors().guests }),
         torrents: torrents.configs(config, &ground.net, ground.storages, &ground.arbiters.places(), port),
         hosts: ground.arbiters.hosts(),
         metrics_every: config.metrics_every,
@@ -173,7 +167,7 @@ fn disk(config: &RunConfig, job: &Job, buffers: &Buffers, folders: &Folders) -> 
         durability: config.durability,
         overwrite: config.overwrite,
         verify: config.verify,
-        max_open: Descriptors::of_this_process(config.jobs.len(), config.arbiters).files,
+        max_open: config.descriptors().files,
         select: job.select.clone(),
         buffers: buffers.clone(),
         folders: folders.clone(),

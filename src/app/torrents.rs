@@ -6,7 +6,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
 use super::config::{Job, RunConfig};
-use super::descriptors::Descriptors;
 use super::outcome::{Ending, Finish};
 use crate::actors::kit::Place;
 use crate::actors::torrent::TorrentConfig;
@@ -50,43 +49,42 @@ impl Torrents {
         places: &[Place],
         port: u16,
     ) -> Vec<TorrentConfig> {
-        let share = Descriptors::of_this_process(self.0.len(), places.len());
+        let share = config.descriptors();
         let credit = CREDIT / (self.0.len() as u64).max(1);
         // One pair for all: a limit is the session's.
         let limits = Limits::new(config.max_down_bps, config.max_up_bps);
         let (our_id, mut seed) = (config.our_id(), config.seed);
-        let all = config.jobs.iter().zip(storages).zip(&self.0).zip(places.iter().cycle()).map(
-            |(((job, storage), one), place)| {
-                let Job { metainfo, tiers, .. } = job;
-                let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
-                let torrent = TorrentConfig {
-                    name: metainfo.name.clone(),
-                    info_hash: metainfo.info_hash,
-                    geometry: metainfo.geometry,
-                    wanted: Arc::new(job.wanted()),
-                    aim: config.aim,
-                    tiers: tiers.clone(),
-                    private: metainfo.private,
-                    peers: config.peers.clone(),
-                    our_id,
-                    port,
-                    net: Arc::clone(net),
-                    limits: limits.clone(),
-                    storage,
-                    patient_disk: config.wait_for_space,
-                    credit: credit.max(4 * piece_len),
-                    book: BookConfig { max_connected: config.max_peers.min(share.peers), ..BookConfig::default() },
-                    // Trackers and disk are the two that can hang, and both must fit into the whole.
-                    stop_timeout: config.shutdown_timeout.mul_f64(0.45),
-                    seed,
-                    listener: None,
-                    place: place.clone(),
-                    view: Arc::clone(&one.publish),
-                };
-                seed = seed.wrapping_add(1);
-                torrent
-            },
-        );
+        let homes = storages.into_iter().zip(places.iter().cycle());
+        let all = config.jobs.iter().zip(homes).zip(&self.0).map(|((job, (storage, place)), one)| {
+            let Job { metainfo, tiers, .. } = job;
+            let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
+            let torrent = TorrentConfig {
+                name: metainfo.name.clone(),
+                info_hash: metainfo.info_hash,
+                geometry: metainfo.geometry,
+                wanted: Arc::new(job.wanted()),
+                aim: config.aim,
+                tiers: tiers.clone(),
+                private: metainfo.private,
+                peers: config.peers.clone(),
+                our_id,
+                port,
+                net: Arc::clone(net),
+                limits: limits.clone(),
+                storage,
+                patient_disk: config.wait_for_space,
+                credit: credit.max(4 * piece_len),
+                book: BookConfig { max_connected: config.max_peers.min(share.peers), ..BookConfig::default() },
+                // Trackers and disk are the two that can hang, and both must fit into the whole.
+                stop_timeout: config.shutdown_timeout.mul_f64(0.45),
+                seed,
+                listener: None,
+                place: place.clone(),
+                view: Arc::clone(&one.publish),
+            };
+            seed = seed.wrapping_add(1);
+            torrent
+        });
         all.collect()
     }
 

@@ -1,8 +1,8 @@
 //! The limits of a session, where the bytes are: before a socket is read, and before it is written.
 //!
 //! What is not read stays in the kernel's buffer, and TCP tells the other end. One [`Throttle`] for each direction is shared
-//! by all connections of a run, on whatever arbiters they are; each holds two taps. The rules are `logic::bucket`'s; here are the wakers and
-//! the one timer, which runs only while somebody waits.
+//! by all connections of a run, on whatever arbiters they are; each holds two taps. The rules are `logic::bucket`'s; here
+//! are the wakers and the one timer, which runs only while somebody waits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

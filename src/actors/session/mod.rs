@@ -1,8 +1,8 @@
 //! `Session`: the root of the tree. Its end is the program's end.
 //!
-//! Parent of `Metrics`, of the `Listener` and of one `Torrent` each, on the arbiter that is its place. Under the root guard, 3 restarts in 60 s. Hears `ChildEvent`, `Dismiss`. A torrent
-//! that gave up is published as failed with its reason; the others live on. Ends when told to, after its children, last
-//! one first.
+//! Parent of `Metrics`, of the `Listener` and of one `Torrent` each, on the arbiter that is its place. Under the root guard,
+//! 3 restarts in 60 s. Hears `ChildEvent`, `Dismiss`. A torrent that gave up is published as failed with its reason; the
+//! others live on. Ends when told to, after its children, last one first.
 
 use std::sync::Arc;
 use std::time::Duration;

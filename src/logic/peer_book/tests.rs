@@ -28,6 +28,17 @@ fn book() -> PeerBook {
     PeerBook::new(BookConfig::default(), 1)
 }
 
+/// A book with two connected addresses, both of which have delivered.
+fn two_that_deliver() -> (Instant, PeerBook, Vec<SocketAddr>) {
+    let (t0, mut book, addrs) = (base_instant(), book(), hosts(2));
+    book.add(t0, &addrs, PUBLIC);
+    for addr in dials(&mut book, t0) {
+        book.on_connected(t0, addr);
+        book.on_productive(addr);
+    }
+    (t0, book, addrs)
+}
+
 /// The addresses dialled now.
 fn dials(book: &mut PeerBook, now: Instant) -> Vec<SocketAddr> {
     let mut dialled = Vec::new();
@@ -177,13 +188,7 @@ fn a_reset_is_followed_by_a_dial_a_second_after_the_last_one() {
 /// The other end may not know yet that the line is broken, and refuse a second one: that is no failure of the address.
 #[test]
 fn a_dial_at_once_that_is_refused_is_repeated_after_a_second() {
-    let (t0, mut book) = (base_instant(), book());
-    let addrs = hosts(2);
-    book.add(t0, &addrs, PUBLIC);
-    for addr in dials(&mut book, t0) {
-        book.on_connected(t0, addr);
-        book.on_productive(addr);
-    }
+    let (t0, mut book, addrs) = two_that_deliver();
     let end = t0 + SECOND * 60;
     book.on_farewell(end, addrs[0], Farewell::Reset, true);
     assert_eq!(dials(&mut book, end), [addrs[0]], "at once");
@@ -244,13 +249,7 @@ fn a_proven_address_is_found_again_within_half_a_minute() {
 
 #[test]
 fn a_dead_proven_address_is_left_alone_while_others_deliver() {
-    let (t0, mut book) = (base_instant(), book());
-    let addrs = hosts(2);
-    book.add(t0, &addrs, PUBLIC);
-    for addr in dials(&mut book, t0) {
-        book.on_connected(t0, addr);
-        book.on_productive(addr);
-    }
+    let (t0, mut book, addrs) = two_that_deliver();
     book.on_farewell(t0, addrs[0], Farewell::Reset, true);
     let times = dial_times(&mut book, t0, 7200, Farewell::Refused, false);
     assert!((10..25).contains(&times.len()), "{times:?}");
