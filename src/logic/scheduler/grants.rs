@@ -390,7 +390,7 @@ impl Scheduler {
         self.help(ask, |assembly| assembly.owner.is_none());
     }
 
-    fn is_fast(&self, key: PeerKey) -> bool {
+    pub(super) fn is_fast(&self, key: PeerKey) -> bool {
         let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
         peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
     }
