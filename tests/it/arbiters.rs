@@ -77,9 +77,7 @@ fn a_seed_on_several_arbiters_serves_a_fetch_on_several() {
     let mut seed = tt();
     seed.arg("seed").args(&torrents).arg("-d").arg(&first).args(["--json", "--arbiters", "4", "--port"]);
     let mut seed = Process::start("tt-actors seed", seed.arg(port.to_string()));
-    for _ in &torrents {
-        seed.wait_for("that it seeds", WATCHDOG, |line| line.contains(r#""phase":"seeding""#).then_some(()));
-    }
+    seed.wait_for_each("that it seeds", WATCHDOG, scenes.iter().map(Scene::bytes), |event| event["phase"] == "seeding");
     fetch(&torrents, &second, 3).peer(local(port)).run().expect_complete();
     for scene in &scenes {
         scene.assert_arrived(&second);
@@ -100,13 +98,8 @@ fn what_was_fetched_on_several_arbiters_before_a_stop_is_kept() {
         first = first.peer(peer.addr);
     }
     let mut first = first.start();
-    for scene in &scenes {
-        let has_half = |line: &str| {
-            let event: Value = serde_json::from_str(line).ok()?;
-            (event["bytes_total"] == scene.bytes() && event["bytes_have"].as_u64()? >= MIB / 2).then_some(())
-        };
-        first.process.wait_for("half a mebibyte", WATCHDOG, has_half);
-    }
+    let has_half = |event: &Value| event["bytes_have"].as_u64() >= Some(MIB / 2);
+    first.process.wait_for_each("half a mebibyte", WATCHDOG, scenes.iter().map(Scene::bytes), has_half);
     first.signal(Signal::TERM);
     first.finish().expect_code(7);
     let mut second = fetch(&torrents, &dir, 2);

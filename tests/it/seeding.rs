@@ -131,11 +131,8 @@ fn three_torrents_are_fetched_together_from_one_seed_of_three() {
     seed.arg("seed").args(torrents.iter().map(|torrent| &torrent.path)).arg("-d").arg(torrents[0].save_path());
     seed.args(["--json", "--port", &port.to_string()]);
     let mut seed = Process::start("tt-actors seed", &mut seed);
-    for torrent in &torrents {
-        let phrase = format!(r#""info_hash":"{}""#, torrent.info_hash);
-        let seeds = |line: &str| line.contains(&phrase) && line.contains(r#""phase":"seeding""#);
-        seed.wait_for("that it seeds", LIMIT, |line| seeds(line).then_some(()));
-    }
+    let sizes = torrents.iter().map(|torrent| torrent.source.metadata().unwrap().len());
+    seed.wait_for_each("that it seeds", LIMIT, sizes, |event| event["phase"] == "seeding");
     let dir = lab.folder("out");
     let mut fetch = Fetch::new(&torrents[0].path, &dir).peer(local(port));
     for torrent in &torrents[1..] {

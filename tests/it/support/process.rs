@@ -1,5 +1,6 @@
 //! A child process in a group of its own, with its output read all the time, a watchdog, and an end at drop.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -7,6 +8,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use serde_json::Value;
 
 /// How often a wait looks again. It ends at once when a line comes; this is for what has no line (an exit, a port).
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
@@ -85,6 +87,27 @@ impl Process {
                 Err(RecvTimeoutError::Timeout) => self.fail(&format!("{what} did not come in {limit:?}")),
                 Err(RecvTimeoutError::Disconnected) => self.fail(&format!("it ended before {what}")),
             }
+        }
+    }
+
+    /// Waits for an event of each torrent that `wanted` says yes to. Torrents are told apart by their sizes, and come in
+    /// whatever order they like: each may live on a thread of its own.
+    pub(crate) fn wait_for_each(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        sizes: impl IntoIterator<Item = u64>,
+        wanted: impl Fn(&Value) -> bool,
+    ) {
+        let deadline = Instant::now() + limit;
+        let mut missing: BTreeSet<u64> = sizes.into_iter().collect();
+        while !missing.is_empty() {
+            let what = format!("{what} (the torrents of {missing:?} bytes)");
+            let came = self.wait_for(&what, deadline.saturating_duration_since(Instant::now()), |line| {
+                let event: Value = serde_json::from_str(line).ok()?;
+                event["bytes_total"].as_u64().filter(|_| wanted(&event))
+            });
+            missing.remove(&came);
         }
     }
 
