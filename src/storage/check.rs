@@ -11,8 +11,8 @@ use super::trouble::{DiskTrouble, TroubleKind};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::codec::metainfo::PieceHashes;
 
-/// 256 KiB of each piece that is hashed beside others: together they stay in the second-level cache.
-const READ_LEN: usize = 256 * 1024;
+/// 1 MiB of all the pieces that are hashed side by side: together they stay in the second-level cache.
+const READ_LEN: usize = 1024 * 1024;
 
 /// 4 MiB: what a thread takes at a time, or as many pieces as are hashed side by side, so that small pieces are read in
 /// long runs and a disk with a head has few ways to go.
@@ -53,7 +53,7 @@ pub struct Hasher<R> {
 impl<R: Reader> Hasher<R> {
     /// Nothing is read yet.
     pub fn new(reader: R, geometry: Geometry) -> Self {
-        let part_len = READ_LEN.min(geometry.nominal_piece_len() as usize);
+        let part_len = (READ_LEN / width().next_power_of_two()).min(geometry.nominal_piece_len() as usize);
         Self { reader, geometry, part_len, parts: vec![0; part_len * width()] }
     }
 

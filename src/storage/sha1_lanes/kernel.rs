@@ -1,7 +1,7 @@
 //! `Kernel`: the ways to hash blocks, and which of them this CPU has.
 
 #[cfg(target_arch = "x86_64")]
-use super::sha_ni::ShaNi;
+use super::{avx512::Avx512, sha_ni::ShaNi};
 
 /// SHA-1 hashes 64 bytes at a time.
 pub(super) const BLOCK_LEN: usize = 64;
@@ -27,25 +27,22 @@ pub(super) enum Kernel {
     /// Messages interleaved.
     #[cfg(target_arch = "x86_64")]
     ShaNi(ShaNi),
+    /// Messages in the lanes of vectors.
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
 }
 
 impl Kernel {
-    /// The fastest that this CPU has. The standard library remembers what it once asked the CPU.
-    pub(super) fn best() -> Self {
+    /// All that this CPU has. The standard library remembers what it once asked the CPU.
+    pub(super) fn all() -> Vec<Self> {
+        #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "there are no others"))]
+        let mut all = vec![Self::Plain];
         #[cfg(target_arch = "x86_64")]
-        if let Some(sha_ni) = ShaNi::detect() {
-            return Self::ShaNi(sha_ni);
-        }
-        Self::Plain
+        all.extend(ShaNi::detect().map(Self::ShaNi).into_iter().chain(Avx512::detect().map(Self::Avx512)));
+        all
     }
 
-    /// All that this CPU has; one comes twice if it is all there is.
-    #[cfg(test)]
-    pub(super) fn all() -> [Self; 2] {
-        [Self::Plain, Self::best()]
-    }
-
-    /// So many messages keep it busy.
+    /// So many messages it can hash at a time.
     pub(super) fn width(self) -> usize {
         match self {
             Self::Plain => 1,
@@ -53,24 +50,22 @@ impl Kernel {
             // at most 4 % more, eight lose.
             #[cfg(target_arch = "x86_64")]
             Self::ShaNi(_) => 4,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => super::avx512::LANES,
         }
     }
 
-    /// Hashes as many blocks of each run as the shortest has, and tells how many these were.
-    pub(super) fn compress<const N: usize>(self, runs: [Run<'_>; N]) -> usize {
+    /// Hashes as many blocks of each run as the shortest has, and tells how many these were. There are at least one run and
+    /// at most [`Self::width`].
+    pub(super) fn compress(self, runs: &mut [Run<'_>]) -> usize {
         let len = runs.iter().map(|run| run.blocks.len()).min().unwrap_or(0);
-        let runs = runs.map(|run| Run { blocks: &run.blocks[..len], ..run });
         match self {
-            Self::Plain => one_by_one(runs),
+            Self::Plain => runs.iter_mut().for_each(|run| sha1::block_api::compress(run.state, &run.blocks[..len])),
             #[cfg(target_arch = "x86_64")]
             Self::ShaNi(sha_ni) => sha_ni.compress(runs, len),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(avx512) => avx512.compress(runs, len),
         }
         len
-    }
-}
-
-fn one_by_one<const N: usize>(runs: [Run<'_>; N]) {
-    for run in runs {
-        sha1::block_api::compress(run.state, run.blocks);
     }
 }

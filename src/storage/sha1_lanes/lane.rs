@@ -1,6 +1,7 @@
 //! `Lane`: a stream that is being hashed, and the parts that are still to come for it.
 
-use super::kernel::{Kernel, Run};
+use super::choice::Gait;
+use super::kernel::Run;
 use super::stream::Stream;
 
 /// One of the streams that are hashed in turn, block by block.
@@ -45,21 +46,10 @@ impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
     }
 }
 
-/// Hashes the same number of blocks in as many lanes as the widest fitting kernel has; each lane has been refilled.
-pub(super) fn step<'b, P: Iterator<Item = &'b [u8]>>(kernel: Kernel, lanes: &mut [Lane<'_, 'b, P>]) {
-    if let Some(lanes) = lanes.first_chunk_mut::<4>() {
-        step_of(kernel, lanes);
-    } else if let Some(lanes) = lanes.first_chunk_mut::<3>() {
-        step_of(kernel, lanes);
-    } else if let Some(lanes) = lanes.first_chunk_mut::<2>() {
-        step_of(kernel, lanes);
-    } else if let Some(lanes) = lanes.first_chunk_mut::<1>() {
-        step_of(kernel, lanes);
-    }
-}
-
-fn step_of<'b, P: Iterator<Item = &'b [u8]>, const N: usize>(kernel: Kernel, lanes: &mut [Lane<'_, 'b, P>; N]) {
-    let hashed = kernel.compress(lanes.each_mut().map(Lane::run));
+/// Hashes the same number of blocks in the first lanes, as many as the gait is for; each has been refilled.
+pub(super) fn step<'b, P: Iterator<Item = &'b [u8]>>(gait: Gait, lanes: &mut [Lane<'_, 'b, P>]) {
+    let lanes = &mut lanes[..gait.messages];
+    let hashed = gait.kernel.compress(&mut lanes.iter_mut().map(Lane::run).collect::<Vec<_>>());
     for lane in lanes {
         lane.advance(hashed);
     }

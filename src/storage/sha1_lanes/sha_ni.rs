@@ -23,10 +23,10 @@ impl ShaNi {
         has_all.then_some(Self(()))
     }
 
-    /// Hashes `len` blocks of each run.
+    /// Hashes `len` blocks of each run, of which there are at most four.
     #[expect(clippy::unused_self, reason = "it is the proof")]
     #[expect(unsafe_code, reason = "the compiler cannot know that the CPU has been asked")]
-    pub(super) fn compress<const N: usize>(self, runs: [Run<'_>; N], len: usize) {
+    pub(super) fn compress(self, runs: &mut [Run<'_>], len: usize) {
         // SAFETY: all that `compress` demands is a CPU with the features it is compiled for. A `ShaNi` is made nowhere
         // but in `detect`, after the CPU has been found to have each of them, and a CPU does not lose them.
         unsafe { compress(runs, len) }
@@ -34,12 +34,25 @@ impl ShaNi {
 }
 
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn compress<const N: usize>(runs: [Run<'_>; N], len: usize) {
+fn compress(runs: &mut [Run<'_>], len: usize) {
+    if let Some(runs) = runs.first_chunk_mut::<4>() {
+        compress_runs(runs, len);
+    } else if let Some(runs) = runs.first_chunk_mut::<3>() {
+        compress_runs(runs, len);
+    } else if let Some(runs) = runs.first_chunk_mut::<2>() {
+        compress_runs(runs, len);
+    } else if let Some(runs) = runs.first_chunk_mut::<1>() {
+        compress_runs(runs, len);
+    }
+}
+
+#[target_feature(enable = "sha,ssse3,sse4.1")]
+fn compress_runs<const N: usize>(runs: &mut [Run<'_>; N], len: usize) {
     let mut sums = runs.each_ref().map(|run| Sum::load(run.state));
     for nth in 0..len {
         sums = compress_one(sums, runs.each_ref().map(|run| &run.blocks[nth]));
     }
-    for (run, sum) in runs.into_iter().zip(sums) {
+    for (run, sum) in runs.iter_mut().zip(sums) {
         *run.state = sum.store();
     }
 }

@@ -4,7 +4,13 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sha1::{Digest, Sha1};
 
+use super::kernel::Kernel;
 use super::*;
+
+/// Each kernel alone, and what is used together.
+fn choices() -> Vec<Choice> {
+    Kernel::all().into_iter().map(Choice::only).chain([Choice::measure()]).collect()
+}
 
 /// The bytes from which the messages are cut.
 fn sample() -> Vec<u8> {
@@ -24,15 +30,15 @@ fn hex(digest: [u8; 20]) -> String {
 fn known_messages_have_their_known_digests() {
     let thousand = [b'a'; 1000];
     let messages = [vec![], vec![b"abc".as_slice()], vec![thousand.as_slice(); 1000]];
-    for kernel in Kernel::all() {
+    for choice in choices() {
         assert_eq!(
-            digests_with(kernel, messages.clone()).into_iter().map(hex).collect::<Vec<_>>(),
+            digests_with(&choice, messages.clone()).into_iter().map(hex).collect::<Vec<_>>(),
             [
                 "da39a3ee5e6b4b0d3255bfef95601890afd80709",
                 "a9993e364706816aba3e25717850c26c9cd0d89d",
                 "34aa973cd4c4daa4f61eeb2bdbad27316534016f"
             ],
-            "{kernel:?}"
+            "{choice:?}"
         );
     }
 }
@@ -48,19 +54,21 @@ fn every_length_around_a_few_blocks_is_right() {
     let bytes = sample();
     let messages: Vec<&[u8]> = (0..=300).map(|len| &bytes[..len]).collect();
     let want: Vec<_> = messages.iter().map(|message| expected(message)).collect();
-    for kernel in Kernel::all() {
-        let found = digests_with(kernel, messages.iter().map(|message| [*message]));
-        assert!(found == want, "{kernel:?}");
+    for choice in choices() {
+        let found = digests_with(&choice, messages.iter().map(|message| [*message]));
+        assert!(found == want, "{choice:?}");
     }
 }
 
 #[test]
 fn fewer_messages_than_lanes_are_right() {
     let bytes = sample();
-    for (kernel, count) in Kernel::all().into_iter().flat_map(|kernel| (1..=9).map(move |count| (kernel, count))) {
-        let messages: Vec<&[u8]> = bytes.chunks(500).take(count).collect();
-        let want: Vec<_> = messages.iter().map(|message| expected(message)).collect();
-        assert_eq!(digests_with(kernel, messages.iter().map(|message| [*message])), want, "{count} on {kernel:?}");
+    for choice in choices() {
+        for count in 1..=9 {
+            let messages: Vec<&[u8]> = bytes.chunks(500).take(count).collect();
+            let want: Vec<_> = messages.iter().map(|message| expected(message)).collect();
+            assert_eq!(digests_with(&choice, messages.iter().map(|message| [*message])), want, "{count} on {choice:?}");
+        }
     }
 }
 
@@ -90,14 +98,14 @@ proptest! {
         let bytes = sample();
         let messages: Vec<_> = cuts.iter().map(|cut| parts(&bytes, cut)).collect();
         let want: Vec<_> = messages.iter().map(|calls| expected(&calls.concat().concat())).collect();
-        for kernel in Kernel::all() {
+        for choice in choices() {
             let mut streams = vec![Stream::new(); messages.len()];
             for call in 0..cuts.first().map_or(0, |(_, calls)| calls.len()) {
                 let parts = messages.iter().map(|calls| calls[call].iter().copied());
-                absorb_with(kernel, streams.iter_mut().zip(parts));
+                absorb_with(&choice, streams.iter_mut().zip(parts));
             }
             let found: Vec<_> = streams.into_iter().map(Stream::finish).collect();
-            prop_assert_eq!(found, want.clone(), "{:?}", kernel);
+            prop_assert_eq!(found, want.clone(), "{:?}", choice);
         }
     }
 }

@@ -1,0 +1,135 @@
+//! `Choice`: which kernel is fastest for so many messages, as measured on this CPU.
+//!
+//! CPUs with the same instructions differ in which of them gain most (decision 17 has figures), so what this one has is
+//! tried out, once, in a tenth of a millisecond.
+
+use std::hint::black_box;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use super::kernel::{BLOCK_LEN, Kernel, Run};
+
+/// A kernel, and how many messages it is given at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gait<K = Kernel> {
+    pub(super) kernel: K,
+    pub(super) messages: usize,
+}
+
+/// What is fastest with one message at hand, with two, and so on: up to as many as are fastest of all.
+#[derive(Debug)]
+pub(super) struct Choice<K = Kernel>(Vec<Gait<K>>);
+
+impl Choice {
+    /// What this CPU does best.
+    pub(super) fn measured() -> &'static Self {
+        static CHOICE: OnceLock<Choice> = OnceLock::new();
+        CHOICE.get_or_init(|| {
+            let choice = Self::measure();
+            tracing::debug!(gaits = ?choice.0, "how SHA-1 is fastest here");
+            choice
+        })
+    }
+
+    /// Tries all that this CPU has.
+    pub(super) fn measure() -> Self {
+        let of = |kernel: Kernel| (1..=kernel.width()).map(move |messages| Gait { kernel, messages });
+        Self::fastest(Kernel::all().into_iter().flat_map(of).map(|gait| (gait, cost(gait))))
+    }
+
+    /// Always this kernel, with as many messages as it can take.
+    #[cfg(test)]
+    pub(super) fn only(kernel: Kernel) -> Self {
+        Self((1..=kernel.width()).map(|messages| Gait { kernel, messages }).collect())
+    }
+}
+
+impl<K: Copy> Choice<K> {
+    /// Of these, each with what a message costs. There is one for a single message among them.
+    fn fastest(tried: impl IntoIterator<Item = (Gait<K>, u128)>) -> Self {
+        let tried: Vec<(Gait<K>, u128)> = tried.into_iter().collect();
+        let fastest = |at_hand: usize| {
+            let possible = tried.iter().filter(|(gait, _)| gait.messages <= at_hand);
+            possible.min_by_key(|(_, cost)| cost).map(|(gait, _)| *gait)
+        };
+        let width = fastest(usize::MAX).map_or(0, |gait| gait.messages);
+        Self((1..=width).filter_map(fastest).collect())
+    }
+
+    /// So many messages at hand are the fastest.
+    pub(super) fn width(&self) -> usize {
+        self.0.len()
+    }
+
+    /// What is fastest with so many messages at hand, which are at least one and at most [`Self::width`].
+    pub(super) fn gait(&self, at_hand: usize) -> Gait<K> {
+        self.0[at_hand - 1]
+    }
+}
+
+/// Nanoseconds for a KiB of a message, in the best of a few tries: the others were disturbed, or found the CPU asleep.
+#[expect(clippy::disallowed_methods, reason = "this looks at the CPU; a clock that a test holds would tell nothing")]
+fn cost(Gait { kernel, messages }: Gait) -> u128 {
+    const TRIES: usize = 5;
+    let blocks = [[0x5a; BLOCK_LEN]; 1024 / BLOCK_LEN];
+    let mut states = vec![[0; 5]; messages];
+    let mut try_once = || {
+        let mut runs: Vec<Run<'_>> = states.iter_mut().map(|state| Run { state, blocks: &blocks }).collect();
+        let start = Instant::now();
+        black_box(kernel.compress(black_box(&mut runs)));
+        start.elapsed()
+    };
+    let least = (0..TRIES).map(|_| try_once()).min().unwrap_or_default();
+    least.as_nanos() / messages as u128
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Costs<'a> = &'a [(&'static str, &'a [u128])];
+
+    fn choose(costs: Costs<'_>) -> Choice<&'static str> {
+        let of = |(kernel, costs): &(&'static str, &[u128])| -> Vec<_> {
+            (1..).zip(*costs).map(|(messages, cost)| (Gait { kernel: *kernel, messages }, *cost)).collect()
+        };
+        Choice::fastest(costs.iter().flat_map(of))
+    }
+
+    /// Nanoseconds for a KiB, with one message and with more.
+    #[test]
+    fn what_a_cpu_does_best_is_chosen() {
+        let crate_alone: Costs<'_> = &[("plain", &[950])];
+        let zen_5: Costs<'_> = &[
+            ("plain", &[502]),
+            ("sha", &[477, 272, 222, 183]),
+            ("vectors", &[1920, 960, 640, 480, 384, 320, 274, 240]),
+        ];
+        let sapphire_rapids: Costs<'_> = &[
+            ("plain", &[690]),
+            ("sha", &[680, 560, 640, 680]),
+            ("vectors", &[1780, 890, 600, 445, 355, 295, 255, 222]),
+        ];
+        for (name, costs, expected) in [
+            ("the crate alone", crate_alone, "plain 1"),
+            ("SHA before vectors", zen_5, "sha 1, sha 2, sha 3, sha 4"),
+            ("SHA alone", &sapphire_rapids[..2], "sha 1, sha 2"),
+            (
+                "vectors before SHA",
+                sapphire_rapids,
+                "sha 1, sha 2, sha 2, vectors 4, vectors 5, vectors 6, vectors 7, vectors 8",
+            ),
+        ] {
+            let choice = choose(costs);
+            let gaits = (1..=choice.width()).map(|at_hand| choice.gait(at_hand));
+            let found: Vec<_> = gaits.map(|gait| format!("{} {}", gait.kernel, gait.messages)).collect();
+            assert_eq!(found.join(", "), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn this_cpu_has_something_for_one_message() {
+        let choice = Choice::measured();
+        assert!(choice.width() >= 1 && choice.gait(1).messages == 1, "{choice:?}");
+    }
+}
