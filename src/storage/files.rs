@@ -2,8 +2,8 @@
 //!
 //! Blocking, and shared by the threads of the pool. Knows nothing of pieces and hashes.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, Metadata};
 use std::io;
 use std::num::NonZeroU64;
 use std::ops::Range;
@@ -14,11 +14,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{Advice, OFlags};
 
-use super::at_once::Promptness;
 use super::folder::Folder;
+use super::open_files::{Handle, OpenFiles};
 use super::part::Part;
 use super::trouble::{DiskTrouble, SYNC, TroubleKind};
-use super::vectored::{Slices, write_all_at};
+use super::vectored::Slices;
 use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
 use crate::logic::layout::{Layout, Span};
@@ -41,27 +41,15 @@ pub struct Files {
     specs: Vec<FileSpec>,
     layout: Layout,
     part: Option<Part>,
-    max_open: usize,
-    open: Locked<Open>,
+    open: OpenFiles,
+    unsynced: Locked<Unsynced>,
 }
 
+/// What the next sync has to make durable.
 #[derive(Debug, Default)]
-struct Open {
-    cached: HashMap<usize, Slot>,
-    clock: u64,
+struct Unsynced {
     touched: BTreeSet<usize>,
     new_entries: BTreeSet<PathBuf>,
-}
-
-/// An open file.
-#[derive(Debug, Clone)]
-struct Slot {
-    handle: Arc<File>,
-    promptness: Promptness,
-    /// When it was last used, by the cache's own clock.
-    used: u64,
-    /// Opened for writing and as long as it should be.
-    writable: bool,
 }
 
 impl Files {
@@ -69,7 +57,7 @@ impl Files {
     /// each is opened for every job anew.
     pub fn new(folder: Folder, specs: Vec<FileSpec>, max_open: usize) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
-        Self { folder, specs, layout, part: None, max_open, open: Locked::default() }
+        Self { folder, specs, layout, part: None, open: OpenFiles::new(max_open), unsynced: Locked::default() }
     }
 
     /// The same, with bytes of some files in a part file.
@@ -118,7 +106,7 @@ impl Files {
                 continue;
             }
             let handle = self.writable(file)?;
-            let written = write_all_at(&handle, slices, offset);
+            let written = handle.write(slices, offset);
             // Not before: a sync that begins during the write would take the note and miss the bytes.
             self.touch(file);
             written.map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
@@ -140,8 +128,7 @@ impl Files {
     pub fn read_at_once(&self, start: u64, buffer: &mut [u8]) -> bool {
         let mut places = self.places(start, buffer.len() as u64, Part::holds);
         let (Some(place), None) = (places.next(), places.next()) else { return false };
-        let slot = self.slot(place.file, false);
-        slot.is_some_and(|slot| slot.promptness.fills(buffer, &slot.handle, place.offset))
+        self.open.get(place.file, false).is_some_and(|handle| handle.read_at_once(buffer, place.offset))
     }
 
     fn read_where(&self, start: u64, buffer: &mut [u8], in_part: fn(&Part, usize) -> bool) -> Result<(), DiskTrouble> {
@@ -155,27 +142,23 @@ impl Files {
                 continue;
             }
             let handle = self.readable(file)?;
-            handle.read_exact_at(part, offset).map_err(|error| self.read_trouble(file, &error).at(offset))?;
+            handle.file.read_exact_at(part, offset).map_err(|error| self.read_trouble(file, &error).at(offset))?;
         }
         Ok(())
     }
 
     /// Makes everything written since the last call durable: data, then the entries of folders that got new files. Says
-    /// which files those were.
-    pub fn sync(&self) -> Result<BTreeSet<usize>, DiskTrouble> {
+    /// which files those were, and what they look like now.
+    pub fn sync(&self) -> Result<BTreeMap<usize, Witness>, DiskTrouble> {
         let (touched, entries) = {
-            let mut open = self.open.lock();
-            (std::mem::take(&mut open.touched), std::mem::take(&mut open.new_entries))
+            let mut unsynced = self.unsynced.lock();
+            (std::mem::take(&mut unsynced.touched), std::mem::take(&mut unsynced.new_entries))
         };
-        match self.sync_these(&touched, &entries) {
-            Ok(()) => Ok(touched),
-            Err(trouble) => {
-                let mut open = self.open.lock();
-                open.touched.extend(touched);
-                open.new_entries.extend(entries);
-                Err(trouble)
-            }
-        }
+        self.sync_these(&touched, &entries).inspect_err(|_| {
+            let mut unsynced = self.unsynced.lock();
+            unsynced.touched.extend(touched);
+            unsynced.new_entries.extend(entries);
+        })
     }
 
     /// Makes these bytes durable, whoever wrote them, with the entries of the folders that hold their files.
@@ -185,26 +168,36 @@ impl Files {
         let files: BTreeSet<usize> = places.map(|span| span.file).filter(|file| !self.spec(*file).padding).collect();
         let folders = files.iter().flat_map(|file| self.spec(*file).path.ancestors().skip(1));
         let folders = folders.map(Path::to_path_buf).collect();
-        self.sync_these(&files, &folders)
+        self.sync_these(&files, &folders).map(drop)
     }
 
-    /// Which files were written since the last call, for whoever leaves durability to the system.
-    pub fn take_touched(&self) -> BTreeSet<usize> {
-        let mut open = self.open.lock();
-        open.new_entries.clear();
-        std::mem::take(&mut open.touched)
+    /// As [`Self::sync`] for whoever leaves durability to the system: only says which files, and what they look like.
+    pub fn forgo_sync(&self) -> Result<BTreeMap<usize, Witness>, DiskTrouble> {
+        let touched = {
+            let mut unsynced = self.unsynced.lock();
+            unsynced.new_entries.clear();
+            std::mem::take(&mut unsynced.touched)
+        };
+        touched.into_iter().map(|file| Ok((file, self.witness(file)?.unwrap_or_default()))).collect()
     }
 
-    fn sync_these(&self, touched: &BTreeSet<usize>, entries: &BTreeSet<PathBuf>) -> Result<(), DiskTrouble> {
+    fn sync_these(
+        &self,
+        touched: &BTreeSet<usize>,
+        entries: &BTreeSet<PathBuf>,
+    ) -> Result<BTreeMap<usize, Witness>, DiskTrouble> {
+        let mut seen = BTreeMap::new();
         for file in touched {
             let handle = self.readable(*file)?;
-            handle.sync_data().map_err(|error| self.trouble(SYNC, *file, &error, 0))?;
+            handle.file.sync_data().map_err(|error| self.trouble(SYNC, *file, &error, 0))?;
+            let meta = handle.file.metadata().map_err(|error| self.trouble("look at", *file, &error, 0))?;
+            seen.insert(*file, witness(&meta));
         }
         for dir in entries {
             let shown = self.folder.path().join(dir);
             self.folder.sync_dir(dir).map_err(|error| DiskTrouble::new(SYNC, &shown, &error))?;
         }
-        Ok(())
+        Ok(seen)
     }
 
     /// Tells the kernel that these bytes will be read soon.
@@ -213,7 +206,7 @@ impl Files {
             if !self.spec(file).padding
                 && let Ok(handle) = self.readable(file)
             {
-                read_ahead(&handle, offset, len);
+                read_ahead(&handle.file, offset, len);
             }
         }
     }
@@ -224,11 +217,7 @@ impl Files {
             return Ok(None);
         }
         match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
-            Ok(handle) => {
-                let meta = handle.metadata().map_err(|error| self.trouble("look at", file, &error, 0))?;
-                let mtime_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
-                Ok(Some(Witness { len: meta.len(), dev: meta.dev(), ino: meta.ino(), mtime_ns }))
-            }
+            Ok((_, meta)) => Ok(Some(witness(&meta))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(self.trouble("open", file, &error, 0)),
         }
@@ -239,12 +228,12 @@ impl Files {
         if self.is_held(file) {
             return Ok(Vec::new());
         }
-        let handle = match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
-            Ok(handle) => handle,
+        let (opened, meta) = match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
+            Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(self.trouble("open", file, &error, 0)),
         };
-        Ok(extents(&handle, self.spec(file).len))
+        Ok(extents(&opened, meta.len()))
     }
 
     /// Bytes that are free in the output folder.
@@ -266,7 +255,7 @@ impl Files {
     /// Cuts a file down to the torrent's length; the user has agreed to lose what is behind it.
     pub fn truncate(&self, file: usize) -> Result<(), DiskTrouble> {
         let handle = self.writable(file)?;
-        handle.set_len(self.specs[file].len).map_err(|error| self.trouble("truncate", file, &error, 0))?;
+        handle.file.set_len(self.specs[file].len).map_err(|error| self.trouble("truncate", file, &error, 0))?;
         self.touch(file);
         Ok(())
     }
@@ -295,31 +284,29 @@ impl Files {
         })
     }
 
-    fn readable(&self, file: usize) -> Result<Arc<File>, DiskTrouble> {
-        if let Some(handle) = self.cached(file, false) {
+    fn readable(&self, file: usize) -> Result<Arc<Handle>, DiskTrouble> {
+        if let Some(handle) = self.open.get(file, false) {
             return Ok(handle);
         }
         let opened = self.with_room(|| self.folder.open_file(&self.spec(file).path, OFlags::RDONLY));
-        let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, 0))?);
-        self.remember(file, &handle, false);
-        Ok(handle)
+        let (opened, _) = opened.map_err(|error| self.trouble("open", file, &error, 0))?;
+        Ok(self.open.keep(file, opened, false))
     }
 
-    fn writable(&self, file: usize) -> Result<Arc<File>, DiskTrouble> {
-        if let Some(handle) = self.cached(file, true) {
+    fn writable(&self, file: usize) -> Result<Arc<Handle>, DiskTrouble> {
+        if let Some(handle) = self.open.get(file, true) {
             return Ok(handle);
         }
         let opened = self.with_room(|| self.open_or_create(file));
-        let handle = Arc::new(opened.map_err(|error| self.trouble("open", file, &error, self.spec(file).len))?);
-        self.remember(file, &handle, true);
-        Ok(handle)
+        let opened = opened.map_err(|error| self.trouble("open", file, &error, self.spec(file).len))?;
+        Ok(self.open.keep(file, opened, true))
     }
 
     /// Peers may have taken all descriptors: then the files that are open make room, and it is tried once more.
-    fn with_room(&self, open: impl Fn() -> io::Result<File>) -> io::Result<File> {
+    fn with_room<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match open() {
             Err(error) if is_crowded(&error) => {
-                self.open.lock().cached.clear();
+                self.open.close_all();
                 open()
             }
             opened => opened,
@@ -328,58 +315,40 @@ impl Files {
 
     fn open_or_create(&self, file: usize) -> io::Result<File> {
         let FileSpec { path, len, .. } = self.spec(file);
-        let opened = match self.folder.open_file(path, OFlags::RDWR) {
+        let open = |flags| self.folder.open_file(path, OFlags::RDWR | flags);
+        let opened = match open(OFlags::CREATE) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.folder.create_parents(path)?;
-                let made = self.folder.open_file(path, OFlags::RDWR | OFlags::CREATE)?;
-                self.remember_entry(path);
-                made
+                open(OFlags::CREATE)
             }
-            opened => opened?,
+            // To some kernels "create" is forbidden for what is there, belongs to others and lies in a folder that all share.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlags::empty()),
+            opened => opened,
         };
-        if opened.metadata()?.len() < *len {
+        let (opened, meta) = opened?;
+        if meta.len() == 0 {
+            self.remember_entry(path);
+        }
+        if meta.len() < *len {
             opened.set_len(*len)?;
         }
         Ok(opened)
     }
 
-    fn cached(&self, file: usize, to_write: bool) -> Option<Arc<File>> {
-        self.slot(file, to_write).map(|slot| slot.handle)
-    }
-
-    fn slot(&self, file: usize, to_write: bool) -> Option<Slot> {
-        let mut open = self.open.lock();
-        open.clock += 1;
-        let now = open.clock;
-        let slot = open.cached.get_mut(&file).filter(|slot| slot.writable || !to_write)?;
-        slot.used = now;
-        Some(slot.clone())
-    }
-
-    fn remember(&self, file: usize, handle: &Arc<File>, writable: bool) {
-        if self.max_open == 0 {
-            return;
-        }
-        let (handle, promptness) = (Arc::clone(handle), Promptness::of(handle));
-        let mut open = self.open.lock();
-        if open.cached.len() >= self.max_open {
-            let oldest = open.cached.iter().min_by_key(|(_, slot)| slot.used).map(|(file, _)| *file);
-            oldest.map(|oldest| open.cached.remove(&oldest));
-        }
-        open.clock += 1;
-        let used = open.clock;
-        open.cached.insert(file, Slot { handle, promptness, used, writable });
-    }
-
     /// It was written to: the next sync is for it too.
     fn touch(&self, file: usize) {
-        self.open.lock().touched.insert(file);
+        self.unsynced.lock().touched.insert(file);
     }
 
-    /// The folders whose entries must be made durable for a new file to survive a power cut.
+    /// A file that may be new: the folders whose entries must be made durable for it to survive a power cut.
     fn remember_entry(&self, path: &Path) {
-        let mut open = self.open.lock();
-        open.new_entries.extend(path.ancestors().skip(1).map(Path::to_path_buf));
+        let mut unsynced = self.unsynced.lock();
+        for folder in path.ancestors().skip(1) {
+            if unsynced.new_entries.contains(folder) {
+                break;
+            }
+            unsynced.new_entries.insert(folder.to_path_buf());
+        }
     }
 
     fn trouble(&self, operation: &'static str, file: usize, error: &io::Error, wanted: u64) -> DiskTrouble {
@@ -416,10 +385,14 @@ fn is_crowded(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
 }
 
+fn witness(meta: &Metadata) -> Witness {
+    let mtime_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
+    Witness { len: meta.len(), dev: meta.dev(), ino: meta.ino(), mtime_ns }
+}
+
 /// By `SEEK_DATA` and `SEEK_HOLE`; a file system that knows no holes has data everywhere.
-fn extents(file: &File, expected_len: u64) -> Vec<Range<u64>> {
+fn extents(file: &File, len: u64) -> Vec<Range<u64>> {
     use rustix::fs::SeekFrom;
-    let len = file.metadata().map_or(expected_len, |meta| meta.len());
     let mut found = Vec::new();
     let mut at = 0;
     while at < len {
@@ -478,7 +451,7 @@ mod tests {
             }
             prop_assert_eq!(back, want);
             files.sync().unwrap();
-            prop_assert!(files.take_touched().is_empty());
+            prop_assert!(files.forgo_sync().unwrap().is_empty());
         }
     }
 
@@ -486,13 +459,13 @@ mod tests {
     fn more_files_than_descriptors_are_no_trouble() {
         for max_open in [MAX_OPEN, 0] {
             let (_dir, files) = files_of(&[1; 400]);
-            let files = Files { max_open, ..files };
+            let files = Files { open: OpenFiles::new(max_open), ..files };
             for round in 0..2u8 {
                 for at in (0..400).filter(|at| *at != 2) {
                     files.write(at, &[Bytes::copy_from_slice(&[round])]).unwrap();
                 }
             }
-            assert!(files.open.lock().cached.len() <= max_open);
+            assert!(files.open.len() <= max_open);
             let mut back = [9; 400];
             files.read(0, &mut back).unwrap();
             assert!(back.iter().enumerate().all(|(at, byte)| *byte == u8::from(at != 2)));

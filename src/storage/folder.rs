@@ -4,7 +4,7 @@
 //! names nor a link planted in the folder lead out of it.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
@@ -62,15 +62,16 @@ impl Folder {
         rustix::fs::fstat(&*self.fd).ok().map(|stat| stat.st_dev)
     }
 
-    /// Opens a file below, without following a link anywhere.
-    pub fn open_file(&self, relative: &Path, flags: OFlags) -> io::Result<File> {
+    /// Opens a file below, without following a link anywhere, and says what it looks like.
+    pub fn open_file(&self, relative: &Path, flags: OFlags) -> io::Result<(File, Metadata)> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
         let file = File::from(self.open_below(relative, flags, mode)?);
-        if !file.metadata()?.is_file() {
+        let meta = file.metadata()?;
+        if !meta.is_file() {
             return Err(io::Error::other("it is not a regular file"));
         }
-        Ok(file)
+        Ok((file, meta))
     }
 
     /// Makes the folders that lead to a file below.
@@ -189,7 +190,8 @@ mod tests {
         for opened in opens(&folder, "c/d/file") {
             opened.unwrap();
         }
-        let mut file = folder.open_file(Path::new("c/d/file"), OFlags::WRONLY).unwrap();
+        let (mut file, meta) = folder.open_file(Path::new("c/d/file"), OFlags::WRONLY).unwrap();
+        assert_eq!(meta.len(), 0);
         file.write_all(b"x").unwrap();
         folder.sync_dir(Path::new("c/d")).unwrap();
         folder.sync_dir(Path::new("")).unwrap();

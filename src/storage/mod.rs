@@ -24,6 +24,7 @@ pub mod files;
 pub mod folder;
 #[cfg(any(test, feature = "faults"))]
 pub mod memory;
+mod open_files;
 pub mod part;
 pub mod publish;
 pub mod record;

@@ -59,9 +59,6 @@ struct Inner {
     hashes: PieceHashes,
     specs: Vec<FileSpec>,
     opened: OnceLock<Opened>,
-    /// Whose turn it is to write: the kernel lets one at a time into a file, and lets the others spin at its door. Held for
-    /// as long as the write takes, by threads of the pool, which have nothing else to do meanwhile.
-    turn: Locked<()>,
 }
 
 /// What is there once [`Storage::open`] has succeeded.
@@ -95,7 +92,6 @@ impl Disk {
             hashes: metainfo.hashes.clone(),
             specs: specs_of(metainfo),
             opened: OnceLock::new(),
-            turn: Locked::default(),
         }))
     }
 }
@@ -331,7 +327,6 @@ impl Inner {
         let place = |piece| (self.geometry.piece_start(piece), self.geometry.piece_len(piece).into());
         let places: Vec<_> = right.iter().map(|nth| place(jobs[*nth].piece)).collect();
         let mut results: Vec<_> = jobs.iter().map(|_| Ok(())).collect();
-        let _turn = self.turn.lock();
         for run in coalesce::runs(&places) {
             let members = || run.parts.iter().map(|part| right[*part]);
             let all = || members().flat_map(|nth| jobs[nth].blocks.iter().cloned()).collect::<Vec<_>>();
@@ -349,16 +344,16 @@ impl Inner {
         let opened = self.opened();
         let touched = match self.config.durability {
             Durability::Safe => opened.files.sync()?,
-            Durability::Relaxed | Durability::Off => opened.files.take_touched(),
+            Durability::Relaxed | Durability::Off => opened.files.forgo_sync()?,
         };
-        for file in touched {
-            let witness = opened.files.witness(file)?.unwrap_or_default();
-            let mut looked = opened.looked.lock();
+        let mut looked = opened.looked.lock();
+        for (file, witness) in touched {
             match looked.witnesses.get_mut(file) {
                 Some(known) => *known = witness,
                 None => looked.part = witness,
             }
         }
+        drop(looked);
         opened.state.save(&self.record(snapshot, opened), self.config.durability != Durability::Off)
     }
 

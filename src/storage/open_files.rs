@@ -1,0 +1,148 @@
+//! `OpenFiles`: files that stay open between jobs, a limited number of them (D-17), and what can be done with one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::{Arc, OnceLock};
+
+use super::at_once::Promptness;
+use super::vectored::write_all_at;
+use crate::base::locked::Locked;
+
+/// An open file.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub(super) file: File,
+    /// Whose turn it is to write: the kernel lets one at a time into a file, and lets the others spin at its door. Held for
+    /// as long as the write takes, by threads of the pool, which have nothing else to do meanwhile.
+    turn: Locked<()>,
+    /// Found out by the first who reads at once.
+    promptness: OnceLock<Promptness>,
+}
+
+impl Handle {
+    /// Writes all of it.
+    pub(super) fn write(&self, slices: Vec<IoSlice<'_>>, offset: u64) -> io::Result<()> {
+        let _turn = self.turn.lock();
+        write_all_at(&self.file, slices, offset)
+    }
+
+    /// Fills `buffer` if that takes no waiting.
+    pub(super) fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool {
+        self.promptness.get_or_init(|| Promptness::of(&self.file)).fills(buffer, &self.file, offset)
+    }
+}
+
+/// The files that are kept open, by their numbers in the torrent.
+#[derive(Debug)]
+pub(super) struct OpenFiles {
+    most: usize,
+    kept: Locked<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    slots: HashMap<usize, Slot>,
+    /// Which file was used when, the oldest first.
+    uses: BTreeMap<u64, usize>,
+    clock: u64,
+}
+
+impl Kept {
+    /// It is used now, and was at `before`.
+    fn touch(&mut self, file: usize, before: Option<u64>) -> u64 {
+        before.map(|before| self.uses.remove(&before));
+        self.clock += 1;
+        self.uses.insert(self.clock, file);
+        self.clock
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    handle: Arc<Handle>,
+    /// When it was last used, by the clock of [`Kept`].
+    used: u64,
+    /// Opened for writing and as long as it should be.
+    writable: bool,
+}
+
+impl OpenFiles {
+    /// None is open yet.
+    pub(super) fn new(most: usize) -> Self {
+        Self { most, kept: Locked::default() }
+    }
+
+    /// One that is open, for writing if it is `to_write`.
+    pub(super) fn get(&self, file: usize, to_write: bool) -> Option<Arc<Handle>> {
+        let mut kept = self.kept.lock();
+        let before = kept.slots.get(&file).filter(|slot| slot.writable || !to_write)?.used;
+        let used = kept.touch(file, Some(before));
+        let slot = kept.slots.get_mut(&file)?;
+        slot.used = used;
+        Some(Arc::clone(&slot.handle))
+    }
+
+    /// Keeps one open in place of the one that was not used for the longest time.
+    pub(super) fn keep(&self, number: usize, file: File, writable: bool) -> Arc<Handle> {
+        let handle = Arc::new(Handle { file, turn: Locked::default(), promptness: OnceLock::new() });
+        if self.most == 0 {
+            return handle;
+        }
+        let mut kept = self.kept.lock();
+        let before = kept.slots.remove(&number).map(|slot| slot.used);
+        let used = kept.touch(number, before);
+        if kept.slots.len() >= self.most
+            && let Some((_, oldest)) = kept.uses.pop_first()
+        {
+            kept.slots.remove(&oldest);
+        }
+        kept.slots.insert(number, Slot { handle: Arc::clone(&handle), used, writable });
+        handle
+    }
+
+    /// Makes room: who uses one has it for as long as that takes.
+    pub(super) fn close_all(&self) {
+        *self.kept.lock() = Kept::default();
+    }
+
+    /// So many are open.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.kept.lock().slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file() -> File {
+        tempfile::tempfile().unwrap()
+    }
+
+    #[test]
+    fn the_one_that_was_not_used_for_the_longest_time_goes() {
+        let files = OpenFiles::new(3);
+        for number in [1, 2, 3] {
+            files.keep(number, file(), number == 2);
+        }
+        assert!(files.get(1, false).is_some());
+        files.keep(4, file(), true);
+        let open = |to_write| (1..=4).filter(|number| files.get(*number, to_write).is_some()).collect::<Vec<_>>();
+        assert_eq!(open(false), [1, 3, 4], "2 was the oldest");
+        assert_eq!(open(true), [4], "the others were opened to be read");
+        files.keep(3, file(), true);
+        assert_eq!((files.len(), open(true)), (3, vec![3, 4]), "opened again, for writing");
+        files.close_all();
+        assert_eq!((files.len(), open(false)), (0, vec![]));
+    }
+
+    #[test]
+    fn none_is_kept_where_none_may_be() {
+        let files = OpenFiles::new(0);
+        let handle = files.keep(1, file(), true);
+        handle.write(vec![IoSlice::new(b"abc")], 0).unwrap();
+        assert!(files.get(1, false).is_none() && files.len() == 0);
+    }
+}
