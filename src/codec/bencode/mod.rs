@@ -14,7 +14,7 @@ use self::token::{Token, token};
 mod token;
 mod view;
 
-pub use view::View;
+pub use view::{Picked, View};
 
 /// How much nesting and how many values are accepted (S-04).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

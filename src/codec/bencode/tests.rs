@@ -126,6 +126,18 @@ fn views_saturate_numbers_and_shrug_at_wrong_types() {
 }
 
 #[test]
+fn what_is_picked_is_what_is_found() {
+    const KEYS: [&[u8]; 4] = [b"a", b"b", b"missing", b"z"];
+    for input in [b"d1:ai1e1:bl1:z1:ae1:c3:a:be".as_slice(), b"d1:z0:1:ai7ee", b"le", b"de", b"i7e", b"1:a"] {
+        let view = View::parse(input, Limits::FILE).unwrap();
+        let picked = view.pick(&KEYS);
+        for key in KEYS {
+            assert_eq!(picked.find(key), view.find(key), "{} in {}", key.escape_ascii(), input.escape_ascii());
+        }
+    }
+}
+
+#[test]
 fn serde_sees_checked_input_only() {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Small {

@@ -61,6 +61,13 @@ impl<'a> View<'a> {
         self.entries().find(|(name, _value)| *name == key).map(|(_name, value)| value)
     }
 
+    /// Only these keys of a dictionary, found in one pass over it; none if this is no dictionary.
+    pub fn pick(self, keys: &'static [&'static [u8]]) -> Picked<'a> {
+        let mut found = Vec::with_capacity(keys.len());
+        found.extend(self.entries().filter(|(key, _value)| keys.contains(key)));
+        Picked { keys, found }
+    }
+
     /// The keys and values of a dictionary, as sent; nothing if this is none.
     pub fn entries(self) -> impl Iterator<Item = (&'a [u8], Self)> {
         let mut rest = self.raw.strip_prefix(b"d").unwrap_or_default();
@@ -80,6 +87,22 @@ impl<'a> View<'a> {
             rest = tail;
             Some(value)
         })
+    }
+}
+
+/// Some values of a dictionary, for whoever looks for many: where one of them is large, to step over it takes time.
+#[derive(Debug)]
+pub struct Picked<'a> {
+    keys: &'static [&'static [u8]],
+    /// No more than `keys`: checked bytes have no key twice.
+    found: Vec<(&'a [u8], View<'a>)>,
+}
+
+impl<'a> Picked<'a> {
+    /// The value of a key, which is one of those that were picked.
+    pub fn find(&self, key: &[u8]) -> Option<View<'a>> {
+        debug_assert!(self.keys.contains(&key), "{} was not picked", key.escape_ascii());
+        self.found.iter().find(|(name, _value)| *name == key).map(|(_name, value)| *value)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{BadTorrent, FileEntry, Warnings, bad_path};
 use crate::base::geometry::BadGeometry;
 use crate::base::safe::Safe;
-use crate::codec::bencode::View;
+use crate::codec::bencode::{Picked, View};
 use crate::codec::safe_path::{self, SafePath};
 
 pub(super) struct Files {
@@ -11,8 +11,11 @@ pub(super) struct Files {
     pub(super) multi_file: bool,
 }
 
+/// What is read of a file.
+const FILE_KEYS: [&[u8]; 4] = [b"attr", b"length", b"path", b"path.utf-8"];
+
 /// Reads them in order and gives each a path of its own.
-pub(super) fn read(info: View<'_>, name: &[u8], warnings: &mut Warnings) -> Result<Files, BadTorrent> {
+pub(super) fn read(info: &Picked<'_>, name: &[u8], warnings: &mut Warnings) -> Result<Files, BadTorrent> {
     let mut list = List { name, files: Vec::new(), total_len: 0, warnings };
     let multi_file = match (info.find(b"length"), info.find(b"files")) {
         (Some(_), None) => {
@@ -21,7 +24,8 @@ pub(super) fn read(info: View<'_>, name: &[u8], warnings: &mut Warnings) -> Resu
         }
         (None, Some(files)) if files.is_list() => {
             for file in files.items() {
-                list.add(file, &path_of(file)?)?;
+                let file = file.pick(&FILE_KEYS);
+                list.add(&file, &path_of(&file)?)?;
             }
             true
         }
@@ -32,7 +36,7 @@ pub(super) fn read(info: View<'_>, name: &[u8], warnings: &mut Warnings) -> Resu
 }
 
 /// The components of a file's path, not yet safe.
-fn path_of(file: View<'_>) -> Result<Vec<&[u8]>, BadTorrent> {
+fn path_of<'a>(file: &Picked<'a>) -> Result<Vec<&'a [u8]>, BadTorrent> {
     let list = |key: &[u8]| file.find(key).filter(|path| path.is_list());
     let path = list(b"path.utf-8").or_else(|| list(b"path")).ok_or(BadTorrent::Missing("`path` of a file"))?;
     let components: Option<Vec<_>> = path.items().map(View::bytes).collect();
@@ -48,7 +52,7 @@ struct List<'a> {
 
 impl List<'_> {
     /// `file` is the dictionary with the length and the attributes, `inner` the path below the torrent's folder.
-    fn add(&mut self, file: View<'_>, inner: &[&[u8]]) -> Result<(), BadTorrent> {
+    fn add(&mut self, file: &Picked<'_>, inner: &[&[u8]]) -> Result<(), BadTorrent> {
         let raw = || std::iter::once(self.name).chain(inner.iter().copied());
         let joined = || raw().collect::<Vec<_>>().join(&b'/');
         let path = SafePath::from_raw(raw()).map_err(|why| bad_path(&joined(), why))?;

@@ -10,7 +10,7 @@
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
-use super::bencode::{self, BadBencode, Limits, View};
+use super::bencode::{self, BadBencode, Limits, Picked, View};
 use super::safe_path::{self, BadPath, SafePath};
 use crate::base::geometry::{BadGeometry, Geometry, PieceIndex};
 use crate::base::ids::InfoHash;
@@ -140,16 +140,18 @@ impl Metainfo {
     /// Reads a `.torrent` file. Time and memory are linear in the input.
     pub fn parse(input: &[u8]) -> Result<Self, BadTorrent> {
         let scan = bencode::scan(input, Limits::FILE)?;
-        let root = View::of_checked(input);
-        let info = root.find(b"info").filter(|info| info.is_dict()).ok_or(BadTorrent::Missing("`info` dictionary"))?;
+        let root = View::of_checked(input).pick(&ROOT_KEYS);
+        let raw_info = root.find(b"info").filter(|info| info.is_dict());
+        let raw_info = raw_info.ok_or(BadTorrent::Missing("`info` dictionary"))?;
+        let info = raw_info.pick(&INFO_KEYS);
         let mut warnings = Warnings::default();
         if !scan.sorted {
             warnings.add("a dictionary has its keys out of order");
         }
-        let hashes = hashes(info, &mut warnings)?;
-        let raw_name = text(info, b"name.utf-8", b"name").ok_or(BadTorrent::Missing("`name`"))?;
+        let hashes = hashes(&info, &mut warnings)?;
+        let raw_name = text(&info, b"name.utf-8", b"name").ok_or(BadTorrent::Missing("`name`"))?;
         let name = safe_path::component(raw_name).map_err(|why| bad_path(raw_name, why))?;
-        let files::Files { files, multi_file } = files::read(info, raw_name, &mut warnings)?;
+        let files::Files { files, multi_file } = files::read(&info, raw_name, &mut warnings)?;
         let total_len = files.last().map_or(0, |last| last.offset.saturating_add(last.len));
         let piece_len =
             info.find(b"piece length").and_then(View::number).ok_or(BadTorrent::Missing("`piece length`"))?;
@@ -159,26 +161,55 @@ impl Metainfo {
             return Err(BadTorrent::Hashes { bytes: hashes.len(), pieces: geometry.piece_count() });
         }
         Ok(Self {
-            info_hash: InfoHash(Sha1::digest(info.raw()).into()),
+            info_hash: InfoHash(Sha1::digest(raw_info.raw()).into()),
             name,
             geometry,
             hashes: PieceHashes(Bytes::copy_from_slice(hashes)),
             files,
-            private: is_private(info),
+            private: is_private(&info),
             multi_file,
-            tiers: sources::tiers(root, &mut warnings),
-            web_seeds: sources::web_seeds(root, &mut warnings),
-            comment: sources::free_text(text(root, b"comment.utf-8", b"comment")),
-            created_by: sources::free_text(text(root, b"created by.utf-8", b"created by")),
+            tiers: sources::tiers(&root, &mut warnings),
+            web_seeds: sources::web_seeds(&root, &mut warnings),
+            comment: sources::free_text(text(&root, b"comment.utf-8", b"comment")),
+            created_by: sources::free_text(text(&root, b"created by.utf-8", b"created by")),
             creation_date: root.find(b"creation date").and_then(View::number),
-            source: sources::free_text(text(info, b"source.utf-8", b"source")),
+            source: sources::free_text(text(&info, b"source.utf-8", b"source")),
             warnings: warnings.into_list(),
         })
     }
 }
 
+/// What is read of the torrent.
+const ROOT_KEYS: [&[u8]; 9] = [
+    b"announce",
+    b"announce-list",
+    b"comment",
+    b"comment.utf-8",
+    b"created by",
+    b"created by.utf-8",
+    b"creation date",
+    b"info",
+    b"url-list",
+];
+
+/// What is read of its `info`.
+const INFO_KEYS: [&[u8]; 12] = [
+    b"attr",
+    b"file tree",
+    b"files",
+    b"length",
+    b"meta version",
+    b"name",
+    b"name.utf-8",
+    b"piece length",
+    b"pieces",
+    b"private",
+    b"source",
+    b"source.utf-8",
+];
+
 /// The concatenated hashes; what tells version 1, 2 and hybrid torrents apart (BEP 52).
-fn hashes<'a>(info: View<'a>, warnings: &mut Warnings) -> Result<&'a [u8], BadTorrent> {
+fn hashes<'a>(info: &Picked<'a>, warnings: &mut Warnings) -> Result<&'a [u8], BadTorrent> {
     let is_version_two = info.find(b"meta version").is_some() || info.find(b"file tree").is_some();
     match info.find(b"pieces").and_then(View::bytes) {
         Some(hashes) => {
@@ -193,7 +224,7 @@ fn hashes<'a>(info: View<'a>, warnings: &mut Warnings) -> Result<&'a [u8], BadTo
 }
 
 /// "private=1" (BEP 27). Some makers write it as text; a torrent that wants to be private is taken at its word.
-fn is_private(info: View<'_>) -> bool {
+fn is_private(info: &Picked<'_>) -> bool {
     info.find(b"private").is_some_and(|flag| match flag.number() {
         Some(number) => number != 0,
         None => flag.bytes() == Some(b"1"),
@@ -201,7 +232,7 @@ fn is_private(info: View<'_>) -> bool {
 }
 
 /// A string under the first key that has one; `.utf-8` keys come from makers whose plain ones are in another encoding.
-fn text<'a>(dict: View<'a>, preferred: &[u8], plain: &[u8]) -> Option<&'a [u8]> {
+fn text<'a>(dict: &Picked<'a>, preferred: &[u8], plain: &[u8]) -> Option<&'a [u8]> {
     let string = |key| dict.find(key).and_then(View::bytes);
     string(preferred).filter(|text| !text.is_empty()).or_else(|| string(plain))
 }

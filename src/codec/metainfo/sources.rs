@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use super::Warnings;
 use crate::base::safe::{is_harmless, redact_url};
-use crate::codec::bencode::View;
+use crate::codec::bencode::{Picked, View};
 
 /// 500 trackers: the number that T-24 expects to meet.
 const MAX_TRACKERS: usize = 500;
@@ -20,7 +20,7 @@ pub(super) const MAX_FREE_TEXT_LEN: usize = 4096;
 
 /// BEP 12: "If the client is compatible with the multitracker specification, and if the 'announce-list' key is
 /// present, the client will ignore the 'announce' key". Unless nothing in the list is of use.
-pub(super) fn tiers(root: View<'_>, warnings: &mut Warnings) -> Vec<Vec<String>> {
+pub(super) fn tiers(root: &Picked<'_>, warnings: &mut Warnings) -> Vec<Vec<String>> {
     let mut urls = Urls { seen: HashSet::new(), most: MAX_TRACKERS, warnings };
     let list = root.find(b"announce-list");
     let mut tiers: Vec<Vec<String>> = list
@@ -40,7 +40,7 @@ pub(super) fn tiers(root: View<'_>, warnings: &mut Warnings) -> Vec<Vec<String>>
 }
 
 /// BEP 19 `url-list`: a list, or a single string.
-pub(super) fn web_seeds(root: View<'_>, warnings: &mut Warnings) -> Vec<String> {
+pub(super) fn web_seeds(root: &Picked<'_>, warnings: &mut Warnings) -> Vec<String> {
     let mut urls = Urls { seen: HashSet::new(), most: MAX_WEB_SEEDS, warnings };
     let Some(list) = root.find(b"url-list") else { return Vec::new() };
     let single = list.bytes().is_some_and(|url| !url.is_empty()).then_some(list);
