@@ -1,7 +1,8 @@
 """Fetch one torrent with libtorrent: proves the seeds of the tests, and asks us for the pieces that we have.
 
 usage: leech.py TORRENT SAVE_DIR PORT [--peer HOST:PORT]... [--stay]
-Prints "have BYTES" whenever that number of verified bytes has changed and "complete" at the end; leaves then, unless told to stay.
+Prints "have BYTES" whenever that number of verified bytes has changed and "complete" at the end, when all of them are in the
+files; leaves then, unless told to stay.
 """
 import argparse
 import time
@@ -22,7 +23,7 @@ session = lt.session({
     "listen_interfaces": f"127.0.0.1:{args.port}",
     "enable_dht": False, "enable_lsd": False, "enable_upnp": False, "enable_natpmp": False,
     "enable_outgoing_utp": False, "enable_incoming_utp": False,
-    "allow_multiple_connections_per_ip": True, "alert_mask": 0,
+    "allow_multiple_connections_per_ip": True, "alert_mask": lt.alert.category_t.storage_notification,
 })
 params = lt.add_torrent_params()
 params.ti = lt.torrent_info(args.torrent)
@@ -39,6 +40,12 @@ while True:
     if status.is_seeding:
         break
     time.sleep(0.05)
+# What is verified may still be on its way to the disk.
+handle.flush_cache()
+flushed = False
+while not flushed:
+    session.wait_for_alert(1000)
+    flushed = any(isinstance(alert, lt.cache_flushed_alert) for alert in session.pop_alerts())
 print("complete", flush=True)
 while args.stay:
     time.sleep(1)
