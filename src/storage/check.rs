@@ -145,8 +145,10 @@ pub fn every_piece<R: Reader, T: Send>(
     let next = AtomicU32::new(0);
     let done = AtomicU64::new(0);
     let has_failed = AtomicBool::new(false);
-    let abreast = u32::try_from(width()).unwrap_or(1);
-    let in_a_run = (RUN_LEN / geometry.nominal_piece_len()).max(abreast);
+    // Of large pieces there may be too few for all threads otherwise.
+    let share = (geometry.piece_count() as usize).div_ceil(cores());
+    let abreast = width().min(share).max(1);
+    let in_a_run = (RUN_LEN / geometry.nominal_piece_len()).max(u32::try_from(abreast).unwrap_or(1));
     let work = || {
         let mut hasher = Hasher::new(reader(), geometry);
         let mut found = Vec::new();
@@ -159,7 +161,7 @@ pub fn every_piece<R: Reader, T: Send>(
             }
             let start = u64::from(first) * u64::from(geometry.nominal_piece_len());
             hasher.reader.announce(start..start + geometry.len_of(run.iter().copied()));
-            for pieces in run.chunks(width()) {
+            for pieces in run.chunks(abreast) {
                 if stop.load(Ordering::Relaxed) || has_failed.load(Ordering::Relaxed) {
                     return Err(Halt::Stopped);
                 }
@@ -173,11 +175,14 @@ pub fn every_piece<R: Reader, T: Send>(
     gather(on_every_core(work))
 }
 
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 /// What each thread made of it; a panic goes on here.
 fn on_every_core<T: Send>(work: impl Fn() -> T + Sync) -> Vec<T> {
-    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(&work)).collect();
+        let workers: Vec<_> = (0..cores()).map(|_| scope.spawn(&work)).collect();
         let join = |worker: std::thread::ScopedJoinHandle<'_, T>| worker.join();
         workers
             .into_iter()

@@ -1,7 +1,10 @@
 //! `Kernel`: the ways to hash blocks, and which of them this CPU has.
 
 #[cfg(target_arch = "x86_64")]
-use super::{avx512::Avx512, sha_ni::ShaNi};
+use super::{
+    avx512::{Avx512, eight, sixteen},
+    sha_ni::ShaNi,
+};
 
 /// SHA-1 hashes 64 bytes at a time.
 pub(super) const BLOCK_LEN: usize = 64;
@@ -27,9 +30,12 @@ pub(super) enum Kernel {
     /// Messages interleaved.
     #[cfg(target_arch = "x86_64")]
     ShaNi(ShaNi),
-    /// Messages in the lanes of vectors.
+    /// Eight messages in the lanes of vectors.
     #[cfg(target_arch = "x86_64")]
-    Avx512(Avx512),
+    Eight(Avx512),
+    /// Sixteen.
+    #[cfg(target_arch = "x86_64")]
+    Sixteen(Avx512),
 }
 
 impl Kernel {
@@ -38,7 +44,10 @@ impl Kernel {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "there are no others"))]
         let mut all = vec![Self::Plain];
         #[cfg(target_arch = "x86_64")]
-        all.extend(ShaNi::detect().map(Self::ShaNi).into_iter().chain(Avx512::detect().map(Self::Avx512)));
+        {
+            all.extend(ShaNi::detect().map(Self::ShaNi));
+            all.extend(Avx512::detect().into_iter().flat_map(|avx512| [Self::Eight(avx512), Self::Sixteen(avx512)]));
+        }
         all
     }
 
@@ -51,7 +60,20 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Self::ShaNi(_) => 4,
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => super::avx512::LANES,
+            Self::Eight(_) => eight::LANES,
+            #[cfg(target_arch = "x86_64")]
+            Self::Sixteen(_) => sixteen::LANES,
+        }
+    }
+
+    /// Do fewer messages take as long as [`Self::width`]?
+    pub(super) fn takes_all(self) -> bool {
+        match self {
+            Self::Plain => true,
+            #[cfg(target_arch = "x86_64")]
+            Self::ShaNi(_) => false,
+            #[cfg(target_arch = "x86_64")]
+            Self::Eight(_) | Self::Sixteen(_) => true,
         }
     }
 
@@ -64,7 +86,9 @@ impl Kernel {
             #[cfg(target_arch = "x86_64")]
             Self::ShaNi(sha_ni) => sha_ni.compress(runs, len),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(avx512) => avx512.compress(runs, len),
+            Self::Eight(avx512) => avx512.compress_eight(runs, len),
+            #[cfg(target_arch = "x86_64")]
+            Self::Sixteen(avx512) => avx512.compress_sixteen(runs, len),
         }
         len
     }
