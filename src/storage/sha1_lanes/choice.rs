@@ -1,7 +1,7 @@
 //! `Choice`: which kernel is fastest for so many messages, as measured on this CPU.
 //!
 //! CPUs with the same instructions differ in which of them gain most (decision 17 has figures), so what this one has is
-//! tried out, once, in a tenth of a millisecond.
+//! tried out, once, in less than a millisecond.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
