@@ -322,7 +322,7 @@ impl Files {
                 open(OFlags::CREATE)
             }
             // To some kernels "create" is forbidden for what is there, belongs to others and lies in a folder that all share.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlags::empty()).map_err(|_| error),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlags::empty()).or(Err(error)),
             opened => opened,
         };
         let (opened, meta) = opened?;
