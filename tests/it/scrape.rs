@@ -1,6 +1,5 @@
 //! `scrape` against a real tracker, over both protocols, of one torrent and of many (W-13).
 
-use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -10,7 +9,7 @@ use tt_actors::codec::metainfo::Metainfo;
 
 use crate::support::client::{run, text};
 use crate::support::payload::write_file;
-use crate::support::peers::{OpenTracker, Seed, http_get};
+use crate::support::peers::{OpenTracker, Seed, http_get, percent};
 use crate::support::ports::{free, local};
 use crate::support::torrents::Maker;
 use crate::support::{Lab, Needs};
@@ -67,14 +66,6 @@ fn tiny(folder: &Path, number: usize, urls: &[&str]) -> (PathBuf, String) {
     let path = folder.join(format!("{number}.torrent"));
     std::fs::write(&path, &bytes).unwrap();
     (path, Metainfo::parse(bytes.as_bytes()).unwrap().info_hash.to_string())
-}
-
-/// Every byte percent-encoded.
-fn percent(info_hash: &str) -> String {
-    info_hash.as_bytes().chunks(2).fold(String::new(), |mut text, pair| {
-        write!(text, "%{}", std::str::from_utf8(pair).unwrap()).unwrap();
-        text
-    })
 }
 
 /// More torrents than one question of either protocol holds; each third one has a seed.

@@ -34,15 +34,20 @@ pub(crate) struct OpenTracker {
 }
 
 impl OpenTracker {
-    /// Starts one on this port, which a torrent names already, that knows these info-hashes.
+    /// Starts one on this port, which a torrent names already, that knows these info-hashes. It answers before it has read
+    /// the list of them, and turns everybody away; so it is asked for one of nobody's, which is in the list too.
     pub(crate) fn start(lab: &Lab, port: u16, info_hashes: &[&str]) -> Self {
         let whitelist = lab.at(&format!("whitelist-{port}"));
-        std::fs::write(&whitelist, info_hashes.join("\n") + "\n").unwrap();
+        let nobodys = "0".repeat(40);
+        std::fs::write(&whitelist, format!("{nobodys}\n{}\n", info_hashes.join("\n"))).unwrap();
         let number = port.to_string();
         let mut command = mortal("opentracker");
         command.args(["-i", "127.0.0.1", "-p", &number, "-P", &number, "-w"]).arg(&whitelist);
         let process = Process::start("opentracker", &mut command);
-        until("opentracker's first answer", START, || http_get(local(port), "/stats").is_some());
+        let peer = "peer_id=-TEST00-000000000000&port=7000&uploaded=0&downloaded=0&left=1&compact=1";
+        let announce = format!("/announce?info_hash={}&{peer}", percent(&nobodys));
+        let is_taken = |answer: Vec<u8>| !answer.starts_with(b"d14:failure reason");
+        until("opentracker to take an announce", START, || http_get(local(port), &announce).is_some_and(is_taken));
         Self { port, _process: process }
     }
 
@@ -268,7 +273,7 @@ pub(crate) fn unhex(digits: &str) -> Vec<u8> {
 }
 
 /// Every byte percent-encoded, which any server reads.
-fn percent(info_hash: &str) -> String {
+pub(crate) fn percent(info_hash: &str) -> String {
     unhex(info_hash).iter().fold(String::new(), |mut text, byte| {
         write!(text, "%{byte:02x}").unwrap();
         text
