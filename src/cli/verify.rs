@@ -14,10 +14,10 @@ use crate::base::safe::Safe;
 use crate::codec::metainfo::Metainfo;
 use crate::logic::selection::Wanted;
 use crate::storage::check::{Halt, Hasher, every_piece};
-use crate::storage::disk::specs_of;
 use crate::storage::files::Files;
 use crate::storage::folder::Folder;
 use crate::storage::part::Part;
+use crate::storage::spec::specs_of;
 use crate::storage::trouble::DiskTrouble;
 
 /// Runs the verb.

@@ -17,22 +17,12 @@ use rustix::fs::{Advice, OFlags};
 use super::folder::Folder;
 use super::open_files::{Handle, OpenFiles};
 use super::part::Part;
+use super::spec::FileSpec;
 use super::trouble::{DiskTrouble, SYNC, TroubleKind};
 use super::vectored::Slices;
 use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
 use crate::logic::layout::{Layout, Span};
-
-/// One file of the torrent.
-#[derive(Debug, Clone)]
-pub struct FileSpec {
-    /// Below the output folder.
-    pub path: PathBuf,
-    /// Length in bytes.
-    pub len: u64,
-    /// All zeros and never made on disk (BEP 47).
-    pub padding: bool,
-}
 
 /// The files of a torrent below an output folder.
 #[derive(Debug)]

@@ -30,6 +30,7 @@ pub mod publish;
 pub mod record;
 pub mod sha1_lanes;
 pub mod source;
+pub mod spec;
 pub mod trouble;
 mod vectored;
 

@@ -6,8 +6,8 @@
 
 use std::path::PathBuf;
 
-use super::files::FileSpec;
 use super::record::STATE_FOLDER;
+use super::spec::FileSpec;
 use crate::base::geometry::Geometry;
 use crate::base::ids::InfoHash;
 use crate::logic::layout::Layout;

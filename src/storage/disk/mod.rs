@@ -3,7 +3,7 @@
 mod parts;
 mod reading;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -11,9 +11,10 @@ use bytes::Bytes;
 use super::buffers::Buffers;
 use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::coalesce;
-use super::files::{FileSpec, Files};
+use super::files::Files;
 use super::folder::Folders;
 use super::record::{Found, StateFolder};
+use super::spec::{FileSpec, specs_of};
 use super::{
     DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, sha1_lanes,
 };
@@ -82,6 +83,15 @@ struct Looked {
     trusted: Option<Bitfield>,
 }
 
+impl Looked {
+    /// Files of the torrent, and the part file behind the last of them.
+    fn note(&mut self, seen: BTreeMap<usize, Witness>) {
+        for (file, witness) in seen {
+            *self.witnesses.get_mut(file).unwrap_or(&mut self.part) = witness;
+        }
+    }
+}
+
 impl Disk {
     /// Touches nothing yet.
     pub fn new(metainfo: &Metainfo, config: DiskConfig) -> Self {
@@ -94,16 +104,6 @@ impl Disk {
             opened: OnceLock::new(),
         }))
     }
-}
-
-/// The files of a torrent as the storage sees them.
-pub fn specs_of(metainfo: &Metainfo) -> Vec<FileSpec> {
-    let spec = |file: &crate::codec::metainfo::FileEntry| FileSpec {
-        path: file.path.as_path().to_path_buf(),
-        len: file.len,
-        padding: file.padding,
-    };
-    metainfo.files.iter().map(spec).collect()
 }
 
 impl Storage for Disk {
@@ -346,14 +346,7 @@ impl Inner {
             Durability::Safe => opened.files.sync()?,
             Durability::Relaxed | Durability::Off => opened.files.forgo_sync()?,
         };
-        let mut looked = opened.looked.lock();
-        for (file, witness) in touched {
-            match looked.witnesses.get_mut(file) {
-                Some(known) => *known = witness,
-                None => looked.part = witness,
-            }
-        }
-        drop(looked);
+        opened.looked.lock().note(touched);
         opened.state.save(&self.record(snapshot, opened), self.config.durability != Durability::Off)
     }
 
