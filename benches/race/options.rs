@@ -44,7 +44,7 @@ pub(crate) enum Mode {
     FirstPiece(FirstPiece),
     /// The same bytes in few and in many pieces
     Pieces(Pieces),
-    /// Syscalls, switches, wake-ups and messages for each GiB
+    /// Syscalls, switches, wake-ups, messages and copied bytes for each GiB
     Counts(Counts),
     /// Memory of idle peers, CPU of idle torrents
     Idle(Idle),
@@ -161,9 +161,13 @@ pub(crate) struct Counts {
     #[arg(long, value_name = "KIB", default_value_t = 1024)]
     pub(crate) piece: u32,
 
-    /// Exit with 1 if a count is beyond its limit in benches/race/limits.json
-    #[arg(long)]
-    pub(crate) check: bool,
+    /// Exit with 1 if a count is more than FACTOR times what benches/race/counted.json says (1.25)
+    #[arg(long, value_name = "FACTOR", num_args = 0..=1, require_equals = true, default_missing_value = "1.25")]
+    pub(crate) check: Option<f64>,
+
+    /// Count the bytes that these copy too, each while it fetches the same
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "CLIENTS")]
+    pub(crate) beside: Vec<Kind>,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,8 @@
 //! Read buffers of one torrent, on its arbiter: large, shared by all its connections, used again.
 //!
-//! A connection borrows a chunk while there is something to read and gives it back before it waits, so an idle peer
-//! keeps no more than a partial frame. Blocks are slices of the chunk they arrived in; a spent chunk rests here until
+//! A connection borrows a chunk while there is something to read and gives back what is left of it before it waits, so an
+//! idle peer keeps no more than a partial frame. That stays where it is: the rest of it is read behind it, unless another
+//! connection has read there meanwhile. Blocks are slices of the chunk they arrived in; a spent chunk rests here until
 //! its last block has been written, and then serves again without a new page being touched.
 
 use std::cell::RefCell;
@@ -10,13 +11,24 @@ use std::rc::Rc;
 
 use bytes::BytesMut;
 
+use crate::base::geometry::BLOCK_LEN;
 use crate::codec::wire::Message;
 
-/// 256 KiB: sixteen blocks a read; larger reads no longer save anything measurable.
-pub const CHUNK_LEN: usize = 256 * 1024;
+/// A block and what stands before it in a `piece` message (BEP 3).
+const FRAME_LEN: usize = 13 + BLOCK_LEN as usize;
 
-/// A chunk with less room than a block and its header is spent: the next read deserves a fresh one.
-pub const SPENT_BELOW: usize = 16 * 1024 + 64;
+/// Room for some `have` between blocks.
+const ASIDE: usize = 64;
+
+/// Sixteen blocks a read; larger reads no longer save anything measurable. Whole frames, so that of a stream of blocks none
+/// is cut by the end of a chunk.
+pub const CHUNK_LEN: usize = 16 * FRAME_LEN + ASIDE;
+
+/// A chunk with less room than a block is spent: the next read deserves a fresh one.
+pub const SPENT_BELOW: usize = FRAME_LEN + ASIDE;
+
+/// The start of a frame that is shorter is copied: a few bytes should not keep a chunk from serving again.
+const WORTH_ITS_PLACE: usize = 512;
 
 /// 256 spent chunks, 64 MiB: as many as the blocks in flight of a fast download can pin at once.
 const MAX_RESTING: usize = 256;
@@ -51,6 +63,29 @@ impl Staging {
             }
         }
         BytesMut::with_capacity(CHUNK_LEN)
+    }
+
+    /// A chunk that begins with `partial`, which is copied only if somebody has read behind it since: a connection that
+    /// is alone goes on where it was.
+    pub fn take_behind(&self, mut partial: BytesMut) -> BytesMut {
+        let mut chunk = self.take();
+        if partial.as_ptr_range().end == chunk.as_ptr() {
+            partial.unsplit(chunk);
+            return partial;
+        }
+        chunk.extend_from_slice(&partial);
+        chunk
+    }
+
+    /// Takes back what is left of a chunk behind its content, the start of a frame, and returns that.
+    pub fn give_back_behind(&self, mut chunk: BytesMut) -> BytesMut {
+        if chunk.len() < WORTH_ITS_PLACE {
+            let partial = BytesMut::from(&chunk[..]);
+            self.give_back(chunk);
+            return partial;
+        }
+        self.give_back(chunk.split_off(chunk.len()));
+        chunk
     }
 
     /// An empty list for the messages of one turn.
@@ -111,6 +146,58 @@ mod tests {
         let again = staging.take();
         assert_eq!(again.as_ptr(), home);
         assert!(again.is_empty() && again.capacity() >= CHUNK_LEN);
+    }
+
+    /// A chunk that ends with the first `len` bytes of a frame, as a connection leaves it when it waits.
+    fn waiting(staging: &Staging, len: usize) -> BytesMut {
+        let mut chunk = staging.take();
+        chunk.extend_from_slice(&vec![1; FRAME_LEN]);
+        chunk.extend_from_slice(&vec![2; len]);
+        std::hint::black_box(chunk.split_to(FRAME_LEN));
+        staging.give_back_behind(chunk)
+    }
+
+    #[test]
+    fn a_partial_frame_stays_where_it_is_while_nobody_reads_behind_it() {
+        let staging = Staging::default();
+        let partial = waiting(&staging, 9000);
+        let home = partial.as_ptr();
+        let again = staging.take_behind(partial);
+        assert_eq!((again.as_ptr(), again.len()), (home, 9000));
+        assert_eq!(again.capacity(), CHUNK_LEN - FRAME_LEN, "with all the room behind it");
+        let partial = staging.give_back_behind(again);
+
+        let mut other = staging.take();
+        other.extend_from_slice(&[3; 700]);
+        let others = staging.give_back_behind(other);
+        let moved = staging.take_behind(partial);
+        assert_ne!(moved.as_ptr(), home, "another connection has read behind it");
+        assert!(moved == [2; 9000][..] && others == [3; 700][..] && moved.capacity() - moved.len() >= SPENT_BELOW);
+    }
+
+    #[test]
+    fn a_few_bytes_keep_no_chunk() {
+        let staging = Staging::default();
+        let partial = waiting(&staging, WORTH_ITS_PLACE - 1);
+        assert!(partial.capacity() < 2 * WORTH_ITS_PLACE);
+        let mut chunk = staging.take();
+        assert!(chunk.try_reclaim(CHUNK_LEN), "nobody else has a part of it");
+        assert_eq!(staging.take_behind(partial), [2; WORTH_ITS_PLACE - 1][..]);
+    }
+
+    #[test]
+    fn no_block_of_a_stream_is_cut_by_the_end_of_a_chunk() {
+        let staging = Staging::default();
+        let (mut partial, mut cut) = (BytesMut::new(), 0);
+        for _ in 0..100 {
+            let mut chunk = staging.take_behind(partial);
+            let room = chunk.capacity();
+            chunk.resize(room, 4);
+            std::hint::black_box(chunk.split_to(room / FRAME_LEN * FRAME_LEN));
+            partial = staging.give_back_behind(chunk);
+            cut += partial.len();
+        }
+        assert!(cut <= 100 * ASIDE, "{cut} bytes were copied");
     }
 
     #[test]
