@@ -178,20 +178,17 @@ impl Orders {
         poll_fn(poll).await;
     }
 
-    /// Waits until the child's time is up. Small, as every child has one: the sleep is made where there is one.
-    pub(super) async fn wait_for_doom(&self) {
-        let mut grace: Option<Pin<Box<Sleep>>> = None;
-        let poll = |cx: &mut Context<'_>| {
-            self.guard.register(cx.waker());
-            if self.include(Order::Kill) {
-                Poll::Ready(())
-            } else if self.include(Order::Orphan) {
-                grace.get_or_insert_with(|| Box::pin(sleep(ORPHAN_GRACE))).as_mut().poll(cx)
-            } else {
-                Poll::Pending
-            }
-        };
-        poll_fn(poll).await;
+    /// Is the child's time up? The task is woken when it is, and when anything is ordered: the guard's task only, there is
+    /// room for one waker. `grace` is the time that an orphan has left, made when there is one.
+    pub(super) fn poll_doom(&self, cx: &mut Context<'_>, grace: &mut Option<Pin<Box<Sleep>>>) -> Poll<()> {
+        self.guard.register(cx.waker());
+        if self.include(Order::Kill) {
+            Poll::Ready(())
+        } else if self.include(Order::Orphan) {
+            grace.get_or_insert_with(|| Box::pin(sleep(ORPHAN_GRACE))).as_mut().poll(cx)
+        } else {
+            Poll::Pending
+        }
     }
 }
 

@@ -17,7 +17,9 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::mem;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use actix::dev::Mailbox;
@@ -174,21 +176,15 @@ struct Guard<A: Child> {
 }
 
 impl<A: Child> Guard<A> {
+    /// What this and [`Guard::live`] keep while they wait is kept for each of thousands of actors: as little as can be.
     async fn run(mut self: Box<Self>) {
-        let mut end = self.live().await;
         loop {
-            let (backoff, rousable) = match self.judge(&end) {
-                Next::Rest { backoff, rousable } => (backoff, rousable),
-                Next::Finish { gave_up } => return self.finish(end.exit, gave_up),
-            };
-            end = match self.cage.renew() {
-                Ok(()) => {
-                    // In a box: few ever rest.
-                    Box::pin(self.rest(backoff, rousable)).await;
-                    self.live().await
-                }
-                Err(end) => end,
-            };
+            let end = self.live().await;
+            match self.renew(end) {
+                // In a box: few ever rest.
+                Ok((backoff, rousable)) => Box::pin(self.rest(backoff, rousable)).await,
+                Err((exit, gave_up)) => return self.finish(exit, gave_up),
+            }
         }
     }
 
@@ -202,20 +198,32 @@ impl<A: Child> Guard<A> {
             patience.history.on_started(self.started.into_std());
         }
         A::meter().on_started();
-        let mut announced = false;
-        tokio::select! {
-            biased;
-            () = self.orders.wait_for_doom() => {}
-            end = poll_fn(|cx| {
-                let polled = self.cage.poll(cx);
-                if polled.is_pending() && !std::mem::replace(&mut announced, true) {
-                    self.superior.tell(ChildEvent { kind: A::KIND, id: self.id, event: Lifecycle::Started });
-                }
-                polled
-            }) => return end,
+        let (mut announced, mut grace) = (false, None);
+        poll_fn(|cx| {
+            if self.orders.poll_doom(cx, &mut grace).is_ready() {
+                self.cage.cut();
+                return Poll::Ready(End::last(Exit::fault("killed: it did not end when told to")));
+            }
+            let polled = self.cage.poll(cx);
+            if polled.is_pending() && !mem::replace(&mut announced, true) {
+                self.superior.tell(ChildEvent { kind: A::KIND, id: self.id, event: Lifecycle::Started });
+            }
+            polled
+        })
+        .await
+    }
+
+    /// Makes the child ready for its next incarnation, after a rest, unless this was its last.
+    fn renew(&mut self, mut end: End) -> Result<(Duration, bool), (Exit, bool)> {
+        loop {
+            match self.judge(&end) {
+                Next::Finish { gave_up } => return Err((end.exit, gave_up)),
+                Next::Rest { backoff, rousable } => match self.cage.renew() {
+                    Ok(()) => return Ok((backoff, rousable)),
+                    Err(again) => end = again,
+                },
+            }
         }
-        self.cage.cut();
-        End::last(Exit::fault("killed: it did not end when told to"))
     }
 
     /// Always lets others run first, even when there is nothing to rest for.
