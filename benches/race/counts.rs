@@ -1,5 +1,5 @@
-//! What a GiB takes besides seconds: syscalls, switches, wake-ups, messages, copied bytes. Nearly free of noise, so they can
-//! be held to limits on any machine.
+//! What a GiB takes besides seconds: syscalls, switches, wake-ups, messages, copied bytes, allocations. Nearly free of
+//! noise, so they can be held to limits on any machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::clients::{Kind, Turn, present};
-use crate::copies::Copies;
 use crate::download::Swarm;
 use crate::lab::{Lab, Shape};
 use crate::lean_leech::Leech;
+use crate::memory::{Counter, Memory};
 use crate::options::{Counts, Options};
 use crate::perf::{Events, Tool};
 
@@ -37,10 +37,10 @@ pub(crate) fn run(options: &Options, race: &Counts) -> bool {
     let shape = Shape { mib: race.size, piece_kib: race.piece, files: 1 };
     let gib = race.size as f64 / 1024.0;
     let swarm = Swarm::new(options, shape, 1);
-    let copies = Copies::compiled(&swarm.lab.path(""));
+    let counter = Counter::compiled(&swarm.lab.path(""));
     let mut least = BTreeMap::<String, f64>::new();
     for _ in 0..race.rounds.max(1) {
-        for (name, count) in counted(options, &swarm, tool, &copies) {
+        for (name, count) in counted(options, &swarm, tool, &counter) {
             let count = (count / gib).round();
             least.entry(name).and_modify(|known| *known = known.min(count)).or_insert(count);
         }
@@ -48,13 +48,15 @@ pub(crate) fn run(options: &Options, race: &Counts) -> bool {
     let object: Map<_, _> = least.iter().map(|(name, count)| (name.clone(), json!(count))).collect();
     println!("{:#}", json!({"tool": tool.name(), "size_mib": race.size, "piece_kib": race.piece, "per_gib": object}));
     for kind in present(options, &race.beside, &TELLING) {
-        println!("{}: {:.0} bytes copied for each GiB", kind.name(), copied_by(options, kind, &swarm, &copies) / gib);
+        let Memory { bytes_copied, allocations } = memory_of(options, kind, &swarm, &counter);
+        let (bytes_copied, allocations) = (bytes_copied / gib, allocations / gib);
+        println!("{}: {bytes_copied:.0} bytes copied, {allocations:.0} allocations for each GiB", kind.name());
     }
     race.check.is_none_or(|factor| within(&least, factor, tool))
 }
 
 /// Every count once, by its name.
-fn counted(options: &Options, swarm: &Swarm, tool: Tool, copies: &Copies) -> BTreeMap<String, f64> {
+fn counted(options: &Options, swarm: &Swarm, tool: Tool, counter: &Counter) -> BTreeMap<String, f64> {
     let mut counts = BTreeMap::new();
     let mut note = |side: &str, what: &str, count: Option<f64>| {
         if let Some(count) = count {
@@ -67,11 +69,13 @@ fn counted(options: &Options, swarm: &Swarm, tool: Tool, copies: &Copies) -> BTr
         note(side, "wake_ups", events.wake_ups);
         note(side, "switches", events.switches);
     }
-    for (side, inner) in [("down", down_inside(options, swarm, copies)), ("up", up_inside(options, &swarm.lab, copies))]
+    for (side, inner) in
+        [("down", down_inside(options, swarm, counter)), ("up", up_inside(options, &swarm.lab, counter))]
     {
         note(side, "voluntary_switches", Some(inner.voluntary));
         note(side, "involuntary_switches", Some(inner.involuntary));
-        note(side, "bytes_copied", Some(inner.copied));
+        note(side, "bytes_copied", Some(inner.memory.bytes_copied));
+        note(side, "allocations", Some(inner.memory.allocations));
         note(side, "messages", Some(inner.messages.values().sum()));
         for (kind, handled) in inner.messages {
             note(side, &format!("messages.{kind}"), Some(handled));
@@ -116,12 +120,11 @@ fn fetched(options: &Options, swarm: &Swarm, turn: &mut Turn, watch: impl FnMut(
 }
 
 /// Whatever the client, in its own process.
-fn copied_by(options: &Options, kind: Kind, swarm: &Swarm, copies: &Copies) -> f64 {
+fn memory_of(options: &Options, kind: Kind, swarm: &Swarm, counter: &Counter) -> Memory {
     let mut turn = Turn::fetch(options, kind, &swarm.lab, None);
-    let out = swarm.lab.path("copies");
-    copies.count(&mut turn.command, &out);
+    counter.load_into(&mut turn.command);
     fetched(options, swarm, &mut turn, |_| {});
-    Copies::read(&out)
+    counter.read()
 }
 
 /// One leech, from before its first request to its last block.
@@ -141,22 +144,22 @@ fn up(options: &Options, lab: &Lab, tool: Tool) -> Events {
 struct Inside {
     voluntary: f64,
     involuntary: f64,
-    copied: f64,
+    memory: Memory,
     messages: BTreeMap<String, f64>,
 }
 
-fn down_inside(options: &Options, swarm: &Swarm, copies: &Copies) -> Inside {
-    let mut turn = observed(&swarm.lab, copies, Turn::fetch(options, Kind::TtActors, &swarm.lab, None));
+fn down_inside(options: &Options, swarm: &Swarm, counter: &Counter) -> Inside {
+    let mut turn = observed(&swarm.lab, counter, Turn::fetch(options, Kind::TtActors, &swarm.lab, None));
     // It stays for a last line of metrics.
     turn.command.args(["--seed-time", "1500ms"]);
     let mut switches = Switches::default();
     fetched(options, swarm, &mut turn, |pid| switches.look(pid));
-    inside(&swarm.lab, &switches)
+    inside(&swarm.lab, counter, &switches)
 }
 
-fn up_inside(options: &Options, lab: &Lab, copies: &Copies) -> Inside {
+fn up_inside(options: &Options, lab: &Lab, counter: &Counter) -> Inside {
     let source = lab.source();
-    let mut turn = observed(lab, copies, without_tracker(Turn::seed(options, Kind::TtActors, lab, &source)));
+    let mut turn = observed(lab, counter, without_tracker(Turn::seed(options, Kind::TtActors, lab, &source)));
     let process = turn.start();
     let leech = Leech::connect(turn.addr, &lab.content, 1, Duration::from_secs(options.timeout)).unwrap();
     let mut switches = Switches::default();
@@ -164,13 +167,12 @@ fn up_inside(options: &Options, lab: &Lab, copies: &Copies) -> Inside {
     switches.look(process.pid());
     thread::sleep(METRICS);
     process.stop();
-    inside(lab, &switches)
+    inside(lab, counter, &switches)
 }
 
-fn inside(lab: &Lab, switches: &Switches) -> Inside {
+fn inside(lab: &Lab, counter: &Counter, switches: &Switches) -> Inside {
     let (voluntary, involuntary) = switches.sum();
-    let (copied, messages) = (Copies::read(&lab.path("copies")), messages(&lab.path("metrics")));
-    Inside { voluntary, involuntary, copied, messages }
+    Inside { voluntary, involuntary, memory: counter.read(), messages: messages(&lab.path("metrics")) }
 }
 
 fn without_tracker(mut turn: Turn) -> Turn {
@@ -178,8 +180,8 @@ fn without_tracker(mut turn: Turn) -> Turn {
     turn
 }
 
-fn observed(lab: &Lab, copies: &Copies, mut turn: Turn) -> Turn {
-    copies.count(&mut turn.command, &lab.path("copies"));
+fn observed(lab: &Lab, counter: &Counter, mut turn: Turn) -> Turn {
+    counter.load_into(&mut turn.command);
     let log = lab.path("metrics");
     fs::remove_file(&log).unwrap_or_default();
     turn.command.args(["--metrics-interval", "1s", "--log-format", "json", "--log-level", "info", "--log-file"]);

@@ -6,7 +6,7 @@
 //! cargo bench --bench race -- verify                      # GiB a second of hashing; the same for create
 //! cargo bench --bench race -- first-piece                 # from the start to the first request and the first piece
 //! cargo bench --bench race -- pieces                      # the same bytes in 1,024 and in 102,400 pieces
-//! cargo bench --bench race -- counts --check              # syscalls, switches, wake-ups, messages, copies, against counted.json
+//! cargo bench --bench race -- counts --check              # syscalls, wake-ups, messages, copies, allocations, against counted.json
 //! cargo bench --bench race -- idle                        # memory of idle peers, CPU of idle torrents
 //! ```
 //!
@@ -24,7 +24,6 @@
 
 mod announce;
 mod clients;
-mod copies;
 mod counts;
 mod download;
 mod figures;
@@ -35,6 +34,7 @@ mod lab;
 mod lean_leech;
 mod lean_seed;
 mod machine;
+mod memory;
 mod options;
 mod perf;
 mod process;

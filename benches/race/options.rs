@@ -44,7 +44,7 @@ pub(crate) enum Mode {
     FirstPiece(FirstPiece),
     /// The same bytes in few and in many pieces
     Pieces(Pieces),
-    /// Syscalls, switches, wake-ups, messages and copied bytes for each GiB
+    /// Syscalls, wake-ups, messages, copied bytes and allocations for each GiB
     Counts(Counts),
     /// Memory of idle peers, CPU of idle torrents
     Idle(Idle),
@@ -165,7 +165,7 @@ pub(crate) struct Counts {
     #[arg(long, value_name = "FACTOR", num_args = 0..=1, require_equals = true, default_missing_value = "1.25")]
     pub(crate) check: Option<f64>,
 
-    /// Count the bytes that these copy too, each while it fetches the same
+    /// Count what these copy and allocate too, each while it fetches the same
     #[arg(long, value_enum, value_delimiter = ',', value_name = "CLIENTS")]
     pub(crate) beside: Vec<Kind>,
 }

@@ -86,8 +86,8 @@ pub struct Asker {
 pub enum Put {
     /// It was missing, and this peer had been asked for it.
     Kept {
-        /// Who was asked for it and has not given it back; the deliverer may be among them.
-        askers: Vec<PeerKey>,
+        /// Who was asked for it and has not given it back; the deliverer may be among them. In place: this is for every block.
+        askers: [Option<PeerKey>; MOST_ASKERS],
         /// Who was asked and gave it back: it may still be on its way from them.
         formerly: Vec<PeerKey>,
     },
@@ -179,6 +179,7 @@ impl Assembly {
         let mut first_left = None;
         let mut asked = 0;
         let mut number = self.low;
+        blocks.reserve(most.min(self.free as usize));
         while number < self.count() && asked < most && self.free > 0 {
             if matches!(self.slots[number as usize], Slot::Free) {
                 if let Some(until) = self.rest(number, peer, alone).filter(|until| *until > now) {
@@ -241,11 +242,9 @@ impl Assembly {
         let number = block.number();
         let formerly = self.returned.contains_key(&(number, peer));
         let Some(slot) = self.slots.get_mut(number as usize) else { return Put::Refused };
-        let askers: Vec<PeerKey> = match slot {
-            Slot::Free if formerly => Vec::new(),
-            Slot::Asked(askers) if formerly || asks(askers, peer) => {
-                askers.iter().flatten().map(|asker| asker.peer).collect()
-            }
+        let askers = match slot {
+            Slot::Free if formerly => [None; MOST_ASKERS],
+            Slot::Asked(askers) if formerly || asks(askers, peer) => askers.map(|asker| Some(asker?.peer)),
             _ => return Put::Refused,
         };
         self.free -= u32::from(matches!(slot, Slot::Free));
@@ -433,11 +432,11 @@ mod tests {
         assert_eq!(b.put(0, B), Put::Refused);
         assert_eq!(b.put(3, A), Put::Refused, "nobody asked for it");
         assert!(b.a.ask_too(0, B, b.now, 9) && !b.a.ask_too(0, B, b.now, 9));
-        assert_eq!(b.put(0, B), Put::Kept { askers: vec![A, B], formerly: vec![] });
+        assert_eq!(b.put(0, B), Put::Kept { askers: [Some(A), Some(B), None], formerly: vec![] });
         assert_eq!(b.put(0, A), Put::Refused, "it is here");
         b.a.give_back(1, A, b.now);
         assert_eq!(b.ask(C, 1), [1]);
-        assert_eq!(b.put(1, A), Put::Kept { askers: vec![C], formerly: vec![A] }, "late, and welcome");
+        assert_eq!(b.put(1, A), Put::Kept { askers: [Some(C), None, None], formerly: vec![A] }, "late, and welcome");
         assert_eq!(b.counts(), (2, 0, 2));
     }
 
@@ -490,7 +489,7 @@ mod tests {
         assert_eq!(b.ask(A, 9), [0]);
         assert!(b.a.give_back(0, A, b.now));
         assert_eq!((b.counts(), b.ask(B, 9)), ((1, 0, 0), vec![0]));
-        assert_eq!(b.put(0, A), Put::Kept { askers: vec![B], formerly: vec![A] });
+        assert_eq!(b.put(0, A), Put::Kept { askers: [Some(B), None, None], formerly: vec![A] });
         assert_eq!((b.counts(), b.a.is_whole(), b.a.got_bytes()), ((0, 0, 1), true, 100));
         let (blocks, from) = b.a.into_parts();
         assert_eq!((blocks.len(), from), (1, Senders::Sole(addr(1))));

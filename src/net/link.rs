@@ -23,6 +23,10 @@ use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, 
 /// between them. The kernel takes 1,024 (`IOV_MAX`).
 const MAX_SLICES: usize = 80;
 
+/// The least that is made for what stands before blocks: 78 of them. Slices of it wait among the blocks, so it is made anew
+/// while they do; of 13 bytes each block would have one of its own.
+const HEADS_LEN: usize = 1024;
+
 /// Why a link ended, with the refused message where there is one.
 #[derive(Debug)]
 pub enum LinkEnd {
@@ -110,8 +114,12 @@ impl Link {
     /// Queues a block without copying it.
     pub fn send_piece(&mut self, piece: u32, begin: u32, data: Bytes) {
         let len = u32::try_from(data.len()).expect("a block is at most 128 KiB");
-        self.gathering.extend_from_slice(&encode_piece_header(piece, begin, len));
-        self.queued += 13 + data.len();
+        let head = encode_piece_header(piece, begin, len);
+        if self.gathering.capacity() - self.gathering.len() < head.len() {
+            self.gathering.reserve(HEADS_LEN);
+        }
+        self.gathering.extend_from_slice(&head);
+        self.queued += head.len() + data.len();
         self.outbox.push_back(self.gathering.split().freeze());
         self.outbox.push_back(data);
     }

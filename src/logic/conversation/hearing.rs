@@ -15,6 +15,9 @@ use crate::logic::scheduler::Block;
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
 
+/// A read brings sixteen blocks at most (`net::staging`): one list for them, that need not grow.
+const BLOCKS_A_READ: usize = 16;
+
 impl Conversation {
     pub(super) fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
         match message {
@@ -131,6 +134,9 @@ impl Conversation {
                 if !self.delivered {
                     self.delivered = true;
                     self.effects.push_back(Effect::Delivered);
+                }
+                if batch.blocks.is_empty() {
+                    batch.blocks.reserve(BLOCKS_A_READ);
                 }
                 batch.blocks.push(Block { addr, data });
             }

@@ -212,9 +212,12 @@ impl Conversation {
 
     /// The scheduler grants blocks: they are asked for.
     pub fn on_grant(&mut self, now: Instant, blocks: &[BlockAddr]) {
-        let (blocks, choked_away) = self.allowed(blocks);
-        let Granted { send, mut refuse } = self.pipeline.on_granted(now, &blocks);
-        refuse.extend(choked_away);
+        let Self { peer_choking, fast, pipeline, .. } = self;
+        // A choke was on its way when they were granted.
+        let choked_away = |block: &&BlockAddr| *peer_choking && !fast.taken().contains(&block.piece());
+        let allowed = blocks.iter().filter(|block| !choked_away(block));
+        let Granted { send, mut refuse } = pipeline.on_granted(now, allowed.copied());
+        refuse.extend(blocks.iter().filter(choked_away));
         for block in send {
             self.send(now, Message::Request(raw(block)));
         }
@@ -302,12 +305,6 @@ impl Conversation {
     /// Does the peer take any request of ours now?
     fn takes_requests(&self) -> bool {
         !self.peer_choking || !self.fast.taken().is_empty()
-    }
-
-    /// Which of these blocks may be asked for now, and which not: a choke was on its way when they were granted.
-    fn allowed(&self, blocks: &[BlockAddr]) -> (Vec<BlockAddr>, Vec<BlockAddr>) {
-        let allowed = |block: &BlockAddr| !self.peer_choking || self.fast.taken().contains(&block.piece());
-        blocks.iter().copied().partition(allowed)
     }
 
     fn report_haves(&mut self, batch: &mut Batch) {

@@ -100,10 +100,11 @@ impl Pipeline {
     }
 
     /// The scheduler granted these blocks.
-    pub fn on_granted(&mut self, now: Instant, blocks: &[BlockAddr]) -> Granted {
+    pub fn on_granted(&mut self, now: Instant, blocks: impl IntoIterator<Item = BlockAddr>) -> Granted {
+        let blocks = blocks.into_iter();
         if self.choked {
-            let is_asked = |block: &&BlockAddr| self.begun.as_ref().is_some_and(|begun| begun.includes(block));
-            let refuse = blocks.iter().filter(|block| !is_asked(block)).copied().collect();
+            let is_asked = |block: &BlockAddr| self.begun.as_ref().is_some_and(|begun| begun.includes(block));
+            let refuse = blocks.filter(|block| !is_asked(block)).collect();
             return Granted { refuse, ..Granted::default() };
         }
         self.begun.get_or_insert_with(|| Box::new(Outstanding::new(self.max_depth))).on_granted(now, blocks)

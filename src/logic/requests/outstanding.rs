@@ -109,9 +109,10 @@ impl Outstanding {
     }
 
     /// The scheduler granted these blocks.
-    pub(super) fn on_granted(&mut self, now: Instant, blocks: &[BlockAddr]) -> Granted {
-        let mut granted = Granted::default();
-        for &block in blocks {
+    pub(super) fn on_granted(&mut self, now: Instant, blocks: impl Iterator<Item = BlockAddr>) -> Granted {
+        let most = blocks.size_hint().1.unwrap_or(0);
+        let mut granted = Granted { send: Vec::with_capacity(most), ..Granted::default() };
+        for block in blocks {
             if self.includes(&block) {
                 continue;
             }

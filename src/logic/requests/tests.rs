@@ -67,7 +67,7 @@ fn run(
             grant.push(block(*next));
             *next += 1;
         }
-        for sent in pipeline.on_granted(*now, &grant).send {
+        for sent in pipeline.on_granted(*now, grant).send {
             link.request(*now, sent);
         }
         let arrival = link.arrivals.first_key_value().map(|((at, _), _)| *at);
@@ -101,8 +101,8 @@ fn a_choked_pipeline_wants_nothing_and_an_unchoked_one_starts_modestly() {
 fn every_granted_block_leaves_exactly_once() {
     let now = t0();
     let mut p = unchoked();
-    assert_eq!(p.on_granted(now, &blocks(0..10)).send, blocks(0..10));
-    assert_eq!(p.on_granted(now, &blocks(5..10)), Granted::default(), "already outstanding");
+    assert_eq!(p.on_granted(now, blocks(0..10)).send, blocks(0..10));
+    assert_eq!(p.on_granted(now, blocks(5..10)), Granted::default(), "already outstanding");
     assert_eq!(p.on_block(now + ms(5), block(3)), Arrival::Expected);
     assert_eq!(p.on_block(now + ms(5), block(3)), Arrival::Unasked);
     assert_eq!(p.on_block(now + ms(5), block(99)), Arrival::Unasked);
@@ -121,7 +121,7 @@ fn every_granted_block_leaves_exactly_once() {
 fn a_grant_that_meets_a_choke_is_refused() {
     let now = t0();
     let mut p = Pipeline::new(500);
-    assert_eq!(p.on_granted(now, &blocks(0..2)), Granted { send: vec![], refuse: blocks(0..2) });
+    assert_eq!(p.on_granted(now, blocks(0..2)), Granted { send: vec![], refuse: blocks(0..2) });
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_block_that_was_choked_away_is_late_for_thirty_seconds() {
     let now = t0();
     for (after, want) in [(ms(29_999), Arrival::Late), (ms(30_001), Arrival::Unasked)] {
         let mut p = unchoked();
-        let _granted = p.on_granted(now, &blocks(0..1));
+        let _granted = p.on_granted(now, blocks(0..1));
         p.on_choked(now);
         assert_eq!(p.on_block(now + after, block(0)), want);
     }
@@ -139,7 +139,7 @@ fn a_block_that_was_choked_away_is_late_for_thirty_seconds() {
 fn a_block_that_timed_out_is_late_for_ever() {
     let now = t0();
     let mut p = unchoked();
-    let _granted = p.on_granted(now, &blocks(0..1));
+    let _granted = p.on_granted(now, blocks(0..1));
     assert_eq!(p.on_timeout(now + ms(10_000)), blocks(0..1));
     for minutes in 1..20 {
         assert_eq!(p.on_block(now + ms(60_000 * minutes), block(1)), Arrival::Unasked);
@@ -151,12 +151,12 @@ fn a_block_that_timed_out_is_late_for_ever() {
 fn a_silent_peer_is_given_ten_seconds_and_then_one_request_at_a_time() {
     let now = t0();
     let mut p = unchoked();
-    let _granted = p.on_granted(now, &blocks(0..16));
+    let _granted = p.on_granted(now, blocks(0..16));
     assert_eq!(p.deadline(), Some(now + ms(10_000)));
     assert_eq!(p.on_timeout(now + ms(9_999)), []);
     assert_eq!(p.on_timeout(now + ms(10_000)), blocks(0..16));
     assert_eq!(p.wants(), 1);
-    let granted = p.on_granted(now + ms(10_000), &blocks(20..21));
+    let granted = p.on_granted(now + ms(10_000), blocks(20..21));
     assert_eq!(granted.send, blocks(20..21));
     assert_eq!(p.deadline(), Some(now + ms(30_000)), "20 s at most");
     assert!(!p.is_snubbed(now + ms(59_000)));
@@ -190,12 +190,12 @@ fn a_fast_peer_that_falls_silent_is_replaced_within_a_second() {
 fn what_timed_out_is_not_asked_for_twice_of_the_same_peer_at_first() {
     let now = t0();
     let mut p = unchoked();
-    let _granted = p.on_granted(now, &blocks(0..2));
+    let _granted = p.on_granted(now, blocks(0..2));
     assert_eq!(p.on_timeout(now + ms(10_000)), blocks(0..2));
-    assert_eq!(p.on_granted(now + ms(10_000), &blocks(0..1)), Granted::default());
+    assert_eq!(p.on_granted(now + ms(10_000), blocks(0..1)), Granted::default());
     assert_eq!(p.outstanding(), 1);
     assert_eq!(p.on_timeout(now + ms(30_000)), blocks(0..1));
-    assert_eq!(p.on_granted(now + ms(30_000), &blocks(0..1)).send, blocks(0..1), "the third try is a new request");
+    assert_eq!(p.on_granted(now + ms(30_000), blocks(0..1)).send, blocks(0..1), "the third try is a new request");
     assert!(p.on_cancelled(now + ms(30_000), block(1)), "it still owes the other");
     assert!(!p.on_cancelled(now + ms(30_000), block(1)));
 }
@@ -204,11 +204,11 @@ fn what_timed_out_is_not_asked_for_twice_of_the_same_peer_at_first() {
 fn one_skipped_block_comes_back_while_the_others_flow() {
     let start = t0();
     let mut p = unchoked();
-    let _granted = p.on_granted(start, &blocks(0..1));
+    let _granted = p.on_granted(start, blocks(0..1));
     let mut back = Vec::new();
     for n in 1..200 {
         let now = start + ms(u64::from(n) * 10);
-        let _granted = p.on_granted(now, &blocks(n..n + 1));
+        let _granted = p.on_granted(now, blocks(n..n + 1));
         assert_eq!(p.on_block(now + ms(5), block(n)), Arrival::Expected);
         back.extend(p.on_timeout(now + ms(5)));
     }
@@ -223,7 +223,7 @@ fn flapping_and_flooding_do_not_grow_memory() {
     for n in 0..3000 {
         let now = start + ms(u64::from(n) * 10);
         p.on_unchoked();
-        let _granted = p.on_granted(now, &blocks(n * 16..n * 16 + 16));
+        let _granted = p.on_granted(now, blocks(n * 16..n * 16 + 16));
         p.on_choked(now);
     }
     assert!(p.begun.is_some_and(|begun| begun.remembers_little()));
@@ -326,7 +326,7 @@ fn what_we_did_not_read_is_not_late() {
     for held in [false, true] {
         let start = t0();
         let mut p = unchoked();
-        assert_eq!(p.on_granted(start, &blocks(0..4)).send.len(), 4);
+        assert_eq!(p.on_granted(start, blocks(0..4)).send.len(), 4);
         assert_eq!(p.on_block(start + ms(100), block(0)), Arrival::Expected);
         let mut late = Vec::new();
         let mut now = start + ms(100);

@@ -27,13 +27,13 @@ impl Scheduler {
             self.loose.remove(&addr.piece());
         }
         let whole = assembly.is_whole();
-        for asker in &askers {
+        for asker in askers.iter().flatten() {
             self.in_flight -= 1;
             if let Some(peer) = self.peers.get_mut(asker) {
                 peer.in_flight -= 1;
             }
         }
-        for other in askers.into_iter().chain(formerly).filter(|other| *other != key) {
+        for other in askers.into_iter().flatten().chain(formerly).filter(|other| *other != key) {
             self.cancels.entry(other).or_default().push(addr);
             self.let_go(other, addr.piece());
         }

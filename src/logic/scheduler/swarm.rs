@@ -263,7 +263,7 @@ impl Swarm {
             Effect::Grant { peer, blocks } => {
                 let Some(guest) = self.guest(peer) else { return };
                 assert!(blocks.iter().all(|block| guest.has.has(block.piece())), "only what it has");
-                let granted = guest.pipeline.on_granted(now, &blocks);
+                let granted = guest.pipeline.on_granted(now, blocks);
                 guest.queue.extend(granted.send);
                 self.s.on_returned(now, peer, &granted.refuse);
             }

@@ -49,7 +49,14 @@ impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
 /// Hashes the same number of blocks in the first lanes, as many as the gait is for; each has been refilled.
 pub(super) fn step<'b, P: Iterator<Item = &'b [u8]>>(gait: Gait, lanes: &mut [Lane<'_, 'b, P>]) {
     let lanes = &mut lanes[..gait.messages];
-    let hashed = gait.kernel.compress(&mut lanes.iter_mut().map(Lane::run).collect::<Vec<_>>());
+    // A few in place: a list for each block or two would be one too many.
+    let hashed = match &mut *lanes {
+        [a] => gait.kernel.compress(&mut [a.run()]),
+        [a, b] => gait.kernel.compress(&mut [a.run(), b.run()]),
+        [a, b, c] => gait.kernel.compress(&mut [a.run(), b.run(), c.run()]),
+        [a, b, c, d] => gait.kernel.compress(&mut [a.run(), b.run(), c.run(), d.run()]),
+        many => gait.kernel.compress(&mut many.iter_mut().map(Lane::run).collect::<Vec<_>>()),
+    };
     for lane in lanes {
         lane.advance(hashed);
     }

@@ -1,0 +1,51 @@
+//! What a process does with its memory: the bytes that it copies inside itself, and its allocations, counted by `memory.c`
+//! in the place of libc.
+//!
+//! Copies by the kernel are not among them, nor those of a few bytes that a compiler writes out in place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const SOURCE: &str = include_str!("memory.c");
+
+/// No call for a loop: it would be a call of itself.
+const FLAGS: [&str; 5] = ["-O1", "-shared", "-fPIC", "-fno-builtin", "-fno-tree-loop-distribute-patterns"];
+
+/// The counter, compiled.
+pub(crate) struct Counter {
+    library: PathBuf,
+    out: PathBuf,
+}
+
+/// What was counted of a process that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Memory {
+    pub(crate) bytes_copied: f64,
+    pub(crate) allocations: f64,
+}
+
+impl Counter {
+    /// Where there is no C compiler there is no linker for Rust either.
+    pub(crate) fn compiled(folder: &Path) -> Self {
+        let (source, library) = (folder.join("memory.c"), folder.join("memory.so"));
+        fs::write(&source, SOURCE).unwrap();
+        let compiled = Command::new("cc").args(FLAGS).arg("-o").arg(&library).arg(source).status().unwrap();
+        assert!(compiled.success(), "cc: {compiled}");
+        Self { library, out: folder.join("memory") }
+    }
+
+    /// Has it count in the process of this command.
+    pub(crate) fn load_into(&self, command: &mut Command) {
+        fs::remove_file(&self.out).unwrap_or_default();
+        command.env("LD_PRELOAD", &self.library).env("MEMORY_TO", &self.out);
+    }
+
+    /// What it counted until the process ended.
+    pub(crate) fn read(&self) -> Memory {
+        let text = fs::read_to_string(&self.out).unwrap_or_else(|error| panic!("nothing was counted: {error}"));
+        let mut counts = text.split_whitespace().map(|count| count.parse().unwrap());
+        let mut next = || counts.next().unwrap();
+        Memory { bytes_copied: next(), allocations: next() }
+    }
+}
