@@ -17,7 +17,7 @@ use crate::memory::{Counter, Memory};
 use crate::options::{Counts, Options};
 use crate::perf::{Events, Tool};
 
-/// What was counted of the payload that no option changes.
+/// What was counted of the binary of the tests with 512 MiB.
 const COUNTED: &str = include_str!("counted.json");
 
 /// Clients that end by themselves; who is killed tells nothing.

@@ -1,5 +1,6 @@
 /* Counts the bytes that a process copies inside itself, and its allocations: loaded before glibc, it is asked for every
  * copy that the compiler has not written out in place. When the process ends, both go to the file that MEMORY_TO names. */
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -49,8 +50,11 @@ void *calloc(size_t count, size_t len) {
 }
 
 void *realloc(void *old, size_t len) {
+    size_t held = malloc_usable_size(old);
+    void *moved = __libc_realloc(old, len);
     add(&allocations, 1);
-    return __libc_realloc(old, len);
+    if (old && moved && moved != old) add(&copied, held < len ? held : len);
+    return moved;
 }
 
 __attribute__((destructor)) static void tell(void) {

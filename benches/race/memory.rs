@@ -28,7 +28,9 @@ pub(crate) struct Memory {
 impl Counter {
     /// Where there is no C compiler there is no linker for Rust either.
     pub(crate) fn compiled(folder: &Path) -> Self {
-        let (source, library) = (folder.join("memory.c"), folder.join("memory.so"));
+        // Not where the payload is: nothing may be run from some memories.
+        let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let (source, library) = (target.join("memory.c"), target.join("memory.so"));
         fs::write(&source, SOURCE).unwrap();
         let compiled = Command::new("cc").args(FLAGS).arg("-o").arg(&library).arg(source).status().unwrap();
         assert!(compiled.success(), "cc: {compiled}");

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::BoxStream;
-use super::staging::{SPENT_BELOW, Staging};
+use super::staging::Staging;
 use super::throttle::{Limits, Tap};
 use crate::base::farewell::Farewell;
 use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, encode_piece_header};
@@ -23,8 +23,8 @@ use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, 
 /// between them. The kernel takes 1,024 (`IOV_MAX`).
 const MAX_SLICES: usize = 80;
 
-/// The least that is made for what stands before blocks: 78 of them. Slices of it wait among the blocks, so it is made anew
-/// while they do; of 13 bytes each block would have one of its own.
+/// 1 KiB, 78 heads of blocks: a buffer of heads is shared with the queue until all of them are sent, so its size decides how
+/// many blocks share one allocation.
 const HEADS_LEN: usize = 1024;
 
 /// Why a link ended, with the refused message where there is one.
@@ -61,7 +61,7 @@ impl LinkEnd {
 pub struct Link {
     stream: BoxStream,
     staging: Staging,
-    /// The start of a frame whose end has not come yet.
+    /// The start of a frame whose end has not come yet, in its chunk.
     partial: BytesMut,
     decoder: Decoder,
     /// Messages being gathered; the end of the queue.
@@ -144,9 +144,9 @@ impl Link {
     /// Reads about a chunk and appends what it held to `messages`. `Ready(Ok(n))`: n bytes came, and there may be more
     /// at once; `Pending`: nothing more for now (messages may have been appended all the same).
     pub fn poll_messages(&mut self, cx: &mut Context<'_>, messages: &mut Vec<Message>) -> Poll<Result<usize, LinkEnd>> {
-        let mut chunk = self.staging.take_behind(std::mem::take(&mut self.partial));
+        let mut chunk = self.staging.resume(std::mem::take(&mut self.partial));
         let outcome = self.fill(cx, &mut chunk, messages);
-        self.partial = self.staging.give_back_behind(chunk);
+        self.partial = self.staging.suspend(chunk);
         outcome
     }
 
@@ -159,10 +159,7 @@ impl Link {
         let mut total = 0;
         // What a handshake left over may hold whole messages already.
         self.decode(chunk, messages)?;
-        while chunk.capacity() - chunk.len() >= SPENT_BELOW || total == 0 {
-            if chunk.capacity() == chunk.len() {
-                chunk.reserve(SPENT_BELOW);
-            }
+        while Staging::has_room(chunk) || total == 0 {
             match self.read(cx, chunk) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(LinkEnd::Closed)),
                 Poll::Ready(Ok(n)) => total += n,
@@ -342,6 +339,38 @@ mod tests {
                 got
             }));
             prop_assert!(got == sent);
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+        /// Connections of a torrent take turns at the same read buffers.
+        #[test]
+        fn connections_that_share_buffers_mix_nothing(
+            lens in prop::collection::vec(prop_oneof![Just(16 * 1024), 1usize..40_000], 1..30),
+            cuts in prop::collection::vec(prop_oneof![1usize..2_000, 1usize..40_000], 1..40),
+        ) {
+            run(unconstrained(async {
+                let staging = Staging::default();
+                let mut ends: Vec<_> = (0..3)
+                    .map(|nth| {
+                        let (near, far) = pipe(1 << 20);
+                        let link = Link::new(near, staging.clone(), &Limits::default(), PIECES);
+                        let data = |len: &usize| (0..*len).map(|at| at.to_le_bytes()[0] ^ (nth * 85)).collect();
+                        let sent: Vec<_> = lens.iter().map(|len| Message::Piece { piece: 0, begin: 0, data: data(len) }).collect();
+                        (link, far, encoded(&sent), Vec::new(), sent)
+                    })
+                    .collect();
+                let mut turns = cuts.iter().cycle();
+                while ends.iter().any(|(_, _, bytes, ..)| !bytes.is_empty()) {
+                    for (link, far, bytes, got, _) in &mut ends {
+                        let cut = *turns.next().unwrap();
+                        far.write_all(&bytes.split_to(cut.min(bytes.len()))).await.unwrap();
+                        drain(link, got).await.unwrap();
+                    }
+                }
+                assert!(ends.iter().all(|(_, _, _, got, sent)| got == sent));
+            }));
         }
     }
 

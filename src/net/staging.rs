@@ -1,9 +1,9 @@
 //! Read buffers of one torrent, on its arbiter: large, shared by all its connections, used again.
 //!
-//! A connection borrows a chunk while there is something to read and gives back what is left of it before it waits, so an
-//! idle peer keeps no more than a partial frame. That stays where it is: the rest of it is read behind it, unless another
-//! connection has read there meanwhile. Blocks are slices of the chunk they arrived in; a spent chunk rests here until
-//! its last block has been written, and then serves again without a new page being touched.
+//! A connection borrows a chunk while there is something to read and gives it back before it waits. If a frame has come in
+//! part, it keeps the chunk, and the rest is read behind that part: nothing is copied, however many parts there are. Blocks
+//! are slices of the chunk they arrived in; a spent chunk rests here until its last block has been written, and then serves
+//! again without a new page being touched.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -18,17 +18,14 @@ use crate::codec::wire::Message;
 const FRAME_LEN: usize = 13 + BLOCK_LEN as usize;
 
 /// Room for some `have` between blocks.
-const ASIDE: usize = 64;
+const ROOM_FOR_HAVES: usize = 64;
 
-/// Sixteen blocks a read; larger reads no longer save anything measurable. Whole frames, so that of a stream of blocks none
-/// is cut by the end of a chunk.
-pub const CHUNK_LEN: usize = 16 * FRAME_LEN + ASIDE;
+/// Sixteen blocks; larger reads no longer save anything measurable. Whole frames, so that of a stream of blocks none is cut
+/// by the end of a chunk.
+pub const CHUNK_LEN: usize = 16 * FRAME_LEN + ROOM_FOR_HAVES;
 
-/// A chunk with less room than a block is spent: the next read deserves a fresh one.
-pub const SPENT_BELOW: usize = FRAME_LEN + ASIDE;
-
-/// The start of a frame that is shorter is copied: a few bytes should not keep a chunk from serving again.
-const WORTH_ITS_PLACE: usize = 512;
+/// Part of a frame that is shorter is copied out: a few bytes should not keep a chunk from serving others.
+const COPIED_BELOW: usize = 512;
 
 /// 256 spent chunks, 64 MiB: as many as the blocks in flight of a fast download can pin at once.
 const MAX_RESTING: usize = 256;
@@ -48,44 +45,32 @@ struct Pool {
 }
 
 impl Staging {
-    /// An empty chunk with room for at least a block.
-    pub fn take(&self) -> BytesMut {
-        let mut pool = self.0.borrow_mut();
-        if let Some(chunk) = pool.fresh.pop() {
+    /// Is there room for a block, counted from where the frame begins that is being read, and any of it left?
+    pub fn has_room(chunk: &BytesMut) -> bool {
+        chunk.capacity() >= FRAME_LEN && chunk.len() < chunk.capacity()
+    }
+
+    /// A chunk with room, that begins with `partial`: the one that it is in, if there is room.
+    pub fn resume(&self, partial: BytesMut) -> BytesMut {
+        if Self::has_room(&partial) {
+            return partial;
+        }
+        let mut chunk = self.take(partial.len() + FRAME_LEN);
+        chunk.extend_from_slice(&partial);
+        if partial.len() >= COPIED_BELOW {
+            self.give_back(partial);
+        }
+        chunk
+    }
+
+    /// Takes back a chunk unless there is part of a frame in it. Returns that part, with its chunk or without.
+    pub fn suspend(&self, chunk: BytesMut) -> BytesMut {
+        if chunk.len() >= COPIED_BELOW {
             return chunk;
         }
-        for _ in 0..LOOK_AT.min(pool.resting.len()) {
-            if let Some(mut chunk) = pool.resting.pop_front() {
-                if chunk.try_reclaim(CHUNK_LEN) {
-                    return chunk;
-                }
-                pool.resting.push_back(chunk);
-            }
-        }
-        BytesMut::with_capacity(CHUNK_LEN)
-    }
-
-    /// A chunk that begins with `partial`, which is copied only if somebody has read behind it since: a connection that
-    /// is alone goes on where it was.
-    pub fn take_behind(&self, mut partial: BytesMut) -> BytesMut {
-        let mut chunk = self.take();
-        if partial.as_ptr_range().end == chunk.as_ptr() {
-            partial.unsplit(chunk);
-            return partial;
-        }
-        chunk.extend_from_slice(&partial);
-        chunk
-    }
-
-    /// Takes back what is left of a chunk behind its content, the start of a frame, and returns that.
-    pub fn give_back_behind(&self, mut chunk: BytesMut) -> BytesMut {
-        if chunk.len() < WORTH_ITS_PLACE {
-            let partial = BytesMut::from(&chunk[..]);
-            self.give_back(chunk);
-            return partial;
-        }
-        self.give_back(chunk.split_off(chunk.len()));
-        chunk
+        let partial = BytesMut::from(&chunk[..]);
+        self.give_back(chunk);
+        partial
     }
 
     /// An empty list for the messages of one turn.
@@ -99,11 +84,29 @@ impl Staging {
         self.0.borrow_mut().inbox = inbox;
     }
 
+    /// An empty chunk with room for so many bytes, and for at least a block.
+    fn take(&self, len: usize) -> BytesMut {
+        let mut pool = self.0.borrow_mut();
+        if let Some(chunk) = pool.fresh.pop_if(|chunk| chunk.capacity() >= len) {
+            return chunk;
+        }
+        let len = len.max(CHUNK_LEN);
+        for _ in 0..LOOK_AT.min(pool.resting.len()) {
+            if let Some(mut chunk) = pool.resting.pop_front() {
+                if chunk.try_reclaim(len) {
+                    return chunk;
+                }
+                pool.resting.push_back(chunk);
+            }
+        }
+        BytesMut::with_capacity(len)
+    }
+
     /// Takes back what is left of a chunk. Its content is dropped.
-    pub fn give_back(&self, mut chunk: BytesMut) {
+    fn give_back(&self, mut chunk: BytesMut) {
         chunk.clear();
         let mut pool = self.0.borrow_mut();
-        if chunk.capacity() >= SPENT_BELOW {
+        if chunk.capacity() >= FRAME_LEN {
             if pool.fresh.len() < LOOK_AT {
                 pool.fresh.push(chunk);
             }
@@ -135,76 +138,92 @@ mod tests {
     #[test]
     fn a_spent_chunk_serves_again_once_its_blocks_are_gone() {
         let staging = Staging::default();
-        let mut chunk = staging.take();
+        let mut chunk = staging.take(0);
         chunk.resize(CHUNK_LEN, 7);
         let blocks = chunk.split().freeze();
         let home = blocks.as_ptr();
         staging.give_back(chunk);
-        let other = staging.take();
+        let other = staging.take(0);
         assert_ne!(other.as_ptr(), home, "its blocks are still in use");
         drop(blocks);
-        let again = staging.take();
+        let again = staging.take(0);
         assert_eq!(again.as_ptr(), home);
         assert!(again.is_empty() && again.capacity() >= CHUNK_LEN);
     }
 
-    /// A chunk that ends with the first `len` bytes of a frame, as a connection leaves it when it waits.
-    fn waiting(staging: &Staging, len: usize) -> BytesMut {
-        let mut chunk = staging.take();
-        chunk.extend_from_slice(&vec![1; FRAME_LEN]);
-        chunk.extend_from_slice(&vec![2; len]);
-        std::hint::black_box(chunk.split_to(FRAME_LEN));
-        staging.give_back_behind(chunk)
-    }
-
     #[test]
-    fn a_partial_frame_stays_where_it_is_while_nobody_reads_behind_it() {
+    fn part_of_a_frame_stays_where_it_is_until_its_chunk_is_spent() {
         let staging = Staging::default();
-        let partial = waiting(&staging, 9000);
-        let home = partial.as_ptr();
-        let again = staging.take_behind(partial);
-        assert_eq!((again.as_ptr(), again.len()), (home, 9000));
-        assert_eq!(again.capacity(), CHUNK_LEN - FRAME_LEN, "with all the room behind it");
-        let partial = staging.give_back_behind(again);
-
-        let mut other = staging.take();
-        other.extend_from_slice(&[3; 700]);
-        let others = staging.give_back_behind(other);
-        let moved = staging.take_behind(partial);
-        assert_ne!(moved.as_ptr(), home, "another connection has read behind it");
-        assert!(moved == [2; 9000][..] && others == [3; 700][..] && moved.capacity() - moved.len() >= SPENT_BELOW);
+        let mut chunk = staging.resume(BytesMut::new());
+        chunk.resize(15 * FRAME_LEN + 9000, 1);
+        std::hint::black_box(chunk.split_to(15 * FRAME_LEN));
+        let home = chunk.as_ptr();
+        let partial = staging.suspend(chunk);
+        let mut others = staging.resume(BytesMut::new());
+        others.resize(700, 2);
+        let mut chunk = staging.resume(partial);
+        assert_eq!((chunk.as_ptr(), chunk.len()), (home, 9000), "the sixteenth block fits");
+        chunk.resize(FRAME_LEN + 10, 1);
+        std::hint::black_box(chunk.split_to(FRAME_LEN));
+        assert!(!Staging::has_room(&chunk), "the seventeenth does not");
+        let partial = staging.suspend(chunk);
+        let chunk = staging.resume(partial);
+        assert!(chunk == [1; 10][..] && others == [2; 700][..] && Staging::has_room(&chunk));
     }
 
     #[test]
     fn a_few_bytes_keep_no_chunk() {
         let staging = Staging::default();
-        let partial = waiting(&staging, WORTH_ITS_PLACE - 1);
-        assert!(partial.capacity() < 2 * WORTH_ITS_PLACE);
-        let mut chunk = staging.take();
+        let mut chunk = staging.resume(BytesMut::new());
+        chunk.resize(COPIED_BELOW - 1, 2);
+        let partial = staging.suspend(chunk);
+        assert!(partial.capacity() < 2 * COPIED_BELOW);
+        let mut chunk = staging.resume(BytesMut::new());
         assert!(chunk.try_reclaim(CHUNK_LEN), "nobody else has a part of it");
-        assert_eq!(staging.take_behind(partial), [2; WORTH_ITS_PLACE - 1][..]);
+        staging.give_back(chunk);
+        assert_eq!(staging.resume(partial), [2; COPIED_BELOW - 1][..]);
+        assert!(staging.0.borrow().resting.is_empty(), "what was copied out is no chunk");
     }
 
     #[test]
-    fn no_block_of_a_stream_is_cut_by_the_end_of_a_chunk() {
+    fn a_frame_longer_than_a_chunk_finds_room() {
         let staging = Staging::default();
-        let (mut partial, mut cut) = (BytesMut::new(), 0);
-        for _ in 0..100 {
-            let mut chunk = staging.take_behind(partial);
+        let mut partial = BytesMut::new();
+        for len in (CHUNK_LEN / 2..3 * CHUNK_LEN).step_by(FRAME_LEN) {
+            let mut chunk = staging.resume(partial);
+            assert!(chunk.len() < chunk.capacity());
             let room = chunk.capacity();
-            chunk.resize(room, 4);
-            std::hint::black_box(chunk.split_to(room / FRAME_LEN * FRAME_LEN));
-            partial = staging.give_back_behind(chunk);
-            cut += partial.len();
+            chunk.resize(len.min(room), 5);
+            partial = staging.suspend(chunk);
         }
-        assert!(cut <= 100 * ASIDE, "{cut} bytes were copied");
+        assert!(partial.len() > 2 * CHUNK_LEN && partial.iter().all(|byte| *byte == 5));
+    }
+
+    /// Segments of many connections in any order: each fills its chunks with blocks, and nothing else.
+    #[test]
+    fn connections_in_turns_waste_no_chunk() {
+        let staging = Staging::default();
+        let (mut partials, mut blocks) = (vec![BytesMut::new(); 16], Vec::new());
+        for turn in 0..16 * 12 * 64 {
+            let nth = turn * 7 % 16;
+            let mut chunk = staging.resume(std::mem::take(&mut partials[nth]));
+            let room = chunk.capacity() - chunk.len();
+            chunk.resize(chunk.len() + room.min(1400), 6);
+            while chunk.len() >= FRAME_LEN {
+                blocks.push(chunk.split_to(FRAME_LEN));
+            }
+            partials[nth] = staging.suspend(chunk);
+        }
+        let spent = staging.0.borrow().resting.len();
+        let chunks = spent + partials.len() + LOOK_AT;
+        assert!(blocks.len() > 15 * spent && blocks.len() > 900, "{} blocks in {chunks} chunks", blocks.len());
     }
 
     #[test]
     fn the_pool_does_not_grow_without_bound() {
         let staging = Staging::default();
         for _ in 0..3 * MAX_RESTING {
-            let mut chunk = staging.take();
+            let mut chunk = staging.take(0);
             chunk.resize(CHUNK_LEN, 0);
             std::hint::black_box(chunk.split());
             staging.give_back(chunk);

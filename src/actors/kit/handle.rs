@@ -178,7 +178,7 @@ impl Orders {
         poll_fn(poll).await;
     }
 
-    /// Is the child's time up? The task is woken when it is, and when anything is ordered: the guard's task only, there is
+    /// Whether the child's time is up. Has the task woken when it is, and at every order: for the guard's alone, there is
     /// room for one waker. `grace` is the time that an orphan has left, made when there is one.
     pub(super) fn poll_doom(&self, cx: &mut Context<'_>, grace: &mut Option<Pin<Box<Sleep>>>) -> Poll<()> {
         self.guard.register(cx.waker());

@@ -15,7 +15,7 @@ use crate::logic::scheduler::Block;
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
 
-/// A read brings sixteen blocks at most (`net::staging`): one list for them, that need not grow.
+/// A read brings sixteen whole blocks at most (`net::staging`): one list for them, that need not grow.
 const BLOCKS_A_READ: usize = 16;
 
 impl Conversation {

@@ -142,7 +142,7 @@ impl Superior {
 /// What follows the end of an incarnation.
 enum Next {
     Rest { backoff: Duration, rousable: bool },
-    Finish { gave_up: bool },
+    Finish { exit: Exit, gave_up: bool },
 }
 
 /// How often a child was restarted, and may be.
@@ -182,8 +182,8 @@ impl<A: Child> Guard<A> {
             let end = self.live().await;
             match self.renew(end) {
                 // In a box: few ever rest.
-                Ok((backoff, rousable)) => Box::pin(self.rest(backoff, rousable)).await,
-                Err((exit, gave_up)) => return self.finish(exit, gave_up),
+                Next::Rest { backoff, rousable } => Box::pin(self.rest(backoff, rousable)).await,
+                Next::Finish { exit, gave_up } => return self.finish(exit, gave_up),
             }
         }
     }
@@ -213,15 +213,16 @@ impl<A: Child> Guard<A> {
         .await
     }
 
-    /// Makes the child ready for its next incarnation, after a rest, unless this was its last.
-    fn renew(&mut self, mut end: End) -> Result<(Duration, bool), (Exit, bool)> {
+    /// What follows; if there is a next incarnation, the child is ready for it.
+    fn renew(&mut self, mut end: End) -> Next {
         loop {
-            match self.judge(&end) {
-                Next::Finish { gave_up } => return Err((end.exit, gave_up)),
-                Next::Rest { backoff, rousable } => match self.cage.renew() {
-                    Ok(()) => return Ok((backoff, rousable)),
-                    Err(again) => end = again,
-                },
+            let next = self.judge(end);
+            if matches!(next, Next::Finish { .. }) {
+                return next;
+            }
+            match self.cage.renew() {
+                Ok(()) => return next,
+                Err(again) => end = again,
             }
         }
     }
@@ -237,18 +238,17 @@ impl<A: Child> Guard<A> {
         }
     }
 
-    fn judge(&mut self, end: &End) -> Next {
-        let Some(patience) = self.patience.as_mut().filter(|_| !end.is_last && !self.orders.include(Order::Stop))
-        else {
-            return Next::Finish { gave_up: false };
+    fn judge(&mut self, End { exit, is_last }: End) -> Next {
+        let Some(patience) = self.patience.as_mut().filter(|_| !is_last && !self.orders.include(Order::Stop)) else {
+            return Next::Finish { exit, gave_up: false };
         };
-        match &end.exit {
-            Exit::Normal => Next::Finish { gave_up: false },
+        match &exit {
+            Exit::Normal => Next::Finish { exit, gave_up: false },
             Exit::Expected { after, .. } => {
                 let stable = self.started.elapsed() >= patience.policy.stable;
                 patience.expected_in_a_row = if stable { 1 } else { patience.expected_in_a_row.saturating_add(1) };
                 let attempt = patience.expected_in_a_row;
-                self.announce_restart(&end.exit, attempt, *after);
+                self.announce_restart(&exit, attempt, *after);
                 Next::Rest { backoff: *after, rousable: true }
             }
             Exit::Fault { .. } | Exit::Panic { .. } => {
@@ -256,10 +256,10 @@ impl<A: Child> Guard<A> {
                 match history.on_abnormal(policy, Instant::now().into_std(), dice.random()) {
                     Decision::RestartAfter(backoff) => {
                         let attempt = history.attempt();
-                        self.announce_restart(&end.exit, attempt, backoff);
+                        self.announce_restart(&exit, attempt, backoff);
                         Next::Rest { backoff, rousable: false }
                     }
-                    Decision::GiveUp => Next::Finish { gave_up: true },
+                    Decision::GiveUp => Next::Finish { exit, gave_up: true },
                 }
             }
         }
