@@ -37,7 +37,7 @@ pub(crate) fn run(options: &Options, race: &Counts) -> bool {
     let shape = Shape { mib: race.size, piece_kib: race.piece, files: 1 };
     let gib = race.size as f64 / 1024.0;
     let swarm = Swarm::new(options, shape, 1);
-    let counter = Counter::compiled(&swarm.lab.path(""));
+    let counter = Counter::compiled();
     let mut least = BTreeMap::<String, f64>::new();
     for _ in 0..race.rounds.max(1) {
         for (name, count) in counted(options, &swarm, tool, &counter) {

@@ -12,17 +12,17 @@ use std::rc::Rc;
 use bytes::BytesMut;
 
 use crate::base::geometry::BLOCK_LEN;
-use crate::codec::wire::Message;
+use crate::base::limits::BLOCKS_A_READ;
+use crate::codec::wire::{Message, PIECE_HEADER_LEN};
 
-/// A block and what stands before it in a `piece` message (BEP 3).
-const FRAME_LEN: usize = 13 + BLOCK_LEN as usize;
+/// A `piece` message with a whole block (BEP 3).
+const FRAME_LEN: usize = PIECE_HEADER_LEN + BLOCK_LEN as usize;
 
 /// Room for some `have` between blocks.
 const ROOM_FOR_HAVES: usize = 64;
 
-/// Sixteen blocks; larger reads no longer save anything measurable. Whole frames, so that of a stream of blocks none is cut
-/// by the end of a chunk.
-pub const CHUNK_LEN: usize = 16 * FRAME_LEN + ROOM_FOR_HAVES;
+/// Whole frames, so that of a stream of blocks none is cut by the end of a chunk.
+pub const CHUNK_LEN: usize = BLOCKS_A_READ * FRAME_LEN + ROOM_FOR_HAVES;
 
 /// Part of a frame that is shorter is copied out: a few bytes should not keep a chunk from serving others.
 const COPIED_BELOW: usize = 512;
@@ -199,7 +199,7 @@ mod tests {
         assert!(partial.len() > 2 * CHUNK_LEN && partial.iter().all(|byte| *byte == 5));
     }
 
-    /// Segments of many connections in any order: each fills its chunks with blocks, and nothing else.
+    /// Segments of many connections in turns: each fills its chunks with blocks, and nothing else.
     #[test]
     fn connections_in_turns_waste_no_chunk() {
         let staging = Staging::default();
@@ -215,8 +215,7 @@ mod tests {
             partials[nth] = staging.suspend(chunk);
         }
         let spent = staging.0.borrow().resting.len();
-        let chunks = spent + partials.len() + LOOK_AT;
-        assert!(blocks.len() > 15 * spent && blocks.len() > 900, "{} blocks in {chunks} chunks", blocks.len());
+        assert!(blocks.len() > 15 * spent && blocks.len() > 900, "{} blocks, {spent} spent chunks", blocks.len());
     }
 
     #[test]

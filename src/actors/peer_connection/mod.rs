@@ -4,8 +4,8 @@
 //! Owns the stream and a [`Conversation`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
 //! whether and when the next one starts. Hears `Orders` from the scheduler, `ChokeDecision`, `Introduce`, `Gossip`, `Look` and
 //! `Leave` from the pool. Tells `PeerReport` (scheduler) and `PeerNews` (pool). Asks the writer for blocks to upload.
-//! Limits: what is unsent is bounded by `logic::uploads`, what is unread by one frame and its chunk. Ends with a [`Farewell`], always
-//! told to the pool first; a panic ends it without one, and the pool knows what that means.
+//! Limits: what is unsent is bounded by `logic::uploads`, what is unread by one frame and its chunk. Ends with a
+//! [`Farewell`], always told to the pool first; a panic ends it without one, and the pool knows what that means.
 
 mod pump;
 

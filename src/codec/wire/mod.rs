@@ -201,9 +201,12 @@ impl Message {
     }
 }
 
+/// Bytes of a `piece` message before the block: length, kind, index, begin (BEP 3).
+pub const PIECE_HEADER_LEN: usize = 13;
+
 /// What goes before the `len` bytes of data of a `piece` message, so that the data need not be copied.
-pub fn encode_piece_header(piece: u32, begin: u32, len: u32) -> [u8; 13] {
-    let mut out = [0; 13];
+pub fn encode_piece_header(piece: u32, begin: u32, len: u32) -> [u8; PIECE_HEADER_LEN] {
+    let mut out = [0; PIECE_HEADER_LEN];
     let mut rest = &mut out[..];
     rest.put_u32(len.saturating_add(PIECE_HEAD).saturating_add(1));
     rest.put_u8(PIECE);

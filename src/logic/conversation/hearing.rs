@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Batch, Conversation, Effect, Report};
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
+use crate::base::limits::BLOCKS_A_READ;
 use crate::codec::wire::{Message, RawRequest};
 use crate::logic::rate::Rate;
 use crate::logic::requests::{Arrival, Rejected};
@@ -14,9 +15,6 @@ use crate::logic::scheduler::Block;
 
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
-
-/// A read brings sixteen whole blocks at most (`net::staging`): one list for them, that need not grow.
-const BLOCKS_A_READ: usize = 16;
 
 impl Conversation {
     pub(super) fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
@@ -135,6 +133,7 @@ impl Conversation {
                     self.delivered = true;
                     self.effects.push_back(Effect::Delivered);
                 }
+                // One list for all of a read, that need not grow.
                 if batch.blocks.is_empty() {
                     batch.blocks.reserve(BLOCKS_A_READ);
                 }
