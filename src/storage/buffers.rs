@@ -21,9 +21,10 @@ impl Buffers {
     pub fn filled<E>(&self, len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Bytes, E> {
         let at_home = self.0.lock().pop();
         let mut lent = Lent { bytes: at_home.unwrap_or_default(), len, home: self.clone() };
-        // Never shorter: what is cut off would have to be zeroed when it is needed again.
+        // Never shorter: what is cut off would have to be zeroed when it is needed again. Anew rather than longer: what it
+        // held would be moved.
         if lent.bytes.len() < len {
-            lent.bytes.resize(len, 0);
+            lent.bytes = vec![0; len];
         }
         fill(&mut lent.bytes[..len])?;
         Ok(Bytes::from_owner(lent))
