@@ -1,8 +1,13 @@
 //! The house rules that a compiler does not know: floors, sizes, leftovers, citations and links.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Lab, Needs};
 
 /// A folder of `src/` and its floor: imports go down only, never up, never across (`docs/ARCHITECTURE.md`).
 const FLOORS: &[(&str, u8)] = &[
@@ -81,26 +86,56 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All files of the project with this ending, by their path from its root. Built and hidden things are not the project's.
+/// All files of the project with this ending, by their path from its root.
 fn files(ending: &str) -> Vec<Source> {
+    files_below(root(), ending)
+}
+
+/// What git tracks; in a source archive without git, what is not hidden or made by a tool.
+fn files_below(root: &Path, ending: &str) -> Vec<Source> {
+    let mut paths = tracked(root).unwrap_or_else(|| found(root));
+    paths.retain(|path| {
+        let is_corpus = path.iter().any(|part| part == "corpus");
+        path.to_string_lossy().ends_with(ending) && !is_corpus
+    });
+    paths.sort();
+    let read = paths.into_iter().filter(|path| root.join(path).is_file());
+    read.map(|path| Source { text: fs::read_to_string(root.join(&path)).unwrap(), path }).collect()
+}
+
+/// All that git tracks below this folder. None without git, and where this folder is not in the repository: an archive that
+/// was unpacked in another project.
+fn tracked(root: &Path) -> Option<Vec<PathBuf>> {
+    let mut git = Command::new("git");
+    // A hook of git sets these; they name whatever repository the hook runs for.
+    git.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE").env_remove("GIT_INDEX_FILE");
+    let output = git.arg("-C").arg(root).args(["ls-files", "-z"]).output().ok()?;
+    let names = output.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let paths: Vec<_> = names.map(|name| PathBuf::from(OsStr::from_bytes(name))).collect();
+    (output.status.success() && paths.iter().any(|path| path == Path::new("Cargo.toml"))).then_some(paths)
+}
+
+/// All files below this folder but those that are hidden and those of cargo's target folders and Python's environments,
+/// which bear a mark whatever their name is.
+fn found(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders = vec![root().to_owned()];
+    let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
+        if ["CACHEDIR.TAG", "pyvenv.cfg"].iter().any(|mark| folder.join(mark).exists()) {
+            continue;
+        }
         for entry in fs::read_dir(&folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            if name.starts_with('.') || ["target", "corpus", "artifacts"].contains(&name.as_str()) {
+            let entry = entry.unwrap();
+            if entry.file_name().as_bytes().starts_with(b".") {
                 continue;
             }
-            if path.is_dir() {
-                folders.push(path);
-            } else if name.ends_with(ending) {
-                let text = fs::read_to_string(&path).unwrap();
-                found.push(Source { path: path.strip_prefix(root()).unwrap().to_owned(), text });
+            if entry.file_type().unwrap().is_dir() {
+                folders.push(entry.path());
+            } else {
+                found.push(entry.path().strip_prefix(root).unwrap().to_owned());
             }
         }
     }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
     found
 }
 
@@ -191,12 +226,9 @@ fn no_folder_knows_a_stranger() {
 
 #[test]
 fn every_folder_of_the_source_has_a_floor() {
-    let folders =
-        fs::read_dir(root().join("src")).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir());
-    let unknown: Vec<_> = folders
-        .filter_map(|path| path.file_name().map(|name| name.to_string_lossy().into_owned()))
-        .filter(|name| floor_of(name).is_none())
-        .collect();
+    let in_folders = sources().into_iter().filter(|file| file.path.iter().count() > 2);
+    let folders: BTreeSet<String> = in_folders.filter_map(|file| Some(file.folder()?.to_owned())).collect();
+    let unknown: Vec<_> = folders.into_iter().filter(|name| floor_of(name).is_none()).collect();
     complain("folders without a floor", &unknown);
 }
 
@@ -286,6 +318,18 @@ fn nothing_is_left_for_later() {
     complain("leftovers", &complaints);
 }
 
+/// `fuzz/` is a workspace of its own, so a new dependency is easily forgotten in its lock file.
+#[test]
+fn the_lock_file_of_the_fuzz_targets_knows_every_dependency() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let table = manifest.split("\n[dependencies]\n").nth(1).and_then(|rest| rest.split("\n[").next()).unwrap();
+    let names = table.lines().filter_map(|line| line.split_once(" = ")).map(|(name, _)| name);
+    let lock = fs::read_to_string(root().join("fuzz/Cargo.lock")).unwrap();
+    let ours = lock.split("\n[[package]]\n").find(|package| package.starts_with("name = \"tt-actors\"\n")).unwrap();
+    let missing: Vec<_> = names.filter(|name| !ours.contains(&format!("\n \"{name}"))).map(str::to_owned).collect();
+    complain("missing in fuzz/Cargo.lock (cargo metadata --manifest-path fuzz/Cargo.toml writes it)", &missing);
+}
+
 /// A suppressed lint says why, and is noticed when it is no longer needed: `expect`, never `allow`.
 #[test]
 fn no_lint_is_allowed_in_silence() {
@@ -363,6 +407,45 @@ fn paths(page: &str) -> Vec<&str> {
 fn links(page: &str) -> Vec<&str> {
     let targets = page.split("](").skip(1).filter_map(|rest| rest.split([')', ' ']).next());
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).collect()
+}
+
+/// A tree with what builders and editors leave beside the sources.
+fn littered(lab: &Lab) -> PathBuf {
+    let root = lab.folder("project");
+    let write = |path: &str, text: &str| {
+        fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+        fs::write(root.join(path), text).unwrap();
+    };
+    for path in ["Cargo.toml", "src/lib.rs", "src/deep/a.rs", "fuzz/corpus/x.rs"] {
+        write(path, "");
+    }
+    for path in ["target-2/CACHEDIR.TAG", "target-2/debug/out.rs", "env/pyvenv.cfg", "env/lib/b.rs", ".idea/c.rs"] {
+        write(path, "");
+    }
+    root
+}
+
+fn names_of(sources: &[Source]) -> Vec<&str> {
+    sources.iter().map(|file| file.path.to_str().unwrap()).collect()
+}
+
+#[test]
+fn without_git_target_folders_and_environments_are_not_the_projects() {
+    let lab = Lab::new();
+    assert_eq!(names_of(&files_below(&littered(&lab), ".rs")), ["src/deep/a.rs", "src/lib.rs"]);
+}
+
+#[test]
+fn with_git_only_what_is_tracked_is_the_projects() {
+    let Some(lab) = Lab::with(&[Needs::Git]) else { return };
+    let root = littered(&lab);
+    let git = |args: &[&str]| assert!(Command::new("git").arg("-C").arg(&root).args(args).status().unwrap().success());
+    git(&["init", "--quiet"]);
+    assert_eq!(names_of(&files_below(&root, ".rs")), ["src/deep/a.rs", "src/lib.rs"], "nothing is tracked yet");
+    git(&["add", "Cargo.toml", "src/lib.rs", "fuzz", "env/lib/b.rs"]);
+    assert_eq!(names_of(&files_below(&root, ".rs")), ["env/lib/b.rs", "src/lib.rs"]);
+    fs::remove_file(root.join("src/lib.rs")).unwrap();
+    assert_eq!(names_of(&files_below(&root, ".rs")), ["env/lib/b.rs"], "removed, and not yet committed");
 }
 
 /// The rules themselves are tried on text that breaks them.
