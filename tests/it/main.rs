@@ -7,10 +7,15 @@
     clippy::unwrap_used,
     clippy::panic,
     clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "a test's helper fails loudly, waits in real time for real processes, and guards what two tests may not share"
+    reason = "a test's helper fails loudly and waits in real time for real processes"
 )]
 
+/// `#[test]`: see `harness`.
+#[macro_use]
+extern crate tt_actors_test;
+
+#[macro_use]
+mod harness;
 mod support;
 
 mod arbiters;
@@ -37,3 +42,7 @@ mod selection;
 mod tidy;
 mod tour;
 mod tracker;
+
+fn main() -> std::process::ExitCode {
+    harness::main()
+}

@@ -115,21 +115,4 @@ mod tests {
         assert_eq!(cannot(&["false"]).unwrap(), "`false` ends with exit status: 1");
         assert!(cannot(&["/nowhere/tool"]).unwrap().starts_with("/nowhere/tool: "));
     }
-
-    #[test]
-    fn a_small_disk_is_full_and_gone() {
-        if let Some(why) = Need::Mount.missing() {
-            eprintln!("not tried: {why}");
-            return;
-        }
-        let dir = tempfile::tempdir().unwrap();
-        let disk = SmallDisk::mount(dir.path().join("disk"), 1 << 20).unwrap();
-        let inside = disk.path().join("x");
-        disk.fill(900 << 10).unwrap();
-        std::fs::write(&inside, vec![1; 512 << 10]).unwrap_err();
-        disk.free().unwrap();
-        std::fs::write(&inside, vec![1; 512 << 10]).unwrap();
-        drop(disk);
-        assert!(!inside.exists());
-    }
 }

@@ -1,21 +1,25 @@
 //! One test's workbench: its own folder, and the check that the foreign programs it needs are there.
 
-use std::io::Write;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock};
+use std::sync::OnceLock;
+
+use tt_actors::faults::host::machine::Need;
 
 use super::netns::can_make_hosts;
+use crate::harness;
 
-/// A foreign program that a test needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A foreign program, or a right, that a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Needs {
-    Opentracker,
     /// Python with libtorrent's binding.
     Libtorrent,
+    Opentracker,
     Aria2,
     /// The daemon and its remote control.
     Transmission,
+    /// The programs that make and show torrents.
     TransmissionCreate,
     /// The right to mount a tmpfs.
     Mount,
@@ -23,6 +27,12 @@ pub(crate) enum Needs {
     Namespaces,
     /// `script` of util-linux: a terminal for the client.
     Terminal,
+    /// strace, and the right to trace.
+    Strace,
+    /// `prlimit` of util-linux.
+    Prlimit,
+    Git,
+    Bash,
 }
 
 impl Needs {
@@ -34,10 +44,52 @@ impl Needs {
             Self::Transmission => {
                 answers("transmission-daemon", &["--version"]) && answers("transmission-remote", &["--version"])
             }
-            Self::TransmissionCreate => answers("transmission-create", &["--version"]),
+            Self::TransmissionCreate => {
+                answers("transmission-create", &["--version"]) && answers("transmission-show", &["--version"])
+            }
             Self::Mount => rustix::process::geteuid().is_root() && can_mount(),
             Self::Namespaces => rustix::process::geteuid().is_root() && can_make_hosts(),
             Self::Terminal => answers("script", &["--version"]),
+            Self::Strace => Need::Strace.missing().is_none(),
+            Self::Prlimit => Need::Prlimit.missing().is_none(),
+            Self::Git => answers("git", &["--version"]),
+            Self::Bash => answers("bash", &["--version"]),
+        }
+    }
+
+    /// As the summary names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Libtorrent => "libtorrent",
+            Self::Opentracker => "opentracker",
+            Self::Aria2 => "aria2",
+            Self::Transmission => "transmission",
+            Self::TransmissionCreate => "transmission-create",
+            Self::Mount => "the right to mount",
+            Self::Namespaces => "the right to make network namespaces",
+            Self::Terminal => "script",
+            Self::Strace => "strace",
+            Self::Prlimit => "prlimit",
+            Self::Git => "git",
+            Self::Bash => "bash",
+        }
+    }
+
+    /// What to do about it on Debian; `.ci/run` does the same.
+    pub(crate) fn remedy(self) -> &'static str {
+        match self {
+            Self::Libtorrent => "python3 -m pip install libtorrent; TT_PYTHON names another Python that has it",
+            Self::Opentracker => "apt-get install opentracker",
+            Self::Aria2 => "apt-get install aria2",
+            Self::Transmission => "apt-get install transmission-daemon transmission-cli",
+            Self::TransmissionCreate => "apt-get install transmission-cli",
+            Self::Mount => "run as root",
+            Self::Namespaces => "apt-get install iproute2, run as root",
+            Self::Terminal => "apt-get install bsdutils",
+            Self::Strace => "apt-get install strace, allow tracing",
+            Self::Prlimit => "apt-get install util-linux",
+            Self::Git => "apt-get install git",
+            Self::Bash => "apt-get install bash",
         }
     }
 }
@@ -49,18 +101,17 @@ pub(crate) struct Lab {
 }
 
 impl Lab {
-    /// A workbench with these programs at hand. None, said on standard error, where one is missing; a failure where
-    /// `TT_REQUIRE_PEERS=1` asks for all of them, as CI does.
+    /// A workbench with these programs at hand. None where one is missing: the test returns and is counted as ignored.
+    /// Where `TT_REQUIRE_PEERS=1` asks for all of them, as CI does, it fails instead.
     pub(crate) fn with(needs: &[Needs]) -> Option<Self> {
-        let missing: Vec<_> = needs.iter().filter(|need| !need.is_there()).collect();
+        let missing: Vec<_> = needs.iter().copied().filter(|need| !need.is_there()).collect();
         if missing.is_empty() {
             return Some(Self::new());
         }
-        let thread = std::thread::current();
-        let line = format!("MISSING PEER: {missing:?}, so {} is skipped\n", thread.name().unwrap_or("a test"));
-        assert!(std::env::var("TT_REQUIRE_PEERS").as_deref() != Ok("1"), "{line}");
-        // Not `eprintln!`: the test harness keeps that to itself when a test passes.
-        std::io::stderr().write_all(line.as_bytes()).unwrap();
+        let lacks: Vec<_> = missing.iter().map(|need| format!("{} ({})", need.name(), need.remedy())).collect();
+        let is_required = std::env::var("TT_REQUIRE_PEERS").as_deref() == Ok("1");
+        assert!(!is_required, "this machine lacks {}", lacks.join(", "));
+        harness::lack(&missing);
         None
     }
 
@@ -98,11 +149,12 @@ impl Lab {
     }
 }
 
-/// Held by tests that move gigabytes or measure: one of them at a time.
-pub(crate) fn heavy() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    // A heavy test that failed must not fail the next one.
-    ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+/// Held by tests that move gigabytes or measure: one of them at a time, in all test processes of this target folder.
+pub(crate) fn heavy() -> File {
+    let turn = File::create(Path::new(env!("CARGO_TARGET_TMPDIR")).join("heavy.lock")).unwrap();
+    // Closing the file gives the lock up, also when the test fails.
+    turn.lock().unwrap();
+    turn
 }
 
 /// A Python that can import libtorrent: `TT_PYTHON`, the path's, the system's.
