@@ -71,7 +71,10 @@ impl Listener {
     fn take_the_next(&self, ctx: &mut Ctx<Self>, rest: Duration) {
         let door = Rc::clone(&self.cfg.door);
         let taken = async move {
-            tokio::time::sleep(rest).await;
+            // A sleep takes a millisecond at least, even one of no length.
+            if !rest.is_zero() {
+                tokio::time::sleep(rest).await;
+            }
             door.accept().await
         };
         ctx.spawn(taken.into_actor(self).map(|taken, act, ctx| act.on_taken(taken, ctx)));
