@@ -15,6 +15,9 @@ use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Event, Failure, MAX_
 /// 50: what trackers give when nobody says how many (BEP 3's usual default).
 pub const DEFAULT_NUM_WANT: u32 = 50;
 
+/// Of a client that does not say what it lacks, or says a negative number as some do of a magnet link: it is no seed.
+const UNKNOWN_LEFT: u64 = u64::MAX;
+
 /// An announce as it came in a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnounceQuery {
@@ -41,16 +44,18 @@ pub enum BadQuery {
 
 /// Reads the query of an announce: what stands behind the `?` of the target. Pairs it does not know are ignored; of
 /// those that come twice the last counts.
+///
+/// As tolerant as opentracker: only the info-hash is needed. A peer without a port is answered and cannot be listed; a
+/// number that cannot be read is as one that was not sent, and an event that nobody knows is a regular announce.
 pub fn parse_query(query: &str) -> Result<AnnounceQuery, BadQuery> {
-    let (mut info_hash, mut peer_id, mut port) = (None, None, None);
+    let mut info_hash = None;
     let mut request = AnnounceRequest {
         info_hash: InfoHash([0; 20]),
         peer_id: PeerId([0; 20]),
         port: 0,
         uploaded: 0,
         downloaded: 0,
-        // Nobody is a seed who has not said so.
-        left: u64::MAX,
+        left: UNKNOWN_LEFT,
         event: Event::Periodic,
         key: 0,
         num_want: DEFAULT_NUM_WANT,
@@ -60,12 +65,12 @@ pub fn parse_query(query: &str) -> Result<AnnounceQuery, BadQuery> {
     for (name, value) in pairs(query) {
         match name {
             "info_hash" => info_hash = Some(twenty(&value).ok_or(BadQuery::Invalid("info_hash"))?),
-            "peer_id" => peer_id = Some(twenty(&value).ok_or(BadQuery::Invalid("peer_id"))?),
-            "port" => port = Some(number(&value).and_then(|n| n.try_into().ok()).ok_or(BadQuery::Invalid("port"))?),
-            "uploaded" => request.uploaded = number(&value).ok_or(BadQuery::Invalid("uploaded"))?,
-            "downloaded" => request.downloaded = number(&value).ok_or(BadQuery::Invalid("downloaded"))?,
-            "left" => request.left = number(&value).ok_or(BadQuery::Invalid("left"))?,
-            "event" => request.event = event(&value).ok_or(BadQuery::Invalid("event"))?,
+            "peer_id" => request.peer_id = PeerId(twenty(&value).ok_or(BadQuery::Invalid("peer_id"))?),
+            "port" => request.port = port(&value)?,
+            "uploaded" => request.uploaded = number(&value).unwrap_or(0),
+            "downloaded" => request.downloaded = number(&value).unwrap_or(0),
+            "left" => request.left = number(&value).unwrap_or(UNKNOWN_LEFT),
+            "event" => request.event = event(&value),
             // Opaque: clients that do not send eight hex digits have no key to speak of.
             "key" => request.key = text(&value).and_then(|key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
             // Some clients send -1 for "as you like".
@@ -78,8 +83,6 @@ pub fn parse_query(query: &str) -> Result<AnnounceQuery, BadQuery> {
         }
     }
     request.info_hash = InfoHash(info_hash.ok_or(BadQuery::Missing("info_hash"))?);
-    request.peer_id = PeerId(peer_id.ok_or(BadQuery::Missing("peer_id"))?);
-    request.port = port.ok_or(BadQuery::Missing("port"))?;
     Ok(AnnounceQuery { request, compact, no_peer_id, ip })
 }
 
@@ -129,14 +132,22 @@ fn twenty(value: &[u8]) -> Option<[u8; 20]> {
     value.try_into().ok()
 }
 
-/// BEP 21 adds `paused`, which is a regular announce to us.
-fn event(value: &[u8]) -> Option<Event> {
+/// Negative ones are of a client that cannot be dialled.
+fn port(value: &[u8]) -> Result<u16, BadQuery> {
+    let is_negative = text(value).and_then(|port| port.parse().ok()).is_some_and(|port: i64| port < 0);
+    if is_negative {
+        return Ok(0);
+    }
+    number(value).and_then(|port| port.try_into().ok()).ok_or(BadQuery::Invalid("port"))
+}
+
+/// BEP 21 adds `paused`, which is a regular announce to us, as is any other word.
+fn event(value: &[u8]) -> Event {
     match value {
-        b"" | b"empty" | b"paused" => Some(Event::Periodic),
-        b"started" => Some(Event::Started),
-        b"completed" => Some(Event::Completed),
-        b"stopped" => Some(Event::Stopped),
-        _ => None,
+        b"started" => Event::Started,
+        b"completed" => Event::Completed,
+        b"stopped" => Event::Stopped,
+        _ => Event::Periodic,
     }
 }
 
