@@ -16,6 +16,7 @@ use super::extended::{self, Extended};
 use super::metainfo::Metainfo;
 use super::resume::Record;
 use super::safe_path::{self, SafePath};
+use super::swarm_state::{SavedState, Seal};
 use super::tracker::{AnnounceReply, Reply};
 use super::tracker_http::server::{
     AnnounceQuery, encode_announce, encode_failure, encode_scrape, parse_query, parse_scrape_query,
@@ -31,7 +32,7 @@ use super::wire::{BadMessage, Decoder, Handshake, Message};
 pub type Entry = fn(&[u8]) -> bool;
 
 /// All of them by the names of their fuzz targets.
-pub const ALL: [(&str, Entry); 12] = [
+pub const ALL: [(&str, Entry); 13] = [
     ("bencode", bencode),
     ("metainfo", metainfo),
     ("wire", wire),
@@ -44,6 +45,7 @@ pub const ALL: [(&str, Entry); 12] = [
     ("udp_request", udp_request),
     ("resume", resume),
     ("safe_path", safe_path),
+    ("swarm_state", swarm_state),
 ];
 
 /// One value, as from a peer or a tracker.
@@ -266,6 +268,24 @@ pub fn resume(input: &[u8]) -> bool {
         let record = Record::decode(input).ok()?;
         assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(&record), "a record survives");
         Some(record)
+    };
+    read(input).is_some() | read(&sealed).is_some()
+}
+
+/// The state of a tracker as it is, and once more under a good checksum.
+pub fn swarm_state(input: &[u8]) -> bool {
+    let sum: [u8; 20] = Sha1::digest(input).into();
+    let sealed = [input, &sum].concat();
+    let read = |input: &[u8]| {
+        let state = SavedState::read(input).ok()?;
+        let (mut seal, mut again) = Seal::begin(state.saved_at());
+        let mut swarms = Vec::new();
+        state.swarms().for_each(|swarm| swarm.encode(&mut swarms));
+        seal.add(&swarms);
+        again.extend(swarms);
+        again.extend(seal.end());
+        assert_eq!(again, input, "a state survives");
+        Some(())
     };
     read(input).is_some() | read(&sealed).is_some()
 }

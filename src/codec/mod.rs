@@ -16,6 +16,7 @@ pub mod extended;
 pub mod metainfo;
 pub mod resume;
 pub mod safe_path;
+pub mod swarm_state;
 pub mod tracker;
 pub mod tracker_http;
 pub mod tracker_udp;
