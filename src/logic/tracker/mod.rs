@@ -6,7 +6,9 @@
 //! | file | for |
 //! |---|---|
 //! | `registry`, `swarm`, `pool` | who is in which swarm, within limits; who is named to whom |
-//! | `ticks` | the age of a peer in two bytes |
+//! | `networks` | what each network holds, and so who goes when it is full |
+//! | `sizes` | how to draw any peer with the same chance |
+//! | `ticks` | the age of a peer and what is known of it, in two bytes |
 //! | `allow` | which torrents are served |
 //! | `throttle` | how often a host may ask |
 //! | `tickets` | the connection ids of UDP |
@@ -14,8 +16,10 @@
 
 mod allow;
 mod counts;
+mod networks;
 mod pool;
 mod registry;
+mod sizes;
 mod swarm;
 mod throttle;
 mod tickets;
@@ -28,6 +32,7 @@ pub use allow::{AllowList, BadAllowList};
 pub use counts::{Counts, Stats};
 use pool::HashKey;
 pub use registry::{Heard, Limits, Registry};
+use registry::{Return, Rhythm};
 pub use swarm::{Tally, Visit, Wanted};
 use throttle::Throttle;
 use tickets::Tickets;
@@ -35,6 +40,7 @@ use ticks::Tick;
 
 use super::address::Class;
 use crate::base::ids::InfoHash;
+use crate::codec::swarm_state::{PEER_LEN, SWARM_LEN, SavedState};
 use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Failure, RetryIn, ScrapeEntry};
 use crate::codec::tracker_http::server::{
     BadQuery, encode_announce, encode_failure, encode_scrape, parse_query, parse_scrape_query,
@@ -68,6 +74,9 @@ const SWEEP_PARTS: u64 = 8;
 /// 50,000 peers are looked at in less than a millisecond.
 const MAX_SWEEP: usize = 50_000;
 
+/// 256 KiB of swarms are written down in one turn: less than a millisecond.
+const SAVED_PART: usize = 256 * 1024;
+
 /// One hour: somebody may put the torrent on the list meanwhile.
 const RETRY_UNREGISTERED: Duration = Duration::from_secs(60 * 60);
 
@@ -89,6 +98,12 @@ pub struct DeskConfig {
     pub seed: u64,
     /// For connection ids.
     pub secret: [u8; 32],
+}
+
+/// The longest file that a tracker with these limits writes, with room for swarms and peers that come and go meanwhile.
+pub fn longest_state(limits: &Limits) -> u64 {
+    let all = limits.swarms.saturating_mul(SWARM_LEN).saturating_add(limits.peers.saturating_mul(PEER_LEN));
+    (all as u64).saturating_mul(2).saturating_add(SAVED_PART as u64)
 }
 
 impl std::fmt::Debug for DeskConfig {
@@ -140,7 +155,7 @@ impl Desk {
         let interval = cfg.interval.clamp(Duration::from_secs(1), MAX_INTERVAL);
         Self {
             epoch: now,
-            registry: Registry::new(cfg.limits, cfg.seed),
+            registry: Registry::new(cfg.limits, rhythm(interval), cfg.seed),
             throttle: Throttle::new(now, cfg.rate),
             tickets: Tickets::new(now, cfg.secret),
             hosts: HashKey::new(cfg.seed.wrapping_add(1)),
@@ -243,6 +258,28 @@ impl Desk {
         }
     }
 
+    /// A part of all swarms for a file, from position `below` down, and where to go on; `None`: that was the last part.
+    /// The first part is `below` the greatest number there is.
+    pub fn save(&self, now: Instant, below: usize) -> (Vec<u8>, Option<usize>) {
+        let mut part = Vec::new();
+        let next = self.registry.save(self.tick(now), below, SAVED_PART, &mut part);
+        (part, next)
+    }
+
+    /// Takes in what was saved, `away` ago by the clock on the wall: what has not expired, is served, and has room.
+    pub fn restore(&mut self, now: Instant, state: &SavedState<'_>, away: Duration) {
+        let back = Return {
+            now: self.tick(now),
+            away: ticks::ticks_beyond(away).saturating_sub(1),
+            max_age: ticks::ticks_beyond(self.cfg.interval * 2),
+        };
+        for swarm in state.swarms() {
+            if self.allows(&swarm.info_hash) {
+                self.registry.restore(&swarm, back);
+            }
+        }
+    }
+
     /// After a panic: peers stay if every count and index is right, else they come again with their next announce.
     pub fn recover(&mut self, now: Instant) {
         if !self.registry.is_sound() {
@@ -323,6 +360,13 @@ impl Desk {
     fn tick(&self, now: Instant) -> Tick {
         Tick::at(self.epoch, now)
     }
+}
+
+/// An announce confirms a peer that comes after the minimum interval; a peer is overdue that is later than an eighth of
+/// the interval.
+fn rhythm(interval: Duration) -> Rhythm {
+    let overdue_after = ticks::ticks_beyond(interval + interval / 8);
+    Rhythm { confirm_after: ticks::ticks_within(interval / 2), overdue_after }
 }
 
 /// The address that a peer is listed under: its own. One that it gives itself (`ip=`) is believed of this machine and

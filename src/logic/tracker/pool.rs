@@ -1,7 +1,8 @@
 //! The peers of one swarm and one family: 8 bytes each for IPv4, 20 for IPv6, and an index when there are many.
 //!
-//! Leeches stand first, then seeds, so that "a leech" and "anybody" are ranges to draw from. Knows no events and no
-//! swarms; an address is a run of bytes as in compact peers (BEP 23, BEP 7), its host the part that tells owners apart.
+//! Leeches stand first, then seeds, so that "a leech" and "anybody" are ranges to draw from. Knows no other swarm; an
+//! address is a run of bytes as in compact peers (BEP 23, BEP 7), its host the part that tells owners apart, its site the
+//! part by which it is found and charged.
 
 use std::hash::Hasher;
 use std::ops::Range;
@@ -11,14 +12,12 @@ use rand::rngs::SmallRng;
 use rand::seq::index;
 use rand::{RngExt, SeedableRng};
 
-use super::ticks::Tick;
+use super::networks::{Loads, Site};
+use super::ticks::{Seen, Tick};
 use crate::codec::compact::V4_LEN;
 
 /// 16 peers are looked through faster than hashed, and most swarms have fewer.
 const MAX_UNINDEXED: usize = 16;
-
-/// 8 candidates: the oldest of them is, 9 times in 10, among the oldest quarter of all.
-const EVICTION_TRIES: usize = 8;
 
 /// The secret of the hashes: addresses are chosen by strangers.
 #[derive(Debug, Clone, Copy)]
@@ -40,18 +39,50 @@ impl HashKey {
     }
 }
 
+/// The hash of all tables, and what each network holds of this one.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) key: HashKey,
+    pub(super) loads: Loads,
+}
+
+impl Ledger {
+    pub(super) fn new(key: HashKey) -> Self {
+        Self { key, loads: Loads::new() }
+    }
+}
+
+/// How many places of a swarm one network may take, and when a peer counts as confirmed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places {
+    pub(super) per_host: usize,
+    pub(super) per_site: usize,
+    /// A peer is confirmed that announces again after so many ticks.
+    pub(super) confirm_after: u16,
+}
+
+/// What an announce says of a peer that stays.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Word {
+    pub(super) is_seed: bool,
+    /// It says that it has just completed.
+    pub(super) completes: bool,
+}
+
+/// What came of an announce.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Noted {
+    /// It was not listed before.
+    pub(super) is_new: bool,
+    /// Its download is to be counted.
+    pub(super) counts: bool,
+    pub(super) is_confirmed: bool,
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Member<const N: usize> {
     addr: [u8; N],
-    seen: Tick,
-}
-
-/// What an address was before it was put in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Before {
-    Unknown,
-    Leech,
-    Seed,
+    seen: Seen,
 }
 
 /// See the head of the file.
@@ -60,13 +91,25 @@ pub(super) struct Pool<const N: usize> {
     /// Leeches, then seeds.
     members: Vec<Member<N>>,
     leeches: usize,
-    /// Positions by the hash of their host. Empty while there are few.
+    /// Positions by the hash of their site. Empty while there are few.
     index: HashTable<u32>,
 }
 
 /// The part of an address that one owner has to himself: all of an IPv4 address, the first half of an IPv6 one.
 fn host<const N: usize>(addr: &[u8; N]) -> &[u8] {
     &addr[..if N == V4_LEN { 4 } else { 8 }]
+}
+
+/// The part of an address that is its [`Site`].
+fn site_bytes<const N: usize>(addr: &[u8; N]) -> &[u8] {
+    &addr[..if N == V4_LEN { 3 } else { 6 }]
+}
+
+fn site<const N: usize>(addr: &[u8; N]) -> Site {
+    match site_bytes(addr) {
+        [a, b, c] => Site::V4([*a, *b, *c]),
+        longer => Site::V6(std::array::from_fn(|nth| longer[nth])),
+    }
 }
 
 /// At most `most` different positions of a range, without `except`, each set of them as likely as any other.
@@ -115,7 +158,7 @@ impl<const N: usize> Pool<N> {
 
     pub(super) fn position(&self, addr: &[u8; N], key: HashKey) -> Option<usize> {
         let mut found = None;
-        self.visit_host(addr, key, |at| {
+        self.visit_site(addr, key, |at| {
             if self.members[at].addr == *addr {
                 found = Some(at);
             }
@@ -123,53 +166,100 @@ impl<const N: usize> Pool<N> {
         found
     }
 
-    /// Lists an address, or hears of it again. A host has at most `per_host` of them: beyond that its oldest one goes.
-    pub(super) fn put(&mut self, addr: [u8; N], is_seed: bool, now: Tick, per_host: usize, key: HashKey) -> Before {
-        let (mut found, mut oldest, mut of_host) = (None, None, 0_usize);
-        self.visit_host(&addr, key, |at| {
+    /// Lists an address, or hears of it again. A host and a site have so many places at most: beyond that one of theirs
+    /// goes that is not confirmed, the oldest one first, or else the oldest of all.
+    pub(super) fn put(&mut self, addr: [u8; N], word: Word, now: Tick, places: &Places, ledger: &mut Ledger) -> Noted {
+        let mut found = None;
+        let (mut host_first, mut of_host) = (None, 0_usize);
+        let (mut site_first, mut of_site) = (None, 0_usize);
+        self.visit_site(&addr, ledger.key, |at| {
             let member = &self.members[at];
-            of_host += 1;
             if member.addr == addr {
                 found = Some(at);
             }
-            let age = member.seen.age(now);
-            if oldest.is_none_or(|(most, _)| age > most) {
-                oldest = Some((age, at));
+            let rank = (!member.seen.is_confirmed(), member.seen.age(now), at);
+            of_site += 1;
+            site_first = site_first.max(Some(rank));
+            if host(&member.addr) == host(&addr) {
+                of_host += 1;
+                host_first = host_first.max(Some(rank));
             }
         });
         if let Some(at) = found {
-            let before = if at < self.leeches { Before::Leech } else { Before::Seed };
-            self.members[at].seen = now;
-            match (before, is_seed) {
-                (Before::Leech, true) => self.complete(at, key),
-                (Before::Seed, false) => self.uncomplete(at, key),
-                _ => {}
-            }
-            return before;
+            return self.hear_again(at, word, now, places.confirm_after, ledger.key);
         }
-        if let Some((_age, at)) = oldest.filter(|_| of_host >= per_host) {
-            self.remove_at(at, key);
+        let full_host = host_first.filter(|_| of_host >= places.per_host);
+        if let Some((_, _, at)) = full_host.or(site_first.filter(|_| of_site >= places.per_site)) {
+            self.remove_at(at, ledger);
         }
-        self.push(Member { addr, seen: now }, key);
+        let seen = Seen::first(now).counted(word.is_seed || word.completes);
+        self.insert(addr, word.is_seed, seen, ledger);
+        Noted { is_new: true, counts: word.completes, is_confirmed: false }
+    }
+
+    /// The peer at this position announces again. A download is counted once as long as the peer stays listed, and never
+    /// of one that came as a seed.
+    fn hear_again(&mut self, at: usize, word: Word, now: Tick, confirm_after: u16, key: HashKey) -> Noted {
+        let before = self.members[at].seen;
+        let counts = word.completes && !before.is_counted();
+        let seen = before.confirmed(before.age(now) >= confirm_after).again(now).counted(counts || word.is_seed);
+        self.members[at].seen = seen;
+        match (at < self.leeches, word.is_seed) {
+            (true, true) => self.complete(at, key),
+            (false, false) => self.uncomplete(at, key),
+            _ => {}
+        }
+        Noted { is_new: false, counts, is_confirmed: seen.is_confirmed() }
+    }
+
+    /// Lists an address that is not in.
+    pub(super) fn insert(&mut self, addr: [u8; N], is_seed: bool, seen: Seen, ledger: &mut Ledger) {
+        ledger.loads.add(site(&addr), ledger.key);
+        self.push(Member { addr, seen }, ledger.key);
         if !is_seed {
-            self.uncomplete(self.members.len() - 1, key);
+            self.uncomplete(self.members.len() - 1, ledger.key);
         }
-        Before::Unknown
+    }
+
+    /// Lists an address that was listed in an earlier run, if it is not in and its host and its site have places. Says
+    /// whether it is.
+    pub(super) fn restore(
+        &mut self,
+        addr: [u8; N],
+        is_seed: bool,
+        seen: Seen,
+        places: &Places,
+        ledger: &mut Ledger,
+    ) -> bool {
+        let (mut is_in, mut of_host, mut of_site) = (false, 0_usize, 0_usize);
+        self.visit_site(&addr, ledger.key, |at| {
+            let other = &self.members[at].addr;
+            is_in |= *other == addr;
+            of_host += usize::from(host(other) == host(&addr));
+            of_site += 1;
+        });
+        let has_place = !is_in && of_host < places.per_host && of_site < places.per_site;
+        if has_place {
+            self.insert(addr, is_seed, seen, ledger);
+        }
+        has_place
     }
 
     /// Takes an address out, if it is in.
-    pub(super) fn remove(&mut self, addr: &[u8; N], key: HashKey) {
-        if let Some(at) = self.position(addr, key) {
-            self.remove_at(at, key);
+    pub(super) fn remove(&mut self, addr: &[u8; N], ledger: &mut Ledger) {
+        if let Some(at) = self.position(addr, ledger.key) {
+            self.remove_at(at, ledger);
         }
     }
 
-    /// Makes room: of some drawn by lot the one that was not heard of for longest goes, never that at `except`.
-    pub(super) fn evict(&mut self, now: Tick, except: Option<usize>, key: HashKey, dice: &mut SmallRng) {
-        let drawn = draw(self.all(), except, EVICTION_TRIES, dice);
-        if let Some(at) = drawn.max_by_key(|at| self.members[*at].seen.age(now)) {
-            self.remove_at(at, key);
-        }
+    /// The site of the peer at this position, and when it was heard of.
+    pub(super) fn look(&self, at: usize) -> (Site, Seen) {
+        (site(&self.members[at].addr), self.members[at].seen)
+    }
+
+    /// Every address, whether it is a seed, and when it was heard of.
+    pub(super) fn members(&self) -> impl ExactSizeIterator<Item = (&[u8; N], bool, Seen)> {
+        self.members.iter().enumerate().map(|(at, member)| (&member.addr, at >= self.leeches, member.seen))
     }
 
     /// At most `most` addresses of a range, without that at `except`, each set of them as likely as any other.
@@ -185,18 +275,24 @@ impl<const N: usize> Pool<N> {
 
     /// Removes who was last heard of more than `max_age` ticks ago, going down from position `below` for at most
     /// `budget` members. Says how far it came: 0 is the end.
-    pub(super) fn sweep(&mut self, below: usize, budget: usize, (now, max_age): (Tick, u16), key: HashKey) -> usize {
+    pub(super) fn sweep(
+        &mut self,
+        below: usize,
+        budget: usize,
+        (now, max_age): (Tick, u16),
+        ledger: &mut Ledger,
+    ) -> usize {
         let mut at = below.min(self.members.len());
         let end = at.saturating_sub(budget);
         while at > end {
             at -= 1;
             // Who takes a freed place comes from above, where everybody has been looked at.
             if self.members[at].seen.age(now) > max_age {
-                self.remove_at(at, key);
+                self.remove_at(at, ledger);
             }
         }
         if end == 0 {
-            self.give_back_memory(key);
+            self.give_back_memory(ledger.key);
         }
         end
     }
@@ -209,28 +305,33 @@ impl<const N: usize> Pool<N> {
         self.leeches <= self.members.len() && indexed && needed && self.all().all(|at| found(&at))
     }
 
-    fn visit_host(&self, addr: &[u8; N], key: HashKey, mut visit: impl FnMut(usize)) {
+    fn visit_site(&self, addr: &[u8; N], key: HashKey, mut visit: impl FnMut(usize)) {
+        let is_near = |at: &usize| site_bytes(&self.members[*at].addr) == site_bytes(addr);
         if self.index.is_empty() {
-            (0..self.members.len()).filter(|at| host(&self.members[*at].addr) == host(addr)).for_each(visit);
+            (0..self.members.len()).filter(is_near).for_each(visit);
             return;
         }
-        for at in self.index.iter_hash(key.hash(host(addr))) {
+        for at in self.index.iter_hash(key.hash(site_bytes(addr))) {
             let at = *at as usize;
-            if host(&self.members[at].addr) == host(addr) {
+            if is_near(&at) {
                 visit(at);
             }
         }
     }
 
     fn hash_at(&self, at: usize, key: HashKey) -> u64 {
-        key.hash(host(&self.members[at].addr))
+        key.hash(site_bytes(&self.members[at].addr))
     }
 
     fn push(&mut self, member: Member<N>, key: HashKey) {
         let at = u32::try_from(self.members.len()).expect("a swarm is limited to far fewer");
+        if at == 0 {
+            // Most swarms of a large tracker have one peer.
+            self.members.reserve_exact(1);
+        }
         self.members.push(member);
         let members = &self.members;
-        let rehash = |at: &u32| key.hash(host(&members[*at as usize].addr));
+        let rehash = |at: &u32| key.hash(site_bytes(&members[*at as usize].addr));
         if !self.index.is_empty() {
             self.index.insert_unique(rehash(&at), at, rehash);
         } else if members.len() > MAX_UNINDEXED {
@@ -252,7 +353,10 @@ impl<const N: usize> Pool<N> {
         self.leeches += 1;
     }
 
-    fn remove_at(&mut self, mut at: usize, key: HashKey) {
+    /// Takes the peer at this position out; another one takes its place.
+    pub(super) fn remove_at(&mut self, mut at: usize, ledger: &mut Ledger) {
+        let key = ledger.key;
+        ledger.loads.remove(site(&self.members[at].addr), key);
         if at < self.leeches {
             self.complete(at, key);
             at = self.leeches;
@@ -300,7 +404,7 @@ impl<const N: usize> Pool<N> {
             self.index = HashTable::new();
         } else {
             let members = &self.members;
-            self.index.shrink_to(len * 2, |at| key.hash(host(&members[*at as usize].addr)));
+            self.index.shrink_to(len * 2, |at| key.hash(site_bytes(&members[*at as usize].addr)));
         }
     }
 }

@@ -1,14 +1,17 @@
-//! One swarm: its peers of both families and its count of downloads. Knows no other swarm and no limits but what it is
-//! told.
+//! One swarm: its peers of both families, its count of downloads, and the network that founded it. Knows no other swarm and
+//! no limits but what it is told.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rand::rngs::SmallRng;
 
-use super::pool::{Before, HashKey, Pool};
-use super::ticks::Tick;
+use super::networks::Site;
+use super::pool::{HashKey, Ledger, Noted, Places, Pool, Word};
+use super::registry::Return;
+use super::ticks::{Seen, Tick};
 use crate::base::ids::InfoHash;
 use crate::codec::compact::{V4_LEN, V6_LEN};
+use crate::codec::swarm_state::{SavedNetwork, SavedPeer, SavedSwarm};
 use crate::codec::tracker::Event;
 
 /// What a peer says of itself, as far as it matters here.
@@ -73,10 +76,14 @@ pub(super) struct Swarm {
     pub(super) info_hash: InfoHash,
     v4: Pool<V4_LEN>,
     v6: Pool<V6_LEN>,
-    /// Announces that said "completed".
+    /// Announces that said "completed", one for each peer.
     pub(super) downloaded: u32,
     /// The last announce.
     pub(super) touched: Tick,
+    /// The network of the first peer, to which the swarm is charged.
+    pub(super) founder: Site,
+    /// Peers of two networks have met here, or one has come back after the minimum interval.
+    pub(super) is_established: bool,
 }
 
 /// An address in the form of its pool.
@@ -112,9 +119,21 @@ fn v6_addr([ip @ .., high, low]: [u8; V6_LEN]) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::from(ip), u16::from_be_bytes([high, low])))
 }
 
+fn saved_peer<const N: usize>((addr, is_seed, seen): (&[u8; N], bool, Seen), now: Tick) -> SavedPeer<N> {
+    let (is_confirmed, is_counted) = (seen.is_confirmed(), seen.is_counted());
+    SavedPeer { addr: *addr, age: seen.age(now), is_seed, is_confirmed, is_counted }
+}
+
+/// What is known of a saved peer, unless it has expired.
+fn seen<const N: usize>(saved: &SavedPeer<N>, back: Return) -> Option<Seen> {
+    let tick = back.tick(saved.age)?;
+    Some(Seen::first(tick).confirmed(saved.is_confirmed).counted(saved.is_counted))
+}
+
 impl Swarm {
-    pub(super) fn new(info_hash: InfoHash, now: Tick) -> Self {
-        Self { info_hash, v4: Pool::default(), v6: Pool::default(), downloaded: 0, touched: now }
+    pub(super) fn new(info_hash: InfoHash, founder: Site, now: Tick) -> Self {
+        let (v4, v6) = (Pool::default(), Pool::default());
+        Self { info_hash, v4, v6, downloaded: 0, touched: now, founder, is_established: false }
     }
 
     pub(super) const fn len(&self) -> usize {
@@ -131,41 +150,56 @@ impl Swarm {
         }
     }
 
-    /// Takes a visit in. Who stops is gone; who completes is counted, once as long as it stays listed.
-    pub(super) fn hear(&mut self, visit: &Visit, now: Tick, per_host: usize, key: HashKey) {
+    /// Takes a visit in. Who stops is gone; who completes is counted, once as long as it stays listed. Says whether the
+    /// visitor is listed that was not before.
+    pub(super) fn hear(&mut self, visit: &Visit, now: Tick, places: &Places, ledger: &mut Ledger) -> bool {
         self.touched = now;
         if visit.event == Event::Stopped {
-            self.remove(visit.addr, key);
-            return;
+            self.remove(visit.addr, ledger);
+            return false;
         }
-        let before = match Key::from(visit.addr) {
-            Key::V4(addr) => self.v4.put(addr, visit.is_seed, now, per_host, key),
-            Key::V6(addr) => self.v6.put(addr, visit.is_seed, now, per_host, key),
+        let word = Word { is_seed: visit.is_seed, completes: visit.event == Event::Completed };
+        let Noted { is_new, counts, is_confirmed } = match Key::from(visit.addr) {
+            Key::V4(addr) => self.v4.put(addr, word, now, places, ledger),
+            Key::V6(addr) => self.v6.put(addr, word, now, places, ledger),
         };
-        let has_completed = visit.event == Event::Completed && before != Before::Seed;
-        self.downloaded = self.downloaded.saturating_add(u32::from(has_completed));
+        self.downloaded = self.downloaded.saturating_add(u32::from(counts));
+        self.is_established |= is_confirmed || Site::of(visit.addr.ip().to_canonical()) != self.founder;
+        is_new
     }
 
     /// Takes a peer out, if it is in.
-    pub(super) fn remove(&mut self, addr: SocketAddr, key: HashKey) {
+    pub(super) fn remove(&mut self, addr: SocketAddr, ledger: &mut Ledger) {
         match Key::from(addr) {
-            Key::V4(addr) => self.v4.remove(&addr, key),
-            Key::V6(addr) => self.v6.remove(&addr, key),
+            Key::V4(addr) => self.v4.remove(&addr, ledger),
+            Key::V6(addr) => self.v6.remove(&addr, ledger),
         }
     }
 
-    /// Makes room in the larger family, but not at the expense of `guest`.
-    pub(super) fn evict(&mut self, guest: SocketAddr, now: Tick, key: HashKey, dice: &mut SmallRng) {
-        let (guest_v4, guest_v6) = match Key::from(guest) {
-            Key::V4(addr) => (self.v4.position(&addr, key), None),
-            Key::V6(addr) => (None, self.v6.position(&addr, key)),
-        };
-        let others = |len: usize, guest: Option<usize>| len - usize::from(guest.is_some());
-        if others(self.v4.len(), guest_v4) >= others(self.v6.len(), guest_v6) {
-            self.v4.evict(now, guest_v4, key, dice);
-        } else {
-            self.v6.evict(now, guest_v6, key, dice);
+    /// Where this peer stands among all of the swarm.
+    pub(super) fn position(&self, addr: SocketAddr, key: HashKey) -> Option<usize> {
+        match Key::from(addr) {
+            Key::V4(addr) => self.v4.position(&addr, key),
+            Key::V6(addr) => self.v6.position(&addr, key).map(|at| self.v4.len() + at),
         }
+    }
+
+    /// The site of the peer that stands there, and when it was heard of.
+    pub(super) fn look(&self, at: usize) -> (Site, Seen) {
+        at.checked_sub(self.v4.len()).map_or_else(|| self.v4.look(at), |at| self.v6.look(at))
+    }
+
+    /// Takes out the peer that stands there.
+    pub(super) fn remove_at(&mut self, at: usize, ledger: &mut Ledger) {
+        match at.checked_sub(self.v4.len()) {
+            Some(at) => self.v6.remove_at(at, ledger),
+            None => self.v4.remove_at(at, ledger),
+        }
+    }
+
+    /// The site of each of its peers.
+    pub(super) fn sites(&self) -> impl Iterator<Item = Site> {
+        (0..self.len()).map(|at| self.look(at).0)
     }
 
     /// Peers for somebody: never itself; seeds get no seeds, who would have nothing to say to each other.
@@ -220,13 +254,54 @@ impl Swarm {
         named.extend(self.v6.sample(among, except, most, dice).map(|addr| v6_addr(*addr)));
     }
 
+    /// As it goes into a file.
+    pub(super) fn saved(&self, now: Tick) -> SavedSwarm {
+        let founder = match self.founder {
+            Site::V4(prefix) => SavedNetwork::V4(prefix),
+            Site::V6(prefix) => SavedNetwork::V6(prefix),
+        };
+        SavedSwarm {
+            info_hash: self.info_hash,
+            downloaded: self.downloaded,
+            age: self.touched.age(now),
+            is_established: self.is_established,
+            founder,
+            v4: self.v4.members().map(|member| saved_peer(member, now)).collect(),
+            v6: self.v6.members().map(|member| saved_peer(member, now)).collect(),
+        }
+    }
+
+    /// Lists the peers of a saved swarm that have not expired, can be dialled and have a place: at most `free` of them.
+    pub(super) fn restore(
+        &mut self,
+        saved: &SavedSwarm,
+        free: usize,
+        back: Return,
+        places: &Places,
+        ledger: &mut Ledger,
+    ) {
+        let mut left = free;
+        for peer in saved.v4.iter().filter(|peer| v4_addr(peer.addr).port() != 0) {
+            if let Some(seen) = seen(peer, back).filter(|_| left > 0) {
+                left -= usize::from(self.v4.restore(peer.addr, peer.is_seed, seen, places, ledger));
+            }
+        }
+        // An IPv4 address inside IPv6 stands among those of IPv4, or nowhere.
+        let is_v6 = |addr: SocketAddr| addr.port() != 0 && addr.ip().to_canonical().is_ipv6();
+        for peer in saved.v6.iter().filter(|peer| is_v6(v6_addr(peer.addr))) {
+            if let Some(seen) = seen(peer, back).filter(|_| left > 0) {
+                left -= usize::from(self.v6.restore(peer.addr, peer.is_seed, seen, places, ledger));
+            }
+        }
+    }
+
     /// Forgets who was silent for too long, going down from position `below` of all. Says how far it came.
-    pub(super) fn sweep(&mut self, below: usize, budget: usize, age: (Tick, u16), key: HashKey) -> usize {
+    pub(super) fn sweep(&mut self, below: usize, budget: usize, age: (Tick, u16), ledger: &mut Ledger) -> usize {
         let v4_len = self.v4.len();
         if below > v4_len {
-            v4_len + self.v6.sweep(below - v4_len, budget, age, key)
+            v4_len + self.v6.sweep(below - v4_len, budget, age, ledger)
         } else {
-            self.v4.sweep(below, budget, age, key)
+            self.v4.sweep(below, budget, age, ledger)
         }
     }
 

@@ -1,5 +1,6 @@
 use super::*;
 use crate::base::ids::PeerId;
+use crate::codec::swarm_state::{SavedSwarm, Seal};
 use crate::codec::tracker::{Event, Reply};
 use crate::codec::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape, scrape_url};
 use crate::codec::tracker_udp::{
@@ -223,9 +224,9 @@ fn a_bad_query_is_told_what_is_bad() {
     let good = query_of(&request(1, 1, Event::Periodic, 1));
     let table = [
         (String::new(), "missing info_hash"),
-        (good.replace("&port=1&", "&"), "missing port"),
         (good.replace("&port=1&", "&port=65536&"), "invalid port"),
-        (format!("{good}&event=exploded"), "invalid event"),
+        (good.replace("&port=1&", "&port=abc&"), "invalid port"),
+        (format!("{good}&peer_id=short"), "invalid peer_id"),
         (format!("{good}&info_hash=short"), "invalid info_hash"),
     ];
     for (query, want) in table {
@@ -233,6 +234,55 @@ fn a_bad_query_is_told_what_is_bad() {
         assert_eq!(reply.reason, want, "{query}");
     }
     assert_eq!(desk.stats(now).counts.malformed, 5);
+}
+
+/// The numbers of opentracker for each of these, but where the last column says why ours are others: seeds, leeches.
+#[test]
+fn what_opentracker_serves_is_served() {
+    let base = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=7&uploaded=0&downloaded=0&left=5";
+    let without = |name: &str| {
+        let others = base.split('&').filter(|pair| !pair.starts_with(name));
+        others.collect::<Vec<_>>().join("&")
+    };
+    let with = |pair: &str| format!("{}&{pair}", without(pair.split_once('=').unwrap().0));
+    let table = [
+        (base.to_owned(), (0, 1), ""),
+        (with("left=0"), (1, 0), ""),
+        (with("left=00"), (1, 0), ""),
+        (with("left=+0"), (1, 0), ""),
+        (with("left=%30"), (1, 0), ""),
+        (without("left="), (0, 1), ""),
+        (with("left=-1"), (0, 1), ""),
+        (with("left=-5"), (0, 1), ""),
+        (with("left=99999999999999999999999"), (0, 1), ""),
+        (with("left="), (0, 1), "refused there"),
+        (with("left=abc"), (0, 1), "a seed there: whatever is no number"),
+        (with("left=5.5"), (0, 1), "a seed there"),
+        (with("event=exploded"), (0, 1), ""),
+        (with("event="), (0, 1), ""),
+        (with("event=Completed"), (0, 1), ""),
+        (with("event=complete"), (0, 1), ""),
+        (with("event=paused"), (0, 1), ""),
+        (without("port="), (0, 0), "listed with port 0 there, where nobody can dial it"),
+        (with("port=0"), (0, 0), "listed with port 0 there"),
+        (with("port=-1"), (0, 0), "listed with port 65535 there"),
+        (without("peer_id="), (0, 1), ""),
+        (with("uploaded=-5"), (0, 1), ""),
+        (with("uploaded=abc"), (0, 1), ""),
+        (with("downloaded="), (0, 1), ""),
+        (without("uploaded="), (0, 1), ""),
+        (with("numwant=abc"), (0, 1), "refused there"),
+        (with("compact=0"), (0, 1), "refused there"),
+        (format!("{base}&supportcrypto&"), (0, 1), ""),
+        (format!("{base}&&x=%zz"), (0, 1), ""),
+        (format!("{base}&left=0"), (1, 0), "the last one counts"),
+    ];
+    for (query, want, _why) in table {
+        let now = base_instant();
+        let mut desk = Desk::new(config(), now);
+        let reply = peers(parse_announce(&desk.on_announce(now, &query, ip(US))).unwrap());
+        assert_eq!((reply.complete, reply.incomplete), (Some(want.0), Some(want.1)), "{query}");
+    }
 }
 
 #[test]
@@ -298,6 +348,96 @@ fn who_asks_too_often_is_refused_over_http_and_unheard_over_udp() {
         peers(http(&mut desk, now, &announce, "127.0.0.1"));
     }
     peers(http(&mut desk, now + Duration::from_secs(2), &announce, US));
+}
+
+/// All that a desk would write.
+fn saved(desk: &Desk, now: Instant, saved_at: u64) -> Vec<u8> {
+    let (mut seal, mut file) = Seal::begin(saved_at);
+    let mut below = Some(usize::MAX);
+    while let Some(at) = below {
+        let (part, next) = desk.save(now, at);
+        seal.add(&part);
+        file.extend(part);
+        below = next;
+    }
+    file.extend(seal.end());
+    file
+}
+
+fn sorted(state: &SavedState<'_>) -> Vec<SavedSwarm> {
+    let mut swarms: Vec<_> = state.swarms().collect();
+    swarms.sort_by_key(|swarm| swarm.info_hash);
+    for swarm in &mut swarms {
+        swarm.v4.sort_by_key(|peer| peer.addr);
+        swarm.v6.sort_by_key(|peer| peer.addr);
+    }
+    swarms
+}
+
+#[test]
+fn swarms_survive_a_restart_and_grow_old_meanwhile() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    let later = now + Duration::from_secs(1000);
+    for nth in 0..3 {
+        let request = request(1, 1000 + nth, Event::Started, nth.into());
+        peers(http(&mut desk, now, &request, &format!("198.51.{nth}.7")));
+        announced(udp(&mut desk, later, &request, &format!("2001:db8:{nth}::7")));
+    }
+    let done = AnnounceRequest { event: Event::Completed, left: 0, ..request(1, 1001, Event::Started, 0) };
+    peers(http(&mut desk, later, &done, "198.51.1.7"));
+    peers(http(&mut desk, later, &request(2, 9, Event::Started, 0), US));
+    let file = saved(&desk, later, 5000);
+    let state = SavedState::read(&file).unwrap();
+    // The three that were heard of at the start expire first, but for the one that completed.
+    for (away, allow, want) in [
+        (0, None, (7, 2)),
+        (2580, None, (7, 2)),
+        (2640, None, (5, 2)),
+        (2640, Some(2), (1, 1)),
+        (3640, None, (0, 0)),
+        (u64::MAX, None, (0, 0)),
+    ] {
+        let list = |swarm: u8| AllowList::parse(&InfoHash([swarm; 20]).to_string()).unwrap();
+        let mut again = Desk::new(DeskConfig { allow: allow.map(list), ..config() }, now);
+        again.restore(now, &state, Duration::from_secs(away));
+        let stats = again.stats(now);
+        assert_eq!((stats.peers.peers(), stats.swarms), want, "{away} s, {allow:?}");
+        assert!(again.registry.is_sound());
+    }
+    let mut again = Desk::new(config(), now);
+    again.restore(now, &state, Duration::ZERO);
+    again.restore(now, &state, Duration::ZERO);
+    let again_saved = saved(&again, now, 5000);
+    assert_eq!(sorted(&SavedState::read(&again_saved).unwrap()), sorted(&state), "each once, and as it was");
+    let numbers = again.numbers(&InfoHash([1; 20])).unwrap();
+    assert_eq!((numbers.complete, numbers.incomplete, numbers.downloaded), (3, 3, 1));
+    peers(http(&mut again, now, &done, "198.51.1.7"));
+    assert_eq!(again.numbers(&InfoHash([1; 20])).unwrap().downloaded, 1, "still counted once");
+}
+
+#[test]
+fn what_is_read_back_keeps_to_the_limits() {
+    let now = base_instant();
+    let mut desk = Desk::new(config(), now);
+    for nth in 0..100_u8 {
+        for port in 1..=20 {
+            peers(http(&mut desk, now, &request(nth, port, Event::Started, 1), &format!("198.51.{nth}.{}", port % 3)));
+        }
+    }
+    let file = saved(&desk, now, 0);
+    assert!(file.len() as u64 <= longest_state(&Limits { peers: 2000, swarms: 100, ..Limits::default() }));
+    let limits = Limits { peers: 300, swarms: 30, peers_per_swarm: 12, peers_per_host: 5, peers_per_site: 11 };
+    let mut again = Desk::new(DeskConfig { limits, ..config() }, now);
+    again.restore(now, &SavedState::read(&file).unwrap(), Duration::ZERO);
+    let stats = again.stats(now);
+    assert_eq!(
+        (stats.swarms, stats.peers.peers(), again.registry.is_sound()),
+        (28, 300, true),
+        "eleven in each, and those left without any are not made"
+    );
+    let sizes = (70..100).filter_map(|nth| again.numbers(&InfoHash([nth; 20]))).map(|swarm| swarm.incomplete);
+    assert!(sizes.max().unwrap() <= 11);
 }
 
 #[test]

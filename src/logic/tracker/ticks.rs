@@ -1,13 +1,19 @@
-//! The tracker's coarse clock: two bytes for each peer say when it was last heard of.
+//! The tracker's coarse clock: 14 bits for each peer say when it last announced, and two more bits what is known of it.
 //!
-//! It goes round in 36 hours; [`super::MAX_INTERVAL`] keeps everything that is compared well within half of that.
+//! The clock goes round in 36 hours; [`super::MAX_INTERVAL`] keeps every age that is compared below 28 hours.
 
 use std::time::{Duration, Instant};
 
-/// 2 s: with 16 bits it goes round in 36 hours, and an expiry of two intervals is precise enough from a few seconds on.
-const TICK: Duration = Duration::from_secs(2);
+/// 8 s: with 14 bits the clock goes round in 36 hours, and a peer is removed at most two ticks late.
+pub(super) const TICK: Duration = Duration::from_secs(8);
 
-/// A moment, counted from when the tracker began.
+/// 14 of the 16 bits of a [`Seen`].
+const CLOCK: u16 = (1 << 14) - 1;
+
+const CONFIRMED: u16 = 1 << 14;
+const COUNTED: u16 = 1 << 15;
+
+/// A moment, counted in ticks from when the tracker began. Always below 2^14.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Tick(u16);
 
@@ -15,19 +21,71 @@ impl Tick {
     /// The tick of `now`.
     pub(super) fn at(epoch: Instant, now: Instant) -> Self {
         let ticks = now.saturating_duration_since(epoch).as_secs() / TICK.as_secs();
-        Self(u16::try_from(ticks % (1 << 16)).unwrap_or(0))
+        Self(u16::try_from(ticks & u64::from(CLOCK)).unwrap_or(0))
     }
 
     /// Ticks from this one to `now`.
     pub(super) const fn age(self, now: Self) -> u16 {
-        now.0.wrapping_sub(self.0)
+        now.0.wrapping_sub(self.0) & CLOCK
+    }
+
+    /// The tick that has this age now.
+    pub(super) const fn with_age(now: Self, age: u16) -> Self {
+        Self(now.0.wrapping_sub(age) & CLOCK)
+    }
+}
+
+/// When a peer last announced, whether it is confirmed, and whether its download was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen(u16);
+
+impl Seen {
+    /// Of a peer that announces for the first time.
+    pub(super) const fn first(now: Tick) -> Self {
+        Self(now.0)
+    }
+
+    pub(super) const fn tick(self) -> Tick {
+        Tick(self.0 & CLOCK)
+    }
+
+    pub(super) const fn age(self, now: Tick) -> u16 {
+        self.tick().age(now)
+    }
+
+    /// It announced again from the same address after at least the minimum interval.
+    pub(super) const fn is_confirmed(self) -> bool {
+        self.0 & CONFIRMED != 0
+    }
+
+    /// Its download was counted, or it came as a seed.
+    pub(super) const fn is_counted(self) -> bool {
+        self.0 & COUNTED != 0
+    }
+
+    /// The same peer, heard of at `now`.
+    pub(super) const fn again(self, now: Tick) -> Self {
+        Self((self.0 & !CLOCK) | now.0)
+    }
+
+    pub(super) const fn confirmed(self, yes: bool) -> Self {
+        Self(if yes { self.0 | CONFIRMED } else { self.0 })
+    }
+
+    pub(super) const fn counted(self, yes: bool) -> Self {
+        Self(if yes { self.0 | COUNTED } else { self.0 })
     }
 }
 
 /// How many ticks are more than this long, whenever in its tick each end was.
 pub(super) fn ticks_beyond(span: Duration) -> u16 {
     let ticks = span.as_secs().div_ceil(TICK.as_secs());
-    u16::try_from(ticks).unwrap_or(u16::MAX / 2).saturating_add(1)
+    u16::try_from(ticks).unwrap_or(CLOCK).saturating_add(1).min(CLOCK)
+}
+
+/// How many ticks are surely no more than this long, but at least one.
+pub(super) fn ticks_within(span: Duration) -> u16 {
+    u16::try_from(span.as_secs() / TICK.as_secs()).unwrap_or(CLOCK).clamp(1, CLOCK)
 }
 
 #[cfg(test)]
@@ -39,19 +97,30 @@ mod tests {
     fn ages_survive_the_turn_of_the_clock() {
         let epoch = base_instant();
         let at = |secs| Tick::at(epoch, epoch + Duration::from_secs(secs));
-        let table = [(0, 0, 0), (0, 1, 0), (0, 2, 1), (1, 3601, 1800), (131_070, 131_074, 2), (262_000, 262_400, 200)];
+        let table = [(0, 0, 0), (0, 7, 0), (0, 8, 1), (1, 3601, 450), (131_064, 131_080, 2), (262_000, 262_400, 50)];
         for (then, now, want) in table {
             assert_eq!(at(then).age(at(now)), want, "{then} to {now}");
+            assert_eq!(Tick::with_age(at(now), want), at(then), "{then} to {now}");
         }
     }
 
     #[test]
     fn nothing_is_beyond_before_its_time() {
         let epoch = base_instant();
-        for (seen, now, span) in [(1, 4, 3), (0, 3, 3), (1, 60, 59), (1, 2, 1)] {
+        for (seen, now, span) in [(1, 4, 3), (0, 3, 3), (1, 60, 59), (7, 8, 1), (0, 97_200, 97_200)] {
             let (seen, now) = (epoch + Duration::from_secs(seen), epoch + Duration::from_secs(now));
             let age = Tick::at(epoch, seen).age(Tick::at(epoch, now));
             assert!(age < ticks_beyond(Duration::from_secs(span)), "{age} in {span} s");
         }
+    }
+
+    #[test]
+    fn marks_and_clock_do_not_touch_each_other() {
+        let (last, next) = (Tick(CLOCK), Tick(0));
+        let seen = Seen::first(last).confirmed(true).counted(true);
+        assert_eq!((seen.tick(), seen.is_confirmed(), seen.is_counted()), (last, true, true));
+        let seen = Seen::first(last).confirmed(true).again(next);
+        assert_eq!((seen.tick(), seen.is_confirmed(), seen.is_counted()), (next, true, false));
+        assert_eq!(seen.age(Tick(5)), 5);
     }
 }

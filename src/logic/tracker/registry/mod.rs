@@ -1,0 +1,360 @@
+//! Who is in which swarm: all of them, within limits.
+//!
+//! Knows addresses, ages and dice; knows no protocol and no clock but its ticks. When it is full, some entries are drawn by
+//! lot and the one goes whose network holds most (`networks`); the new entry goes if its own network holds as much.
+
+mod saved;
+
+use std::cmp::Reverse;
+use std::net::SocketAddr;
+
+use hashbrown::HashTable;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use super::networks::{Loads, Site, burden};
+use super::pool::{HashKey, Ledger, Places};
+use super::sizes::Sizes;
+use super::swarm::{Swarm, Tally, Visit, Wanted};
+use super::ticks::Tick;
+use crate::base::ids::InfoHash;
+use crate::codec::tracker::{Event, ScrapeEntry};
+pub(super) use saved::Return;
+
+/// 16 entries are drawn when one has to go: of a flood that fills half of the table one is among them, but for once in
+/// 65,536 times.
+const DRAWN: usize = 16;
+
+/// What the registry holds at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Peers in all.
+    pub peers: usize,
+    /// Swarms, also those that are empty now.
+    pub swarms: usize,
+    /// Peers of one swarm.
+    pub peers_per_swarm: usize,
+    /// Peers of one swarm with the same IPv4 address, or in the same /64 of IPv6.
+    pub peers_per_host: usize,
+    /// Peers of one swarm in the same /24 of IPv4, or in the same /48 of IPv6.
+    pub peers_per_site: usize,
+}
+
+impl Default for Limits {
+    /// About 300 MiB when everything is full. A router with more than 64 peers of one torrent behind it is rare, the
+    /// largest swarms of the wild have some 100,000. Four full hosts for a site: with more, ten honest peers of a swarm would
+    /// be too few to be named among those that one network invents.
+    fn default() -> Self {
+        let (peers_per_host, peers_per_site) = (64, 256);
+        Self { peers: 4_000_000, swarms: 1_000_000, peers_per_swarm: 200_000, peers_per_host, peers_per_site }
+    }
+}
+
+/// The rhythm of announces, in ticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rhythm {
+    /// A peer is confirmed that announces again after so many.
+    pub(super) confirm_after: u16,
+    /// A peer is overdue that was not heard of for more.
+    pub(super) overdue_after: u16,
+}
+
+/// What is known of a swarm, and whom it names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heard {
+    /// Its numbers, the visitor counted in.
+    pub numbers: ScrapeEntry,
+    /// Peers for the visitor.
+    pub peers: Vec<SocketAddr>,
+}
+
+/// Where the search for silent peers is: it goes down through swarms and, in each, through peers.
+#[derive(Debug, Default)]
+struct Cursor {
+    /// Swarms from this one up have been seen.
+    swarm: usize,
+    /// Peers of the swarm below that from this one up have been seen; `None`: none yet.
+    peer: Option<usize>,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Registry {
+    limits: Limits,
+    rhythm: Rhythm,
+    /// What each network has of the peers.
+    ledger: Ledger,
+    /// How many swarms each network has founded.
+    founders: Loads,
+    dice: SmallRng,
+    #[expect(clippy::vec_box, reason = "a vector of a million swarms that grows would hold them twice")]
+    swarms: Vec<Box<Swarm>>,
+    /// Positions by info-hash.
+    index: HashTable<u32>,
+    /// Their peers, by the same positions.
+    sizes: Sizes,
+    total: Tally,
+    cursor: Cursor,
+}
+
+impl Registry {
+    /// Without swarms. `seed` is for the dice and the secret of the hashes.
+    pub(super) fn new(limits: Limits, rhythm: Rhythm, seed: u64) -> Self {
+        let mut dice = SmallRng::seed_from_u64(seed);
+        Self {
+            limits,
+            rhythm,
+            ledger: Ledger::new(HashKey::new(dice.random())),
+            founders: Loads::new(),
+            dice,
+            swarms: Vec::new(),
+            index: HashTable::new(),
+            sizes: Sizes::default(),
+            total: Tally::default(),
+            cursor: Cursor::default(),
+        }
+    }
+
+    /// Swarms, also those that are empty now.
+    pub const fn swarms(&self) -> usize {
+        self.swarms.len()
+    }
+
+    /// Everybody, and the memory of it all.
+    pub fn total(&self) -> Tally {
+        let of_swarms = self.swarms.capacity() * size_of::<Box<Swarm>>()
+            + self.index.allocation_size()
+            + self.sizes.capacity() * size_of::<u32>();
+        Tally { bytes: self.total.bytes + of_swarms, ..self.total }
+    }
+
+    /// The numbers of a swarm, if it is known.
+    pub fn numbers(&self, info_hash: &InfoHash) -> Option<ScrapeEntry> {
+        self.find(info_hash).map(|at| numbers(&self.swarms[at]))
+    }
+
+    /// A peer comes, says that it is still there, or goes; others are named to it.
+    pub(super) fn hear(&mut self, info_hash: InfoHash, visit: &Visit, wanted: Wanted, now: Tick) -> Heard {
+        // Who cannot be dialled is answered, not listed; and a swarm is not made by one who goes.
+        let is_listed = visit.addr.port() != 0;
+        let may_found = is_listed && visit.event != Event::Stopped;
+        let founded = |registry: &mut Self| {
+            let founder = Site::of(visit.addr.ip().to_canonical());
+            registry.make_room_for_swarm(founder, now).then(|| registry.add(Swarm::new(info_hash, founder, now)))
+        };
+        let found = self.find(&info_hash).or_else(|| if may_found { founded(self) } else { None });
+        let Some(at) = found else {
+            return Heard {
+                numbers: ScrapeEntry { info_hash, complete: 0, incomplete: 0, downloaded: 0 },
+                peers: Vec::new(),
+            };
+        };
+        if is_listed {
+            let places = self.places();
+            if self.change(at, |swarm, ledger| swarm.hear(visit, now, &places, ledger)) {
+                self.make_room_for_peer(at, visit.addr, now);
+            }
+        }
+        let swarm = &self.swarms[at];
+        let is_leaving = visit.event == Event::Stopped;
+        let key = self.ledger.key;
+        let peers = if is_leaving { Vec::new() } else { swarm.name(visit, wanted, key, &mut self.dice) };
+        Heard { numbers: numbers(swarm), peers }
+    }
+
+    /// Looks at `budget` peers and forgets those not heard of for more than `max_age` ticks, with swarms that nobody came
+    /// to for as long and those that are not to be kept. The next call goes on where this one ends; after the last swarm
+    /// a call ends early.
+    pub(super) fn sweep(&mut self, (now, max_age): (Tick, u16), mut budget: usize, keep: impl Fn(&InfoHash) -> bool) {
+        while budget > 0 {
+            self.cursor.swarm = self.cursor.swarm.min(self.swarms.len());
+            let Some(at) = self.cursor.swarm.checked_sub(1) else {
+                self.cursor = Cursor { swarm: self.swarms.len(), peer: None };
+                self.give_back_memory();
+                return;
+            };
+            let swarm = &self.swarms[at];
+            let below = self.cursor.peer.unwrap_or(usize::MAX).min(swarm.len());
+            let is_silent = swarm.len() == 0 && swarm.touched.age(now) > max_age;
+            if is_silent || !keep(&swarm.info_hash) {
+                self.remove(at);
+                self.cursor = Cursor { swarm: at, peer: None };
+                budget -= 1;
+                continue;
+            }
+            let end = self.change(at, |swarm, ledger| swarm.sweep(below, budget, (now, max_age), ledger));
+            budget = budget.saturating_sub((below - end).max(1));
+            self.cursor =
+                if end == 0 { Cursor { swarm: at, peer: None } } else { Cursor { peer: Some(end), ..self.cursor } };
+        }
+    }
+
+    /// Whether every count and every index says what the peers say. Looks at all of them.
+    pub fn is_sound(&self) -> bool {
+        let key = self.ledger.key;
+        let (mut total, mut loads, mut founders) = (Tally::default(), Loads::new(), Loads::new());
+        for swarm in &self.swarms {
+            total.replace(Tally::default(), swarm.tally());
+            founders.add(swarm.founder, key);
+            swarm.sites().for_each(|site| loads.add(site, key));
+        }
+        let are_found = (0..).zip(&self.swarms).all(|(at, swarm)| self.find(&swarm.info_hash) == Some(at));
+        let mut first = 0;
+        let are_counted = self.swarms.iter().enumerate().all(|(at, swarm)| {
+            let (from, to) = (first, first + swarm.len());
+            first = to;
+            swarm.len() == 0
+                || [from, to - 1].map(|nth| self.sizes.find(nth)) == [0, to - 1 - from].map(|nth| Some((at, nth)))
+        });
+        let are_sound = self.swarms.iter().all(|swarm| swarm.is_sound(key));
+        let are_charged = loads == self.ledger.loads && founders == self.founders;
+        total == self.total
+            && self.index.len() == self.swarms.len()
+            && are_found
+            && are_counted
+            && are_sound
+            && are_charged
+    }
+
+    fn places(&self) -> Places {
+        let Limits { peers_per_host: per_host, peers_per_site: per_site, .. } = self.limits;
+        Places { per_host, per_site, confirm_after: self.rhythm.confirm_after }
+    }
+
+    fn find(&self, info_hash: &InfoHash) -> Option<usize> {
+        let hash = self.ledger.key.hash(info_hash.as_bytes());
+        let found = self.index.find(hash, |at| self.swarms[*at as usize].info_hash == *info_hash);
+        found.map(|at| *at as usize)
+    }
+
+    /// Takes in a swarm without peers. There must be room for it.
+    fn add(&mut self, swarm: Swarm) -> usize {
+        let at = self.swarms.len();
+        let short = u32::try_from(at).expect("the limit of swarms is far below 32 bits");
+        let key = self.ledger.key;
+        self.founders.add(swarm.founder, key);
+        self.total.replace(Tally::default(), swarm.tally());
+        self.swarms.push(Box::new(swarm));
+        self.sizes.push_empty();
+        let swarms = &self.swarms;
+        let rehash = |at: &u32| key.hash(swarms[*at as usize].info_hash.as_bytes());
+        self.index.insert_unique(rehash(&short), short, rehash);
+        at
+    }
+
+    fn remove(&mut self, at: usize) {
+        let key = self.ledger.key;
+        let position_of = |swarm: &Swarm| key.hash(swarm.info_hash.as_bytes());
+        let last = self.swarms.len() - 1;
+        let (hash, hash_of_last) = (position_of(&self.swarms[at]), position_of(&self.swarms[last]));
+        if let Ok(entry) = self.index.find_entry(hash, |position| *position as usize == at) {
+            entry.remove();
+        }
+        if let Some(position) = self.index.find_mut(hash_of_last, |position| *position as usize == last) {
+            *position = u32::try_from(at).unwrap_or(u32::MAX);
+        }
+        self.sizes.change(at, self.swarms[at].len(), self.swarms[last].len());
+        self.sizes.pop();
+        let gone = self.swarms.swap_remove(at);
+        self.total.replace(gone.tally(), Tally::default());
+        self.founders.remove(gone.founder, key);
+        gone.sites().for_each(|site| self.ledger.loads.remove(site, key));
+    }
+
+    /// Changes one swarm and keeps the sums right.
+    fn change<T>(&mut self, at: usize, change: impl FnOnce(&mut Swarm, &mut Ledger) -> T) -> T {
+        let swarm = &mut self.swarms[at];
+        let before = swarm.tally();
+        let done = change(swarm, &mut self.ledger);
+        let after = self.swarms[at].tally();
+        self.sizes.change(at, before.peers(), after.peers());
+        self.total.replace(before, after);
+        done
+    }
+
+    /// Whether there is room for one more swarm of this founder. Of some that are drawn the one goes whose founder's
+    /// network has most, if that is more than this one's; one without peers goes in any case.
+    fn make_room_for_swarm(&mut self, founder: Site, now: Tick) -> bool {
+        if self.swarms.len() < self.limits.swarms {
+            return true;
+        }
+        let drawn = (0..DRAWN).map(|_| self.dice.random_range(0..self.swarms.len())).collect::<Vec<_>>();
+        let rank = |at: &usize| {
+            let swarm = &self.swarms[*at];
+            (self.burden_of(swarm, now), Reverse(swarm.len()), Reverse(swarm.touched.age(now)), *at)
+        };
+        let Some((given_up, _, _, at)) = drawn.iter().map(rank).max() else { return false };
+        let of_guest = burden(self.founders.of(founder, self.ledger.key) + 1, false, false);
+        let has_room = given_up > of_guest;
+        if has_room {
+            self.remove(at);
+        }
+        has_room
+    }
+
+    fn burden_of(&self, swarm: &Swarm, now: Tick) -> u64 {
+        if swarm.len() == 0 {
+            return u64::MAX;
+        }
+        let is_overdue = swarm.touched.age(now) > self.rhythm.overdue_after;
+        burden(self.founders.of(swarm.founder, self.ledger.key), swarm.is_established, is_overdue)
+    }
+
+    /// After `guest` came into swarm `at`. If there are too many, in the swarm or in all, some are drawn there and the one
+    /// goes whose network has most, if that is more than the guest's; else the guest.
+    fn make_room_for_peer(&mut self, at: usize, guest: SocketAddr, now: Tick) {
+        let len = self.swarms[at].len();
+        let all = self.total.peers();
+        let is_full_swarm = len > self.limits.peers_per_swarm;
+        if !is_full_swarm && all <= self.limits.peers {
+            return;
+        }
+        let key = self.ledger.key;
+        let of_guest = (at, self.swarms[at].position(guest, key).unwrap_or(usize::MAX));
+        let draw = |_| {
+            if is_full_swarm {
+                Some((at, self.dice.random_range(0..len)))
+            } else {
+                self.sizes.find(self.dice.random_range(0..all))
+            }
+        };
+        let drawn: Vec<_> = (0..DRAWN).filter_map(draw).filter(|drawn| *drawn != of_guest).collect();
+        let rank = |(at, nth): &(usize, usize)| {
+            let (site, seen) = self.swarms[*at].look(*nth);
+            let age = seen.age(now);
+            let is_overdue = age > self.rhythm.overdue_after;
+            (burden(self.ledger.loads.of(site, key), seen.is_confirmed(), is_overdue), Reverse(age), *at, *nth)
+        };
+        let load_of_guest = self.ledger.loads.of(Site::of(guest.ip().to_canonical()), key);
+        match drawn.iter().map(rank).max() {
+            Some((given_up, _, at, nth)) if given_up > burden(load_of_guest, false, false) => {
+                self.change(at, |swarm, ledger| swarm.remove_at(nth, ledger));
+            }
+            _ => self.change(at, |swarm, ledger| swarm.remove(guest, ledger)),
+        }
+    }
+
+    fn give_back_memory(&mut self) {
+        let len = self.swarms.len();
+        if self.swarms.capacity() > len.saturating_mul(4).max(64) {
+            self.swarms.shrink_to(len * 2);
+            self.sizes.shrink_to(len * 2);
+            let (swarms, key) = (&self.swarms, self.ledger.key);
+            self.index.shrink_to(len * 2, |at| key.hash(swarms[*at as usize].info_hash.as_bytes()));
+        }
+    }
+}
+
+fn numbers(swarm: &Swarm) -> ScrapeEntry {
+    let tally = swarm.tally();
+    let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    ScrapeEntry {
+        info_hash: swarm.info_hash,
+        complete: short(tally.seeds()),
+        incomplete: short(tally.peers() - tally.seeds()),
+        downloaded: swarm.downloaded,
+    }
+}
+
+#[cfg(test)]
+mod tests;
