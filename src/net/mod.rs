@@ -39,6 +39,10 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Debug {
     fn local_addr(&self) -> io::Result<SocketAddr>;
     /// For whoever got it from another arbiter: from now on it wakes this one and no longer that one.
     fn settle(self: Box<Self>) -> io::Result<BoxStream>;
+    /// Lets the kernel hold no more than so many bytes that it cannot send yet. A stream without a kernel has no such limit.
+    fn limit_unsent(&self, _bytes: u32) -> io::Result<()> {
+        Ok(())
+    }
     /// Ends it with a reset (TCP: RST) instead of a farewell; what has not reached the other end yet is thrown away.
     fn reset(self: Box<Self>) -> io::Result<()>;
 }

@@ -155,6 +155,10 @@ impl Stream for Tcp {
         Ok(Box::new(Self { stream: TcpStream::from_std(self.stream.into_std()?)?, home: here }))
     }
 
+    fn limit_unsent(&self, bytes: u32) -> io::Result<()> {
+        SockRef::from(&self.stream).set_tcp_notsent_lowat(bytes)
+    }
+
     fn reset(self: Box<Self>) -> io::Result<()> {
         // With SO_LINGER at zero, close sends RST and drops the send buffer: RFC 9293, "abort".
         self.stream.set_zero_linger()

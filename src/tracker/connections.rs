@@ -2,24 +2,57 @@
 //!
 //! Knows tasks and addresses, no HTTP. All end when this is dropped.
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::IpAddr;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio::task::{AbortHandle, Id, JoinSet};
 
 /// 64 of one host: more than any client opens to one tracker.
 const MAX_PER_HOST: usize = 64;
 
+/// Each by its number; a higher one came later.
+type Number = u64;
+
+#[derive(Debug)]
+struct Connection {
+    task: AbortHandle,
+    host: IpAddr,
+}
+
+/// How many connections a network has, its oldest one, and which network it is.
+type Size = (usize, Reverse<Option<Number>>, IpAddr);
+
 /// See the head of the file.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
     tasks: JoinSet<()>,
-    /// Each by its number, the oldest first.
-    by_age: BTreeMap<u64, (AbortHandle, IpAddr)>,
-    numbers: HashMap<Id, u64>,
+    open: BTreeMap<Number, Connection>,
+    numbers: HashMap<Id, Number>,
     per_host: HashMap<IpAddr, usize>,
-    next: u64,
+    per_network: HashMap<IpAddr, BTreeSet<Number>>,
+    /// The networks by how many connections they have, and of as many by how old the oldest is.
+    by_size: BTreeSet<Size>,
+    next: Number,
+}
+
+/// What one customer has: an IPv4 address, or a /64 of IPv6.
+fn host(ip: IpAddr) -> IpAddr {
+    prefix(ip, 32, 64)
+}
+
+/// What one owner can have many of: a /24 of IPv4, a /48 of IPv6.
+fn network(ip: IpAddr) -> IpAddr {
+    prefix(ip, 24, 48)
+}
+
+/// The address with only so many of its first bits, more than none.
+fn prefix(ip: IpAddr, of_v4: u32, of_v6: u32) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - of_v4))).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & (u128::MAX << (128 - of_v6))).into(),
+    }
 }
 
 impl Connections {
@@ -28,34 +61,39 @@ impl Connections {
         Self {
             most,
             tasks: JoinSet::new(),
-            by_age: BTreeMap::new(),
+            open: BTreeMap::new(),
             numbers: HashMap::new(),
             per_host: HashMap::new(),
+            per_network: HashMap::new(),
+            by_size: BTreeSet::new(),
             next: 0,
         }
     }
 
-    /// Has this host room for one more? This machine itself always has: a proxy may stand there.
-    pub(super) fn has_room_for(&self, host: IpAddr) -> bool {
-        host.is_loopback() || self.per_host.get(&host).is_none_or(|count| *count < MAX_PER_HOST)
+    /// Has the host with this address room for one more? This machine itself always has: a proxy may stand there.
+    pub(super) fn has_room_for(&self, ip: IpAddr) -> bool {
+        ip.is_loopback() || self.per_host.get(&host(ip)).is_none_or(|count| *count < MAX_PER_HOST)
     }
 
-    /// Takes one in. If there are too many, the oldest one is ended: whoever came last has yet to be heard.
-    pub(super) fn add(&mut self, host: IpAddr, serving: impl Future<Output = ()> + 'static) {
-        if self.by_age.len() >= self.most {
-            self.end_oldest();
+    /// Takes one in. If there are too many, one is ended first.
+    pub(super) fn add(&mut self, ip: IpAddr, serving: impl Future<Output = ()> + 'static) {
+        if self.open.len() >= self.most {
+            self.make_room();
         }
-        let task = self.tasks.spawn_local(serving);
-        self.numbers.insert(task.id(), self.next);
-        self.by_age.insert(self.next, (task, host));
-        *self.per_host.entry(host).or_default() += 1;
+        let (task, number) = (self.tasks.spawn_local(serving), self.next);
         self.next += 1;
+        self.numbers.insert(task.id(), number);
+        self.open.insert(number, Connection { task, host: ip });
+        *self.per_host.entry(host(ip)).or_default() += 1;
+        self.change_network(ip, |numbers| {
+            numbers.insert(number);
+        });
     }
 
-    /// Makes room for another one.
-    pub(super) fn end_oldest(&self) {
-        if let Some((_number, (oldest, _host))) = self.by_age.first_key_value() {
-            oldest.abort();
+    /// Ends the oldest connection of the network that has most: whoever came last has yet to be heard.
+    pub(super) fn make_room(&mut self) {
+        if let Some((_size, Reverse(Some(oldest)), _network)) = self.by_size.last().copied() {
+            self.forget(oldest);
         }
     }
 
@@ -66,13 +104,36 @@ impl Connections {
             Some(Err(panicked_or_aborted)) => panicked_or_aborted.id(),
             None => return std::future::pending().await,
         };
-        let gone = self.numbers.remove(&id).and_then(|number| self.by_age.remove(&number));
-        let Some((_task, host)) = gone else { return };
-        if let Some(count) = self.per_host.get_mut(&host) {
+        if let Some(number) = self.numbers.remove(&id) {
+            self.forget(number);
+        }
+    }
+
+    /// Ends a connection, if it is open, and counts it no longer.
+    fn forget(&mut self, number: Number) {
+        let Some(Connection { task, host: ip }) = self.open.remove(&number) else { return };
+        task.abort();
+        if let Some(count) = self.per_host.get_mut(&host(ip)) {
             *count -= 1;
             if *count == 0 {
-                self.per_host.remove(&host);
+                self.per_host.remove(&host(ip));
             }
+        }
+        self.change_network(ip, |numbers| {
+            numbers.remove(&number);
+        });
+    }
+
+    fn change_network(&mut self, ip: IpAddr, change: impl FnOnce(&mut BTreeSet<Number>)) {
+        let network = network(ip);
+        let numbers = self.per_network.entry(network).or_default();
+        let size = |numbers: &BTreeSet<Number>| (numbers.len(), Reverse(numbers.first().copied()), network);
+        self.by_size.remove(&size(&*numbers));
+        change(numbers);
+        if numbers.is_empty() {
+            self.per_network.remove(&network);
+        } else {
+            self.by_size.insert(size(&*numbers));
         }
     }
 }
@@ -87,8 +148,9 @@ mod tests {
 
     const MOST: usize = 200;
 
+    /// Each in a network of its own.
     fn host(nth: u32) -> IpAddr {
-        IpAddr::from(nth.to_be_bytes())
+        IpAddr::from((nth << 8).to_be_bytes())
     }
 
     /// Counts down when it is dropped.
@@ -123,7 +185,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_oldest_of_too_many_goes() {
+    async fn all_of_a_64_of_ipv6_is_one_host() {
+        let at = |network: u16, nth: u16| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, nth]);
+        LocalSet::new()
+            .run_until(async {
+                let mut connections = Connections::new(MOST);
+                (0..64).for_each(|nth| connections.add(at(1, nth), async {}));
+                assert!(!connections.has_room_for(at(1, 99)) && connections.has_room_for(at(2, 1)));
+            })
+            .await;
+    }
+
+    /// Of those that come while it is full, a network with many pays for its own.
+    #[tokio::test]
+    async fn a_network_with_many_makes_room_before_others_do() {
+        LocalSet::new()
+            .run_until(async {
+                let mut connections = Connections::new(MOST);
+                (0..50).for_each(|nth| connections.add(host(nth), pending()));
+                for nth in 0..5000_u16 {
+                    connections.add(IpAddr::from([0x2001, 0xdb8, 0, nth, 0, 0, 0, 1]), pending());
+                }
+                assert_eq!((connections.open.len(), connections.per_network.len()), (MOST, 51));
+                assert!((0..50).all(|nth| connections.open.contains_key(&nth)));
+                connections.add(host(99), pending());
+                assert_eq!((connections.open.len(), connections.per_network.len()), (MOST, 52));
+            })
+            .await;
+    }
+
+    #[tokio::test]
+    async fn there_are_never_more_than_allowed() {
         LocalSet::new()
             .run_until(async {
                 let (mut connections, living) = (Connections::new(MOST), Rc::new(Cell::new(0)));
@@ -135,8 +227,8 @@ mod tests {
                     }
                 }
                 assert_eq!(living.get(), MOST);
-                assert_eq!((connections.by_age.len(), connections.numbers.len()), (MOST, MOST));
-                assert_eq!(connections.by_age.first_key_value().map(|(number, _)| *number), Some(3000 - 200));
+                assert_eq!((connections.open.len(), connections.numbers.len()), (MOST, MOST));
+                assert_eq!(connections.per_network.len(), MOST);
                 drop(connections);
                 // Each is dropped in a turn of its own.
                 while living.get() > 0 {

@@ -5,7 +5,7 @@
 //! an answer takes less than a millisecond.
 //!
 //! Limits: a head within 5 s, 15 s between requests, a connection for two minutes at most whatever it does, and as many
-//! of them as `connections` says. Bodies are not read.
+//! of them as `connections` says. A connection holds one request and one answer at a time, and bodies are not read (`turns`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -24,8 +24,9 @@ use tokio::time::{sleep, timeout};
 use super::connections::Connections;
 use super::keeper::{Page, Query, Survey, SwarmKeeper};
 use super::pages;
+use super::turns::Turns;
 use crate::actors::kit::{self, Child, Ctx, Goodbye};
-use crate::net::{BoxStream, Listen};
+use crate::net::Listen;
 
 /// 5 s for a request's head: a slow phone needs one.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -41,6 +42,10 @@ const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// 10 ms: after a failed accept the next one would fail as well.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(10);
+
+/// 16 KiB of an answer that the kernel may hold for a client that does not read: the longest one, and more than any
+/// announce needs.
+const UNSENT_IN_KERNEL: u32 = 16 * 1024;
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -72,8 +77,9 @@ fn app(
 > {
     App::new()
         .app_data(Data::new(keeper))
-        .route("/announce", get().to(announce))
-        .route("/scrape", get().to(scrape))
+        // Anything may follow, as at opentracker: clients know URLs such as `/announce.php` and `/announce/KEY`.
+        .route("/announce{rest:.*}", get().to(announce))
+        .route("/scrape{rest:.*}", get().to(scrape))
         .route("/stats", get().to(stats))
         .route("/metrics", get().to(metrics))
 }
@@ -125,7 +131,7 @@ async fn serve(listener: Rc<dyn Listen>, max_connections: usize, keeper: Addr<Sw
 async fn accept(
     listener: &dyn Listen,
     mut connections: Connections,
-    handler: impl Service<(BoxStream, Protocol, Option<SocketAddr>), Future: 'static>,
+    handler: impl Service<(Turns, Protocol, Option<SocketAddr>), Future: 'static>,
 ) {
     loop {
         tokio::select! {
@@ -135,14 +141,18 @@ async fn accept(
                 Ok((stream, from)) => {
                     let host: IpAddr = from.ip().to_canonical();
                     if connections.has_room_for(host) {
-                        let serving = timeout(LIFETIME, handler.call((stream, Protocol::Http1, Some(from))));
+                        if let Err(error) = stream.limit_unsent(UNSENT_IN_KERNEL) {
+                            tracing::debug!(%error, "the kernel's buffer of a connection cannot be limited");
+                        }
+                        let request = (Turns::new(stream), Protocol::Http1, Some(from));
+                        let serving = timeout(LIFETIME, handler.call(request));
                         connections.add(host, async move { drop(serving.await) });
                     }
                 }
                 Err(error) => {
                     // Most often out of descriptors.
                     tracing::debug!(%error, "a connection cannot be accepted");
-                    connections.end_oldest();
+                    connections.make_room();
                     sleep(TROUBLE_PAUSE).await;
                 }
             },

@@ -15,6 +15,7 @@ use super::tracker::{
 use crate::base::ids::InfoHash;
 use crate::base::limits::MAX_TRACKER_REPLY;
 
+pub mod head;
 pub mod server;
 
 /// Why a body is no reply of a tracker (T-05).
