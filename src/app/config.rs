@@ -126,6 +126,13 @@ impl RunConfig {
     }
 }
 
+/// Seconds since 1970 by the clock on the wall; 0 before that.
+pub fn wall_clock() -> u64 {
+    #[expect(clippy::disallowed_methods, reason = "it is injected from here")]
+    let now = std::time::SystemTime::now();
+    now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// Dice from the system; from the process id where it has none.
 pub fn seed_from_system() -> u64 {
     SysRng.try_next_u64().unwrap_or_else(|_no_dice| u64::from(std::process::id()))

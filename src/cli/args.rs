@@ -305,13 +305,16 @@ pub struct TrackerArgs {
     /// Serve only the torrents in this file: info-hashes, one a line; read again on SIGHUP
     #[arg(long, value_name = "FILE")]
     pub allow: Option<PathBuf>,
+    /// Keep the swarms in this file: read at the start, written every five minutes and at the end
+    #[arg(long, value_name = "FILE")]
+    pub state: Option<PathBuf>,
     /// Requests a second of one host (IPv6: of one /64), with a burst of ten seconds' worth; 0 is any number
     #[arg(long, default_value_t = DEFAULT_RATE, value_name = "N")]
     pub max_rate: u32,
-    /// Torrents at most; a small one is forgotten when there are more
+    /// Torrents at most; beyond that one of the network goes that has brought most
     #[arg(long, default_value_t = Limits::default().swarms, value_name = "N", value_parser = count)]
     pub max_torrents: usize,
-    /// Peers of all torrents at most; one that was silent for long is forgotten when there are more
+    /// Peers of all torrents at most; beyond that one of the network goes that has most
     #[arg(long, default_value_t = Limits::default().peers, value_name = "N", value_parser = count)]
     pub max_peers: usize,
     /// Actor metrics into the log this often (default: never)

@@ -1,17 +1,21 @@
 //! `tracker`: run a tracker over HTTP and UDP until it is told to stop.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::args::{Global, TrackerArgs};
 use super::exit::{Exit, Problem};
 use super::logs;
 use super::output::Output;
-use crate::app::config::{secret_from_system, seed_from_system};
+use crate::app::config::{secret_from_system, seed_from_system, wall_clock};
 use crate::app::descriptors::Descriptors;
 use crate::base::units::Span;
 use crate::logic::tracker::{Limits, Stats};
+use crate::storage::state_file::NoStateFile;
 use crate::tracker::pages::stats_json;
 use crate::tracker::run::{News, TrackerConfig, Trouble, serve};
+use crate::tracker::state::Restored;
 
 /// 6969: what trackers have used since the first one.
 const DEFAULT_AT: &str = "0.0.0.0:6969";
@@ -46,6 +50,8 @@ fn config(args: &TrackerArgs) -> Result<TrackerConfig, Problem> {
         max_connections: Descriptors::of_this_process(0, 1).peers.min(MAX_CONNECTIONS),
         limits,
         allow: args.allow.clone(),
+        state: args.state.clone(),
+        wall: wall_clock,
         metrics_every: args.metrics_interval,
         seed: seed_from_system(),
         secret,
@@ -72,6 +78,32 @@ fn tell(news: &News, output: &Output) {
             output.json(&json!({"event": "reread", "error": error}));
             output.complain(&format!("{error}; the old list stays"));
         }
+        News::Restored(path, restored) => tell_restored(path, restored, output),
+        News::NotSaved(path, why) => {
+            let error = format!("the swarms are not saved in {}: {why}", path.display());
+            output.json(&json!({"event": "not_saved", "error": error}));
+            output.complain(&error);
+        }
+    }
+}
+
+fn tell_restored(path: &Path, restored: &Restored, output: &Output) {
+    match restored {
+        Restored::Nothing => {}
+        Restored::Swarms(stats) => {
+            let (torrents, peers) = (stats.swarms, stats.peers.peers());
+            output.json(&json!({"event": "restored", "torrents": torrents, "peers": peers}));
+            output.line(format!("restored  {peers} peers in {torrents} torrents from {}", path.display()));
+        }
+        Restored::Broken(why, aside) => {
+            let now = match aside {
+                Ok(aside) => format!("it is kept as {}", aside.display()),
+                Err(trouble) => format!("it stays there ({trouble}), and swarms are not kept"),
+            };
+            let error = format!("the swarms in {} cannot be read: {why}; {now}", path.display());
+            output.json(&json!({"event": "restored", "error": error}));
+            output.complain(&error);
+        }
     }
 }
 
@@ -96,7 +128,9 @@ fn exit_of(trouble: &Trouble) -> Exit {
     match trouble {
         Trouble::Runtime(_) => Exit::Unknown,
         Trouble::Listen { .. } => Exit::Network,
-        Trouble::AllowFile { .. } => Exit::CannotOpen,
+        Trouble::StateFile(NoStateFile::Locked(_)) => Exit::Locked,
+        Trouble::StateFile(NoStateFile::Disk(trouble)) => trouble.into(),
+        Trouble::AllowFile { .. } | Trouble::StateFile(NoStateFile::NotRegular(_)) => Exit::CannotOpen,
         Trouble::AllowList { .. } => Exit::Usage,
         Trouble::GaveUp(_) => Exit::GaveUp,
     }

@@ -28,9 +28,11 @@ mod open_files;
 pub mod part;
 pub mod publish;
 pub mod record;
+pub mod regular;
 pub mod sha1_lanes;
 pub mod source;
 pub mod spec;
+pub mod state_file;
 pub mod trouble;
 mod vectored;
 

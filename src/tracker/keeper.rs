@@ -1,17 +1,19 @@
 //! `SwarmKeeper`: every swarm of a tracker.
 //!
 //! Owns one [`logic::tracker::Desk`](crate::logic::tracker::Desk). Child of `TrackerServer`, permanent, 5 restarts in 60 s.
-//! Hears `Query`, `Datagrams`, `NewAllowList` and `Survey`, and answers each in the turn it hears it; tells and asks
-//! nobody. Its mailbox holds at most one request of each HTTP connection and one batch of each datagram socket. After a
+//! Hears `Query`, `Datagrams`, `NewAllowList`, `Survey`, `SavePart` and `RestoreSwarms`, and answers each in the turn it hears
+//! it; tells and asks nobody. Its mailbox holds at most one request of each HTTP connection and one batch of each datagram socket. After a
 //! panic it keeps its peers if they are sound, else they come again by themselves. Ends when told to.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::actors::kit::{Child, Ctx, Goodbye, Timer};
+use crate::codec::swarm_state::SavedState;
 use crate::logic::tracker::{AllowList, Desk, DeskConfig, Stats};
 
 /// Which page a query was sent to.
@@ -45,6 +47,21 @@ pub(super) struct NewAllowList(pub(super) AllowList);
 #[derive(Debug, Message)]
 #[rtype(result = "Stats")]
 pub(super) struct Survey;
+
+/// A part of all swarms for the state file, from this position down.
+#[derive(Debug, Message)]
+#[rtype(result = "(Vec<u8>, Option<usize>)")]
+pub(super) struct SavePart(pub(super) usize);
+
+/// Takes in what an earlier run has saved.
+#[derive(Debug, Message)]
+#[rtype(result = "Stats")]
+pub(super) struct RestoreSwarms {
+    /// The file, which was checked.
+    pub(super) file: Vec<u8>,
+    /// How long ago it was written.
+    pub(super) away: Duration,
+}
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -125,6 +142,30 @@ impl Handler<Survey> for SwarmKeeper {
 
     fn handle(&mut self, _: Survey, _: &mut Ctx<Self>) -> MessageResult<Survey> {
         MessageResult(self.desk.stats(Instant::now().into_std()))
+    }
+}
+
+impl Handler<SavePart> for SwarmKeeper {
+    type Result = MessageResult<SavePart>;
+
+    fn handle(&mut self, SavePart(below): SavePart, _: &mut Ctx<Self>) -> MessageResult<SavePart> {
+        MessageResult(self.desk.save(Instant::now().into_std(), below))
+    }
+}
+
+impl Handler<RestoreSwarms> for SwarmKeeper {
+    type Result = MessageResult<RestoreSwarms>;
+
+    fn handle(
+        &mut self,
+        RestoreSwarms { file, away }: RestoreSwarms,
+        _: &mut Ctx<Self>,
+    ) -> MessageResult<RestoreSwarms> {
+        let now = Instant::now().into_std();
+        if let Ok(state) = SavedState::read(&file) {
+            self.desk.restore(now, &state, away);
+        }
+        MessageResult(self.desk.stats(now))
     }
 }
 

@@ -17,6 +17,8 @@ mod keeper;
 pub mod pages;
 pub mod run;
 mod server;
+pub mod state;
+mod turns;
 mod udp;
 
 #[cfg(test)]

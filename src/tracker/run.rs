@@ -1,28 +1,40 @@
-//! A tracker from its first socket to its end: sockets, the list of torrents, signals, the bounded stop.
+//! A tracker from its first socket to its end: sockets, the list of torrents, the state file, signals, the bounded stop.
+//!
+//! Files are read and written on the blocking pool while requests are answered, so that nothing a disk does keeps it from
+//! hearing a signal.
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use actix::Addr;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::keeper::{NewAllowList, Survey, SwarmKeeper};
 use super::server::{ServerConfig, TrackerServer};
+use super::state::{NotSaved, Restored, SAVE_EVERY, SwarmState, WallClock};
 use crate::actors::kit::{self, Exit};
 use crate::actors::metrics::write_summary;
 use crate::actors::policies;
 use crate::logic::tracker::{AllowList, BadAllowList, DeskConfig, Limits, Stats};
 use crate::net::sockets::Sockets;
 use crate::net::{Datagrams, Listen, Net};
+use crate::storage::regular;
+use crate::storage::state_file::NoStateFile;
 
 /// 5 s for the whole stop; nothing in it should take a tenth of one.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// 100 ms for jobs of the pool that are still under way at the end. A disk that hangs must not keep the program.
+const LAST_JOBS: Duration = Duration::from_millis(100);
 
 /// 64 MiB: the hashes of 1.6 million torrents.
 const MAX_ALLOW_LIST: u64 = 64 * 1024 * 1024;
@@ -44,6 +56,10 @@ pub struct TrackerConfig {
     pub max_connections: usize,
     /// The file that lists the torrents served, read again on SIGHUP; `None`: all torrents.
     pub allow: Option<PathBuf>,
+    /// The file in which swarms survive a restart; `None`: they do not.
+    pub state: Option<PathBuf>,
+    /// Tells how old that file is.
+    pub wall: WallClock,
     /// How often metrics go into the log.
     pub metrics_every: Option<Duration>,
     /// For dice and hashes.
@@ -72,6 +88,10 @@ pub enum News {
     },
     /// The list was read again: torrents on it, or why the old one stays.
     Reread(Result<usize, Trouble>),
+    /// The state file was looked at.
+    Restored(PathBuf, Restored),
+    /// The swarms could not be written to the state file.
+    NotSaved(PathBuf, NotSaved),
 }
 
 /// Why it cannot start or go on.
@@ -104,6 +124,9 @@ pub enum Trouble {
         /// Why.
         error: BadAllowList,
     },
+    /// The state file cannot be used at all.
+    #[error("cannot keep the swarms: {0}")]
+    StateFile(#[from] NoStateFile),
     /// The supervision tree gave up.
     #[error("the tracker gave up: {0}")]
     GaveUp(String),
@@ -112,12 +135,19 @@ pub enum Trouble {
 /// Serves until SIGINT or SIGTERM; `tell` hears the news. Gives what was done.
 pub fn serve(config: &TrackerConfig, tell: &mut dyn FnMut(&News)) -> Result<Option<Stats>, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    LocalSet::new().block_on(&runtime, serve_on(&Sockets::any(), config, tell))
+    let served = LocalSet::new().block_on(&runtime, serve_on(&Sockets::any(), config, tell));
+    runtime.shutdown_timeout(LAST_JOBS);
+    served
 }
 
 async fn serve_on(net: &Net, config: &TrackerConfig, tell: &mut dyn FnMut(&News)) -> Result<Option<Stats>, Trouble> {
     let mut signals = Signals::new()?;
-    let allow = config.allow.as_deref().map(read_allow_list).transpose()?;
+    let files = tokio::select! {
+        biased;
+        () = signals.stop() => return Ok(None),
+        files = open_files(config) => files,
+    };
+    let (allow, state) = files?;
     let allowed = allow.as_ref().map(AllowList::len);
     let (http, udp) = open(net, config).await?;
     let addresses = |of: &mut dyn Iterator<Item = SocketAddr>| of.collect::<Vec<_>>();
@@ -145,32 +175,157 @@ async fn serve_on(net: &Net, config: &TrackerConfig, tell: &mut dyn FnMut(&News)
         keeper,
     });
     let (root, mut end) = kit::spawn_root(server, policies::TRACKER_SERVER, config.seed);
+    let (allow, running) = (config.allow.clone(), FuturesUnordered::new());
+    let mut chores = Chores { allow, state, keepers, running, is_saving: false };
+    let stopped = tokio::select! {
+        biased;
+        () = signals.stop() => true,
+        () = chores.restore(tell) => false,
+    };
     tell(&listening);
-    loop {
-        let wish = tokio::select! {
+    if !stopped {
+        tokio::select! {
             biased;
             exit = &mut end => return Err(gave_up(exit.ok())),
-            wish = signals.next() => wish,
-        };
-        match (wish, &config.allow) {
-            (Wish::Stop, _) => break,
-            (Wish::Reread, None) => {}
-            (Wish::Reread, Some(path)) => tell(&News::Reread(reread(path, keepers.borrow().as_ref()))),
+            () = chores.look_after(&mut signals, tell) => {}
         }
     }
-    let last = keepers.borrow().clone();
-    let stats = match last {
-        Some(keeper) => keeper.send(Survey).await.ok(),
-        None => None,
-    };
+    let deadline = Instant::now() + STOP_TIMEOUT;
+    let last_save = timeout_at(deadline - STOP_TIMEOUT / 5, chores.save_at_the_end(stopped, tell));
+    tokio::select! {
+        biased;
+        () = signals.stop() => {}
+        saved = last_save => if saved.is_err() {
+            tracing::warn!("the swarms could not be written in time, the state file is an older one");
+        },
+    }
+    let stats = chores.survey().await;
     root.stop();
     tokio::select! {
         biased;
         _exit = &mut end => {}
-        () = sleep_until(Instant::now() + STOP_TIMEOUT) => tracing::warn!("stop took too long and was cut short"),
+        () = sleep_until(deadline) => tracing::warn!("stop took too long and was cut short"),
     }
     write_summary();
     Ok(stats)
+}
+
+/// The list and the state file, where they are wished for.
+async fn open_files(config: &TrackerConfig) -> Result<(Option<AllowList>, Option<SwarmState>), Trouble> {
+    let allow = match config.allow.clone() {
+        Some(path) => Some(read_allow_list(path).await?),
+        None => None,
+    };
+    let state = match &config.state {
+        Some(path) => Some(SwarmState::open(path, config.wall, &config.limits).await?),
+        None => None,
+    };
+    Ok((allow, state))
+}
+
+/// What has been read or written.
+enum Done {
+    Reread(Result<AllowList, Trouble>),
+    Saved(Result<(), NotSaved>),
+}
+
+/// What is done on the side while requests are answered: at most one reading of the list and one writing of the swarms.
+struct Chores {
+    allow: Option<PathBuf>,
+    state: Option<SwarmState>,
+    keepers: watch::Receiver<Option<Addr<SwarmKeeper>>>,
+    running: FuturesUnordered<Pin<Box<dyn Future<Output = Done>>>>,
+    is_saving: bool,
+}
+
+impl Chores {
+    fn keeper(&self) -> Option<Addr<SwarmKeeper>> {
+        self.keepers.borrow().clone()
+    }
+
+    /// What the tracker has done and holds.
+    async fn survey(&self) -> Option<Stats> {
+        self.keeper()?.send(Survey).await.ok()
+    }
+
+    /// Reads the state file, if there is to be one.
+    async fn restore(&mut self, tell: &mut dyn FnMut(&News)) {
+        let Some(state) = &self.state else { return };
+        let Ok(keeper) = self.keepers.wait_for(Option::is_some).await.map(|keeper| keeper.clone()) else { return };
+        let Some(keeper) = keeper else { return };
+        let (restored, path) = (state.restore(&keeper).await, state.path().to_owned());
+        if matches!(restored, Restored::Broken(_, Err(_))) {
+            self.state = None;
+        }
+        tell(&News::Restored(path, restored));
+    }
+
+    /// Until a signal says stop.
+    async fn look_after(&mut self, signals: &mut Signals, tell: &mut dyn FnMut(&News)) {
+        let (mut is_reading, mut read_again, mut save_at) = (false, false, Instant::now() + SAVE_EVERY);
+        loop {
+            if read_again && !is_reading {
+                (is_reading, read_again) = (true, false);
+                if let Some(path) = self.allow.clone() {
+                    self.running.push(Box::pin(async { Done::Reread(read_allow_list(path).await) }));
+                }
+            }
+            tokio::select! {
+                biased;
+                wish = signals.next() => match wish {
+                    Wish::Stop => return,
+                    Wish::Reread => read_again = self.allow.is_some(),
+                },
+                Some(done) = self.running.next() => {
+                    is_reading &= !matches!(done, Done::Reread(_));
+                    self.on_done(done, tell);
+                }
+                () = sleep_until(save_at) => {
+                    save_at = Instant::now() + SAVE_EVERY;
+                    self.save();
+                }
+            }
+        }
+    }
+
+    /// Begins to write, unless there is nothing to write to or it is being written.
+    fn save(&mut self) {
+        if let (Some(state), Some(keeper), false) = (self.state.clone(), self.keeper(), self.is_saving) {
+            self.is_saving = true;
+            self.running.push(Box::pin(async { Done::Saved(state.save(keeper).await) }));
+        }
+    }
+
+    /// Writes a last time, and waits for it. What was never read is not overwritten.
+    async fn save_at_the_end(&mut self, is_unread: bool, tell: &mut dyn FnMut(&News)) {
+        if is_unread {
+            return;
+        }
+        while let Some(done) = self.running.next().await {
+            self.on_done(done, tell);
+        }
+        self.save();
+        while let Some(done) = self.running.next().await {
+            self.on_done(done, tell);
+        }
+    }
+
+    /// The list as it is now goes to the keeper; one that cannot be read leaves the old one in force.
+    fn on_done(&mut self, done: Done, tell: &mut dyn FnMut(&News)) {
+        self.is_saving &= !matches!(done, Done::Saved(_));
+        match (done, &self.state) {
+            (Done::Reread(Ok(allow)), _) => {
+                let len = allow.len();
+                if let Some(keeper) = self.keeper() {
+                    keeper.do_send(NewAllowList(allow));
+                }
+                tell(&News::Reread(Ok(len)));
+            }
+            (Done::Reread(Err(trouble)), _) => tell(&News::Reread(Err(trouble))),
+            (Done::Saved(Err(why)), Some(state)) => tell(&News::NotSaved(state.path().to_owned(), why)),
+            (Done::Saved(_), _) => {}
+        }
+    }
 }
 
 type HttpSockets = Vec<(Rc<dyn Listen>, SocketAddr)>;
@@ -193,28 +348,11 @@ async fn open(net: &Net, config: &TrackerConfig) -> Result<(HttpSockets, UdpSock
     Ok((http, udp))
 }
 
-/// The list as it is now goes to the keeper; one that cannot be read leaves the old one in force.
-fn reread(path: &Path, keeper: Option<&Addr<SwarmKeeper>>) -> Result<usize, Trouble> {
-    let allow = read_allow_list(path)?;
-    let len = allow.len();
-    if let Some(keeper) = keeper {
-        keeper.do_send(NewAllowList(allow));
-    }
-    Ok(len)
-}
-
-fn read_allow_list(path: &Path) -> Result<AllowList, Trouble> {
-    use std::io::Read;
-    let read = || {
-        let mut text = String::new();
-        let read = std::fs::File::open(path)?.take(MAX_ALLOW_LIST + 1).read_to_string(&mut text)?;
-        if read as u64 > MAX_ALLOW_LIST {
-            return Err(io::Error::other("it has more than 64 MiB"));
-        }
-        Ok(text)
-    };
-    let text = read().map_err(|error| Trouble::AllowFile { path: path.to_owned(), error })?;
-    AllowList::parse(&text).map_err(|error| Trouble::AllowList { path: path.to_owned(), error })
+async fn read_allow_list(path: PathBuf) -> Result<AllowList, Trouble> {
+    let read = regular::read(path.clone(), MAX_ALLOW_LIST).await;
+    let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
+    let text = text.map_err(|error| Trouble::AllowFile { path: path.clone(), error })?;
+    AllowList::parse(&text).map_err(|error| Trouble::AllowList { path, error })
 }
 
 fn gave_up(exit: Option<Exit>) -> Trouble {
@@ -235,6 +373,11 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             hang_up: signal(SignalKind::hangup())?,
         })
+    }
+
+    /// Until it is told to stop; what else is wished for meanwhile is dropped.
+    async fn stop(&mut self) {
+        while let Wish::Reread = self.next().await {}
     }
 
     async fn next(&mut self) -> Wish {

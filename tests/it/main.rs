@@ -42,6 +42,7 @@ mod selection;
 mod tidy;
 mod tour;
 mod tracker;
+mod tracker_attack;
 
 fn main() -> std::process::ExitCode {
     harness::main()

@@ -65,6 +65,15 @@ impl OurTracker {
         format!("{scheme}://{at}/announce")
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(self) {
+        drop(self.process.kill());
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         self.process.signal(signal);
     }
