@@ -74,6 +74,9 @@ pub struct AnnounceReply {
     pub peers: Vec<SocketAddr>,
     /// How many peers the tracker named, before duplicates and impossible ones went (W-11, W-15).
     pub peers_named: u32,
+    /// How many entries of its peer lists cannot be read: a list that is cut short counts one, an entry without an
+    /// address or without a port counts one. The others are used.
+    pub peers_unreadable: u32,
     /// To be sent back with the next announce; at most [`MAX_TRACKER_ID_LEN`] bytes.
     pub tracker_id: Option<Vec<u8>>,
     /// "Similar to failure reason, but the response still gets processed normally" (T-10). Not made safe for showing.
@@ -85,15 +88,23 @@ pub struct AnnounceReply {
 impl AnnounceReply {
     /// Takes the peers a tracker has named: counts all, keeps those [`vetted`].
     pub(super) fn take_peers(&mut self, named: impl IntoIterator<Item = SocketAddr>) {
-        let mut count: u32 = 0;
-        let counted = named.into_iter().inspect(|_peer| count = count.saturating_add(1));
-        self.peers = vetted(counted);
-        self.peers_named = count;
+        self.take_entries(named.into_iter().map(Some));
+    }
+
+    /// As [`Self::take_peers`], for lists in which `None` is an entry that cannot be read.
+    pub(super) fn take_entries(&mut self, entries: impl IntoIterator<Item = Option<SocketAddr>>) {
+        let (mut named, mut unreadable): (u32, u32) = (0, 0);
+        self.peers = vetted(entries.into_iter().filter_map(|entry| {
+            let count = if entry.is_some() { &mut named } else { &mut unreadable };
+            *count = count.saturating_add(1);
+            entry
+        }));
+        (self.peers_named, self.peers_unreadable) = (named, unreadable);
     }
 }
 
 /// When a tracker that has failed may be asked again (BEP 31).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RetryIn {
     /// Not before that.
     After(Duration),

@@ -35,6 +35,7 @@ pub struct TrackerBehaviour {
 
 /// Whom a tracker names besides, or instead of, the swarm.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
 pub struct Listing {
     /// Nobody at all.
     pub no_peers: bool,
@@ -50,6 +51,8 @@ pub struct Listing {
     pub peers: Vec<SocketAddr>,
     /// How often everyone is named again.
     pub duplicates: u32,
+    /// Behind the last peer of a list comes one that is cut in the middle.
+    pub cut_list: bool,
 }
 
 /// The interval as it is sent.
@@ -77,6 +80,8 @@ pub struct HttpFaults {
     pub status: u32,
     /// `Retry-After`, seconds.
     pub retry_after: Option<u64>,
+    /// The same as a date.
+    pub retry_date: Option<u64>,
     /// Bytes a second.
     pub drip: Option<u64>,
     /// Neither `complete` nor `incomplete`.
@@ -277,6 +282,7 @@ pub const WORDS: &[Word<TrackerBehaviour>] = &[
     word("victims", "T-20", "names so many ports of one third party", |b| &mut b.listing.victims),
     word("peers", "T-20", "names these", |b| &mut b.listing.peers),
     word("duplicates", "T-16", "names everybody so many times more", |b| &mut b.listing.duplicates),
+    word("cut_list", "T-12", "names half a peer more at the end of a list", |b| &mut b.listing.cut_list),
     word("close_at_once", "T-05", "HTTP: ends the connection before a word is said", |b| &mut b.http.reply),
     word("reset_at_once", "T-01", "HTTP: resets before a word is said", |b| &mut b.http.reply),
     word("garbage", "T-05", "HTTP: sends bytes that are no bencode", |b| &mut b.http.reply),
@@ -288,6 +294,7 @@ pub const WORDS: &[Word<TrackerBehaviour>] = &[
     word("redirects", "T-07", "HTTP: redirects so many times, then answers", |b| &mut b.http.reply),
     word("status", "T-08", "HTTP: answers with this status", |b| &mut b.http.status),
     word("retry_after", "T-08", "HTTP: says to come back after so many seconds", |b| &mut b.http.retry_after),
+    word("retry_date", "T-08", "HTTP: says the same by a date", |b| &mut b.http.retry_date),
     word("warning", "T-10", "HTTP: adds this `warning message`", |b| &mut b.http.warning),
     word("drip", "T-04", "HTTP: sends so many bytes a second", |b| &mut b.http.drip),
     word("no_counts", "W-12", "HTTP: sends neither `complete` nor `incomplete`", |b| &mut b.http.no_counts),
@@ -320,7 +327,7 @@ mod tests {
             "peers" => "10.0.0.1:6881+[2001:db8::1]:6881",
             "redirect_to" => "ftp://example.org/announce",
             "truncated" | "dead_peers" | "victims" | "duplicates" | "huge" | "gzip_bomb" | "redirects" | "status"
-            | "retry_after" | "drip" | "lose" | "hang_after" => "400",
+            | "retry_after" | "retry_date" | "drip" | "lose" | "hang_after" => "400",
             _ => "",
         }
     }

@@ -12,7 +12,6 @@ mod tests;
 use bytes::Bytes;
 
 use super::bencode::BadBencode;
-use super::compact::BadCompact;
 pub use handshake::{ExtendedHandshake, MAX_CLIENT_LEN, Numbers};
 pub use pex::{MAX_PEX, Pex, PexPeer, flag};
 
@@ -51,9 +50,6 @@ pub enum BadExtended {
     /// Bencode, but no dictionary.
     #[error("extended message is no dictionary")]
     NoDictionary,
-    /// Peers cut in the middle.
-    #[error("peer exchange: {0}")]
-    Peers(#[from] BadCompact),
     /// A payload of a fixed length that has another.
     #[error("extended message {id} of {len} bytes")]
     Length {

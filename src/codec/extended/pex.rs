@@ -65,10 +65,11 @@ impl Pex {
             };
             *slot = value.bytes().unwrap_or_default();
         }
-        let v4 = compact::v4_peers(added)?.zip(flagged(flags));
-        let v6 = compact::v6_peers(added6)?.zip(flagged(flags6));
+        // A list that is cut short still names the peers before the cut.
+        let v4 = compact::v4_peers(added).zip(flagged(flags));
+        let v6 = compact::v6_peers(added6).zip(flagged(flags6));
         let added_all = v4.chain(v6).map(|(addr, flags)| PexPeer { addr: canonical(addr), flags });
-        let dropped_all = compact::v4_peers(dropped)?.chain(compact::v6_peers(dropped6)?).map(canonical);
+        let dropped_all = compact::v4_peers(dropped).chain(compact::v6_peers(dropped6)).map(canonical);
         let lens = [(added, V4_LEN), (added6, V6_LEN), (dropped, V4_LEN), (dropped6, V6_LEN)];
         Ok(Self {
             added: added_all.take(MAX_PEX).collect(),

@@ -1,14 +1,14 @@
 //! HTTP trackers, the client's side (BEP 3, 7, 23, 24, 31, 48): URLs out, replies in.
 //!
 //! Trackers take liberties: no interval, no counts, no peers, numbers as text (W-12). Whatever is a dictionary is an
-//! answer; only peers that cannot be peers spoil it. The server's side is in [`server`]. Knows nothing of HTTP itself.
+//! answer, and what cannot be read of a list of peers does not spoil the rest of it. The server's side is in [`server`]. Knows nothing of HTTP itself.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use super::bencode::{BadBencode, Limits, View};
-use super::compact::{self, BadCompact};
+use super::compact::{self, V4_LEN, V6_LEN};
 use super::tracker::{
     AnnounceReply, AnnounceRequest, Event, Failure, MAX_TRACKER_ID_LEN, Reply, RetryIn, ScrapeEntry, short_text,
 };
@@ -33,9 +33,6 @@ pub enum BadReply {
     /// Bencode, but no dictionary.
     #[error("not a tracker's reply: no dictionary")]
     NoDictionary,
-    /// `peers` or `peers6` is cut short.
-    #[error("bad peers in a tracker's reply: {0}")]
-    Peers(#[from] BadCompact),
     /// A scrape without `files`.
     #[error("no `files` in the answer to a scrape")]
     NoFiles,
@@ -159,7 +156,7 @@ pub fn parse_announce(body: &[u8]) -> Result<Reply, BadReply> {
         external_ip: string(root, b"external ip").and_then(address),
         ..AnnounceReply::default()
     };
-    reply.take_peers(peers(root)?);
+    reply.take_entries(peers(root));
     Ok(Reply::Peers(reply))
 }
 
@@ -190,30 +187,36 @@ fn dictionary(body: &[u8]) -> Result<View<'_>, BadReply> {
 }
 
 /// "If a tracker response has a key failure reason, then that maps to a human readable string which explains why the
-/// query failed, and no other keys are required" (BEP 3); `retry in` is BEP 31's, in minutes or `never`.
+/// query failed, and no other keys are required" (BEP 3); `retry in` is BEP 31's, in minutes or `never`. Trackers that
+/// know nothing of BEP 31 say `interval` and `min interval` there too. The longest of what is said counts.
 fn failure(root: View<'_>) -> Option<Failure> {
     let reason = short_text(string(root, b"failure reason")?);
-    let retry_in = root.find(b"retry in").and_then(|retry| match (retry.number(), retry.bytes()) {
+    let asked = root.find(b"retry in").and_then(|retry| match (retry.number(), retry.bytes()) {
         (Some(minutes), _) => u64::try_from(minutes).ok().map(after_minutes),
         (None, Some(b"never")) => Some(RetryIn::Never),
         (None, Some(text)) => std::str::from_utf8(text).ok()?.parse().ok().map(after_minutes),
         (None, None) => None,
     });
-    Some(Failure { reason, retry_in })
+    let seconds = |key| number(root, key).and_then(|secs| u64::try_from(secs).ok()).filter(|secs| *secs > 0);
+    let intervals = [seconds(b"interval"), seconds(b"min interval")].into_iter().flatten();
+    let after = intervals.map(|secs| RetryIn::After(Duration::from_secs(secs)));
+    Some(Failure { reason, retry_in: after.chain(asked).max() })
 }
 
 fn after_minutes(minutes: u64) -> RetryIn {
     RetryIn::After(Duration::from_secs(minutes.saturating_mul(60)))
 }
 
-/// Both `peers` and `peers6`, each compact or as a list of dictionaries; missing ones are no peers. One by one: a reply
-/// full of them must not cost many times its size (T-06).
-fn peers(root: View<'_>) -> Result<impl Iterator<Item = SocketAddr>, BadReply> {
+/// Both `peers` and `peers6`, each compact or as a list of dictionaries; missing ones are no peers, and `None` is an entry
+/// that cannot be read. One by one: a reply full of them must not cost many times its size (T-06).
+fn peers(root: View<'_>) -> impl Iterator<Item = Option<SocketAddr>> {
     let run = |key| string(root, key).unwrap_or_default();
-    let listed = move |key| root.find(key).into_iter().flat_map(View::items).filter_map(listed_peer);
-    let v4 = compact::v4_peers(run(b"peers"))?.chain(listed(b"peers"));
-    let v6 = compact::v6_peers(run(b"peers6"))?.chain(listed(b"peers6"));
-    Ok(v4.chain(v6))
+    let listed = move |key| root.find(key).into_iter().flat_map(View::items).map(listed_peer);
+    let cut = |run, each| std::iter::repeat_n(None, usize::from(compact::is_cut(run, each)));
+    let (v4, v6) = (run(b"peers"), run(b"peers6"));
+    let in_v4 = compact::v4_peers(v4).map(Some).chain(cut(v4, V4_LEN)).chain(listed(b"peers"));
+    let in_v6 = compact::v6_peers(v6).map(Some).chain(cut(v6, V6_LEN)).chain(listed(b"peers6"));
+    in_v4.chain(in_v6)
 }
 
 /// The dictionary model of BEP 3. Names instead of addresses are not looked up: they would let a tracker make us ask

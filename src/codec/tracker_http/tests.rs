@@ -97,6 +97,16 @@ fn both_models_and_both_families_are_read() {
         d2:ip5:[::2]4:porti2eed2:ip9:localhost4:porti1eed2:ip7:1.2.3.44:porti65536eed2:ip7:1.2.3.4ei5eee";
     let got: Vec<_> = peers_of(listed).peers.iter().map(ToString::to_string).collect();
     assert_eq!(got, ["127.0.0.1:6881", "[::1]:1", "[::2]:2"]);
+    assert_eq!(peers_of(listed).peers_unreadable, 4, "a name, a port too large, no port, no dictionary");
+}
+
+/// Both lists are cut: what is whole is used, as libtorrent does, and the rest of the reply too.
+#[test]
+fn a_list_that_is_cut_short_names_the_peers_before_the_cut() {
+    let body = b"d8:intervali900e5:peers9:\x7f\0\0\x01\x1a\xe1\x7f\0\x006:peers620:\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\x50\x20\x01e";
+    let reply = peers_of(body);
+    assert_eq!(reply.peers, ["127.0.0.1:6881".parse().unwrap(), "[2001:db8::1]:80".parse().unwrap()]);
+    assert_eq!((reply.interval, reply.peers_named, reply.peers_unreadable), (Some(900), 2, 2));
 }
 
 /// T-05.
@@ -109,7 +119,9 @@ fn garbage_is_refused() {
     assert_eq!(parse_announce(&vec![b'd'; len]), Err(BadReply::TooLarge { len }), "T-06");
     for len in 0..40 {
         let body = [format!("d5:peers{len}:").as_bytes(), &vec![1; len], b"e"].concat();
-        assert_eq!(parse_announce(&body).is_ok(), len % 6 == 0, "{len}");
+        let reply = peers_of(&body);
+        let unreadable = u32::from(len % 6 != 0);
+        assert_eq!((reply.peers_named as usize, reply.peers_unreadable), (len / 6, unreadable), "{len}");
     }
     assert_eq!(parse_scrape(b"de"), Err(BadReply::NoFiles));
 }
@@ -132,6 +144,23 @@ fn failures_and_warnings_are_kept_short() {
         let want = Failure { reason: "no".to_owned(), retry_in: want };
         assert_eq!(parse_announce(&body), Ok(Reply::Failure(want)), "{}", retry.escape_ascii());
     }
+    for (said, want) in [
+        ("8:intervali1800e", Some(1800)),
+        ("12:min intervali60e", Some(60)),
+        ("8:intervali1800e12:min intervali3600e", Some(3600)),
+        ("8:intervali60e8:retry ini5e", Some(300)),
+        ("8:intervali1800e8:retry ini5e", Some(1800)),
+        ("8:intervali0e", None),
+        ("8:intervali-1e", None),
+        ("8:interval4:soon", None),
+    ] {
+        let body = format!("d14:failure reason2:no{said}e");
+        let want =
+            Failure { reason: "no".to_owned(), retry_in: want.map(|secs| RetryIn::After(Duration::from_secs(secs))) };
+        assert_eq!(parse_announce(body.as_bytes()), Ok(Reply::Failure(want)), "{said}");
+    }
+    let never = Failure { reason: "no".to_owned(), retry_in: Some(RetryIn::Never) };
+    assert_eq!(parse_announce(b"d14:failure reason2:no8:intervali60e8:retry in5:nevere"), Ok(Reply::Failure(never)));
     let reply = peers_of(b"d15:warning message4:slow10:tracker id2:ab11:external ip4:\x01\x02\x03\x04e");
     assert_eq!(reply.warning.as_deref(), Some("slow"));
     assert_eq!(reply.tracker_id.as_deref(), Some(&b"ab"[..]));

@@ -1,11 +1,11 @@
 //! UDP trackers, the client's side (BEP 15): requests out, replies in.
 //!
-//! A datagram is judged as a whole: one byte too few or too many of peers and it is dropped (T-12). The server's side
-//! is in [`server`]. Knows nothing of time, of retries, or of who sent what.
+//! A datagram that is shorter than its head is dropped (T-12); of a list that is cut short, what is whole is used. The
+//! server's side is in [`server`]. Knows nothing of time, of retries, or of who sent what.
 
 use bytes::{Buf, BufMut};
 
-use super::compact::{self, BadCompact};
+use super::compact::{self, V4_LEN, V6_LEN};
 use super::tracker::{AnnounceReply, AnnounceRequest, Event, short_text};
 use crate::base::ids::InfoHash;
 
@@ -58,11 +58,8 @@ pub enum BadDatagram {
     /// None of the four actions.
     #[error("unknown action {0}")]
     Action(u32),
-    /// Its peers are cut short.
-    #[error("bad peers: {0}")]
-    Peers(#[from] BadCompact),
-    /// The numbers of its swarms are cut short.
-    #[error("{len} bytes of scrape are no multiple of 12")]
+    /// The names of the swarms in a request are cut short.
+    #[error("{len} bytes of swarms are no multiple of 20")]
     Scrape {
         /// Bytes behind the head.
         len: usize,
@@ -142,15 +139,17 @@ pub fn decode_reply(datagram: &[u8], want: u32, ipv6: bool) -> Result<UdpReply, 
                 ..AnnounceReply::default()
             };
             if ipv6 {
-                reply.take_peers(compact::v6_peers(rest)?);
+                reply.take_peers(compact::v6_peers(rest));
             } else {
-                reply.take_peers(compact::v4_peers(rest)?);
+                reply.take_peers(compact::v4_peers(rest));
             }
+            let each = if ipv6 { V6_LEN } else { V4_LEN };
+            reply.peers_unreadable = u32::from(compact::is_cut(rest, each));
             Ok(UdpReply::Announced(reply))
         }
         SCRAPE => match rest.as_chunks::<12>() {
-            (swarms, []) => Ok(UdpReply::Scraped(swarms.iter().take(MAX_SCRAPE).map(scraped).collect())),
-            _ => Err(BadDatagram::Scrape { len: rest.len() }),
+            ([], [_, ..]) => Err(BadDatagram::TooShort { len: datagram.len() }),
+            (swarms, _cut) => Ok(UdpReply::Scraped(swarms.iter().take(MAX_SCRAPE).map(scraped).collect())),
         },
         ERROR => Ok(UdpReply::Error(short_text(rest))),
         unknown => Err(BadDatagram::Action(unknown)),

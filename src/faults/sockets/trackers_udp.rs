@@ -50,7 +50,7 @@ pub(super) const SCENES: &[Scene] = &[
     Scene {
         about: about("T-12.odd", &["T-12"], "the only tracker sends a byte behind the last peer"),
         bytes: 2 * MIB,
-        trackers: &[UdpKnows("length_lie"), Good],
+        trackers: &[UdpKnows("length_lie")],
         peers: SEED,
         deeds: &[],
         goal: Completes(secs(30)),

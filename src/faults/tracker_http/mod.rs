@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::{Duration, UNIX_EPOCH};
 
+use awc::http::header::HttpDate;
 use bytes::Bytes;
 use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
@@ -25,6 +27,9 @@ const MAX_CONNECTIONS: usize = 1000;
 
 /// 16 KiB for a request's head: servers allow 8 to 16.
 const MAX_HEAD_LEN: usize = 16 * 1024;
+
+/// The time of a server that says when to come back by a date: the example of RFC 9110. No clock is read for it.
+const NOW: u64 = 784_111_777;
 
 /// What a hotel's network sends instead of a tracker's reply, with an escape sequence in it.
 const HTML: &str = "<!DOCTYPE html><html><title>\x1b[31mWelcome</title><body>Please log in.</body></html>";
@@ -157,6 +162,10 @@ impl Page {
         if let Some(secs) = http.retry_after {
             page.headers = format!("Retry-After: {secs}\r\n");
         }
+        if let Some(secs) = http.retry_date {
+            let date = |secs| HttpDate::from(UNIX_EPOCH + Duration::from_secs(secs));
+            page.headers = format!("Date: {}\r\nRetry-After: {}\r\n", date(NOW), date(NOW + secs));
+        }
         if let Some(most) = desk.behaviour.truncated {
             page.body.truncate(usize::try_from(most).unwrap_or(usize::MAX));
         }
@@ -197,6 +206,10 @@ fn body(desk: &Desk, asked: &Asked, from: SocketAddr) -> Vec<u8> {
         let mut out = b"d".to_vec();
         text(&mut out, b"failure reason");
         text(&mut out, &reason.0);
+        if let Interval::Digits(digits) = &desk.behaviour.interval {
+            text(&mut out, b"interval");
+            int(&mut out, digits);
+        }
         out.push(b'e');
         return out;
     }
@@ -237,9 +250,15 @@ fn announce_body(reply: &AnnounceReply, behaviour: &TrackerBehaviour) -> Vec<u8>
             int(&mut out, peer.port());
             out.push(b'e');
         }
+        if behaviour.listing.cut_list {
+            out.extend(b"d2:ip9:192.0.2.9e");
+        }
         out.push(b'e');
     } else {
-        let (v4, v6) = compact::split(&reply.peers);
+        let (mut v4, v6) = compact::split(&reply.peers);
+        if behaviour.listing.cut_list {
+            v4.extend([192, 0, 2]);
+        }
         text(&mut out, &v4);
         if !v6.is_empty() {
             text(&mut out, b"peers6");

@@ -144,6 +144,9 @@ impl Counter {
         if self.desk.behaviour.udp.length_lie {
             out.push(0);
         }
+        if self.desk.behaviour.listing.cut_list {
+            out.extend([192, 0, 2]);
+        }
         out
     }
 
