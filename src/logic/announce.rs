@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::peer_book::Need;
 use crate::codec::tracker::{AnnounceReply, Event, RetryIn};
 
 /// 60 s between announces, whatever the tracker says (T-15).
@@ -26,6 +27,10 @@ pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
 /// 24 h: a tracker that asks for more would never hear of us again (T-15).
 pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// 300 s: while we have no peer at all, announces come at least this often, where the tracker's `min interval` allows it.
+/// It is what libtorrent's `min_announce_interval` is: an announce that no tracker minds.
+pub const MOST_ALONE: Duration = Duration::from_secs(300);
 
 /// 5 s before the first retry, doubling (T-01).
 pub const FIRST_RETRY: Duration = Duration::from_secs(5);
@@ -97,10 +102,14 @@ pub struct Announcer {
     kept: Kept,
     dice: SmallRng,
     role: Role,
-    short: bool,
+    need: Need,
     in_flight: Option<Event>,
-    /// The next regular announce, or retry.
+    /// The next announce.
     due: Option<Instant>,
+    /// The next announce as it was planned after the last answer, before anybody asked for an earlier one.
+    regular: Option<Instant>,
+    /// When the last answer came.
+    answered: Option<Instant>,
     /// The last interval, to cap what repeated requests wait for.
     interval: Duration,
     /// Announces in a row that somebody asked for before they were due.
@@ -117,9 +126,11 @@ impl Announcer {
             kept,
             dice: SmallRng::seed_from_u64(seed),
             role: Role::Resting,
-            short: true,
+            need: Need::More,
             in_flight: None,
             due: None,
+            regular: None,
+            answered: None,
             interval: DEFAULT_INTERVAL,
             hurried: 0,
             asked: false,
@@ -145,6 +156,36 @@ impl Announcer {
         if self.role == Role::Active {
             self.role = Role::Resting;
             self.due = None;
+        }
+    }
+
+    /// How much more peers are wanted. Without need the floor is five minutes (T-15). A need that grows is a request. While
+    /// there is no peer at all, the next announce comes early; once there is one, it comes when it was planned.
+    pub fn set_need(&mut self, now: Instant, need: Need) {
+        let before = std::mem::replace(&mut self.need, need);
+        match (before, need) {
+            (_, Need::Alone) => self.hurry_alone(now),
+            (Need::Alone, _) if self.due.is_some() && self.kept.fails == 0 => {
+                self.asked = false;
+                self.due = self.regular.max(self.due);
+            }
+            _ if need > before => self.on_request(now),
+            _ => {}
+        }
+    }
+
+    /// A seed that appears a moment after our first announce must not wait for the next regular one: announces come after
+    /// 60, 120, 240 s and from then on every five minutes, unless the tracker's own interval is shorter or its
+    /// `min interval` longer. Failures have their own back-off.
+    fn hurry_alone(&mut self, now: Instant) {
+        if self.kept.fails > 0 {
+            return;
+        }
+        let patience = self.interval.min(FLOOR.saturating_mul(1 << self.hurried.min(16))).min(MOST_ALONE);
+        let earliest = self.kept.not_before.max(self.answered.map(|answered| answered + patience)).unwrap_or(now);
+        if self.due.is_some_and(|due| earliest.max(now) < due) {
+            self.asked = true;
+            self.plan(now, earliest);
         }
     }
 
@@ -201,11 +242,6 @@ impl Announcer {
         }
     }
 
-    /// Whether more peers are wanted: without need the floor is five minutes (T-15).
-    pub fn set_short(&mut self, short: bool) {
-        self.short = short;
-    }
-
     /// The tracker answered. Gives the time to the next announce, as clamped (T-15).
     pub fn on_reply(&mut self, now: Instant, reply: &AnnounceReply) -> Duration {
         let answered = self.in_flight.take();
@@ -220,12 +256,16 @@ impl Announcer {
         self.asked = false;
         let least = clamped(reply.min_interval).unwrap_or(FLOOR);
         self.interval = clamped(reply.interval).unwrap_or(DEFAULT_INTERVAL).max(least);
-        let floor = if self.short { FLOOR } else { FLOOR_AT_REST };
+        let floor = if self.need.is_short() { FLOOR } else { FLOOR_AT_REST };
         self.kept.not_before = Some(now + least);
         let wait = if self.kept.completed_due { least } else { self.interval.max(floor) };
         // Late, never early: trackers that count do not like the latter.
         let wait = wait.mul_f64(self.dice.random_range(1.0..=1.05)).min(MAX_INTERVAL);
         self.plan(now, now + wait);
+        (self.regular, self.answered) = (self.due, Some(now));
+        if self.need == Need::Alone {
+            self.hurry_alone(now);
+        }
         self.on_last_answer(answered);
         wait
     }
@@ -364,12 +404,12 @@ mod tests {
             (Some(1800), Some(i64::MAX), 86_400, 86_400),
         ];
         for (interval, min_interval, short, at_rest) in table {
-            for (is_short, want) in [(true, short), (false, at_rest)] {
+            for (need, want) in [(Need::More, short), (Need::Enough, at_rest)] {
                 let (t0, mut announcer) = started();
-                announcer.set_short(is_short);
+                announcer.set_need(t0, need);
                 let wait = announcer.on_reply(t0, &reply(interval, min_interval)).as_secs_f64();
                 let want = f64::from(want);
-                assert!((want..=want * 1.05).contains(&wait), "{interval:?} {min_interval:?} {is_short}: {wait}");
+                assert!((want..=want * 1.05).contains(&wait), "{interval:?} {min_interval:?} {need:?}: {wait}");
                 assert_eq!(announcer.deadline(), Some(t0 + Duration::from_secs_f64(wait)));
             }
         }
@@ -429,6 +469,54 @@ mod tests {
         now += SECOND * 600;
         announcer.on_request(now);
         assert_eq!(announced(&mut announcer), Some(Event::Periodic), "600 s after the last one: at once");
+    }
+
+    /// A seed that appears after the first announce: the waits, in seconds, for each interval and minimum.
+    #[test]
+    fn while_we_are_alone_announces_come_early_as_far_as_the_tracker_allows() {
+        for (interval, min_interval, want) in [
+            (Some(1800), None, [60, 120, 240, 300, 300, 300]),
+            (None, None, [60, 120, 240, 300, 300, 300]),
+            (Some(200), None, [60, 120, 200, 200, 200, 200]),
+            (Some(1800), Some(60), [60, 120, 240, 300, 300, 300]),
+            (Some(1800), Some(900), [900; 6]),
+            (Some(1800), Some(1800), [1800; 6]),
+            (Some(30), None, [60; 6]),
+        ] {
+            let (mut now, mut announcer) = started();
+            announcer.set_need(now, Need::Alone);
+            let waits = want.map(|_| {
+                announcer.on_reply(now, &reply(interval, min_interval));
+                next(&mut announcer, &mut now).unwrap().0
+            });
+            let is_late = |(wait, want): (&u64, u64)| (want..=want + want / 20).contains(wait);
+            assert!(waits.iter().zip(want).all(is_late), "{interval:?} {min_interval:?}: {waits:?}, not {want:?}");
+        }
+    }
+
+    #[test]
+    fn with_a_peer_the_next_announce_comes_when_it_was_planned() {
+        let (t0, mut announcer) = started();
+        announcer.set_need(t0, Need::Alone);
+        let planned = announcer.on_reply(t0, &reply(Some(1800), None));
+        assert_eq!(announcer.deadline(), Some(t0 + FLOOR));
+        announcer.set_need(t0 + SECOND, Need::Anybody);
+        assert_eq!(announcer.deadline(), Some(t0 + planned));
+        announcer.set_need(t0 + SECOND * 2, Need::Alone);
+        assert_eq!(announcer.deadline(), Some(t0 + FLOOR), "it has gone again");
+        announcer.set_need(t0 + SECOND * 700, Need::Enough);
+        announcer.set_need(t0 + SECOND * 701, Need::Alone);
+        assert_eq!(announced(&mut announcer), Some(Event::Periodic), "long after the last one: at once");
+    }
+
+    #[test]
+    fn a_tracker_that_fails_is_not_asked_earlier_because_we_are_alone() {
+        let (t0, mut announcer) = started();
+        announcer.set_need(t0, Need::Alone);
+        let wait = announcer.on_failure(t0, Some(RetryIn::After(SECOND * 1800)));
+        announcer.set_need(t0, Need::Anybody);
+        announcer.set_need(t0, Need::Alone);
+        assert_eq!(announcer.deadline(), Some(t0 + wait));
     }
 
     #[test]
@@ -540,7 +628,7 @@ mod tests {
         Reply(Option<i64>, Option<i64>),
         Fail(Option<u32>),
         Request,
-        Short(bool),
+        Need(Need),
         Rest,
         Start,
         Crash,
@@ -554,7 +642,7 @@ mod tests {
             3 => (secs(), secs()).prop_map(|(a, b)| Act::Reply(a, b)),
             2 => prop::option::of(any::<u32>()).prop_map(Act::Fail),
             4 => Just(Act::Request),
-            1 => any::<bool>().prop_map(Act::Short),
+            2 => prop::sample::select(vec![Need::Enough, Need::More, Need::Anybody, Need::Alone]).prop_map(Act::Need),
             1 => Just(Act::Rest),
             2 => Just(Act::Start),
             1 => Just(Act::Crash),
@@ -586,7 +674,7 @@ mod tests {
                     }
                     Act::Reply(..) | Act::Fail(_) => {}
                     Act::Request => announcer.on_request(now),
-                    Act::Short(short) => announcer.set_short(short),
+                    Act::Need(need) => announcer.set_need(now, need),
                     Act::Rest => announcer.on_rest(now),
                     Act::Start => announcer.on_start(now),
                     Act::Crash => {

@@ -161,7 +161,7 @@ impl Tiers {
     /// Nobody who delivers is connected, and every tracker in use has failed.
     pub fn is_stranded(&self) -> bool {
         let has_failed = |tracker: &TrackerId| self.standing[tracker.0] == Standing::Failed;
-        self.need == Need::Anybody && !self.active.is_empty() && self.active.iter().all(has_failed)
+        self.need >= Need::Anybody && !self.active.is_empty() && self.active.iter().all(has_failed)
     }
 
     /// The next thing to do, until there is none.

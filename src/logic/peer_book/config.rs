@@ -114,6 +114,22 @@ pub enum Refusal {
     Full,
 }
 
+/// What passes between us and a connected peer, for the choice of who gives way to an address that was not tried yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "three bits of BEP 3 and two facts, all independent")]
+pub struct Standing {
+    /// It has something that we want.
+    pub wanted: bool,
+    /// We have something that it wants.
+    pub wants: bool,
+    /// It does not answer our requests.
+    pub chokes_us: bool,
+    /// Data comes from it.
+    pub gives: bool,
+    /// Data has gone to it since the last time.
+    pub takes: bool,
+}
+
 /// How much a torrent needs the addresses of more peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Need {
@@ -124,12 +140,14 @@ pub enum Need {
     More,
     /// The same, and nobody is connected who ever delivered.
     Anybody,
+    /// The same, and no peer is connected, none is being dialled and none is left to try.
+    Alone,
 }
 
 impl Need {
     /// Peers are wanted.
     pub const fn is_short(self) -> bool {
-        matches!(self, Self::More | Self::Anybody)
+        !matches!(self, Self::Enough)
     }
 }
 
