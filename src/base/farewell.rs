@@ -36,6 +36,8 @@ pub enum Farewell {
     BothSeeds,
     /// It kept its promise for too long: unchoked but never delivered (P-12).
     Useless,
+    /// Of no use for long, it gave its place to an address that was not tried yet, or to a newcomer.
+    GivesWay,
     /// We are stopping.
     Shutdown,
     /// Our own actor panicked; the peer did nothing wrong.
@@ -74,6 +76,7 @@ impl Farewell {
             Self::BadData => "bad-data",
             Self::BothSeeds => "both-seeds",
             Self::Useless => "useless",
+            Self::GivesWay => "gives-way",
             Self::Shutdown => "shutdown",
             Self::Panicked => "panicked",
             Self::SocketError => "socket-error",
@@ -95,6 +98,7 @@ impl Farewell {
             | Self::WriteStalled
             | Self::ProtocolViolation
             | Self::Useless
+            | Self::GivesWay
             | Self::Panicked
             | Self::SocketError => Verdict::Retry,
         }

@@ -112,6 +112,7 @@ pub struct Plan {
     pub(super) limit: Duration,
     pub(super) patient: bool,
     pub(super) max_down_bps: Option<u64>,
+    pub(super) max_peers: Option<usize>,
     pub(super) again_after: Option<Duration>,
     pub(super) stays_incomplete: bool,
     pub(super) panics: Option<Panics>,
@@ -142,6 +143,7 @@ impl Plan {
             limit: Duration::from_secs(300),
             patient: true,
             max_down_bps: None,
+            max_peers: None,
             again_after: None,
             stays_incomplete: false,
             panics: None,
@@ -242,6 +244,11 @@ impl Plan {
     /// It cannot become complete, and that is right: the invariants are judged when the time is over.
     pub const fn stay_incomplete(&mut self) {
         self.stays_incomplete = true;
+    }
+
+    /// Connected peers at most.
+    pub const fn max_peers(&mut self, peers: usize) {
+        self.max_peers = Some(peers);
     }
 
     /// Panics where this says so.

@@ -94,6 +94,7 @@ impl World {
         let mut config = RunConfig::new(vec![Job::new(metainfo)], PathBuf::from("/"));
         (config.seed, config.peers, config.wait_for_space) = (plan.seed, plan.named, plan.patient);
         config.max_down_bps = plan.max_down_bps;
+        config.max_peers = plan.max_peers.unwrap_or(config.max_peers);
         let mut sim = turmoil::Builder::new()
             .rng_seed(plan.seed)
             .tick_duration(TICK)

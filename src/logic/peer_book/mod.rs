@@ -22,6 +22,7 @@ mod panics;
 mod queue;
 #[cfg(test)]
 mod tests;
+mod turnover;
 mod window;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -36,11 +37,12 @@ use crate::base::farewell::{Farewell, Verdict};
 use crate::base::ids::PeerId;
 use accepted::Accepted;
 use bans::Bans;
-pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, Need, Refusal, Source};
+pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, Need, Refusal, Source, Standing};
 use entry::{Entry, PRODUCTIVE_BACKOFF, State, may_name};
 use hosts::Hosts;
 use panics::Panics;
 use queue::Queue;
+use turnover::Turnover;
 use window::Window;
 
 /// 30: below so many connected or untried peers more trackers are wanted (W-10); picked by eye, half of the 50 that
@@ -66,6 +68,9 @@ pub struct PeerBook {
     proven_connected: usize,
     untried: usize,
     panics: Panics,
+    turnover: Turnover,
+    /// The torrent is complete and is given to others.
+    seeding: bool,
     outbox: VecDeque<BookEffect>,
 }
 
@@ -86,6 +91,8 @@ impl PeerBook {
             proven_connected: 0,
             untried: 0,
             panics: Panics::default(),
+            turnover: Turnover::default(),
+            seeding: false,
             outbox: VecDeque::new(),
         }
     }
@@ -120,13 +127,18 @@ impl PeerBook {
         self.config.external = Some(ours);
     }
 
+    /// The torrent is complete and is given to others from now on.
+    pub const fn on_complete(&mut self) {
+        self.seeding = true;
+    }
+
     /// A peer that came by itself says where it listens: to be dialled there when it has gone.
     pub fn on_listens(&mut self, addr: SocketAddr, port: u16) {
         self.accepted.note_port(canonical(addr), port);
     }
 
     /// A dial got through; the handshake is still to come.
-    pub fn on_connected(&mut self, _now: Instant, addr: SocketAddr) {
+    pub fn on_connected(&mut self, now: Instant, addr: SocketAddr) {
         let addr = canonical(addr);
         let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == State::Dialling) else { return };
         entry.state = State::Connected;
@@ -135,6 +147,7 @@ impl PeerBook {
         self.half_open -= 1;
         self.dialled += 1;
         self.hosts.release(addr);
+        self.turnover.on_joined(now, addr);
     }
 
     /// A peer gave its id. An error is the farewell to send it off with: it is ourselves (T-17), or it is connected
@@ -184,6 +197,7 @@ impl PeerBook {
             self.outbox.push_back(BookEffect::Held { pause: panics::PAUSE });
         }
         self.ids.retain(|_, at| *at != addr);
+        self.turnover.on_left(addr);
         let listens = self.accepted.listens(addr);
         let was_accepted = self.accepted.remove(addr);
         if farewell.verdict() == Verdict::Ban && !(was_accepted && farewell == Farewell::Ourselves) {
@@ -195,7 +209,9 @@ impl PeerBook {
         if !was_accepted && self.leave(addr) {
             self.settle(now, addr, farewell, productive);
         }
-        if let Some(listens) = listens.filter(|_| farewell.verdict() == Verdict::Retry) {
+        // Who gave way to an untried address is not an untried address itself.
+        let comes_back = farewell.verdict() == Verdict::Retry && farewell != Farewell::GivesWay;
+        if let Some(listens) = listens.filter(|_| comes_back) {
             self.add(now, &[listens], Source::Itself);
         }
         if self.is_lonely() {
@@ -204,7 +220,7 @@ impl PeerBook {
     }
 
     /// A stranger connected to us (P-28). When all places are taken, the accepted connection that has gone unproven
-    /// for longest is closed instead.
+    /// for longest is closed instead, or else whoever has been of no use for longest.
     pub fn on_inbound(&mut self, now: Instant, addr: SocketAddr) -> Inbound {
         let addr = canonical(addr);
         if self.bans.has(addr) {
@@ -217,11 +233,17 @@ impl PeerBook {
             return Inbound::Refused(Refusal::PerHost);
         }
         // Half of the places are kept for those we choose ourselves: a flood never stops our own dials.
-        if self.accepted.len() >= self.config.max_connected.div_ceil(2) || self.free_places() == 0 {
-            let Some(evicted) = self.accepted.evict() else { return Inbound::Refused(Refusal::Full) };
-            self.outbox.push_back(BookEffect::Close { addr: evicted, farewell: Farewell::Useless });
+        let is_half = self.accepted.len() >= self.config.max_connected.div_ceil(2);
+        if is_half || self.free_places() == 0 {
+            let (evicted, farewell) = match self.accepted.evict() {
+                None => (self.useless_for_newcomer(now, is_half), Farewell::GivesWay),
+                evicted => (evicted, Farewell::Useless),
+            };
+            let Some(addr) = evicted else { return Inbound::Refused(Refusal::Full) };
+            self.outbox.push_back(BookEffect::Close { addr, farewell });
         }
         self.accepted.insert(now, addr);
+        self.turnover.on_joined(now, addr);
         Inbound::Welcome
     }
 
@@ -249,6 +271,7 @@ impl PeerBook {
     pub fn on_pool_restarted(&mut self, now: Instant) {
         self.ids.clear();
         self.accepted = Accepted::default();
+        self.turnover = Turnover::default();
         let open: Vec<_> = self.entries.keys().copied().filter(|addr| self.is_open(*addr)).collect();
         for addr in open {
             self.leave(addr);
@@ -259,10 +282,11 @@ impl PeerBook {
 
     /// The next thing to do, until there is none. Never two dials at once to one address, never more than the limits.
     pub fn poll(&mut self, now: Instant) -> Option<BookEffect> {
+        self.queue.wake(now, &mut self.entries);
+        self.turn_over(now);
         if let Some(effect) = self.outbox.pop_front() {
             return Some(effect);
         }
-        self.queue.wake(now, &mut self.entries);
         while self.has_slot(now) {
             let addr = self.queue.pop_ready()?;
             match self.obstacle(now, addr) {
@@ -276,7 +300,7 @@ impl PeerBook {
     /// When to poll again though nothing was told: the next address is due and there is a slot for it.
     pub fn deadline(&self) -> Option<Instant> {
         if self.half_open >= self.config.max_half_open || self.free_places() == 0 {
-            return None;
+            return self.turnover.next_look().filter(|_| self.is_turnover_possible());
         }
         // A drained poll leaves nothing ready but while dialling is held.
         let (ready, waiting) = self.queue.next();
@@ -290,10 +314,13 @@ impl PeerBook {
 
     /// Are there as many peers as are worth having, connected or yet untried? Else more trackers are wanted (W-10).
     pub fn need(&self) -> Need {
-        let short = self.connected() + self.half_open + self.untried < ENOUGH.min(self.config.max_connected);
+        let there = self.connected() + self.half_open + self.untried;
+        let short = there < ENOUGH.min(self.config.max_connected);
         match (short, self.is_lonely()) {
             (false, _) => Need::Enough,
             (true, false) => Need::More,
+            // Whoever wants what we give finds us by an announce of its own.
+            (true, true) if there == 0 && !self.seeding => Need::Alone,
             (true, true) => Need::Anybody,
         }
     }

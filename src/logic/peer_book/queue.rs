@@ -49,6 +49,11 @@ impl Queue {
         self.ready.pop_first().map(|(_, _, addr)| addr)
     }
 
+    /// Those that may be dialled, in the order of their turns.
+    pub(super) fn ready(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.ready.iter().map(|(_, _, addr)| *addr)
+    }
+
     pub(super) fn ready_len(&self) -> usize {
         self.ready.len()
     }
