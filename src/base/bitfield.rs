@@ -125,6 +125,15 @@ impl Bitfield {
         self.bytes.iter().zip(&other.bytes).any(|(mine, theirs)| mine & !theirs != 0)
     }
 
+    /// Are there at most so many pieces in `self` that are not in `other`? Both of the same torrent.
+    pub fn has_few_beyond(&self, other: &Self, most: u32) -> bool {
+        let mut beyond = 0;
+        self.bytes.iter().zip(&other.bytes).all(|(mine, theirs)| {
+            beyond += (mine & !theirs).count_ones();
+            beyond <= most
+        })
+    }
+
     fn has_number(&self, number: u32) -> bool {
         number < self.pieces && self.bytes[number as usize / 8] & mask(number) != 0
     }

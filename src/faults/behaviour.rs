@@ -135,6 +135,8 @@ pub enum Opening {
     Nothing,
     /// One `have` for each piece.
     Haves,
+    /// A `have` for the first piece, and one for the next when the other side says that it has got that.
+    OneByOne,
     /// `have all` (BEP 6).
     HaveAll,
     /// A bitfield a byte too long.
@@ -230,7 +232,7 @@ macro_rules! one_of {
     };
 }
 
-one_of!(Opening, "no_bitfield" => Nothing, "have_only" => Haves, "have_all" => HaveAll, "bad_bitfield" => TooLong,
+one_of!(Opening, "no_bitfield" => Nothing, "have_only" => Haves, "super_seed" => OneByOne, "have_all" => HaveAll, "bad_bitfield" => TooLong,
     "short_bitfield" => TooShort, "spare_bits" => SpareBits, "twice_bitfield" => Twice, "late_bitfield" => Late,
     "bitfield_after_have_all" => AfterHaveAll);
 one_of!(Beyond, "bad_have" => Have, "bad_suggest" => Suggest, "bad_allowed_fast" => AllowedFast);
@@ -343,6 +345,7 @@ pub const WORDS: &[Word<Behaviour>] = &[
     word("late_bitfield", "P-07", "sends its bitfield behind a `have`", |b| &mut b.opening),
     word("bitfield_after_have_all", "P-07", "sends a bitfield behind `have all`", |b| &mut b.opening),
     word("spare_bits", "P-08", "sets a bit that stands for no piece", |b| &mut b.opening),
+    word("super_seed", "P-06", "names one piece, and the next when it hears `have` of that one (BEP 16)", |b| &mut b.opening),
     word("partial", "W-28", "has this share of the pieces", |b| &mut b.partial),
     word("lie_have", "P-18", "says to have what `partial` took away", |b| &mut b.lie_have),
     word("bad_have", "P-19", "has a piece that does not exist", |b| &mut b.beyond),

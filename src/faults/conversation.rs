@@ -103,6 +103,7 @@ pub(super) async fn converse(stream: BoxStream, cast: Rc<Cast>, nth: u64) {
         asked: VecDeque::new(),
         queue: VecDeque::new(),
         answers: Answers::new(cast.offer.clone(), behaviour.clone(), dice),
+        offered: 0,
         decoder: Decoder::new(cast.offer.geometry.piece_count()),
         choked: true,
         fast: false,
@@ -128,6 +129,8 @@ struct Conversation {
     /// Frames to be sent.
     queue: VecDeque<Bytes>,
     answers: Answers,
+    /// The piece that is named last, where they are named one by one (BEP 16).
+    offered: u32,
     decoder: Decoder,
     /// We choke the other side.
     choked: bool,
@@ -197,6 +200,7 @@ impl Conversation {
             Opening::Bitfield => queue.push_back(bitfield),
             Opening::Nothing => {}
             Opening::Haves => queue.push_back(haves(&said)),
+            Opening::OneByOne => queue.push_back(frame(kind::HAVE, &numbers([self.offered]))),
             Opening::HaveAll => queue.push_back(frame(kind::HAVE_ALL, &[])),
             Opening::TooLong => queue.push_back(frame(kind::BITFIELD, &[said.as_bytes(), &[0]].concat())),
             Opening::TooShort => queue.push_back(frame(kind::BITFIELD, &said.as_bytes()[1..])),
@@ -309,6 +313,12 @@ impl Conversation {
                 Message::Extended { id: 0, payload } => self.names.learn(&payload),
                 Message::Extended { .. } if self.cast.behaviour.metadata != MetadataAnswer::Nothing => {
                     self.queue.extend(extensions::metadata(self.names, self.cast.behaviour.metadata));
+                }
+                Message::Have(piece) if piece == self.offered && self.cast.behaviour.opening == Opening::OneByOne => {
+                    self.offered += 1;
+                    if self.offered < self.cast.has.piece_count() {
+                        self.queue.push_back(frame(kind::HAVE, &numbers([self.offered])));
+                    }
                 }
                 Message::Piece { data, .. } => self.cast.note(|stats| stats.received += data.len() as u64),
                 _ => {}

@@ -99,6 +99,20 @@ fn libtorrent_understands_who_we_are() {
     assert_same(&torrent.source, &torrent.inside(&dir));
 }
 
+/// BEP 16: libtorrent names one or two pieces, and the next ones when it hears that we have got those. The download must not
+/// take longer than the rate of the seed.
+#[test]
+fn a_libtorrent_super_seed_gives_us_all_it_has() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let source = lab.at("source/payload.bin");
+    write_file(&source, 46 * 64 * 1024 - 77, 7);
+    let torrent = Maker::of(&source).piece_length(64 * 1024).make(&lab);
+    let seed = Seed::super_libtorrent(&torrent);
+    let dir = lab.folder("out");
+    Fetch::new(&torrent.path, &dir).peer(seed.addr).run().expect_complete();
+    assert_same(&torrent.source, &torrent.inside(&dir));
+}
+
 #[test]
 fn an_aria2_seed_is_found_through_opentracker() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker, Needs::Aria2]) else { return };

@@ -1,6 +1,6 @@
 """Seed one torrent with libtorrent until killed: the honest, foreign peer of the tests.
 
-usage: seed.py TORRENT SAVE_DIR PORT [--rate BYTES_PER_SECOND] [--slots N] [--log]
+usage: seed.py TORRENT SAVE_DIR PORT [--rate BYTES_PER_SECOND] [--slots N] [--log] [--super-seed]
 """
 import argparse
 import time
@@ -15,6 +15,7 @@ ap.add_argument("save_dir")
 ap.add_argument("port", type=int)
 ap.add_argument("--rate", type=int, default=0, help="upload limit of this torrent; 0 is none")
 ap.add_argument("--slots", type=int, default=200, help="peers unchoked at a time")
+ap.add_argument("--super-seed", action="store_true", help="name the pieces one by one (BEP 16)")
 ap.add_argument("--log", action="store_true", help="print every message of every peer")
 args = ap.parse_args()
 
@@ -39,6 +40,8 @@ params.ti = lt.torrent_info(args.torrent)
 params.save_path = args.save_dir
 params.flags |= lt.torrent_flags.seed_mode
 params.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
+if args.super_seed:
+    params.flags |= lt.torrent_flags.super_seeding
 handle = session.add_torrent(params)
 if args.rate:
     # The torrent's own peer class: the session's limit would spare peers of the local network.

@@ -1,6 +1,9 @@
 //! What the peer is told of what we have got: each piece once, nothing that it has itself, and no more at a time than it
 //! reads.
 //!
+//! A peer that super-seeds (BEP 16) is told also of what it has: it names a piece or two, and the next ones when it hears
+//! that somebody has got those.
+//!
 //! The pieces of one turn leave in one write. To a peer that falls behind the rest is owed: a bit for each piece, however
 //! long it sleeps.
 
@@ -17,9 +20,15 @@ const HAVE_LEN: usize = 9;
 /// next. Picked by eye.
 const MOST_UNSENT: usize = 32 * 1024;
 
+/// 8 pieces that we lack: a peer that has not said more than that may be one that names its pieces one by one. libtorrent names
+/// two at a time. Where a peer names more there is something to fetch without a `have`, and it is spared.
+const NAMED_AT_ONCE: u32 = 8;
+
 /// The `have`s to one peer.
 #[derive(Debug, Default)]
 pub(super) struct Haves {
+    /// The peer has named pieces in a bitfield: it does not super-seed.
+    pub(super) named_many: bool,
     unsent: usize,
     owed: Option<Bitfield>,
 }
@@ -38,6 +47,12 @@ impl Haves {
 impl Conversation {
     /// Pieces we have got. A peer that has them need not know.
     pub fn on_pieces_had(&mut self, now: Instant, pieces: &[PieceIndex]) {
+        if let Some(hidden) = &mut self.hidden {
+            for piece in pieces {
+                hidden.set(*piece);
+            }
+            return self.settle();
+        }
         let was_complete = self.have.is_all();
         for piece in pieces {
             self.have.set(*piece);
@@ -64,14 +79,20 @@ impl Conversation {
         }
         let Some(owed) = self.haves.owed.take() else { return };
         for piece in owed.pieces(&self.terms.geometry) {
-            if self.have.has(piece) {
+            if self.have.has(piece) && !self.peer_have.has(piece) {
                 self.tell_have(now, piece);
             }
         }
     }
 
+    /// The peer may be a seed that "masquerades as a normal client with no data" (BEP 16): all that it has it has named by `have`, and
+    /// there is little among it that we lack.
+    fn names_one_by_one(&self) -> bool {
+        !self.haves.named_many && self.peer_have.has_few_beyond(&self.have, NAMED_AT_ONCE)
+    }
+
     fn tell_have(&mut self, now: Instant, piece: PieceIndex) {
-        if self.peer_have.has(piece) {
+        if self.peer_have.has(piece) && !self.names_one_by_one() {
             return;
         }
         if self.haves.has_room() {

@@ -103,6 +103,7 @@ impl Conversation {
         if self.peer_have.has_beyond(pieces) || !pieces.has_beyond(&self.peer_have) {
             return self.leave(Farewell::ProtocolViolation);
         }
+        self.haves.named_many = true;
         let peer_have = &mut self.peer_have;
         batch.haves.extend(pieces.pieces(&self.terms.geometry).filter(|piece| peer_have.set(*piece)));
     }
@@ -115,7 +116,9 @@ impl Conversation {
             return;
         }
         self.told_pieces = true;
+        self.haves.named_many = !pieces.is_none();
         self.peer_have = pieces;
+        self.tell_all_progress();
         if self.welcomed {
             self.effects.push_back(Effect::Report(Report::Bitfield(self.peer_have.clone())));
         }

@@ -23,6 +23,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene("P-04.protocol", &["P-04"], "another protocol", "wrong_protocol", hostile),
     scene("P-05.own", &["P-05"], "our own peer id", "own_id", hostile),
     scene("P-05.same", &["P-05"], "three peers with one id", "id=-XX0001-aaaaaaaaaaaa", hostile),
+    scene("P-06.super-seed", &["P-06"], "a seed that names one piece at a time, and no other", "super_seed,max_rate=128k", super_seed),
     scene("P-06", &["P-06"], "never says what it has", "no_bitfield", hostile),
     scene("P-07.long", &["P-07"], "a bitfield a byte too long", "bad_bitfield", violates),
     scene("P-07.short", &["P-07"], "a bitfield a byte too short", "short_bitfield", violates),
@@ -69,6 +70,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene("P-26.sole", &["P-26"], "the only source resets every 300 kB", "reset_every=300k,max_rate=128k", sole_source),
     scene("P-26.close", &["P-26"], "the only source hangs up every 300 kB", "close_after=300k,max_rate=128k", sole_source),
     scene("P-27", &["P-27"], "segments of a few bytes", "", sliced),
+    scene("T-18.useless", &["T-18"], "all places are taken by peers that have nothing", "partial=0", full_of_useless),
     scene("P-31", &["P-31"], "ten honest seeds at the end of a small torrent", "", endgame),
     scene("P-32", &["P-32"], "all peers leave for an hour", "", all_leave),
 ];
@@ -83,6 +85,22 @@ fn cast(plan: &mut Plan, words: &str) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
 
 fn hostile(plan: &mut Plan, words: &'static str) {
     with(plan, words, None);
+}
+
+/// The peer's own rate needs 16 s.
+fn super_seed(plan: &mut Plan, words: &str) {
+    plan.tracker("");
+    plan.peer(words);
+    plan.within(secs(3 * 16 + 30));
+}
+
+/// Forty that have nothing, and eight places; the one that has something is let in in the end.
+fn full_of_useless(plan: &mut Plan, words: &str) {
+    plan.tracker("");
+    (0..40).for_each(|_| _ = plan.peer(words));
+    honest(plan, 1, 256 * 1024);
+    plan.max_peers(8);
+    plan.within(secs(180));
 }
 
 fn violates(plan: &mut Plan, words: &'static str) {
