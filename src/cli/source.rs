@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::base::limits::MAX_TORRENT_FILE;
 use crate::base::safe::redact_url;
 use crate::codec::metainfo::Metainfo;
+use crate::logic::families::IpFamily;
 use crate::net::Net;
 use crate::net::http::{Get, get};
 use crate::net::sockets::Sockets;
@@ -60,7 +61,7 @@ fn read(from: impl Read, name: &str) -> Result<Vec<u8>, Problem> {
 
 fn download(url: &str, net: &Net) -> Result<Vec<u8>, Problem> {
     let limit = usize::try_from(MAX_TORRENT_FILE).unwrap_or(usize::MAX);
-    let request = Get { url, purpose: Purpose::User, timeout: DOWNLOAD_TIMEOUT, limit };
+    let request = Get { url, purpose: Purpose::User, timeout: DOWNLOAD_TIMEOUT, limit, family: IpFamily::Any };
     let problem = |error: &dyn std::fmt::Display| Problem::new(Exit::Network, format!("{}: {error}", redact_url(url)));
     let got = block_on(get(net, request)).map_err(|error| problem(&error))?;
     Ok(got.map_err(|error| problem(&error))?.body)

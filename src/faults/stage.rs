@@ -205,8 +205,12 @@ impl Stage {
 
     /// Brings on an HTTP tracker that behaves as these words say.
     pub fn http_tracker(&self, words: &str, knows: Knows) -> io::Result<TrackerSeen> {
+        self.http_tracker_at(SocketAddr::from((self.host(1), 0)), words, knows)
+    }
+
+    /// The same at this address.
+    pub fn http_tracker_at(&self, at: SocketAddr, words: &str, knows: Knows) -> io::Result<TrackerSeen> {
         let behaviour: TrackerBehaviour = words.parse().map_err(invalid)?;
-        let at = SocketAddr::from((self.host(1), 0));
         self.ask(move |troupe| {
             Box::pin(async move {
                 let swarms = troupe.known(knows);
@@ -218,8 +222,12 @@ impl Stage {
 
     /// The same over UDP.
     pub fn udp_tracker(&self, words: &str, knows: Knows, seed: u64) -> io::Result<TrackerSeen> {
+        self.udp_tracker_at(SocketAddr::from((self.host(1), 0)), words, knows, seed)
+    }
+
+    /// The same at this address.
+    pub fn udp_tracker_at(&self, at: SocketAddr, words: &str, knows: Knows, seed: u64) -> io::Result<TrackerSeen> {
         let behaviour: TrackerBehaviour = words.parse().map_err(invalid)?;
-        let at = SocketAddr::from((self.host(1), 0));
         self.ask(move |troupe| {
             Box::pin(async move {
                 let swarms = troupe.known(knows);

@@ -9,6 +9,7 @@ pub mod client_name;
 pub mod conversation;
 pub mod disk_health;
 pub mod doubt;
+pub mod families;
 pub mod flush;
 pub mod gather;
 pub mod given;
@@ -30,6 +31,7 @@ pub mod seeding;
 pub mod selection;
 pub mod senders;
 pub mod share;
+pub mod super_seed;
 pub mod suspects;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -116,7 +116,10 @@ impl Network for Sockets {
         Box::pin(async move {
             // The system asks for names, by whatever way it likes. So nobody is asked while the device is gone.
             me.tie(&TcpSocket::new_v4()?)?;
-            Ok(tokio::net::lookup_host((literal, port)).await?.collect())
+            let all: Vec<_> = tokio::net::lookup_host((literal, port)).await?.collect();
+            let in_reach: Vec<_> = all.iter().copied().filter(|addr| me.check_family(*addr).is_ok()).collect();
+            // Where none is in reach, the dial says so.
+            Ok(if in_reach.is_empty() { all } else { in_reach })
         })
     }
 }

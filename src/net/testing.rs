@@ -73,6 +73,9 @@ impl AsyncWrite for Memory {
     }
 }
 
+/// Where the name `both.example` leads.
+pub(crate) const BOTH_FAMILIES: [&str; 2] = ["192.0.2.9", "2001:db8::9"];
+
 /// What a dial comes to.
 #[derive(Debug, Clone)]
 enum Dial {
@@ -134,6 +137,8 @@ impl Network for FakeNet {
 
     fn resolve(&self, host: &str, port: u16) -> Pending<'static, Vec<SocketAddr>> {
         let literal = host.parse().map(|ip| vec![SocketAddr::new(ip, port)]);
-        Box::pin(async move { literal.map_err(io::Error::other) })
+        let both = BOTH_FAMILIES.map(|ip| SocketAddr::new(ip.parse().expect("an address"), port));
+        let found = if host == "both.example" { Ok(both.to_vec()) } else { literal };
+        Box::pin(async move { found.map_err(io::Error::other) })
     }
 }

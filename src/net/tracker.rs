@@ -5,13 +5,14 @@ use std::fmt;
 use url::Url;
 
 use super::Net;
-use super::http::{Get, HttpTrouble, get};
+use super::http::{Get, HttpTrouble, Reached, get};
 use super::vet::{Purpose, Zone};
 use crate::base::ids::InfoHash;
 use crate::base::limits::{ANNOUNCE_TIMEOUT, MAX_TRACKER_REPLY};
 use crate::base::safe::Safe;
 use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Failure, Reply, RetryIn, ScrapeEntry};
 use crate::codec::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape, scrape_url};
+use crate::logic::families::IpFamily;
 
 /// Eighty characters of a body that is no reply: enough to see that it is a hotel's log-in page (T-05).
 const SHOWN_OF_BODY: usize = 80;
@@ -23,6 +24,8 @@ pub struct Announced {
     pub reply: AnnounceReply,
     /// It is on this machine or a private network: it may name peers there (T-19).
     pub local: bool,
+    /// How it was reached.
+    pub path: Reached,
 }
 
 /// Why there is no answer.
@@ -62,13 +65,18 @@ impl From<HttpTrouble> for TrackerTrouble {
     }
 }
 
-/// One announce over HTTP or HTTPS (BEP 3).
-pub async fn announce_http(net: &Net, base: &str, request: &AnnounceRequest) -> Result<Announced, TrackerTrouble> {
+/// One announce over HTTP or HTTPS (BEP 3), to an address of this family.
+pub async fn announce_http(
+    net: &Net,
+    base: &str,
+    request: &AnnounceRequest,
+    family: IpFamily,
+) -> Result<Announced, TrackerTrouble> {
     let url = announce_url(base, request);
-    let got = get(net, ask(&url)).await?;
+    let got = get(net, ask(&url, family)).await?;
     match parse_announce(&got.body).map_err(|why| TrackerTrouble::no_reply(why, &got.body))? {
         Reply::Failure(failure) => Err(TrackerTrouble::refusal(&failure)),
-        Reply::Peers(reply) => Ok(Announced { reply, local: got.zone != Zone::Global }),
+        Reply::Peers(reply) => Ok(Announced { reply, local: got.zone != Zone::Global, path: got.path }),
     }
 }
 
@@ -77,15 +85,15 @@ pub async fn scrape_http(net: &Net, base: &str, swarms: &[InfoHash]) -> Result<V
     let no_scrape =
         || TrackerTrouble::new("no-scrape", "its URL does not end in /announce, so it has no scrape (BEP 48)");
     let url = scrape_url(base, swarms).ok_or_else(no_scrape)?;
-    let got = get(net, ask(&url)).await?;
+    let got = get(net, ask(&url, IpFamily::Any)).await?;
     match parse_scrape(&got.body).map_err(|why| TrackerTrouble::no_reply(why, &got.body))? {
         ScrapeReply::Failure(failure) => Err(TrackerTrouble::refusal(&failure)),
         ScrapeReply::Entries(entries) => Ok(entries),
     }
 }
 
-fn ask(url: &str) -> Get<'_> {
-    Get { url, purpose: Purpose::Tracker, timeout: ANNOUNCE_TIMEOUT, limit: MAX_TRACKER_REPLY }
+fn ask(url: &str, family: IpFamily) -> Get<'_> {
+    Get { url, purpose: Purpose::Tracker, timeout: ANNOUNCE_TIMEOUT, limit: MAX_TRACKER_REPLY, family }
 }
 
 /// Host and port of a `udp://` URL (BEP 15 has no default port).

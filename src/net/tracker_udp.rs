@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep_until};
 
-use super::http::resolve_tracker;
+use super::http::{HttpTrouble, Reached, resolve_tracker};
 use super::tracker::{Announced, TrackerTrouble, udp_endpoint};
 use super::vet::{Zone, zone};
 use super::{Datagrams, Net};
@@ -21,6 +21,7 @@ use crate::base::ids::InfoHash;
 use crate::base::limits::ANNOUNCE_TIMEOUT;
 use crate::codec::tracker::{AnnounceRequest, ScrapeEntry};
 use crate::codec::tracker_udp::UdpReply;
+use crate::logic::families::IpFamily;
 use crate::logic::udp_exchange::{Ask, Connection, ExchangeEffect, Trouble, UdpExchange};
 
 /// The largest UDP payload: a reply may fill it, and BEP 15 puts no limit below.
@@ -47,16 +48,17 @@ impl UdpSession {
     }
 }
 
-/// One announce.
+/// One announce, to an address of this family.
 pub async fn announce_udp(
     net: &Net,
     session: &UdpSession,
     base: &str,
     request: &AnnounceRequest,
+    family: IpFamily,
 ) -> Result<Announced, TrackerTrouble> {
-    let (reply, from) = converse(net, session, base, &Ask::Announce(request.clone())).await?;
+    let (reply, from, path) = converse(net, session, base, &Ask::Announce(request.clone()), family).await?;
     match reply {
-        UdpReply::Announced(reply) => Ok(Announced { reply, local: zone(from.ip()) != Zone::Global }),
+        UdpReply::Announced(reply) => Ok(Announced { reply, local: zone(from.ip()) != Zone::Global, path }),
         _ => Err(TrackerTrouble::new("bad-reply", "it answered something else")),
     }
 }
@@ -68,7 +70,7 @@ pub async fn scrape_udp(
     base: &str,
     swarms: &[InfoHash],
 ) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
-    let (reply, _) = converse(net, session, base, &Ask::Scrape(swarms.to_vec())).await?;
+    let (reply, ..) = converse(net, session, base, &Ask::Scrape(swarms.to_vec()), IpFamily::Any).await?;
     match reply {
         UdpReply::Scraped(numbers) => {
             let entry = |(info_hash, (complete, downloaded, incomplete)): (&InfoHash, (u32, u32, u32))| ScrapeEntry {
@@ -88,17 +90,19 @@ async fn converse(
     session: &UdpSession,
     base: &str,
     ask: &Ask,
-) -> Result<(UdpReply, SocketAddr), TrackerTrouble> {
+    family: IpFamily,
+) -> Result<(UdpReply, SocketAddr, Reached), TrackerTrouble> {
     let (host, port) = udp_endpoint(base)?;
     let deadline = Instant::now() + ANNOUNCE_TIMEOUT;
-    let addrs = resolve_tracker(net, &host, port).await?;
-    let mut last = TrackerTrouble::new("cannot-resolve", "its name has no address");
+    let all = resolve_tracker(net, &host, port).await?;
+    let addrs: Vec<_> = all.iter().copied().filter(|addr| family.takes(*addr)).collect();
+    let mut last = TrackerTrouble::from(HttpTrouble::NoAddress(family));
     let mut left = u32::try_from(addrs.len()).unwrap_or(u32::MAX);
     for addr in addrs {
         let patience = deadline.saturating_duration_since(Instant::now()) / left.max(1);
         left = left.saturating_sub(1);
         match converse_with(net, session, addr, ask.clone(), patience).await {
-            Ok(reply) => return Ok((reply, addr)),
+            Ok(reply) => return Ok((reply, addr, Reached::at(addr, &all))),
             Err(trouble) => last = trouble,
         }
     }

@@ -115,6 +115,23 @@ impl SimNet {
     }
 }
 
+/// The address of an IPv4 host for whoever asks by IPv6: `64:ff9b::/96`, as a translator has it (RFC 6052). turmoil's hosts have
+/// one address each; this is their second.
+pub fn second_address(ip: Ipv4Addr) -> IpAddr {
+    let [a, b, c, d] = ip.octets();
+    IpAddr::from([0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d])
+}
+
+fn translated(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) if v6.octets()[..4] == [0, 0x64, 0xff, 0x9b] => {
+            let [.., a, b, c, d] = v6.octets();
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        other => other,
+    }
+}
+
 /// A SYN that nobody answers is sent again after 1, 2, 4 s ... (RFC 6298); once a second is close enough.
 const SYN_RETRY: Duration = Duration::from_secs(1);
 
@@ -124,12 +141,13 @@ impl Network for SimNet {
         Box::pin(async move {
             let at = turmoil::sim_elapsed().unwrap_or_default();
             wires.note_dial(Dial { at, from, to });
-            if to.is_ipv6() || to.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
+            if translated(to.ip()).is_ipv6() || to.ip() == IpAddr::V4(Ipv4Addr::UNSPECIFIED) {
                 return Err(io::ErrorKind::NetworkUnreachable.into());
             }
             if matches!(to.ip(), IpAddr::V4(ip) if ip.octets()[0] == VOID) {
                 return pending().await;
             }
+            let to = SocketAddr::new(translated(to.ip()), to.port());
             while wires.is_cut(from, to.ip()) {
                 tokio::time::sleep(SYN_RETRY).await;
             }

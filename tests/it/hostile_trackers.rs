@@ -4,6 +4,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tt_actors::codec::tracker::Event;
 
 use crate::support::client::{WATCHDOG, text, tt};
 use crate::support::ports::free;
@@ -59,6 +60,32 @@ fn broken_trackers_in_front_do_not_hide_a_good_one() {
     scene.assert_arrived(&dir);
     assert!(outcome.took < Duration::from_secs(20), "took {:?}", outcome.took);
     assert!(outcome.peak_kib < 200 * 1024, "peak of {} KiB", outcome.peak_kib);
+}
+
+/// BEP 7: a name that leads to both families is announced to over each, with all events and one key; over HTTP and UDP.
+#[test]
+fn a_tracker_with_both_families_hears_every_event_over_each() {
+    let Some(_lab) = Lab::with(&[Needs::Mount]) else { return };
+    for udp in [false, true] {
+        let scene = Scene::new(2 * MIB, PIECE);
+        let seed = scene.peer("max_rate=1M");
+        let both = scene.tracker_of_both_families(udp, &format!("no_peers,peers={}", seed.addr));
+        let scheme = if udp { "udp" } else { "http" };
+        let url = format!("{scheme}://both.test:{}/announce", both[0].addr.port());
+        let dir = scene.lab.folder("out");
+        let fetch = Fetch::new(&scene.torrent(&[&[&url]]), &dir);
+        fetch.where_a_name_has_both_families("both.test", &scene.lab).run().expect_complete();
+        scene.assert_arrived(&dir);
+        let heard = both.map(|tracker| {
+            let record = tracker.record();
+            let announces = record.announces().map(|(_, request)| (request.event, request.key));
+            announces.unzip::<_, _, Vec<_>, Vec<_>>()
+        });
+        for (events, keys) in &heard {
+            assert_eq!(events[..], [Event::Started, Event::Completed, Event::Stopped], "{scheme}");
+            assert!(keys.iter().all(|key| *key == heard[0].1[0]), "{scheme}: {keys:?}");
+        }
+    }
 }
 
 /// W-10: within a tier the next one is asked when one fails.

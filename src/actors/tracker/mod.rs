@@ -1,4 +1,4 @@
-//! `HttpTracker` and `UdpTracker`: one announce URL.
+//! `HttpTracker` and `UdpTracker`: one announce URL, over one family of addresses where the tracker has both (BEP 7).
 //!
 //! Owns an [`Announcer`] and at most one announce in flight. Child of `TrackerSupervisor`, permanent, 5 abnormal restarts
 //! in 10 minutes. A failed announce is an expected restart: the incarnation ends with its cause and the next one starts
@@ -20,6 +20,7 @@ use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::{Safe, redact_url};
 use crate::codec::tracker::{AnnounceRequest, Event};
 use crate::logic::announce::{AnnounceEffect, AnnounceState, Announcer, Kept, as_told};
+use crate::logic::families::{IpFamily, NO_ADDRESS};
 use crate::logic::peer_book::Need;
 use crate::logic::tiers::TrackerId;
 use crate::net::Net;
@@ -40,6 +41,8 @@ pub struct Attend(pub bool);
 pub struct TrackerNews {
     /// Which tracker.
     pub id: TrackerId,
+    /// Which of its clocks, as [`TrackerConfig::family`] has it.
+    pub clock: IpFamily,
     /// What.
     pub news: News,
 }
@@ -79,8 +82,8 @@ pub trait Protocol: std::fmt::Debug + Unpin + 'static {
     /// With dice of its own.
     fn new(seed: u64) -> Self;
 
-    /// One announce.
-    fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing;
+    /// One announce, to an address of this family.
+    fn announce(&self, net: Net, url: String, request: AnnounceRequest, family: IpFamily) -> Announcing;
 }
 
 /// BEP 3.
@@ -105,8 +108,8 @@ impl Protocol for Http {
         Self
     }
 
-    fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing {
-        Box::pin(async move { announce_http(&net, &url, &request).await })
+    fn announce(&self, net: Net, url: String, request: AnnounceRequest, family: IpFamily) -> Announcing {
+        Box::pin(async move { announce_http(&net, &url, &request, family).await })
     }
 }
 
@@ -122,9 +125,9 @@ impl Protocol for Udp {
         Self { session: UdpSession::new(seed) }
     }
 
-    fn announce(&self, net: Net, url: String, request: AnnounceRequest) -> Announcing {
+    fn announce(&self, net: Net, url: String, request: AnnounceRequest, family: IpFamily) -> Announcing {
         let session = self.session.clone();
-        Box::pin(async move { announce_udp(&net, &session, &url, &request).await })
+        Box::pin(async move { announce_udp(&net, &session, &url, &request, family).await })
     }
 }
 
@@ -149,6 +152,9 @@ pub struct TrackerConfig {
     pub id: TrackerId,
     /// With its secrets.
     pub url: String,
+    /// `Any` for the first clock of a tracker, which keeps to the family that it has reached; else for the clock of the other
+    /// family.
+    pub family: IpFamily,
     /// The way out.
     pub net: Net,
     /// The swarm.
@@ -176,7 +182,11 @@ pub struct Tracker<P: Protocol> {
     need: Need,
     /// What it called us (`tracker id`).
     called: Option<Vec<u8>>,
+    /// The addresses that are asked at present.
+    family: IpFamily,
     attended: bool,
+    /// A person was told that its lists of peers cannot be read in full.
+    warned_of_lists: bool,
     // Live.
     timer: Timer<Self>,
 }
@@ -190,7 +200,9 @@ impl<P: Protocol> Tracker<P> {
             progress,
             need,
             called: None,
+            family: cfg.family,
             attended: false,
+            warned_of_lists: false,
             timer: Timer::new(),
             cfg,
         }
@@ -199,7 +211,7 @@ impl<P: Protocol> Tracker<P> {
 
 fn announcer(kept: Kept, seed: u64, need: Need) -> Announcer {
     let mut new = Announcer::new(kept, seed);
-    new.set_short(need.is_short());
+    new.set_need(Instant::now().into_std(), need);
     new
 }
 
@@ -231,11 +243,14 @@ impl<P: Protocol> Tracker<P> {
             tracker_id: self.called.clone(),
         };
         tracing::debug!(tracker = redact_url(&self.cfg.url), ?event, left, "→ announce");
-        let asked = self.protocol.announce(Arc::clone(&self.cfg.net), self.cfg.url.clone(), request).into_actor(self);
-        let answered = asked.map(move |answer, act, ctx| match answer {
-            Ok(announced) => act.on_announced(announced, ctx),
-            Err(trouble) => act.on_failed(trouble, ctx),
-        });
+        let (net, url) = (Arc::clone(&self.cfg.net), self.cfg.url.clone());
+        let answered =
+            self.protocol.announce(net, url, request, self.family).into_actor(self).map(move |answer, act, ctx| {
+                match answer {
+                    Ok(announced) => act.on_announced(announced, ctx),
+                    Err(trouble) => act.on_failed(trouble, ctx),
+                }
+            });
         ctx.spawn(answered);
     }
 
@@ -251,28 +266,45 @@ impl<P: Protocol> Tracker<P> {
         if let Some(warning) = &reply.warning {
             tracing::warn!(tracker = redact_url(&self.cfg.url), warning = %Safe::new(warning), "tracker warns");
         }
+        if reply.peers_unreadable > 0 && !std::mem::replace(&mut self.warned_of_lists, true) {
+            let (unreadable, used) = (reply.peers_unreadable, reply.peers.len());
+            let tracker = redact_url(&self.cfg.url);
+            tracing::warn!(tracker, unreadable, used, "tracker sends a list of peers that is cut short or broken");
+        }
         if reply.tracker_id.is_some() {
             self.called.clone_from(&reply.tracker_id);
+        }
+        if announced.path.both {
+            self.family = announced.path.over;
         }
         self.step(ctx, |machine, now| {
             machine.on_reply(now, &announced.reply);
         });
         let next = self.machine.deadline().map(Instant::from_std);
         let news = News::Announced { announced: Box::new(announced), next };
-        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news });
+        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, clock: self.cfg.family, news });
     }
 
     fn on_failed(&mut self, trouble: TrackerTrouble, ctx: &mut Ctx<Self>) {
         let now = Instant::now();
         let mut backoff = Duration::ZERO;
-        self.step(ctx, |machine, now| backoff = machine.on_failure(now, trouble.retry_in));
+        let retry_in = trouble.retry_in.or(self.cfg.family.retry_in(trouble.cause));
+        if trouble.cause == NO_ADDRESS {
+            self.family = self.cfg.family;
+        }
+        self.step(ctx, |machine, now| backoff = machine.on_failure(now, retry_in));
         let retry = now.checked_add(backoff).filter(|_| self.machine.state() != AnnounceState::Refused);
         let cause = trouble.cause;
         let retry_s = retry.map(|_| backoff.as_secs());
-        tracing::info!(tracker = redact_url(&self.cfg.url), why = trouble.text, retry_s, "tracker fails");
+        let (tracker, over) = (redact_url(&self.cfg.url), self.family.label());
+        if self.cfg.family == IpFamily::Any {
+            tracing::info!(tracker, over, why = trouble.text, retry_s, "tracker fails");
+        } else {
+            tracing::debug!(tracker, over, why = trouble.text, retry_s, "tracker fails over its other family");
+        }
         let not_before = self.machine.kept().not_before.map(Instant::from_std).filter(|_| retry.is_some());
         let news = News::Failed { trouble, retry, not_before };
-        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, news });
+        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, clock: self.cfg.family, news });
         // Leaving, the step above has stopped the actor or sent the last word. One that never wants to hear of us again
         // (BEP 31) hears only our farewell.
         let is_leaving = matches!(self.machine.state(), AnnounceState::Ended | AnnounceState::Announcing(_));
@@ -301,7 +333,10 @@ impl<P: Protocol> Supervised for Tracker<P> {
 
 impl<P: Protocol> Child for Tracker<P> {
     fn id(&self) -> String {
-        redact_url(&self.cfg.url)
+        match self.cfg.family {
+            IpFamily::Any => redact_url(&self.cfg.url),
+            family => format!("{} over {}", redact_url(&self.cfg.url), family.label()),
+        }
     }
 }
 
@@ -317,15 +352,9 @@ impl<P: Protocol> Handler<Attend> for Tracker<P> {
 impl<P: Protocol> Handler<PeersNeeded> for Tracker<P> {
     type Result = ();
 
-    /// A need that grows is a request.
     fn handle(&mut self, PeersNeeded(need): PeersNeeded, ctx: &mut Ctx<Self>) {
-        let before = std::mem::replace(&mut self.need, need);
-        self.step(ctx, |machine, now| {
-            machine.set_short(need.is_short());
-            if need > before {
-                machine.on_request(now);
-            }
-        });
+        self.need = need;
+        self.step(ctx, |machine, now| machine.set_need(now, need));
     }
 }
 

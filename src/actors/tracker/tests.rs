@@ -12,6 +12,7 @@ use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::actors::policies;
 use crate::codec::tracker::{AnnounceReply, RetryIn};
 use crate::logic::tiers::Tiers;
+use crate::net::http::Reached;
 use crate::net::testing::FakeNet;
 
 /// What becomes of an announce.
@@ -49,7 +50,7 @@ impl Protocol for Scripted {
         Self
     }
 
-    fn announce(&self, _: Net, _: String, request: AnnounceRequest) -> Announcing {
+    fn announce(&self, _: Net, _: String, request: AnnounceRequest, _: IpFamily) -> Announcing {
         note(format!("{:?}, {} wanted, {} left", request.event, request.num_want, request.left));
         let fate =
             FATES.with_borrow_mut(|fates| if fates.len() > 1 { fates.pop_front() } else { fates.front().copied() });
@@ -69,7 +70,8 @@ impl Protocol for Scripted {
 }
 
 fn answer(interval: i64) -> Announced {
-    Announced { reply: AnnounceReply { interval: Some(interval), ..AnnounceReply::default() }, local: true }
+    let path = Reached { over: IpFamily::V4, both: false };
+    Announced { reply: AnnounceReply { interval: Some(interval), ..AnnounceReply::default() }, local: true, path }
 }
 
 fn note(line: impl Into<String>) {
@@ -122,6 +124,7 @@ impl Bench {
         let id = Tiers::new(vec![vec![url.to_owned()]], 1).trackers().next().unwrap();
         let cfg = TrackerConfig {
             id,
+            family: IpFamily::Any,
             url: url.to_owned(),
             net: FakeNet::failing(None),
             info_hash: InfoHash([1; 20]),

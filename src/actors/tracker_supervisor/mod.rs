@@ -1,9 +1,10 @@
 //! `TrackerSupervisor`: all trackers of a torrent; none can block another.
 //!
-//! Owns the [`Tiers`] and one `HttpTracker` or `UdpTracker` per announce URL. Child of `Torrent`, permanent, 3 restarts in
-//! 60 s; tier order, `key` and what is known of each tracker survive. Hears `TrackerNews`, `PeersNeeded`, `Completed`,
-//! `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells `PeersFound` (pool), `Stirred` (torrent). A tracker whose budget is spent is disabled
-//! with its reason and tried again after half an hour. While all fail and nobody else is there, one after the other is
+//! Owns the [`Tiers`] and one `HttpTracker` or `UdpTracker` per announce URL, two where the tracker has addresses of both
+//! families (BEP 7). Child of `Torrent`, permanent, 3 restarts in 60 s; tier order, `key` and what is known of each tracker
+//! survive. Hears `TrackerNews`, `PeersNeeded`, `Completed`, `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells
+//! `PeersFound` (pool), `Stirred` (torrent). A tracker has failed when it has over each family. A tracker whose budget is
+//! spent is disabled with its reason and tried again after half an hour. While all fail and nobody else is there, one after the other is
 //! roused from its back-off ([`Probe`]). Ends when told to, after all trackers have said `stopped`, in
 //! parallel.
 
@@ -23,10 +24,13 @@ use super::tracker::{Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpT
 use super::view::{Bell, Stirred, TrackerRow};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
+use crate::logic::families::{IpFamily, Outcome, Outcomes};
 use crate::logic::peer_book::Source;
 use crate::logic::probe::Probe;
 use crate::logic::tiers::{TierEffect, Tiers, TrackerId};
 use crate::net::Net;
+use crate::net::http::Reached;
+use crate::net::tracker::Announced;
 
 /// Half an hour before a disabled tracker is tried again: as long as the longest back-off of one that fails.
 const DISABLED_FOR: Duration = Duration::from_secs(30 * 60);
@@ -128,8 +132,17 @@ struct Standing {
     works: bool,
     failed: bool,
     next: Option<Instant>,
+    /// The next announce over its other family.
+    next_over_other: Option<Instant>,
     swarm: Option<(u32, u32)>,
     disabled_until: Option<Instant>,
+}
+
+impl Standing {
+    fn plan(&mut self, clock: IpFamily, next: Option<Instant>) {
+        let slot = if clock == IpFamily::Any { &mut self.next } else { &mut self.next_over_other };
+        *slot = next;
+    }
 }
 
 /// See the head of the file.
@@ -143,8 +156,10 @@ pub struct TrackerSupervisor {
     standings: BTreeMap<TrackerId, Standing>,
     attended: BTreeMap<TrackerId, bool>,
     // Live.
+    outcomes: BTreeMap<TrackerId, Outcomes>,
     probe: Probe,
-    running: BTreeMap<TrackerId, Running>,
+    /// By tracker and clock: `Any` is the first one, the other is for the family that the first does not go over.
+    running: BTreeMap<(TrackerId, IpFamily), Running>,
     bell: Bell,
     timer: Timer<Self>,
     closing: bool,
@@ -165,6 +180,7 @@ impl TrackerSupervisor {
             standings: tiers.trackers().map(|id| (id, Standing::default())).collect(),
             attended: BTreeMap::new(),
             tiers,
+            outcomes: BTreeMap::new(),
             probe: Probe::new(cfg.seed),
             running: BTreeMap::new(),
             bell: Bell::new(cfg.stirred.clone()),
@@ -193,24 +209,27 @@ impl TrackerSupervisor {
     fn attend(&mut self, id: TrackerId, attended: bool, ctx: &mut Ctx<Self>) {
         self.attended.insert(id, attended);
         if attended && !self.closing {
-            self.start(id, ctx);
+            self.start(id, IpFamily::Any, ctx);
         }
-        if let Some(tracker) = self.running.get(&id) {
-            tracker.tell(Attend(attended));
+        for family in [IpFamily::Any, IpFamily::V4, IpFamily::V6] {
+            if let Some(tracker) = self.running.get(&(id, family)) {
+                tracker.tell(Attend(attended));
+            }
         }
     }
 
-    fn start(&mut self, id: TrackerId, ctx: &mut Ctx<Self>) {
+    fn start(&mut self, id: TrackerId, family: IpFamily, ctx: &mut Ctx<Self>) {
         let disabled = self.standings.get(&id).is_some_and(|standing| standing.disabled_until.is_some());
-        if disabled || self.running.contains_key(&id) {
+        if disabled || self.running.contains_key(&(id, family)) {
             return;
         }
         let url = self.tiers.url(id).to_owned();
-        let seed = self.cfg.seed.wrapping_add(id.at() as u64);
+        let seed = self.cfg.seed.wrapping_add(id.at() as u64) ^ ((family as u64) << 32);
         let is_udp = url.starts_with("udp://");
         let cfg = TrackerConfig {
             id,
             url,
+            family,
             net: Arc::clone(&self.cfg.net),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
@@ -225,55 +244,106 @@ impl TrackerSupervisor {
         } else {
             Running::Http(kit::spawn(HttpTracker::new(cfg, progress, need), policies::TRACKER, seed, me))
         };
-        self.running.insert(id, running);
+        self.running.insert((id, family), running);
     }
 
-    fn on_news(&mut self, id: TrackerId, news: News, ctx: &mut Ctx<Self>) {
-        let standing = self.standings.entry(id).or_default();
-        match news {
-            News::Announced { announced, next } => {
-                let reply = announced.reply;
-                let swarm = reply.complete.zip(reply.incomplete).or(standing.swarm);
-                *standing = Standing { state: "working".to_owned(), works: true, next, swarm, ..Standing::default() };
-                let useful = !reply.peers.is_empty();
-                if useful {
-                    let source = Source::Tracker { local: announced.local };
-                    self.cfg.pool.do_send(PeersFound { addrs: reply.peers, source });
-                }
-                self.probe.forget(id);
-                self.step(ctx, |tiers| tiers.on_success(id, useful));
-            }
-            News::Failed { trouble, retry, not_before } => {
-                self.probe.on_failure(Instant::now().into_std(), id, not_before.map(Instant::into_std));
-                let swarm = standing.swarm;
-                *standing = Standing { state: trouble.text, failed: true, next: retry, swarm, ..Standing::default() };
-                self.step(ctx, |tiers| tiers.on_failure(id));
+    /// A tracker with addresses of both families has a clock for each; one that has lost them has one again.
+    fn match_families(&mut self, id: TrackerId, path: Reached, ctx: &mut Ctx<Self>) {
+        let second = path.over.other();
+        if path.both && !self.closing {
+            self.start(id, second, ctx);
+            let attended = self.attended.get(&id).copied().unwrap_or(false);
+            self.running.get(&(id, second)).into_iter().for_each(|tracker| tracker.tell(Attend(attended)));
+        }
+        for family in [IpFamily::V4, IpFamily::V6].into_iter().filter(|family| !path.both || *family != second) {
+            if let Some(tracker) = self.running.get(&(id, family)) {
+                tracker.stop();
+                self.outcomes.entry(id).or_default().on_second(None);
             }
         }
     }
 
+    fn on_news(&mut self, id: TrackerId, clock: IpFamily, news: News, ctx: &mut Ctx<Self>) {
+        match news {
+            News::Announced { announced, next } => self.on_announced(id, clock, *announced, next, ctx),
+            News::Failed { trouble, retry, not_before } => {
+                if clock == IpFamily::Any {
+                    self.probe.on_failure(Instant::now().into_std(), id, not_before.map(Instant::into_std));
+                }
+                self.standings.entry(id).or_default().plan(clock, retry);
+                self.on_failure(id, clock, trouble.text, ctx);
+            }
+        }
+    }
+
+    fn on_announced(
+        &mut self,
+        id: TrackerId,
+        clock: IpFamily,
+        announced: Announced,
+        next: Option<Instant>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        let Announced { reply, local, path } = announced;
+        let standing = self.standings.entry(id).or_default();
+        standing.swarm = reply.complete.zip(reply.incomplete).or(standing.swarm);
+        standing.plan(clock, next);
+        "working".clone_into(&mut standing.state);
+        (standing.works, standing.failed, standing.disabled_until) = (true, false, None);
+        let useful = !reply.peers.is_empty();
+        if useful {
+            self.cfg.pool.do_send(PeersFound { addrs: reply.peers, source: Source::Tracker { local } });
+        }
+        if clock == IpFamily::Any {
+            self.probe.forget(id);
+            self.match_families(id, path, ctx);
+        }
+        let whole = self.note(id, clock, Outcome::Works { useful });
+        let useful = whole == Some(Outcome::Works { useful: true });
+        self.step(ctx, |tiers| tiers.on_success(id, useful));
+    }
+
+    /// A clock of a tracker has failed. The tracker has, if the other clock has failed too, or there is none.
+    fn on_failure(&mut self, id: TrackerId, clock: IpFamily, why: String, ctx: &mut Ctx<Self>) {
+        if self.note(id, clock, Outcome::Failed) == Some(Outcome::Failed) {
+            let standing = self.standings.entry(id).or_default();
+            (standing.state, standing.works, standing.failed) = (why, false, true);
+            self.step(ctx, |tiers| tiers.on_failure(id));
+        }
+    }
+
+    fn note(&mut self, id: TrackerId, clock: IpFamily, outcome: Outcome) -> Option<Outcome> {
+        let outcomes = self.outcomes.entry(id).or_default();
+        match clock {
+            IpFamily::Any => outcomes.on_first(outcome),
+            IpFamily::V4 | IpFamily::V6 => outcomes.on_second(Some(outcome)),
+        }
+        outcomes.whole()
+    }
+
     fn on_ended(&mut self, child: ChildId, gave_up: bool, ctx: &mut Ctx<Self>) {
-        let Some(id) = self.running.iter().find(|(_, running)| running.id() == child).map(|(id, _)| *id) else {
+        let Some(key) = self.running.iter().find(|(_, running)| running.id() == child).map(|(key, _)| *key) else {
             return;
         };
-        self.running.remove(&id);
+        self.running.remove(&key);
+        let (id, clock) = key;
         if self.closing {
             if self.running.is_empty() {
                 ctx.stop();
             }
         } else if gave_up {
-            let until = Instant::now() + DISABLED_FOR;
-            let state = "disabled: it failed too often for reasons of our own".to_owned();
-            let standing =
-                Standing { state, failed: true, next: Some(until), disabled_until: Some(until), ..Standing::default() };
-            self.standings.insert(id, standing);
-            self.probe.forget(id);
+            if clock == IpFamily::Any {
+                let until = Instant::now() + DISABLED_FOR;
+                let standing = self.standings.entry(id).or_default();
+                (standing.next, standing.disabled_until) = (Some(until), Some(until));
+                self.probe.forget(id);
+            }
             tracing::warn!(
                 tracker = redact_url(self.tiers.url(id)),
                 retry_s = DISABLED_FOR.as_secs(),
                 "tracker disabled"
             );
-            self.step(ctx, |tiers| tiers.on_failure(id));
+            self.on_failure(id, clock, "disabled: it failed too often for reasons of our own".to_owned(), ctx);
         }
     }
 
@@ -284,7 +354,7 @@ impl TrackerSupervisor {
         }
         self.start_attended(ctx);
         if let Some(id) = self.probe.on_timeout(now.into_std())
-            && let Some(tracker) = self.running.get(&id)
+            && let Some(tracker) = self.running.get(&(id, IpFamily::Any))
         {
             tracing::debug!(tracker = redact_url(self.tiers.url(id)), "tracker is asked early, all have failed");
             tracker.rouse();
@@ -321,6 +391,7 @@ impl Supervised for TrackerSupervisor {
     /// Dropped handles say good-bye to their trackers, which say `stopped`; the new ones say `started` again.
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         self.running.clear();
+        self.outcomes.clear();
         self.bell.on_survey();
         self.probe = Probe::new(self.cfg.seed);
         self.timer = Timer::new();
@@ -336,8 +407,8 @@ impl Child for TrackerSupervisor {
 impl Handler<TrackerNews> for TrackerSupervisor {
     type Result = ();
 
-    fn handle(&mut self, TrackerNews { id, news }: TrackerNews, ctx: &mut Ctx<Self>) {
-        self.on_news(id, news, ctx);
+    fn handle(&mut self, TrackerNews { id, clock, news }: TrackerNews, ctx: &mut Ctx<Self>) {
+        self.on_news(id, clock, news, ctx);
     }
 }
 
@@ -379,7 +450,11 @@ impl Handler<SurveyTrackers> for TrackerSupervisor {
             state: standing.state.clone(),
             works: standing.works,
             failed: standing.failed,
-            next_in: standing.next.into_iter().chain(early(*id)).min().map(|next| next.saturating_duration_since(now)),
+            next_in: [standing.next, standing.next_over_other, early(*id)]
+                .into_iter()
+                .flatten()
+                .min()
+                .map(|next| next.saturating_duration_since(now)),
             swarm: standing.swarm,
         };
         Ok(self.standings.iter().map(row).collect())

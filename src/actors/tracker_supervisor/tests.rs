@@ -84,6 +84,8 @@ impl Bench {
 
 const FIRST: &str = "http://192.0.2.1/announce";
 const SECOND: &str = "http://192.0.2.2/announce";
+/// Has an address of each family: 192.0.2.9 and `2001:db8::9`.
+const BOTH: &str = "http://both.example/announce";
 
 /// The next tracker that is asked, and how.
 async fn asked(arrives: &mut mpsc::Receiver<Arrived>) -> (DuplexStream, String) {
@@ -105,6 +107,81 @@ async fn answer(far: DuplexStream) {
 async fn reply(mut far: DuplexStream, body: &[u8]) {
     far.write_all(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes()).await.unwrap();
     far.write_all(body).await.unwrap();
+}
+
+/// BEP 7: over each family, each with its clock and its events, and with one key.
+#[tokio::test(start_paused = true)]
+async fn a_tracker_with_both_families_is_announced_to_over_each() {
+    with_actors(async {
+        let (net, mut arrives) = FakeNet::connected();
+        let bench = Bench::over(net, &[&[BOTH]]);
+        let (far, first) = asked(&mut arrives).await;
+        assert_eq!(first, "192.0.2.9 started");
+        answer(far).await;
+        let (far, second) = asked(&mut arrives).await;
+        assert_eq!(second, "2001:db8::9 started");
+        // This one is to be asked again after 700 s, the other after 1,800 s.
+        reply(far, b"d8:intervali700e5:peers0:e").await;
+        assert_eq!(bench.passes(1).await, ["2 peers"]);
+        for want in ["2001:db8::9 none", "2001:db8::9 none", "192.0.2.9 none"] {
+            let (far, next) = asked(&mut arrives).await;
+            assert_eq!(next, want);
+            reply(far, if want.starts_with("192") { b"d8:intervali1800ee" } else { b"d8:intervali700ee" }).await;
+        }
+        bench.supervisor.addr.do_send(Completed);
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            let (far, next) = asked(&mut arrives).await;
+            told.push(next);
+            answer(far).await;
+        }
+        told.sort();
+        assert_eq!(told, ["192.0.2.9 completed", "2001:db8::9 completed"]);
+        bench.passes(1).await;
+        let stopping = tokio::task::spawn_local(bench.stop());
+        let mut told = Vec::new();
+        for _ in 0..2 {
+            let (far, next) = asked(&mut arrives).await;
+            told.push(next);
+            answer(far).await;
+        }
+        told.sort();
+        assert_eq!(told, ["192.0.2.9 stopped", "2001:db8::9 stopped"]);
+        stopping.await.unwrap();
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tracker_has_failed_only_when_no_family_works() {
+    with_actors(async {
+        let (net, mut arrives) = FakeNet::connected();
+        let bench = Bench::over(net, &[&[BOTH], &[SECOND]]);
+        answer(asked(&mut arrives).await.0).await;
+        drop(asked(&mut arrives).await);
+        bench.passes(1).await;
+        let rows = bench.rows().await;
+        assert!(rows[0].works && !rows[0].failed, "{:?}", rows[0]);
+        // Over IPv6 it is tried again and fails for half an hour; then it fails over IPv4 too.
+        loop {
+            let (far, next) = asked(&mut arrives).await;
+            drop(far);
+            if next.starts_with("192.0.2.9") {
+                break;
+            }
+            assert_eq!(next, "2001:db8::9 started");
+        }
+        bench.passes(1).await;
+        assert!(bench.rows().await[0].failed);
+        let mut next = asked(&mut arrives).await;
+        while next.1.contains(":9 ") || next.1.starts_with("192.0.2.9") {
+            next = asked(&mut arrives).await;
+        }
+        assert_eq!(next.1, "192.0.2.2 started", "the next tier");
+        drop(next);
+        bench.stop().await;
+    })
+    .await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -17,6 +17,7 @@ use std::{fmt, io};
 use actix_service::fn_service;
 use actix_tls::connect::{ConnectError, ConnectInfo, Connection};
 use awc::error::SendRequestError;
+use awc::http::header::HttpDate;
 use awc::http::{Uri, header};
 use futures_util::StreamExt;
 use tokio::time::timeout;
@@ -28,6 +29,7 @@ use super::vet::{Purpose, Zone, may_ask};
 use super::{BoxStream, Net};
 use crate::base::farewell::Farewell;
 use crate::base::safe::Safe;
+use crate::logic::families::{IpFamily, NO_ADDRESS};
 
 /// 5 hops, as browsers' limits go the strictest (T-07).
 const MAX_REDIRECTS: usize = 5;
@@ -49,6 +51,8 @@ pub struct Get<'a> {
     pub timeout: Duration,
     /// Bytes of body accepted, after inflation.
     pub limit: usize,
+    /// Which addresses of the server's name are asked.
+    pub family: IpFamily,
 }
 
 /// Why there is no body.
@@ -58,6 +62,8 @@ pub enum HttpTrouble {
     BadUrl(String),
     /// The name has no address.
     Resolve(String),
+    /// The name has no address of this family.
+    NoAddress(IpFamily),
     /// The address is one we do not ask.
     Forbidden(&'static str),
     /// No connection: refused, reset, unreachable.
@@ -70,7 +76,7 @@ pub enum HttpTrouble {
     Status {
         /// The HTTP status.
         code: u16,
-        /// `Retry-After` in seconds.
+        /// What `Retry-After` asks to wait.
         retry_after: Option<Duration>,
     },
     /// More redirects than `MAX_REDIRECTS`, or one that leads nowhere.
@@ -87,6 +93,7 @@ impl HttpTrouble {
         match self {
             Self::BadUrl(_) => "bad-url",
             Self::Resolve(_) => "cannot-resolve",
+            Self::NoAddress(_) => NO_ADDRESS,
             Self::Forbidden(_) => "forbidden-address",
             Self::Connect(farewell) => farewell.label(),
             Self::Tls(_) => "tls",
@@ -104,6 +111,7 @@ impl fmt::Display for HttpTrouble {
         match self {
             Self::BadUrl(why) => write!(f, "not a URL that can be asked: {}", Safe::new(why)),
             Self::Resolve(why) => write!(f, "cannot resolve the name: {}", Safe::new(why)),
+            Self::NoAddress(family) => write!(f, "its name has no {} address", family.label()),
             Self::Forbidden(why) => f.write_str(why),
             Self::Connect(Farewell::Refused) => f.write_str("connection refused"),
             Self::Connect(farewell) => write!(f, "no connection: {farewell}"),
@@ -126,6 +134,25 @@ pub struct Got {
     pub body: Vec<u8>,
     /// The zone of the server that answered.
     pub zone: Zone,
+    /// How it was reached.
+    pub path: Reached,
+}
+
+/// How a server was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    /// Over this family.
+    pub over: IpFamily,
+    /// Its name has addresses of the other family too.
+    pub both: bool,
+}
+
+impl Reached {
+    /// At `addr`, one of all the addresses that the name leads to.
+    pub fn at(addr: SocketAddr, all: &[SocketAddr]) -> Self {
+        let over = IpFamily::of(addr);
+        Self { over, both: all.iter().any(|other| IpFamily::of(*other) != over) }
+    }
 }
 
 /// What the URL leads to.
@@ -141,14 +168,14 @@ async fn follow(net: &Net, request: &Get<'_>) -> Result<Got, HttpTrouble> {
         if !matches!(url.scheme(), "http" | "https") {
             return Err(HttpTrouble::BadUrl(format!("{} is neither http nor https", url.scheme())));
         }
-        let (stream, here) = open(net, &url, request.purpose, zone).await?;
+        let (stream, here, path) = open(net, &url, request, zone).await?;
         zone = Some(here);
         let stream: Box<dyn Carrier> = match url.scheme() {
             "https" => tls::secure(stream, url.host_str().unwrap_or_default(), tls::config()).await?,
             _ => Box::new(stream),
         };
         match ask(stream, &url, request).await? {
-            Answer::Body(body) => return Ok(Got { body, zone: here }),
+            Answer::Body(body) => return Ok(Got { body, zone: here, path }),
             Answer::Moved(to) => url = url.join(&to).map_err(|error| HttpTrouble::Redirect(error.to_string()))?,
         }
     }
@@ -156,7 +183,12 @@ async fn follow(net: &Net, request: &Get<'_>) -> Result<Got, HttpTrouble> {
 }
 
 /// Resolves, vets and dials: the first address that answers.
-async fn open(net: &Net, url: &Url, purpose: Purpose, before: Option<Zone>) -> Result<(BoxStream, Zone), HttpTrouble> {
+async fn open(
+    net: &Net,
+    url: &Url,
+    request: &Get<'_>,
+    before: Option<Zone>,
+) -> Result<(BoxStream, Zone, Reached), HttpTrouble> {
     let host = url.host_str().ok_or_else(|| HttpTrouble::BadUrl("no host".to_owned()))?;
     let port = url.port_or_known_default().unwrap_or(80);
     let looked_up = timeout(RESOLVE_TIMEOUT, net.resolve(host, port)).await;
@@ -165,12 +197,15 @@ async fn open(net: &Net, url: &Url, purpose: Purpose, before: Option<Zone>) -> R
         Ok(Err(error)) => return Err(HttpTrouble::Resolve(error.to_string())),
         Err(_elapsed) => return Err(HttpTrouble::Timeout("the name's address")),
     };
-    let mut last = HttpTrouble::Resolve("it has no address".to_owned());
-    for addr in addrs {
-        last = match may_ask(purpose, addr.ip(), url.path(), before) {
+    let mut last = match request.family {
+        IpFamily::Any => HttpTrouble::Resolve("it has no address".to_owned()),
+        family => HttpTrouble::NoAddress(family),
+    };
+    for addr in addrs.iter().copied().filter(|addr| request.family.takes(*addr)) {
+        last = match may_ask(request.purpose, addr.ip(), url.path(), before) {
             Err(why) => HttpTrouble::Forbidden(why),
             Ok(zone) => match timeout(CONNECT_TIMEOUT, net.connect(addr)).await {
-                Ok(Ok(stream)) => return Ok((stream, zone)),
+                Ok(Ok(stream)) => return Ok((stream, zone, Reached::at(addr, &addrs))),
                 Ok(Err(error)) => HttpTrouble::Connect(Farewell::from_io(&error)),
                 Err(_elapsed) => HttpTrouble::Connect(Farewell::ConnectTimeout),
             },
@@ -202,8 +237,7 @@ async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<A
         return Ok(Answer::Moved(to));
     }
     if !status.is_success() {
-        let retry_after =
-            header(header::RETRY_AFTER).and_then(|secs| secs.trim().parse().ok()).map(Duration::from_secs);
+        let retry_after = header(header::RETRY_AFTER).and_then(|said| wait_of(&said, header(header::DATE).as_deref()));
         return Err(HttpTrouble::Status { code: status.as_u16(), retry_after });
     }
     let gzipped = header(header::CONTENT_ENCODING).is_some_and(|coding| coding.trim().eq_ignore_ascii_case("gzip"));
@@ -220,6 +254,16 @@ async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<A
         return Err(HttpTrouble::Broken("the connection ended before the body".to_owned()));
     }
     Ok(Answer::Body(if gzipped { inflate(&body, request.limit)? } else { body }))
+}
+
+/// "The Retry-After field value can be either an HTTP-date or a number of seconds to delay" (RFC 9110, 10.2.3). A date is
+/// compared with the server's own `Date`, so that no clock but the server's matters; without that it says nothing.
+fn wait_of(retry_after: &str, date: Option<&str>) -> Option<Duration> {
+    let time = |text: &str| text.trim().parse::<HttpDate>().ok().map(std::time::SystemTime::from);
+    match retry_after.trim().parse() {
+        Ok(secs) => Some(Duration::from_secs(secs)),
+        Err(_no_number) => Some(time(retry_after)?.duration_since(time(date?)?).unwrap_or_default()),
+    }
 }
 
 fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, HttpTrouble> {

@@ -96,7 +96,7 @@ async fn answer(mut stream: BoxStream, does: Does) {
 }
 
 async fn ask_for(url: &str, timeout: Duration, limit: usize) -> Result<Vec<u8>, HttpTrouble> {
-    let got = get(&Sockets::any(), Get { url, purpose: Purpose::Tracker, timeout, limit }).await;
+    let got = get(&Sockets::any(), Get { url, purpose: Purpose::Tracker, timeout, limit, family: IpFamily::Any }).await;
     got.map(|got| {
         assert_eq!(got.zone, Zone::Loopback);
         got.body
@@ -323,4 +323,23 @@ fn urls_that_cannot_be_asked_are_told_apart() {
             assert_eq!(trouble.label(), want, "{url}: {trouble:?}");
         }
     });
+}
+
+#[test]
+fn retry_after_is_seconds_or_a_date() {
+    let date = Some("Sun, 06 Nov 1994 08:49:37 GMT");
+    for (said, date, want) in [
+        ("120", None, Some(120)),
+        (" 120 ", date, Some(120)),
+        ("Sun, 06 Nov 1994 09:19:37 GMT", date, Some(1800)),
+        ("Sunday, 06-Nov-94 08:50:37 GMT", date, Some(60)),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", date, Some(0)),
+        ("Sun, 06 Nov 1994 09:19:37 GMT", None, None),
+        ("Sun, 06 Nov 1994 09:19:37 GMT", Some("today"), None),
+        ("tomorrow", date, None),
+        ("-5", date, None),
+        ("", date, None),
+    ] {
+        assert_eq!(wait_of(said, date), want.map(Duration::from_secs), "{said:?} {date:?}");
+    }
 }

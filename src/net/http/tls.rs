@@ -63,6 +63,7 @@ mod tests {
 
     use super::super::{Answer, Get, ask};
     use super::*;
+    use crate::logic::families::IpFamily;
     use crate::net::testing::{pipe, run};
     use crate::net::vet::Purpose;
 
@@ -107,7 +108,13 @@ mod tests {
             }
         };
         let url = format!("https://{host}/announce");
-        let request = Get { url: &url, purpose: Purpose::Tracker, timeout: Duration::from_secs(20), limit: 1000 };
+        let request = Get {
+            url: &url,
+            purpose: Purpose::Tracker,
+            timeout: Duration::from_secs(20),
+            limit: 1000,
+            family: IpFamily::Any,
+        };
         let asked = async {
             match ask(secure(near, host, config).await?, &Url::parse(&url).unwrap(), &request).await? {
                 Answer::Body(body) => Ok(String::from_utf8(body).unwrap()),

@@ -12,7 +12,7 @@ use super::{done_by, fail, honest, restarted, scene, secs};
 use crate::codec::tracker::Event;
 use crate::faults::scenario::Verdict;
 use crate::sim::Scene;
-use crate::sim::net::{Name, VOID};
+use crate::sim::net::{Name, VOID, second_address};
 use crate::sim::plan::{CLIENT, Deed, PEER_PORT, Plan, url};
 use crate::sim::seen::Seen;
 
@@ -33,21 +33,29 @@ pub(super) const SCENES: &[Scene] = &[
     scene("T-07.scheme", &["T-07"], "redirects to ftp", "redirect_to=ftp://30.0.0.1/announce", |plan, words| http(plan, words, "bad-url")),
     scene("T-08.404", &["T-08"], "404", "status=404", |plan, words| http(plan, words, "http-status")),
     scene("T-08.503", &["T-08"], "503, come back in 20 minutes", "status=503,retry_after=1200", come_back_later),
+    scene("T-08.date", &["T-08"], "503, come back in 20 minutes, by a date", "status=503,retry_date=1200", come_back_later),
+    scene("T-09.interval", &["T-09"], "a failure reason with an interval of 20 minutes", "failure=not registered,interval=1200", come_back_later),
     scene("T-09", &["T-09"], "a failure reason with escape sequences", "failure=no\\x1b[2J\\n\\x00 way", |plan, words| http(plan, words, "tracker-failure")),
     scene("T-10", &["T-10"], "a warning is no failure", "warning=old\\x1b[31m client", warning),
     scene("T-11.id", &["T-11"], "UDP: another transaction id", "wrong_tid", |plan, words| udp(plan, words, "timeout")),
     scene("T-11.action", &["T-11"], "UDP: another action", "wrong_action", |plan, words| udp(plan, words, "timeout")),
     scene("T-12.cut", &["T-12"], "UDP: a datagram cut at every length", "", cut_datagrams),
     scene("T-12.lie", &["T-12"], "UDP: a byte behind the last peer", "length_lie", only_udp),
+    scene("T-12.list", &["T-12"], "a list of peers that is cut in the middle of one, and no other tracker", "cut_list", cut_list),
+    scene("T-12.entry", &["T-12"], "a peer without a port in a list of dictionaries", "cut_list,dictionary", cut_list),
+    scene("T-12.udp-list", &["T-12"], "UDP: the same", "cut_list", cut_udp_list),
     scene("T-13", &["T-13"], "UDP: the reply comes from another port", "other_port", |plan, words| udp(plan, words, "timeout")),
     scene("T-14", &["T-14"], "UDP: the announce is lost, three times", "lose=3", lost),
     scene("T-15", &["T-15"], "impossible intervals", "", intervals),
+    scene("T-15.alone", &["T-15"], "nobody is there at first; a seed appears after the first announce", "", seed_appears),
     scene("T-16", &["T-16"], "everybody named ten thousand times", "duplicates=10000", only),
     scene("T-17", &["T-17"], "the client itself among the peers", "self_in_peers", itself),
     scene("T-18", &["T-18"], "two hundred dead addresses first", "", dead_peers),
     scene("T-19", &["T-19"], "private and local addresses from a public tracker", "local_peers", local_peers),
     scene("T-20", &["T-20"], "two hundred ports of one victim", "victims=200", victims),
     scene("T-21", &["T-21"], "addresses of a family that is not there", "peers=[2001:db8::1]:6881+[2001:db8::2]:6881+[::ffff:40.0.0.1]:6881", only),
+    scene("T-21.dual", &["T-21"], "a tracker with addresses of both families, each with its own interval", "", dual_stack),
+    scene("T-21.half", &["T-21"], "a tracker with addresses of both families of which one does not answer", "", half_dual_stack),
     scene("T-22.none", &["T-22"], "a name that does not exist", "", |plan, _| named(plan, None, "cannot-resolve")),
     scene("T-22.hangs", &["T-22"], "a name server that hangs", "", |plan, _| named(plan, Some(Name::Hangs), "timeout")),
     scene("T-22.rebinding", &["T-22"], "a name that leads to this machine", "", rebinding),
@@ -122,7 +130,7 @@ fn come_back_later(plan: &mut Plan, words: &str) {
     plan.tracker("");
     honest(plan, 1, 2 * 1024);
     plan.within(secs(3600));
-    plan.expect(restarted("HttpTracker", "http-status"));
+    plan.expect(restarted("HttpTracker", if words.starts_with("failure") { "tracker-failure" } else { "http-status" }));
     plan.expect(move |seen| {
         match seen.dials_to(bad).windows(2).find(|two| two[1].at.saturating_sub(two[0].at) < secs(1190)) {
             Some(two) => {
@@ -147,6 +155,36 @@ fn only(plan: &mut Plan, words: &str) {
     plan.tracker(words);
     honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
+}
+
+/// Warned of once, however often the tracker is asked.
+fn cut_list(plan: &mut Plan, words: &str) {
+    plan.tracker(&format!("{words},interval=60"));
+    cut_lists_are_used(plan);
+}
+
+fn cut_udp_list(plan: &mut Plan, words: &str) {
+    plan.udp_tracker(&format!("{words},interval=60"));
+    cut_lists_are_used(plan);
+}
+
+fn cut_lists_are_used(plan: &mut Plan) {
+    honest(plan, 1, 16 * 1024);
+    plan.within(secs(3 * 128 + 30));
+    plan.expect(|seen| match seen.trace.count("tracker sends a list of peers that is cut short or broken") {
+        1 => Ok(()),
+        times => fail(format!("{times} warnings of a list that cannot be read")),
+    });
+}
+
+/// The tracker asks for half an hour. The seed is there, and is named, 90 s after the first announce.
+fn seed_appears(plan: &mut Plan, _: &str) {
+    let tracker = plan.tracker_of_lives(&["no_peers", ""]);
+    honest(plan, 1, 256 * 1024);
+    plan.at(secs(85), Deed::Stop(tracker));
+    plan.at(secs(90), Deed::Start(tracker));
+    plan.within(secs(60 + 120 + 30));
+    plan.expect(move |seen| floor_is_kept(seen, tracker));
 }
 
 fn only_udp(plan: &mut Plan, words: &str) {
@@ -246,6 +284,47 @@ fn victims(plan: &mut Plan, words: &str) {
     plan.expect(|seen| match seen.dials_to(Ipv4Addr::new(192, 0, 2, 1)).len() {
         0..=3 => Ok(()),
         dials => Err(Verdict::Broke { invariant: "I7", how: format!("the victim was dialled {dials} times") }),
+    });
+}
+
+/// Behind each address there is one half of the tracker, so that it is seen over which family it was asked.
+fn dual_stack(plan: &mut Plan, _: &str) {
+    let (v4, v6) = (plan.tracker("interval=100"), plan.tracker("interval=200"));
+    plan.tiers.clear();
+    plan.dns("tracker.example", Name::Leads(vec![v4.into(), second_address(v6)]));
+    plan.tier(&[url("tracker.example", false)]);
+    honest(plan, 1, 4 * 1024);
+    plan.within(secs(900));
+    plan.expect(move |seen| {
+        floor_is_kept(seen, v4)?;
+        floor_is_kept(seen, v6)?;
+        let heard = |half| seen.trackers.get(&half).map(|record| record.announces().map(|(_, asked)| asked).collect());
+        let [by_v4, by_v6]: [Vec<_>; 2] = [heard(v4), heard(v6)].map(Option::unwrap_or_default);
+        let once = |event| [&by_v4, &by_v6].map(|half| half.iter().filter(|asked| asked.event == event).count());
+        let events = [Event::Started, Event::Completed, Event::Stopped].map(once);
+        let is_one_key = by_v4.iter().chain(&by_v6).all(|asked| asked.key == by_v4[0].key);
+        if events != [[1, 1]; 3] || !is_one_key || by_v4.len() < by_v6.len() + 2 {
+            return fail(format!(
+                "{} and {} announces, started, completed, stopped: {events:?}",
+                by_v4.len(),
+                by_v6.len()
+            ));
+        }
+        Ok(())
+    });
+}
+
+/// What works is enough: the tracker has not failed, and nothing is held up.
+fn half_dual_stack(plan: &mut Plan, _: &str) {
+    let works = plan.tracker("");
+    plan.tiers.clear();
+    plan.dns("tracker.example", Name::Leads(vec![works.into(), second_address(Ipv4Addr::new(31, 0, 0, 1))]));
+    plan.tier(&[url("tracker.example", false)]);
+    honest(plan, 1, 16 * 1024);
+    plan.within(secs(3 * 128 + 30));
+    plan.expect(|seen| {
+        let failures = ["tracker fails", "tracker fails over its other family"].map(|said| seen.trace.count(said));
+        if failures[0] > 0 || failures[1] == 0 { fail(format!("{failures:?} failures")) } else { Ok(()) }
     });
 }
 

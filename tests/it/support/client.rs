@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
+use super::lab::Lab;
 use super::netns::Host;
 use super::ports::free;
 use super::process::{Finished, Process};
@@ -71,6 +72,17 @@ impl Fetch {
     /// Started on another host.
     pub(crate) fn on(mut self, host: &Host) -> Self {
         self.command = host.command(&self.command);
+        self
+    }
+
+    /// Started where this name leads to both 127.0.0.1 and `::1`, by a hosts file that nobody else sees.
+    pub(crate) fn where_a_name_has_both_families(mut self, name: &str, lab: &Lab) -> Self {
+        let hosts = lab.at("hosts");
+        std::fs::write(&hosts, format!("127.0.0.1 localhost {name}\n::1 {name}\n")).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["-m", "sh", "-c", r#"mount --bind "$1" /etc/hosts && shift && exec "$@""#, "sh"]).arg(&hosts);
+        command.arg(self.command.get_program()).args(self.command.get_args());
+        self.command = command;
         self
     }
 

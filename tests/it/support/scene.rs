@@ -2,7 +2,7 @@
 //! payload arrived. What the cast can do is in `faults::stage`; here it fails the test.
 
 use std::cell::Cell;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use tt_actors::faults::payload::Payload;
@@ -61,6 +61,24 @@ impl Scene {
     /// The same over UDP.
     pub(crate) fn udp_tracker(&self, words: &str) -> TrackerSeen {
         self.stage.udp_tracker(words, Knows::Nobody, 7).unwrap()
+    }
+
+    /// A tracker on 127.0.0.1 and one on the same port of `::1`: both families of one tracker, told apart.
+    pub(crate) fn tracker_of_both_families(&self, udp: bool, words: &str) -> [TrackerSeen; 2] {
+        let start = |at: SocketAddr| {
+            if udp {
+                self.stage.udp_tracker_at(at, words, Knows::Nobody, 7)
+            } else {
+                self.stage.http_tracker_at(at, words, Knows::Nobody)
+            }
+        };
+        // The port that is free in one family may be taken in the other.
+        let pair = (0..20).find_map(|_| {
+            let v4 = start((Ipv4Addr::LOCALHOST, 0).into()).ok()?;
+            let v6 = start((Ipv6Addr::LOCALHOST, v4.addr.port()).into()).ok()?;
+            Some([v4, v6])
+        });
+        pair.expect("a port that is free in both families")
     }
 
     /// Writes the .torrent with these tiers.

@@ -1,0 +1,156 @@
+//! A tracker that has addresses of both families is announced to over each of them (BEP 7): it sees two addresses of ours,
+//! and may name other peers to each. Here: which family an announce goes over, and how a tracker stands of which one
+//! family works and the other does not.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::codec::tracker::RetryIn;
+
+/// Half an hour before the second family is tried again where this machine has no way to it: a network that comes is noticed
+/// at a regular announce. The common interval of trackers.
+const NO_WAY_FOR: Duration = Duration::from_secs(30 * 60);
+
+/// The cause of a failure where the tracker's name has no address of the family.
+pub const NO_ADDRESS: &str = "no-address";
+
+/// The addresses of a tracker that an announce may go to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum IpFamily {
+    /// All of them, in the order of the resolver.
+    #[default]
+    Any,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+impl IpFamily {
+    /// The family of this address; an IPv4 address inside IPv6 is IPv6 here, as it needs such a socket.
+    pub const fn of(addr: SocketAddr) -> Self {
+        if addr.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    /// Whether an announce over this family may go there.
+    pub fn takes(self, addr: SocketAddr) -> bool {
+        self == Self::Any || self == Self::of(addr)
+    }
+
+    /// The other one of the two.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Any => Self::Any,
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
+
+    /// As it is called in logs.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Any => "any",
+            Self::V4 => "IPv4",
+            Self::V6 => "IPv6",
+        }
+    }
+
+    /// When an announce over one family may be tried again after this cause, if it is one that lies with us.
+    pub fn retry_in(self, cause: &str) -> Option<RetryIn> {
+        let no_way = self != Self::Any && matches!(cause, "unreachable" | NO_ADDRESS);
+        no_way.then_some(RetryIn::After(NO_WAY_FOR))
+    }
+}
+
+/// What the last announce over one family came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was answered; `useful`: with peers.
+    Works {
+        /// The answer named peers.
+        useful: bool,
+    },
+    /// It failed.
+    Failed,
+}
+
+/// The last outcomes of one tracker: of its first clock, and of the one for the other family, where there is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outcomes {
+    first: Option<Outcome>,
+    second: Option<Outcome>,
+}
+
+impl Outcomes {
+    /// An announce of the first clock has ended.
+    pub const fn on_first(&mut self, outcome: Outcome) {
+        self.first = Some(outcome);
+    }
+
+    /// An announce of the second clock has ended; `None`: there is no second clock any more.
+    pub const fn on_second(&mut self, outcome: Option<Outcome>) {
+        self.second = outcome;
+    }
+
+    /// How the tracker stands: it has failed only where nothing works.
+    pub fn whole(self) -> Option<Outcome> {
+        match (self.first, self.second) {
+            (Some(Outcome::Works { useful }), Some(Outcome::Works { useful: too })) => {
+                Some(Outcome::Works { useful: useful || too })
+            }
+            (works @ Some(Outcome::Works { .. }), _) | (_, works @ Some(Outcome::Works { .. })) => works,
+            (first, _) => first,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tracker_has_failed_only_where_no_family_works() {
+        let (yes, no, bad) =
+            (Some(Outcome::Works { useful: true }), Some(Outcome::Works { useful: false }), Some(Outcome::Failed));
+        for (first, second, want) in [
+            (None, None, None),
+            (yes, None, yes),
+            (bad, None, bad),
+            (yes, bad, yes),
+            (bad, yes, yes),
+            (no, yes, yes),
+            (yes, no, yes),
+            (no, bad, no),
+            (bad, bad, bad),
+            (None, bad, None),
+            (None, no, no),
+        ] {
+            assert_eq!(Outcomes { first, second }.whole(), want, "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_clock_of_one_family_waits_for_a_way() {
+        for (family, cause, want) in [
+            (IpFamily::Any, "unreachable", false),
+            (IpFamily::V4, "unreachable", true),
+            (IpFamily::V6, NO_ADDRESS, true),
+            (IpFamily::V6, "timeout", false),
+            (IpFamily::V6, "refused", false),
+        ] {
+            assert_eq!(family.retry_in(cause).is_some(), want, "{family:?} {cause}");
+        }
+    }
+
+    #[test]
+    fn an_address_is_of_the_family_of_its_socket() {
+        for (addr, family) in
+            [("1.2.3.4:5", IpFamily::V4), ("[2001:db8::1]:5", IpFamily::V6), ("[::ffff:1.2.3.4]:5", IpFamily::V6)]
+        {
+            let addr = addr.parse().unwrap();
+            assert_eq!(IpFamily::of(addr), family);
+            assert!(IpFamily::Any.takes(addr) && family.takes(addr) && !family.other().takes(addr));
+        }
+    }
+}
