@@ -126,6 +126,7 @@ pub(crate) fn torrent(shelf: Arc<Shelf>, net: Net) -> (TorrentConfig, watch::Rec
         geometry: geometry(),
         wanted: Arc::new(Wanted::everything(&geometry())),
         aim: Aim::Fetch { then: None },
+        super_seed: false,
         tiers: Vec::new(),
         private: false,
         peers: vec!["192.0.2.1:6881".parse().unwrap()],

@@ -44,11 +44,14 @@ impl Job {
 
 /// A run: some torrents, fetched or given to others.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct RunConfig {
     /// What to work on, each torrent once.
     pub jobs: Vec<Job>,
     /// What for.
     pub aim: Aim,
+    /// Hide from peers what is there and name it piece by piece (BEP 16).
+    pub super_seed: bool,
     /// Threads that share the torrents.
     pub arbiters: usize,
     /// Where the data is, or goes.
@@ -93,6 +96,7 @@ impl RunConfig {
         Self {
             jobs,
             aim: Aim::Fetch { then: None },
+            super_seed: false,
             arbiters: 1,
             dir,
             port: None,

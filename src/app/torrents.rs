@@ -64,6 +64,7 @@ impl Torrents {
                 geometry: metainfo.geometry,
                 wanted: Arc::new(job.wanted()),
                 aim: config.aim,
+                super_seed: config.super_seed,
                 tiers: tiers.clone(),
                 private: metainfo.private,
                 peers: config.peers.clone(),

@@ -144,6 +144,9 @@ pub struct SeedArgs {
     /// Hash the data first even when the state looks clean
     #[arg(short = 'V', long)]
     pub verify: bool,
+    /// Offer each piece to one peer and let the peers pass it on: for the only seed of a new torrent (BEP 16)
+    #[arg(long)]
+    pub super_seed: bool,
     /// How long to seed
     #[command(flatten)]
     pub goal: GoalArgs,

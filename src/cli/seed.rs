@@ -14,6 +14,7 @@ pub fn run(args: &SeedArgs, global: &Global, output: &Output) -> Result<Exit, Pr
     let config = RunConfig {
         aim: Aim::Seed(args.goal.goal()),
         verify: args.verify,
+        super_seed: args.super_seed,
         ..swarm::config(&args.swarm, global, jobs, args.dir.clone())
     };
     swarm::run(&config, output)

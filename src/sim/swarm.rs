@@ -64,10 +64,18 @@ pub struct Swarm {
     leeches: fn() -> Vec<u64>,
     /// The last one's time over the least time, at most.
     within: f64,
+    /// The seed names its pieces one by one (BEP 16).
+    super_seed: bool,
 }
 
 const fn swarm(name: &'static str, title: &'static str, mib: u64, leeches: fn() -> Vec<u64>, within: f64) -> Swarm {
-    Swarm { about: About { name, covers: &[], title, layer: Layer::Sim }, bytes: mib << 20, leeches, within }
+    Swarm {
+        about: About { name, covers: &[], title, layer: Layer::Sim },
+        bytes: mib << 20,
+        leeches,
+        within,
+        super_seed: false,
+    }
 }
 
 /// All of them.
@@ -77,6 +85,7 @@ pub const SWARMS: &[Swarm] = &[
     swarm("swarm.16", "a seed and 16 leeches that upload alike", 16, || vec![USUAL_BPS; 16], 1.15),
     swarm("swarm.32", "a seed and 32 leeches that upload alike", 16, || vec![USUAL_BPS; 32], 1.15),
     swarm("swarm.mixed", "a seed and 16 leeches from half to twice the usual upload", 16, mixed, 1.25),
+    Swarm { super_seed: true, ..swarm("swarm.super", "a super-seed and 8 leeches that upload alike", 4, || vec![USUAL_BPS; 8], 2.0) },
     swarm("swarm.rider", "a seed, 8 leeches that upload alike, and one that gives nothing", 16, with_a_rider, 1.4),
 ];
 
@@ -142,6 +151,7 @@ impl World {
         for (nth, medium) in media.iter().enumerate() {
             let mut config = RunConfig::new(vec![Job::new(metainfo.clone())], PathBuf::from("/"));
             config.aim = if nth == 0 { Aim::Seed(FOR_EVER) } else { Aim::Fetch { then: Some(FOR_EVER) } };
+            config.super_seed = swarm.super_seed && nth == 0;
             // Each pair meets once.
             config.peers = (0..nth).map(|other| SocketAddr::from((address(other), PEER_PORT))).collect();
             (config.port, config.max_up_bps) = (Some(PEER_PORT), Some(rates[nth]));

@@ -36,6 +36,31 @@ fn a_seed_of_ours_serves_libtorrent_and_ourselves() {
     assert_same(&torrent.source, &torrent.inside(&ours));
 }
 
+/// BEP 16: libtorrent and we ourselves get everything from a seed that names its pieces one by one, and from each other, and
+/// the seed gives little more than the payload. Whoever is alone with it gets everything too.
+#[test]
+fn a_super_seed_of_ours_serves_libtorrent_and_ourselves_and_gives_each_piece_about_once() {
+    let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
+    let source = lab.at("source/payload.bin");
+    write_file(&source, 12 * MIB + 4321, 7);
+    let torrent = Maker::of(&source).piece_length(64 * 1024).make(&lab);
+    let seed = Seed::ours_super(&torrent, &lab.at("seed.log"));
+    let (theirs, ours, alone) = (lab.folder("theirs"), lab.folder("ours"), lab.folder("alone"));
+    let mut leech = Leech::start(&torrent, &theirs, &[seed.addr]);
+    Fetch::new(&torrent.path, &ours).peer(seed.addr).peer(leech.addr).run().expect_complete();
+    leech.wait_until_complete(LIMIT);
+    assert_same(&torrent.source, &torrent.inside(&theirs));
+    assert_same(&torrent.source, &torrent.inside(&ours));
+    drop(leech);
+    let last: Value = serde_json::from_str(&seed.last_words()).unwrap();
+    let sent = last["bytes_uploaded"].as_u64().unwrap();
+    assert!((torrent.bytes..torrent.bytes * 3 / 2).contains(&sent), "{sent} bytes of {}", torrent.bytes);
+
+    let seed = Seed::ours_super(&torrent, &lab.at("seed-2.log"));
+    Leech::start(&torrent, &alone, &[seed.addr]).wait_until_complete(LIMIT);
+    assert_same(&torrent.source, &torrent.inside(&alone));
+}
+
 #[test]
 fn a_seed_of_ours_serves_aria2_through_a_tracker() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker, Needs::Aria2]) else { return };

@@ -74,6 +74,11 @@ pub struct Introduce;
 #[rtype(result = "()")]
 pub struct Gossip(pub Pex);
 
+/// From the pool: name this piece to the peer (BEP 16).
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct NamePiece(pub PieceIndex);
+
 /// From the pool: how do you stand? Answered with [`News::View`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
@@ -131,6 +136,10 @@ pub enum News {
     Introduced(ExtendedHandshake),
     /// The peer names others (BEP 11).
     Named(Vec<SocketAddr>),
+    /// Super-seeding: the peer takes messages; it is not known yet what it has.
+    Ready,
+    /// Super-seeding: the peer has got these.
+    Has(Vec<PieceIndex>),
     /// The first block has come.
     Delivered,
     /// The peer wants to be unchoked, or no longer.
@@ -173,6 +182,8 @@ pub struct SharedConfig {
     pub listen_port: Option<u16>,
     /// Peers may be exchanged (BEP 27).
     pub pex: bool,
+    /// What we have is named piece by piece (BEP 16).
+    pub super_seed: bool,
     /// The torrent's sizes.
     pub geometry: Geometry,
     /// The scheduler.
@@ -274,6 +285,7 @@ impl PeerConnection {
             Effect::Report(report) => self.report(PeerWord::Report(report)),
             Effect::PeerInterested(interested) => self.tell(News::Interested(interested)),
             Effect::PeersNamed(addrs) => self.tell(News::Named(addrs)),
+            Effect::PeerHas(pieces) => self.tell(News::Has(pieces)),
             Effect::Introduced(theirs) => self.tell(News::Introduced(theirs)),
             Effect::Delivered => self.tell(News::Delivered),
             Effect::Leave(farewell) => self.leave(farewell, ctx),
@@ -321,6 +333,7 @@ impl PeerConnection {
             listen_port: shared.listen_port,
             max_up_bps: shared.limits.up.bps(),
             pex: shared.pex,
+            super_seed: shared.super_seed,
         };
         let mut conversation = Conversation::new(Instant::now().into_std(), terms);
         conversation.share(shared.given.clone());
@@ -404,6 +417,9 @@ impl Handler<Orders> for PeerConnection {
     type Result = ();
 
     fn handle(&mut self, orders: Orders, ctx: &mut Ctx<Self>) {
+        if self.cfg.shared.super_seed && matches!(orders, Orders::Welcome(_)) {
+            self.tell(News::Ready);
+        }
         self.step(ctx, |conversation, now| match orders {
             Orders::Welcome(have) => conversation.on_welcome(now, have),
             Orders::Grant(blocks) => conversation.on_grant(now, &blocks),
@@ -436,6 +452,14 @@ impl Handler<Gossip> for PeerConnection {
 
     fn handle(&mut self, Gossip(pex): Gossip, ctx: &mut Ctx<Self>) {
         self.step(ctx, |conversation, now| conversation.on_gossip(now, pex));
+    }
+}
+
+impl Handler<NamePiece> for PeerConnection {
+    type Result = ();
+
+    fn handle(&mut self, NamePiece(piece): NamePiece, ctx: &mut Ctx<Self>) {
+        self.step(ctx, |conversation, now| conversation.on_named(now, piece));
     }
 }
 

@@ -46,6 +46,8 @@ impl Handler<PeerNews> for Ear {
             News::Interested(interested) => format!("wants: {interested}"),
             News::View(PeerView { outstanding: 0, .. }) => return,
             News::View(view) => format!("{} outstanding", view.outstanding),
+            News::Ready => "ready".to_owned(),
+            News::Has(pieces) => format!("has {}", pieces.len()),
             News::Left(farewell) => format!("left: {farewell}"),
         });
     }
@@ -126,6 +128,7 @@ impl Bench {
                 our_id: OUR_ID,
                 listen_port: None,
                 pex: true,
+                super_seed: false,
                 geometry: geometry(),
                 scheduler: ear.clone().recipient(),
                 pool: ear.clone().recipient(),

@@ -54,6 +54,7 @@ impl PeerPool {
                 our_id: cfg.our_id,
                 listen_port: cfg.listen_port,
                 pex: cfg.pex,
+                super_seed: cfg.super_seed,
                 geometry: cfg.geometry,
                 scheduler: cfg.scheduler.clone(),
                 pool: ctx.address().recipient(),

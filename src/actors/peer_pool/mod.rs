@@ -9,6 +9,7 @@
 
 mod connecting;
 mod introductions;
+mod standings;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,12 +30,13 @@ use crate::base::farewell::Farewell;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::codec::wire::Handshake;
-use crate::logic::choke::{self, ChokeEffect, Choker, Standing};
+use crate::logic::choke::{self, ChokeEffect, Choker};
 use crate::logic::client_name::client_name;
 use crate::logic::conversation::PeerView;
 use crate::logic::outside::Outside;
 use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
 use crate::logic::pex::Gossip;
+use crate::logic::super_seed::SuperSeed;
 use crate::net::throttle::Limits;
 use crate::net::{BoxStream, Net};
 
@@ -125,6 +127,8 @@ pub struct PeerPoolConfig {
     pub listen_port: Option<u16>,
     /// Peers may be exchanged: not in a private torrent (BEP 27).
     pub pex: bool,
+    /// Hide what we have and name it piece by piece (BEP 16).
+    pub super_seed: bool,
     /// The torrent's sizes.
     pub geometry: Geometry,
     /// The book's limits.
@@ -180,6 +184,7 @@ pub struct PeerPool {
     /// Whom connections tell their end.
     us: Option<Arc<Recipient<ChildEvent>>>,
     choker: Choker,
+    super_seed: Option<Box<SuperSeed>>,
     gossip: Gossip,
     /// Boxed: a map of large values that grows at its end is half empty.
     live: BTreeMap<PeerKey, Box<Live>>,
@@ -196,6 +201,10 @@ fn choker(cfg: &PeerPoolConfig) -> Choker {
     Choker::new(Instant::now().into_std(), choke::SLOTS, cfg.geometry.nominal_piece_len(), cfg.seed)
 }
 
+fn super_seed(cfg: &PeerPoolConfig) -> Option<Box<SuperSeed>> {
+    cfg.super_seed.then(|| Box::new(SuperSeed::new(cfg.geometry, cfg.seed)))
+}
+
 impl PeerPool {
     /// Knows nobody yet.
     pub fn new(cfg: PeerPoolConfig) -> Self {
@@ -209,6 +218,7 @@ impl PeerPool {
             shared: None,
             us: None,
             choker: choker(&cfg),
+            super_seed: super_seed(&cfg),
             gossip: Gossip::default(),
             live: BTreeMap::new(),
             need: None,
@@ -238,14 +248,16 @@ impl PeerPool {
         outcome
     }
 
-    /// One timer for the book, the choker and the gossip.
+    /// One timer for all machines.
     fn arm(&mut self, ctx: &mut Ctx<Self>) {
-        let due = [self.book.deadline(), self.choker.deadline(), self.gossip.deadline()].into_iter().flatten().min();
-        self.timer.arm(ctx, due, Self::on_timer);
+        let naming = self.super_seed.as_ref().and_then(|seed| seed.deadline());
+        let due = [self.book.deadline(), self.choker.deadline(), self.gossip.deadline(), naming];
+        self.timer.arm(ctx, due.into_iter().flatten().min(), Self::on_timer);
     }
 
     fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
         self.choke_step(ctx, Choker::on_timeout);
+        self.name_step(ctx, SuperSeed::on_timeout);
         self.spread_gossip();
         self.step(ctx, |_, _| {});
     }
@@ -310,11 +322,8 @@ impl PeerPool {
             News::Interested(interested) => {
                 self.choke_step(ctx, |choker, now| choker.on_interest(now, peer, interested));
             }
-            News::View(view) => {
-                live.view = view;
-                let PeerView { down_bps, up_bps, sent, snubs, .. } = view;
-                self.choker.on_standing(peer, Standing { down_bps, up_bps, taken: sent, snubs });
-            }
+            News::View(view) => self.on_view(peer, view),
+            News::Ready | News::Has(_) => self.on_pieces(peer, news, ctx),
             News::Left(farewell) => live.farewell = Some(farewell),
         }
     }
@@ -334,6 +343,7 @@ impl PeerPool {
         self.bell.ring();
         self.cfg.scheduler.do_send(PeerReport { peer: key, word: PeerWord::Left });
         self.choke_step(ctx, |choker, now| choker.on_peer_left(now, key));
+        self.name_step(ctx, |seed, _| seed.on_left(key));
         self.gossip.on_left(key);
         self.sent_before += live.view.sent;
         let farewell = live.farewell.unwrap_or(Farewell::Panicked);
@@ -361,6 +371,7 @@ impl Supervised for PeerPool {
             self.sent_before += live.view.sent;
         }
         self.choker = choker(&self.cfg);
+        self.super_seed = super_seed(&self.cfg);
         self.gossip = Gossip::default();
         if self.seeding {
             self.choker.on_complete();
@@ -433,6 +444,7 @@ impl Handler<SeedingBegun> for PeerPool {
     fn handle(&mut self, _: SeedingBegun, ctx: &mut Ctx<Self>) {
         self.seeding = true;
         self.choke_step(ctx, |choker, _| choker.on_complete());
+        self.step(ctx, |book, _| book.on_complete());
     }
 }
 

@@ -100,6 +100,7 @@ impl Bench {
         let pool = PeerPool::new(PeerPoolConfig {
             listen_port: None,
             pex: true,
+            super_seed: false,
             name: "test".to_owned(),
             net,
             limits: Limits::default(),
@@ -318,7 +319,7 @@ async fn the_torrent_hears_how_much_peers_are_needed_when_that_changes() {
     with_actors(async {
         let (net, mut arrives) = FakeNet::connected();
         let bench = Bench::over(net);
-        assert_eq!(bench.passes(60).await, ["need: Anybody"]);
+        assert_eq!(bench.passes(60).await, ["need: Alone"]);
         let addrs: Vec<SocketAddr> = (1..=100).map(|n| SocketAddr::new([192, 0, 2, n].into(), 6881)).collect();
         bench.pool.addr.do_send(PeersFound { addrs, source: Source::Manual });
         let heard = bench.passes(1).await;
@@ -345,11 +346,11 @@ async fn a_peer_that_comes_by_itself_is_taken_in_and_never_dialled() {
         far.read_exact(&mut said).await.unwrap();
         let said = Handshake::decode(&said).unwrap().unwrap();
         assert_eq!((said.info_hash, said.peer_id), (INFO_HASH, OUR_ID));
-        assert_eq!(bench.passes(1).await, ["need: Anybody", "#0 joins from 192.0.2.1:6881"]);
+        assert_eq!(bench.passes(1).await, ["need: Alone", "need: Anybody", "#0 joins from 192.0.2.1:6881"]);
         assert_eq!(arrive(8).read(&mut [0]).await.unwrap(), 0, "the same address twice");
         assert_eq!(bench.survey().await.census.inbound, 1);
         drop(far);
-        assert_eq!(bench.passes(100).await, ["#0 left"]);
+        assert_eq!(bench.passes(100).await, ["#0 left", "need: Alone"]);
         let census = bench.survey().await.census;
         assert_eq!((census.inbound, census.connected, census.tried), (0, 0, 0));
         let mut ourselves = arrive(OUR_ID.0[0]);

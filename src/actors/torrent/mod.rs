@@ -70,6 +70,8 @@ pub struct TorrentConfig {
     pub wanted: Arc<Wanted>,
     /// What for.
     pub aim: Aim,
+    /// Hide what we have from peers and name it piece by piece (BEP 16).
+    pub super_seed: bool,
     /// Announce URLs by tier (BEP 12).
     pub tiers: Vec<Vec<String>>,
     /// No peer sources but the trackers (BEP 27).
@@ -190,6 +192,7 @@ impl Torrent {
         let scheduler = self.family.adopt(scheduler);
         let pool = PeerPool::new(PeerPoolConfig {
             pex: !self.cfg.private,
+            super_seed: self.cfg.super_seed,
             listen_port: Some(self.cfg.port).filter(|port| *port > 0),
             name: self.cfg.name.clone(),
             net: Arc::clone(&self.cfg.net),

@@ -50,6 +50,9 @@ impl Conversation {
     /// Pieces that we had and have lost. A peer that has no word for it will be rejected, or wait in vain.
     pub fn on_pieces_lost(&mut self, now: Instant, pieces: &[PieceIndex]) {
         for piece in pieces {
+            if let Some(hidden) = &mut self.hidden {
+                hidden.clear(*piece);
+            }
             if self.have.clear(*piece) {
                 self.send_extended(now, self.extensions.numbers.dont_have, &Extended::DontHave(piece.get()));
             }

@@ -9,6 +9,7 @@ mod fast;
 mod haves;
 mod hearing;
 mod serving;
+mod super_seeding;
 mod values;
 
 use std::collections::VecDeque;
@@ -49,6 +50,8 @@ const STRAY_REJECTS_A_MINUTE: u32 = MOST_DEPTH;
 pub struct Conversation {
     terms: Terms,
     have: Bitfield,
+    /// All that we have, where the peer is to believe that it is only `have` (BEP 16).
+    hidden: Option<Box<Bitfield>>,
     peer_have: Bitfield,
     /// The peer has said what it has: a second bitfield is a violation (P-07).
     told_pieces: bool,
@@ -91,6 +94,7 @@ impl Conversation {
         Self {
             terms,
             have: Bitfield::none(pieces),
+            hidden: None,
             peer_have: Bitfield::none(pieces),
             told_pieces: false,
             welcomed: false,
@@ -173,6 +177,7 @@ impl Conversation {
     /// from a scheduler that was restarted.
     pub fn on_welcome(&mut self, now: Instant, have: Bitfield) {
         let again = std::mem::replace(&mut self.welcomed, true);
+        let have = if self.terms.super_seed { self.hide(have) } else { have };
         let before = std::mem::replace(&mut self.have, have);
         if !again {
             self.introduce_ourselves(now);
@@ -187,6 +192,7 @@ impl Conversation {
             }
         }
         if self.told_pieces {
+            self.tell_all_progress();
             self.effects.push_back(Effect::Report(Report::Bitfield(self.peer_have.clone())));
         }
         self.depth_told = 0;
@@ -309,6 +315,7 @@ impl Conversation {
 
     fn report_haves(&mut self, batch: &mut Batch) {
         let haves = std::mem::take(&mut batch.haves);
+        self.tell_progress(&haves);
         if !haves.is_empty() && self.welcomed {
             self.effects.push_back(Effect::Report(Report::Have(haves)));
         }
@@ -343,7 +350,7 @@ impl Conversation {
         if let Some(batch) = self.uploads.as_mut().and_then(|uploads| uploads.next_read()) {
             self.effects.push_back(Effect::Read(batch));
         }
-        if self.have.is_all() && (self.peer_have.is_all() || self.extensions.upload_only) {
+        if self.is_seed() && (self.peer_have.is_all() || self.extensions.upload_only) {
             return self.leave(Farewell::BothSeeds);
         }
         self.tell_within();

@@ -99,6 +99,7 @@ fn shown(effect: &Effect) -> String {
         Effect::PeerInterested(true) => "peer wants".to_owned(),
         Effect::PeerInterested(false) => "peer wants no more".to_owned(),
         Effect::PeersNamed(addrs) => addrs.iter().fold("names".to_owned(), |text, addr| format!("{text} {addr}")),
+        Effect::PeerHas(pieces) => pieces.iter().fold("peer has".to_owned(), |text, piece| format!("{text} {piece}")),
         Effect::Introduced(theirs) => format!("is {theirs:?}"),
         Effect::Delivered => "delivered".to_owned(),
         Effect::Leave(farewell) => format!("leave: {farewell}"),
@@ -108,7 +109,8 @@ fn shown(effect: &Effect) -> String {
 fn terms(geometry: Geometry, fast: bool) -> Terms {
     let ip = [80, 4, 4, 200].into();
     let info_hash = InfoHash([0xaa; 20]);
-    Terms { geometry, info_hash, ip, fast, extended: false, listen_port: Some(6881), max_up_bps: None, pex: false }
+    let (listen_port, max_up_bps) = (Some(6881), None);
+    Terms { geometry, info_hash, ip, fast, extended: false, listen_port, max_up_bps, pex: false, super_seed: false }
 }
 
 /// A conversation and its clock.
@@ -498,6 +500,60 @@ fn a_new_piece_is_told_to_peers_that_lack_it() {
     talk.hears([Message::Interested]);
     talk.does(|it, now| it.on_choke_decision(now, false));
     assert_eq!(talk.hears([request(1, 0, 1)]), "read 1:0+1", "and can be asked for");
+}
+
+/// BEP 16: whoever names a piece and waits until somebody has it is told. Whoever names many has no need of it.
+#[test]
+fn a_peer_that_names_its_pieces_one_by_one_is_told_that_we_have_got_them() {
+    let had = |talk: &mut Talk, number| {
+        let new = [geometry().piece(number).unwrap()];
+        talk.does(|it, now| it.on_pieces_had(now, &new))
+    };
+    for opening in [None, Some(bitfield(&[])), Some(Message::HaveNone)] {
+        let mut talk = Talk::welcomed(&[]);
+        talk.hears(opening.clone());
+        talk.hears([Message::Have(2)]);
+        assert_eq!(had(&mut talk, 2), "→ have 2", "{opening:?}");
+        talk.hears([Message::Have(0)]);
+        assert_eq!(had(&mut talk, 0), "→ have 0", "{opening:?}");
+    }
+    let mut talk = Talk::welcomed(&[]);
+    talk.hears([bitfield(&[1, 2])]);
+    assert_eq!(had(&mut talk, 2), "");
+
+    let geometry = Geometry::new(1000 * u64::from(PIECE_LEN), PIECE_LEN.into()).unwrap();
+    let mut talk = Talk { now: base_instant(), it: Conversation::new(base_instant(), terms(geometry, false)) };
+    talk.does(|it, now| it.on_welcome(now, Bitfield::none(1000)));
+    talk.hears((0..100).map(Message::Have));
+    let new: Vec<_> = geometry.pieces().take(99).collect();
+    talk.it.on_pieces_had(talk.now, &new[..90]);
+    assert_eq!(haves_in(&mut talk).len(), 0, "there are ten left that we lack");
+    talk.it.on_pieces_had(talk.now, &new[90..]);
+    assert_eq!(haves_in(&mut talk), (91..99).collect::<Vec<_>>(), "and now eight");
+}
+
+/// BEP 16: it "masquerades as a normal client with no data", and serves what it has named.
+#[test]
+fn a_super_seed_shows_and_serves_only_what_it_has_named() {
+    let mut talk = Talk::fresh();
+    talk.it = Conversation::new(talk.now, Terms { super_seed: true, ..terms(geometry(), true) });
+    assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[0, 1, 2, 3]))), "→ have none");
+    assert_eq!(talk.hears([bitfield(&[3])]), "peer has 3, has 0001");
+    talk.hears([Message::Interested]);
+    talk.does(|it, now| it.on_choke_decision(now, false));
+    assert_eq!(talk.hears([request(1, 0, 1)]), "→ no 1:0+1");
+    let piece = |number| geometry().piece(number).unwrap();
+    assert_eq!(talk.does(|it, now| it.on_named(now, piece(1))), "→ have 1");
+    assert_eq!(talk.does(|it, now| it.on_named(now, piece(1))), "", "once");
+    assert_eq!(talk.hears([request(1, 0, 1)]), "read 1:0+1");
+    assert_eq!(talk.hears([Message::Have(1)]), "peer has 1, got 1");
+    assert_eq!(
+        talk.does(|it, now| it.on_welcome(now, pieces(&[0, 1, 2, 3]))),
+        "peer has 1 3, has 0101",
+        "a new scheduler"
+    );
+    let last = talk.hears([Message::Have(0), Message::Have(2)]);
+    assert_eq!(last, "peer has 0 2, got 0 2, leave: both-seeds", "we are one too");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use crate::logic::scheduler::Block;
 
 /// What is settled when both handshakes are through.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "four facts, all independent")]
 pub struct Terms {
     /// The torrent's sizes.
     pub geometry: Geometry,
@@ -32,6 +33,8 @@ pub struct Terms {
     pub max_up_bps: Option<u64>,
     /// Peers may be exchanged: not in a private torrent (BEP 27).
     pub pex: bool,
+    /// What we have is hidden, and named piece by piece (BEP 16).
+    pub super_seed: bool,
 }
 
 /// What the scheduler of the torrent is told.
@@ -70,6 +73,8 @@ pub enum Effect {
     Introduced(ExtendedHandshake),
     /// The peer names others that we might try (BEP 11).
     PeersNamed(Vec<SocketAddr>),
+    /// Super-seeding: the peer has got these.
+    PeerHas(Vec<PieceIndex>),
     /// The first good-looking block came: the address is worth dialling again.
     Delivered,
     /// End the connection.

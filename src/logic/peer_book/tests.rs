@@ -648,7 +648,7 @@ fn tried_and_failed_addresses_make_room_for_new_ones() {
 #[test]
 fn peers_are_needed_until_enough_are_connected_or_untried() {
     let (t0, mut book) = (base_instant(), book());
-    assert_eq!(book.need(), Need::Anybody);
+    assert_eq!(book.need(), Need::Alone);
     book.add(t0, &hosts(40), PUBLIC);
     assert_eq!(book.need(), Need::Enough, "untried ones");
     let mut dialled = dials(&mut book, t0);
@@ -662,7 +662,9 @@ fn peers_are_needed_until_enough_are_connected_or_untried() {
     book.on_productive(last);
     assert_eq!(book.need(), Need::More);
     book.on_farewell(t0, last, Farewell::Reset, true);
-    assert_eq!(book.need(), Need::Anybody);
+    assert_eq!(book.need(), Need::Alone);
+    book.on_complete();
+    assert_eq!(book.need(), Need::Anybody, "a seed is found by whoever comes");
 }
 
 #[test]

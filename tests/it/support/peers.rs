@@ -104,6 +104,33 @@ impl Seed {
         Self::libtorrent_with(torrent, &["--slots", "0"])
     }
 
+    /// libtorrent that names its pieces one by one (BEP 16); nobody sees a full bitfield of it.
+    pub(crate) fn super_libtorrent(torrent: &Torrent) -> Self {
+        let port = free();
+        let mut command = mortal(python().unwrap());
+        command.arg(script("seed.py")).arg(&torrent.path).arg(torrent.save_path());
+        let process = Process::start("libtorrent super-seed", command.arg(port.to_string()).arg("--super-seed"));
+        until("the super-seed to listen", START, || TcpStream::connect(local(port)).is_ok());
+        Self { addr: local(port), process }
+    }
+
+    /// The client under test, as a super-seed (BEP 16).
+    pub(crate) fn ours_super(torrent: &Torrent, log: &Path) -> Self {
+        let port = free();
+        let mut command = tt();
+        command.arg("seed").arg(&torrent.path).arg("-d").arg(torrent.save_path()).arg("--super-seed");
+        command.args(["--json", "--port", &port.to_string(), "--log-file"]).arg(log);
+        let mut process = Process::start("tt-actors seed --super-seed", &mut command);
+        process.wait_for("that it seeds", START, |line| line.contains(r#""phase":"seeding""#).then_some(()));
+        Self { addr: local(port), process }
+    }
+
+    /// Ends it in good order, and gives the last line that it prints.
+    pub(crate) fn last_words(self) -> String {
+        self.process.signal(rustix::process::Signal::INT);
+        self.process.finish(START).out.pop().unwrap()
+    }
+
     /// libtorrent that tells what every peer says: see [`Seed::hears`].
     pub(crate) fn talkative_libtorrent(torrent: &Torrent) -> Self {
         Self::libtorrent_with(torrent, &["--log"])

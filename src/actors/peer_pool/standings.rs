@@ -1,0 +1,49 @@
+//! What connections tell the pool of their peers from second to second, and who has to know it: the choker, the peer book, and
+//! whoever names pieces for a super-seed (BEP 16).
+
+use tokio::time::Instant;
+
+use super::{Ctx, Live, PeerPool};
+use crate::actors::peer_connection::{NamePiece, News};
+use crate::base::ids::PeerKey;
+use crate::logic::choke;
+use crate::logic::conversation::PeerView;
+use crate::logic::peer_book;
+use crate::logic::super_seed::SuperSeed;
+
+impl PeerPool {
+    pub(super) fn on_view(&mut self, peer: PeerKey, view: PeerView) {
+        let Some(live) = self.live.get_mut(&peer) else { return };
+        let Live { addr, view: kept, .. } = &mut **live;
+        let (addr, before) = (*addr, std::mem::replace(kept, view));
+        let PeerView { down_bps, up_bps, sent, snubs, .. } = view;
+        self.choker.on_standing(peer, choke::Standing { down_bps, up_bps, taken: sent, snubs });
+        let standing = peer_book::Standing {
+            wanted: view.am_interested,
+            wants: view.peer_interested,
+            chokes_us: view.peer_choking,
+            gives: down_bps > 0,
+            takes: sent > before.sent,
+        };
+        self.book.on_standing(Instant::now().into_std(), addr, standing);
+    }
+
+    /// News that matter to a super-seed only.
+    pub(super) fn on_pieces(&mut self, peer: PeerKey, news: &News, ctx: &mut Ctx<Self>) {
+        self.name_step(ctx, |seed, now| match news {
+            News::Ready => seed.on_joined(now, peer),
+            News::Has(pieces) => seed.on_has(now, peer, pieces),
+            _ => {}
+        });
+    }
+
+    /// As `step`, for the super-seed.
+    pub(super) fn name_step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut SuperSeed, std::time::Instant)) {
+        let Some(seed) = &mut self.super_seed else { return };
+        mutate(seed, Instant::now().into_std());
+        while let Some(naming) = self.super_seed.as_mut().and_then(|seed| seed.poll()) {
+            self.tell(naming.peer, NamePiece(naming.piece));
+        }
+        self.arm(ctx);
+    }
+}
