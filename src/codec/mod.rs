@@ -13,6 +13,8 @@ pub mod bencode;
 pub mod compact;
 pub mod entry;
 pub mod extended;
+pub mod http_chunked;
+pub mod http_head;
 pub mod metainfo;
 pub mod resume;
 pub mod safe_path;

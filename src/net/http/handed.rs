@@ -1,9 +1,9 @@
-//! Our stream under the name that actix knows, and one repair of what comes over it.
+//! Our stream under the name that actix knows, and what comes over it in the one form that awc reads.
 //!
-//! "A response message without a declared message body length" ends with the connection (RFC 9112, 6.3), and trackers
-//! written by hand send such ones (W-12). awc reads them as empty unless they say HTTP/1.0, so here they say it. Many
-//! servers end TLS without its own farewell: that is an end like any other, since every other framing shows where it is
-//! cut.
+//! awc refuses heads that every browser takes: more than 96 headers, a length in two places, a body without a length
+//! (W-12). So the head is read here (`codec::http_head`), and awc sees a short one whose body ends with the connection;
+//! where the body really ends is watched here too. Many servers end TLS without its own farewell: that is an end like any
+//! other, since every other framing shows where it is cut.
 
 use std::io;
 use std::pin::Pin;
@@ -14,75 +14,121 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::tls::Carrier;
+use crate::codec::http_head::{self, BadHead, Framing};
 
-/// 16 KiB for the head of a response: servers send 1 KiB. A longer one passes as it is.
-const MAX_HEAD_LEN: usize = 16 * 1024;
+/// 8 KiB are read at once: the usual size of a buffer for HTTP.
+const READ_LEN: usize = 8 * 1024;
 
 /// A stream for one request and its response.
 #[derive(Debug)]
 pub(super) struct Handed {
     stream: Box<dyn Carrier>,
-    head: Head,
+    stage: Stage,
 }
 
 #[derive(Debug)]
-enum Head {
-    /// It has not come whole.
-    Gathering(Vec<u8>),
-    /// What was gathered and is still to be handed on, before the rest of the stream.
-    Passing(Bytes),
+enum Stage {
+    /// The head has not come whole.
+    Head(Vec<u8>),
+    /// `ready` is handed on next; then the body goes on as it is framed.
+    Body { ready: Bytes, framing: Framing },
 }
 
 impl Handed {
     /// HTTP itself comes over it, and nothing has come yet.
     pub(super) fn new(stream: Box<dyn Carrier>) -> Self {
-        Self { stream, head: Head::Gathering(Vec::new()) }
+        Self { stream, stage: Stage::Head(Vec::new()) }
     }
+}
 
-    fn read(stream: &mut dyn Carrier, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match ready!(Pin::new(stream).poll_read(cx, buf)) {
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
-            read => Poll::Ready(read),
+/// The next bytes of the connection; none at its end.
+fn read<'a>(
+    stream: &mut dyn Carrier,
+    cx: &mut Context<'_>,
+    chunk: &'a mut [u8; READ_LEN],
+) -> Poll<io::Result<&'a [u8]>> {
+    let mut part = ReadBuf::new(chunk);
+    let read = ready!(Pin::new(stream).poll_read(cx, &mut part));
+    let len = part.filled().len();
+    Poll::Ready(match read {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(&chunk[..0]),
+        Err(error) => Err(error),
+        Ok(()) => Ok(&chunk[..len]),
+    })
+}
+
+/// What is left of what was gathered: the head in our form and the first bytes of the body. `None`: more is needed.
+fn with_head(gathered: &[u8], is_end: bool) -> io::Result<Option<Stage>> {
+    let bad = |why: BadHead| io::Error::new(io::ErrorKind::InvalidData, why);
+    let Some(mut head) = http_head::read(gathered).map_err(bad)? else {
+        return if is_end { Err(bad(BadHead::CutShort)) } else { Ok(None) };
+    };
+    let mut ready = std::mem::take(&mut head.text);
+    take_body(&gathered[head.len..], &mut head.framing, &mut ready)?;
+    Ok(Some(Stage::Body { ready: ready.into(), framing: head.framing }))
+}
+
+/// Appends to `body` what of the next bytes belongs to it.
+fn take_body(bytes: &[u8], framing: &mut Framing, body: &mut Vec<u8>) -> io::Result<()> {
+    match framing {
+        Framing::Empty => {}
+        Framing::Close => body.extend_from_slice(bytes),
+        Framing::Length(left) => {
+            let most = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
+            body.extend_from_slice(&bytes[..most]);
+            *left -= most as u64;
         }
+        Framing::Chunked(chunked) => {
+            chunked.take(bytes, body).map_err(|bad| io::Error::new(io::ErrorKind::InvalidData, bad))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_over(framing: &Framing) -> bool {
+    match framing {
+        Framing::Empty => true,
+        Framing::Close => false,
+        Framing::Length(left) => *left == 0,
+        Framing::Chunked(chunked) => chunked.is_done(),
     }
 }
 
 impl AsyncRead for Handed {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { stream, head } = &mut *self;
+        let Self { stream, stage } = &mut *self;
+        let mut chunk = [0; READ_LEN];
         loop {
-            match head {
-                Head::Passing(rest) if rest.is_empty() => return Self::read(stream, cx, buf),
-                Head::Passing(rest) => {
-                    buf.put_slice(&rest.split_to(rest.len().min(buf.remaining())));
+            match stage {
+                Stage::Body { ready, .. } if !ready.is_empty() => {
+                    buf.put_slice(&ready.split_to(ready.len().min(buf.remaining())));
                     return Poll::Ready(Ok(()));
                 }
-                Head::Gathering(gathered) => {
-                    let mut chunk = [0; 4096];
-                    let mut part = ReadBuf::new(&mut chunk);
-                    ready!(Self::read(stream, cx, &mut part))?;
-                    gathered.extend_from_slice(part.filled());
-                    let end = gathered.windows(4).position(|end| end == b"\r\n\r\n");
-                    if let Some(end) = end {
-                        repair(gathered, end);
+                Stage::Body { framing, .. } if is_over(framing) => return Poll::Ready(Ok(())),
+                Stage::Body { ready, framing } => {
+                    let bytes = ready!(read(stream, cx, &mut chunk))?;
+                    if bytes.is_empty() {
+                        return Poll::Ready(match framing {
+                            Framing::Close => Ok(()),
+                            _ => Err(io::Error::new(io::ErrorKind::InvalidData, BadHead::CutShort)),
+                        });
                     }
-                    if end.is_some() || part.filled().is_empty() || gathered.len() > MAX_HEAD_LEN {
-                        *head = Head::Passing(std::mem::take(gathered).into());
+                    let mut body = Vec::new();
+                    take_body(bytes, framing, &mut body)?;
+                    *ready = body.into();
+                }
+                Stage::Head(gathered) => {
+                    let bytes = ready!(read(stream, cx, &mut chunk))?;
+                    gathered.extend_from_slice(bytes);
+                    if gathered.is_empty() {
+                        return Poll::Ready(Ok(()));
+                    }
+                    if let Some(next) = with_head(gathered, bytes.is_empty())? {
+                        *stage = next;
                     }
                 }
             }
         }
-    }
-}
-
-/// A success whose head, up to `end`, does not say where its body ends.
-fn repair(gathered: &mut [u8], end: usize) {
-    let says = |line: &[u8], name: &[u8]| line.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
-    let is_framed = gathered[..end]
-        .split(|byte| *byte == b'\n')
-        .any(|line| says(line, b"content-length:") || says(line, b"transfer-encoding:"));
-    if gathered.starts_with(b"HTTP/1.1 2") && !is_framed {
-        gathered[7] = b'0';
     }
 }
 

@@ -4,6 +4,7 @@
 //! asked (no second look-up), and everything goes through [`Net`]. Redirects are followed by hand, at most
 //! `MAX_REDIRECTS`, each vetted anew. The body is limited after inflation (T-06).
 
+mod authorities;
 mod handed;
 mod tls;
 
@@ -20,6 +21,7 @@ use awc::error::SendRequestError;
 use awc::http::header::HttpDate;
 use awc::http::{Uri, header};
 use futures_util::StreamExt;
+use percent_encoding::percent_decode_str;
 use tokio::time::timeout;
 use url::Url;
 
@@ -222,12 +224,16 @@ enum Answer {
 async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<Answer, HttpTrouble> {
     let client = client_over(stream, request.timeout);
     // The stream is secured already where it is to be: awc speaks plain HTTP over it.
-    let uri: Uri = url
+    let uri: Uri = without_user(url)
         .as_str()
         .replacen("https://", "http://", 1)
         .parse()
         .map_err(|error| HttpTrouble::BadUrl(format!("{error}")))?;
-    let asked = client.get(uri).insert_header((header::ACCEPT_ENCODING, "gzip")).no_decompress().force_close();
+    let mut asked = client.get(uri).insert_header((header::ACCEPT_ENCODING, "gzip")).no_decompress().force_close();
+    if !url.username().is_empty() || url.password().is_some() {
+        let decoded = |text| percent_decode_str(text).decode_utf8_lossy();
+        asked = asked.basic_auth(decoded(url.username()), decoded(url.password().unwrap_or_default()));
+    }
     let mut response = asked.send().await.map_err(trouble_of)?;
     let status = response.status();
     let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
@@ -240,8 +246,6 @@ async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<A
         let retry_after = header(header::RETRY_AFTER).and_then(|said| wait_of(&said, header(header::DATE).as_deref()));
         return Err(HttpTrouble::Status { code: status.as_u16(), retry_after });
     }
-    let gzipped = header(header::CONTENT_ENCODING).is_some_and(|coding| coding.trim().eq_ignore_ascii_case("gzip"));
-    let declared: Option<usize> = header(header::CONTENT_LENGTH).and_then(|len| len.trim().parse().ok());
     let mut body = Vec::new();
     while let Some(chunk) = response.next().await {
         let chunk = chunk.map_err(|error| HttpTrouble::Broken(error.to_string()))?;
@@ -250,10 +254,20 @@ async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<A
         }
         body.extend_from_slice(&chunk);
     }
-    if declared.is_some_and(|len| len != body.len()) {
-        return Err(HttpTrouble::Broken("the connection ended before the body".to_owned()));
-    }
-    Ok(Answer::Body(if gzipped { inflate(&body, request.limit)? } else { body }))
+    // Some servers compress without saying so, some proxies inflate without saying so: the bytes themselves tell, since
+    // no torrent and no tracker's reply begins like this.
+    Ok(Answer::Body(if body.starts_with(&GZIP_MAGIC) { inflate(&body, request.limit)? } else { body }))
+}
+
+/// The first bytes of every gzip file (RFC 1952, 2.3.1).
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// What is sent as the request's target and as `Host`: user and password go into a header of their own.
+fn without_user(url: &Url) -> Url {
+    let mut url = url.clone();
+    // Neither can fail: a URL of HTTP has a host.
+    let _always = (url.set_username(""), url.set_password(None));
+    url
 }
 
 /// "The Retry-After field value can be either an HTTP-date or a number of seconds to delay" (RFC 9110, 10.2.3). A date is
@@ -291,6 +305,10 @@ fn trouble_of(error: SendRequestError) -> HttpTrouble {
 }
 
 fn of_io(error: &io::Error) -> HttpTrouble {
+    // What `handed` makes of a reply that is none.
+    if error.kind() == io::ErrorKind::InvalidData {
+        return HttpTrouble::Broken(error.to_string());
+    }
     HttpTrouble::Connect(Farewell::from_io(error))
 }
 

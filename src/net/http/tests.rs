@@ -131,6 +131,20 @@ fn bodies_come_however_they_are_framed() {
         sized("Content-Encoding: gzip\r\n", &zipped),
         ok("Transfer-Encoding: chunked\r\nContent-Encoding: GZip\r\n", &zipped_chunk),
         b"HTTP/1.0 200 OK\r\n\r\nd5:peers0:e".to_vec(),
+        // What trackers written by hand, and the proxies in front of them, make of HTTP.
+        sized(&"X-Proxy: something\r\n".repeat(200), b"d5:peers0:e"),
+        b"HTTP/1.1 200 OK\nContent-Length: 11\n\nd5:peers0:e".to_vec(),
+        b"HTTP/1.1 200 OK\n\nd5:peers0:e".to_vec(),
+        b"HTTP/1.1 200 OK\nTransfer-Encoding: chunked\n\nb\nd5:peers0:e\n0\n\n".to_vec(),
+        sized("Content-Length: 11\r\n", b"d5:peers0:e"),
+        sized("Content-Length : 11\r\nX-Odd: \x01\r\n folded\r\nno colon\r\n", b"d5:peers0:e"),
+        ok("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", chunked),
+        ok("Transfer-Encoding: chunked\r\n", b"b\r\nd5:peers0:e\r\n0\r\nChecksum: x\r\nOther: y\r\n\r\n"),
+        [b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n", &sized("", b"d5:peers0:e")[..]]
+            .concat(),
+        [&sized("", b"d5:peers0:e")[..], b"behind the body"].concat(),
+        sized("", &zipped),
+        sized("Content-Encoding: gzip\r\n", b"d5:peers0:e"),
     ];
     run(async {
         for said in table {
@@ -153,6 +167,33 @@ fn the_request_is_as_it_was_written() {
         assert!(lower.contains(&format!("\r\nhost: {}\r\n", server.addr)), "{head}");
         assert!(lower.contains("\r\nuser-agent: tt-actors/"), "{head}");
     });
+}
+
+/// `http://user:pass@host`: as a browser sends it, and to nobody else.
+#[test]
+fn user_and_password_of_a_url_are_sent_in_their_header() {
+    run(async {
+        let server = Server::start(Does::Says(sized("", b""))).await;
+        let url = |user: &str| format!("http://{user}@{}/announce", server.addr);
+        for user in ["Aladdin:open%20sesame", "Aladdin", ":x"] {
+            ask_for(&url(user), PATIENT, 10).await.unwrap();
+        }
+        ask_for(&server.url("/announce"), PATIENT, 10).await.unwrap();
+        let sent: Vec<_> = server.heads.borrow().iter().map(|head| (head.contains('@'), authorization(head))).collect();
+        let want = ["Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==", "Basic QWxhZGRpbjo=", "Basic Ong=", ""];
+        assert_eq!(sent, want.map(|value| (false, value.to_owned())));
+
+        let elsewhere = moved(&server.url("/announce/elsewhere"));
+        let first = Server::start(elsewhere).await;
+        ask_for(&format!("http://user:secret@{}/announce", first.addr), PATIENT, 10).await.unwrap();
+        assert_eq!(authorization(&first.heads.borrow()[0]), "Basic dXNlcjpzZWNyZXQ=");
+        assert_eq!(authorization(server.heads.borrow().last().unwrap()), "", "no secret goes to another server");
+    });
+}
+
+fn authorization(head: &str) -> String {
+    let lines = head.lines().filter_map(|line| line.split_once(": "));
+    lines.filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, value)| value.to_owned()).collect()
 }
 
 /// T-06: the limit is on what comes out of the inflation as well as on what goes in.
@@ -187,7 +228,11 @@ fn what_is_no_reply_is_said_to_be_broken() {
         Does::Says(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec()),
         Does::Says(b"\x00\xff\x00\xff garbage \r\n\r\n".to_vec()),
         Does::Says(b"HTTP/1.1 999999 What\r\n\r\n".to_vec()),
-        Does::Says(sized("Content-Encoding: gzip\r\n", b"not gzip at all")),
+        Does::Says(b"HTTP/1.1 200 OK\r\nContent-Length: 5".to_vec()),
+        Does::Says(ok("Content-Length: 5\r\nContent-Length: 6\r\n", b"hello!")),
+        Does::Says(ok("Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n")),
+        Does::Says(ok("Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\nTrailer: x\r\n")),
+        Does::Says(ok(&format!("X: {}\r\n", "x".repeat(100_000)), b"")),
         Does::Says(sized("Content-Encoding: gzip\r\n", &cut_gzip)),
         Does::Says(ok("Content-Length: 100\r\n", b"only this")),
         Does::Says(ok("Transfer-Encoding: chunked\r\n", b"zz\r\n")),

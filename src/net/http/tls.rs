@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::{HttpTrouble, of_io};
+use super::{HttpTrouble, authorities, of_io};
 use crate::net::BoxStream;
 
 /// 10 s for a handshake of two round trips: a server that needs longer would not answer in time either (T-03).
@@ -39,11 +39,11 @@ pub(super) async fn secure(
     }
 }
 
-/// Verification is never switched off (S-08): Mozilla's roots, rustls's safe versions.
+/// Verification is never switched off (S-08): Mozilla's authorities and the system's, rustls's safe versions. The first
+/// call reads the system's.
 pub(super) fn config() -> Arc<ClientConfig> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
-    let roots = || RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    Arc::clone(CONFIG.get_or_init(|| trusting(roots())))
+    Arc::clone(CONFIG.get_or_init(|| trusting(authorities::roots())))
 }
 
 fn trusting(roots: RootCertStore) -> Arc<ClientConfig> {
