@@ -9,4 +9,5 @@ pub mod ids;
 pub mod limits;
 pub mod locked;
 pub mod safe;
+pub mod scheme;
 pub mod units;

@@ -12,12 +12,10 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
 use super::peer_book::Need;
+use crate::base::scheme::Scheme;
 
 /// 50 trackers in use at once: a torrent that lists 500 does not announce to all of them in one moment (T-24).
 const MAX_ACTIVE: usize = 50;
-
-/// What we can speak to: HTTP (BEP 3), the same through TLS, UDP (BEP 15).
-const SCHEMES: [&str; 3] = ["http://", "https://", "udp://"];
 
 /// The number of a tracker in its torrent; it stays the same whatever the order in its tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -228,7 +226,7 @@ impl Tiers {
 }
 
 fn is_supported(url: &str) -> bool {
-    SCHEMES.iter().any(|scheme| url.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
+    Scheme::of(url).is_some()
 }
 
 #[cfg(test)]

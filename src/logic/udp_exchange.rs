@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use crate::base::ids::InfoHash;
 use crate::base::safe::Safe;
 use crate::codec::tracker::AnnounceRequest;
-use crate::codec::tracker_udp::{UdpReply, decode_reply, encode_announce, encode_connect, encode_scrape};
+use crate::codec::tracker_udp::{UdpReply, decode_reply, encode_announce, encode_connect, encode_scrape, put_url_data};
 
 /// "If a response is not received after 15 * 2 ^ n seconds, the client should retransmit the request" (BEP 15).
 const FIRST_WAIT: Duration = Duration::from_secs(15);
@@ -26,8 +26,8 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 /// What is asked of the tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ask {
-    /// An announce.
-    Announce(AnnounceRequest),
+    /// An announce, and the path and query of the tracker's URL (BEP 41), empty if it has none.
+    Announce(AnnounceRequest, String),
     /// The numbers of some swarms, at most [`crate::codec::tracker_udp::MAX_SCRAPE`].
     Scrape(Vec<InfoHash>),
 }
@@ -130,7 +130,7 @@ impl UdpExchange {
                 self.pick_phase(now);
                 self.send(now);
             }
-            (Phase::Asking, Ok(reply @ UdpReply::Announced(_)), Ask::Announce(_)) => self.finish(Ok(reply)),
+            (Phase::Asking, Ok(reply @ UdpReply::Announced(_)), Ask::Announce(..)) => self.finish(Ok(reply)),
             (Phase::Asking, Ok(UdpReply::Scraped(swarms)), Ask::Scrape(asked)) if swarms.len() <= asked.len() => {
                 self.finish(Ok(UdpReply::Scraped(swarms)));
             }
@@ -208,7 +208,11 @@ impl UdpExchange {
     fn send(&mut self, now: Instant) {
         let packet = match (self.live_connection(now), &self.ask) {
             (None, _) => encode_connect(self.transaction),
-            (Some(id), Ask::Announce(request)) => encode_announce(id, self.transaction, request),
+            (Some(id), Ask::Announce(request, url_data)) => {
+                let mut packet = encode_announce(id, self.transaction, request);
+                put_url_data(&mut packet, url_data);
+                packet
+            }
             (Some(id), Ask::Scrape(swarms)) => encode_scrape(id, self.transaction, swarms),
         };
         self.sent = self.sent.saturating_add(1);
@@ -237,7 +241,7 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10_000);
 
     fn announce() -> Ask {
-        Ask::Announce(AnnounceRequest {
+        let request = AnnounceRequest {
             info_hash: InfoHash([1; 20]),
             peer_id: PeerId([2; 20]),
             port: 6881,
@@ -248,7 +252,8 @@ mod tests {
             key: 7,
             num_want: 50,
             tracker_id: None,
-        })
+        };
+        Ask::Announce(request, "/announce?pass=key".to_owned())
     }
 
     fn start(known: Option<Connection>) -> (Instant, UdpExchange) {

@@ -6,6 +6,7 @@ use super::Net;
 use super::tracker::{TrackerTrouble, scrape_http};
 use super::tracker_udp::{UdpSession, scrape_udp};
 use crate::base::ids::InfoHash;
+use crate::base::scheme::Scheme;
 use crate::codec::tracker::ScrapeEntry;
 use crate::codec::tracker_udp::MAX_SCRAPE;
 
@@ -40,7 +41,7 @@ struct Tracker<'a> {
 
 impl Tracker<'_> {
     fn is_udp(&self) -> bool {
-        self.url.starts_with("udp://")
+        Scheme::of(self.url) == Some(Scheme::Udp)
     }
 
     /// Some trackers read one name of a question only, others refuse a question with several: they are asked one by one.
@@ -63,7 +64,7 @@ impl Tracker<'_> {
     async fn ask(&mut self, swarms: &[InfoHash]) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
         let entries = if self.is_udp() {
             scrape_udp(self.net, &self.session, self.url, swarms).await?
-        } else if self.url.starts_with("http://") || self.url.starts_with("https://") {
+        } else if Scheme::of(self.url).is_some_and(Scheme::is_http) {
             scrape_http(self.net, self.url, swarms).await?
         } else {
             return Err(TrackerTrouble::new("not-supported", "only HTTP, HTTPS and UDP trackers are understood"));

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::Net;
 use super::http::{Get, HttpTrouble, Reached, get};
@@ -96,11 +96,60 @@ fn ask(url: &str, family: IpFamily) -> Get<'_> {
     Get { url, purpose: Purpose::Tracker, timeout: ANNOUNCE_TIMEOUT, limit: MAX_TRACKER_REPLY, family }
 }
 
-/// Host and port of a `udp://` URL (BEP 15 has no default port).
-pub fn udp_endpoint(base: &str) -> Result<(String, u16), TrackerTrouble> {
-    let bad = |why: &dyn fmt::Display| TrackerTrouble::new("bad-url", format!("not the URL of a UDP tracker: {why}"));
-    let url = Url::parse(base).map_err(|error| bad(&error))?;
-    let host = url.host_str().ok_or_else(|| bad(&"no host"))?;
-    let port = url.port().ok_or_else(|| bad(&"no port"))?;
-    Ok((host.to_owned(), port))
+/// What a `udp://` URL says (BEP 15, 41).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UdpEndpoint {
+    /// A name in ASCII or an address.
+    pub host: String,
+    /// It has no default (BEP 15).
+    pub port: u16,
+    /// Path and query, to be sent with an announce; empty if there are none.
+    pub url_data: String,
+}
+
+impl UdpEndpoint {
+    /// Reads a URL. Its scheme may be in capitals, its host in any script: `udp` is none of the schemes whose hosts the
+    /// URL standard converts, so that is done here.
+    pub fn of(base: &str) -> Result<Self, TrackerTrouble> {
+        let bad =
+            |why: &dyn fmt::Display| TrackerTrouble::new("bad-url", format!("not the URL of a UDP tracker: {why}"));
+        let url = Url::parse(base).map_err(|error| bad(&error))?;
+        let host = Host::parse(url.host_str().ok_or_else(|| bad(&"no host"))?).map_err(|error| bad(&error))?;
+        let port = url.port().ok_or_else(|| bad(&"no port"))?;
+        let path = if url.path() == "/" { "" } else { url.path() };
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        Ok(Self { host: host.to_string(), port, url_data: format!("{path}{query}") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn udp_urls_are_read_as_people_write_them() {
+        let table = [
+            ("udp://t.example:80", Some(("t.example", 80, ""))),
+            ("UDP://T.Example:6969/", Some(("t.example", 6969, ""))),
+            ("udp://t.example:80/announce", Some(("t.example", 80, "/announce"))),
+            ("udp://t.example:80/dir?auth=x&y#part", Some(("t.example", 80, "/dir?auth=x&y"))),
+            ("udp://t.example:80?key=1", Some(("t.example", 80, "?key=1"))),
+            ("udp://bücher.example:80/a", Some(("xn--bcher-kva.example", 80, "/a"))),
+            ("udp://трекер.рф:80", Some(("xn--e1aybc2b.xn--p1ai", 80, ""))),
+            ("udp://192.0.2.1:80", Some(("192.0.2.1", 80, ""))),
+            ("udp://[2001:db8::1]:80/x", Some(("[2001:db8::1]", 80, "/x"))),
+            ("udp://user:pass@t.example:80/", Some(("t.example", 80, ""))),
+            ("udp://t.example", None),
+            ("udp://:80", None),
+            ("udp://a b:80", None),
+            ("udp://t.example:99999", None),
+            ("udp:t.example:80", None),
+            ("", None),
+        ];
+        for (url, want) in table {
+            let got = UdpEndpoint::of(url).ok();
+            let got = got.as_ref().map(|at| (at.host.as_str(), at.port, at.url_data.as_str()));
+            assert_eq!(got, want, "{url}");
+        }
+    }
 }

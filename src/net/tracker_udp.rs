@@ -14,7 +14,7 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::{Instant, sleep_until};
 
 use super::http::{HttpTrouble, Reached, resolve_tracker};
-use super::tracker::{Announced, TrackerTrouble, udp_endpoint};
+use super::tracker::{Announced, TrackerTrouble, UdpEndpoint};
 use super::vet::{Zone, zone};
 use super::{Datagrams, Net};
 use crate::base::ids::InfoHash;
@@ -56,7 +56,9 @@ pub async fn announce_udp(
     request: &AnnounceRequest,
     family: IpFamily,
 ) -> Result<Announced, TrackerTrouble> {
-    let (reply, from, path) = converse(net, session, base, &Ask::Announce(request.clone()), family).await?;
+    let endpoint = UdpEndpoint::of(base)?;
+    let ask = Ask::Announce(request.clone(), endpoint.url_data.clone());
+    let (reply, from, path) = converse(net, session, &endpoint, &ask, family).await?;
     match reply {
         UdpReply::Announced(reply) => Ok(Announced { reply, local: zone(from.ip()) != Zone::Global, path }),
         _ => Err(TrackerTrouble::new("bad-reply", "it answered something else")),
@@ -70,7 +72,8 @@ pub async fn scrape_udp(
     base: &str,
     swarms: &[InfoHash],
 ) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
-    let (reply, ..) = converse(net, session, base, &Ask::Scrape(swarms.to_vec()), IpFamily::Any).await?;
+    let ask = Ask::Scrape(swarms.to_vec());
+    let (reply, ..) = converse(net, session, &UdpEndpoint::of(base)?, &ask, IpFamily::Any).await?;
     match reply {
         UdpReply::Scraped(numbers) => {
             let entry = |(info_hash, (complete, downloaded, incomplete)): (&InfoHash, (u32, u32, u32))| ScrapeEntry {
@@ -88,13 +91,12 @@ pub async fn scrape_udp(
 async fn converse(
     net: &Net,
     session: &UdpSession,
-    base: &str,
+    endpoint: &UdpEndpoint,
     ask: &Ask,
     family: IpFamily,
 ) -> Result<(UdpReply, SocketAddr, Reached), TrackerTrouble> {
-    let (host, port) = udp_endpoint(base)?;
     let deadline = Instant::now() + ANNOUNCE_TIMEOUT;
-    let all = resolve_tracker(net, &host, port).await?;
+    let all = resolve_tracker(net, &endpoint.host, endpoint.port).await?;
     let addrs: Vec<_> = all.iter().copied().filter(|addr| family.takes(*addr)).collect();
     let mut last = TrackerTrouble::from(HttpTrouble::NoAddress(family));
     let mut left = u32::try_from(addrs.len()).unwrap_or(u32::MAX);

@@ -24,6 +24,7 @@ use super::tracker::{Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpT
 use super::view::{Bell, Stirred, TrackerRow};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
+use crate::base::scheme::Scheme;
 use crate::logic::families::{IpFamily, Outcome, Outcomes};
 use crate::logic::peer_book::Source;
 use crate::logic::probe::Probe;
@@ -225,7 +226,7 @@ impl TrackerSupervisor {
         }
         let url = self.tiers.url(id).to_owned();
         let seed = self.cfg.seed.wrapping_add(id.at() as u64) ^ ((family as u64) << 32);
-        let is_udp = url.starts_with("udp://");
+        let is_udp = Scheme::of(&url) == Some(Scheme::Udp);
         let cfg = TrackerConfig {
             id,
             url,

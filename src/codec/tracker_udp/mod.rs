@@ -90,6 +90,19 @@ pub fn encode_announce(connection_id: u64, transaction_id: u32, request: &Announ
     out
 }
 
+/// "URLData": the option of BEP 41 that holds the path and query of the tracker's URL.
+const URL_DATA: u8 = 2;
+
+/// Appends the path and query of the tracker's URL to an announce (BEP 41): "The data should be concatenated from multiple
+/// options", each of 255 bytes at most. A tracker without paths ignores what follows an announce.
+pub fn put_url_data(announce: &mut Vec<u8>, url_data: &str) {
+    for part in url_data.as_bytes().chunks(usize::from(u8::MAX)) {
+        announce.put_u8(URL_DATA);
+        announce.put_u8(u8::try_from(part.len()).unwrap_or(u8::MAX));
+        announce.put_slice(part);
+    }
+}
+
 /// 16 bytes and 20 for each swarm, of which only the first [`MAX_SCRAPE`] are asked for.
 pub fn encode_scrape(connection_id: u64, transaction_id: u32, swarms: &[InfoHash]) -> Vec<u8> {
     let mut out = head(connection_id, SCRAPE, transaction_id);

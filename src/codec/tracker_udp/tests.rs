@@ -165,3 +165,23 @@ proptest! {
         }
     }
 }
+
+/// BEP 41: "udp://tracker.example.com:80/dir?auth=x", and what our own server makes of it.
+#[test]
+fn the_path_of_the_url_follows_an_announce() {
+    let bare = encode_announce(1, 2, &request());
+    let with = |url_data: &str| {
+        let mut packet = bare.clone();
+        put_url_data(&mut packet, url_data);
+        packet
+    };
+    assert_eq!(with(""), bare);
+    assert_eq!(with("/dir?a=x"), [&bare[..], b"\x02\x08/dir?a=x"].concat());
+    let long = "x".repeat(300);
+    let packet = with(&long);
+    let options = &packet[bare.len()..];
+    assert_eq!((options[0], options[1], options[257], options[258], options.len()), (2, 255, 2, 45, 304));
+    for url_data in ["/dir", &long] {
+        assert_eq!(decode_request(&with(url_data)), decode_request(&bare));
+    }
+}
