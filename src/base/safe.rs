@@ -1,9 +1,14 @@
 //! Strangers' text on its way to a terminal or a log: the one function it passes (S-19, S-20).
 
 use std::fmt::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// 200 characters: a tracker's failure reason fits, a megabyte of it does not (T-09).
 pub const MAX_SHOWN: usize = 200;
+
+/// 400 characters of a path: a folder of the user's and the longest name fit.
+pub const MAX_SHOWN_PATH: usize = 400;
 
 /// Shows a stranger's bytes: control characters, escapes, line breaks, bidirectional overrides and what is not UTF-8
 /// come out as visible escapes; at most [`MAX_SHOWN`] characters, then `…`.
@@ -29,13 +34,20 @@ impl<'a> Safe<'a> {
 impl fmt::Display for Safe<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut left = self.most;
+        let mut before = ' ';
         for chunk in self.bytes.utf8_chunks() {
             for c in chunk.valid().chars() {
                 if left == 0 {
                     return f.write_char('…');
                 }
                 left -= 1;
-                if is_harmless(c) { f.write_char(c)? } else { write!(f, "{}", c.escape_unicode())? }
+                // Emoji and Persian words are joined beyond ASCII; anywhere else a joiner only hides.
+                if is_harmless(c) || (is_joiner(c) && !before.is_ascii()) {
+                    f.write_char(c)?;
+                } else {
+                    write!(f, "{}", c.escape_unicode())?;
+                }
+                before = c;
             }
             for byte in chunk.invalid() {
                 if left == 0 {
@@ -43,6 +55,7 @@ impl fmt::Display for Safe<'_> {
                 }
                 left -= 1;
                 write!(f, "\\x{byte:02x}")?;
+                before = ' ';
             }
         }
         Ok(())
@@ -62,6 +75,32 @@ pub fn is_harmless(c: char) -> bool {
         0x00AD | 0x061C | 0x180E | 0x200B..=0x200F | 0x2028..=0x202E | 0x2060..=0x206F | 0xFEFF | 0xFFF9..=0xFFFB
         | 0x1D173..=0x1D17A | 0xE0000..=0xE007F);
     !(c.is_control() || hidden)
+}
+
+/// A path as it may be shown; its names may be a torrent's. Cut at [`MAX_SHOWN_PATH`] characters.
+pub fn shown_path(path: &Path) -> String {
+    Safe::new(path.as_os_str().as_bytes()).at_most(MAX_SHOWN_PATH).to_string()
+}
+
+/// Joins or parts the letters around it (ZWJ, ZWNJ): emoji are made with the one, Persian is spelled with the other.
+pub const fn is_joiner(c: char) -> bool {
+    matches!(c, '\u{200c}' | '\u{200d}')
+}
+
+/// JSON in which no control character and none that reorders or hides reaches a terminal: they are escaped, which for
+/// whoever parses it is the same text. `json` must be well-formed: such characters stand only inside its strings.
+pub fn escaped_json(json: &str) -> String {
+    let mut escaped = String::with_capacity(json.len());
+    for c in json.chars() {
+        if is_harmless(c) {
+            escaped.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                write!(escaped, "\\u{unit:04x}").expect("a string takes all");
+            }
+        }
+    }
+    escaped
 }
 
 /// A URL as it may be shown and logged: without user and password, and without anything in the path or the query that
@@ -99,7 +138,7 @@ mod tests {
 
     #[test]
     fn escapes_become_visible() {
-        let table: [(&[u8], &str); 7] = [
+        let table: [(&[u8], &str); 11] = [
             (b"plain text", "plain text"),
             ("grüße 東京".as_bytes(), "grüße 東京"),
             (b"\x1b[2J\x1b]52;c;aGk=\x07", "\\u{1b}[2J\\u{1b}]52;c;aGk=\\u{7}"),
@@ -107,6 +146,11 @@ mod tests {
             ("\u{202e}gpj.exe\u{9b}".as_bytes(), "\\u{202e}gpj.exe\\u{9b}"),
             (b"\xff\xfe", "\\xff\\xfe"),
             (b"", ""),
+            // A family, a Persian word, and joiners that join nothing.
+            ("👩\u{200d}👧".as_bytes(), "👩\u{200d}👧"),
+            ("می\u{200c}خواهم".as_bytes(), "می\u{200c}خواهم"),
+            ("pay\u{200d}pal".as_bytes(), "pay\\u{200d}pal"),
+            ("\u{200c}a".as_bytes(), "\\u{200c}a"),
         ];
         for (text, want) in table {
             assert_eq!(Safe::new(text).to_string(), want);
@@ -136,9 +180,17 @@ mod tests {
         #[test]
         fn nothing_harmful_ever_comes_out(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
             let shown = Safe::new(&bytes).to_string();
-            prop_assert!(shown.chars().all(is_harmless));
+            prop_assert!(shown.chars().all(|c| is_harmless(c) || is_joiner(c)));
             prop_assert!(shown.len() <= MAX_SHOWN * 10 + 3);
-            prop_assert!(redact_url(&String::from_utf8_lossy(&bytes)).chars().all(is_harmless));
+            prop_assert!(redact_url(&String::from_utf8_lossy(&bytes)).chars().all(|c| is_harmless(c) || is_joiner(c)));
+        }
+
+        #[test]
+        fn escaped_json_is_harmless_and_means_the_same(text in any::<String>(), odd in "[\u{80}-\u{9f}\u{200b}-\u{202e}\u{e0041}]{0,5}") {
+            let value = serde_json::json!({ "text": format!("{odd}{text}{odd}") });
+            let escaped = escaped_json(&value.to_string());
+            prop_assert!(escaped.chars().all(is_harmless));
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value);
         }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+use super::names::NamesArgs;
 use super::selection::SelectArgs;
 use crate::base::units::{parse_bytes, parse_duration};
 use crate::logic::tracker::{DEFAULT_RATE, Limits, MAX_INTERVAL};
@@ -93,7 +94,7 @@ pub enum Verb {
 pub struct FetchArgs {
     /// .torrent files, http(s) URLs of them, or `-` for standard input
     #[arg(required = true, value_name = "SOURCE")]
-    pub sources: Vec<String>,
+    pub sources: Vec<OsString>,
     /// Where to put the data
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
@@ -137,7 +138,7 @@ pub struct FetchArgs {
 pub struct SeedArgs {
     /// .torrent files, http(s) URLs of them, or `-` for standard input
     #[arg(required = true, value_name = "SOURCE")]
-    pub sources: Vec<String>,
+    pub sources: Vec<OsString>,
     /// Where the data is
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
@@ -174,6 +175,9 @@ fn ratio(text: &str) -> Result<f64, String> {
 /// How to meet others: what `fetch` and `seed` share.
 #[derive(Debug, clap::Args)]
 pub struct SwarmArgs {
+    /// What files are called
+    #[command(flatten)]
+    pub names: NamesArgs,
     /// Listen on this port [default: 6881, then the next free one up to 6889, then any]
     #[arg(short, long, value_name = "PORT")]
     pub port: Option<u16>,
@@ -262,23 +266,29 @@ pub enum DiskFull {
 #[derive(Debug, clap::Args)]
 pub struct InfoArgs {
     /// A .torrent file, or `-` for standard input
-    pub file: String,
+    pub file: OsString,
     /// Print the magnet link and nothing else
     #[arg(long)]
     pub magnet: bool,
+    /// What files are called
+    #[command(flatten)]
+    pub names: NamesArgs,
 }
 
 /// `verify`.
 #[derive(Debug, clap::Args)]
 pub struct VerifyArgs {
     /// A .torrent file, or `-` for standard input
-    pub file: String,
+    pub file: OsString,
     /// Where the data is
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
     /// Which files to check
     #[command(flatten)]
     pub files: SelectArgs,
+    /// What files are called
+    #[command(flatten)]
+    pub names: NamesArgs,
 }
 
 /// `scrape`.
@@ -286,7 +296,7 @@ pub struct VerifyArgs {
 pub struct ScrapeArgs {
     /// .torrent files, http(s) URLs of them, or `-` for standard input
     #[arg(required = true)]
-    pub file: Vec<String>,
+    pub file: Vec<OsString>,
     /// Ask this tracker too (repeatable)
     #[arg(long, value_name = "URL")]
     pub tracker: Vec<String>,

@@ -14,7 +14,7 @@ use crate::codec::metainfo::Metainfo;
 
 /// Runs the verb.
 pub fn run(args: &InfoArgs, output: &Output) -> Result<Exit, Problem> {
-    let metainfo = source::load(&args.file)?;
+    let metainfo = source::load(&args.file, args.names.into())?;
     if args.magnet {
         output.answer(magnet(&metainfo, |_url| true));
     } else if output.is_json() {
@@ -73,8 +73,12 @@ fn as_text(metainfo: &Metainfo) -> String {
         let shown = file.path.as_path().display().to_string();
         row("file", format!("{:>10}  {}", Bytes(file.len).to_string(), Safe::new(&shown).at_most(400)));
     }
+    for link in &metainfo.links {
+        let shown = Safe::new(link.path.as_str()).at_most(400);
+        row("link", format!("{:>10}  {shown} -> {}", "", link.target));
+    }
     for warning in &metainfo.warnings {
-        row("warning", Safe::new(warning).to_string());
+        row("warning", warning.to_string());
     }
     text
 }
@@ -87,6 +91,17 @@ fn as_json(metainfo: &Metainfo, select: Option<&[bool]>) -> Value {
             "length": entry.len,
             "padding": entry.padding,
             "selected": !entry.padding && select.is_none_or(|select| select.get(file) == Some(&true)),
+        })
+    });
+    // They have no number: nothing of them is fetched, and nothing is made.
+    let links = metainfo.links.iter().map(|link| {
+        json!({
+            "number": null,
+            "path": link.path.as_str(),
+            "length": 0,
+            "padding": false,
+            "selected": false,
+            "symlink": link.target,
         })
     });
     json!({
@@ -105,8 +120,8 @@ fn as_json(metainfo: &Metainfo, select: Option<&[bool]>) -> Value {
         "created_by": metainfo.created_by,
         "creation_date": metainfo.creation_date,
         "source": metainfo.source,
-        "files": files.collect::<Vec<_>>(),
-        "warnings": metainfo.warnings,
+        "files": files.chain(links).collect::<Vec<_>>(),
+        "warnings": metainfo.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
 

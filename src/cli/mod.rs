@@ -17,6 +17,7 @@ pub mod hashing;
 pub mod info;
 pub mod logs;
 pub mod man;
+pub mod names;
 pub mod output;
 pub mod progress;
 pub mod scrape;

@@ -6,6 +6,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::exit::Problem;
+use crate::base::safe::escaped_json;
 
 /// Where results go. Clones write to the same place, around the same progress line.
 #[derive(Debug, Clone)]
@@ -63,7 +64,8 @@ impl Output {
     /// A line for programs.
     pub fn json(&self, value: &Value) {
         if self.json {
-            self.write(&format!("{value}\n"));
+            let line = escaped_json(&value.to_string());
+            self.write(&format!("{line}\n"));
         }
     }
 

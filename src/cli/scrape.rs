@@ -13,6 +13,7 @@ use crate::app::config::seed_from_system;
 use crate::base::ids::InfoHash;
 use crate::base::safe::{Safe, redact_url};
 use crate::codec::metainfo::Metainfo;
+use crate::codec::safe_path::Names;
 use crate::codec::tracker::ScrapeEntry;
 use crate::net::Net;
 use crate::net::scrape::scrape;
@@ -31,7 +32,7 @@ pub fn run(args: &ScrapeArgs, global: &Global, output: &Output) -> Result<Exit, 
     let mut seen = BTreeSet::new();
     let mut torrents = Vec::new();
     for file in &args.file {
-        let torrent = source::load(file)?;
+        let torrent = source::load(file, Names::default())?;
         if seen.insert(torrent.info_hash) {
             torrents.push(torrent);
         }

@@ -1,11 +1,15 @@
 //! Where a torrent comes from: a file, standard input, a URL.
 
+use std::ffi::OsStr;
 use std::io::Read;
+use std::path::Path;
 use std::time::Duration;
 
 use crate::base::limits::MAX_TORRENT_FILE;
-use crate::base::safe::redact_url;
+use crate::base::safe::{redact_url, shown_path};
+use crate::base::scheme::Scheme;
 use crate::codec::metainfo::Metainfo;
+use crate::codec::safe_path::Names;
 use crate::logic::families::IpFamily;
 use crate::net::Net;
 use crate::net::http::{Get, get};
@@ -17,36 +21,39 @@ use super::exit::{Exit, Problem};
 /// One minute for a .torrent from the web: the largest accepted comes at a megabyte a second.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The torrent that a SOURCE argument names.
-pub fn load(source: &str) -> Result<Metainfo, Problem> {
-    load_by(&Sockets::any(), source)
+/// The torrent that a SOURCE argument names. A file's own name may be any bytes.
+pub fn load(source: &OsStr, names: Names) -> Result<Metainfo, Problem> {
+    load_by(&Sockets::any(), source, names)
 }
 
 /// The same by this network, where it has to be fetched.
-pub fn load_by(net: &Net, source: &str) -> Result<Metainfo, Problem> {
-    let bytes = match source {
-        "-" => read(std::io::stdin().lock(), "standard input")?,
-        link if link.starts_with("magnet:") => {
+pub fn load_by(net: &Net, source: &OsStr, names: Names) -> Result<Metainfo, Problem> {
+    let bytes = match source.to_str() {
+        Some("-") => read(std::io::stdin().lock(), "standard input")?,
+        Some(link) if link.starts_with("magnet:") => {
             return Err(Problem::new(Exit::Usage, "magnet links are not understood yet; give a .torrent file"));
         }
-        url if url.starts_with("http://") || url.starts_with("https://") => download(url, net)?,
-        path => {
-            let file = std::fs::File::open(path).map_err(|error| {
+        Some(url) if Scheme::of(url).is_some_and(Scheme::is_http) => download(url, net)?,
+        _ => {
+            let file = std::fs::File::open(source).map_err(|error| {
                 let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::CannotOpen };
-                Problem::new(exit, format!("cannot open {path}: {error}"))
+                Problem::new(exit, format!("cannot open {}: {error}", shown(source)))
             })?;
-            read(file, path)?
+            read(file, &shown(source))?
         }
     };
-    parse(&bytes, source)
+    Metainfo::parse_named(&bytes, names).map_err(|error| {
+        let exit = if error.is_unsafe() { Exit::UnsafeTorrent } else { Exit::BadTorrent };
+        Problem::new(exit, format!("{} is not a torrent that can be used: {error}", shown(source)))
+    })
 }
 
-fn parse(bytes: &[u8], source: &str) -> Result<Metainfo, Problem> {
-    Metainfo::parse(bytes).map_err(|error| {
-        let exit = if error.is_unsafe() { Exit::UnsafeTorrent } else { Exit::BadTorrent };
-        let shown = if source.contains("://") { redact_url(source) } else { source.to_owned() };
-        Problem::new(exit, format!("{shown} is not a torrent that can be used: {error}"))
-    })
+/// A SOURCE as it may be shown: without secrets, without what a terminal would obey.
+pub fn shown(source: &OsStr) -> String {
+    match source.to_str() {
+        Some(url) if url.contains("://") => redact_url(url),
+        _ => shown_path(Path::new(source)),
+    }
 }
 
 fn read(from: impl Read, name: &str) -> Result<Vec<u8>, Problem> {
@@ -75,6 +82,8 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> std::io::Result<T> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
     #[test]
@@ -97,9 +106,22 @@ mod tests {
             (file("outside", info("2:..").as_bytes()), Exit::UnsafeTorrent),
         ];
         for (source, want) in table {
-            let problem = load(&source).unwrap_err();
+            let problem = load(source.as_ref(), Names::Native).unwrap_err();
             assert_eq!(problem.exit, want, "{source}: {}", problem.text);
         }
-        assert_eq!(load(&file("good", info("1:x").as_bytes())).unwrap().name, "x");
+        let good = file("good", info("1:x").as_bytes());
+        assert_eq!(load(good.as_ref(), Names::Native).unwrap().name, "x");
+    }
+
+    #[test]
+    fn a_torrent_file_whose_own_name_is_not_utf8_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(OsStr::from_bytes(b"caf\xe9\x1b.torrent"));
+        std::fs::write(&path, format!("d4:infod6:lengthi3e4:name1:x12:piece lengthi3e6:pieces20:{}ee", "x".repeat(20)))
+            .unwrap();
+        assert_eq!(load(path.as_os_str(), Names::Native).unwrap().name, "x");
+        std::fs::write(&path, "no torrent").unwrap();
+        let problem = load(path.as_os_str(), Names::Native).unwrap_err();
+        assert!(problem.text.contains(r"caf\xe9\u{1b}.torrent is not a torrent"), "{}", problem.text);
     }
 }

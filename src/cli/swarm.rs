@@ -1,5 +1,6 @@
 //! What `fetch` and `seed` share: from sources and options to a run, and from its views and its end to what is shown.
 
+use std::ffi::OsString;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::thread::available_parallelism;
@@ -14,7 +15,6 @@ use super::progress::Progress;
 use super::source;
 use crate::app::config::{Job, RunConfig};
 use crate::app::run;
-use crate::base::safe::Safe;
 use crate::codec::metainfo::Metainfo;
 use crate::logic::seeding::Goal;
 use crate::net::sockets::Sockets;
@@ -35,16 +35,17 @@ impl GoalArgs {
 }
 
 /// The torrents that were named, each once.
-pub fn jobs(sources: &[String], args: &SwarmArgs) -> Result<Vec<Job>, Problem> {
+pub fn jobs(sources: &[OsString], args: &SwarmArgs) -> Result<Vec<Job>, Problem> {
     let net = Sockets::only_by(args.bind, args.interface.as_deref());
     let mut jobs: Vec<Job> = Vec::new();
     for source in sources {
-        let metainfo = source::load_by(&net, source)?;
+        let metainfo = source::load_by(&net, source, args.names.into())?;
         for warning in &metainfo.warnings {
-            tracing::warn!(warning = %Safe::new(warning), "torrent is odd");
+            tracing::warn!(%warning, "torrent is odd");
         }
         if jobs.iter().any(|job| job.metainfo.info_hash == metainfo.info_hash) {
-            return Err(Problem::new(Exit::Usage, format!("{source} is the same torrent as one before it")));
+            let shown = source::shown(source);
+            return Err(Problem::new(Exit::Usage, format!("{shown} is the same torrent as one before it")));
         }
         jobs.push(Job { tiers: tiers(args, &metainfo)?, ..Job::new(metainfo) });
     }
@@ -178,7 +179,7 @@ mod tests {
             b"d4:infod6:lengthi3e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaaee",
         )
         .unwrap();
-        let name = file.path().to_str().unwrap().to_owned();
+        let name = file.path().as_os_str().to_owned();
         let (args, _) = parsed(&[]);
         assert_eq!(jobs(std::slice::from_ref(&name), &args).unwrap().len(), 1);
         let problem = jobs(&[name.clone(), name], &args).unwrap_err();

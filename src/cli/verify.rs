@@ -22,7 +22,7 @@ use crate::storage::trouble::DiskTrouble;
 
 /// Runs the verb.
 pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
-    let metainfo = source::load(&args.file)?;
+    let metainfo = source::load(&args.file, args.names.into())?;
     let folder = Folder::open(&args.dir);
     let folder = folder.map_err(|error| Problem::new(Exit::NotFound, format!("{}: {error}", args.dir.display())))?;
     let select = select(&args.files, &metainfo)?;

@@ -11,11 +11,13 @@ use std::path::Component;
 use bytes::BytesMut;
 use sha1::{Digest, Sha1};
 
-use super::bencode::{self, Limits, View};
+use super::bencode::{self, Limits, TreeStep, View};
 use super::extended::{self, Extended};
+use super::http_chunked::Chunked;
+use super::http_head::{self, Framing};
 use super::metainfo::Metainfo;
 use super::resume::Record;
-use super::safe_path::{self, SafePath};
+use super::safe_path::{self, Names, SafePath};
 use super::swarm_state::{SavedState, Seal};
 use super::tracker::{AnnounceReply, Reply};
 use super::tracker_http::server::{
@@ -27,12 +29,13 @@ use super::tracker_udp::server::{
 };
 use super::tracker_udp::{self, UdpReply, decode_reply};
 use super::wire::{BadMessage, Decoder, Handshake, Message};
+use crate::base::safe::{is_harmless, is_joiner};
 
 /// A way in: accepts or refuses, and panics only if the codec is wrong.
 pub type Entry = fn(&[u8]) -> bool;
 
 /// All of them by the names of their fuzz targets.
-pub const ALL: [(&str, Entry); 13] = [
+pub const ALL: [(&str, Entry); 14] = [
     ("bencode", bencode),
     ("metainfo", metainfo),
     ("wire", wire),
@@ -41,6 +44,7 @@ pub const ALL: [(&str, Entry); 13] = [
     ("http_query", http_query),
     ("http_announce", http_announce),
     ("http_scrape", http_scrape),
+    ("http_response", http_response),
     ("udp_reply", udp_reply),
     ("udp_request", udp_request),
     ("resume", resume),
@@ -48,16 +52,30 @@ pub const ALL: [(&str, Entry); 13] = [
     ("swarm_state", swarm_state),
 ];
 
-/// One value, as from a peer or a tracker.
+/// One value, as from a peer or a tracker. Accepted if its form is strict.
 pub fn bencode(input: &[u8]) -> bool {
     let _file = bencode::scan(input, Limits::FILE);
-    let Ok(view) = View::parse(input, Limits::WIRE) else { return false };
+    let Ok((view, seen)) = View::scan(input, Limits::WIRE) else { return false };
     let members = view.items().map(View::raw).chain(view.entries().map(|(_key, value)| value.raw()));
     for raw in members {
-        assert!(bencode::check(raw, Limits::WIRE).is_ok(), "a part of a good value is a good value");
+        let part = bencode::scan(raw, Limits::WIRE).expect("a part of a good value is a good value");
+        assert_eq!(part.len, raw.len(), "and has nothing behind it");
+        assert!(seen.odd_number.is_some() || part.odd_number.is_none(), "what is odd in a part is odd in the whole");
     }
     for (key, value) in view.entries() {
-        assert_eq!(bencode::raw_value(input, key), Some(value.raw()), "no key comes twice");
+        let raw = bencode::raw_value(input, key);
+        assert!(raw == Some(value.raw()) || seen.repeated_key.is_some(), "a key that comes once is found");
+    }
+    let mut depth: usize = 1;
+    for step in view.walk() {
+        match step {
+            TreeStep::Enter(_) => depth = depth.saturating_add(1),
+            TreeStep::Leave => depth = depth.checked_sub(1).expect("what is left was entered"),
+            TreeStep::Value(..) => {}
+        }
+    }
+    if bencode::check(input, Limits::WIRE).is_err() {
+        return false;
     }
     // Numbers beyond an i64 and keys that are not UTF-8 are more than `serde_bencode` takes.
     if let Ok(value) = bencode::decode::<serde_bencode::value::Value>(input, Limits::WIRE) {
@@ -67,9 +85,16 @@ pub fn bencode(input: &[u8]) -> bool {
     true
 }
 
-/// A `.torrent` file.
+/// A `.torrent` file, its names by both rules.
 pub fn metainfo(input: &[u8]) -> bool {
-    let Ok(meta) = Metainfo::parse(input) else { return false };
+    let native = check_metainfo(input, Names::Native);
+    let portable = check_metainfo(input, Names::Portable);
+    assert!(portable || !native, "a portable name is there for every name");
+    native
+}
+
+fn check_metainfo(input: &[u8], names: Names) -> bool {
+    let Ok(meta) = Metainfo::parse_named(input, names) else { return false };
     let mut end: u64 = 0;
     for file in &meta.files {
         assert_eq!(file.offset, end, "files follow each other");
@@ -80,6 +105,7 @@ pub fn metainfo(input: &[u8]) -> bool {
     let real: Vec<_> = meta.files.iter().filter(|file| !file.padding).map(|file| file.path.as_path()).collect();
     assert_eq!(real.iter().collect::<HashSet<_>>().len(), real.len(), "no two files have one place");
     let _last = meta.hashes.get(meta.geometry.last_piece());
+    assert!(meta.warnings.iter().all(|warning| warning.to_string().chars().all(is_shown)), "warnings are safe to show");
     true
 }
 
@@ -213,6 +239,25 @@ pub fn http_scrape(input: &[u8]) -> bool {
     true
 }
 
+/// The first bytes of an HTTP response and what of its body came with them. Accepted if the head is whole and the body
+/// not broken.
+pub fn http_response(input: &[u8]) -> bool {
+    let Ok(Some(mut head)) = http_head::read(input) else { return false };
+    let (before, rest) = input.split_at_checked(head.len).expect("a head lies in its input");
+    let again = http_head::read(&head.text).expect("our form is read").expect("and whole");
+    assert_eq!((again.len, &again.text), (head.text.len(), &head.text), "a head survives");
+    let cut = before.split_last().map_or(before, |(_last, cut)| cut);
+    assert!(matches!(http_head::read(cut), Ok(None)), "without its last byte it is not whole");
+    let Framing::Chunked(whole) = &mut head.framing else { return true };
+    let (mut body, mut in_parts) = (Vec::new(), Vec::new());
+    let outcome = whole.take(rest, &mut body);
+    assert!(body.len() <= rest.len(), "a body is not longer than what came");
+    let mut parts = Chunked::default();
+    let of_parts = rest.chunks(1).try_for_each(|part| parts.take(part, &mut in_parts));
+    assert_eq!((&of_parts, &in_parts, parts.is_done()), (&outcome, &body, whole.is_done()), "cuts do not matter");
+    outcome.is_ok()
+}
+
 /// A datagram of a tracker, to the transaction that it names itself.
 pub fn udp_reply(input: &[u8]) -> bool {
     let (_action, rest) = input.split_at_checked(4).unwrap_or((input, &[]));
@@ -290,22 +335,33 @@ pub fn swarm_state(input: &[u8]) -> bool {
     read(input).is_some() | read(&sealed).is_some()
 }
 
-/// Paths of a torrent: one on each line, components between slashes; and the whole as a single name. Accepted if no
-/// path is refused.
+/// Paths of a torrent: one on each line, components between slashes; and the whole as a single name. Accepted if it can
+/// be a name.
 pub fn safe_path(input: &[u8]) -> bool {
-    if let Ok(name) = safe_path::component(input) {
-        assert_eq!(safe_path::component(name.as_bytes()), Ok(name), "a safe name stays itself");
+    for names in [Names::Native, Names::Portable] {
+        if let Some(name) = names.component(input) {
+            assert_eq!(names.component(name.as_bytes()), Some(name), "a safe name stays itself");
+        }
+        let lines = input.split(|byte| *byte == b'\n');
+        let paths = lines.filter_map(|line| SafePath::from_raw(line.split(|byte| *byte == b'/'), names));
+        let mut paths: Vec<_> = paths.collect();
+        safe_path::untangle(&mut paths.iter_mut().collect::<Vec<_>>(), names);
+        for path in &paths {
+            assert_below(path);
+        }
+        let place = |path: &SafePath| match names {
+            Names::Native => path.as_str().to_owned(),
+            Names::Portable => path.as_str().to_lowercase(),
+        };
+        let places: HashSet<_> = paths.iter().map(place).collect();
+        assert_eq!(places.len(), paths.len(), "no two files have one place");
     }
-    let lines = input.split(|byte| *byte == b'\n');
-    let paths: Result<Vec<_>, _> = lines.map(|line| SafePath::from_raw(line.split(|byte| *byte == b'/'))).collect();
-    let Ok(mut paths) = paths else { return false };
-    safe_path::untangle(&mut paths.iter_mut().collect::<Vec<_>>());
-    for path in &paths {
-        assert_below(path);
-    }
-    let places: HashSet<_> = paths.iter().map(|path| path.as_str().to_lowercase()).collect();
-    assert_eq!(places.len(), paths.len(), "no two files have one place");
-    true
+    Names::Native.component(input).is_some()
+}
+
+/// May be in a text that was made safe.
+fn is_shown(c: char) -> bool {
+    is_harmless(c) || is_joiner(c)
 }
 
 fn assert_below(path: &SafePath) {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{PieceIndex, PieceRange};
+use crate::base::safe::shown_path;
 pub use trouble::{DiskTrouble, TroubleKind};
 
 mod at_once;
@@ -78,7 +79,10 @@ pub struct Inventory {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenTrouble {
     /// Something that is not this torrent's lies where a file should go.
-    #[error("{} would be overwritten: {why}; move it away, choose another folder with -d, or say --overwrite", path.display())]
+    #[error(
+        "{} would be overwritten: {why}; move it away, choose another folder with -d, or say --overwrite",
+        shown_path(path)
+    )]
     WouldOverwrite {
         /// The file in the way.
         path: PathBuf,

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags};
 
 use super::trouble::DiskTrouble;
+use crate::base::safe::shown_path;
 
 /// Writes a file that is there, whole and durable, once this has returned. What was there before is replaced in one step,
 /// or with `overwrite` false kept: then the error is of the kind `AlreadyExists`.
@@ -28,7 +29,7 @@ pub fn publish(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), NotPubl
 #[derive(Debug, thiserror::Error)]
 pub enum NotPublished {
     /// There is something of that name.
-    #[error("{} is there already; name another file with -o, or say --overwrite", .0.display())]
+    #[error("{} is there already; name another file with -o, or say --overwrite", shown_path(.0))]
     Exists(PathBuf),
     /// The disk failed.
     #[error(transparent)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value;
+use sha1::{Digest, Sha1};
 
 use crate::support::client::{WATCHDOG, run, text, tt};
 use crate::support::payload::{assert_same, files_below, write_file, write_tree};
@@ -105,26 +106,85 @@ fn what_is_no_torrent_ends_with_25() {
     }
 }
 
-/// S-01: a path out of the folder is refused, and nothing is written anywhere.
+/// S-01: a path that climbs is led back below the folder, as libtorrent does it, and whoever looks is told.
 #[test]
-fn a_torrent_that_climbs_out_ends_with_26() {
+fn a_torrent_that_climbs_out_stays_in_its_folder() {
     let lab = Lab::new();
-    let pieces = [b"12:piece lengthi16384e6:pieces20:".as_slice(), &[7; 20], b"e"].concat();
-    let climbs: [&[u8]; 2] = [
-        b"d5:filesld6:lengthi20e4:pathl2:..6:escapeeee4:name3:box",
-        b"d5:filesld6:lengthi20e4:pathl3:sub2:..2:..6:escapeeee4:name3:box",
+    let data = b"twenty bytes of data";
+    let hash: [u8; 20] = Sha1::digest(data).into();
+    let pieces = [b"12:piece lengthi16384e6:pieces20:".as_slice(), &hash, b"e"].concat();
+    let climbs: [(&[u8], &str); 4] = [
+        (b"d5:filesld6:lengthi20e4:pathl2:..6:escapeeee4:name3:box", "box/_/escape"),
+        (b"d5:filesld6:lengthi20e4:pathl3:sub2:..2:..6:escapeeee4:name3:box", "box/sub/_/_/escape"),
+        (b"d5:filesld6:lengthi20e4:pathl12:../../escapeeee4:name3:box", "box/....escape"),
+        (b"d6:lengthi20e4:name12:../../escape", "....escape"),
     ];
-    for climb in climbs {
+    for (climb, place) in climbs {
         let path = by_hand(&lab, &[climb, &pieces].concat());
-        for verb in ["info", "fetch"] {
-            let dir = lab.folder("out");
-            let args =
-                if verb == "fetch" { vec![verb, text(&path), "-d", text(&dir)] } else { vec![verb, text(&path)] };
-            run(&args).expect_code(26);
-            assert!(files_below(&dir).is_empty());
-        }
+        let info = run(&["info", text(&path), "--json"]).expect_code(0).result();
+        assert_eq!(info["files"][0]["path"], place);
+        assert!(info["warnings"][0].as_str().unwrap().contains("is renamed to"), "{info}");
+        let dir = lab.folder("out");
+        write_bytes(&dir.join(place), data);
+        run(&["verify", text(&path), "-d", text(&dir)]).expect_code(0);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+    for name in [&b".."[..], b"/", b""] {
+        run(&["info", text(&by_hand(&lab, &named(name)))]).expect_code(26);
     }
     assert!(!lab.at("escape").exists());
+}
+
+fn write_bytes(path: &std::path::Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(path, bytes).unwrap();
+}
+
+/// Data is where other clients on Linux have put it, and a torrent file may be called as its user likes.
+#[test]
+fn names_are_linux_names_unless_portable_ones_are_asked_for() {
+    use std::os::unix::ffi::OsStrExt;
+    let lab = Lab::new();
+    let (source, out) = (lab.at("box"), lab.at("out.torrent"));
+    let names = ["Who?.flac", "a: b", "S.O.S.", "aux.c", "README", "readme", "a\\x2db", "می\u{200c}خواهم"];
+    for name in names {
+        write_bytes(&source.join(name), name.as_bytes());
+    }
+    let refused = run(&["create", text(&source), "-o", text(&out), "--names", "portable"]).expect_code(26);
+    assert!(refused.stderr.contains("not every system"), "{}", refused.stderr);
+    run(&["create", text(&source), "-o", text(&out)]).expect_code(0);
+    let paths = |args: &[&str]| {
+        let info = run(&[&["info", text(&out), "--json"], args].concat()).expect_code(0).result();
+        let path = |file: &Value| file["path"].as_str().unwrap().to_owned();
+        info["files"].as_array().unwrap().iter().map(path).collect::<std::collections::BTreeSet<_>>()
+    };
+    assert_eq!(paths(&[]), names.iter().map(|name| format!("box/{name}")).collect());
+    let portable = ["Who_.flac", "a_ b", "S.O.S_", "_aux.c", "README", "readme~2", "a_x2db", "می\u{200c}خواهم"];
+    assert_eq!(paths(&["--names", "portable"]), portable.iter().map(|name| format!("box/{name}")).collect());
+    run(&["verify", text(&out), "-d", text(&lab.at("."))]).expect_code(0);
+    run(&["verify", text(&out), "-d", text(&lab.at(".")), "--names", "portable"]).expect_code(32);
+
+    let shown = run(&["info", text(&out)]).expect_code(0).stdout;
+    assert!(shown.contains("می\u{200c}خواهم"), "{shown}");
+    let latin = lab.at(".").join(std::ffi::OsStr::from_bytes(b"caf\xe9.torrent"));
+    std::fs::copy(&out, &latin).unwrap();
+    let outcome = Process::start("info", tt().arg("info").arg(&latin)).finish(WATCHDOG);
+    assert_eq!(outcome.code(), 0, "{outcome:?}");
+}
+
+/// What is odd about a torrent is said in `info`, for people and for programs.
+#[test]
+fn what_was_tolerated_is_told() {
+    let lab = Lab::new();
+    let path = by_hand(&lab, &named(b"fine/"));
+    let mut torrent = std::fs::read(&path).unwrap();
+    torrent.push(b'\n');
+    std::fs::write(&path, torrent).unwrap();
+    let want = ["1 byte behind the torrent is ignored", "`fine/` is renamed to `fine`"];
+    let info = run(&["info", text(&path), "--json"]).expect_code(0).result();
+    assert_eq!(info["warnings"], serde_json::json!(want));
+    let shown = run(&["info", text(&path)]).expect_code(0).stdout;
+    assert!(want.iter().all(|warning| shown.contains(warning)), "{shown}");
 }
 
 /// S-05: sizes that overflow are refused, not computed with.

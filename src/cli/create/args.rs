@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::super::names::NamesArgs;
 use crate::base::geometry::MADE_PIECE_LENS;
 use crate::base::units::{Bytes, parse_bytes};
 
@@ -40,6 +41,9 @@ pub struct CreateArgs {
     /// Write over a torrent that is there already
     #[arg(long)]
     pub overwrite: bool,
+    /// Which names are taken
+    #[command(flatten)]
+    pub names: NamesArgs,
 }
 
 fn piece_length(text: &str) -> Result<u32, String> {

@@ -42,7 +42,7 @@ pub fn run(args: &CreateArgs, output: &Output) -> Result<Exit, Problem> {
     let hashes = hash(&source, &draft, output)?;
     source.has_not_changed().map_err(|bad| of_source(&bad))?;
     let torrent = draft.finish(&hashes);
-    let metainfo = Metainfo::parse(&torrent).map_err(|bad| of_draft(&bad.into()))?;
+    let metainfo = Metainfo::parse_named(&torrent, args.names.into()).map_err(|bad| of_draft(&bad.into()))?;
     publish(&file, &torrent, args.overwrite).map_err(|error| of_publishing(&error))?;
     report(&file, &metainfo, output);
     Ok(Exit::Complete)
@@ -82,6 +82,7 @@ fn plan(args: &CreateArgs, source: &Source) -> Plan {
     let tier = |urls: &String| urls.split(',').map(str::to_owned).collect();
     Plan {
         name: source.name.clone(),
+        names: args.names.into(),
         contents,
         piece_len: args.piece_length.unwrap_or_else(|| automatic_piece_len(total_len)),
         private: args.private,

@@ -13,6 +13,7 @@ use crate::cli::exit::{Exit, Problem};
 use crate::cli::output::Output;
 use crate::cli::source;
 use crate::codec::metainfo::Metainfo;
+use crate::codec::safe_path::Names;
 use crate::faults::payload::Payload;
 use crate::faults::peer::{Peer, spawn_peer};
 use crate::faults::torrent::{Offer, Recipe};
@@ -86,7 +87,7 @@ fn made(args: &PeerArgs) -> Result<(Offer, PathBuf), Problem> {
 
 /// A torrent with its data, all of it in memory.
 fn served(torrent: &Path, dir: &Path) -> Result<Offer, Problem> {
-    let metainfo = source::load(&torrent.to_string_lossy())?;
+    let metainfo = source::load(torrent.as_os_str(), Names::default())?;
     let content = content(&metainfo, dir);
     let content = content.map_err(|error| Problem::new(Exit::CannotOpen, error))?;
     Ok(Offer::of(&metainfo, content))

@@ -4,8 +4,10 @@
 //! so [`decode`] lets it see checked input only. Where strangers take liberties with the types (a tracker that sends
 //! its interval as text), [`View`] reads checked bytes in place, without a copy and without recursion.
 //!
-//! Strict about form (canonical numbers, no duplicate keys, nothing behind the value), tolerant about order: real
-//! torrents have unsorted keys, and [`scan`] only reports them. Knows nothing of torrents or trackers.
+//! [`check`] and [`decode`] are strict about form: one value, canonical numbers, no key twice, nothing behind it. [`scan`]
+//! is for what others wrote: it reads the value at the head and reports what is odd about it, and the reader decides
+//! which oddities it accepts. A number that is not canonical is no [`View::number`], so no reader takes it by accident.
+//! Knows nothing of torrents or trackers.
 
 use serde::de::DeserializeOwned;
 
@@ -14,7 +16,7 @@ use self::token::{Token, token};
 mod token;
 mod view;
 
-pub use view::{Picked, View};
+pub use view::{Picked, TreeStep, TreeWalk, View};
 
 /// How much nesting and how many values are accepted (S-04).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,13 +45,14 @@ pub enum BadBencode {
         /// Where that value starts.
         at: usize,
     },
-    /// Not `i`, a canonical number (no `-0`, no leading zero, at most 64 bits) and `e`.
+    /// Not `i`, a number and `e`; or, where form is checked, a number that is not canonical (`-0`, a leading zero, more
+    /// than 64 bits).
     #[error("bad number at byte {at}")]
     Number {
         /// Where it starts.
         at: usize,
     },
-    /// Not a canonical string length and a colon.
+    /// Not a string length and a colon; or, where form is checked, a length with a leading zero.
     #[error("bad string length at byte {at}")]
     Length {
         /// Where it starts.
@@ -69,7 +72,7 @@ pub enum BadBencode {
         /// Where it is.
         at: usize,
     },
-    /// The same key twice in one dictionary: two readers could see two different torrents.
+    /// The same key twice in one dictionary: two readers could see two different values.
     #[error("duplicate key in the dictionary that ends at byte {at}")]
     DuplicateKey {
         /// Where that dictionary ends.
@@ -98,26 +101,39 @@ pub enum BadBencode {
     Shape(String),
 }
 
-/// What a scan saw besides the form being right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What a scan saw: where the value ends, and what is odd about its form.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
     /// Every dictionary has its keys in order, as BEP 3 demands.
     pub sorted: bool,
+    /// The first key that comes twice in its dictionary, as the error of whoever refuses it.
+    pub repeated_key: Option<BadBencode>,
+    /// The first number or string length that is not canonical, as the error of whoever refuses it.
+    pub odd_number: Option<BadBencode>,
     /// How many values there are, keys included.
     pub tokens: usize,
+    /// How many bytes the value has; what is behind it was not looked at.
+    pub len: usize,
 }
 
-/// Is this exactly one well-formed value, within the limits?
+/// Is this exactly one canonical value, within the limits? Keys may be out of order.
 pub fn check(input: &[u8], limits: Limits) -> Result<(), BadBencode> {
-    scan(input, limits).map(|_scan| ())
+    let scan = scan(input, limits)?;
+    match scan.odd_number.or(scan.repeated_key) {
+        Some(odd) => Err(odd),
+        None if scan.len < input.len() => Err(BadBencode::Trailing { at: scan.len }),
+        None => Ok(()),
+    }
 }
 
-/// [`check`], and what it saw. Iterative; linear in the input but for unsorted dictionaries, whose keys are sorted to
-/// find duplicates. Allocates 16 bytes for each key of the dictionaries open at a time, 32 for each level.
+/// Reads the value at the head of the input, within the limits. Iterative; linear in the value but for unsorted
+/// dictionaries, whose keys are sorted to find duplicates. Allocates 16 bytes for each key of the dictionaries open at a
+/// time, 32 for each level.
 pub fn scan(input: &[u8], limits: Limits) -> Result<Scan, BadBencode> {
-    let mut scanner = Scanner { open: Vec::new(), keys: Vec::new(), sorted: true };
+    let mut scanner = Scanner { open: Vec::new(), keys: Vec::new(), sorted: true, repeated_at: None };
     let mut rest = input;
     let mut tokens: usize = 0;
+    let mut odd_number = None;
     loop {
         let at = input.len().saturating_sub(rest.len());
         let (token, tail) = token(rest).map_err(|fault| fault.at(at, rest))?;
@@ -127,17 +143,22 @@ pub fn scan(input: &[u8], limits: Limits) -> Result<Scan, BadBencode> {
         if tokens > limits.max_tokens {
             return Err(BadBencode::TooMany { limit: limits.max_tokens });
         }
+        match token {
+            Token::Number(number) if !number.is_canonical => {
+                odd_number = odd_number.or(Some(BadBencode::Number { at }))
+            }
+            Token::Text(text) if !text.is_canonical => odd_number = odd_number.or(Some(BadBencode::Length { at })),
+            _ => {}
+        }
         scanner.take(token, at, limits.max_depth)?;
         rest = tail;
         if scanner.open.is_empty() {
             break;
         }
     }
-    if rest.is_empty() {
-        Ok(Scan { sorted: scanner.sorted, tokens })
-    } else {
-        Err(BadBencode::Trailing { at: input.len().saturating_sub(rest.len()) })
-    }
+    let repeated_key = scanner.repeated_at.map(|at| BadBencode::DuplicateKey { at });
+    let len = input.len().saturating_sub(rest.len());
+    Ok(Scan { sorted: scanner.sorted, repeated_key, odd_number, tokens, len })
 }
 
 /// Checks, then lets `serde_bencode` build a `T`. Unknown keys are ignored; keys must be UTF-8.
@@ -147,9 +168,9 @@ pub fn decode<T: DeserializeOwned>(input: &[u8], limits: Limits) -> Result<T, Ba
 }
 
 /// The raw bytes of a key's value in a dictionary, as they were sent: what an info-hash is made of. For bytes that
-/// have passed [`check`]; from others it gets `None` or some run of them. `None` if the key is missing or comes twice.
+/// have passed [`scan`]; from others it gets `None` or some run of them. `None` if the key is missing or comes twice.
 pub fn raw_value<'a>(input: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
-    let mut found = View::of_checked(input).entries().filter(|(name, _value)| *name == key);
+    let mut found = View::of_scanned(input).entries().filter(|(name, _value)| *name == key);
     let (_name, value) = found.next()?;
     found.next().is_none().then_some(value.raw())
 }
@@ -161,13 +182,16 @@ struct Open {
     value_due: bool,
     /// Its keys are on the scanner's stack from here on.
     first_key: usize,
-    sorted: bool,
+    /// Each key is greater than the one before it, so none comes twice.
+    rising: bool,
 }
 
 struct Scanner<'a> {
     open: Vec<Open>,
     keys: Vec<&'a [u8]>,
     sorted: bool,
+    /// Where the first dictionary ends that has a key twice.
+    repeated_at: Option<usize>,
 }
 
 impl<'a> Scanner<'a> {
@@ -175,7 +199,7 @@ impl<'a> Scanner<'a> {
         match token {
             Token::End => self.close(at),
             Token::Text(text) if self.key_due() => {
-                self.key(text);
+                self.key(text.bytes);
                 Ok(())
             }
             _ if self.key_due() => Err(BadBencode::Key { at }),
@@ -188,7 +212,7 @@ impl<'a> Scanner<'a> {
                     return Err(BadBencode::TooDeep { limit: max_depth });
                 }
                 let is_dict = matches!(token, Token::Dict);
-                self.open.push(Open { is_dict, value_due: false, first_key: self.keys.len(), sorted: true });
+                self.open.push(Open { is_dict, value_due: false, first_key: self.keys.len(), rising: true });
                 Ok(())
             }
         }
@@ -201,8 +225,9 @@ impl<'a> Scanner<'a> {
     fn key(&mut self, key: &'a [u8]) {
         let Some(open) = self.open.last_mut() else { return };
         open.value_due = true;
-        let is_first = self.keys.len() == open.first_key;
-        open.sorted &= is_first || self.keys.last().is_none_or(|previous| *previous < key);
+        let previous = self.keys.get(open.first_key..).and_then(<[_]>::last);
+        open.rising &= previous.is_none_or(|previous| *previous < key);
+        self.sorted &= previous.is_none_or(|previous| *previous <= key);
         self.keys.push(key);
     }
 
@@ -216,14 +241,11 @@ impl<'a> Scanner<'a> {
         let Some(open) = self.open.pop().filter(|open| !open.value_due) else {
             return Err(BadBencode::Unexpected { at, byte: b'e' });
         };
-        // Keys in strictly rising order cannot be the same twice.
-        if !open.sorted {
+        if !open.rising && self.repeated_at.is_none() {
             let keys = self.keys.get_mut(open.first_key..).unwrap_or_default();
             keys.sort_unstable();
-            if keys.iter().zip(keys.iter().skip(1)).any(|(a, b)| a == b) {
-                return Err(BadBencode::DuplicateKey { at });
-            }
-            self.sorted = false;
+            let is_repeated = keys.iter().zip(keys.iter().skip(1)).any(|(a, b)| a == b);
+            self.repeated_at = is_repeated.then_some(at);
         }
         self.keys.truncate(open.first_key);
         self.value_done();

@@ -69,7 +69,7 @@ fn only_one_canonical_value_is_accepted() {
 fn duplicate_keys_are_refused_and_unsorted_ones_reported() {
     assert_eq!(bad(b"d1:ai1e1:ai2ee"), BadBencode::DuplicateKey { at: 13 });
     assert_eq!(bad(b"d1:bi1e1:ai1e1:bi2ee"), BadBencode::DuplicateKey { at: 19 });
-    assert_eq!(bad(b"ld1:bi1e1:ad1:xi1e1:xi2eee"), BadBencode::DuplicateKey { at: 24 });
+    assert_eq!(bad(b"ld1:bi1e1:ad1:xi1e1:xi2eeee"), BadBencode::DuplicateKey { at: 24 });
     for (input, sorted) in [
         (&b"d1:ai1e1:bi2ee"[..], true),
         (b"d1:bi1e1:ai2ee", false),
@@ -80,6 +80,60 @@ fn duplicate_keys_are_refused_and_unsorted_ones_reported() {
     }
 }
 
+#[test]
+fn a_scan_tells_what_is_odd_and_where_the_value_ends() {
+    type Seen = (bool, Option<BadBencode>, Option<BadBencode>, usize);
+    let table: [(&[u8], Seen); 9] = [
+        (b"i3e", (true, None, None, 3)),
+        (b"i03e\n", (true, None, Some(BadBencode::Number { at: 0 }), 4)),
+        (b"li-0ei03ee", (true, None, Some(BadBencode::Number { at: 1 }), 10)),
+        (b"i18446744073709551616e", (true, None, Some(BadBencode::Number { at: 0 }), 22)),
+        (b"l03:abcei5e", (true, None, Some(BadBencode::Length { at: 1 }), 8)),
+        (b"d1:ai1e1:ai2ee<html>", (true, Some(BadBencode::DuplicateKey { at: 13 }), None, 14)),
+        (b"d1:bi1e1:ai1e1:bi2ee", (false, Some(BadBencode::DuplicateKey { at: 19 }), None, 20)),
+        (b"d1:ad1:xi1e1:xi1eee1:bi1ee", (true, Some(BadBencode::DuplicateKey { at: 17 }), None, 19)),
+        (b"dede", (true, None, None, 2)),
+    ];
+    for (input, want) in table {
+        let seen = scan(input, Limits::WIRE).unwrap();
+        let got = (seen.sorted, seen.repeated_key, seen.odd_number, seen.len);
+        assert_eq!(got, want, "{}", input.escape_ascii());
+    }
+}
+
+#[test]
+fn a_number_that_is_not_canonical_is_read_by_name_only() {
+    for (input, number) in [(&b"i03e"[..], 3), (b"i-0e", 0), (b"i-007e", -7), (b"i99999999999999999999e", i64::MAX)] {
+        let view = View::parse(input, Limits::WIRE).unwrap();
+        assert_eq!((view.number(), view.lenient_number()), (None, Some(number)));
+    }
+}
+
+#[test]
+fn of_a_key_that_comes_twice_the_first_is_picked_and_it_is_told() {
+    const KEYS: [&[u8]; 2] = [b"a", b"b"];
+    let view = View::parse(b"d1:ai1e1:ai2e1:bi3e1:c0:1:c0:e", Limits::WIRE).unwrap();
+    let picked = view.pick(&KEYS);
+    assert_eq!(picked.find(b"a").and_then(View::number), Some(1));
+    assert_eq!((picked.repeated(), view.find(b"a").and_then(View::number)), (Some(&b"a"[..]), Some(1)));
+    let unread = View::parse(b"d1:ai1e1:c0:1:c0:e", Limits::WIRE).unwrap();
+    assert_eq!(unread.pick(&KEYS).repeated(), None);
+}
+
+#[test]
+fn a_walk_goes_through_every_dictionary_but_those_under_an_empty_key() {
+    let mut steps = Vec::new();
+    for step in View::parse(b"d1:ad1:bd0:d1:xi1eee1:ci5ee1:dleei9e", Limits::WIRE).unwrap().walk() {
+        steps.push(match step {
+            TreeStep::Enter(key) => format!("+{}", key.escape_ascii()),
+            TreeStep::Leave => "-".to_owned(),
+            TreeStep::Value(key, value) => format!("{}={}", key.escape_ascii(), value.raw().escape_ascii()),
+        });
+    }
+    assert_eq!(steps.join(" "), "+a +b =d1:xi1ee - c=i5e - d=le -");
+    assert_eq!(View::parse(b"le", Limits::WIRE).unwrap().walk().count(), 0);
+}
+
 /// A million levels end the scan at the 33rd: `serde_bencode` alone would end the process.
 #[test]
 fn bombs_are_refused_at_the_limit() {
@@ -88,7 +142,7 @@ fn bombs_are_refused_at_the_limit() {
     assert_eq!(check(&deep, Limits::FILE), Err(BadBencode::TooDeep { limit: 100 }));
     assert_eq!(bad(&b"d1:a".repeat(100_000)), BadBencode::TooDeep { limit: 32 });
     let exact = [vec![b'l'; 32], vec![b'e'; 32]].concat();
-    assert_eq!(scan(&exact, Limits::WIRE), Ok(Scan { sorted: true, tokens: 32 }));
+    assert_eq!(scan(&exact, Limits::WIRE).map(|scan| (scan.sorted, scan.tokens)), Ok((true, 32)));
     let limits = Limits { max_depth: 2, max_tokens: 3 };
     assert_eq!(check(b"l0:0:e", limits), Ok(()));
     assert_eq!(check(b"l0:0:0:e", limits), Err(BadBencode::TooMany { limit: 3 }));
@@ -101,7 +155,7 @@ fn a_million_unsorted_keys_are_no_trouble() {
         input.extend(format!("7:{number:07}0:").bytes());
     }
     input.push(b'e');
-    assert_eq!(scan(&input, Limits::FILE), Ok(Scan { sorted: false, tokens: 2_000_001 }));
+    assert_eq!(scan(&input, Limits::FILE).map(|scan| (scan.sorted, scan.tokens)), Ok((false, 2_000_001)));
 }
 
 #[test]
@@ -182,7 +236,8 @@ proptest! {
             prop_assert_eq!(split_value(&bytes).map(|(view, rest)| (view.raw(), rest.len())), Some((&bytes[..], 0)));
         }
         let _anything = raw_value(&bytes, b"a");
-        let view = View::of_checked(&bytes);
+        let view = View::of_scanned(&bytes);
+        let _steps = view.walk().count();
         let _counts = (view.items().count(), view.entries().count(), view.number(), view.bytes());
     }
 }

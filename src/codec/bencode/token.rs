@@ -4,12 +4,27 @@ use super::BadBencode;
 
 #[derive(Clone, Copy)]
 pub(super) enum Token<'a> {
-    /// Between `i64::MIN` and `u64::MAX`.
-    Number(i128),
-    Text(&'a [u8]),
+    Number(Number),
+    Text(Text<'a>),
     List,
     Dict,
     End,
+}
+
+/// A number, at most [`MAX_DIGITS`] digits and a sign.
+#[derive(Clone, Copy)]
+pub(super) struct Number {
+    pub(super) value: i128,
+    /// "i-0e is invalid. All encodings with a leading zero, such as i03e, are invalid, other than i0e" (BEP 3); and it
+    /// is between `i64::MIN` and `u64::MAX`.
+    pub(super) is_canonical: bool,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Text<'a> {
+    pub(super) bytes: &'a [u8],
+    /// Its length has no leading zero.
+    pub(super) is_canonical: bool,
 }
 
 /// What is wrong with a token, before it is known where.
@@ -50,23 +65,19 @@ const MAX_DIGITS: usize = 20;
 fn number(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     let (digits, tail) = split_at_mark(input, b'e', Fault::Number)?;
     let magnitude = digits.strip_prefix(b"-").unwrap_or(digits);
-    // "i-0e is invalid. All encodings with a leading zero, such as i03e, are invalid, other than i0e" (BEP 3).
-    if magnitude.first() == Some(&b'0') && digits != b"0" {
-        return Err(Fault::Number);
-    }
     let value = decimal(magnitude).ok_or(Fault::Number)?;
     let value = if magnitude.len() == digits.len() { value } else { value.wrapping_neg() };
-    let in_range = (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value);
-    if in_range { Ok((Token::Number(value), tail)) } else { Err(Fault::Number) }
+    let is_short = magnitude.first() != Some(&b'0') || digits == b"0";
+    let is_canonical = is_short && (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&value);
+    Ok((Token::Number(Number { value, is_canonical }), tail))
 }
 
 fn text(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     let (digits, tail) = split_at_mark(input, b':', Fault::Length)?;
-    if digits.first() == Some(&b'0') && digits != b"0" {
-        return Err(Fault::Length);
-    }
+    let is_canonical = digits.first() != Some(&b'0') || digits == b"0";
     let len = decimal(digits).and_then(|len| usize::try_from(len).ok()).ok_or(Fault::Length)?;
-    tail.split_at_checked(len).map(|(text, rest)| (Token::Text(text), rest)).ok_or(Fault::CutShort)
+    let (bytes, rest) = tail.split_at_checked(len).ok_or(Fault::CutShort)?;
+    Ok((Token::Text(Text { bytes, is_canonical }), rest))
 }
 
 /// What stands before the mark, which must come within [`MAX_DIGITS`] bytes, and what stands behind it.

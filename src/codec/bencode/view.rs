@@ -3,7 +3,7 @@
 use std::iter;
 
 use super::token::{Token, token};
-use super::{BadBencode, Limits, check};
+use super::{BadBencode, Limits, Scan, scan};
 
 /// One checked value, read in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,13 +12,20 @@ pub struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Checks, then views.
-    pub fn parse(input: &'a [u8], limits: Limits) -> Result<Self, BadBencode> {
-        check(input, limits).map(|()| Self { raw: input })
+    /// Scans the value at the head of the input, then views it. What is odd about it, and whether anything is behind
+    /// it, is for the caller to judge.
+    pub fn scan(input: &'a [u8], limits: Limits) -> Result<(Self, Scan), BadBencode> {
+        let seen = scan(input, limits)?;
+        Ok((Self { raw: input.get(..seen.len).unwrap_or(input) }, seen))
     }
 
-    /// Of bytes that have passed [`scan`] or [`check`]; from others it reads nonsense.
-    pub(in crate::codec) const fn of_checked(input: &'a [u8]) -> Self {
+    /// [`Self::scan`] for who does not care what is odd. A key that comes twice has its first value, as in libtorrent.
+    pub fn parse(input: &'a [u8], limits: Limits) -> Result<Self, BadBencode> {
+        Self::scan(input, limits).map(|(view, _oddities)| view)
+    }
+
+    /// Of bytes whose head has passed [`scan`]; from others it reads nonsense.
+    pub(super) const fn of_scanned(input: &'a [u8]) -> Self {
         Self { raw: input }
     }
 
@@ -30,17 +37,26 @@ impl<'a> View<'a> {
     /// The string, if it is one.
     pub fn bytes(self) -> Option<&'a [u8]> {
         match token(self.raw) {
-            Ok((Token::Text(text), _rest)) => Some(text),
+            Ok((Token::Text(text), _rest)) => Some(text.bytes),
             _ => None,
         }
     }
 
-    /// The number, if it is one; beyond the range of an `i64` it is the nearest end of it.
+    /// The number, if it is a canonical one; beyond the range of an `i64` it is the nearest end of it.
     pub fn number(self) -> Option<i64> {
+        self.read_number(true)
+    }
+
+    /// The number, canonical or not (`i03e`, `i-0e`): for values on which nothing rests that two readers must agree on.
+    pub fn lenient_number(self) -> Option<i64> {
+        self.read_number(false)
+    }
+
+    fn read_number(self, only_canonical: bool) -> Option<i64> {
         match token(self.raw) {
-            Ok((Token::Number(number), _rest)) => {
-                let limit = if number < 0 { i64::MIN } else { i64::MAX };
-                Some(i64::try_from(number).unwrap_or(limit))
+            Ok((Token::Number(number), _rest)) if number.is_canonical || !only_canonical => {
+                let limit = if number.value < 0 { i64::MIN } else { i64::MAX };
+                Some(i64::try_from(number.value).unwrap_or(limit))
             }
             _ => None,
         }
@@ -63,9 +79,16 @@ impl<'a> View<'a> {
 
     /// Only these keys of a dictionary, found in one pass over it; none if this is no dictionary.
     pub fn pick(self, keys: &'static [&'static [u8]]) -> Picked<'a> {
-        let mut found = Vec::with_capacity(keys.len());
-        found.extend(self.entries().filter(|(key, _value)| keys.contains(key)));
-        Picked { keys, found }
+        let mut picked = Picked { keys, found: Vec::with_capacity(keys.len()), repeated: None };
+        for (key, value) in self.entries() {
+            let Some(key) = keys.iter().find(|known| **known == key) else { continue };
+            if picked.has(key) {
+                picked.repeated.get_or_insert(key);
+            } else {
+                picked.found.push((key, value));
+            }
+        }
+        picked
     }
 
     /// The keys and values of a dictionary, as sent; nothing if this is none.
@@ -75,8 +98,13 @@ impl<'a> View<'a> {
             let (Token::Text(key), tail) = token(rest).ok()? else { return None };
             let (value, tail) = split_value(tail)?;
             rest = tail;
-            Some((key, value))
+            Some((key.bytes, value))
         })
+    }
+
+    /// A walk through this dictionary and those in it; it is over at once if this is none.
+    pub fn walk(self) -> TreeWalk<'a> {
+        TreeWalk { rest: self.raw.strip_prefix(b"d").unwrap_or_default() }
     }
 
     /// The members of a list; nothing if this is none.
@@ -90,15 +118,66 @@ impl<'a> View<'a> {
     }
 }
 
-/// Some values of a dictionary, for whoever looks for many: where one of them is large, to step over it takes time.
+/// A walk through dictionaries inside each other, in one pass and without recursion. Every dictionary is entered but
+/// those under an empty key, which is where a version 2 file tree has its files (BEP 52).
 #[derive(Debug)]
+pub struct TreeWalk<'a> {
+    rest: &'a [u8],
+}
+
+/// One step of it.
+#[derive(Debug, Clone, Copy)]
+pub enum TreeStep<'a> {
+    /// Into the dictionary under this key.
+    Enter(&'a [u8]),
+    /// Out of a dictionary, in the end out of the outermost one.
+    Leave,
+    /// A key with a value that is not entered.
+    Value(&'a [u8], View<'a>),
+}
+
+impl<'a> Iterator for TreeWalk<'a> {
+    type Item = TreeStep<'a>;
+
+    fn next(&mut self) -> Option<TreeStep<'a>> {
+        let (token, tail) = token(self.rest).ok()?;
+        let key = match token {
+            Token::Text(key) => key.bytes,
+            Token::End => {
+                self.rest = tail;
+                return Some(TreeStep::Leave);
+            }
+            Token::Number(_) | Token::List | Token::Dict => return None,
+        };
+        if let Some(inside) = tail.strip_prefix(b"d").filter(|_| !key.is_empty()) {
+            self.rest = inside;
+            return Some(TreeStep::Enter(key));
+        }
+        let (value, tail) = split_value(tail)?;
+        self.rest = tail;
+        Some(TreeStep::Value(key, value))
+    }
+}
+
+/// Some values of a dictionary, for whoever looks for many: where one of them is large, to step over it takes time.
+#[derive(Debug, Clone)]
 pub struct Picked<'a> {
     keys: &'static [&'static [u8]],
-    /// No more than `keys`: checked bytes have no key twice.
-    found: Vec<(&'a [u8], View<'a>)>,
+    /// No more than `keys`: of a key that comes twice the first.
+    found: Vec<(&'static [u8], View<'a>)>,
+    repeated: Option<&'static [u8]>,
 }
 
 impl<'a> Picked<'a> {
+    /// One of the picked keys that comes twice.
+    pub const fn repeated(&self) -> Option<&'static [u8]> {
+        self.repeated
+    }
+
+    fn has(&self, key: &[u8]) -> bool {
+        self.found.iter().any(|(name, _value)| *name == key)
+    }
+
     /// The value of a key, which is one of those that were picked.
     pub fn find(&self, key: &[u8]) -> Option<View<'a>> {
         debug_assert!(self.keys.contains(&key), "{} was not picked", key.escape_ascii());

@@ -12,13 +12,15 @@ use super::{BadTorrent, FileEntry, Metainfo};
 use crate::base::geometry::Geometry;
 use crate::base::limits::MAX_TORRENT_FILE;
 use crate::base::safe::{Safe, redact_url};
-use crate::codec::safe_path::SafePath;
+use crate::codec::safe_path::{Names, SafePath};
 
 /// What is to be in the torrent. Text that is empty is as good as none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Plan {
     /// Of the file, or of the folder.
     pub name: String,
+    /// By which rule names are judged: whoever fetches it by this rule gets every file under its own name.
+    pub names: Names,
     /// What it is of.
     pub contents: Contents,
     /// Bytes in a piece.
@@ -138,7 +140,7 @@ impl Draft {
         if size > MAX_TORRENT_FILE {
             return Err(BadDraft::TooLarge(size));
         }
-        let metainfo = Metainfo::parse(&blank)?;
+        let metainfo = Metainfo::parse_named(&blank, plan.names)?;
         check_names(&plan, &metainfo)?;
         check_text(&plan, &metainfo)?;
         Ok(Self { plan, geometry })
@@ -188,13 +190,15 @@ fn check_names(plan: &Plan, read: &Metainfo) -> Result<(), BadDraft> {
     };
     let differs = |(name, file): &(&String, &FileEntry)| file.padding || *name != file.path.as_str();
     let Some((name, file)) = planned.iter().zip(&read.files).find(differs) else { return Ok(()) };
-    let alone = SafePath::from_raw(name.split('/').map(str::as_bytes));
+    let alone = SafePath::from_raw(name.split('/').map(str::as_bytes), plan.names);
     let why = if file.padding {
         "clients take files of this name for padding"
-    } else if alone.is_ok_and(|alone| alone.as_str() == name) {
-        "where upper and lower case are the same it is another file's name"
-    } else {
+    } else if alone.is_some_and(|alone| alone.as_str() == name) {
+        "another file has this name, or one that differs from it in case only"
+    } else if plan.names == Names::Portable {
         "not every system can have it so"
+    } else {
+        "it is reserved, or too long"
     };
     let becomes = if file.padding { "nothing".to_owned() } else { format!("`{}`", Safe::new(file.path.as_str())) };
     Err(BadDraft::Name { name: Safe::new(name).to_string(), becomes, why })
@@ -327,6 +331,7 @@ mod tests {
         let files = ["b/c", "d"].map(|path| PlannedFile { path: path.to_owned(), len: 3, executable: path == "d" });
         let plan = Plan {
             name: "top".to_owned(),
+            names: Names::default(),
             contents: Contents::Folder(files.into()),
             piece_len: 16384,
             private: true,
@@ -348,23 +353,36 @@ mod tests {
     #[test]
     fn names_that_would_not_arrive_are_refused() {
         let long = "x".repeat(256);
-        let bad = ["a:b", "CON", "a.", "nul.txt", "x/a\\b", "\u{202e}gpj", "tab\there", &long, ".tt-actors/x"];
-        for name in bad {
+        for name in [&long, ".tt-actors/x", "..", ".", "a/../b", "/a", ""] {
             let refused = Draft::new(folder(&["fine", name])).unwrap_err();
+            assert!(matches!(refused, BadDraft::Name { .. }), "{name}: {refused}");
+        }
+        let padding = Draft::new(folder(&["_____padding_file_0"])).unwrap_err();
+        assert!(matches!(&padding, BadDraft::Name { why, .. } if why.contains("padding")), "{padding}");
+        let portable = |plan: Plan| Draft::new(Plan { names: Names::Portable, ..plan });
+        for name in
+            ["a:b", "CON", "a.", "nul.txt", "x/a\\b", "\u{202e}gpj", "tab\there", &long, ".tt-actors/x", "C:\\x"]
+        {
+            let refused = portable(folder(&["fine", name])).unwrap_err();
             assert!(matches!(refused, BadDraft::Name { .. }), "{name}: {refused}");
             assert!(!refused.to_string().contains(['\t', '\u{202e}']), "{refused}");
         }
         for twins in [["README", "readme"], ["é", "e\u{301}"], ["a", "a/b"]] {
-            let refused = Draft::new(folder(&twins)).unwrap_err();
+            let refused = portable(folder(&twins)).unwrap_err();
             assert!(matches!(&refused, BadDraft::Name { why, .. } if why.contains("another file")), "{refused}");
         }
-        let padding = Draft::new(folder(&["_____padding_file_0"])).unwrap_err();
-        assert!(matches!(&padding, BadDraft::Name { why, .. } if why.contains("padding")), "{padding}");
-        for name in ["..", ".", "a/../b", "/a", "C:\\x", ""] {
-            assert!(matches!(Draft::new(folder(&[name])), Err(BadDraft::Torrent(_))), "{name}");
-        }
-        assert!(matches!(Draft::new(single("a:b", 1)), Err(BadDraft::Name { .. })));
-        assert!(matches!(Draft::new(Plan { name: "NUL".to_owned(), ..folder(&["x"]) }), Err(BadDraft::Name { .. })));
+        assert!(matches!(portable(single("a:b", 1)), Err(BadDraft::Name { .. })));
+        assert!(matches!(portable(Plan { name: "NUL".to_owned(), ..folder(&["x"]) }), Err(BadDraft::Name { .. })));
+    }
+
+    #[test]
+    fn every_name_that_linux_can_have_is_made_as_it_is() {
+        let names =
+            ["README", "readme", "aux.c", "S.O.S.", "Who?", "a: b", "a\\x2db", "Icon\r", "é", "e\u{301}", "\u{202e}x"];
+        let made = Draft::new(Plan { name: "con:".to_owned(), ..folder(&names) }).unwrap().finish(&[[0; 20]]);
+        let read = Metainfo::parse(&made).unwrap();
+        assert!(read.files.iter().map(|file| file.path.as_str()).eq(names.map(|name| format!("con:/{name}"))));
+        assert_eq!(read.warnings, []);
     }
 
     #[test]
@@ -464,7 +482,7 @@ mod tests {
             prop_assert_eq!(&made, &draft.finish(&hashes));
             prop_assert!(crate::codec::bencode::scan(&made, crate::codec::bencode::Limits::FILE).unwrap().sorted);
             let read = Metainfo::parse(&made).unwrap();
-            prop_assert_eq!(&read.warnings, &Vec::<String>::new());
+            prop_assert_eq!(&read.warnings, &Vec::new());
             prop_assert!(geometry.pieces().all(|piece| read.hashes.get(piece) == hash(piece)));
             prop_assert_eq!((&read.name, read.private, read.geometry.nominal_piece_len()), (&plan.name, plan.private, plan.piece_len));
             prop_assert_eq!((read.tiers, read.source, read.comment, read.creation_date), (plan.tiers, plan.source, plan.comment, plan.creation_date));

@@ -1,85 +1,178 @@
 //! The files of a torrent: `length` or `files` of `info`, with the attributes of BEP 47.
 
-use super::{BadTorrent, FileEntry, Warnings, bad_path};
+use super::warning::{TorrentWarning, Warnings};
+use super::{BadTorrent, FileEntry, Link};
 use crate::base::geometry::BadGeometry;
 use crate::base::safe::Safe;
 use crate::codec::bencode::{Picked, View};
-use crate::codec::safe_path::{self, SafePath};
+use crate::codec::safe_path::{self, Names, SafePath};
 
 pub(super) struct Files {
     pub(super) files: Vec<FileEntry>,
-    pub(super) multi_file: bool,
+    pub(super) links: Vec<Link>,
 }
 
 /// What is read of a file.
-const FILE_KEYS: [&[u8]; 4] = [b"attr", b"length", b"path", b"path.utf-8"];
+const FILE_KEYS: [&[u8]; 5] = [b"attr", b"length", b"path", b"path.utf-8", b"symlink path"];
 
-/// Reads them in order and gives each a path of its own.
-pub(super) fn read(info: &Picked<'_>, name: &[u8], warnings: &mut Warnings) -> Result<Files, BadTorrent> {
-    let mut list = List { name, files: Vec::new(), total_len: 0, warnings };
-    let multi_file = match (info.find(b"length"), info.find(b"files")) {
-        (Some(_), None) => {
-            list.add(info, &[])?;
-            false
-        }
-        (None, Some(files)) if files.is_list() => {
-            for file in files.items() {
-                let file = file.pick(&FILE_KEYS);
-                list.add(&file, &path_of(&file)?)?;
-            }
-            true
-        }
-        _ => return Err(BadTorrent::OneOrMany),
-    };
-    list.untangle();
-    Ok(Files { files: list.files, multi_file })
+/// The list of files, if this is a torrent of many: in libtorrent too a list wins over a `length` beside it.
+pub(super) fn list<'a>(info: &Picked<'a>) -> Option<View<'a>> {
+    info.find(b"files").filter(|files| files.is_list())
 }
 
-/// The components of a file's path, not yet safe.
-fn path_of<'a>(file: &Picked<'a>) -> Result<Vec<&'a [u8]>, BadTorrent> {
+/// A file as it stands in the torrent.
+pub(super) struct RawFile<'a> {
+    /// `attr`, `length` and `symlink path` stand there.
+    entry: Picked<'a>,
+    /// Below the torrent's folder, not yet safe; empty for a file by itself, and for padding without a path.
+    pub(super) path: Vec<&'a [u8]>,
+    /// Bytes. A symbolic link has none, whatever its `length` says: that is how libtorrent lays the torrent out.
+    pub(super) len: Option<u64>,
+    pub(super) kind: FileKind,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FileKind {
+    Plain,
+    Padding,
+    Link,
+}
+
+impl<'a> RawFile<'a> {
+    /// One of the list.
+    pub(super) fn of_many(file: View<'a>) -> Result<Self, BadTorrent> {
+        let entry = file.pick(&FILE_KEYS);
+        if let Some(key) = entry.repeated() {
+            return Err(BadTorrent::Repeated { key });
+        }
+        let path = path_of(&entry);
+        let file = Self::new(entry, path.unwrap_or_default());
+        // Only padding needs no place on the disk, so libtorrent reads it without a path.
+        if file.path.is_empty() && file.kind != FileKind::Padding {
+            return Err(BadTorrent::Missing("`path` of a file"));
+        }
+        Ok(file)
+    }
+
+    /// The one of a torrent without a list: `info` itself has its length and its attributes.
+    pub(super) fn alone(info: Picked<'a>, name: &'a [u8]) -> Self {
+        Self { path: vec![name], ..Self::new(info, Vec::new()) }
+    }
+
+    fn new(entry: Picked<'a>, path: Vec<&'a [u8]>) -> Self {
+        let attributes = entry.find(b"attr").and_then(View::bytes).unwrap_or_default();
+        let is_bitcomet_padding = path.last().is_some_and(|name| name.starts_with(BITCOMET_PADDING));
+        let kind = if attributes.contains(&b'l') {
+            FileKind::Link
+        } else if attributes.contains(&b'p') || is_bitcomet_padding {
+            FileKind::Padding
+        } else {
+            FileKind::Plain
+        };
+        let len = match kind {
+            FileKind::Link => Some(0),
+            _ => entry.find(b"length").and_then(View::number).and_then(|len| u64::try_from(len).ok()),
+        };
+        Self { entry, path, len, kind }
+    }
+
+    fn is_executable(&self) -> bool {
+        self.entry.find(b"attr").and_then(View::bytes).is_some_and(|attributes| attributes.contains(&b'x'))
+    }
+
+    fn claims_bytes(&self) -> bool {
+        self.entry.find(b"length").and_then(View::lenient_number).is_some_and(|len| len != 0)
+    }
+
+    /// What a link leads to, as it stands there, made safe for showing.
+    fn target(&self) -> String {
+        let components = self.entry.find(b"symlink path").and_then(strings).unwrap_or_default();
+        Safe::new(&components.join(&b'/')).to_string()
+    }
+}
+
+/// The components of a file's path, not yet safe; `None` if it has none that can be read.
+fn path_of<'a>(file: &Picked<'a>) -> Option<Vec<&'a [u8]>> {
     let list = |key: &[u8]| file.find(key).filter(|path| path.is_list());
-    let path = list(b"path.utf-8").or_else(|| list(b"path")).ok_or(BadTorrent::Missing("`path` of a file"))?;
-    let components: Option<Vec<_>> = path.items().map(View::bytes).collect();
-    components.filter(|path| !path.is_empty()).ok_or(BadTorrent::Missing("`path` of a file"))
+    list(b"path.utf-8").or_else(|| list(b"path")).and_then(strings)
+}
+
+/// A list of strings and nothing else.
+fn strings(list: View<'_>) -> Option<Vec<&[u8]>> {
+    list.items().map(View::bytes).collect()
+}
+
+/// Reads them in order and gives each a path of its own. `name` is the torrent's, already safe; `raw_name` as it stands.
+pub(super) fn read(
+    info: &Picked<'_>,
+    (name, raw_name): (&str, &[u8]),
+    names: Names,
+    warnings: &mut Warnings,
+) -> Result<Files, BadTorrent> {
+    let mut list =
+        List { name, raw_name, names, files: Files { files: Vec::new(), links: Vec::new() }, total_len: 0, warnings };
+    if let Some(files) = self::list(info) {
+        if info.find(b"length").is_some() {
+            list.warnings.add(TorrentWarning::LengthBesideFiles);
+        }
+        for file in files.items() {
+            list.add(&RawFile::of_many(file)?)?;
+        }
+    } else if info.find(b"length").is_some() {
+        if info.find(b"files").is_some() {
+            list.warnings.add(TorrentWarning::FilesIsNoList);
+        }
+        list.add(&RawFile::new(info.clone(), Vec::new()))?;
+    } else {
+        return Err(BadTorrent::OneOrMany);
+    }
+    list.untangle();
+    Ok(list.files)
 }
 
 struct List<'a> {
-    name: &'a [u8],
-    files: Vec<FileEntry>,
+    name: &'a str,
+    raw_name: &'a [u8],
+    names: Names,
+    files: Files,
     total_len: u64,
     warnings: &'a mut Warnings,
 }
 
 impl List<'_> {
-    /// `file` is the dictionary with the length and the attributes, `inner` the path below the torrent's folder.
-    fn add(&mut self, file: &Picked<'_>, inner: &[&[u8]]) -> Result<(), BadTorrent> {
-        let raw = || std::iter::once(self.name).chain(inner.iter().copied());
-        let joined = || raw().collect::<Vec<_>>().join(&b'/');
-        let path = SafePath::from_raw(raw()).map_err(|why| bad_path(&joined(), why))?;
-        let attributes = file.find(b"attr").and_then(View::bytes).unwrap_or_default();
-        let len = file.find(b"length").and_then(View::number).and_then(|len| u64::try_from(len).ok());
-        if attributes.contains(&b'l') && len.unwrap_or(0) == 0 {
-            self.warnings.add(format!("symbolic link `{}` is not created", Safe::new(&joined())));
+    fn add(&mut self, file: &RawFile<'_>) -> Result<(), BadTorrent> {
+        let safe = std::iter::once(self.name.as_bytes()).chain(file.path.iter().copied());
+        let path = SafePath::from_raw(safe, self.names).ok_or(BadTorrent::Missing("`name`"))?;
+        let raw = || std::iter::once(self.raw_name).chain(file.path.iter().copied());
+        let shown = || Safe::new(&raw().collect::<Vec<_>>().join(&b'/')).to_string();
+        if file.kind == FileKind::Link {
+            self.warnings.add(TorrentWarning::LinkNotCreated(shown()));
+            if file.claims_bytes() {
+                self.warnings.add(TorrentWarning::LinkWithLength(shown()));
+            }
+            self.files.links.push(Link { path, target: file.target() });
             return Ok(());
         }
-        let len = len.ok_or_else(|| BadTorrent::FileLen { name: Safe::new(&joined()).to_string() })?;
-        let padding = attributes.contains(&b'p') || inner.last().is_some_and(|name| name.starts_with(BITCOMET_PADDING));
+        let len = file.len.ok_or_else(|| BadTorrent::FileLen { name: shown() })?;
+        let padding = file.kind == FileKind::Padding;
         if !padding && !path.components().map(str::as_bytes).eq(raw()) {
-            self.warnings.add(format!("`{}` is renamed to `{}`", Safe::new(&joined()), Safe::new(path.as_str())));
+            let to = Safe::new(path.as_str()).to_string();
+            self.warnings.add(TorrentWarning::Renamed { from: shown(), to });
         }
         let offset = self.total_len;
         self.total_len = offset.checked_add(len).ok_or(BadGeometry::Overflow)?;
-        self.files.push(FileEntry { path, len, offset, padding, executable: attributes.contains(&b'x') });
+        let executable = file.is_executable();
+        self.files.files.push(FileEntry { path, len, offset, padding, executable });
         Ok(())
     }
 
     /// Padding needs no place of its own: it is never on the disk.
     fn untangle(&mut self) {
-        let mut paths: Vec<_> = self.files.iter_mut().filter(|file| !file.padding).map(|file| &mut file.path).collect();
-        for at in safe_path::untangle(&mut paths) {
+        let files = self.files.files.iter_mut();
+        let mut paths: Vec<_> = files.filter(|file| !file.padding).map(|file| &mut file.path).collect();
+        for at in safe_path::untangle(&mut paths, self.names) {
             if let Some(path) = paths.get(at) {
-                let shown = Safe::new(path.as_str());
-                self.warnings.add(format!("a file is renamed to `{shown}`: another one has its name"));
+                self.warnings.add(TorrentWarning::Twin(Safe::new(path.as_str()).to_string()));
             }
         }
     }

@@ -1,31 +1,38 @@
 //! `.torrent` files (BEP 3, 12, 19, 27, 47): from bytes to a [`Metainfo`] that cannot exist in a bad form.
 //!
-//! Form and sizes are strict, everything decorative is tolerant: a torrent with an unreadable comment still downloads,
-//! and says so in its warnings. The info-hash is taken over the raw bytes of `info`, so unknown keys and odd orders
-//! survive. Only version 1 is understood; of a hybrid torrent the version 1 part is used, and its integrity rests on
-//! SHA-1 alone: against somebody who can make colliding pieces (S-25) only version 2 would help.
+//! Strict where two readers could see two different torrents (the info-hash, the pieces, the files), tolerant everywhere
+//! else, with a [`TorrentWarning`] for what was tolerated
+//! ([decision 26](../../../docs/decisions/0026-tolerant-torrents.md)). The info-hash is taken over the raw bytes of
+//! `info`, so unknown keys and odd orders survive. Only version 1 is understood; of a hybrid torrent the version 1 part is
+//! used, and its integrity rests on SHA-1 alone: against somebody who can make colliding pieces (S-25) only version 2
+//! would help.
 //!
 //! Does not know what is on the disk, nor which of the trackers make sense.
 
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
-use super::bencode::{self, BadBencode, Limits, Picked, View};
-use super::safe_path::{self, BadPath, SafePath};
+use self::warning::Warnings;
+use super::bencode::{BadBencode, Limits, Picked, View};
+use super::safe_path::{Names, SafePath};
 use crate::base::geometry::{BadGeometry, Geometry, PieceIndex};
 use crate::base::ids::InfoHash;
 use crate::base::safe::Safe;
 
 pub mod draft;
 mod files;
+mod hybrid;
 mod sources;
+mod warning;
+
+pub use self::warning::TorrentWarning;
 
 /// A torrent, as its file describes it.
 #[derive(Debug, Clone)]
 pub struct Metainfo {
     /// Its swarm's name: SHA-1 of the raw `info` dictionary.
     pub info_hash: InfoHash,
-    /// The file's or the folder's name, made safe for the disk.
+    /// The file's or the folder's name, made safe for the disk, not for showing.
     pub name: String,
     /// How its bytes fall into pieces.
     pub geometry: Geometry,
@@ -33,6 +40,8 @@ pub struct Metainfo {
     pub hashes: PieceHashes,
     /// In the order of the torrent; at least one. No two that are not padding have the same path.
     pub files: Vec<FileEntry>,
+    /// Symbolic links (BEP 47), which are not created.
+    pub links: Vec<Link>,
     /// "Private": peers come from its trackers only (BEP 27).
     pub private: bool,
     /// Has a folder of its own, even with a single file in it.
@@ -49,8 +58,17 @@ pub struct Metainfo {
     pub creation_date: Option<i64>,
     /// Where it was made for; private trackers use it to make info-hashes differ. Not made safe for showing.
     pub source: Option<String>,
-    /// What was tolerated: odd fields, renamed files. Safe to show.
-    pub warnings: Vec<String>,
+    /// What was tolerated: odd fields, renamed files.
+    pub warnings: Vec<TorrentWarning>,
+}
+
+/// A symbolic link of a torrent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Where it would be, below the output folder.
+    pub path: SafePath,
+    /// Where it would lead, as the torrent says. Safe to show.
+    pub target: String,
 }
 
 /// One file of a torrent.
@@ -99,14 +117,21 @@ pub enum BadTorrent {
     /// BEP 52 without a version 1 part.
     #[error("a version 2 torrent (BEP 52) without a version 1 part: only version 1 and hybrid torrents are supported")]
     VersionTwo,
-    /// A file that would land where it must not. The text is safe to show.
-    #[error("unsafe torrent: {why} (`{name}`)")]
-    Path {
+    /// A single file whose name is empty or leads elsewhere, with nothing else in it. The text is safe to show.
+    #[error("unsafe torrent: `{name}` is no name for a file")]
+    Name {
         /// The name, made safe for showing.
         name: String,
-        /// What is wrong with it.
-        why: BadPath,
     },
+    /// A key that identifies the torrent comes twice: two readers could see two different torrents.
+    #[error("broken torrent: `{}` comes twice", key.escape_ascii())]
+    Repeated {
+        /// Which.
+        key: &'static [u8],
+    },
+    /// The parts of a hybrid torrent differ.
+    #[error("broken torrent: its version 1 and its version 2 part describe different files")]
+    TwoTorrents,
     /// Sizes out of bounds.
     #[error("broken torrent: {0}")]
     Geometry(#[from] BadGeometry),
@@ -116,8 +141,8 @@ pub enum BadTorrent {
         /// The file's name, made safe for showing.
         name: String,
     },
-    /// Both `length` and `files`, or neither.
-    #[error("broken torrent: either `length` or `files` is due, not both and not neither")]
+    /// Neither `length` nor `files`.
+    #[error("broken torrent: it has neither a `length` nor a list of `files`")]
     OneOrMany,
     /// Not 20 bytes of hash for each piece.
     #[error("broken torrent: {bytes} bytes of hashes for {pieces} pieces")]
@@ -137,21 +162,27 @@ impl BadTorrent {
 }
 
 impl Metainfo {
-    /// Reads a `.torrent` file. Time and memory are linear in the input.
+    /// Reads a `.torrent` file, its names by the rule of this system. Time and memory are linear in the input.
     pub fn parse(input: &[u8]) -> Result<Self, BadTorrent> {
-        let scan = bencode::scan(input, Limits::FILE)?;
-        let root = View::of_checked(input).pick(&ROOT_KEYS);
+        Self::parse_named(input, Names::default())
+    }
+
+    /// The same with names by that rule.
+    pub fn parse_named(input: &[u8], names: Names) -> Result<Self, BadTorrent> {
+        let (root, mut warnings) = scan(input)?;
+        let root = root.pick(&ROOT_KEYS);
         let raw_info = root.find(b"info").filter(|info| info.is_dict());
         let raw_info = raw_info.ok_or(BadTorrent::Missing("`info` dictionary"))?;
         let info = raw_info.pick(&INFO_KEYS);
-        let mut warnings = Warnings::default();
-        if !scan.sorted {
-            warnings.add("a dictionary has its keys out of order");
+        if let Some(key) = root.repeated().filter(|key| *key == b"info").or(info.repeated()) {
+            return Err(BadTorrent::Repeated { key });
         }
+        let info_hash = InfoHash(Sha1::digest(raw_info.raw()).into());
         let hashes = hashes(&info, &mut warnings)?;
         let raw_name = text(&info, b"name.utf-8", b"name").ok_or(BadTorrent::Missing("`name`"))?;
-        let name = safe_path::component(raw_name).map_err(|why| bad_path(raw_name, why))?;
-        let files::Files { files, multi_file } = files::read(&info, raw_name, &mut warnings)?;
+        let name = name_of(raw_name, &info, info_hash, names, &mut warnings)?;
+        let files::Files { files, links } = files::read(&info, (&name, raw_name), names, &mut warnings)?;
+        hybrid::check(&info, raw_name)?;
         let total_len = files.last().map_or(0, |last| last.offset.saturating_add(last.len));
         let piece_len =
             info.find(b"piece length").and_then(View::number).ok_or(BadTorrent::Missing("`piece length`"))?;
@@ -161,21 +192,60 @@ impl Metainfo {
             return Err(BadTorrent::Hashes { bytes: hashes.len(), pieces: geometry.piece_count() });
         }
         Ok(Self {
-            info_hash: InfoHash(Sha1::digest(raw_info.raw()).into()),
+            info_hash,
             name,
             geometry,
             hashes: PieceHashes(Bytes::copy_from_slice(hashes)),
             files,
+            links,
             private: is_private(&info),
-            multi_file,
+            multi_file: files::list(&info).is_some(),
             tiers: sources::tiers(&root, &mut warnings),
             web_seeds: sources::web_seeds(&root, &mut warnings),
             comment: sources::free_text(text(&root, b"comment.utf-8", b"comment")),
             created_by: sources::free_text(text(&root, b"created by.utf-8", b"created by")),
-            creation_date: root.find(b"creation date").and_then(View::number),
+            creation_date: root.find(b"creation date").and_then(View::lenient_number),
             source: sources::free_text(text(&info, b"source.utf-8", b"source")),
             warnings: warnings.into_list(),
         })
+    }
+}
+
+/// The dictionary at the head of the file, and what is odd about its form.
+fn scan(input: &[u8]) -> Result<(View<'_>, Warnings), BadTorrent> {
+    let (root, scan) = View::scan(input, Limits::FILE)?;
+    let mut warnings = Warnings::default();
+    if scan.len < input.len() {
+        warnings.add(TorrentWarning::TrailingBytes(input.len().saturating_sub(scan.len)));
+    }
+    if !scan.sorted {
+        warnings.add(TorrentWarning::UnsortedKeys);
+    }
+    if scan.repeated_key.is_some() {
+        warnings.add(TorrentWarning::RepeatedKey);
+    }
+    if scan.odd_number.is_some() {
+        warnings.add(TorrentWarning::OddNumber);
+    }
+    Ok((root, warnings))
+}
+
+/// The torrent's name as the disk can have it. A folder whose name has nothing in it is called by the info-hash, as in
+/// libtorrent; a single file is refused there too.
+fn name_of(
+    raw: &[u8],
+    info: &Picked<'_>,
+    info_hash: InfoHash,
+    names: Names,
+    warnings: &mut Warnings,
+) -> Result<String, BadTorrent> {
+    match names.component(raw) {
+        Some(name) => Ok(name),
+        None if files::list(info).is_some() => {
+            warnings.add(TorrentWarning::NameIsInfoHash);
+            Ok(info_hash.to_string())
+        }
+        None => Err(BadTorrent::Name { name: Safe::new(raw).to_string() }),
     }
 }
 
@@ -214,7 +284,7 @@ fn hashes<'a>(info: &Picked<'a>, warnings: &mut Warnings) -> Result<&'a [u8], Ba
     match info.find(b"pieces").and_then(View::bytes) {
         Some(hashes) => {
             if is_version_two {
-                warnings.add("a hybrid torrent: its version 2 part is not used");
+                warnings.add(TorrentWarning::Hybrid);
             }
             Ok(hashes)
         }
@@ -227,7 +297,7 @@ fn hashes<'a>(info: &Picked<'a>, warnings: &mut Warnings) -> Result<&'a [u8], Ba
 fn is_private(info: &Picked<'_>) -> bool {
     info.find(b"private").is_some_and(|flag| match flag.number() {
         Some(number) => number != 0,
-        None => flag.bytes() == Some(b"1"),
+        None => flag.bytes() == Some(b"1") || flag.lenient_number().is_some_and(|number| number != 0),
     })
 }
 
@@ -235,36 +305,6 @@ fn is_private(info: &Picked<'_>) -> bool {
 fn text<'a>(dict: &Picked<'a>, preferred: &[u8], plain: &[u8]) -> Option<&'a [u8]> {
     let string = |key| dict.find(key).and_then(View::bytes);
     string(preferred).filter(|text| !text.is_empty()).or_else(|| string(plain))
-}
-
-fn bad_path(name: &[u8], why: BadPath) -> BadTorrent {
-    BadTorrent::Path { name: Safe::new(name).to_string(), why }
-}
-
-/// 50 warnings are told, the rest counted: one broken torrent may have a hundred thousand renamed files.
-const MAX_WARNINGS: usize = 50;
-
-#[derive(Default)]
-struct Warnings {
-    list: Vec<String>,
-    more: usize,
-}
-
-impl Warnings {
-    fn add(&mut self, warning: impl Into<String>) {
-        if self.list.len() < MAX_WARNINGS {
-            self.list.push(warning.into());
-        } else {
-            self.more = self.more.saturating_add(1);
-        }
-    }
-
-    fn into_list(mut self) -> Vec<String> {
-        if self.more > 0 {
-            self.list.push(format!("and {} more", self.more));
-        }
-        self.list
-    }
 }
 
 #[cfg(test)]

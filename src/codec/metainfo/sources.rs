@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::Warnings;
+use super::warning::{TorrentWarning, Warnings};
 use crate::base::safe::{is_harmless, redact_url};
 use crate::codec::bencode::{Picked, View};
 
@@ -67,11 +67,11 @@ impl Urls<'_> {
         let text = std::str::from_utf8(bytes).ok().filter(is_plain);
         let Some(text) = text.filter(|text| (1..=MAX_URL_LEN).contains(&text.len())) else {
             let shown = String::from_utf8_lossy(bytes.get(..MAX_URL_LEN).unwrap_or(bytes)).into_owned();
-            self.warnings.add(format!("not a URL: `{}`", redact_url(&shown)));
+            self.warnings.add(TorrentWarning::NotAUrl(redact_url(&shown)));
             return None;
         };
         if self.seen.len() >= self.most {
-            self.warnings.add(format!("more than {} URLs: the rest is ignored", self.most));
+            self.warnings.add(TorrentWarning::TooManyUrls(self.most));
             return None;
         }
         self.seen.insert(text.to_owned()).then(|| text.to_owned())

@@ -1,49 +1,85 @@
 //! Names from a torrent on their way to the disk: the one function they pass (S-01, S-03, D-11).
 //!
-//! One rule for all systems, so that a torrent's files have the same names wherever they are. What tries to leave the
-//! torrent's folder is refused, not repaired: nobody makes such a torrent by accident. What is merely impossible or
-//! misleading somewhere (`a:b`, `CON`, right-to-left overrides, 300 bytes) is renamed by a rule that depends on the
-//! name alone. Symbolic links that exist on the disk are not its business: `storage` opens without following them.
+//! [`Names::Native`] keeps every name that Linux can have and changes the others as libtorrent does on Linux, so that the
+//! data of other clients is found ([decision 25](../../../docs/decisions/0025-names.md)). [`Names::Portable`] gives names
+//! that every system can have. Neither gives a path that leaves its folder. How a name looks on a terminal is
+//! `base::safe`'s business. Symbolic links that exist on the disk are not this module's: `storage` opens without following
+//! them.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 use icu_normalizer::DecomposingNormalizer;
 use sha1::{Digest, Sha1};
 
-use crate::base::safe::is_harmless;
+mod native;
+mod portable;
 
 /// 255 bytes: the longest name that ext4, XFS, Btrfs, APFS and NTFS all take.
 pub const MAX_COMPONENT_LEN: usize = 255;
 
-/// 2,048 bytes: half of Linux's `PATH_MAX`; the other half is for the folder the torrent goes to.
-pub const MAX_PATH_LEN: usize = 2048;
+/// 3,072 bytes: Linux's `PATH_MAX` of 4,096 with a quarter left for the folder that the torrent goes to.
+pub const MAX_PATH_LEN: usize = 3072;
 
-/// 32 folders deep. Picked by eye: real torrents have a dozen, and every level costs an `openat`.
-pub const MAX_DEPTH: usize = 32;
+/// 2,048 bytes of a portable path: half of Linux's `PATH_MAX`.
+const MAX_PORTABLE_LEN: usize = 2048;
+
+/// 32 folders of a portable path. Picked by eye: real torrents have a dozen.
+const MAX_PORTABLE_DEPTH: usize = 32;
 
 /// 11 bytes: what [`untangle`] may add to a name, `~4294967295`.
 const NUMBER_ROOM: usize = 11;
 
-/// Why a path is refused as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum BadPath {
-    /// No component, or an empty one.
-    #[error("an empty name")]
-    Empty,
-    /// `.` or `..`, alone or between separators.
-    #[error("a name that points elsewhere")]
-    Dots,
-    /// Starts at a root: `/etc`, `\\server`, `C:`.
-    #[error("an absolute path")]
-    Absolute,
-    /// Two readers would see two different names.
-    #[error("a name with a NUL in it")]
-    Nul,
+/// What stands in place of a component of which nothing is left, as in libtorrent.
+const LOST: &str = "_";
+
+/// By which rule names become files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Names {
+    /// Every name that Linux can have stays as it is.
+    #[default]
+    Native,
+    /// Names are changed to what Linux, macOS and Windows can all have; names that differ only in case are told apart.
+    Portable,
 }
 
-/// A relative path below the output folder: no component is empty, `.`, `..`, longer than [`MAX_COMPONENT_LEN`],
-/// reserved or unprintable. At most [`MAX_PATH_LEN`] bytes and [`MAX_DEPTH`] components. Cannot be made otherwise.
+impl Names {
+    /// One name, made safe. `None` if nothing is left of it that could be a name. What comes out stays the same when it
+    /// goes in again.
+    pub fn component(self, raw: &[u8]) -> Option<String> {
+        match self {
+            Self::Native => native::component(raw),
+            Self::Portable => Some(portable::component(raw)),
+        }
+    }
+
+    /// The longest path below the output folder in bytes, and how many components it may have.
+    const fn bounds(self) -> (usize, usize) {
+        match self {
+            Self::Native => (MAX_PATH_LEN, MAX_PATH_LEN),
+            Self::Portable => (MAX_PORTABLE_LEN, MAX_PORTABLE_DEPTH),
+        }
+    }
+
+    /// The same for names that some file system takes for the same: case folded, decomposed (NFD). Linux tells them
+    /// apart.
+    fn folded(self, name: &str) -> Cow<'_, str> {
+        if self == Self::Native {
+            return name.into();
+        }
+        if name.is_ascii() {
+            return name.to_ascii_lowercase().into();
+        }
+        let nfd = DecomposingNormalizer::new_nfd();
+        let folded: String =
+            nfd.normalize(name).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
+        nfd.normalize(&folded).into_owned().into()
+    }
+}
+
+/// A relative path below the output folder: no component is empty, `.`, `..`, longer than [`MAX_COMPONENT_LEN`] or has a
+/// `/` or a NUL in it. At most [`MAX_PATH_LEN`] bytes. Cannot be made otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SafePath {
     /// Components joined by `/`.
@@ -51,24 +87,22 @@ pub struct SafePath {
 }
 
 impl SafePath {
-    /// From a torrent's components, outermost first.
-    pub fn from_raw<'a>(components: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, BadPath> {
+    /// From a torrent's components, outermost first. `None` if there are none.
+    pub fn from_raw<'a>(components: impl IntoIterator<Item = &'a [u8]>, names: Names) -> Option<Self> {
         let mut text = String::new();
         let mut depth: usize = 0;
         for raw in components {
             if depth > 0 {
                 text.push('/');
             }
-            text.push_str(&component(raw)?);
+            text.push_str(names.component(raw).as_deref().unwrap_or(LOST));
             depth = depth.saturating_add(1);
         }
-        if text.is_empty() {
-            return Err(BadPath::Empty);
-        }
-        if text.len() > MAX_PATH_LEN.saturating_sub(NUMBER_ROOM) || depth > MAX_DEPTH {
+        let (longest, deepest) = names.bounds();
+        if text.len() > longest.saturating_sub(NUMBER_ROOM) || depth > deepest {
             text = shortened(&text);
         }
-        Ok(Self { text })
+        (depth > 0).then_some(Self { text })
     }
 
     /// Relative; `/` between the components on every system.
@@ -76,7 +110,7 @@ impl SafePath {
         Path::new(&self.text)
     }
 
-    /// The same as text.
+    /// The same as text. Not made safe for showing.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -97,72 +131,12 @@ impl SafePath {
     }
 }
 
-/// One name, made safe: refused if it points elsewhere, else as it is or renamed. What comes out stays the same when
-/// it goes in again.
-pub fn component(raw: &[u8]) -> Result<String, BadPath> {
-    if raw.is_empty() {
-        return Err(BadPath::Empty);
-    }
-    if raw.contains(&0) {
-        return Err(BadPath::Nul);
-    }
-    let mut text = String::with_capacity(raw.len());
-    for chunk in raw.utf8_chunks() {
-        text.push_str(chunk.valid());
-        if !chunk.invalid().is_empty() {
-            text.push('_');
-        }
-    }
-    refuse_escapes(&text)?;
-    let mut text: String = text.chars().map(|c| if is_portable(c) { c } else { '_' }).collect();
-    underline_the_tail(&mut text);
-    if is_reserved(&text) {
-        text.insert(0, '_');
-    }
-    Ok(if text.len() > MAX_COMPONENT_LEN { cut(&text, "") } else { text })
-}
-
-/// A name with separators inside is renamed if it merely looks odd (`AC/DC`), refused if it would lead somewhere.
-fn refuse_escapes(text: &str) -> Result<(), BadPath> {
-    let mut segments = text.split(['/', '\\']);
-    let first = segments.next().unwrap_or_default();
-    let is_drive = matches!(first.as_bytes(), [letter, b':'] if letter.is_ascii_alphabetic());
-    if first.is_empty() || is_drive {
-        return Err(BadPath::Absolute);
-    }
-    if matches!(first, "." | "..") || segments.any(|segment| matches!(segment, "" | "." | "..")) {
-        return Err(BadPath::Dots);
-    }
-    Ok(())
-}
-
-/// Can be in a file's name everywhere, and shows itself as what it is.
-fn is_portable(c: char) -> bool {
-    is_harmless(c) && !matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
-}
-
-/// Windows drops dots and spaces at the end: `a` and `a.` would be one file.
-fn underline_the_tail(text: &mut String) {
-    let kept = text.trim_end_matches(['.', ' ']).len();
-    let dropped = text.len().saturating_sub(kept);
-    text.truncate(kept);
-    text.extend(std::iter::repeat_n('_', dropped));
-}
-
-/// The folder in which `fetch` keeps its state inside the output folder: no torrent may write there.
+/// The folder in which `fetch` keeps its state inside the output folder: no torrent may write there, also where the file
+/// system takes upper and lower case for the same.
 const STATE_FOLDER: &str = ".tt-actors";
 
-/// Is it a device on Windows, with or without an extension, or our own state folder?
-fn is_reserved(name: &str) -> bool {
-    let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ').to_ascii_uppercase();
-    let is_device = match stem.as_str() {
-        "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" | "CLOCK$" => true,
-        other => {
-            let digit = other.strip_prefix("COM").or_else(|| other.strip_prefix("LPT")).unwrap_or_default();
-            matches!(digit, "0" | "1" | "2" | "3" | "4" | "5" | "6" | "7" | "8" | "9" | "¹" | "²" | "³")
-        }
-    };
-    is_device || name.eq_ignore_ascii_case(STATE_FOLDER)
+fn is_state_folder(name: &str) -> bool {
+    name.eq_ignore_ascii_case(STATE_FOLDER)
 }
 
 /// 16 bytes: an extension longer than that is part of the name.
@@ -202,12 +176,14 @@ fn shortened(text: &str) -> String {
     format!("{first}/~{}/{last}", hex(&digest(&[text.as_bytes()])[..8]))
 }
 
-/// Gives every file a place of its own, also where `A` and `a`, or two spellings of `é`, are one name, and where one
-/// file is called like another's folder: the first keeps its name, later ones become `name~2.ext`, `name~3.ext`.
+/// Gives every file a place of its own, also where one file is called like another's folder, and for portable names where
+/// `A` and `a`, or two spellings of `é`, are one name: the first keeps its name, later ones become `name~2.ext`,
+/// `name~3.ext`.
 ///
 /// The result depends on the paths and their order alone. Linear in their total length, however many are the same.
 /// Gives the numbers of those renamed.
-pub fn untangle(paths: &mut [&mut SafePath]) -> Vec<usize> {
+pub fn untangle(paths: &mut [&mut SafePath], names: Names) -> Vec<usize> {
+    let below = |folder: &Place, name: &str| below(folder, &names.folded(name));
     let mut folders = HashSet::new();
     for path in &*paths {
         let mut place = ROOT;
@@ -246,28 +222,16 @@ pub fn untangle(paths: &mut [&mut SafePath]) -> Vec<usize> {
     renamed
 }
 
-/// Stands for a path, whatever its case and its spelling in Unicode; 16 bytes, so that a million deep paths do not
-/// need a gigabyte.
+/// Stands for a path by its folded components; 16 bytes, so that a million deep paths do not need a gigabyte.
 type Place = [u8; 16];
 
 const ROOT: Place = [0; 16];
 
 fn below(folder: &Place, name: &str) -> Place {
-    let digest = digest(&[folder, folded(name).as_bytes()]);
+    let digest = digest(&[folder, name.as_bytes()]);
     let mut place = ROOT;
     place.copy_from_slice(&digest[..16]);
     place
-}
-
-/// The same for names that some file system takes for the same: case folded, decomposed (NFD).
-fn folded(name: &str) -> String {
-    if name.is_ascii() {
-        return name.to_ascii_lowercase();
-    }
-    let nfd = DecomposingNormalizer::new_nfd();
-    let folded: String =
-        nfd.normalize(name).chars().flat_map(char::to_uppercase).flat_map(char::to_lowercase).collect();
-    nfd.normalize(&folded).into_owned()
 }
 
 fn digest(parts: &[&[u8]]) -> [u8; 20] {

@@ -178,20 +178,26 @@ pub fn parse_scrape(body: &[u8]) -> Result<ScrapeReply, BadReply> {
     Ok(ScrapeReply::Entries(files.entries().filter_map(entry).collect()))
 }
 
+/// Scripts print a line break behind their reply, or a byte order mark and blanks before it: neither says anything.
 fn dictionary(body: &[u8]) -> Result<View<'_>, BadReply> {
     if body.len() > MAX_TRACKER_REPLY {
         return Err(BadReply::TooLarge { len: body.len() });
     }
+    let body = body.trim_ascii_start();
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii_start();
     let root = View::parse(body, Limits::WIRE)?;
     if root.is_dict() { Ok(root) } else { Err(BadReply::NoDictionary) }
 }
+
+/// U+FEFF in UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// "If a tracker response has a key failure reason, then that maps to a human readable string which explains why the
 /// query failed, and no other keys are required" (BEP 3); `retry in` is BEP 31's, in minutes or `never`. Trackers that
 /// know nothing of BEP 31 say `interval` and `min interval` there too. The longest of what is said counts.
 fn failure(root: View<'_>) -> Option<Failure> {
     let reason = short_text(string(root, b"failure reason")?);
-    let asked = root.find(b"retry in").and_then(|retry| match (retry.number(), retry.bytes()) {
+    let asked = root.find(b"retry in").and_then(|retry| match (retry.lenient_number(), retry.bytes()) {
         (Some(minutes), _) => u64::try_from(minutes).ok().map(after_minutes),
         (None, Some(b"never")) => Some(RetryIn::Never),
         (None, Some(text)) => std::str::from_utf8(text).ok()?.parse().ok().map(after_minutes),
@@ -224,7 +230,7 @@ fn peers(root: View<'_>) -> impl Iterator<Item = Option<SocketAddr>> {
 fn listed_peer(peer: View<'_>) -> Option<SocketAddr> {
     let ip = std::str::from_utf8(string(peer, b"ip")?).ok()?;
     let ip: IpAddr = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip).parse().ok()?;
-    let port = peer.find(b"port")?.number().and_then(|port| u16::try_from(port).ok())?;
+    let port = peer.find(b"port")?.lenient_number().and_then(|port| u16::try_from(port).ok())?;
     Some(SocketAddr::new(ip, port))
 }
 
@@ -239,7 +245,7 @@ fn string<'a>(dict: View<'a>, key: &[u8]) -> Option<&'a [u8]> {
 }
 
 fn number(dict: View<'_>, key: &[u8]) -> Option<i64> {
-    dict.find(key)?.number()
+    dict.find(key)?.lenient_number()
 }
 
 /// A number of peers: what is negative is none, what is absurd is cut.

@@ -270,3 +270,27 @@ proptest! {
         let _url = announce_url(&text, &request());
     }
 }
+
+/// What scripts make of a reply, and what libtorrent takes too: bytes behind it, a key twice, odd numbers. A byte order
+/// mark before it is PHP's.
+#[test]
+fn replies_are_read_as_scripts_print_them() {
+    let replies: [&[u8]; 8] = [
+        b"d8:intervali900e5:peers6:\x01\x02\x03\x04\x1a\xe1e\n",
+        b"d8:intervali900e5:peers6:\x01\x02\x03\x04\x1a\xe1e<!-- 3 ms -->",
+        b"\r\n d8:intervali900e5:peers6:\x01\x02\x03\x04\x1a\xe1e",
+        b"\xef\xbb\xbfd8:intervali900e5:peers6:\x01\x02\x03\x04\x1a\xe1e",
+        b"d8:intervali900e8:intervali5e5:peers6:\x01\x02\x03\x04\x1a\xe1e",
+        b"d8:intervali900e5:peers6:\x01\x02\x03\x04\x1a\xe15:peers0:e",
+        b"d8:intervali0900e5:peers06:\x01\x02\x03\x04\x1a\xe1e",
+        b"d8:intervali900e5:peersld2:ip7:1.2.3.44:porti06881eeee",
+    ];
+    for body in replies {
+        let Ok(Reply::Peers(reply)) = parse_announce(body) else { panic!("{}", body.escape_ascii()) };
+        assert_eq!(reply.interval, Some(900), "{}", body.escape_ascii());
+        assert_eq!(reply.peers, ["1.2.3.4:6881".parse().unwrap()], "{}", body.escape_ascii());
+    }
+    let scrape = b"d5:filesd20:aaaaaaaaaaaaaaaaaaaad8:completei07eeee\n";
+    let Ok(ScrapeReply::Entries(entries)) = parse_scrape(scrape) else { panic!("no scrape") };
+    assert_eq!(entries[0].complete, 7);
+}

@@ -1,4 +1,4 @@
-//! Names that no disk takes as they are, and more files than descriptors (D-11, D-17).
+//! Names that no disk takes as they are or that only look odd, and more files than descriptors (D-11, D-17).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene(
         "D-11.names",
         &["D-11"],
-        "names too long, too deep, twins but for their case: renamed, the same way twice",
+        "names too long, too deep, odd, twins but for their case: all are there, the same way twice",
         &[],
         names,
     ),

@@ -1,0 +1,32 @@
+//! `--names`: by which rule the names in a torrent become files.
+
+use clap::ValueEnum;
+
+use crate::codec::safe_path::Names;
+
+/// The option, for every verb that makes, reads or looks for the files of a torrent.
+#[derive(Debug, Clone, Copy, Default, clap::Args)]
+pub struct NamesArgs {
+    /// How names in a torrent become files: as Linux can have them, or so that Windows and macOS can have them too
+    #[arg(long, value_enum, default_value_t = NameRule::Native, value_name = "RULE")]
+    names: NameRule,
+}
+
+/// What may be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum NameRule {
+    /// Keep every name that Linux can have
+    #[default]
+    Native,
+    /// Change names that other systems cannot have (`a:b`, `CON`), and tell `README` and `readme` apart
+    Portable,
+}
+
+impl From<NamesArgs> for Names {
+    fn from(args: NamesArgs) -> Self {
+        match args.names {
+            NameRule::Native => Self::Native,
+            NameRule::Portable => Self::Portable,
+        }
+    }
+}
