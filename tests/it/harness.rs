@@ -43,6 +43,11 @@ impl Test {
     }
 }
 
+/// The paths of all tests of this program.
+pub(crate) fn registered() -> impl Iterator<Item = &'static str> {
+    inventory::iter::<Test>().map(Test::path)
+}
+
 /// What a running test left behind.
 #[derive(Debug, Default)]
 struct Record {

@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::harness;
 use crate::support::{Lab, Needs};
 
 /// A folder of `src/` and its floor: imports go down only, never up, never across (`docs/ARCHITECTURE.md`).
@@ -418,6 +419,27 @@ fn links(page: &str) -> Vec<&str> {
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:")).collect()
 }
 
+/// Attributes of other crates end in the built-in `#[test]`, which leaves a function out where the harness is our own.
+#[test]
+fn every_test_of_this_program_is_registered() {
+    let registered: BTreeSet<&str> = harness::registered().filter_map(|path| path.rsplit("::").next()).collect();
+    let mut complaints = Vec::new();
+    for file in files(".rs").into_iter().filter(|file| file.path.starts_with("tests/it")) {
+        complaints.extend(unregistered(&file.text, &registered).map(|what| format!("{}: {what}", file.path.display())));
+    }
+    complain("tests that would not run (a module that main.rs does not name, or another test attribute)", &complaints);
+}
+
+/// The functions below a test's attribute that are not among these names, and the attributes that would not register any.
+fn unregistered<'a>(code: &'a str, registered: &'a BTreeSet<&str>) -> impl Iterator<Item = &'a str> {
+    let lines: Vec<&str> = code.lines().map(str::trim).collect();
+    let attributes = lines.clone().into_iter().filter(|line| line.starts_with("#[") && line.contains("::test"));
+    let tests = lines.iter().enumerate().filter(|(_, line)| **line == "#[test]").map(|(at, _)| at);
+    let named = tests.filter_map(|at| lines.iter().skip(at).find_map(|line| line.split_once("fn ")));
+    let names: Vec<&str> = named.map(|(_, rest)| rest.split(['(', '<']).next().unwrap_or("")).collect();
+    attributes.chain(names.into_iter().filter(|name| !registered.contains(name)))
+}
+
 /// A tree with what builders and editors leave beside the sources.
 fn littered(lab: &Lab) -> PathBuf {
     let root = lab.folder("project");
@@ -475,5 +497,7 @@ fn the_rules_see_what_they_are_for() {
         paths("`src/x.rs` or `logic/y/`, not `a/b`, `logic::z`\n `docs/*.md` nor `cli` but `fuzz/corpus`"),
         ["src/x.rs", "logic/y/", "fuzz/corpus"]
     );
+    let code = "  #[test]\n  fn a() {}\n#[test]\n/// x\nfn b() {}\n  #[tokio::test]\nasync fn c() {}";
+    assert_eq!(unregistered(code, &BTreeSet::from(["a"])).collect::<Vec<_>>(), ["#[tokio::test]", "b"]);
     assert_eq!(links("[a](b.md#c) [d](https://e) [f](../g \"h\")"), ["b.md#c", "../g"]);
 }
