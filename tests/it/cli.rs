@@ -11,7 +11,7 @@ use serde_json::Value;
 use sha1::{Digest, Sha1};
 
 use crate::support::client::{WATCHDOG, run, text, tt};
-use crate::support::payload::{assert_same, files_below, write_file, write_tree};
+use crate::support::payload::{assert_same, write_file, write_tree};
 use crate::support::peers::Seed;
 use crate::support::process::Process;
 use crate::support::torrents::{Maker, Torrent};
@@ -121,7 +121,7 @@ fn a_torrent_that_climbs_out_stays_in_its_folder() {
     ];
     for (climb, place) in climbs {
         let path = by_hand(&lab, &[climb, &pieces].concat());
-        let info = run(&["info", text(&path), "--json"]).expect_code(0).result();
+        let info = run(&["info", text(&path), "--json"]).expect_code(0).result().clone();
         assert_eq!(info["files"][0]["path"], place);
         assert!(info["warnings"][0].as_str().unwrap().contains("is renamed to"), "{info}");
         let dir = lab.folder("out");
@@ -154,7 +154,7 @@ fn names_are_linux_names_unless_portable_ones_are_asked_for() {
     assert!(refused.stderr.contains("not every system"), "{}", refused.stderr);
     run(&["create", text(&source), "-o", text(&out)]).expect_code(0);
     let paths = |args: &[&str]| {
-        let info = run(&[&["info", text(&out), "--json"], args].concat()).expect_code(0).result();
+        let info = run(&[&["info", text(&out), "--json"], args].concat()).expect_code(0).result().clone();
         let path = |file: &Value| file["path"].as_str().unwrap().to_owned();
         info["files"].as_array().unwrap().iter().map(path).collect::<std::collections::BTreeSet<_>>()
     };
@@ -181,7 +181,7 @@ fn what_was_tolerated_is_told() {
     torrent.push(b'\n');
     std::fs::write(&path, torrent).unwrap();
     let want = ["1 byte behind the torrent is ignored", "`fine/` is renamed to `fine`"];
-    let info = run(&["info", text(&path), "--json"]).expect_code(0).result();
+    let info = run(&["info", text(&path), "--json"]).expect_code(0).result().clone();
     assert_eq!(info["warnings"], serde_json::json!(want));
     let shown = run(&["info", text(&path)]).expect_code(0).stdout;
     assert!(want.iter().all(|warning| shown.contains(warning)), "{shown}");
