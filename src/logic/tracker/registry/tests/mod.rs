@@ -1,3 +1,5 @@
+//! The registry by tables and beside a model of plain maps; floods are in `floods`.
+
 mod floods;
 
 use std::collections::{BTreeMap, BTreeSet};
