@@ -1,16 +1,19 @@
 //! The output folder: files are opened below it and nowhere else (S-01, S-02).
 //!
-//! Every open is relative to a descriptor of the folder and follows no symbolic link below it, so neither a torrent's
-//! names nor a link planted in the folder lead out of it.
+//! Every open is relative to a descriptor of the folder. What is opened to be written follows no symbolic link below it, so
+//! neither a torrent's names nor a link planted in the folder lead out of it. What is opened to be read only follows
+//! links: data that its owner has put elsewhere is found there (`docs/decisions/0023-links.md`).
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::base::locked::Locked;
 
@@ -62,11 +65,15 @@ impl Folder {
         rustix::fs::fstat(&*self.fd).ok().map(|stat| stat.st_dev)
     }
 
-    /// Opens a file below, without following a link anywhere, and says what it looks like.
+    /// Opens a file below and says what it looks like. Links are followed if it is opened to be read only.
     pub fn open_file(&self, relative: &Path, flags: OFlags) -> io::Result<(File, Metadata)> {
-        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
-        let file = File::from(self.open_below(relative, flags, mode)?);
+        let opened = match self.open_below(relative, flags, mode) {
+            Err(error) if is_link(&error) && !is_to_write(flags) => self.open_by_links(relative, flags)?,
+            opened => opened.map_err(told)?,
+        };
+        let file = File::from(opened);
         let meta = file.metadata()?;
         if !meta.is_file() {
             return Err(io::Error::other("it is not a regular file"));
@@ -104,7 +111,19 @@ impl Folder {
 
     fn open_dir(&self, relative: &Path) -> io::Result<OwnedFd> {
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
-        self.open_below(relative, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        self.open_below(relative, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(told)
+    }
+
+    /// Through links of the user, wherever they lead; not through those of `/proc`, which stand for open files.
+    fn open_by_links(&self, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+        if !relative.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let flags = flags.difference(OFlags::NOFOLLOW);
+        match rustix::fs::openat2(&*self.fd, relative, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+            Err(Errno::NOSYS | Errno::PERM) => Ok(rustix::fs::openat(&*self.fd, relative, flags, Mode::empty())?),
+            opened => Ok(opened?),
+        }
     }
 
     /// `openat2` where the kernel has it (5.6), a walk by hand where it has not.
@@ -112,11 +131,8 @@ impl Folder {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         loop {
             match rustix::fs::openat2(&*self.fd, relative, flags, mode, resolve) {
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
-                Err(rustix::io::Errno::NOSYS | rustix::io::Errno::PERM) => return self.walk(relative, flags, mode),
-                Err(rustix::io::Errno::LOOP) => {
-                    return Err(io::Error::other("there is a symbolic link in the way, and links are not followed"));
-                }
+                Err(Errno::AGAIN | Errno::INTR) => {}
+                Err(Errno::NOSYS | Errno::PERM) => return self.walk(relative, flags, mode),
                 done => return Ok(done?),
             }
         }
@@ -135,10 +151,31 @@ impl Folder {
             if components.peek().is_none() {
                 return Ok(rustix::fs::openat(&at, name, flags | OFlags::NOFOLLOW, mode)?);
             }
-            at = rustix::fs::openat(&at, name, step, Mode::empty())?;
+            at = rustix::fs::openat(&at, name, step, Mode::empty()).map_err(|error| link_instead(&at, name, error))?;
         }
         Ok(at)
     }
+}
+
+/// A link that is opened as a folder and not followed is "not a directory"; a link is what it is called here.
+fn link_instead(folder: &OwnedFd, name: &OsStr, error: Errno) -> Errno {
+    let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
+    let is_link = stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
+    if error == Errno::NOTDIR && is_link { Errno::LOOP } else { error }
+}
+
+fn is_link(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(Errno::LOOP)
+}
+
+/// In words that say what to look for.
+fn told(error: io::Error) -> io::Error {
+    let words = "there is a symbolic link in the way, and nothing is written through links";
+    if is_link(&error) { io::Error::other(words) } else { error }
+}
+
+fn is_to_write(flags: OFlags) -> bool {
+    flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)
 }
 
 #[cfg(test)]
@@ -168,6 +205,33 @@ mod tests {
         }
         assert!(folder.create_parents(Path::new("link/sub/file")).is_err());
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
+    }
+
+    /// The owner of the data may have put it elsewhere: it is read there, and not written.
+    #[test]
+    fn what_is_read_only_is_read_through_links() {
+        let outside = tempfile::tempdir().unwrap();
+        let inside = tempfile::tempdir().unwrap();
+        std::fs::create_dir(outside.path().join("album")).unwrap();
+        std::fs::write(outside.path().join("album/song"), "la").unwrap();
+        let link = |to: &Path, name: &str| std::os::unix::fs::symlink(to, inside.path().join(name)).unwrap();
+        link(&outside.path().join("album"), "album");
+        link(Path::new("album/song"), "song");
+        link(&outside.path().join("nothing"), "dangling");
+        link(Path::new("circle"), "circle");
+        let folder = Folder::open(inside.path()).unwrap();
+        for path in ["album/song", "song"] {
+            let (file, meta) = folder.open_file(Path::new(path), OFlags::RDONLY).unwrap();
+            assert_eq!((meta.len(), io::read_to_string(file).unwrap()), (2, "la".to_owned()), "{path}");
+            assert!(opens(&folder, path).iter().all(Result::is_err), "{path} was opened to be written");
+        }
+        let kind = |path| folder.open_file(Path::new(path), OFlags::RDONLY).unwrap_err().kind();
+        assert_eq!(kind("dangling"), io::ErrorKind::NotFound);
+        assert_ne!(kind("circle"), io::ErrorKind::NotFound);
+        let told = folder.open_file(Path::new("song"), OFlags::RDWR | OFlags::CREATE).unwrap_err().to_string();
+        assert!(told.contains("symbolic link"), "{told}");
+        let by_hand = folder.walk(Path::new("album/song"), OFlags::RDWR, Mode::empty()).unwrap_err();
+        assert!(is_link(&by_hand), "{by_hand}");
     }
 
     #[test]

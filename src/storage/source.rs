@@ -31,7 +31,7 @@ pub struct Source {
     pub files: Vec<SourceFile>,
     /// What was left out because it is no file: sockets, pipes, devices.
     pub skipped: Vec<PathBuf>,
-    /// How many symbolic links were followed: whoever serves this in place, and follows none, cannot.
+    /// How many symbolic links were followed: a client that follows none cannot seed this in place.
     pub links: usize,
     layout: Layout,
 }

@@ -34,7 +34,7 @@ pub fn run(args: &CreateArgs, output: &Output) -> Result<Exit, Problem> {
     }
     if source.links > 0 {
         output.complain(&format!(
-            "{} symbolic links were followed; to verify or seed in place, put the files there instead",
+            "{} symbolic links were followed; the torrent has the files that they lead to",
             source.links
         ));
     }
