@@ -6,5 +6,6 @@ pub mod descriptors;
 pub mod hook;
 pub mod outcome;
 pub mod run;
+pub mod signals;
 mod stall;
 mod torrents;

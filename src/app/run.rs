@@ -4,7 +4,6 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_local;
 use tokio::time::{Instant, sleep_until};
@@ -14,6 +13,7 @@ use super::config::{Job, RunConfig};
 use super::descriptors;
 use super::hook::Hooks;
 use super::outcome::{Ending, Outcome};
+use super::signals::StopSignals;
 use super::stall::Stall;
 use super::torrents::Torrents;
 use crate::actors::kit::{self, Exit, Handle};
@@ -53,7 +53,7 @@ pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> 
         let (buffers, folders) = (Buffers::default(), Folders::default());
         let storages = config.jobs.iter().map(|job| disk(config, job, &buffers, &folders)).collect();
         let net = Sockets::only_by(config.bind, config.interface.as_deref());
-        let ground = Ground { net, arbiters, storages, stops: Signals::new()?.forward() };
+        let ground = Ground { net, arbiters, storages, stops: forward(StopSignals::new()?) };
         run_on(ground, config, observe).await
     })
 }
@@ -175,38 +175,18 @@ fn disk(config: &RunConfig, job: &Job, buffers: &Buffers, folders: &Folders) -> 
     Arc::new(Disk::new(&job.metainfo, disk))
 }
 
-/// SIGINT and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-
-    /// As wishes to stop, as long as somebody listens.
-    fn forward(mut self) -> mpsc::Receiver<()> {
-        let (wish, stops) = mpsc::channel(2);
-        spawn_local(async move {
-            loop {
-                self.next().await;
-                if wish.send(()).await.is_err() {
-                    break;
-                }
+/// The signals as requests to stop, for as long as the receiver lives.
+fn forward(mut signals: StopSignals) -> mpsc::Receiver<()> {
+    let (request, stops) = mpsc::channel(2);
+    spawn_local(async move {
+        loop {
+            signals.next().await;
+            if request.send(()).await.is_err() {
+                break;
             }
-        });
-        stops
-    }
+        }
+    });
+    stops
 }
 
 /// The user's wishes to stop; when nobody is left to wish, there is none.

@@ -75,7 +75,7 @@ impl From<&DiskTrouble> for Exit {
     fn from(trouble: &DiskTrouble) -> Self {
         match (trouble.kind, trouble.operation) {
             (TroubleKind::Full, _) => Self::DiskFull,
-            (TroubleKind::ReadOnly, _) | (_, "create") => Self::CannotCreate,
+            (TroubleKind::ReadOnly | TroubleKind::TooLong, _) | (_, "create") => Self::CannotCreate,
             (TroubleKind::Missing, _) | (_, "open") => Self::CannotOpen,
             (TroubleKind::Io, _) => Self::Io,
         }
@@ -116,6 +116,7 @@ mod tests {
         let table = [
             (Failure::Disk(trouble(TroubleKind::Full, "write")), 9),
             (Failure::Disk(trouble(TroubleKind::Full, "open")), 9),
+            (Failure::Disk(trouble(TroubleKind::TooLong, "open")), 16),
             (open(locked.into()), 11),
             (open(overwrite), 13),
             (Failure::Disk(trouble(TroubleKind::Missing, "open")), 15),

@@ -33,6 +33,7 @@ pub mod verify;
 use args::{Args, Verb};
 use exit::{Exit, Problem};
 use output::Output;
+use crate::app::signals::survive_file_size_limit;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -51,6 +52,9 @@ pub fn main() -> ExitCode {
 
 fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
     let exit = match &args.verb {
+    if let Err(error) = survive_file_size_limit() {
+        output.complain(&format!("cannot catch SIGXFSZ: {error}; a write beyond `ulimit -f` will end the program"));
+    }
         #[cfg(feature = "faults")]
         Verb::Fault(fault) => return fault::run(fault, output),
         Verb::Fetch(fetch) => fetch::run(fetch, &args.global, output),

@@ -1,11 +1,10 @@
-//! SIGINT and SIGTERM for verbs without actors: the first asks, the second does not wait for an answer.
+//! Requests to stop for verbs without actors: the first asks, the second does not wait for an answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::signal::unix::{SignalKind, signal};
-
 use super::exit::{Exit, Problem};
+use crate::app::signals::StopSignals;
 
 /// Becomes true with the first signal. The thread that waits for it ends with the program.
 pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
@@ -14,18 +13,14 @@ pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(problem)?;
     let signals = {
         let _context = runtime.enter();
-        signal(SignalKind::interrupt()).and_then(|first| Ok((first, signal(SignalKind::terminate())?)))
+        StopSignals::new()
     };
-    let (mut interrupt, mut terminate) = signals.map_err(problem)?;
+    let mut signals = signals.map_err(problem)?;
     let told = Arc::clone(&wish);
     std::thread::spawn(move || {
         runtime.block_on(async {
             loop {
-                tokio::select! {
-                    biased;
-                    _ = interrupt.recv() => {}
-                    _ = terminate.recv() => {}
-                }
+                signals.next().await;
                 if told.swap(true, Ordering::Relaxed) {
                     leave();
                 }

@@ -96,7 +96,7 @@ pub const ENTRIES: [Entry; 100] = [
     entry("D-13", "torn/truncated/bit-flipped/zero-length/foreign resume or journal"),
     entry("D-14", "resume from the future / other version / wrong info-hash"),
     not_yet("D-15", "bit-flip in finished data (Jepsen bitflip)", "needs sampling of finished data, which does not exist yet"),
-    not_yet("D-16", "sparse/quotas: EDQUOT, EFBIG(RLIMIT_FSIZE), FAT 4 GiB", "needs quotas; a limit of file size is taken for a full disk"),
+    entry("D-16", "sparse/quotas: EDQUOT, EFBIG(RLIMIT_FSIZE), FAT 4 GiB"),
     entry("D-17", "10,000-file torrent, fd cap 64"),
     entry("D-18", "two processes on one state dir / one output"),
     entry("X-01", "SIGINT/SIGTERM"),

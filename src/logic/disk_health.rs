@@ -23,6 +23,8 @@ pub enum Ailment {
     Withheld,
     /// The device failed.
     Broken,
+    /// A limit that does not go away by waiting: a file that may not be that long.
+    Hopeless,
 }
 
 /// What to do.
@@ -58,7 +60,7 @@ impl DiskHealth {
         let wait = match ailment {
             Ailment::Full | Ailment::Withheld if self.patient => RETRY_EVERY,
             Ailment::Broken if self.failures <= IO_TRIES => IO_RETRY,
-            Ailment::Full | Ailment::Withheld | Ailment::Broken => return Remedy::GiveUp,
+            Ailment::Full | Ailment::Withheld | Ailment::Broken | Ailment::Hopeless => return Remedy::GiveUp,
         };
         self.retry_at = Some(now + wait);
         self.look_at = (ailment == Ailment::Full).then(|| now + LOOK_EVERY);
@@ -142,6 +144,8 @@ mod tests {
         assert_eq!(hasty.on_trouble(t0, Ailment::Full), Remedy::GiveUp);
         assert_eq!(hasty.on_trouble(t0, Ailment::Withheld), Remedy::GiveUp);
         for mut health in [DiskHealth::new(false), DiskHealth::new(true)] {
+            let mut hopeless = health;
+            assert_eq!(hopeless.on_trouble(t0, Ailment::Hopeless), Remedy::GiveUp);
             for _ in 0..3 {
                 assert_eq!(health.on_trouble(t0, Ailment::Broken), after(1));
             }

@@ -10,8 +10,10 @@ use crate::base::units::Bytes;
 /// What kind of trouble, as far as policies tell them apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TroubleKind {
-    /// No space, no quota, or a file size limit (D-01, D-16). Goes away when space returns.
+    /// No space or no quota (D-01, D-16). Goes away when space returns.
     Full,
+    /// A file would be longer than this process or the file system allows (D-16). Space does not help.
+    TooLong,
     /// Not writable: permissions, a read-only file system (D-08).
     ReadOnly,
     /// The folder or the file is gone (D-09, D-10).
@@ -34,7 +36,7 @@ pub struct DiskTrouble {
     pub path: PathBuf,
     /// Where in the file, where that is known.
     pub offset: Option<u64>,
-    /// Bytes free on the file system and bytes wanted, when it is full.
+    /// Bytes free on the file system, and bytes that are still to be written there in all, when it is full.
     pub space: Option<(u64, u64)>,
     /// The system's own words.
     pub reason: String,
@@ -49,7 +51,7 @@ impl DiskTrouble {
             path: path.to_path_buf(),
             offset: None,
             space: None,
-            reason: error.to_string(),
+            reason: reason_of(error),
         }
     }
 
@@ -65,10 +67,22 @@ impl DiskTrouble {
     }
 }
 
+/// The system's words, and for EFBIG which of the two limits it is.
+fn reason_of(error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::FileTooLarge {
+        return error.to_string();
+    }
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit) => format!("this process may write files of up to {} (ulimit -f)", Bytes(limit)),
+        None => "the file system takes no file that long".to_owned(),
+    }
+}
+
 fn kind_of(error: &io::Error) -> TroubleKind {
     use io::ErrorKind as Kind;
     match error.kind() {
-        Kind::StorageFull | Kind::QuotaExceeded | Kind::FileTooLarge => TroubleKind::Full,
+        Kind::StorageFull | Kind::QuotaExceeded => TroubleKind::Full,
+        Kind::FileTooLarge => TroubleKind::TooLong,
         Kind::PermissionDenied | Kind::ReadOnlyFilesystem => TroubleKind::ReadOnly,
         Kind::NotFound | Kind::StaleNetworkFileHandle | Kind::NotADirectory => TroubleKind::Missing,
         _ => TroubleKind::Io,
@@ -81,9 +95,10 @@ impl fmt::Display for DiskTrouble {
         let path = Safe::new(&path).at_most(400);
         match (self.kind, self.space) {
             (TroubleKind::Full, Some((free, wanted))) => {
-                write!(f, "disk full on {path}: need {}, {} free", Bytes(wanted), Bytes(free))
+                write!(f, "disk full on {path}: need {} more, {} free", Bytes(wanted), Bytes(free))
             }
             (TroubleKind::Full, None) => write!(f, "disk full on {path}: {}", self.reason),
+            (TroubleKind::TooLong, _) => write!(f, "cannot write {path}: {}", self.reason),
             (TroubleKind::ReadOnly, _) => write!(f, "cannot {} {path}: {}", self.operation, self.reason),
             (TroubleKind::Missing, _) => {
                 write!(f, "cannot {} {path}: it is not there ({})", self.operation, self.reason)
@@ -107,7 +122,7 @@ mod tests {
         let table = [
             (28, TroubleKind::Full),
             (122, TroubleKind::Full),
-            (27, TroubleKind::Full),
+            (27, TroubleKind::TooLong),
             (13, TroubleKind::ReadOnly),
             (30, TroubleKind::ReadOnly),
             (2, TroubleKind::Missing),
@@ -124,7 +139,7 @@ mod tests {
     fn the_text_says_what_and_where() {
         let full = DiskTrouble::new("write", Path::new("/x"), &io::Error::from_raw_os_error(28));
         let full = DiskTrouble { space: Some((0, 1 << 30)), ..full };
-        assert_eq!(full.to_string(), "disk full on /x: need 1.0 GiB, 0 B free");
+        assert_eq!(full.to_string(), "disk full on /x: need 1.0 GiB more, 0 B free");
         let broken = DiskTrouble::new("write", Path::new("/x\x1b"), &io::Error::from_raw_os_error(5)).at(7);
         assert_eq!(broken.to_string(), "cannot write /x\\u{1b} at byte 7: Input/output error (os error 5)");
         assert!(!broken.leaves_data_in_doubt());

@@ -241,6 +241,7 @@ impl DiskWriter {
         self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in });
     }
 
+            TroubleKind::TooLong => Ailment::Hopeless,
     fn give_up(&mut self, trouble: DiskTrouble) {
         if !self.given_up {
             self.given_up = true;

@@ -1,4 +1,4 @@
-//! Disks that are full, or must not be written (D-01, D-02, D-08).
+//! Disks that are full, or must not be written, and files that may not be long (D-01, D-02, D-08, D-16).
 
 use std::path::Path;
 use std::time::Duration;
@@ -65,6 +65,20 @@ fn write(program: &Path, report: &mut Report) -> Played {
 
 /// A run that this ends.
 fn fails(ground: &mut Ground<'_>, meddling: Meddling, code: i32) -> Result<Run, Fall> {
+    scene(
+        "D-16.limit",
+        &["D-16"],
+        "a limit of file size (ulimit -f): exit 16 and no signal, then it goes on",
+        &[Need::Prlimit],
+        limited,
+    ),
+    scene(
+        "D-08.complete",
+        &["D-08"],
+        "complete data on a disk that is read-only: exit 0 without state, and one word about it",
+        &[Need::Mount],
+        complete_and_read_only,
+    ),
     let source = ground.source("")?;
     let run = ground.fetch().from(source.addr).meddling(meddling).run()?;
     ground.injected(&run)?;
@@ -188,4 +202,20 @@ fn denied(program: &Path, report: &mut Report) -> Played {
     let file = ground.data();
     ground.error_names(&run, &["cannot open ", &file.to_string_lossy(), "Permission denied"])?;
     goes_on(&mut ground)
+}
+fn limited(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let source = ground.source("")?;
+    let run = ground.fetch().from(source.addr).behind(&["prlimit", "--fsize=1048576"]).run()?;
+    ground.inject("a limit of file size");
+    ground.ended(&run, 16)?;
+    let file = ground.data();
+    ground.error_names(&run, &["cannot write ", &file.to_string_lossy(), "1.0 MiB (ulimit -f)"])?;
+    goes_on(&mut ground)
+}
+
+
+/// Whether there is no space any more.
+pub(super) fn is_full(error: &std::io::Error) -> bool {
+    error.kind() == std::io::ErrorKind::StorageFull
 }

@@ -8,6 +8,7 @@ use rand::RngExt;
 use rustix::process::Signal;
 
 use super::fetch::LIMIT;
+use super::full::is_full;
 use super::ground::{Ground, MIB, PIECE, Played};
 use super::machine::{Need, SmallDisk};
 use super::{Scene, scene};
@@ -23,6 +24,13 @@ pub(super) const SCENES: &[Scene] = &[
         "SIGINT and SIGTERM: exit 7 in time, `stopped` is told, nothing is checked again",
         &[],
         stops,
+    ),
+    scene(
+        "X-01.hangup",
+        &["X-01"],
+        "SIGHUP, twice as from a closed terminal: exit 7 in good order; under nohup it completes",
+        &[],
+        hangs_up,
     ),
     scene("X-02.twice", &["X-02"], "a second SIGINT while a tracker hangs: exit 130 at once", &[], twice),
     scene(
@@ -73,6 +81,31 @@ fn stops(program: &Path, report: &mut Report) -> Played {
         std::fs::remove_dir_all(&ground.out)?;
     }
     Ok(())
+}
+
+fn hangs_up(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let source = ground.source("max_rate=1M")?;
+    let mut fetch = ground.fetch().from(source.addr).start()?;
+    let has_part = fetch.has(MIB)?;
+    ground.check("I3", has_part, || "it never had a part".to_owned())?;
+    // The kernel sends one, and the shell another.
+    fetch.signal(Signal::HUP)?;
+    fetch.signal(Signal::HUP)?;
+    let run = fetch.finish()?;
+    ground.inject("SIGHUP");
+    ground.ended(&run, 7)?;
+    let run = ground.heals()?;
+    let (kept, checked) = (run.number("bytes_kept"), run.number("bytes_checked"));
+    ground.check("I8", checked == 0 && kept >= MIB, || format!("{kept} B were kept, {checked} B checked"))?;
+    std::fs::remove_dir_all(&ground.out)?;
+    let ignoring = ["sh", "-c", r#"trap '' HUP; exec "$@""#, "sh"];
+    let mut fetch = ground.fetch().from(source.addr).behind(&ignoring).start()?;
+    let has_part = fetch.has(MIB)?;
+    ground.check("I3", has_part, || "it never had a part under nohup".to_owned())?;
+    fetch.signal(Signal::HUP)?;
+    let run = fetch.finish()?;
+    ground.complete(&run)
 }
 
 fn twice(program: &Path, report: &mut Report) -> Played {
@@ -179,10 +212,6 @@ fn log_full(program: &Path, report: &mut Report) -> Played {
     let run = ground.fetch().from(source.addr).args(&to_log).run()?;
     ground.inject("log disk full");
     ground.complete(&run)
-}
-
-fn is_full(error: &std::io::Error) -> bool {
-    error.kind() == std::io::ErrorKind::StorageFull
 }
 
 /// 5 ms of every 100 ms.

@@ -1,0 +1,149 @@
+//! The signals that ask the program to stop, and the one that must not end it.
+//!
+//! SIGINT and SIGTERM are sent by a person or a program that means this process. SIGHUP (the terminal was closed) and
+//! SIGXCPU (`ulimit -t`) come with the surroundings, often twice: a shell and the kernel both send SIGHUP, systemd sends it
+//! behind SIGTERM. They begin the stop in good order and never cut it short.
+
+use std::future::pending;
+use std::io;
+
+use rustix::process::Signal as Number;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Requests to stop, read off the signals of the system.
+#[derive(Debug)]
+pub struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+    hang_up: Option<Signal>,
+    out_of_time: Option<Signal>,
+    heard: Heard,
+}
+
+impl StopSignals {
+    /// Installs the handlers. A SIGHUP that the parent process had ignored (`nohup`) stays ignored.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: unless_ignored(Number::HUP)?,
+            out_of_time: unless_ignored(Number::XCPU)?,
+            heard: Heard::default(),
+        })
+    }
+
+    /// Waits for the next request to stop. The first one asks for a stop in good order, the second one for a stop at once.
+    pub async fn next(&mut self) {
+        loop {
+            let origin = tokio::select! {
+                biased;
+                _ = self.interrupt.recv() => Origin::Sender,
+                _ = self.terminate.recv() => Origin::Sender,
+                () = received(&mut self.hang_up) => Origin::Surroundings,
+                () = received(&mut self.out_of_time) => Origin::Surroundings,
+            };
+            if self.heard.is_request(origin) {
+                return;
+            }
+        }
+    }
+}
+
+/// Where a signal comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Origin {
+    /// Somebody who means this process: SIGINT, SIGTERM.
+    Sender,
+    /// The terminal or a limit: SIGHUP, SIGXCPU.
+    Surroundings,
+}
+
+/// The signals heard so far.
+#[derive(Debug, Default)]
+struct Heard {
+    from_sender: bool,
+    any: bool,
+}
+
+impl Heard {
+    /// Whether this signal is a request of its own: the first one is, and then each that a sender repeats.
+    fn is_request(&mut self, origin: Origin) -> bool {
+        let is_request = !self.any || (origin == Origin::Sender && self.from_sender);
+        self.any = true;
+        self.from_sender |= origin == Origin::Sender;
+        is_request
+    }
+}
+
+async fn received(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => _ = signal.recv().await,
+        None => pending().await,
+    }
+}
+
+fn unless_ignored(number: Number) -> io::Result<Option<Signal>> {
+    if is_ignored(number, &std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
+        return Ok(None);
+    }
+    signal(SignalKind::from_raw(number.as_raw())).map(Some)
+}
+
+/// By the line `SigIgn` of `/proc/PID/status`: a mask in hexadecimal, bit n - 1 for signal n.
+fn is_ignored(number: Number, status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    let bit = u32::try_from(number.as_raw() - 1).unwrap_or(0);
+    mask.checked_shr(bit).unwrap_or(0) & 1 == 1
+}
+
+/// Keeps SIGXFSZ from ending the process: a write beyond `ulimit -f` then fails with EFBIG, which is disk trouble with a
+/// path. The handler stays for the life of the process; a program that is started from it has the default again.
+pub fn survive_file_size_limit() -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let _context = runtime.enter();
+    signal(SignalKind::from_raw(Number::XFSZ.as_raw())).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_sender_who_repeats_himself_cuts_the_stop_short() {
+        let table = [
+            ("T", "y"),
+            ("TT", "yy"),
+            ("TTT", "yyy"),
+            ("H", "y"),
+            ("HH", "yn"),
+            ("TH", "yn"),
+            ("HT", "yn"),
+            ("HTT", "yny"),
+            ("HHTHT", "ynnny"),
+        ];
+        for (signals, want) in table {
+            let mut heard = Heard::default();
+            let origin = |signal| if signal == 'T' { Origin::Sender } else { Origin::Surroundings };
+            let got: String =
+                signals.chars().map(|signal| if heard.is_request(origin(signal)) { 'y' } else { 'n' }).collect();
+            assert_eq!(got, want, "{signals}");
+        }
+    }
+
+    #[test]
+    fn what_the_parent_ignores_is_read_off_the_mask() {
+        let status = |mask: &str| format!("SigBlk:\t0000000000000000\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n");
+        for (mask, hang_up, out_of_time) in [
+            ("0000000000000000", false, false),
+            ("0000000000000001", true, false),
+            ("0000000000800001", true, true),
+            ("0000000000001000", false, false),
+            ("nonsense", false, false),
+        ] {
+            let status = status(mask);
+            assert_eq!((is_ignored(Number::HUP, &status), is_ignored(Number::XCPU, &status)), (hang_up, out_of_time));
+        }
+        assert!(!is_ignored(Number::HUP, ""));
+    }
+}
