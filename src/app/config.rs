@@ -82,6 +82,8 @@ pub struct RunConfig {
     pub durability: Durability,
     /// Wait for a full disk to have space again.
     pub wait_for_space: bool,
+    /// The state of a torrent stays when nothing in it is needed any more.
+    pub keep_state: bool,
     /// The program to run for each torrent that is complete.
     pub on_complete: Option<Hook>,
     /// How often metrics go into the log.
@@ -112,6 +114,7 @@ impl RunConfig {
             shutdown_timeout: Duration::from_secs(5),
             durability: Durability::Safe,
             wait_for_space: false,
+            keep_state: false,
             on_complete: None,
             metrics_every: None,
             seed: seed_from_system(),

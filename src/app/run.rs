@@ -28,6 +28,7 @@ use crate::storage::SharedStorage;
 use crate::storage::buffers::Buffers;
 use crate::storage::disk::{Disk, DiskConfig};
 use crate::storage::folder::Folders;
+use crate::storage::room::Room;
 
 /// What a run stands on. All of it is handed in, so that the same run goes on sockets and files or in a simulator.
 #[derive(Debug)]
@@ -50,8 +51,8 @@ pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> 
     let arbiters = Arbiters::start(config.arbiters, config.seed)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     live(runtime, async {
-        let (buffers, folders) = (Buffers::default(), Folders::default());
-        let storages = config.jobs.iter().map(|job| disk(config, job, &buffers, &folders)).collect();
+        let shared = Shared::default();
+        let storages = config.jobs.iter().map(|job| disk(config, job, &shared)).collect();
         let net = Sockets::only_by(config.bind, config.interface.as_deref());
         let ground = Ground { net, arbiters, storages, stops: forward(StopSignals::new()?) };
         run_on(ground, config, observe).await
@@ -161,7 +162,15 @@ fn gave_up(exit: Option<Exit>) -> Ending {
     Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
-fn disk(config: &RunConfig, job: &Job, buffers: &Buffers, folders: &Folders) -> SharedStorage {
+/// What the disks of all torrents of a run share.
+#[derive(Default)]
+struct Shared {
+    buffers: Buffers,
+    folders: Folders,
+    room: Room,
+}
+
+fn disk(config: &RunConfig, job: &Job, shared: &Shared) -> SharedStorage {
     let disk = DiskConfig {
         folder: config.dir.clone(),
         durability: config.durability,
@@ -169,8 +178,10 @@ fn disk(config: &RunConfig, job: &Job, buffers: &Buffers, folders: &Folders) -> 
         verify: config.verify,
         max_open: config.descriptors().files,
         select: job.select.clone(),
-        buffers: buffers.clone(),
-        folders: folders.clone(),
+        buffers: shared.buffers.clone(),
+        folders: shared.folders.clone(),
+        room: shared.room.clone(),
+        keep_state: config.keep_state,
     };
     Arc::new(Disk::new(&job.metainfo, disk))
 }
@@ -279,7 +290,7 @@ mod tests {
         let arbiters = Arbiters::start(2, 1).unwrap();
         let outcome = crate::net::testing::run(async {
             fell(&arbiters.places()[1]).await;
-            let storages = vec![disk(&config, &config.jobs[0], &Buffers::default(), &Folders::default())];
+            let storages = vec![disk(&config, &config.jobs[0], &Shared::default())];
             let ground = Ground { net: Sockets::any(), arbiters, storages, stops: mpsc::channel(1).1 };
             run_on(ground, &config, &mut |_, _| {}).await.unwrap()
         });

@@ -205,6 +205,9 @@ pub struct SwarmArgs {
     /// Spread the torrents over so many threads [default: one for each processor, and no more than torrents]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub arbiters: Option<u16>,
+    /// Keep `.tt-actors/HASH.resume` of a torrent that is complete and no longer seeded, so that the next start hashes nothing
+    #[arg(long)]
+    pub keep_state: bool,
     /// The longest a stop may take
     #[arg(long, default_value = "5s", value_name = "T", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,

@@ -79,7 +79,10 @@ impl Shown {
 pub fn line(view: &TorrentView) -> String {
     let name = Safe::new(&view.name).at_most(40);
     match &view.phase {
-        Phase::Opening => format!("{name}  looking at what is there"),
+        Phase::Opening | Phase::Checking { .. } if view.disk_trouble.is_some() => {
+            format!("{name}  waiting  ({})", view.disk_trouble.as_deref().unwrap_or_default())
+        }
+        Phase::Opening => format!("{name}  checking existing files"),
         Phase::Checking { done, total, reason } => {
             let reason = reason.as_deref().map(|reason| format!("  ({reason})")).unwrap_or_default();
             format!("{name}  checking {} of {}{reason}", Bytes(*done), Bytes(*total))
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn the_line_is_one_harmless_line_for_every_phase() {
         let table = [
-            (view(|v| v.phase = Phase::Opening), "looking at what is there"),
+            (view(|v| v.phase = Phase::Opening), "checking existing files"),
             (
                 view(|v| {
                     v.phase = Phase::Checking { done: 1 << 20, total: 2 << 20, reason: Some("no record".to_owned()) }

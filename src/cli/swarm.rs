@@ -68,6 +68,7 @@ pub fn config(args: &SwarmArgs, global: &Global, jobs: Vec<Job>, dir: PathBuf) -
         shutdown_timeout: args.shutdown_timeout,
         metrics_every: args.metrics_interval.or(file_default).filter(|every| !every.is_zero()),
         ..RunConfig::new(jobs, dir)
+        keep_state: args.keep_state,
     }
 }
 

@@ -24,6 +24,9 @@ use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
 use crate::logic::layout::{Layout, Span};
 
+/// 512 bytes: what `st_blocks` counts in, whatever the file system does (POSIX, sys/stat.h).
+const STAT_BLOCK: u64 = 512;
+
 /// The files of a torrent below an output folder.
 #[derive(Debug)]
 pub struct Files {
@@ -226,15 +229,26 @@ impl Files {
         Ok(extents(&opened, meta.len()))
     }
 
-    /// Bytes that are free in the output folder.
+    /// Bytes that this process may still write in the output folder; `None` where the file system does not tell.
     pub fn free(&self) -> Option<u64> {
-        rustix::fs::statvfs(self.folder.path()).ok().map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize))
+        let fs = rustix::fs::statvfs(self.folder.path()).ok().filter(|fs| fs.f_blocks > 0)?;
+        let blocks = if rustix::process::geteuid().is_root() { fs.f_bfree } else { fs.f_bavail };
+        Some(blocks.saturating_mul(fs.f_frsize))
+    }
+
+    /// Bytes of the disk that a file has already, whatever its length says.
+    pub fn allocated(&self, file: usize) -> Result<u64, DiskTrouble> {
+        match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
+            Ok((_, meta)) => Ok(meta.blocks().saturating_mul(STAT_BLOCK)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(self.trouble("open", file, &error, 0)),
+        }
     }
 
     /// Makes the files that have no bytes: no piece will ever bring them into being.
     pub fn create_empty_files(&self) -> Result<(), DiskTrouble> {
         for (file, spec) in self.specs.iter().enumerate() {
-            if spec.len == 0 && !spec.padding && !self.is_held(file) {
+            if spec.len == 0 && !spec.padding && !self.is_held(file) && self.witness(file)?.is_none() {
                 self.writable(file)?;
                 self.touch(file);
             }

@@ -441,7 +441,7 @@ mod tests {
         for piece in pieces {
             have.set(metainfo.geometry.piece(*piece).unwrap());
         }
-        Snapshot { have, received: 1, sent: 2, clean: false }
+        Snapshot { have, received: 1, sent: 2, clean: false, done: false }
     }
 
     async fn found(metainfo: &Metainfo, medium: &Medium) -> (Vec<u32>, Vec<u32>) {

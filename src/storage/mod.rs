@@ -30,6 +30,7 @@ pub mod part;
 pub mod publish;
 pub mod record;
 pub mod regular;
+pub mod room;
 pub mod sha1_lanes;
 pub mod source;
 pub mod spec;
@@ -109,14 +110,17 @@ pub struct Snapshot {
     /// Nothing will be written after this: the files' times can be trusted next time.
     pub clean: bool,
 }
+    /// The torrent is complete and will not be given to others: nothing of its state is needed any more.
+    pub done: bool,
 
 /// Where a torrent's bytes are kept. Jobs run elsewhere; several may be under way at once.
 pub trait Storage: Debug + Send + Sync {
-    /// Takes the lock, reads the record, looks at the files. Once, before anything else.
+    /// Takes the lock, reads the record, looks at the files. Once, before anything else; again where the disk was full.
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>>;
     /// Hashes pieces as they are on the disk.
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>>;
-    /// With everything checked: is any file in the way? Then claims the files by a first record, before any write.
+    /// With everything checked: is there room, and is any file in the way? Then claims the files by a first record, before
+    /// any write. Again where the disk was full.
     fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>>;
     /// So many pieces are hashed in hardly more time than one.
     fn abreast(&self) -> usize;

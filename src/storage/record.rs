@@ -2,12 +2,18 @@
 //!
 //! A record is replaced whole: written beside, made durable, renamed, and its folder made durable; the one before stays
 //! as `.prev`. A torn or foreign record is never trusted and never a reason to delete data (D-13).
+//!
+//! The lock file lives as long as the lock, and the folder goes with the last file in it. Whoever takes a lock makes sure
+//! afterwards that the file still has its name: the holder before may have removed it in between. No symbolic link is
+//! followed here: what a stranger puts in the place of our files is not written through.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
+use rustix::io::Errno;
 
 use super::trouble::DiskTrouble;
 use crate::base::ids::InfoHash;
@@ -15,6 +21,9 @@ use crate::codec::resume::{BadRecord, Record};
 
 /// Inside the output folder.
 pub(super) const STATE_FOLDER: &str = ".tt-actors";
+
+/// How often a lock file may vanish between its opening and its locking: each time another process has ended in between.
+const LOCK_TRIES: u32 = 100;
 
 /// A record of two million pieces and a hundred thousand files is under 16 MiB.
 const MAX_RECORD: u64 = 64 * 1024 * 1024;
@@ -24,7 +33,7 @@ const MAX_RECORD: u64 = 64 * 1024 * 1024;
 pub struct StateFolder {
     folder: PathBuf,
     info_hash: InfoHash,
-    _lock: File,
+    lock: File,
 }
 
 /// Why the state could not be had.
@@ -74,34 +83,55 @@ pub enum Found {
 impl StateFolder {
     /// Makes the folder if need be and takes the torrent's lock in it.
     pub fn lock(output: &Path, info_hash: InfoHash) -> Result<Self, StateTrouble> {
+        for _ in 0..LOCK_TRIES {
+            if let Some(locked) = Self::try_lock(output, info_hash)? {
+                return Ok(locked);
+            }
+        }
+        let error = io::Error::other("another process removes the lock file again and again");
+        Err(DiskTrouble::new("lock", &lock_path(output, info_hash), &error).into())
+    }
+
+    /// `None` if the file or the folder was removed in between.
+    fn try_lock(output: &Path, info_hash: InfoHash) -> Result<Option<Self>, StateTrouble> {
         let folder = output.join(STATE_FOLDER);
-        let trouble = |error: io::Error| DiskTrouble::new("create", &folder, &error);
-        std::fs::create_dir_all(&folder).map_err(trouble)?;
-        let path = folder.join(format!("{info_hash}.lock"));
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path);
-        let mut lock = open.map_err(|error| DiskTrouble::new("open", &path, &error))?;
-        if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut holder = String::new();
-            let read = (&mut lock).take(20).read_to_string(&mut holder);
-            let known = read.is_ok() && holder.trim().bytes().all(|b| b.is_ascii_digit()) && !holder.trim().is_empty();
-            let holder = if known { holder.trim().to_owned() } else { "unknown".to_owned() };
-            return Err(StateTrouble::Locked { holder, folder });
+        make_folder(&folder).map_err(|error| DiskTrouble::new("create", &folder, &error))?;
+        let path = lock_path(output, info_hash);
+        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(NO_LINK).open(&path);
+        let mut lock = match open {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened.map_err(|error| DiskTrouble::new("open", &path, &error))?,
+        };
+        let exclusive = || rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        // Twice: who only looks whether it is taken (`peek`) holds it for a moment.
+        match exclusive().or_else(|_| exclusive()) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Err(StateTrouble::Locked { holder: holder_of(&mut lock), folder }),
+            Err(error) => return Err(DiskTrouble::new("lock", &path, &error.into()).into()),
+        }
+        if !has_name(&lock, &path) {
+            return Ok(None);
         }
         // The number is a courtesy to whoever finds the lock taken; without space for it the lock holds all the same.
         let named = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
         if let Err(error) = named {
             tracing::debug!(%error, "lock file does not name its holder");
         }
-        Ok(Self { folder, info_hash, _lock: lock })
+        Ok(Some(Self { folder, info_hash, lock }))
     }
 
     /// The newest record that is whole.
     pub fn load(&self) -> Found {
-        match (self.read(&self.path("resume")), self.read(&self.path("resume.prev"))) {
-            (Ok(record), _) => Found::Record(Box::new(record), None),
-            (Err(reason), Ok(record)) => Found::Record(Box::new(record), Some(reason)),
-            (Err(NoRecord::Absent), Err(NoRecord::Absent)) => Found::Nothing,
-            (Err(NoRecord::Absent), Err(reason)) | (Err(reason), Err(_)) => Found::Unusable(reason),
+        load_from(&self.folder, self.info_hash)
+    }
+
+    /// Removes the record: nothing in it is needed any more.
+    pub fn forget(&self) {
+        for ending in ["resume.new", "resume.prev", "resume"] {
+            match std::fs::remove_file(self.path(ending)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => tracing::debug!(%error, "record stays"),
+                _gone => {}
+            }
         }
     }
 
@@ -109,7 +139,8 @@ impl StateFolder {
     pub fn save(&self, record: &Record, durable: bool) -> Result<(), DiskTrouble> {
         let (path, new, prev) = (self.path("resume"), self.path("resume.new"), self.path("resume.prev"));
         let trouble = |error: io::Error| DiskTrouble::new("write", &new, &error);
-        let mut file = File::create(&new).map_err(trouble)?;
+        let create = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(NO_LINK).open(&new);
+        let mut file = create.map_err(trouble)?;
         file.write_all(&record.encode()).map_err(trouble)?;
         if durable {
             file.sync_all().map_err(trouble)?;
@@ -128,24 +159,102 @@ impl StateFolder {
         Ok(())
     }
 
-    fn read(&self, path: &Path) -> Result<Record, NoRecord> {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(NoRecord::Absent),
-            Err(error) => return Err(NoRecord::Unreadable(error.to_string())),
-        };
-        let mut bytes = Vec::new();
-        file.take(MAX_RECORD).read_to_end(&mut bytes).map_err(|error| NoRecord::Unreadable(error.to_string()))?;
-        let record = Record::decode(&bytes)?;
-        if record.info_hash != self.info_hash {
-            return Err(NoRecord::OtherTorrent(record.info_hash));
-        }
-        Ok(record)
-    }
-
     fn path(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}.{ending}", self.info_hash))
     }
+}
+
+impl Drop for StateFolder {
+    /// While it is still locked, so that nobody else can have it. The folder stays if anything is in it.
+    fn drop(&mut self) {
+        let path = self.path("lock");
+        if has_name(&self.lock, &path)
+            && let Err(error) = std::fs::remove_file(&path)
+        {
+            tracing::debug!(%error, "lock file stays");
+        }
+        if let Err(error) = std::fs::remove_dir(&self.folder) {
+            tracing::debug!(%error, "state folder stays");
+        }
+    }
+}
+
+/// What can be known of a torrent's state by looking alone.
+#[derive(Debug)]
+pub struct Peek {
+    /// The record.
+    pub found: Found,
+    /// The process that is at work on the torrent, by its number.
+    pub holder: Option<String>,
+}
+
+/// Reads the state of a torrent without its lock, and writes nothing.
+pub fn peek(output: &Path, info_hash: InfoHash) -> Peek {
+    let path = lock_path(output, info_hash);
+    let holder = OpenOptions::new().read(true).custom_flags(NO_LINK).open(&path).ok().and_then(|mut lock| {
+        let shared = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockShared);
+        (shared == Err(Errno::WOULDBLOCK)).then(|| holder_of(&mut lock))
+    });
+    Peek { found: load_from(&output.join(STATE_FOLDER), info_hash), holder }
+}
+
+/// A link in the place of one of our files is an error, and so is a pipe that nobody writes to no reason to wait.
+const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+
+fn lock_path(output: &Path, info_hash: InfoHash) -> PathBuf {
+    output.join(STATE_FOLDER).join(format!("{info_hash}.lock"))
+}
+
+/// The output folder must be there.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    match std::fs::create_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => return made,
+    }
+    let is_link = std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink());
+    if is_link { Err(io::Error::other("it is a symbolic link, and state is not written through links")) } else { Ok(()) }
+}
+
+/// Whether the open file is the one that has this name.
+fn has_name(file: &File, path: &Path) -> bool {
+    let named = std::fs::symlink_metadata(path);
+    file.metadata().is_ok_and(|ours| named.is_ok_and(|named| (ours.dev(), ours.ino()) == (named.dev(), named.ino())))
+}
+
+/// The number that the holder of a lock wrote into it.
+fn holder_of(lock: &mut File) -> String {
+    let mut holder = String::new();
+    let read = lock.take(20).read_to_string(&mut holder);
+    let holder = holder.trim();
+    let is_known = read.is_ok() && !holder.is_empty() && holder.bytes().all(|b| b.is_ascii_digit());
+    if is_known { holder.to_owned() } else { "unknown".to_owned() }
+}
+
+fn load_from(folder: &Path, info_hash: InfoHash) -> Found {
+    let read = |ending| read_record(&folder.join(format!("{info_hash}.{ending}")), info_hash);
+    match (read("resume"), read("resume.prev")) {
+        (Ok(record), _) => Found::Record(Box::new(record), None),
+        (Err(reason), Ok(record)) => Found::Record(Box::new(record), Some(reason)),
+        (Err(NoRecord::Absent), Err(NoRecord::Absent)) => Found::Nothing,
+        (Err(NoRecord::Absent), Err(reason)) | (Err(reason), Err(_)) => Found::Unusable(reason),
+    }
+}
+
+fn read_record(path: &Path, info_hash: InfoHash) -> Result<Record, NoRecord> {
+    let file = match OpenOptions::new().read(true).custom_flags(NO_LINK).open(path) {
+        Ok(file) => file,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(NoRecord::Absent);
+        }
+        Err(error) => return Err(NoRecord::Unreadable(error.to_string())),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_RECORD).read_to_end(&mut bytes).map_err(|error| NoRecord::Unreadable(error.to_string()))?;
+    let record = Record::decode(&bytes)?;
+    if record.info_hash != info_hash {
+        return Err(NoRecord::OtherTorrent(record.info_hash));
+    }
+    Ok(record)
 }
 
 #[cfg(test)]
@@ -246,6 +355,88 @@ mod tests {
         assert!(matches!(refused, StateTrouble::Locked { holder, .. } if holder == "unknown"));
         drop(state);
         assert!(StateFolder::lock(dir.path(), OURS).is_ok(), "it goes with its holder");
+    }
+
+    fn entries(dir: &Path) -> usize {
+        std::fs::read_dir(dir).unwrap().count()
+    }
+
+    #[test]
+    fn the_folder_goes_with_the_last_file_in_it() {
+        let (dir, state) = state();
+        let other = StateFolder::lock(dir.path(), OTHER).unwrap();
+        state.save(&record(OURS, 1), false).unwrap();
+        drop(state);
+        assert_eq!(entries(&dir.path().join(STATE_FOLDER)), 2, "a record, and the lock of the other torrent");
+        let state = StateFolder::lock(dir.path(), OURS).unwrap();
+        state.save(&record(OURS, 2), false).unwrap();
+        state.forget();
+        assert!(matches!(state.load(), Found::Nothing));
+        drop(state);
+        assert_eq!(entries(&dir.path().join(STATE_FOLDER)), 1, "the lock of the other torrent");
+        drop(other);
+        assert_eq!(entries(dir.path()), 0);
+    }
+
+    /// Processes that come and go in one folder: at most one at a time, and nobody takes a lock that has lost its name.
+    #[test]
+    fn a_lock_file_that_is_removed_in_between_is_made_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let inside = std::sync::atomic::AtomicU32::new(0);
+        let come_and_go = || {
+            let mut taken = 0;
+            while taken < 200 {
+                match StateFolder::lock(dir.path(), OURS) {
+                    Ok(state) => {
+                        use std::sync::atomic::Ordering::SeqCst;
+                        assert_eq!(inside.fetch_add(1, SeqCst), 0, "two have the lock");
+                        assert!(state.path("lock").exists(), "the lock has lost its name");
+                        inside.fetch_sub(1, SeqCst);
+                        taken += 1;
+                    }
+                    Err(StateTrouble::Locked { .. }) => std::thread::yield_now(),
+                    Err(trouble) => panic!("{trouble}"),
+                }
+            }
+        };
+        std::thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(come_and_go)));
+        assert_eq!(entries(dir.path()), 0);
+    }
+
+    #[test]
+    fn a_look_takes_no_lock_and_tells_who_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(peek(dir.path(), OURS), Peek { found: Found::Nothing, holder: None }));
+        assert_eq!(entries(dir.path()), 0, "it makes nothing");
+        let state = StateFolder::lock(dir.path(), OURS).unwrap();
+        state.save(&record(OURS, 5), false).unwrap();
+        let seen = peek(dir.path(), OURS);
+        assert!(matches!(seen.found, Found::Record(found, None) if found.downloaded == 5));
+        assert_eq!(seen.holder, Some(std::process::id().to_string()));
+        assert!(peek(dir.path(), OTHER).holder.is_none());
+        drop(state);
+        assert!(matches!(peek(dir.path(), OURS), Peek { found: Found::Record(..), holder: None }));
+        assert!(StateFolder::lock(dir.path(), OURS).is_ok());
+    }
+
+    /// S-02: who can write into the folder cannot make us write elsewhere.
+    #[test]
+    fn state_is_not_written_through_links() {
+        let canary = tempfile::tempdir().unwrap();
+        std::fs::write(canary.path().join("file"), "untouched").unwrap();
+        let link = |at: PathBuf, to: &Path| std::os::unix::fs::symlink(to, at).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        link(dir.path().join(STATE_FOLDER), canary.path());
+        assert!(matches!(StateFolder::lock(dir.path(), OURS), Err(StateTrouble::Disk(_))));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(STATE_FOLDER)).unwrap();
+        link(lock_path(dir.path(), OURS), &canary.path().join("file"));
+        assert!(matches!(StateFolder::lock(dir.path(), OURS), Err(StateTrouble::Disk(_))));
+        let (_dir, state) = state();
+        link(state.path("resume.new"), &canary.path().join("file"));
+        assert!(state.save(&record(OURS, 1), false).is_err());
+        assert_eq!(std::fs::read_to_string(canary.path().join("file")).unwrap(), "untouched");
+        assert_eq!(entries(canary.path()), 1);
     }
 
     #[test]

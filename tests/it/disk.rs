@@ -53,15 +53,23 @@ fn swarm(lab: &Lab, bytes: u64) -> (Torrent, Seed) {
 fn a_full_disk_ends_with_nine_and_is_resumed_when_there_is_space() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Mount]) else { return };
     let (torrent, seed) = swarm(&lab, 24 * MIB + 321);
-    let disk = SmallDisk::mount(&lab, 12 * MIB);
-    let full = Fetch::new(&torrent.path, &disk.path).peer(seed.addr).run().expect_code(9);
+    let disk = SmallDisk::mount(&lab, 32 * MIB);
+    let slow = Seed::slow_libtorrent(&torrent, 6 * MIB);
+    let mut fetch = Fetch::new(&torrent.path, &disk.path).peer(slow.addr).start();
+    fetch.wait_until_it_has(8 * MIB);
+    // Somebody else takes the rest.
+    disk.remount(&format!("size={}", 12 * MIB));
+    let full = fetch.finish().expect_code(9);
     let error = full.result()["error"].as_str().unwrap();
     assert!(error.contains("disk full"), "the error says what: {error}");
     assert!(error.contains(&*disk.path.to_string_lossy()), "and where: {error}");
     assert_eq!(full.result()["exit_code"], 9);
     assert_eq!(full.number("panics"), 0);
-    // Once more while it is full: no worse than before.
-    Fetch::new(&torrent.path, &disk.path).peer(seed.addr).run().expect_code(9);
+    // Once more while it is full: no worse than before, and it is known before it begins.
+    let again = Fetch::new(&torrent.path, &disk.path).peer(seed.addr).run().expect_code(9);
+    let error = again.result()["error"].as_str().unwrap();
+    assert!(error.contains("need ") && error.contains(" MiB more, "), "{error}");
+    assert_eq!(again.number("bytes_downloaded"), 0);
     disk.remount(&format!("size={}", 64 * MIB));
     let outcome = Fetch::new(&torrent.path, &disk.path).peer(seed.addr).run().expect_complete();
     assert_same(&torrent.source, &torrent.inside(&disk.path));

@@ -187,7 +187,7 @@ fn a_file_replaced_behind_our_back_is_checked() {
     let torrent = twofold(&lab);
     let dir = lab.folder("out");
     let seed = Seed::libtorrent(&torrent);
-    Fetch::new(&torrent.path, &dir).peer(seed.addr).run().expect_complete();
+    Fetch::new(&torrent.path, &dir).peer(seed.addr).arg("--keep-state").run().expect_complete();
     let file = dir.join(FILES[1].0);
     fs::remove_file(&file).unwrap();
     write_file(&file, FILES[1].1, 4242);

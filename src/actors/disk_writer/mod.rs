@@ -2,7 +2,7 @@
 //!
 //! Owns the storage handle, the pieces on their way to it, and the set of pieces that are written and hashed right.
 //! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
-//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`, `Finish`. Tells `PiecesWritten` (to
+//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`, `Finish`, `ForgetState`. Tells `PiecesWritten` (to
 //! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: `MAX_JOBS` jobs in the pool; what waits is bounded
 //! by the scheduler's credit. Ends when told to, after everything is written and recorded.
 
@@ -29,7 +29,7 @@ use crate::logic::gather::Gather;
 use crate::logic::scheduler::Written;
 use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, SharedStorage, TroubleKind};
 use doubting::Unread;
-use opening::Check;
+use opening::{Check, HeldStart};
 use writing::{Queued, gather};
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
@@ -74,6 +74,11 @@ pub struct Totals {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Finish;
+
+/// The torrent is complete and will not be given to others: its state is not needed any more.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ForgetState;
 
 /// To the torrent.
 #[derive(Debug, Message)]
@@ -143,6 +148,8 @@ pub struct DiskWriter {
     doubt: Doubt,
     last_failed_sync: Option<DiskTrouble>,
     finishing: bool,
+    /// Nothing more is to be done for the torrent.
+    done: bool,
     before: Totals,
     totals: Totals,
     // Live.
@@ -151,9 +158,13 @@ pub struct DiskWriter {
     jobs: usize,
     unrecorded: Vec<PieceIndex>,
     flush: FlushClock,
+    /// The last record could not be written, and that was said.
+    record_fails: bool,
     health: DiskHealth,
     given_up: bool,
     check: Check,
+    /// What is tried again once a disk that was full at the start has room.
+    held_start: Option<HeldStart>,
     unread: Unread,
     timer: Timer<Self>,
     closing: bool,
@@ -171,6 +182,7 @@ impl DiskWriter {
             doubt: Doubt::default(),
             last_failed_sync: None,
             finishing: false,
+            done: false,
             before: Totals::default(),
             totals: Totals::default(),
             queue: VecDeque::new(),
@@ -178,9 +190,11 @@ impl DiskWriter {
             jobs: 0,
             unrecorded: Vec::new(),
             flush: FlushClock::default(),
+            record_fails: false,
             health,
             given_up: false,
             check: Check::default(),
+            held_start: None,
             unread: Unread::default(),
             timer: Timer::new(),
             closing: false,
@@ -227,6 +241,7 @@ impl DiskWriter {
         let ailment = match trouble.kind {
             TroubleKind::Full => Ailment::Full,
             TroubleKind::ReadOnly | TroubleKind::Missing => Ailment::Withheld,
+            TroubleKind::TooLong => Ailment::Hopeless,
             TroubleKind::Io => Ailment::Broken,
         };
         if let Some((free, _)) = trouble.space {
@@ -241,7 +256,6 @@ impl DiskWriter {
         self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in });
     }
 
-            TroubleKind::TooLong => Ailment::Hopeless,
     fn give_up(&mut self, trouble: DiskTrouble) {
         if !self.given_up {
             self.given_up = true;
@@ -258,7 +272,14 @@ impl DiskWriter {
         if idle && self.finishing {
             return self.finish(ctx);
         }
-        let due = [self.flush.deadline(), self.retry_due(), self.look_due(), self.renewal_due(), self.write_due()];
+        let due = [
+            self.flush.deadline(),
+            self.retry_due(),
+            self.look_due(),
+            self.start_due(),
+            self.renewal_due(),
+            self.write_due(),
+        ];
         self.timer.arm(ctx, due.into_iter().flatten().min(), Self::on_timer);
     }
 
@@ -272,6 +293,9 @@ impl DiskWriter {
         }
         if self.look_due().is_some_and(|due| due <= now) {
             self.look_for_space(ctx);
+        }
+        if self.start_due().is_some_and(|due| due <= now) {
+            self.start_again(ctx);
         }
         if self.retry_due().is_some_and(|due| due <= now)
             && let Some(first) = self.queue.pop_front()
@@ -294,8 +318,7 @@ impl Actor for DiskWriter {
             }
             self.settle(ctx);
         } else {
-            let opened = self.cfg.storage.open().into_actor(self);
-            ctx.spawn(opened.map(|opened, act, ctx| act.on_opened(opened, ctx)));
+            self.open(ctx);
         }
     }
 }
@@ -309,6 +332,7 @@ impl Supervised for DiskWriter {
         self.health = DiskHealth::new(self.cfg.patient);
         self.given_up = false;
         self.check = Check::default();
+        self.held_start = None;
         self.unread = Unread::default();
         self.timer = Timer::new();
     }
@@ -381,6 +405,14 @@ impl Handler<Finish> for DiskWriter {
     fn handle(&mut self, _: Finish, ctx: &mut Ctx<Self>) {
         self.finishing = true;
         self.settle(ctx);
+    }
+}
+
+impl Handler<ForgetState> for DiskWriter {
+    type Result = ();
+
+    fn handle(&mut self, _: ForgetState, _: &mut Ctx<Self>) {
+        self.done = true;
     }
 }
 

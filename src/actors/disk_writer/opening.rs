@@ -1,14 +1,17 @@
-//! The start of a writer: open the storage, hash what nobody vouches for, claim the files.
+//! The start of a writer: open the storage, hash what nobody vouches for, claim the files. Where the disk is too full for
+//! what is to come, the start is held until there is room, if the user wants to wait.
 
 use std::collections::VecDeque;
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use super::{DiskNews, DiskWriter, MAX_JOBS, Totals};
 use crate::actors::kit::Ctx;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
-use crate::storage::{DiskTrouble, Inventory, OpenTrouble};
+use crate::storage::record::StateTrouble;
+use crate::storage::{DiskTrouble, Inventory, OpenTrouble, TroubleKind};
 
 /// 16 MiB hashed per job while checking: progress moves several times a second.
 pub(super) const CHECK_BYTES: u64 = 16 * 1024 * 1024;
@@ -25,10 +28,29 @@ pub(super) struct Check {
     total: u64,
 }
 
+/// A step of the start that failed because the disk is full.
+#[derive(Debug)]
+pub(super) enum HeldStart {
+    /// The storage could not be opened.
+    Opening,
+    /// The files could not be claimed.
+    Admission {
+        /// Pieces that are there.
+        have: Bitfield,
+        /// Bytes that were hashed for it.
+        checked: u64,
+    },
+}
+
 impl DiskWriter {
-    pub(super) fn on_opened(&mut self, opened: Result<Inventory, OpenTrouble>, ctx: &mut Ctx<Self>) {
+    pub(super) fn open(&mut self, ctx: &mut Ctx<Self>) {
+        let opened = self.cfg.storage.open().into_actor(self);
+        ctx.spawn(opened.map(|opened, act, ctx| act.on_opened(opened, ctx)));
+    }
+
+    fn on_opened(&mut self, opened: Result<Inventory, OpenTrouble>, ctx: &mut Ctx<Self>) {
         match opened {
-            Err(trouble) => self.cfg.torrent.do_send(DiskNews::Refused(trouble)),
+            Err(trouble) => self.on_refused(trouble, HeldStart::Opening, ctx),
             Ok(Inventory { have, check, reason, received, sent }) => {
                 self.before = Totals { received, sent };
                 let total = self.cfg.geometry.len_of(check.iter().copied());
@@ -82,16 +104,51 @@ impl DiskWriter {
             let geometry = &self.cfg.geometry;
             return self.cfg.torrent.do_send(DiskNews::Incomplete(geometry.len_of(have.pieces(geometry))));
         }
+        self.claim(have, done, ctx);
+    }
+
+    fn claim(&mut self, have: Bitfield, checked: u64, ctx: &mut Ctx<Self>) {
         let snapshot = self.snapshot(&have, false);
         let admitted = self.cfg.storage.admit(snapshot).into_actor(self);
-        ctx.spawn(admitted.map(move |admitted, act, _| {
-            let news = if let Err(trouble) = admitted {
-                DiskNews::Refused(trouble)
-            } else {
+        ctx.spawn(admitted.map(move |admitted, act, ctx| match admitted {
+            Err(trouble) => act.on_refused(trouble, HeldStart::Admission { have, checked }, ctx),
+            Ok(()) => {
+                act.on_well();
                 act.have = Some(have.clone());
-                DiskNews::Ready { have, checked: done }
-            };
-            act.cfg.torrent.do_send(news);
+                act.cfg.torrent.do_send(DiskNews::Ready { have, checked });
+                act.settle(ctx);
+            }
         }));
     }
+
+    /// A full disk is waited for where the user wants that, and said once; anything else ends it.
+    fn on_refused(&mut self, trouble: OpenTrouble, held: HeldStart, ctx: &mut Ctx<Self>) {
+        let Some(full) = as_full_disk(&trouble).filter(|_| self.cfg.patient && !self.closing) else {
+            return self.cfg.torrent.do_send(DiskNews::Refused(trouble));
+        };
+        self.held_start = Some(held);
+        if self.health.retry_at().is_none() {
+            self.on_trouble(full.clone());
+        }
+        self.settle(ctx);
+    }
+
+    /// When the start that was held is tried again: as often as a full disk is looked at.
+    pub(super) fn start_due(&self) -> Option<std::time::Instant> {
+        self.held_start.as_ref().and(self.health.look_at())
+    }
+
+    pub(super) fn start_again(&mut self, ctx: &mut Ctx<Self>) {
+        self.health.on_look(Instant::now().into_std());
+        match self.held_start.take() {
+            Some(HeldStart::Opening) => self.open(ctx),
+            Some(HeldStart::Admission { have, checked }) => self.claim(have, checked, ctx),
+            None => {}
+        }
+    }
+}
+
+fn as_full_disk(trouble: &OpenTrouble) -> Option<&DiskTrouble> {
+    let (OpenTrouble::Disk(trouble) | OpenTrouble::State(StateTrouble::Disk(trouble))) = trouble else { return None };
+    Some(trouble).filter(|trouble| trouble.kind == TroubleKind::Full)
 }

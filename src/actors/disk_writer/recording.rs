@@ -18,7 +18,7 @@ impl DiskWriter {
         let mut have = have.clone();
         self.doubt.pieces().for_each(|piece| _ = have.clear(piece));
         let received = self.before.received + self.totals.received;
-        Snapshot { have, received, sent: self.before.sent + self.totals.sent, clean }
+        Snapshot { have, received, sent: self.before.sent + self.totals.sent, clean, done: self.done }
     }
 
     /// `clean`: it is the last one, and the end follows.
@@ -31,7 +31,7 @@ impl DiskWriter {
         ctx.spawn(persisted.map(move |outcome, act, ctx| {
             act.flush.on_flushed(Instant::now().into_std());
             match outcome {
-                Ok(()) => act.doubt.on_sync(),
+                Ok(()) => act.on_recorded(),
                 Err(trouble) if trouble.leaves_data_in_doubt() => act.on_failed_sync(trouble, group),
                 Err(trouble) => act.on_failed_record(&trouble, group),
             }
@@ -54,9 +54,20 @@ impl DiskWriter {
         self.last_failed_sync = Some(trouble);
     }
 
-    /// The data is safe, only the record of it is the old one.
+    fn on_recorded(&mut self) {
+        self.doubt.on_sync();
+        if std::mem::take(&mut self.record_fails) {
+            tracing::info!("the record can be written again");
+        }
+    }
+
+    /// The data is safe, only the record of it is the old one. Said once, until a record can be written again.
     fn on_failed_record(&mut self, trouble: &DiskTrouble, group: Vec<PieceIndex>) {
-        tracing::warn!(%trouble, pieces = group.len(), "pieces are written but not recorded");
+        if std::mem::replace(&mut self.record_fails, true) {
+            tracing::debug!(%trouble, pieces = group.len(), "pieces are still not recorded");
+        } else {
+            tracing::warn!(%trouble, pieces = group.len(), "pieces are written but not recorded");
+        }
         self.flush.on_written(Instant::now().into_std(), 0);
         self.unrecorded.extend(group);
         self.finished();

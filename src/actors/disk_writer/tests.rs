@@ -45,6 +45,8 @@ struct Script {
     sync_takes: Duration,
     failing_syncs: u32,
     failing_records: u32,
+    /// So many of the next starts find the disk full.
+    full_starts: u32,
     free: Option<u64>,
 }
 
@@ -99,7 +101,11 @@ impl Storage for Fake {
 
     fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>> {
         self.note(format!("admits{}", ones(&start.have)));
-        Box::pin(async { Ok(()) })
+        let mut script = self.0.lock();
+        let is_full = script.full_starts > 0;
+        script.full_starts = script.full_starts.saturating_sub(1);
+        let full = || Err(OpenTrouble::Disk(trouble(TroubleKind::Full)));
+        Box::pin(async move { if is_full { full() } else { Ok(()) } })
     }
 
     fn abreast(&self) -> usize {
@@ -231,6 +237,7 @@ impl Bench {
             sync_takes: Duration::from_millis(1),
             failing_syncs: 0,
             failing_records: 0,
+            full_starts: 0,
             free: None,
         };
         change(&mut script);
@@ -389,6 +396,25 @@ async fn a_full_disk_is_given_up_at_once_unless_it_is_to_be_waited_for() {
         let (last, took) = bench.stop().await;
         assert_eq!(last, ["records 0 clean", "ended"]);
         assert!(took < Duration::from_secs(1), "{took:?}");
+    })
+    .await;
+}
+
+/// D-01 at the start: waited for where that is wanted, looked at every two seconds, said once.
+#[tokio::test(start_paused = true)]
+async fn a_start_on_a_full_disk_waits_for_room_and_says_so_once() {
+    with_actors(async {
+        let bench = Bench::start(true, |script| script.full_starts = 10).await;
+        assert_eq!(bench.diary.read(), ["opens", "admits", "trouble, again in 30 s"]);
+        assert_eq!(bench.passes(18_500).await, ["admits"; 9]);
+        assert_eq!(bench.passes(2000).await, ["admits", "well", "ready:, 0 checked"]);
+        bench.write(0..1);
+        assert!(bench.passes(100).await.contains(&"0 Durable".to_owned()));
+        let bench = Bench::start(false, |script| script.full_starts = 1).await;
+        assert_eq!(bench.diary.read(), ["opens", "admits", "refused"]);
+        assert_eq!(bench.passes(60_000).await, [""; 0]);
+        let bench = Bench::start(true, |script| script.full_starts = 10).await;
+        assert_eq!(bench.stop().await.0.last().unwrap(), "ended", "a wish to stop is heard while it waits");
     })
     .await;
 }

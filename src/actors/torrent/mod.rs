@@ -16,7 +16,7 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish};
+use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish, ForgetState};
 use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Place, Timer, Verdict};
 use super::listener::Serve;
 use super::peer_pool::{Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, SchedulerReady, SeedingBegun};
@@ -253,8 +253,17 @@ impl Torrent {
             self.view.phase = Phase::Seeding;
             self.seeding_since.get_or_insert_with(Instant::now);
             self.start_crew(ctx);
+        } else {
+            self.forget_state();
         }
         self.publish();
+    }
+
+    /// It is complete, and nothing more is done for it.
+    fn forget_state(&self) {
+        if let Some(disk) = &self.disk {
+            disk.do_send(ForgetState);
+        }
     }
 
     /// What was complete is not any more.
@@ -274,6 +283,7 @@ impl Torrent {
         };
         if goal.is_reached(self.view.bytes_sent, self.view.bytes_selected, since.elapsed()) {
             self.view.phase = Phase::Complete;
+            self.forget_state();
         }
     }
 

@@ -33,10 +33,11 @@ pub struct Fetch {
 }
 
 impl Fetch {
-    /// Of a torrent into a folder, its results and its log as JSON. `log` is strace's.
+    /// Of a torrent into a folder, its results and its log as JSON. The state stays, so that the referee can read the last
+    /// record. `log` is strace's.
     pub fn new(program: &Path, torrent: &Path, out: &Path, log: PathBuf) -> Self {
         let mut args: Vec<OsString> = vec!["fetch".into(), torrent.into(), "-d".into(), out.into()];
-        args.extend(["--json", "--log-format", "json"].map(Into::into));
+        args.extend(["--json", "--log-format", "json", "--keep-state"].map(Into::into));
         Self { wrappers: Vec::new(), program: program.to_owned(), args, meddling: None, log }
     }
 

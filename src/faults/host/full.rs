@@ -21,11 +21,25 @@ pub(super) const SCENES: &[Scene] = &[
         &[Need::Strace],
         write,
     ),
-    scene("D-01.exit", &["D-01"], "a small disk fills: exit 9, then it goes on", &[Need::Mount], fills),
+    scene(
+        "D-01.start",
+        &["D-01"],
+        "a disk without room at the start: exit 9 with both numbers, nothing is left",
+        &[Need::Mount],
+        has_no_room,
+    ),
+    scene(
+        "D-01.start-wait",
+        &["D-01"],
+        "a disk without room at the start is freed: it has waited and begins by itself",
+        &[Need::Mount],
+        waits_for_room,
+    ),
+    scene("D-01.exit", &["D-01"], "a small disk fills on the way: exit 9, then it goes on", &[Need::Mount], fills),
     scene(
         "D-01.wait",
         &["D-01"],
-        "a small disk fills and is freed: it waits and goes on by itself",
+        "a small disk fills on the way and is freed: it waits and goes on by itself",
         &[Need::Mount],
         waits,
     ),
@@ -51,20 +65,6 @@ pub(super) const SCENES: &[Scene] = &[
         &[Need::Strace],
         read_only,
     ),
-    scene("D-08.denied", &["D-08"], "EACCES at the data file: exit 16, then it goes on", &[Need::Strace], denied),
-];
-
-fn write(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
-    let from = When::From(ground.dice.random_range(1..=6));
-    let run = fails(&mut ground, Meddling::default().fail("pwritev", "ENOSPC", from), 9)?;
-    let file = ground.data();
-    ground.error_names(&run, &["disk full on ", &file.to_string_lossy(), " free"])?;
-    goes_on(&mut ground)
-}
-
-/// A run that this ends.
-fn fails(ground: &mut Ground<'_>, meddling: Meddling, code: i32) -> Result<Run, Fall> {
     scene(
         "D-16.limit",
         &["D-16"],
@@ -79,6 +79,20 @@ fn fails(ground: &mut Ground<'_>, meddling: Meddling, code: i32) -> Result<Run, 
         &[Need::Mount],
         complete_and_read_only,
     ),
+    scene("D-08.denied", &["D-08"], "EACCES at the data file: exit 16, then it goes on", &[Need::Strace], denied),
+];
+
+fn write(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let from = When::From(ground.dice.random_range(1..=6));
+    let run = fails(&mut ground, Meddling::default().fail("pwritev", "ENOSPC", from), 9)?;
+    let file = ground.data();
+    ground.error_names(&run, &["disk full on ", &file.to_string_lossy(), " free"])?;
+    goes_on(&mut ground)
+}
+
+/// A run that this ends.
+fn fails(ground: &mut Ground<'_>, meddling: Meddling, code: i32) -> Result<Run, Fall> {
     let source = ground.source("")?;
     let run = ground.fetch().from(source.addr).meddling(meddling).run()?;
     ground.injected(&run)?;
@@ -95,31 +109,66 @@ fn goes_on(ground: &mut Ground<'_>) -> Played {
         .check("I8", kept + piece > claimed * piece, || format!("{claimed} pieces were on record, {kept} B were kept"))
 }
 
-fn fills(program: &Path, report: &mut Report) -> Played {
+fn has_no_room(program: &Path, report: &mut Report) -> Played {
     let (mut ground, disk) = on_small_disk(program, report)?;
+    disk.fill(8 * MIB - ground.dice.random_range(2 * MIB..7 * MIB / 2))?;
     let source = ground.source("")?;
     let run = ground.fetch().from(source.addr).run()?;
     ground.inject("disk full");
     ground.ended(&run, 9)?;
-    ground.error_names(&run, &["disk full on ", &disk.path().to_string_lossy(), " free"])?;
+    let place = disk.path().to_string_lossy().into_owned();
+    ground.error_names(&run, &["disk full on ", &place, "need 4.0 MiB more", " free"])?;
+    let left = std::fs::read_dir(&ground.out)?.count();
+    ground.check("I2", left == 0, || format!("{left} entries are left"))?;
     disk.free()?;
     goes_on(&mut ground)
 }
 
-/// A disk of 8 MiB, of which a half to seven eighths of the torrent are free.
+fn waits_for_room(program: &Path, report: &mut Report) -> Played {
+    let (mut ground, disk) = on_small_disk(program, report)?;
+    disk.fill(8 * MIB - ground.dice.random_range(2 * MIB..7 * MIB / 2))?;
+    let source = ground.source("")?;
+    let fetch = ground.fetch().from(source.addr).args(&["--disk-full", "wait"]).start()?;
+    goes_on_by_itself(&mut ground, &disk, fetch)
+}
+
+/// A disk of 8 MiB, with nothing on it yet.
 fn on_small_disk<'a>(program: &'a Path, report: &'a mut Report) -> Result<(Ground<'a>, SmallDisk), Fall> {
     let mut ground = Ground::new(program, report)?;
     let disk = SmallDisk::mount(ground.beside("disk"), 8 * MIB)?;
-    disk.fill(8 * MIB - ground.dice.random_range(2 * MIB..7 * MIB / 2))?;
     ground.out = disk.path().join("out");
     std::fs::create_dir(&ground.out)?;
     Ok((ground, disk))
 }
 
+/// A slow run on a small disk, with a part of it there, when somebody takes the rest of the disk.
+fn is_filled(ground: &mut Ground<'_>, disk: &SmallDisk, args: &[&str]) -> Result<Fetching, Fall> {
+    let source = ground.source("max_rate=1M")?;
+    let mut fetch = ground.fetch().from(source.addr).args(args).start()?;
+    let part = ground.dice.random_range(1..2 * MIB);
+    let has_part = fetch.has(part)?;
+    ground.check("I3", has_part, || format!("it never had {part} B"))?;
+    disk.fill(8 * MIB).or_else(|error| if is_full(&error) { Ok(()) } else { Err(error) })?;
+    ground.inject("disk full");
+    Ok(fetch)
+}
+
+fn fills(program: &Path, report: &mut Report) -> Played {
+    let (mut ground, disk) = on_small_disk(program, report)?;
+    let run = is_filled(&mut ground, &disk, &[])?.finish()?;
+    ground.ended(&run, 9)?;
+    ground.error_names(&run, &["disk full on ", &disk.path().to_string_lossy(), "MiB more, ", " free"])?;
+    disk.free()?;
+    goes_on(&mut ground)
+}
+
 fn waits(program: &Path, report: &mut Report) -> Played {
     let (mut ground, disk) = on_small_disk(program, report)?;
-    let source = ground.source("")?;
-    let mut fetch = ground.fetch().from(source.addr).args(&["--disk-full", "wait"]).start()?;
+    let fetch = is_filled(&mut ground, &disk, &["--disk-full", "wait"])?;
+    goes_on_by_itself(&mut ground, &disk, fetch)
+}
+
+fn goes_on_by_itself(ground: &mut Ground<'_>, disk: &SmallDisk, mut fetch: Fetching) -> Played {
     let is_told = fetch.says("; will resume by itself")?;
     ground.inject("disk full");
     ground.check("I10", is_told, || "nothing says that it will resume by itself".to_owned())?;
@@ -134,6 +183,29 @@ fn waits(program: &Path, report: &mut Report) -> Played {
     let checked = run.number("bytes_checked");
     ground.check("I8", checked == 0, || format!("{checked} B were checked again"))?;
     ground.log_names(&run, &["disk full on ", "need ", " free"])
+}
+
+fn complete_and_read_only(program: &Path, report: &mut Report) -> Played {
+    let (mut ground, disk) = on_small_disk(program, report)?;
+    ground.heals()?;
+    for has_record in [true, false] {
+        if !has_record {
+            std::fs::remove_dir_all(ground.out.join(".tt-actors"))?;
+        }
+        disk.make_read_only()?;
+        for args in [&[][..], &["--seed-time", "0s"]] {
+            let run = ground.fetch().args(args).run()?;
+            ground.complete(&run)?;
+            let (fetched, checked) = (run.number("bytes_downloaded"), run.number("bytes_checked"));
+            ground.check("I8", fetched == 0, || format!("all was there, {fetched} B were fetched again"))?;
+            ground.check("I8", (checked == 0) == has_record, || format!("{checked} B were checked"))?;
+            let told = run.told.logged("no state can be kept here, the next start hashes everything again").count();
+            ground.check("I10", told == 1, || format!("{told} times it was said that there is no state"))?;
+        }
+        disk.make_writable()?;
+    }
+    ground.inject("a read-only disk");
+    Ok(())
 }
 
 /// A slow run, a part of it there, whose records fail from now on.
@@ -157,6 +229,8 @@ fn record(program: &Path, report: &mut Report) -> Played {
     ground.complete(&run)?;
     let record = ground.new_record();
     ground.log_names(&run, &["not recorded", &record.to_string_lossy()])?;
+    let told = run.told.logged("pieces are written but not recorded").count();
+    ground.check("I10", told == 1, || format!("{told} times it was said that pieces are not recorded"))?;
     let again = ground.heals()?;
     let fetched = again.number("bytes_downloaded");
     ground.check("I8", fetched == 0, || format!("all was there, {fetched} B were fetched again"))
@@ -187,6 +261,17 @@ fn record_killed(program: &Path, report: &mut Report) -> Played {
     ground.check("I8", kept >= half, || format!("a half was there, {kept} B were kept"))
 }
 
+fn limited(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let source = ground.source("")?;
+    let run = ground.fetch().from(source.addr).behind(&["prlimit", "--fsize=1048576"]).run()?;
+    ground.inject("a limit of file size");
+    ground.ended(&run, 16)?;
+    let file = ground.data();
+    ground.error_names(&run, &["cannot write ", &file.to_string_lossy(), "1.0 MiB (ulimit -f)"])?;
+    goes_on(&mut ground)
+}
+
 fn read_only(program: &Path, report: &mut Report) -> Played {
     let mut ground = Ground::new(program, report)?;
     let from = When::From(ground.dice.random_range(1..=6));
@@ -203,17 +288,6 @@ fn denied(program: &Path, report: &mut Report) -> Played {
     ground.error_names(&run, &["cannot open ", &file.to_string_lossy(), "Permission denied"])?;
     goes_on(&mut ground)
 }
-fn limited(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
-    let source = ground.source("")?;
-    let run = ground.fetch().from(source.addr).behind(&["prlimit", "--fsize=1048576"]).run()?;
-    ground.inject("a limit of file size");
-    ground.ended(&run, 16)?;
-    let file = ground.data();
-    ground.error_names(&run, &["cannot write ", &file.to_string_lossy(), "1.0 MiB (ulimit -f)"])?;
-    goes_on(&mut ground)
-}
-
 
 /// Whether there is no space any more.
 pub(super) fn is_full(error: &std::io::Error) -> bool {

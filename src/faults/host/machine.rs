@@ -82,6 +82,16 @@ impl SmallDisk {
         std::fs::remove_file(self.ballast())
     }
 
+    /// Allows no writing from now on. No file of it may be open for writing.
+    pub fn make_read_only(&self) -> io::Result<()> {
+        run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.path))
+    }
+
+    /// Allows writing again.
+    pub fn make_writable(&self) -> io::Result<()> {
+        run(Command::new("mount").args(["-o", "remount,rw"]).arg(&self.path))
+    }
+
     fn ballast(&self) -> PathBuf {
         self.path.join("ballast")
     }

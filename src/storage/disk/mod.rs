@@ -2,6 +2,8 @@
 
 mod parts;
 mod reading;
+mod room;
+mod state;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
@@ -13,7 +15,9 @@ use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::coalesce;
 use super::files::Files;
 use super::folder::Folders;
-use super::record::{Found, StateFolder};
+use super::record::Found;
+use super::room::{Claim, Room};
+use super::part::Part;
 use super::spec::{FileSpec, specs_of};
 use super::{
     DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, sha1_lanes,
@@ -26,6 +30,7 @@ use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{Record, Witness};
 use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
 use reading::Reading;
+use state::State;
 
 /// What to keep, and how.
 #[derive(Debug, Clone)]
@@ -46,6 +51,10 @@ pub struct DiskConfig {
     pub buffers: Buffers,
     /// Those that are open, for all torrents of the run.
     pub folders: Folders,
+    /// What the torrents of the run still have to write.
+    pub room: Room,
+    /// The state stays when nothing in it is needed any more (`--keep-state`).
+    pub keep_state: bool,
 }
 
 /// A torrent on real files.
@@ -66,8 +75,10 @@ struct Inner {
 #[derive(Debug)]
 struct Opened {
     files: Files,
-    state: StateFolder,
+    state: State,
     looked: Locked<Looked>,
+    /// The room for what is still to be written.
+    claim: Locked<Option<Claim>>,
 }
 
 /// What the files looked like when they were last looked at.
@@ -170,11 +181,11 @@ impl Inner {
         if self.opened.get().is_none() {
             let folder = self.config.folders.create(&self.config.folder);
             let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
-            let state = StateFolder::lock(&self.config.folder, self.info_hash)?;
+            let state = State::lock(&self.config.folder, self.info_hash)?;
             let files = Files::new(folder, self.specs.clone(), self.config.max_open);
             let part = self.find_part(&files, &state)?;
             let files = files.with_part(part);
-            let opened = Opened { files, state, looked: Locked::default() };
+            let opened = Opened { files, state, looked: Locked::default(), claim: Locked::default() };
             assert!(self.opened.set(opened).is_ok(), "one job at a time opens the storage");
         }
         self.look(self.opened())
@@ -261,6 +272,12 @@ impl Inner {
 
     fn admit(&self, start: &Snapshot) -> Result<(), OpenTrouble> {
         let opened = self.opened();
+        let wanted = self.wanted(opened);
+        let is_met = wanted.is_met_by(&start.have);
+        if !is_met {
+            self.claim_room(opened, &wanted, &start.have)?;
+            opened.state.require()?;
+        }
         let mut in_place = start.clone();
         opened.strays().into_iter().for_each(|piece| _ = in_place.have.clear(piece));
         let strangers = opened.looked.lock().strangers.clone();
@@ -281,12 +298,28 @@ impl Inner {
                 opened.files.truncate(*file)?;
             }
         }
-        self.harden_found(&in_place, opened)?;
-        opened.state.save(&self.record(&in_place, opened), self.config.durability != Durability::Off)?;
+        self.claim_files(&in_place, opened, is_met)?;
         opened.files.create_empty_files()?;
         self.bring_in(opened, start)?;
         self.drop_part(opened);
         Ok(())
+    }
+
+    /// The first record. Where everything is there already, none is needed.
+    fn claim_files(&self, start: &Snapshot, opened: &Opened, is_met: bool) -> Result<(), DiskTrouble> {
+        let saved = match opened.state.missing() {
+            Some(trouble) => Err(trouble),
+            None => self.harden_found(start, opened).and_then(|()| {
+                opened.state.save(&self.record(start, opened), self.config.durability != Durability::Off)
+            }),
+        };
+        match saved {
+            Err(trouble) if is_met => {
+                tracing::warn!(%trouble, "no state can be kept here, the next start hashes everything again");
+                Ok(())
+            }
+            saved => saved,
+        }
     }
 
     /// What was hashed at the start may have been read from the cache of a process that was killed before it synced: it
@@ -311,10 +344,11 @@ impl Inner {
         let expected: Vec<_> = jobs.iter().map(|job| self.hashes.get(job.piece)).collect();
         let is_right: Vec<bool> = digests.into_iter().zip(expected).map(|(digest, hash)| digest == hash).collect();
         let written = self.keep(&jobs, &is_right);
+        self.note_room(&jobs, &is_right, &written);
         let outcome = |((job, is_right), written): ((PieceJob, bool), _)| match written {
             _ if !is_right => PieceOutcome::HashMismatch(job.piece),
             Ok(()) => PieceOutcome::Written(job.piece),
-            Err(trouble) => PieceOutcome::Trouble(job, trouble),
+            Err(trouble) => PieceOutcome::Trouble(job, self.with_need(self.opened(), trouble)),
         };
         jobs.into_iter().zip(is_right).zip(written).map(outcome).collect()
     }
@@ -347,7 +381,20 @@ impl Inner {
             Durability::Relaxed | Durability::Off => opened.files.forgo_sync()?,
         };
         opened.looked.lock().note(touched);
+        if snapshot.clean && self.is_state_useless(snapshot, opened) {
+            opened.state.forget();
+            return Ok(());
+        }
         opened.state.save(&self.record(snapshot, opened), self.config.durability != Durability::Off)
+    }
+
+    /// Whether nobody will need the record again: the torrent is complete and done with, or nothing of it came to be.
+    fn is_state_useless(&self, snapshot: &Snapshot, opened: &Opened) -> bool {
+        let looked = opened.looked.lock();
+        let is_not_ours = |witness: &Witness| [Witness::default(), Witness::NOT_OURS].contains(witness);
+        let is_nothing = snapshot.have.is_none() && looked.witnesses.iter().chain([&looked.part]).all(is_not_ours);
+        let is_done = snapshot.done && snapshot.have.is_all() && !opened.files.part().is_some_and(Part::is_needed);
+        is_nothing || (is_done && !self.config.keep_state)
     }
 
     fn record(&self, snapshot: &Snapshot, opened: &Opened) -> Record {

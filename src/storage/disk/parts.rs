@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
+use super::state::State;
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
@@ -17,12 +18,12 @@ use crate::codec::resume::{Record, Witness};
 use crate::logic::resume::{Reason, Trust};
 use crate::storage::files::Files;
 use crate::storage::part::{self, Part};
-use crate::storage::record::{Found, StateFolder};
+use crate::storage::record::Found;
 use crate::storage::{DiskTrouble, Snapshot};
 
 impl Inner {
     /// The part file, if some file needs one or there is one.
-    pub(super) fn find_part(&self, files: &Files, state: &StateFolder) -> Result<Option<Part>, DiskTrouble> {
+    pub(super) fn find_part(&self, files: &Files, state: &State) -> Result<Option<Part>, DiskTrouble> {
         let is_wanted = |file: usize| self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
         let exists = self.config.folder.join(part::path(self.info_hash)).exists();
         if !exists && (0..self.specs.len()).all(is_wanted) {

@@ -1,6 +1,7 @@
 //! Real files in a temporary folder; a killed process is a storage that is dropped without a word.
 
 mod selection;
+mod state;
 mod writing;
 
 use std::fmt::Write;
@@ -87,6 +88,8 @@ impl Bench {
             select: None,
             buffers: Buffers::default(),
             folders: Folders::default(),
+            room: Room::default(),
+            keep_state: false,
         };
         change(&mut config);
         Disk::new(&self.metainfo, config)
@@ -113,7 +116,7 @@ impl Bench {
     }
 
     fn snapshot(have: &Bitfield, clean: bool) -> Snapshot {
-        Snapshot { have: have.clone(), received: 7, sent: 8, clean }
+        Snapshot { have: have.clone(), received: 7, sent: 8, clean, done: false }
     }
 
     fn admit(&self, disk: &Disk, have: &Bitfield) -> Result<(), OpenTrouble> {

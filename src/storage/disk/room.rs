@@ -1,0 +1,61 @@
+//! Is there room for what will be written? Asked before anything is, so that a download that cannot end does not begin.
+
+use super::{Inner, Opened};
+use crate::base::bitfield::Bitfield;
+use crate::logic::selection::Wanted;
+use crate::storage::{DiskTrouble, PieceJob, TroubleKind};
+
+impl Inner {
+    pub(super) fn wanted(&self, opened: &Opened) -> Wanted {
+        let of_files = |select: &Vec<bool>| Wanted::of_files(&self.geometry, opened.files.layout(), select);
+        self.config.select.as_ref().map_or_else(|| Wanted::everything(&self.geometry), of_files)
+    }
+
+    /// Claims the room that is needed, or says how much is needed and how much is free. Where that cannot be told, the
+    /// disk is taken to be large enough.
+    pub(super) fn claim_room(&self, opened: &Opened, wanted: &Wanted, have: &Bitfield) -> Result<(), DiskTrouble> {
+        let need = self.need(opened, wanted, have)?;
+        let folder = opened.files.folder();
+        let (Some(device), Some(free)) = (folder.device(), opened.files.free()) else { return Ok(()) };
+        let mut claim = opened.claim.lock();
+        // The old claim is given back only after the new one is made, which takes its place.
+        match self.config.room.claim(device, self.info_hash, need, free) {
+            Ok(new) => *claim = Some(new),
+            Err(needed) => {
+                let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                let trouble = DiskTrouble::new("write", folder.path(), &full);
+                return Err(DiskTrouble { space: Some((free, needed)), ..trouble });
+            }
+        }
+        Ok(())
+    }
+
+    /// Bytes that have no place on the disk yet: what is to be fetched, less the blocks that the files have already.
+    fn need(&self, opened: &Opened, wanted: &Wanted, have: &Bitfield) -> Result<u64, DiskTrouble> {
+        let to_fetch = wanted.bytes().saturating_sub(wanted.bytes_had(&self.geometry, have));
+        let is_wanted = |file: usize| self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
+        let mut without_place = 0;
+        for (file, spec) in self.specs.iter().enumerate().filter(|(_, spec)| to_fetch > 0 && !spec.padding) {
+            if is_wanted(file) {
+                without_place += spec.len.saturating_sub(opened.files.allocated(file)?);
+            }
+        }
+        Ok(to_fetch.min(without_place))
+    }
+
+    /// What was written needs no room any more.
+    pub(super) fn note_room(&self, jobs: &[PieceJob], is_right: &[bool], written: &[Result<(), DiskTrouble>]) {
+        let pieces = jobs.iter().zip(is_right).zip(written).filter(|((_, right), written)| **right && written.is_ok());
+        let bytes = self.geometry.len_of(pieces.map(|((job, _), _)| job.piece));
+        if let Some(claim) = &*self.opened().claim.lock() {
+            claim.on_written(bytes);
+        }
+    }
+
+    /// A full disk: what a person has to make room for is all that is still to come, not the one write that failed.
+    pub(super) fn with_need(&self, opened: &Opened, trouble: DiskTrouble) -> DiskTrouble {
+        let (TroubleKind::Full, Some((free, wanted))) = (trouble.kind, trouble.space) else { return trouble };
+        let needed = opened.files.folder().device().map_or(0, |device| self.config.room.needed(device));
+        DiskTrouble { space: Some((free, wanted.max(needed))), ..trouble }
+    }
+}

@@ -1,0 +1,82 @@
+//! The space that the torrents of a run still need, added up for each file system.
+//!
+//! A torrent asks for all that it will need before it begins, and what it has written is taken off. Knows numbers only:
+//! how much is free, and how much is needed, its callers find out.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::base::ids::InfoHash;
+use crate::base::locked::Locked;
+
+/// What is still to be written, for all torrents of a run. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Room(Arc<Locked<BTreeMap<(u64, InfoHash), Arc<AtomicU64>>>>);
+
+/// What one torrent still has to write, in bytes. Nothing any more once it is dropped.
+#[derive(Debug)]
+pub struct Claim(Arc<AtomicU64>);
+
+impl Room {
+    /// Claims `need` bytes of a file system for a torrent, if they are free beside what the others there still need. If
+    /// not: how many bytes all of them need.
+    pub fn claim(&self, device: u64, torrent: InfoHash, need: u64, free: u64) -> Result<Claim, u64> {
+        let mut claims = self.0.lock();
+        let on_device = claims.range((device, InfoHash([0; 20]))..=(device, InfoHash([0xff; 20])));
+        let others = on_device.filter(|((_, other), _)| *other != torrent).map(|(_, left)| left.load(Relaxed));
+        let all = others.fold(need, u64::saturating_add);
+        if need > 0 && all > free {
+            return Err(all);
+        }
+        let left = Arc::new(AtomicU64::new(need));
+        claims.insert((device, torrent), Arc::clone(&left));
+        Ok(Claim(left))
+    }
+
+    /// Bytes that all torrents on this file system still have to write.
+    pub fn needed(&self, device: u64) -> u64 {
+        let claims = self.0.lock();
+        let on_device = claims.range((device, InfoHash([0; 20]))..=(device, InfoHash([0xff; 20])));
+        on_device.map(|(_, left)| left.load(Relaxed)).fold(0, u64::saturating_add)
+    }
+}
+
+impl Claim {
+    /// So many bytes were written.
+    pub fn on_written(&self, bytes: u64) {
+        // The closure always has a value, so this cannot fail.
+        _ = self.0.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(bytes)));
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn torrents_on_one_file_system_add_up() {
+        let (room, torrent) = (Room::default(), |number| InfoHash([number; 20]));
+        let first = room.claim(1, torrent(1), 30, 40).unwrap();
+        assert_eq!(room.claim(1, torrent(2), 20, 40).unwrap_err(), 50, "the first needs 30 of the 40");
+        let _elsewhere = room.claim(2, torrent(3), 20, 20).unwrap();
+        assert_eq!((room.needed(1), room.needed(2), room.needed(3)), (30, 20, 0));
+        first.on_written(25);
+        let _second = room.claim(1, torrent(2), 10, 15).unwrap();
+        assert_eq!(room.needed(1), 15);
+        first.on_written(1000);
+        assert_eq!(room.needed(1), 10, "more than was claimed is no debt");
+        drop(first);
+        let first = room.claim(1, torrent(1), 5, 15).unwrap();
+        assert_eq!(room.claim(1, torrent(1), 6, 15).unwrap_err(), 16, "its own old claim does not count twice");
+        drop(first);
+        assert_eq!(room.needed(1), 10);
+        let _third = room.claim(1, torrent(3), 0, 0).expect("who needs nothing is not refused");
+    }
+}
