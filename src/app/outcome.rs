@@ -40,6 +40,8 @@ pub struct Finish {
     pub ending: Ending,
     /// As it was last seen.
     pub view: TorrentView,
+    /// Why it failed and what to do, where more is known than its failure says.
+    pub advice: Option<String>,
 }
 
 /// A run, looked back on.

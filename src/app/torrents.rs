@@ -135,7 +135,11 @@ impl Torrents {
 
     pub(super) fn finish(self) -> Vec<Finish> {
         let gave_up = || Ending::GaveUp("it was never told to end".to_owned());
-        let finish = |one: One| Finish { ending: one.ending.unwrap_or_else(gave_up), view: one.views.borrow().clone() };
+        let finish = |one: One| Finish {
+            ending: one.ending.unwrap_or_else(gave_up),
+            view: one.views.borrow().clone(),
+            advice: None,
+        };
         self.0.into_iter().map(finish).collect()
     }
 }

@@ -36,7 +36,9 @@ pub fn judge(finish: &Finish) -> (Exit, &'static str, Option<String>) {
             let why = finish.view.why.as_ref().map(|why| format!(": {}", why.text)).unwrap_or_default();
             (Exit::Stalled, "stalled", Some(format!("no byte came for {}{why}", Span(*limit))))
         }
-        Ending::Failed(failure) => (failure.into(), "failed", Some(failure.to_string())),
+        Ending::Failed(failure) => {
+            (failure.into(), "failed", Some(finish.advice.clone().unwrap_or_else(|| failure.to_string())))
+        }
         Ending::GaveUp(why) => (Exit::GaveUp, "failed", Some(format!("the supervision tree gave up: {why}"))),
     }
 }
@@ -138,7 +140,7 @@ mod tests {
         let mut view = TorrentView::new("x\u{1b}[2J".to_owned(), torrent().info_hash, 4 << 20);
         (view.bytes_have, view.bytes_done, view.bytes_received) = (1 << 20, 1 << 20, 1 << 20);
         change(&mut view);
-        Finish { ending, view }
+        Finish { ending, view, advice: None }
     }
 
     fn run_of(torrents: Vec<Finish>) -> Outcome {

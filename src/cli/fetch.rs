@@ -6,7 +6,7 @@ use super::args::{DiskFull, FetchArgs, Global};
 use super::exit::{Exit, Problem};
 use super::output::Output;
 use super::selection::select;
-use super::{info, logs, swarm};
+use super::{info, logs, places, swarm};
 use crate::actors::torrent::Aim;
 use crate::app::config::{Job, RunConfig};
 use crate::app::hook::Hook;
@@ -14,6 +14,7 @@ use crate::app::hook::Hook;
 /// Runs the verb.
 pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
     logs::install(global, output)?;
+    places::must_not_be_file(&args.dir)?;
     let mut jobs = swarm::jobs(&args.sources, &args.swarm)?;
     for job in &mut jobs {
         job.select = select(&args.files, &job.metainfo)?;

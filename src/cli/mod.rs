@@ -19,6 +19,7 @@ pub mod logs;
 pub mod man;
 pub mod names;
 pub mod output;
+pub mod places;
 pub mod progress;
 pub mod scrape;
 pub mod seed;
@@ -30,10 +31,10 @@ pub mod tracker;
 pub mod tree;
 pub mod verify;
 
+use crate::app::signals::survive_file_size_limit;
 use args::{Args, Verb};
 use exit::{Exit, Problem};
 use output::Output;
-use crate::app::signals::survive_file_size_limit;
 
 /// The whole program.
 pub fn main() -> ExitCode {
@@ -51,10 +52,10 @@ pub fn main() -> ExitCode {
 }
 
 fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
-    let exit = match &args.verb {
     if let Err(error) = survive_file_size_limit() {
         output.complain(&format!("cannot catch SIGXFSZ: {error}; a write beyond `ulimit -f` will end the program"));
     }
+    let exit = match &args.verb {
         #[cfg(feature = "faults")]
         Verb::Fault(fault) => return fault::run(fault, output),
         Verb::Fetch(fetch) => fetch::run(fetch, &args.global, output),

@@ -3,13 +3,14 @@
 use super::args::{Global, SeedArgs};
 use super::exit::{Exit, Problem};
 use super::output::Output;
-use super::{logs, swarm};
+use super::{logs, places, swarm};
 use crate::actors::torrent::Aim;
 use crate::app::config::RunConfig;
 
 /// Runs the verb.
 pub fn run(args: &SeedArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
     logs::install(global, output)?;
+    places::must_be_folder(&args.dir)?;
     let jobs = swarm::jobs(&args.sources, &args.swarm)?;
     let config = RunConfig {
         aim: Aim::Seed(args.goal.goal()),

@@ -12,8 +12,10 @@ use super::ending;
 use super::exit::{Exit, Problem};
 use super::output::Output;
 use super::progress::Progress;
-use super::source;
+use super::{places, source};
+use crate::actors::view::Failure;
 use crate::app::config::{Job, RunConfig};
+use crate::app::outcome::Ending;
 use crate::app::run;
 use crate::codec::metainfo::Metainfo;
 use crate::logic::seeding::Goal;
@@ -66,9 +68,9 @@ pub fn config(args: &SwarmArgs, global: &Global, jobs: Vec<Job>, dir: PathBuf) -
         max_up_bps,
         peers: args.peer.clone(),
         shutdown_timeout: args.shutdown_timeout,
+        keep_state: args.keep_state,
         metrics_every: args.metrics_interval.or(file_default).filter(|every| !every.is_zero()),
         ..RunConfig::new(jobs, dir)
-        keep_state: args.keep_state,
     }
 }
 
@@ -82,7 +84,12 @@ fn arbiters(args: &SwarmArgs, torrents: usize) -> usize {
 pub fn run(config: &RunConfig, output: &Output) -> Result<Exit, Problem> {
     let mut progress = Progress::new(output, config.jobs.len());
     let ran = run::run(config, &mut |nth, view| progress.show(nth, view));
-    let outcome = ran.map_err(|error| Problem::new(Exit::Network, format!("cannot start: {error}")))?;
+    let mut outcome = ran.map_err(|error| Problem::new(Exit::Network, format!("cannot start: {error}")))?;
+    for (finish, job) in outcome.torrents.iter_mut().zip(&config.jobs) {
+        if let Ending::Failed(Failure::Incomplete { have, total }) = finish.ending {
+            finish.advice = Some(places::advice(&config.dir, &job.metainfo, (have, total)));
+        }
+    }
     output.finish();
     Ok(ending::report(&outcome, output))
 }

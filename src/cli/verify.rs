@@ -1,111 +1,287 @@
 //! `verify`: is the data what the .torrent says? Every file, every piece, on all cores.
+//!
+//! Reads the record and the part file of a fetch, and writes nothing: what is not there yet is *incomplete*, and only
+//! what ought to be right and is not is *damaged* (`logic::condition`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::json;
+use sha1::{Digest, Sha1};
 
 use super::args::VerifyArgs;
 use super::exit::{Exit, Problem};
 use super::hashing::Meter;
 use super::output::Output;
 use super::selection::select;
-use super::{source, stop};
+use super::{places, source, stop};
 use crate::app::descriptors::Descriptors;
 use crate::base::geometry::PieceIndex;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::Metainfo;
+use crate::codec::resume::{Record, Witness};
+use crate::logic::condition::{FileCondition, FileFacts, PieceCondition, Written, counted, of_wrong_piece};
 use crate::logic::selection::Wanted;
-use crate::storage::check::{Halt, Hasher, every_piece};
+use crate::storage::check::{Halt, Hasher, data_ranges, every_piece};
 use crate::storage::files::Files;
 use crate::storage::folder::Folder;
 use crate::storage::part::Part;
+use crate::storage::record::{Found, Peek, peek};
 use crate::storage::spec::specs_of;
 use crate::storage::trouble::DiskTrouble;
+use crate::storage::whereabouts::is_anything_in;
+
+/// Numbers of damaged pieces that are shown to people; programs get all.
+const MOST_NUMBERS: usize = 20;
 
 /// Runs the verb.
 pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
     let metainfo = source::load(&args.file, args.names.into())?;
+    places::must_be_folder(&args.dir)?;
     let folder = Folder::open(&args.dir);
     let folder = folder.map_err(|error| Problem::new(Exit::NotFound, format!("{}: {error}", args.dir.display())))?;
-    let select = select(&args.files, &metainfo)?;
-    let is_chosen = |file: usize| select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
+    let chosen = select(&args.files, &metainfo)?;
+    let record = look_at_state(&args.dir, &metainfo, output);
     let files = Files::new(folder, specs_of(&metainfo), Descriptors::of_this_process(1, 1).files);
-    let wanted = select.as_ref().map_or_else(
+    let files = with_part(files, &metainfo, record.as_ref()).map_err(problem)?;
+    let wanted = chosen.as_ref().map_or_else(
         || Wanted::everything(&metainfo.geometry),
-        |select| Wanted::of_files(&metainfo.geometry, files.layout(), select),
+        |chosen| Wanted::of_files(&metainfo.geometry, files.layout(), chosen),
     );
-    let files = with_part(files, &metainfo, is_chosen)?;
-    let bad = check(&files, &metainfo, &wanted, output)?;
-    let mut bad_files = 0;
-    let chosen = metainfo.files.iter().enumerate().filter(|(file, entry)| !entry.padding && is_chosen(*file));
-    for (file, entry) in chosen {
-        let end = entry.offset + entry.len;
-        let pieces = metainfo.geometry.pieces_of(entry.offset..end).filter(|piece| bad.contains(piece)).count();
-        let witness = files.witness(file).map_err(|trouble| Problem::new((&trouble).into(), &trouble))?;
-        let fault = match witness {
-            None => Some("missing".to_owned()),
-            Some(found) if found.len != entry.len => Some(format!("{} bytes where {} are due", found.len, entry.len)),
-            Some(_) if pieces > 0 => Some(format!("{pieces} pieces are wrong")),
-            Some(_) => None,
-        };
-        bad_files += u32::from(fault.is_some());
-        let shown = entry.path.as_path().display().to_string();
-        output.json(
-            &json!({"event": "file", "path": shown, "ok": fault.is_none(), "bad_pieces": pieces, "fault": fault}),
-        );
-        output.line(
-            format!("{:<8} {}", if fault.is_none() { "ok" } else { "WRONG" }, Safe::new(&shown).at_most(400))
-                + &fault.map(|fault| format!(": {fault}")).unwrap_or_default(),
-        );
+    let wrong = check(&files, &metainfo, &wanted, output)?;
+    let survey = Survey { metainfo: &metainfo, files: &files, record: record.as_ref(), wrong };
+    let is_chosen = |file: usize| chosen.as_ref().is_none_or(|chosen| chosen.get(file) == Some(&true));
+    let report = survey.report(is_chosen, output).map_err(problem)?;
+    if !is_anything_in(&args.dir, &metainfo) {
+        output.complain(&places::absent(&args.dir, &metainfo));
     }
-    Ok(report(&metainfo, &wanted, &bad, bad_files, output))
+    Ok(report.tell(&metainfo, &wanted, output))
 }
 
-/// Bytes of files that were not chosen and are not there come from the part file that a fetch of the same choice left.
-fn with_part(files: Files, metainfo: &Metainfo, is_chosen: impl Fn(usize) -> bool) -> Result<Files, Problem> {
-    let is_absent = |file: usize| files.witness(file).map(|found| found.is_none());
-    let held: Result<Vec<bool>, _> =
-        (0..files.specs().len()).map(|file| Ok(!is_chosen(file) && is_absent(file)?)).collect();
-    let held = held.map_err(|trouble: DiskTrouble| Problem::new((&trouble).into(), &trouble))?;
-    let part = Part::new((metainfo.info_hash, metainfo.geometry, files.layout()), held, Vec::new());
-    Ok(files.with_part(part.is_needed().then_some(part)))
+fn problem(trouble: DiskTrouble) -> Problem {
+    Problem::new((&trouble).into(), trouble)
 }
 
-fn report(metainfo: &Metainfo, wanted: &Wanted, bad: &[PieceIndex], bad_files: u32, output: &Output) -> Exit {
-    let ok = bad.is_empty() && bad_files == 0;
-    let exit = if ok { Exit::Complete } else { Exit::HashMismatch };
-    output.json(&json!({
-        "event": "result",
-        "status": if ok { "complete" } else { "mismatch" },
-        "exit_code": exit as u8,
-        "info_hash": metainfo.info_hash.to_string(),
-        "pieces": metainfo.geometry.piece_count(),
-        "pieces_selected": wanted.pieces().ones(),
-        "bad_pieces": bad.iter().map(|piece| piece.get()).collect::<Vec<_>>(),
-        "bad_files": bad_files,
-    }));
-    let of = wanted.pieces().ones();
-    if ok {
-        output.line(format!("all {of} pieces are right"));
-    } else {
-        let numbers: Vec<String> = bad.iter().take(20).map(ToString::to_string).collect();
-        let more = if bad.len() > 20 { ", …" } else { "" };
-        output.line(format!("{} of {of} pieces are wrong: {}{more}", bad.len(), numbers.join(", ")));
+/// The record, if one is there that fits the torrent. Says so when a process is at work on it.
+fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<Record> {
+    let Peek { found, holder } = peek(dir, metainfo.info_hash);
+    if let Some(process) = holder {
+        output.json(&json!({"event": "at_work", "process": process}));
+        output.complain(&format!(
+            "another tt-actors (process {process}) is at work on this torrent here; what it has not recorded yet counts as missing"
+        ));
     }
-    exit
+    let Found::Record(record, _) = found else { return None };
+    let fits = record.pieces == metainfo.geometry.piece_count() && record.files.len() == metainfo.files.len();
+    fits.then_some(*record)
+}
+
+/// Bytes of files that are not there come from the part file that a fetch of some files left. So may those of a file that
+/// the record calls not ours, when what is in its place is wrong.
+fn with_part(files: Files, metainfo: &Metainfo, record: Option<&Record>) -> Result<Files, DiskTrouble> {
+    let is_not_ours = |file: usize| record.is_some_and(|record| record.files.get(file) == Some(&Witness::NOT_OURS));
+    let (mut held, mut strayed) = (Vec::new(), Vec::new());
+    for file in 0..files.specs().len() {
+        let is_absent = files.witness(file)?.is_none() && !metainfo.files[file].padding;
+        held.push(is_absent);
+        strayed.push(!is_absent && is_not_ours(file));
+    }
+    let part = Part::new((metainfo.info_hash, metainfo.geometry, files.layout()), held, strayed);
+    Ok(files.with_part((part.is_needed() || part.has_strays()).then_some(part)))
+}
+
+/// A piece that does not hash right with the bytes of its files.
+#[derive(Debug, Clone, Copy)]
+struct Wrong {
+    piece: PieceIndex,
+    /// It is right with what the part file has of it.
+    right_with_part: bool,
 }
 
 /// The pieces that do not hash right, ascending.
-fn check(files: &Files, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> Result<Vec<PieceIndex>, Problem> {
+fn check(files: &Files, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> Result<Vec<Wrong>, Problem> {
     let geometry = metainfo.geometry;
     let meter = Meter::new(output, "checking", geometry.total_len());
     let wrong_ones = |hasher: &mut Hasher<&Files>, run: &[PieceIndex]| {
         let run: Vec<PieceIndex> = run.iter().copied().filter(|piece| wanted.pieces().has(*piece)).collect();
         let judged = hasher.are_right(&metainfo.hashes, &run).into_iter().zip(&run);
         let wrong = judged.filter_map(|(right, piece)| right.map(|right| (!right).then_some(*piece)).transpose());
+        let wrong =
+            wrong.map(|piece| piece.map(|piece| Wrong { piece, right_with_part: is_strayed(files, metainfo, piece) }));
         wrong.collect::<Result<Vec<_>, _>>()
     };
     let wrong = every_piece(geometry, || files, wrong_ones, |done| meter.show(done), &*stop::on_signal()?);
     wrong.map_err(|halt| match halt {
         Halt::Stopped => Problem::new(Exit::Interrupted, "stopped before everything was checked"),
-        Halt::Failed(trouble) => Problem::new((&trouble).into(), &trouble),
+        Halt::Failed(trouble) => problem(trouble),
     })
+}
+
+fn is_strayed(files: &Files, metainfo: &Metainfo, piece: PieceIndex) -> bool {
+    if !files.part().is_some_and(Part::has_strays) {
+        return false;
+    }
+    let mut bytes = vec![0; metainfo.geometry.piece_len(piece) as usize];
+    files.read_strayed(metainfo.geometry.piece_start(piece), &mut bytes).is_ok()
+        && <[u8; 20]>::from(Sha1::digest(&bytes)) == metainfo.hashes.get(piece)
+}
+
+/// All that was found out.
+struct Survey<'a> {
+    metainfo: &'a Metainfo,
+    files: &'a Files,
+    record: Option<&'a Record>,
+    wrong: Vec<Wrong>,
+}
+
+impl Survey<'_> {
+    /// Says of each file how it is.
+    fn report(&self, is_chosen: impl Fn(usize) -> bool, output: &Output) -> Result<Report, DiskTrouble> {
+        let conditions = self.conditions()?;
+        let mut report = Report::of(&conditions, &self.wrong);
+        let shown = self.metainfo.files.iter().enumerate().filter(|(file, entry)| !entry.padding && is_chosen(*file));
+        for (file, entry) in shown {
+            let facts = self.facts(file, &conditions)?;
+            let (condition, fault) = facts.judge();
+            let path = entry.path.as_path().display().to_string();
+            let state = word_for(condition);
+            output.json(&json!({
+                "event": "file",
+                "path": path,
+                "state": state,
+                "ok": condition == FileCondition::Ok,
+                "pieces": facts.pieces,
+                "missing_pieces": facts.missing,
+                "damaged_pieces": facts.damaged,
+                "bad_pieces": facts.missing + facts.damaged,
+                "fault": fault,
+            }));
+            let path = Safe::new(&path).at_most(400).to_string();
+            let sentence = fault.map_or_else(|| path.clone(), |fault| format!("{path} {fault}"));
+            output.line(format!("{state:<10} {sentence}"));
+            report.count(condition, sentence);
+        }
+        Ok(report)
+    }
+
+    /// How each piece is that is not simply right.
+    fn conditions(&self) -> Result<BTreeMap<PieceIndex, PieceCondition>, DiskTrouble> {
+        if self.wrong.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let mut written = data_ranges(self.files)?;
+        let padding = self.metainfo.files.iter().filter(|file| file.padding);
+        written.extend(padding.map(|file| file.offset..file.offset + file.len));
+        let (written, geometry) = (Written::new(written), &self.metainfo.geometry);
+        let recorded = self.record.map(|record| &record.have);
+        let judge = |wrong: &Wrong| (wrong.piece, of_wrong_piece(wrong.piece, geometry, &written, recorded));
+        Ok(self.wrong.iter().map(judge).collect())
+    }
+
+    fn facts(&self, file: usize, conditions: &BTreeMap<PieceIndex, PieceCondition>) -> Result<FileFacts, DiskTrouble> {
+        let entry = &self.metainfo.files[file];
+        let range = entry.offset..entry.offset + entry.len;
+        let is_strayed = self.files.part().is_some_and(|part| !part.holds(file) && part.held_once(file));
+        let elsewhere = |piece: &PieceIndex| {
+            let at = self.wrong.binary_search_by_key(piece, |wrong| wrong.piece);
+            !is_strayed && at.is_ok_and(|at| self.wrong[at].right_with_part)
+        };
+        let pieces = || self.metainfo.geometry.pieces_of(range.clone());
+        let count =
+            |condition| pieces().filter(|piece| conditions.get(piece) == Some(&condition) && !elsewhere(piece)).count();
+        Ok(FileFacts {
+            found: self.files.witness(file)?.map(|found| found.len),
+            due: entry.len,
+            pieces: pieces().count(),
+            missing: count(PieceCondition::Missing),
+            damaged: count(PieceCondition::Damaged),
+            is_recorded: self.record.is_some_and(|record| pieces().any(|piece| record.have.has(piece))),
+        })
+    }
+}
+
+const fn word_for(condition: FileCondition) -> &'static str {
+    match condition {
+        FileCondition::Ok => "ok",
+        FileCondition::Incomplete => "incomplete",
+        FileCondition::Damaged => "damaged",
+    }
+}
+
+/// The whole in numbers.
+#[derive(Default)]
+struct Report {
+    missing: Vec<PieceIndex>,
+    damaged: Vec<PieceIndex>,
+    incomplete_files: u32,
+    damaged_files: u32,
+    /// The first file that is not right, in a sentence.
+    first_fault: Option<String>,
+}
+
+impl Report {
+    fn of(conditions: &BTreeMap<PieceIndex, PieceCondition>, wrong: &[Wrong]) -> Self {
+        let mut report = Self::default();
+        for Wrong { piece, .. } in wrong.iter().filter(|wrong| !wrong.right_with_part) {
+            match conditions.get(piece) {
+                Some(PieceCondition::Damaged) => report.damaged.push(*piece),
+                _ => report.missing.push(*piece),
+            }
+        }
+        report
+    }
+
+    fn count(&mut self, condition: FileCondition, sentence: String) {
+        match condition {
+            FileCondition::Ok => return,
+            FileCondition::Incomplete => self.incomplete_files += 1,
+            FileCondition::Damaged => self.damaged_files += 1,
+        }
+        self.first_fault.get_or_insert(sentence);
+    }
+
+    fn tell(&self, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> Exit {
+        let Self { missing, damaged, incomplete_files, damaged_files, first_fault } = self;
+        let (status, exit) = match (incomplete_files + u32::from(!missing.is_empty()), damaged_files) {
+            (0, 0) if damaged.is_empty() => ("complete", Exit::Complete),
+            (_, 0) if damaged.is_empty() => ("incomplete", Exit::HashMismatch),
+            _ => ("damaged", Exit::HashMismatch),
+        };
+        let numbers = |pieces: &[PieceIndex]| pieces.iter().map(|piece| piece.get()).collect::<Vec<_>>();
+        let mut bad = [numbers(missing), numbers(damaged)].concat();
+        bad.sort_unstable();
+        output.json(&json!({
+            "event": "result",
+            "status": status,
+            "exit_code": exit as u8,
+            "info_hash": metainfo.info_hash.to_string(),
+            "pieces": metainfo.geometry.piece_count(),
+            "pieces_selected": wanted.pieces().ones(),
+            "bad_pieces": bad,
+            "damaged_pieces": numbers(damaged),
+            "bad_files": incomplete_files + damaged_files,
+            "incomplete_files": incomplete_files,
+            "damaged_files": damaged_files,
+        }));
+        let of = counted(wanted.pieces().ones() as usize);
+        let mut parts = Vec::new();
+        if !missing.is_empty() {
+            parts.push(format!("{} of {of} {} missing", missing.len(), is_or_are(missing)));
+        }
+        if !damaged.is_empty() {
+            let shown: Vec<String> = damaged.iter().take(MOST_NUMBERS).map(ToString::to_string).collect();
+            let more = if damaged.len() > MOST_NUMBERS { ", …" } else { "" };
+            parts.push(format!("{} of {of} {} damaged: {}{more}", damaged.len(), is_or_are(damaged), shown.join(", ")));
+        }
+        output.line(match (&parts[..], first_fault) {
+            ([], None) => format!("all {of} are right"),
+            ([], Some(fault)) => format!("all {of} are right, but {fault}"),
+            (parts, _) => parts.join("; "),
+        });
+        exit
+    }
+}
+
+const fn is_or_are(pieces: &[PieceIndex]) -> &'static str {
+    if pieces.len() == 1 { "is" } else { "are" }
 }

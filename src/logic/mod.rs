@@ -6,6 +6,7 @@ pub mod assembly;
 pub mod bucket;
 pub mod choke;
 pub mod client_name;
+pub mod condition;
 pub mod conversation;
 pub mod disk_health;
 pub mod doubt;

@@ -37,6 +37,7 @@ pub mod spec;
 pub mod state_file;
 pub mod trouble;
 mod vectored;
+pub mod whereabouts;
 
 /// The outcome of a job, some time later, on this thread.
 pub type Later<T> = Pin<Box<dyn Future<Output = T>>>;
@@ -109,9 +110,9 @@ pub struct Snapshot {
     pub sent: u64,
     /// Nothing will be written after this: the files' times can be trusted next time.
     pub clean: bool,
-}
     /// The torrent is complete and will not be given to others: nothing of its state is needed any more.
     pub done: bool,
+}
 
 /// Where a torrent's bytes are kept. Jobs run elsewhere; several may be under way at once.
 pub trait Storage: Debug + Send + Sync {

@@ -97,7 +97,8 @@ impl StateFolder {
         let folder = output.join(STATE_FOLDER);
         make_folder(&folder).map_err(|error| DiskTrouble::new("create", &folder, &error))?;
         let path = lock_path(output, info_hash);
-        let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(NO_LINK).open(&path);
+        let open =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(NO_LINK).open(&path);
         let mut lock = match open {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             opened => opened.map_err(|error| DiskTrouble::new("open", &path, &error))?,
@@ -212,7 +213,11 @@ fn make_folder(folder: &Path) -> io::Result<()> {
         made => return made,
     }
     let is_link = std::fs::symlink_metadata(folder).is_ok_and(|meta| meta.is_symlink());
-    if is_link { Err(io::Error::other("it is a symbolic link, and state is not written through links")) } else { Ok(()) }
+    if is_link {
+        Err(io::Error::other("it is a symbolic link, and state is not written through links"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the open file is the one that has this name.

@@ -12,7 +12,10 @@ use crate::base::locked::Locked;
 
 /// What is still to be written, for all torrents of a run. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct Room(Arc<Locked<BTreeMap<(u64, InfoHash), Arc<AtomicU64>>>>);
+pub struct Room(Arc<Locked<Claims>>);
+
+/// What each torrent still has to write, by file system.
+type Claims = BTreeMap<(u64, InfoHash), Arc<AtomicU64>>;
 
 /// What one torrent still has to write, in bytes. Nothing any more once it is dropped.
 #[derive(Debug)]

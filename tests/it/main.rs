@@ -33,6 +33,7 @@ mod hostile_trackers;
 mod interface;
 mod logs;
 mod on_complete;
+mod places;
 mod real_seeds;
 mod real_torrents;
 mod resume;

@@ -140,6 +140,10 @@ pub struct DiskWriterConfig {
 
 /// See the head of the file.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a question of its own, and any of them may be true with any other"
+)]
 pub struct DiskWriter {
     cfg: DiskWriterConfig,
     // Kept over restarts.

@@ -110,14 +110,14 @@ impl DiskWriter {
     fn claim(&mut self, have: Bitfield, checked: u64, ctx: &mut Ctx<Self>) {
         let snapshot = self.snapshot(&have, false);
         let admitted = self.cfg.storage.admit(snapshot).into_actor(self);
-        ctx.spawn(admitted.map(move |admitted, act, ctx| match admitted {
-            Err(trouble) => act.on_refused(trouble, HeldStart::Admission { have, checked }, ctx),
-            Ok(()) => {
-                act.on_well();
-                act.have = Some(have.clone());
-                act.cfg.torrent.do_send(DiskNews::Ready { have, checked });
-                act.settle(ctx);
+        ctx.spawn(admitted.map(move |admitted, act, ctx| {
+            if let Err(trouble) = admitted {
+                return act.on_refused(trouble, HeldStart::Admission { have, checked }, ctx);
             }
+            act.on_well();
+            act.have = Some(have.clone());
+            act.cfg.torrent.do_send(DiskNews::Ready { have, checked });
+            act.settle(ctx);
         }));
     }
 

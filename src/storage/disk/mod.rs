@@ -15,9 +15,9 @@ use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::coalesce;
 use super::files::Files;
 use super::folder::Folders;
+use super::part::Part;
 use super::record::Found;
 use super::room::{Claim, Room};
-use super::part::Part;
 use super::spec::{FileSpec, specs_of};
 use super::{
     DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, sha1_lanes,

@@ -102,9 +102,9 @@ impl Inner {
         if pieces.is_empty() { Ok(()) } else { self.persist(start) }
     }
 
-    /// Every file has its bytes: the part file goes.
+    /// Every file has its bytes: the part file goes. Not where there is no state: whose folder that is nobody knows.
     pub(super) fn drop_part(&self, opened: &Opened) {
-        if opened.files.part().is_none_or(Part::is_needed) {
+        if opened.files.part().is_none_or(Part::is_needed) || opened.state.missing().is_some() {
             return;
         }
         let path = self.config.folder.join(part::path(self.info_hash));

@@ -1,0 +1,202 @@
+//! What `verify` says of pieces and files: right, missing (nothing was ever written there, or not all of it), or damaged.
+//!
+//! A piece that does not hash right is *damaged* where bytes are on the disk that ought to be right: the record claims the
+//! piece, or, where there is no record, every byte of it was written. Everything else that is not right is *missing*: it is
+//! still to be fetched. Knows ranges, lengths and the record's bitfield; reads no disk.
+
+use std::ops::Range;
+
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::{Geometry, PieceIndex};
+
+/// How a piece is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PieceCondition {
+    /// It hashes right.
+    Right,
+    /// It was not written, or not all of it.
+    Missing,
+    /// It was written, and is not what the torrent says.
+    Damaged,
+}
+
+/// How a file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileCondition {
+    /// Every byte is right, and there is none too many.
+    Ok,
+    /// Something of it is still to be fetched, and nothing of it is wrong.
+    Incomplete,
+    /// Something of it is wrong.
+    Damaged,
+}
+
+/// Where bytes of the torrent are on the disk, as ranges that are in order and do not overlap.
+#[derive(Debug, Clone, Default)]
+pub struct Written(Vec<Range<u64>>);
+
+impl Written {
+    /// From ranges in any order.
+    pub fn new(mut ranges: Vec<Range<u64>>) -> Self {
+        ranges.retain(|range| range.start < range.end);
+        ranges.sort_unstable_by_key(|range| range.start);
+        let mut merged: Vec<Range<u64>> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+                _ => merged.push(range),
+            }
+        }
+        Self(merged)
+    }
+
+    /// Whether every byte of the range was written.
+    fn covers(&self, range: &Range<u64>) -> bool {
+        self.at_or_after(range.start).is_some_and(|found| found.start <= range.start && range.end <= found.end)
+    }
+
+    /// Whether any byte of the range was written.
+    fn touches(&self, range: &Range<u64>) -> bool {
+        self.at_or_after(range.start).is_some_and(|found| found.start < range.end)
+    }
+
+    /// The first range that ends behind this byte.
+    fn at_or_after(&self, byte: u64) -> Option<&Range<u64>> {
+        self.0.get(self.0.partition_point(|range| range.end <= byte))
+    }
+}
+
+/// How a piece is that does not hash right. `recorded`: the pieces that the record claims, if there is a record.
+pub fn of_wrong_piece(
+    piece: PieceIndex,
+    geometry: &Geometry,
+    written: &Written,
+    recorded: Option<&Bitfield>,
+) -> PieceCondition {
+    let start = geometry.piece_start(piece);
+    let bytes = start..start + u64::from(geometry.piece_len(piece));
+    let is_damaged = match recorded {
+        Some(recorded) => recorded.has(piece) && written.touches(&bytes),
+        None => written.covers(&bytes),
+    };
+    if is_damaged { PieceCondition::Damaged } else { PieceCondition::Missing }
+}
+
+/// What is known of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileFacts {
+    /// Its length on the disk; `None` if it is not there.
+    pub found: Option<u64>,
+    /// Its length in the torrent.
+    pub due: u64,
+    /// Pieces with a byte of it.
+    pub pieces: usize,
+    /// Of those, the missing ones.
+    pub missing: usize,
+    /// Of those, the damaged ones.
+    pub damaged: usize,
+    /// The record claims a piece with a byte of it.
+    pub is_recorded: bool,
+}
+
+impl FileFacts {
+    /// How the file is, and in words what is wrong with it; the words follow its name.
+    pub fn judge(&self) -> (FileCondition, Option<String>) {
+        let Self { found, due, pieces, missing, damaged, is_recorded } = *self;
+        let Some(len) = found else { return (FileCondition::Incomplete, Some("is not there".to_owned())) };
+        let length = || Some(format!("is {len} bytes long, should be {due}"));
+        if len > due || (len < due && is_recorded) {
+            return (FileCondition::Damaged, length());
+        }
+        if damaged > 0 {
+            return (FileCondition::Damaged, Some(format!("has damage in {damaged} of {}", counted(pieces))));
+        }
+        if missing > 0 {
+            return (FileCondition::Incomplete, Some(format!("lacks {missing} of {}", counted(pieces))));
+        }
+        if len < due { (FileCondition::Incomplete, length()) } else { (FileCondition::Ok, None) }
+    }
+}
+
+/// `1 piece`, `3 pieces`.
+pub fn counted(pieces: usize) -> String {
+    if pieces == 1 { "1 piece".to_owned() } else { format!("{pieces} pieces") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Pieces 0 to 4 of ten bytes; bytes 5 to 25 and 40 to 50 are there.
+    #[test]
+    fn a_wrong_piece_is_damaged_where_bytes_are_that_ought_to_be_right() {
+        let geometry = Geometry::new(50, 10).unwrap();
+        let written = Written::new(vec![40..50, 5..20, 20..25]);
+        let mut record = Bitfield::none(5);
+        for piece in [0, 1, 3] {
+            record.set(geometry.piece(piece).unwrap());
+        }
+        // Of pieces half there, there, half there, absent, there; the record claims the first, second and fourth.
+        let table = [(None, "mdmmd"), (Some(&record), "ddmmm")];
+        for (recorded, want) in table {
+            let got: String = geometry
+                .pieces()
+                .map(|piece| match of_wrong_piece(piece, &geometry, &written, recorded) {
+                    PieceCondition::Damaged => 'd',
+                    PieceCondition::Missing => 'm',
+                    PieceCondition::Right => 'r',
+                })
+                .collect();
+            assert_eq!(got, want, "{recorded:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_ok_incomplete_or_damaged_and_says_why() {
+        use FileCondition::{Damaged, Incomplete, Ok};
+        let good = FileFacts { found: Some(10), due: 10, pieces: 4, missing: 0, damaged: 0, is_recorded: true };
+        let table = [
+            (good, Ok, None),
+            (FileFacts { found: None, missing: 4, ..good }, Incomplete, Some("is not there")),
+            (FileFacts { missing: 3, ..good }, Incomplete, Some("lacks 3 of 4 pieces")),
+            (FileFacts { missing: 1, pieces: 1, ..good }, Incomplete, Some("lacks 1 of 1 piece")),
+            (FileFacts { missing: 3, damaged: 1, ..good }, Damaged, Some("has damage in 1 of 4 pieces")),
+            (FileFacts { found: Some(12), ..good }, Damaged, Some("is 12 bytes long, should be 10")),
+            (
+                FileFacts { found: Some(12), missing: 2, damaged: 1, ..good },
+                Damaged,
+                Some("is 12 bytes long, should be 10"),
+            ),
+            (FileFacts { found: Some(7), missing: 1, ..good }, Damaged, Some("is 7 bytes long, should be 10")),
+            (
+                FileFacts { found: Some(7), missing: 1, is_recorded: false, ..good },
+                Incomplete,
+                Some("lacks 1 of 4 pieces"),
+            ),
+            (FileFacts { found: Some(0), due: 0, pieces: 0, is_recorded: false, ..good }, Ok, None),
+            (
+                FileFacts { found: Some(1), due: 0, pieces: 0, is_recorded: false, ..good },
+                Damaged,
+                Some("is 1 bytes long, should be 0"),
+            ),
+        ];
+        for (facts, condition, words) in table {
+            assert_eq!(facts.judge(), (condition, words.map(ToOwned::to_owned)), "{facts:?}");
+        }
+    }
+
+    proptest! {
+        /// Against a list of every single byte.
+        #[test]
+        fn what_was_written_agrees_with_a_list_of_bytes(
+            ranges in prop::collection::vec((0u64..60, 0u64..20), 0..12), start in 0u64..60, len in 1u64..20,
+        ) {
+            let ranges: Vec<_> = ranges.into_iter().map(|(start, len)| start..start + len).collect();
+            let is_there = |byte: u64| ranges.iter().any(|range| range.contains(&byte));
+            let (all, any) = ((start..start + len).all(is_there), (start..start + len).any(is_there));
+            let written = Written::new(ranges.clone());
+            prop_assert_eq!((written.covers(&(start..start + len)), written.touches(&(start..start + len))), (all, any));
+        }
+    }
+}
