@@ -1,6 +1,7 @@
 //! Floor 2: every rule of BitTorrent, as plain structs that are told the time and hand back effects. Does not know actix, tokio, files or clocks.
 
 pub mod address;
+pub mod allowed_fast;
 pub mod announce;
 pub mod assembly;
 pub mod bucket;
@@ -39,5 +40,6 @@ pub(crate) mod testing;
 pub mod tiers;
 pub mod tracker;
 pub mod udp_exchange;
+pub mod unreadable;
 pub mod uploads;
 pub mod why;

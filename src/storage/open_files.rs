@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, IoSlice};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::at_once::Promptness;
 use super::vectored::write_all_at;
@@ -16,8 +16,8 @@ pub(super) struct Handle {
     /// Whose turn it is to write: the kernel lets one at a time into a file, and lets the others spin at its door. Held for
     /// as long as the write takes, by threads of the pool, which have nothing else to do meanwhile.
     turn: Locked<()>,
-    /// Found out by the first who reads at once.
-    promptness: OnceLock<Promptness>,
+    /// Found out when it was opened, by a thread of the pool: a file system that hangs does not even say what it is.
+    promptness: Promptness,
 }
 
 impl Handle {
@@ -29,7 +29,7 @@ impl Handle {
 
     /// Fills `buffer` if that takes no waiting.
     pub(super) fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool {
-        self.promptness.get_or_init(|| Promptness::of(&self.file)).fills(buffer, &self.file, offset)
+        self.promptness.fills(buffer, &self.file, offset)
     }
 }
 
@@ -55,6 +55,17 @@ impl Kept {
         self.clock += 1;
         self.uses.insert(self.clock, file);
         self.clock
+    }
+
+    /// Keeps a file, one of at most so many. Returns those that are to be closed for it.
+    fn put(&mut self, number: usize, handle: &Arc<Handle>, (writable, most): (bool, usize)) -> [Option<Slot>; 2] {
+        let before = self.slots.remove(&number);
+        let used = self.touch(number, before.as_ref().map(|slot| slot.used));
+        let is_full = self.slots.len() >= most;
+        let oldest =
+            if is_full { self.uses.pop_first().and_then(|(_, oldest)| self.slots.remove(&oldest)) } else { None };
+        self.slots.insert(number, Slot { handle: Arc::clone(handle), used, writable });
+        [before, oldest]
     }
 }
 
@@ -84,26 +95,24 @@ impl OpenFiles {
     }
 
     /// Keeps one open in place of the one that was not used for the longest time.
+    ///
+    /// Files are looked at and closed without the lock, for that may take as long as a disk hangs, and whoever reads at once
+    /// waits for the lock.
     pub(super) fn keep(&self, number: usize, file: File, writable: bool) -> Arc<Handle> {
-        let handle = Arc::new(Handle { file, turn: Locked::default(), promptness: OnceLock::new() });
+        let promptness = Promptness::of(&file);
+        let handle = Arc::new(Handle { file, turn: Locked::default(), promptness });
         if self.most == 0 {
             return handle;
         }
-        let mut kept = self.kept.lock();
-        let before = kept.slots.remove(&number).map(|slot| slot.used);
-        let used = kept.touch(number, before);
-        if kept.slots.len() >= self.most
-            && let Some((_, oldest)) = kept.uses.pop_first()
-        {
-            kept.slots.remove(&oldest);
-        }
-        kept.slots.insert(number, Slot { handle: Arc::clone(&handle), used, writable });
+        let closed = self.kept.lock().put(number, &handle, (writable, self.most));
+        drop(closed);
         handle
     }
 
     /// Makes room: who uses one has it for as long as that takes.
     pub(super) fn close_all(&self) {
-        *self.kept.lock() = Kept::default();
+        let closed = std::mem::take(&mut *self.kept.lock());
+        drop(closed);
     }
 
     /// So many are open.

@@ -4,7 +4,7 @@
 //! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
 //! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`, `Finish`, `ForgetState`. Tells `PiecesWritten` (to
 //! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: `MAX_JOBS` jobs in the pool; what waits is bounded
-//! by the scheduler's credit. Ends when told to, after everything is written and recorded.
+//! by the scheduler's credit, `MAX_READS` reads for peers. Ends when told to, after everything is written and recorded.
 
 mod doubting;
 mod opening;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::kit::{Child, Ctx, Goodbye, Timer};
 use crate::base::bitfield::Bitfield;
@@ -27,13 +27,20 @@ use crate::logic::doubt::Doubt;
 use crate::logic::flush::FlushClock;
 use crate::logic::gather::Gather;
 use crate::logic::scheduler::Written;
+use crate::logic::unreadable::{FETCH_AGAIN_AFTER, Unreadable};
 use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, SharedStorage, TroubleKind};
-use doubting::Unread;
 use opening::{Check, HeldStart};
 use writing::{Queued, gather};
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
 const MAX_JOBS: usize = 2;
+
+/// 200 reads for peers wait for the disk at most: one for each connection that a torrent has by default. A disk that hangs
+/// holds a thread of the pool with each.
+const MAX_READS: usize = 200;
+
+/// 1 s until a peer is told that what it asks for cannot be read now: it will ask again as soon as it is told.
+const REFUSE_AFTER: Duration = Duration::from_secs(1);
 
 /// Hash and write these, then tell `reply`.
 #[derive(Debug, Message)]
@@ -169,7 +176,9 @@ pub struct DiskWriter {
     check: Check,
     /// What is tried again once a disk that was full at the start has room.
     held_start: Option<HeldStart>,
-    unread: Unread,
+    unread: Unreadable,
+    /// Reads for peers that the disk has not answered.
+    reads: usize,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -180,6 +189,7 @@ impl DiskWriter {
     /// Opens the storage when it starts.
     pub fn new(cfg: DiskWriterConfig) -> Self {
         let (health, gather) = (DiskHealth::new(cfg.patient), gather(&cfg));
+        let unread = Unreadable::new((!cfg.must_be_whole).then_some(FETCH_AGAIN_AFTER));
         Self {
             cfg,
             have: None,
@@ -199,7 +209,8 @@ impl DiskWriter {
             given_up: false,
             check: Check::default(),
             held_start: None,
-            unread: Unread::default(),
+            unread,
+            reads: 0,
             timer: Timer::new(),
             closing: false,
         }
@@ -283,6 +294,7 @@ impl DiskWriter {
             self.start_due(),
             self.renewal_due(),
             self.write_due(),
+            self.unread.deadline(),
         ];
         self.timer.arm(ctx, due.into_iter().flatten().min(), Self::on_timer);
     }
@@ -306,6 +318,7 @@ impl DiskWriter {
         {
             self.start_job(vec![first], ctx);
         }
+        self.look_again(ctx);
         self.go_on_writing(ctx);
     }
 }
@@ -320,6 +333,7 @@ impl Actor for DiskWriter {
                 self.flush
                     .on_written(Instant::now().into_std(), self.cfg.geometry.len_of(self.unrecorded.iter().copied()));
             }
+            self.look_again(ctx);
             self.settle(ctx);
         } else {
             self.open(ctx);
@@ -337,7 +351,8 @@ impl Supervised for DiskWriter {
         self.given_up = false;
         self.check = Check::default();
         self.held_start = None;
-        self.unread = Unread::default();
+        self.unread.on_hasher_lost();
+        self.reads = 0;
         self.timer = Timer::new();
     }
 }
@@ -368,8 +383,13 @@ impl Handler<ReadRanges> for DiskWriter {
         };
         let may: Vec<bool> = ranges.iter().map(had).collect();
         let allowed: Vec<_> = ranges.into_iter().zip(&may).filter(|(_, may)| **may).map(|(range, _)| range).collect();
+        if allowed.is_empty() || self.reads >= MAX_READS {
+            return Box::pin(sleep(REFUSE_AFTER).into_actor(self).map(move |(), _, _| vec![None; may.len()]));
+        }
+        self.reads += 1;
         let read = self.cfg.storage.read(allowed.clone()).into_actor(self);
         Box::pin(read.map(move |results, act, ctx| {
+            act.reads -= 1;
             let mut unread = Vec::new();
             let mut results = allowed.into_iter().zip(results).map(|(range, result)| match result {
                 Ok(bytes) => Some(bytes),
@@ -381,7 +401,9 @@ impl Handler<ReadRanges> for DiskWriter {
             });
             let answer = may.iter().map(|may| if *may { results.next().flatten() } else { None }).collect();
             drop(results);
-            act.on_unread(unread, ctx);
+            if !unread.is_empty() {
+                act.on_unread(unread, ctx);
+            }
             answer
         }))
     }

@@ -37,6 +37,8 @@ struct Script {
     have: Bitfield,
     check: Vec<PieceIndex>,
     right: BTreeSet<u32>,
+    /// Checks and reads fail until then.
+    broken_until: Option<Instant>,
     refuse: bool,
     /// For the next writes; `Fate::Right` in `WRITE` when it is empty.
     fates: VecDeque<(Duration, Fate)>,
@@ -94,7 +96,11 @@ impl Storage for Fake {
         let me = self.clone();
         Box::pin(async move {
             sleep(WRITE).await;
-            let right = |piece: PieceIndex| (piece, Ok(me.0.lock().right.contains(&piece.get())));
+            let is_broken = me.0.lock().broken_until.is_some_and(|until| Instant::now() < until);
+            let right = |piece: PieceIndex| {
+                let is_right = me.0.lock().right.contains(&piece.get());
+                (piece, if is_broken { Err(trouble(TroubleKind::Io)) } else { Ok(is_right) })
+            };
             pieces.into_iter().map(right).collect()
         })
     }
@@ -133,7 +139,9 @@ impl Storage for Fake {
 
     fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
         self.note(format!("reads{}", numbers(&ranges.iter().map(|range| range.piece()).collect::<Vec<_>>())));
-        let bytes = |range: PieceRange| match range.begin() {
+        let is_broken = self.0.lock().broken_until.is_some_and(|until| Instant::now() < until);
+        let bytes = move |range: PieceRange| match range.begin() {
+            _ if is_broken => Err(trouble(TroubleKind::Io)),
             0 => Ok(Bytes::from(vec![1; range.len() as usize])),
             8 => Err(trouble(TroubleKind::Missing)),
             _ => Err(trouble(TroubleKind::Io)),
@@ -231,6 +239,7 @@ impl Bench {
             have: Bitfield::none(geometry().piece_count()),
             check: Vec::new(),
             right: BTreeSet::new(),
+            broken_until: None,
             refuse: false,
             fates: VecDeque::new(),
             usually: Fate::Right,
@@ -683,13 +692,53 @@ async fn after_a_file_was_found_cut_nothing_is_given_before_it_is_hashed_anew() 
         let range = |piece, begin| geometry().parse_range(piece, begin, 5).unwrap();
         let ask = |ranges| bench.writer.addr.send(ReadRanges(ranges));
         assert_eq!(ask(vec![range(0, 8)]).await.unwrap(), [None]);
-        assert_eq!(ask(vec![range(1, 0), range(19, 0)]).await.unwrap(), [None, None], "not before it is known");
-        bench.passes(15).await;
-        assert!(ask(vec![range(1, 0)]).await.unwrap()[0].is_some(), "the first 16 MiB have been hashed");
+        let [first, last] = [ask(vec![range(1, 0)]), ask(vec![range(19, 0)])];
+        assert_eq!((first.await.unwrap(), last.await.unwrap()), (vec![None], vec![None]), "not before it is known");
+        assert!(ask(vec![range(1, 0)]).await.unwrap()[0].is_some(), "it was hashed");
         assert_eq!(ask(vec![range(19, 0)]).await.unwrap(), [None]);
         let heard = bench.passes(100).await;
-        assert!(heard.ends_with(&["18 gone".to_owned(), "19 gone".to_owned()]), "{heard:?}");
+        let is_gone = |line: &&String| line.ends_with("gone");
+        assert_eq!(heard.iter().filter(is_gone).collect::<Vec<_>>(), ["18 gone", "19 gone"], "{heard:?}");
         assert_eq!(bench.writer.addr.send(HaveNow).await.unwrap().unwrap().ones(), 18);
+    })
+    .await;
+}
+
+/// D-04. What a device refuses for a while is given again when it answers, in a torrent that nobody else has too.
+#[tokio::test(start_paused = true)]
+async fn after_read_errors_have_ended_everything_is_given_again() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.right = (0..20).collect()).await;
+        bench.write(0..20);
+        bench.passes(20_000).await;
+        let range = |piece| geometry().parse_range(piece, 0, 5).unwrap();
+        let ask = |pieces: std::ops::Range<u32>| bench.writer.addr.send(ReadRanges(pieces.map(range).collect()));
+        bench.script.lock().broken_until = Some(Instant::now() + Duration::from_secs(5));
+        assert_eq!(ask(0..20).await.unwrap(), vec![None; 20]);
+        let asked = Instant::now();
+        assert_eq!(ask(3..5).await.unwrap(), vec![None; 2], "they are not hashed yet");
+        assert!(Instant::now() - asked >= REFUSE_AFTER, "and the peer is not told so at once");
+        bench.passes(6000).await;
+        assert!(ask(0..20).await.unwrap().iter().all(Option::is_some));
+        let heard = bench.passes(100_000).await;
+        assert!(!heard.iter().any(|line| line.ends_with("gone")), "{heard:?}");
+        assert_eq!(bench.writer.addr.send(HaveNow).await.unwrap().unwrap().ones(), 20);
+    })
+    .await;
+}
+
+/// D-04. A piece of a download that stays unreadable is fetched again.
+#[tokio::test(start_paused = true)]
+async fn a_piece_that_stays_unreadable_is_fetched_again_after_a_minute() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.right = (0..20).collect()).await;
+        bench.write(0..2);
+        bench.passes(20_000).await;
+        let range = geometry().parse_range(1, 0, 5).unwrap();
+        bench.script.lock().broken_until = Some(Instant::now() + Duration::from_secs(3600));
+        bench.writer.addr.send(ReadRanges(vec![range])).await.unwrap();
+        assert!(!bench.passes(59_000).await.iter().any(|line| line == "1 gone"));
+        assert!(bench.passes(20_000).await.iter().any(|line| line == "1 gone"));
     })
     .await;
 }
