@@ -39,6 +39,31 @@ impl Class {
     }
 }
 
+/// What one customer of a provider has at most for next to nothing: a /24 of IPv4, a /64 of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subnet {
+    /// The first three bytes.
+    V4([u8; 3]),
+    /// The first eight bytes.
+    V6(u64),
+}
+
+impl Subnet {
+    /// Of an address; IPv4 inside IPv6 is IPv4.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => {
+                let [a, b, c, _] = ip.octets();
+                Self::V4([a, b, c])
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.segments().map(u64::from);
+                Self::V6(a << 48 | b << 32 | c << 16 | d)
+            }
+        }
+    }
+}
+
 /// The same address as the peer book and the logs know it: an IPv4 address that came mapped into IPv6 is IPv4 again,
 /// and what only means something on one machine (flow label, scope of a global address) is gone.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
@@ -148,5 +173,14 @@ mod tests {
         ] {
             assert_eq!(canonical(given.parse().unwrap()), want.parse().unwrap(), "{given}");
         }
+    }
+
+    #[test]
+    fn a_subnet_is_what_one_customer_has() {
+        let subnet = |text: &str| Subnet::of(text.parse().unwrap());
+        assert_eq!(subnet("80.4.4.200"), subnet("::ffff:80.4.4.7"));
+        assert_ne!(subnet("80.4.4.200"), subnet("80.4.5.200"));
+        assert_eq!(subnet("2001:db8::1"), subnet("2001:db8::2:3:4:5"));
+        assert_ne!(subnet("2001:db8::1"), subnet("2001:db8:0:1::1"));
     }
 }

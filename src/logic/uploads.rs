@@ -4,12 +4,12 @@
 //! read a mebibyte at a time, a slow one holds little, and one that never reads costs a fixed amount of memory (P-21). Until
 //! it lies in the socket's queue a block can be taken back. Knows no bytes but to pass them on.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::given::Given;
-use crate::base::geometry::{PieceIndex, PieceRange};
+use super::given::{Given, PieceMarks};
+use crate::base::geometry::PieceRange;
 
 /// 2,000 requests: what libtorrent takes of one peer by default; Transmission has 512 under way where nobody told it a
 /// `reqq`. More at once is a flood (P-20).
@@ -59,7 +59,7 @@ pub struct Uploads {
     bps: u64,
     given: Given,
     /// Pieces that this peer was given something of.
-    begun: BTreeSet<PieceIndex>,
+    begun: PieceMarks,
 }
 
 impl Uploads {
@@ -149,7 +149,7 @@ impl Uploads {
 
     /// The place of the block to be given next. Neighbours are mostly of one piece, and of those the first goes first.
     fn rarest(&self) -> Option<usize> {
-        let others = |piece| self.given.count(piece) - u32::from(self.begun.contains(&piece));
+        let others = |piece| self.given.count(piece) - u32::from(self.begun.contains(piece));
         let mut before = None;
         let ready = self.ready.iter().map(|(range, _)| range.piece()).enumerate().take(LOOK_AT);
         let firsts = ready.filter(|(_, piece)| before.replace(*piece) != Some(*piece));

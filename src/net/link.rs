@@ -56,6 +56,13 @@ impl LinkEnd {
     }
 }
 
+/// Bytes that wait for the socket.
+#[derive(Debug)]
+struct Queued {
+    bytes: Bytes,
+    is_block: bool,
+}
+
 /// A connected stream with its half-read frame and its unsent messages.
 #[derive(Debug)]
 pub struct Link {
@@ -66,8 +73,10 @@ pub struct Link {
     decoder: Decoder,
     /// Messages being gathered; the end of the queue.
     gathering: BytesMut,
-    outbox: VecDeque<Bytes>,
+    outbox: VecDeque<Queued>,
     queued: usize,
+    /// Of those bytes, the ones of blocks.
+    queued_blocks: usize,
     down: Tap,
     up: Tap,
 }
@@ -78,7 +87,18 @@ impl Link {
         let decoder = Decoder::new(pieces);
         let (partial, gathering) = (BytesMut::new(), BytesMut::new());
         let (down, up) = (limits.down.tap(), limits.up.tap());
-        Self { stream, staging, partial, decoder, gathering, outbox: VecDeque::new(), queued: 0, down, up }
+        Self {
+            stream,
+            staging,
+            partial,
+            decoder,
+            gathering,
+            outbox: VecDeque::new(),
+            queued: 0,
+            queued_blocks: 0,
+            down,
+            up,
+        }
     }
 
     /// Until when it was our own limit that kept it from being read: what is late so far is not the peer's fault.
@@ -89,6 +109,11 @@ impl Link {
     /// Bytes that wait to be written.
     pub fn queued(&self) -> usize {
         self.queued
+    }
+
+    /// Of those bytes, the ones that are not of blocks.
+    pub fn queued_talk(&self) -> usize {
+        self.queued - self.queued_blocks
     }
 
     /// Frees what the queue takes, if it is empty: for a peer that moves no blocks.
@@ -120,8 +145,9 @@ impl Link {
         }
         self.gathering.extend_from_slice(&head);
         self.queued += head.len() + data.len();
-        self.outbox.push_back(self.gathering.split().freeze());
-        self.outbox.push_back(data);
+        self.queued_blocks += data.len();
+        self.outbox.push_back(Queued { bytes: self.gathering.split().freeze(), is_block: false });
+        self.outbox.push_back(Queued { bytes: data, is_block: true });
     }
 
     /// Reads until the handshake is whole.
@@ -194,7 +220,7 @@ impl Link {
     /// more will go on the next wake. `Pending`: nothing could be written, or there is nothing to write.
     pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, LinkEnd>> {
         if !self.gathering.is_empty() {
-            self.outbox.push_back(self.gathering.split().freeze());
+            self.outbox.push_back(Queued { bytes: self.gathering.split().freeze(), is_block: false });
         }
         let mut total = 0;
         while !self.outbox.is_empty() {
@@ -215,7 +241,7 @@ impl Link {
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut left = ready!(self.up.poll_grant(cx, self.queued));
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-        let granted = self.outbox.iter().map_while(|bytes| {
+        let granted = self.outbox.iter().map_while(|Queued { bytes, .. }| {
             let part = &bytes[..bytes.len().min(left)];
             left -= part.len();
             (!part.is_empty()).then_some(part)
@@ -231,12 +257,14 @@ impl Link {
 
     fn forget_sent(&mut self, mut sent: usize) {
         self.queued -= sent;
-        while let Some(front) = self.outbox.front_mut() {
-            if front.len() > sent {
-                front.advance(sent);
+        while let Some(Queued { bytes, is_block }) = self.outbox.front_mut() {
+            let gone = bytes.len().min(sent);
+            sent -= gone;
+            self.queued_blocks -= if *is_block { gone } else { 0 };
+            if gone < bytes.len() {
+                bytes.advance(gone);
                 return;
             }
-            sent -= front.len();
             self.outbox.pop_front();
         }
     }
@@ -445,9 +473,12 @@ mod tests {
             }
             link.send(&Message::KeepAlive);
             let all = 68 + 17 + 100 * 5013 + 4;
-            assert_eq!(link.queued(), all);
+            let talk = all - 100 * 5000;
+            assert_eq!((link.queued(), link.queued_talk()), (all, talk));
             let mut sent = flush(&mut link).await;
             assert_eq!((sent, link.queued()), (1000, all - 1000), "the pipe is full");
+            let gone = 68 + 17 + 13;
+            assert_eq!(link.queued_talk(), talk - gone, "the rest of what went was of a block");
             assert_eq!(flush(&mut link).await, 0);
             let mut arrived = Vec::new();
             while arrived.len() < all {
@@ -457,7 +488,7 @@ mod tests {
                 sent += flush(&mut link).await;
                 assert_eq!(link.queued(), all - sent);
             }
-            assert_eq!(link.queued(), 0);
+            assert_eq!((link.queued(), link.queued_talk()), (0, 0));
             assert_eq!(arrived[..68], handshake().encode());
             let mut decoder = Decoder::new(PIECES);
             let mut rest = BytesMut::from(&arrived[68..]);

@@ -27,6 +27,7 @@ use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::extended::{ExtendedHandshake, Pex};
 use crate::codec::wire::Handshake;
+use crate::logic::allowed_fast::Ledger;
 use crate::logic::conversation::{Conversation, Effect, PeerView, Report, Terms};
 use crate::logic::given::Given;
 use crate::net::dial::dial;
@@ -142,6 +143,8 @@ pub enum News {
     Has(Vec<PieceIndex>),
     /// The first block has come.
     Delivered,
+    /// The peer has taken its first block.
+    Served,
     /// The peer wants to be unchoked, or no longer.
     Interested(bool),
     /// How it stands: when asked, and when a bit of BEP 3 has changed.
@@ -174,6 +177,8 @@ pub struct SharedConfig {
     pub limits: Limits,
     /// What was given of the torrent.
     pub given: Given,
+    /// What newcomers were given of it while they were choked.
+    pub ledger: Ledger,
     /// The swarm.
     pub info_hash: InfoHash,
     /// Who we are.
@@ -256,6 +261,8 @@ impl PeerConnection {
     fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
         self.note_unread();
         self.step(ctx, Conversation::on_timeout);
+        // A peer that was not to be read may be read from now on.
+        self.waker.iter().for_each(task::Waker::wake_by_ref);
     }
 
     /// What our own limit has held up is not the peer's fault.
@@ -288,6 +295,7 @@ impl PeerConnection {
             Effect::PeerHas(pieces) => self.tell(News::Has(pieces)),
             Effect::Introduced(theirs) => self.tell(News::Introduced(theirs)),
             Effect::Delivered => self.tell(News::Delivered),
+            Effect::Served => self.tell(News::Served),
             Effect::Leave(farewell) => self.leave(farewell, ctx),
         }
     }
@@ -336,7 +344,7 @@ impl PeerConnection {
             super_seed: shared.super_seed,
         };
         let mut conversation = Conversation::new(Instant::now().into_std(), terms);
-        conversation.share(shared.given.clone());
+        conversation.share(shared.given.clone(), shared.ledger.clone());
         self.conversation = Some(conversation);
         self.introduce(ctx);
         self.step(ctx, |_, _| {});

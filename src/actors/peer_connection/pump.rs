@@ -4,22 +4,34 @@ use std::pin::Pin;
 use std::task::{self, Poll};
 
 use actix::prelude::*;
+use tokio::time::Instant;
 
 use super::PeerConnection;
 use crate::actors::kit::Ctx;
 use crate::codec::wire::Message as Wire;
-use crate::net::link::LinkEnd;
+use crate::net::link::{Link, LinkEnd};
 
 /// 1 MiB read in one turn, then the others have theirs.
 const TURN_BYTES: usize = 1024 * 1024;
 
+/// How a turn of reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    /// There is no more to read for now; the socket wakes the pump.
+    Over,
+    /// There may be more: the others have their turn first.
+    Again,
+    /// The peer is not to be read for now.
+    Held,
+}
+
 impl PeerConnection {
-    /// Reads what there is, up to a turn's worth; says whether to come back at once.
-    fn pump_in(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<bool, LinkEnd> {
+    /// Reads what there is, up to a turn's worth.
+    fn pump_in(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<Turn, LinkEnd> {
         if self.conversation.is_none() {
-            let Some(link) = &mut self.link else { return Ok(false) };
+            let Some(link) = &mut self.link else { return Ok(Turn::Over) };
             match link.poll_handshake(cx) {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => return Ok(Turn::Over),
                 Poll::Ready(Err(end)) => return Err(end),
                 Poll::Ready(Ok(handshake)) => self.on_handshake(handshake, ctx),
             }
@@ -35,21 +47,30 @@ impl PeerConnection {
         messages: &mut Vec<Wire>,
         ctx: &mut Ctx<Self>,
         cx: &mut task::Context<'_>,
-    ) -> Result<bool, LinkEnd> {
+    ) -> Result<Turn, LinkEnd> {
         let mut turn = 0;
         while turn < TURN_BYTES && self.farewell.is_none() {
-            let Some(link) = &mut self.link else { return Ok(false) };
+            if !self.may_read() {
+                return Ok(Turn::Held);
+            }
+            let Some(link) = &mut self.link else { return Ok(Turn::Over) };
             let polled = link.poll_messages(cx, messages);
             if !messages.is_empty() {
                 trace_all(messages);
                 self.step(ctx, |conversation, now| conversation.on_messages(now, messages.drain(..)));
             }
             match polled {
-                Poll::Pending => return Ok(false),
+                Poll::Pending => return Ok(Turn::Over),
                 Poll::Ready(bytes) => turn += bytes?,
             }
         }
-        Ok(true)
+        Ok(Turn::Again)
+    }
+
+    /// What the peer has not read, and what it costs, decide whether it is read.
+    fn may_read(&mut self) -> bool {
+        let talk = self.link.as_ref().map_or(0, Link::queued_talk);
+        self.conversation.as_mut().is_some_and(|it| it.may_read(Instant::now().into_std(), talk))
     }
 
     fn pump_out(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<(), LinkEnd> {
@@ -101,10 +122,11 @@ impl ActorFuture<PeerConnection> for Pump {
         if !act.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             act.waker = Some(cx.waker().clone());
         }
-        let moved = act.pump_in(ctx, cx).and_then(|again| act.pump_out(ctx, cx).map(|()| again));
+        let moved = act.pump_in(ctx, cx).and_then(|turn| act.pump_out(ctx, cx).map(|()| turn));
         match moved {
-            Ok(again) => {
-                if again {
+            Ok(turn) => {
+                // What was written may have made room for answers.
+                if turn == Turn::Again || (turn == Turn::Held && act.may_read()) {
                     cx.waker().wake_by_ref();
                 }
                 Poll::Pending

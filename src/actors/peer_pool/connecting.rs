@@ -11,6 +11,7 @@ use super::{Ctx, Live, PeerArrived, PeerPool};
 use crate::actors::kit;
 use crate::actors::peer_connection::{PeerConfig, PeerConnection, SharedConfig};
 use crate::base::ids::PeerKey;
+use crate::logic::allowed_fast::Ledger;
 use crate::logic::conversation::PeerView;
 use crate::logic::given::Given;
 use crate::logic::peer_book::Inbound;
@@ -50,6 +51,7 @@ impl PeerPool {
                 staging: Staging::default(),
                 limits: cfg.limits.clone(),
                 given: Given::default(),
+                ledger: Ledger::default(),
                 info_hash: cfg.info_hash,
                 our_id: cfg.our_id,
                 listen_port: cfg.listen_port,

@@ -23,11 +23,13 @@ impl PeerPool {
             live.client = told_name(id, said).into();
             tracing::debug!(%addr, client = &*live.client, "peer says who it is");
         }
+        // Strangers choose us, and many of them could be one: only whom we chose has a vote.
+        let has_vote = live.listens == Some(addr);
         if let Some(port) = theirs.port {
             live.listens.get_or_insert(SocketAddr::new(addr.ip(), port));
         }
         let listens = live.listens.unwrap_or(addr);
-        let seen = theirs.your_ip.and_then(|seen| self.outside.on_vote(addr.ip(), seen));
+        let seen = theirs.your_ip.filter(|_| has_vote).and_then(|seen| self.outside.on_vote(addr.ip(), seen));
         if let Some(ours) = seen {
             tracing::info!(address = %ours, "peers agree on our address");
             self.book.set_external(SocketAddr::new(ours, self.cfg.listen_port.unwrap_or(0)));

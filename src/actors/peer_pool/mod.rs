@@ -322,7 +322,11 @@ impl PeerPool {
             News::Interested(interested) => {
                 self.choke_step(ctx, |choker, now| choker.on_interest(now, peer, interested));
             }
-            News::View(view) => self.on_view(peer, view),
+            News::Served => {
+                self.book.on_served(Instant::now().into_std(), addr);
+                self.choke_step(ctx, |choker, now| choker.on_served(now, peer));
+            }
+            News::View(view) => self.on_view(peer, view, ctx),
             News::Ready | News::Has(_) => self.on_pieces(peer, news, ctx),
             News::Left(farewell) => live.farewell = Some(farewell),
         }
@@ -374,7 +378,7 @@ impl Supervised for PeerPool {
         self.super_seed = super_seed(&self.cfg);
         self.gossip = Gossip::default();
         if self.seeding {
-            self.choker.on_complete();
+            self.choker.on_complete(Instant::now().into_std());
         }
         self.need = None;
         self.bell.on_survey();
@@ -443,7 +447,7 @@ impl Handler<SeedingBegun> for PeerPool {
 
     fn handle(&mut self, _: SeedingBegun, ctx: &mut Ctx<Self>) {
         self.seeding = true;
-        self.choke_step(ctx, |choker, _| choker.on_complete());
+        self.choke_step(ctx, Choker::on_complete);
         self.step(ctx, |book, _| book.on_complete());
     }
 }

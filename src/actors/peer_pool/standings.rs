@@ -12,12 +12,16 @@ use crate::logic::peer_book;
 use crate::logic::super_seed::SuperSeed;
 
 impl PeerPool {
-    pub(super) fn on_view(&mut self, peer: PeerKey, view: PeerView) {
+    pub(super) fn on_view(&mut self, peer: PeerKey, view: PeerView, ctx: &mut Ctx<Self>) {
         let Some(live) = self.live.get_mut(&peer) else { return };
         let Live { addr, view: kept, .. } = &mut **live;
         let (addr, before) = (*addr, std::mem::replace(kept, view));
-        let PeerView { down_bps, up_bps, sent, snubs, .. } = view;
-        self.choker.on_standing(peer, choke::Standing { down_bps, up_bps, taken: sent, snubs });
+        let PeerView { down_bps, up_bps, sent, charged, asks, snubs, .. } = view;
+        let earned = choke::Standing { down_bps, up_bps, taken: charged, asks, snubs };
+        self.choke_step(ctx, |choker, now| choker.on_standing(now, peer, earned));
+        if charged > before.charged || down_bps > 0 {
+            self.book.on_active(Instant::now().into_std(), addr);
+        }
         let standing = peer_book::Standing {
             wanted: view.am_interested,
             wants: view.peer_interested,

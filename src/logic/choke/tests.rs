@@ -72,24 +72,24 @@ fn a_round_gives_the_slots_to_those_who_give_most_and_one_to_chance() {
     for key in 0..8 {
         // Who takes most gives least.
         let (down_bps, up_bps) = (u64::from(key) * 1000, 100_000 - u64::from(key));
-        choker.on_standing(PeerKey(key), Standing { down_bps, up_bps: up_bps / 1000, ..Standing::default() });
+        choker.on_standing(t0, PeerKey(key), Standing { down_bps, up_bps: up_bps / 1000, ..Standing::default() });
     }
     choker.on_timeout(t0 + ROUND / 2);
     assert_eq!(drain(&mut choker).0.len(), 4, "no round yet: those of the start");
     choker.on_timeout(t0 + ROUND);
     assert!([5, 6, 7].into_iter().all(|key| choker.is_unchoked(PeerKey(key))));
-    assert_eq!(choker.unchoked_count(), 4);
+    assert_eq!(choker.holding(), 4);
 }
 
 /// BEP 3: a seed prefers whom it reaches best; what they gave once counts nothing.
 #[test]
 fn a_seed_keeps_the_fastest_takers_and_forgets_who_gave() {
     let (t0, mut choker) = choker_of(8, SLOTS);
-    choker.on_complete();
+    choker.on_complete(t0);
     for key in 0..8 {
         let up_bps = [900, 10, 800, 700][key as usize % 4];
         let down_bps = if key > 4 { 1 << 20 } else { 0 };
-        choker.on_standing(PeerKey(key), Standing { down_bps, up_bps, ..Standing::default() });
+        choker.on_standing(t0, PeerKey(key), Standing { down_bps, up_bps, ..Standing::default() });
     }
     choker.on_timeout(t0 + ROUND);
     let have = unchoked(&choker, 8);
@@ -102,10 +102,11 @@ fn a_seed_takes_turns() {
     let piece = u64::from(PIECE_LEN);
     for (secs, pieces, done) in [(50, 1000, false), (70, 20, false), (70, 21, true)] {
         let (t0, mut choker) = choker_of(5, SLOTS);
-        choker.on_complete();
+        choker.on_complete(t0);
+        choker.on_served(t0, PeerKey(4));
         let takes = |taken| Standing { up_bps: 1 << 20, taken, ..Standing::default() };
-        choker.on_standing(PeerKey(0), takes(pieces * piece));
-        (1..4).for_each(|key| choker.on_standing(PeerKey(key), takes(0)));
+        choker.on_standing(t0, PeerKey(0), takes(pieces * piece));
+        (1..4).for_each(|key| choker.on_standing(t0, PeerKey(key), takes(0)));
         // The last slot of four is chance's, so that five want three; no new slots for it.
         let ranked = |choker: &Choker, at: u64| choker.ranked(t0 + Duration::from_secs(at));
         assert_eq!(ranked(&choker, 1), [0, 1, 2, 3, 4].map(PeerKey));
@@ -117,7 +118,6 @@ fn a_seed_takes_turns() {
 #[test]
 fn of_those_who_wait_the_longest_waiting_comes_first() {
     let (t0, mut choker) = choker_of(4, 1);
-    choker.on_complete();
     let at = |secs| t0 + Duration::from_secs(secs);
     choker.on_interest(at(1), PeerKey(0), false);
     choker.on_interest(at(2), PeerKey(1), false);
@@ -132,7 +132,7 @@ fn of_those_who_wait_the_longest_waiting_comes_first() {
 fn a_peer_that_snubs_us_has_no_slot_by_rank_while_others_wait() {
     let (t0, mut choker) = choker_of(12, SLOTS);
     let gives = |down_bps, snubs| Standing { down_bps, snubs, ..Standing::default() };
-    (0..12).for_each(|key| choker.on_standing(PeerKey(key), gives(1000 - u64::from(key), key < 2)));
+    (0..12).for_each(|key| choker.on_standing(t0, PeerKey(key), gives(1000 - u64::from(key), key < 2)));
     let mut had = BTreeMap::new();
     for round in 1..=300 {
         choker.on_timeout(t0 + ROUND * round);
@@ -149,7 +149,7 @@ fn a_peer_that_snubs_us_has_no_slot_by_rank_while_others_wait() {
 #[test]
 fn a_slot_nobody_else_wants_is_not_refused_to_a_snubber() {
     let (t0, mut choker) = choker_of(4, SLOTS);
-    choker.on_standing(PeerKey(0), Standing { snubs: true, ..Standing::default() });
+    choker.on_standing(t0, PeerKey(0), Standing { snubs: true, ..Standing::default() });
     choker.on_timeout(t0 + ROUND);
     assert_eq!(unchoked(&choker, 4), [0, 1, 2, 3]);
 }
@@ -157,10 +157,10 @@ fn a_slot_nobody_else_wants_is_not_refused_to_a_snubber() {
 #[test]
 fn the_optimistic_slot_reaches_everybody_in_the_end() {
     for slots in [1, 2, 4] {
-        let (_, mut choker) = choker_of(10, slots);
+        let (t0, mut choker) = choker_of(10, slots);
         for key in 0..10 {
             let down_bps = 1000 - u64::from(key);
-            choker.on_standing(PeerKey(key), Standing { down_bps, ..Standing::default() });
+            choker.on_standing(t0, PeerKey(key), Standing { down_bps, ..Standing::default() });
         }
         let mut seen = BTreeSet::new();
         for _round in 0..400 {
@@ -182,7 +182,7 @@ fn newcomers_are_three_times_as_likely() {
         (0..8).for_each(|key| choker.on_interest(t0, PeerKey(key), true));
         // All but 0 to 3 have had their slot.
         choker.peers.iter_mut().skip(4).for_each(|(_, peer)| peer.had_slot_at = Some(t0));
-        (0..2).for_each(|key| choker.on_standing(PeerKey(key), Standing { down_bps: 2000, ..Standing::default() }));
+        (0..2).for_each(|key| choker.on_standing(t0, PeerKey(key), Standing { down_bps: 2000, ..Standing::default() }));
         choker.peers.get_mut(&PeerKey(1)).unwrap().standing.down_bps = 0;
         choker.on_timeout(t0 + ROUND);
         // 0 has its slot by rank; 1 had one before and weighs 1, 2 and 3 weigh 3 each, 4 to 7 weigh 1 each.
@@ -195,7 +195,7 @@ fn newcomers_are_three_times_as_likely() {
 #[test]
 fn an_optimistic_slot_lasts_three_rounds() {
     let (t0, mut choker) = choker_of(40, 2);
-    choker.on_standing(PeerKey(39), Standing { down_bps: 1000, ..Standing::default() });
+    choker.on_standing(t0, PeerKey(39), Standing { down_bps: 1000, ..Standing::default() });
     let lucky: Vec<_> = (1..=30)
         .map(|round| {
             choker.on_timeout(t0 + ROUND * round);
@@ -212,12 +212,137 @@ fn slots_follow_what_they_carry() {
     let (t0, mut choker) = choker_of(30, SLOTS);
     for round in 1..=20 {
         for key in 0..30 {
-            choker.on_standing(PeerKey(key), Standing { up_bps: 1 << 20, ..Standing::default() });
+            let takes = Standing { up_bps: 1 << 20, asks: true, ..Standing::default() };
+            choker.on_standing(t0 + ROUND * round, PeerKey(key), takes);
         }
         choker.on_timeout(t0 + ROUND * round);
     }
     assert_eq!(choker.slots(), 42, "opened until everybody had one");
-    assert_eq!(choker.unchoked_count(), 30);
+    assert_eq!(choker.holding(), 30);
+}
+
+/// A choker of a seed and its peers, each of which does as it likes with what it may have; a second at a time.
+struct Seed {
+    now: Instant,
+    choker: Choker,
+    /// Of each peer: it asks whenever it may; what it has taken; when it had its first byte.
+    peers: Vec<(bool, u64, Option<Instant>)>,
+}
+
+impl Seed {
+    fn new() -> Self {
+        let now = base_instant();
+        let mut choker = Choker::new(now, SLOTS, PIECE_LEN, 1);
+        choker.on_complete(now);
+        Self { now, choker, peers: Vec::new() }
+    }
+
+    fn join(&mut self, count: u32, asks: bool) {
+        for _ in 0..count {
+            let key = PeerKey(u32::try_from(self.peers.len()).unwrap());
+            self.peers.push((asks, 0, None));
+            self.choker.on_interest(self.now, key, true);
+        }
+    }
+
+    /// A second passes; who may and wants to takes so many bytes.
+    fn second(&mut self, bytes: u64) {
+        self.now += Duration::from_secs(1);
+        let now = self.now;
+        for (key, (asks, taken, first)) in (0..).map(PeerKey).zip(&mut self.peers) {
+            let takes = *asks && self.choker.is_unchoked(key);
+            if takes {
+                *taken += bytes;
+                first.get_or_insert(now);
+            }
+            let up_bps = if takes { bytes } else { 0 };
+            let standing = Standing { up_bps, taken: *taken, asks: takes, ..Standing::default() };
+            self.choker.on_standing(now, key, standing);
+            if takes {
+                self.choker.on_served(now, key);
+            }
+        }
+        self.choker.on_timeout(now);
+        drain(&mut self.choker);
+    }
+
+    /// After how many seconds the last of those who ask had its first byte, and how much they took in `secs`.
+    fn goes_on(&mut self, secs: u64) -> (Option<Duration>, Vec<u64>) {
+        let began = self.now;
+        (0..secs).for_each(|_| self.second(100_000));
+        let honest = || self.peers.iter().filter(|(asks, ..)| *asks);
+        let firsts: Option<Vec<_>> = honest().map(|(_, _, first)| first.map(|at| at - began)).collect();
+        (firsts.and_then(|firsts| firsts.into_iter().max()), honest().map(|(_, taken, _)| *taken).collect())
+    }
+}
+
+/// A slot is for who uses it: however many say `interested` and never ask, before it or at the same time.
+#[test]
+fn peers_that_never_ask_keep_nobody_waiting() {
+    for (idle, before, within) in [(4, 60, 1), (12, 60, 1), (36, 60, 1), (12, 0, 5), (36, 0, 13)] {
+        let mut seed = Seed::new();
+        seed.join(idle, false);
+        seed.goes_on(before);
+        seed.join(1, true);
+        let (first, taken) = seed.goes_on(60);
+        let first = first.unwrap();
+        assert!(first <= Duration::from_secs(within), "{idle} idle: first byte after {first:?}");
+        assert!(taken[0] > 4_000_000, "{idle} idle: {taken:?} of 6000000");
+    }
+}
+
+/// Not for ever: a peer may have had a reason.
+#[test]
+fn who_wasted_a_slot_comes_last_for_a_minute() {
+    let mut seed = Seed::new();
+    seed.join(1, false);
+    seed.join(60, true);
+    seed.goes_on(30);
+    seed.peers[0].0 = true;
+    let (_, taken) = seed.goes_on(25);
+    assert_eq!(taken[0], 0);
+    let (_, taken) = seed.goes_on(300);
+    assert!(taken[0] > 0, "{taken:?}");
+}
+
+/// Eight leeches and four slots: each has its first block within 5 s, and yet the slots stay where they are.
+#[test]
+fn a_seed_lets_newcomers_in_for_a_block() {
+    let mut seed = Seed::new();
+    seed.join(8, true);
+    let (first, taken) = seed.goes_on(9);
+    assert!(first.unwrap() <= Duration::from_secs(5), "{first:?}");
+    assert_eq!(taken, [900_000, 900_000, 900_000, 900_000, 100_000, 100_000, 100_000, 100_000]);
+}
+
+#[test]
+fn newcomers_that_keep_coming_have_no_more_than_their_share() {
+    let mut seed = Seed::new();
+    seed.join(4, true);
+    for _ in 0..50 {
+        seed.join(40, true);
+        seed.second(100_000);
+        let unchoked = (0..).map(PeerKey).take(seed.peers.len()).filter(|key| seed.choker.is_unchoked(*key)).count();
+        assert!(unchoked <= seed.choker.slots() + GREETED, "{unchoked}");
+    }
+    assert!(seed.peers[..4].iter().all(|(_, taken, _)| *taken == 5_000_000), "{:?}", &seed.peers[..4]);
+}
+
+/// It would never take 20 pieces, and is seen to ask whenever it is looked at.
+#[test]
+fn a_trickle_is_no_reason_to_keep_a_slot_for_ever() {
+    for (up_bps, secs, last) in [(1000, 50, 4), (1000, 70, 0), (2000, 70, 4)] {
+        let (t0, mut choker) = choker_of(5, SLOTS);
+        choker.on_complete(t0);
+        choker.on_served(t0, PeerKey(4));
+        for key in 0..4 {
+            let up_bps = if key == 0 { up_bps } else { 1 << 20 };
+            let takes = Standing { up_bps, taken: up_bps, asks: true, ..Standing::default() };
+            choker.on_standing(t0, PeerKey(key), takes);
+        }
+        let ranked = choker.ranked(t0 + Duration::from_secs(secs));
+        assert_eq!(ranked.last(), Some(&PeerKey(last)), "{up_bps} B/s after {secs} s");
+    }
 }
 
 proptest! {
@@ -245,7 +370,8 @@ proptest! {
                 }
                 3 | 4 => {
                     let snubs = rate % 3 == 0;
-                    choker.on_standing(peer, Standing { down_bps: rate, up_bps: rate / 2, taken: rate, snubs });
+                    let asks = rate % 2 == 0;
+                    choker.on_standing(now, peer, Standing { down_bps: rate, up_bps: rate / 2, taken: rate, asks, snubs });
                 }
                 _ => {
                     now += ROUND;
@@ -261,7 +387,7 @@ proptest! {
             }
             prop_assert!(told.is_subset(&interested));
             prop_assert_eq!(told.len(), interested.len().min(choker.slots()));
-            prop_assert_eq!(told.len(), choker.unchoked_count());
+            prop_assert_eq!(told.len(), choker.holding());
             prop_assert!(choker.slots() >= slots);
         }
     }

@@ -54,7 +54,7 @@ impl Conversation {
                 hidden.clear(*piece);
             }
             if self.have.clear(*piece) {
-                self.send_extended(now, self.extensions.numbers.dont_have, &Extended::DontHave(piece.get()));
+                self.tell_dont_have(now, *piece);
             }
         }
         self.settle();
@@ -64,8 +64,16 @@ impl Conversation {
     pub(super) fn tell_lost(&mut self, now: Instant, before: &Bitfield) {
         let lost: Vec<_> = before.pieces(&self.terms.geometry).filter(|piece| !self.have.has(*piece)).collect();
         for piece in lost {
-            self.send_extended(now, self.extensions.numbers.dont_have, &Extended::DontHave(piece.get()));
+            self.tell_dont_have(now, piece);
         }
+    }
+
+    pub(super) fn understands_dont_have(&self) -> bool {
+        self.extensions.numbers.dont_have.is_some_and(|id| id != extended::HANDSHAKE)
+    }
+
+    pub(super) fn send_dont_have(&mut self, now: Instant, piece: PieceIndex) {
+        self.send_extended(now, self.extensions.numbers.dont_have, &Extended::DontHave(piece.get()));
     }
 
     /// Whom else we know, if the peer has a word for it (BEP 11).

@@ -1,4 +1,4 @@
-//! What the peer is told of what we have got: each piece once, nothing that it has itself, and no more at a time than it
+//! What the peer is told of what we have got, and lost: each piece once, nothing that it has itself, and no more at a time than it
 //! reads.
 //!
 //! A peer that super-seeds (BEP 16) is told also of what it has: it names a piece or two, and the next ones when it hears
@@ -15,6 +15,9 @@ use crate::base::geometry::PieceIndex;
 
 /// A `have` on the wire: length, type, number.
 const HAVE_LEN: usize = 9;
+
+/// An `lt_donthave` on the wire: length, type, its number, the piece's.
+const DONT_HAVE_LEN: usize = 10;
 
 /// 32 KiB of them wait for the socket at most, 3,640 pieces: more than any turn brings, little beside one block and the
 /// next. Picked by eye.
@@ -40,7 +43,7 @@ impl Haves {
     }
 
     const fn has_room(&self) -> bool {
-        self.unsent + HAVE_LEN <= MOST_UNSENT
+        self.unsent + DONT_HAVE_LEN <= MOST_UNSENT
     }
 }
 
@@ -74,14 +77,13 @@ impl Conversation {
 
     /// As much of what is owed as there is room for.
     pub(super) fn tell_owed(&mut self, now: Instant) {
-        if !self.haves.has_room() {
+        // Half of it at a time: all that is owed is looked at each time.
+        if self.haves.unsent > MOST_UNSENT / 2 {
             return;
         }
         let Some(owed) = self.haves.owed.take() else { return };
         for piece in owed.pieces(&self.terms.geometry) {
-            if self.have.has(piece) && !self.peer_have.has(piece) {
-                self.tell_have(now, piece);
-            }
+            if self.have.has(piece) { self.tell_have(now, piece) } else { self.tell_dont_have(now, piece) }
         }
     }
 
@@ -89,6 +91,24 @@ impl Conversation {
     /// there is little among it that we lack.
     fn names_one_by_one(&self) -> bool {
         !self.haves.named_many && self.peer_have.has_few_beyond(&self.have, NAMED_AT_ONCE)
+    }
+
+    /// A piece that we have lost: told, or owed, as the others (BEP 54).
+    pub(super) fn tell_dont_have(&mut self, now: Instant, piece: PieceIndex) {
+        if !self.understands_dont_have() {
+            return;
+        }
+        if self.haves.has_room() {
+            self.haves.unsent += DONT_HAVE_LEN;
+            self.send_dont_have(now, piece);
+        } else {
+            self.owe(piece);
+        }
+    }
+
+    fn owe(&mut self, piece: PieceIndex) {
+        let pieces = self.terms.geometry.piece_count();
+        self.haves.owed.get_or_insert_with(|| Bitfield::none(pieces)).set(piece);
     }
 
     fn tell_have(&mut self, now: Instant, piece: PieceIndex) {
@@ -99,8 +119,7 @@ impl Conversation {
             self.haves.unsent += HAVE_LEN;
             self.send(now, Message::Have(piece.get()));
         } else {
-            let pieces = self.terms.geometry.piece_count();
-            self.haves.owed.get_or_insert_with(|| Bitfield::none(pieces)).set(piece);
+            self.owe(piece);
         }
     }
 }

@@ -26,8 +26,8 @@ impl Conversation {
             }
             Message::Unchoke | Message::KeepAlive | Message::Port(_) | Message::Suggest(_) => {}
             Message::AllowedFast(number) => self.on_allowed_fast(number),
-            Message::Interested => self.on_peer_interest(true),
-            Message::NotInterested => self.on_peer_interest(false),
+            Message::Interested => self.peer_interested = true,
+            Message::NotInterested => self.peer_interested = false,
             Message::Have(number) => self.on_have(number, batch),
             Message::Bitfield(payload) => match Bitfield::from_wire(&payload, self.terms.geometry.piece_count()) {
                 Ok(bitfield) if self.told_pieces => self.on_late_bitfield(&bitfield, batch),
@@ -75,13 +75,6 @@ impl Conversation {
             Rejected::Over => {}
             Rejected::Unasked if self.stray_rejects.spend(now) => {}
             Rejected::Unasked => self.leave(Farewell::ProtocolViolation),
-        }
-    }
-
-    fn on_peer_interest(&mut self, interested: bool) {
-        if self.peer_interested != interested {
-            self.peer_interested = interested;
-            self.effects.push_back(Effect::PeerInterested(interested));
         }
     }
 

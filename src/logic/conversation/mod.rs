@@ -4,11 +4,13 @@
 //! a [`Report`]; what is decided for the whole torrent comes in through `on_grant`, `on_cancel`, `on_interest`.
 
 mod budget;
+mod cost;
 mod extended;
 mod fast;
 mod haves;
 mod hearing;
 mod serving;
+mod stance;
 mod super_seeding;
 mod values;
 
@@ -17,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use super::allowed_fast::Ledger;
 use super::given::Given;
 use super::rate::Rate;
 use super::requests::{Granted, MOST_DEPTH, Pipeline, USUAL_REQQ};
@@ -29,9 +32,11 @@ use crate::base::limits::{KEEP_ALIVE_EVERY, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
 
 use budget::Budget;
+use cost::Cost;
 use extended::Extensions;
 use fast::Fast;
 use haves::Haves;
+use stance::{Deafness, Stance};
 pub use values::{Effect, PeerView, Report, Terms};
 
 /// One minute without the socket taking a byte of what we have for it (P-21).
@@ -65,9 +70,13 @@ pub struct Conversation {
     fast: Fast,
     extensions: Extensions,
     haves: Haves,
+    stance: Stance,
+    deafness: Deafness,
+    cost: Cost,
     /// The scheduler was told to keep to the pieces that the peer allows.
     within_told: bool,
     given: Given,
+    ledger: Ledger,
     /// Made at the first request.
     uploads: Option<Box<Uploads>>,
     unasked: u32,
@@ -79,6 +88,10 @@ pub struct Conversation {
     /// Of all that the socket took since the peer first asked for something.
     up: Option<Box<Rate>>,
     sent: u64,
+    /// The same, with a block for every request that is for less.
+    charged: u64,
+    /// Bytes that the socket took since the first block was given.
+    taken: u64,
     last_heard: Instant,
     last_sent: Instant,
     stalled_since: Option<Instant>,
@@ -107,8 +120,12 @@ impl Conversation {
             fast: Fast::new(terms.fast),
             extensions: Extensions::new(terms.extended),
             haves: Haves::default(),
+            stance: Stance::new(now),
+            deafness: Deafness::default(),
+            cost: Cost::new(now),
             within_told: false,
             given: Given::default(),
+            ledger: Ledger::default(),
             uploads: None,
             unasked: 0,
             unknown: Budget::a_minute(now, UNKNOWN_A_MINUTE),
@@ -117,6 +134,8 @@ impl Conversation {
             down: None,
             up: None,
             sent: 0,
+            charged: 0,
+            taken: 0,
             last_heard: now,
             last_sent: now,
             stalled_since: None,
@@ -127,8 +146,8 @@ impl Conversation {
     }
 
     /// Counts what it gives together with the other conversations of the torrent.
-    pub fn share(&mut self, given: Given) {
-        self.given = given;
+    pub fn share(&mut self, given: Given, ledger: Ledger) {
+        (self.given, self.ledger) = (given, ledger);
     }
 
     /// The next thing to do.
@@ -149,12 +168,13 @@ impl Conversation {
     pub fn deadline(&self) -> Option<Instant> {
         let quiet = [self.last_heard + SILENCE_TIMEOUT, self.last_sent + KEEP_ALIVE_EVERY];
         let stalled = self.stalled_since.map(|since| since + WRITE_STALL);
-        quiet.into_iter().chain(stalled).chain(self.pipeline.deadline()).min()
+        let held = [self.deafness.deadline(), self.cost.held_until(), self.interest_due()].into_iter().flatten();
+        quiet.into_iter().chain(stalled).chain(self.pipeline.deadline()).chain(held).min()
     }
 
     /// The four bits of BEP 3: am choking, am interested, peer choking, peer interested.
     pub const fn bits(&self) -> [bool; 4] {
-        [self.am_choking, self.am_interested, self.peer_choking, self.peer_interested]
+        [self.am_choking, self.am_interested, self.peer_choking, self.stance.peer_interested()]
     }
 
     /// How it stands.
@@ -163,13 +183,15 @@ impl Conversation {
             am_choking: self.am_choking,
             am_interested: self.am_interested,
             peer_choking: self.peer_choking,
-            peer_interested: self.peer_interested,
+            peer_interested: self.stance.peer_interested(),
             pieces: self.peer_have.ones(),
             outstanding: self.pipeline.outstanding(),
             snubs: self.pipeline.is_snubbed(now),
             down_bps: bps(self.down.as_deref(), now),
             up_bps: bps(self.up.as_deref(), now),
             sent: self.sent,
+            charged: self.charged,
+            asks: self.uploads.as_ref().is_some_and(|uploads| !uploads.is_empty()),
         }
     }
 
@@ -211,6 +233,7 @@ impl Conversation {
             }
             self.on_message(now, message, &mut batch);
         }
+        self.tell_interest_of_theirs(now);
         self.report(batch);
         self.give_fast_pieces(now);
         self.settle();
@@ -246,10 +269,8 @@ impl Conversation {
 
     /// The peer has something we want, or no longer.
     pub fn on_interest(&mut self, now: Instant, interested: bool) {
-        if self.am_interested != interested {
-            self.am_interested = interested;
-            self.send(now, if interested { Message::Interested } else { Message::NotInterested });
-        }
+        self.am_interested = interested;
+        self.tell_stance(now);
         self.settle();
     }
 
@@ -261,7 +282,10 @@ impl Conversation {
             self.up.get_or_insert_with(|| Box::new(Rate::new(now))).add(now, taken as u64);
         }
         self.haves.on_sent(unsent);
+        self.stance.on_sent(unsent);
+        self.tell_stance(now);
         self.tell_owed(now);
+        self.count_taken(taken);
         self.stalled_since = match (unsent, taken) {
             (0, _) => None,
             (_, 0) => self.stalled_since.or(Some(now)),
@@ -283,9 +307,12 @@ impl Conversation {
         if !overdue.is_empty() {
             self.give_back(overdue);
         }
+        self.tell_interest_of_theirs(now);
+        let is_stalled = self.stalled_since.is_some_and(|since| now >= since + WRITE_STALL);
+        let is_deaf = self.deafness.deadline().is_some_and(|deadline| now >= deadline);
         if now >= self.last_heard + SILENCE_TIMEOUT {
             self.leave(Farewell::Silent);
-        } else if self.stalled_since.is_some_and(|since| now >= since + WRITE_STALL) {
+        } else if is_stalled || is_deaf {
             self.leave(Farewell::WriteStalled);
         } else if now >= self.last_sent + KEEP_ALIVE_EVERY {
             self.send(now, Message::KeepAlive);
@@ -303,9 +330,7 @@ impl Conversation {
             _ => self.send(now, Message::Bitfield(Bytes::copy_from_slice(self.have.as_bytes()))),
         }
         self.introduce_in_full(now);
-        if !self.am_choking {
-            self.send(now, Message::Unchoke);
-        }
+        self.tell_stance(now);
     }
 
     /// Does the peer take any request of ours now?

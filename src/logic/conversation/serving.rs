@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Conversation, Effect, Message, bps};
 use crate::base::farewell::Farewell;
-use crate::base::geometry::PieceRange;
+use crate::base::geometry::{BLOCK_LEN, PieceRange};
 use crate::base::limits::MAX_REQUEST_LEN;
 use crate::codec::wire::RawRequest;
 use crate::logic::uploads::Uploads;
@@ -16,9 +16,10 @@ impl Conversation {
     pub fn on_choke_decision(&mut self, now: Instant, choke: bool) {
         if self.am_choking != choke {
             self.am_choking = choke;
-            if self.welcomed {
-                self.send(now, if choke { Message::Choke } else { Message::Unchoke });
+            if choke {
+                self.owe_choke();
             }
+            self.tell_stance(now);
             if choke {
                 let kept = |range: &PieceRange| self.fast.is_given(range.piece());
                 let forgotten = self.uploads.as_mut().map_or_else(Vec::new, |uploads| uploads.on_choke(kept));
@@ -43,13 +44,33 @@ impl Conversation {
 
     /// Blocks for the socket, as far as its queue has room.
     pub(super) fn give(&mut self, now: Instant) {
+        let usual = self.usual_len();
         let Some(uploads) = &mut self.uploads else { return };
         uploads.on_rate(bps(self.up.as_deref(), now));
         while let Some((range, data)) = uploads.next_block(self.unsent) {
             self.last_sent = now;
             self.unsent += data.len();
             self.sent += data.len() as u64;
+            self.charged += u64::from(range.len().max(usual));
             self.effects.push_back(Effect::Give(range, data));
+        }
+    }
+
+    /// What a client asks for at a time.
+    fn usual_len(&self) -> u32 {
+        BLOCK_LEN.min(self.terms.geometry.nominal_piece_len())
+    }
+
+    /// The socket took so many bytes. A block of them is proof that the peer takes what it asks for; that it lies in the
+    /// system's buffer cannot be told apart, and is bounded.
+    pub(super) fn count_taken(&mut self, taken: usize) {
+        let block = u64::from(BLOCK_LEN);
+        let before = self.taken;
+        if self.sent > 0 && before < block {
+            self.taken += taken as u64;
+            if self.taken >= block {
+                self.effects.push_back(Effect::Served);
+            }
         }
     }
 
@@ -60,7 +81,8 @@ impl Conversation {
         let RawRequest { piece, begin, len } = request;
         let range = self.terms.geometry.parse_range(piece, begin, len).filter(|range| range.len() <= MAX_REQUEST_LEN);
         match range {
-            Some(range) if self.may_have(range) => {
+            Some(range) if self.may_have(now, range) => {
+                self.cost.charge(now, len, self.usual_len());
                 let given = &self.given;
                 let uploads = self.uploads.get_or_insert_with(|| Box::new(Uploads::sharing(given.clone())));
                 if uploads.on_request(range).is_err() {
@@ -72,7 +94,10 @@ impl Conversation {
                 self.refuse(now, request);
                 self.on_unasked();
             }
-            _ => self.refuse(now, request),
+            _ => {
+                self.cost.charge(now, 0, self.usual_len());
+                self.refuse(now, request);
+            }
         }
     }
 
@@ -80,6 +105,7 @@ impl Conversation {
     pub(super) fn on_cancel_of_theirs(&mut self, now: Instant, request: RawRequest) {
         let RawRequest { piece, begin, len } = request;
         if let Some(range) = self.terms.geometry.parse_range(piece, begin, len) {
+            self.cost.charge(now, 0, self.usual_len());
             let here = self.uploads.as_mut().map_or(0, |uploads| uploads.on_cancel(range));
             for _ in 0..here {
                 self.refuse(now, request);
@@ -94,6 +120,9 @@ impl Conversation {
             return;
         }
         let from = (self.terms.info_hash, self.terms.ip);
+        if self.ledger.is_spent(now, self.terms.ip) {
+            return;
+        }
         let given = self.fast.give(&self.terms.geometry, from, self.peer_have.ones(), |piece| self.have.has(piece));
         for piece in given {
             self.send(now, Message::AllowedFast(piece.get()));
@@ -101,8 +130,18 @@ impl Conversation {
     }
 
     /// Do we serve these bytes now?
-    fn may_have(&mut self, range: PieceRange) -> bool {
-        self.have.has(range.piece()) && (!self.am_choking || self.fast.spend(range.piece(), range.len()))
+    fn may_have(&mut self, now: Instant, range: PieceRange) -> bool {
+        self.have.has(range.piece()) && (!self.am_choking || self.spend_allowance(now, range))
+    }
+
+    /// Of what the peer may have while we choke it, and of what its network may: who comes back is no newcomer.
+    fn spend_allowance(&mut self, now: Instant, range: PieceRange) -> bool {
+        let ip = self.terms.ip;
+        let may = !self.ledger.is_spent(now, ip) && self.fast.spend(range.piece(), range.len());
+        if may {
+            self.ledger.charge(now, ip, range.len());
+        }
+        may
     }
 
     fn refuse(&mut self, now: Instant, request: RawRequest) {

@@ -77,13 +77,15 @@ pub enum Effect {
     PeerHas(Vec<PieceIndex>),
     /// The first good-looking block came: the address is worth dialling again.
     Delivered,
+    /// The peer has taken its first block.
+    Served,
     /// End the connection.
     Leave(Farewell),
 }
 
 /// What one peer looks like from outside (W-20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are independent, and so is the fifth")]
+#[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are independent, and so are the others")]
 pub struct PeerView {
     /// We do not answer its requests.
     pub am_choking: bool,
@@ -105,4 +107,8 @@ pub struct PeerView {
     pub up_bps: u64,
     /// Bytes of blocks sent to it.
     pub sent: u64,
+    /// The same, with a block for every request that is for less.
+    pub charged: u64,
+    /// It has asked for something that it was not given yet.
+    pub asks: bool,
 }

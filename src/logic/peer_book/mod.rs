@@ -130,6 +130,7 @@ impl PeerBook {
     /// The torrent is complete and is given to others from now on.
     pub const fn on_complete(&mut self) {
         self.seeding = true;
+        self.accepted.on_complete();
     }
 
     /// A peer that came by itself says where it listens: to be dialled there when it has gone.
@@ -175,8 +176,17 @@ impl PeerBook {
         Ok(())
     }
 
-    /// The peer delivered a good block: it has proven itself, and is neither dropped nor evicted from now on. Safe to
-    /// call more than once. For a torrent that only gives, a block taken in good order is proof as well.
+    /// A peer that came by itself has taken its first block.
+    pub fn on_served(&mut self, now: Instant, addr: SocketAddr) {
+        self.accepted.on_served(now, canonical(addr));
+    }
+
+    /// Blocks went to a peer that came by itself, or came from it, since the last look.
+    pub fn on_active(&mut self, now: Instant, addr: SocketAddr) {
+        self.accepted.on_active(now, canonical(addr));
+    }
+
+    /// The peer delivered a good block: it has proven itself, and is not dropped from now on. Safe to call more than once.
     pub fn on_productive(&mut self, addr: SocketAddr) {
         let addr = canonical(addr);
         if self.accepted.prove(addr) {
@@ -219,8 +229,8 @@ impl PeerBook {
         }
     }
 
-    /// A stranger connected to us (P-28). When all places are taken, the accepted connection that has gone unproven
-    /// for longest is closed instead, or else whoever has been of no use for longest.
+    /// A stranger connected to us (P-28). When all places are taken, the accepted connection with the least claim to its own
+    /// is closed instead, or else whoever has been of no use for longest; where all have more than a newcomer, it is refused.
     pub fn on_inbound(&mut self, now: Instant, addr: SocketAddr) -> Inbound {
         let addr = canonical(addr);
         if self.bans.has(addr) {
@@ -235,7 +245,7 @@ impl PeerBook {
         // Half of the places are kept for those we choose ourselves: a flood never stops our own dials.
         let is_half = self.accepted.len() >= self.config.max_connected.div_ceil(2);
         if is_half || self.free_places() == 0 {
-            let (evicted, farewell) = match self.accepted.evict() {
+            let (evicted, farewell) = match self.accepted.evict(now, addr) {
                 None => (self.useless_for_newcomer(now, is_half), Farewell::GivesWay),
                 evicted => (evicted, Farewell::Useless),
             };
@@ -270,7 +280,7 @@ impl PeerBook {
     /// The pool was restarted: every connection is gone, and nobody is to blame.
     pub fn on_pool_restarted(&mut self, now: Instant) {
         self.ids.clear();
-        self.accepted = Accepted::default();
+        self.accepted.clear();
         self.turnover = Turnover::default();
         let open: Vec<_> = self.entries.keys().copied().filter(|addr| self.is_open(*addr)).collect();
         for addr in open {

@@ -1,5 +1,7 @@
 //! Scripts: what comes in, and all that must go out for it.
 
+mod hostile;
+
 use std::fmt::Write;
 
 use super::*;
@@ -102,6 +104,7 @@ fn shown(effect: &Effect) -> String {
         Effect::PeerHas(pieces) => pieces.iter().fold("peer has".to_owned(), |text, piece| format!("{text} {piece}")),
         Effect::Introduced(theirs) => format!("is {theirs:?}"),
         Effect::Delivered => "delivered".to_owned(),
+        Effect::Served => "served".to_owned(),
         Effect::Leave(farewell) => format!("leave: {farewell}"),
     }
 }
@@ -210,7 +213,7 @@ fn a_peer_says_what_it_has_once_and_first() {
         (vec![Message::Have(1), Message::Have(3)], "got 1 3"),
         (vec![Message::Have(1), Message::Have(1)], "got 1"),
         (vec![bitfield(&[1]), Message::Have(1), Message::Have(2)], "has 0100, got 2"),
-        (vec![Message::Unchoke, Message::Interested, bitfield(&[0])], "peer wants, has 1000"),
+        (vec![Message::Unchoke, Message::Interested, bitfield(&[0])], "has 1000, peer wants"),
         (vec![bitfield(&[0]), bitfield(&[0])], "has 1000, leave: protocol-violation"),
         (vec![bitfield(&[0]), Message::HaveAll], "has 1000, leave: protocol-violation"),
         (vec![bitfield(&[0]), bitfield(&[0, 2, 3])], "has 1000, got 2 3"),
