@@ -17,6 +17,7 @@ pub(super) mod kind {
     pub(in super::super) const CHOKE: u8 = 0;
     pub(in super::super) const UNCHOKE: u8 = 1;
     pub(in super::super) const INTERESTED: u8 = 2;
+    pub(in super::super) const NOT_INTERESTED: u8 = 3;
     pub(in super::super) const HAVE: u8 = 4;
     pub(in super::super) const BITFIELD: u8 = 5;
     pub(in super::super) const REQUEST: u8 = 6;

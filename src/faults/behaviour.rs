@@ -65,6 +65,8 @@ pub struct Behaviour {
     pub request_len: Option<u64>,
     /// Reads nothing more after the handshake.
     pub deaf: bool,
+    /// How often it changes its interest, at once.
+    pub interest_flood: u32,
     /// Its handshake of the extension protocol.
     pub extended: Extended,
     /// Peers named a second, unasked (BEP 11).
@@ -379,6 +381,7 @@ pub const WORDS: &[Word<Behaviour>] = &[
     word("request_flood", "P-20", "sends so many requests at once", |b| &mut b.request_flood),
     word("request_len", "P-20", "asks for so many bytes at a time", |b| &mut b.request_len),
     word("deaf", "P-21", "reads nothing after the handshake", |b| &mut b.deaf),
+    word("interest_flood", "P-21", "changes its interest so many times at once", |b| &mut b.interest_flood),
     word("extended", "P-24", "shakes hands as BEP 10 says, unasked", |b| &mut b.extended),
     word("extended_deep", "P-24", "nests its extended handshake so deep", |b| &mut b.extended),
     word("extended_name", "P-24", "has a client name of so many bytes", |b| &mut b.extended),
@@ -427,7 +430,7 @@ mod tests {
             "flap" => "100",
             "corrupt_piece" | "snub_after" | "duplicate" | "unrequested" | "drip" | "max_rate" | "slice"
             | "reset_every" | "close_after" | "request_flood" | "request_len" | "extended_deep" | "extended_name"
-            | "pex_flood" | "metadata_size" | "allow" => "17",
+            | "interest_flood" | "pex_flood" | "metadata_size" | "allow" => "17",
             _ => "",
         }
     }

@@ -152,6 +152,7 @@ impl Conversation {
         if let Some(len) = self.cast.behaviour.huge_length {
             self.send_huge(len).await?;
         }
+        self.flood_interest(self.cast.behaviour.interest_flood).await?;
         self.flood(self.cast.behaviour.request_flood).await?;
         if self.cast.behaviour.deaf {
             pending::<()>().await;
@@ -239,6 +240,17 @@ impl Conversation {
             left -= zeros.len() as u64;
             self.queue.push_back(zeros);
             self.flush().await?;
+        }
+        self.flush().await
+    }
+
+    async fn flood_interest(&mut self, changes: u32) -> Result<(), Over> {
+        for nth in 0..changes {
+            let is_interested = nth % 2 == 0;
+            self.queue.push_back(frame(if is_interested { kind::INTERESTED } else { kind::NOT_INTERESTED }, &[]));
+            if nth % FLOOD_CHUNK == 0 {
+                self.flush().await?;
+            }
         }
         self.flush().await
     }
