@@ -40,7 +40,8 @@ impl Bench {
 
     fn seed(&self, dir: &Path) -> (Process, u16) {
         let port = free();
-        let line = ["seed", text(&self.torrent), "-d", text(dir), "--port", &port.to_string(), "--json"];
+        let shown = port.to_string();
+        let line = ["seed", text(&self.torrent), "-d", text(dir), "--port", &shown, "--json"];
         let mut seed = Process::start("tt-actors seed", tt().args(line));
         seed.wait_for("that it seeds", WATCHDOG, |line| line.contains(r#""phase":"seeding""#).then_some(()));
         (seed, port)
