@@ -33,7 +33,8 @@ impl Bench {
         let lab = Lab::new();
         let (home, torrent) = (lab.folder("home"), lab.at("box.torrent"));
         write_tree(&home, FILES);
-        let create = ["create", text(&home.join("box")), "-o", text(&torrent), "--piece-length", "64K"];
+        let data = home.join("box");
+        let create = ["create", text(&data), "-o", text(&torrent), "--piece-length", "64K"];
         run(&create).expect_code(0);
         Self { lab, home, torrent }
     }
