@@ -25,9 +25,11 @@ impl Bench {
 
     /// Moves a file or folder of the torrent to another place and puts a link there.
     fn move_away(&self, path: &str, to: &tempfile::TempDir) {
-        let moved = to.path().join("moved");
-        std::fs::rename(self.path(path), &moved).unwrap();
-        std::os::unix::fs::symlink(&moved, self.path(path)).unwrap();
+        let (moved, place) = (to.path().join("moved"), self.path(path));
+        // Without the slash at the end of the torrent's own folder.
+        let place: PathBuf = place.components().collect();
+        std::fs::rename(&place, &moved).unwrap();
+        std::os::unix::fs::symlink(&moved, &place).unwrap();
     }
 }
 
