@@ -116,11 +116,14 @@ mod tests {
         Ok((body, chunked.is_done()))
     }
 
+    /// What was read of the body, and whether that is all of it.
+    type Read<'a> = Result<(&'a str, bool), BadChunk>;
+
     #[test]
     fn chunks_are_read_as_servers_write_them() {
         let long = format!("0\r\n{}\r\n\r\n", "x".repeat(MAX_LINES_LEN + 1));
         let many = format!("0\r\n{}\r\n", "X: y\r\n".repeat(MAX_LINES_LEN / 4 + 1));
-        let table: [(&str, Result<(&str, bool), BadChunk>); 17] = [
+        let table: [(&str, Read<'_>); 17] = [
             ("5\r\nhello\r\n0\r\n\r\n", Ok(("hello", true))),
             ("5\nhello\n0\n\n", Ok(("hello", true))),
             ("5;a=b\r\nhello\r\n1 \r\n!\r\n000\r\n\r\n", Ok(("hello!", true))),

@@ -82,9 +82,12 @@ pub fn read(input: &[u8]) -> Result<Option<HttpHead>, BadHead> {
     }
 }
 
+/// A head, and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// One head with its last line but the empty one that ends it, and what follows. Fails early on what is no HTTP, so
 /// that a server that speaks something else is not waited for.
-fn split(input: &[u8]) -> Result<Option<(&[u8], &[u8])>, BadHead> {
+fn split(input: &[u8]) -> Result<Option<Split<'_>>, BadHead> {
     // "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty line" (RFC 9112,
     // 2.2); clients forgive the same.
     let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();

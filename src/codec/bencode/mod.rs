@@ -145,7 +145,7 @@ pub fn scan(input: &[u8], limits: Limits) -> Result<Scan, BadBencode> {
         }
         match token {
             Token::Number(number) if !number.is_canonical => {
-                odd_number = odd_number.or(Some(BadBencode::Number { at }))
+                odd_number = odd_number.or(Some(BadBencode::Number { at }));
             }
             Token::Text(text) if !text.is_canonical => odd_number = odd_number.or(Some(BadBencode::Length { at })),
             _ => {}

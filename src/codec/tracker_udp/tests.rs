@@ -166,7 +166,7 @@ proptest! {
     }
 }
 
-/// BEP 41: "udp://tracker.example.com:80/dir?auth=x", and what our own server makes of it.
+/// BEP 41: `udp://tracker.example.com:80/dir?auth=x`, and what our own server makes of it.
 #[test]
 fn the_path_of_the_url_follows_an_announce() {
     let bare = encode_announce(1, 2, &request());
