@@ -215,12 +215,13 @@ pub fn http_announce(input: &[u8]) -> bool {
     }
 }
 
-/// Without what encoding does not keep: the order of the families, the peers left out, the part of a text that was cut.
+/// Without what encoding does not keep: the order of the families, the peers left out or cut off, the part of a text that was cut.
 fn same_order(reply: Reply) -> Reply {
     match reply {
         Reply::Peers(mut reply) => {
             reply.peers.sort_unstable();
             reply.peers_named = 0;
+            reply.peers_unreadable = 0;
             reply.warning = None;
             Reply::Peers(reply)
         }
@@ -234,6 +235,8 @@ pub fn http_scrape(input: &[u8]) -> bool {
     if let ScrapeReply::Entries(entries) = reply {
         let mut sorted = entries;
         sorted.sort_by_key(|entry| entry.info_hash);
+        // A torrent that comes twice is written once.
+        sorted.dedup_by_key(|entry| entry.info_hash);
         assert_eq!(parse_scrape(&encode_scrape(&sorted)), Ok(ScrapeReply::Entries(sorted)), "a scrape survives");
     }
     true
