@@ -21,11 +21,13 @@ use crate::actors::listener::ListenerConfig;
 use crate::actors::metrics::write_summary;
 use crate::actors::policies;
 use crate::actors::session::{Dismiss, Session, SessionConfig};
+use crate::actors::torrent::Aim;
 use crate::actors::view::TorrentView;
 use crate::net::sockets::Sockets;
 use crate::net::{Listen, Net, doorstep};
 use crate::storage::SharedStorage;
 use crate::storage::buffers::Buffers;
+use crate::storage::claims::Claims;
 use crate::storage::disk::{Disk, DiskConfig};
 use crate::storage::folder::Folders;
 use crate::storage::room::Room;
@@ -168,6 +170,7 @@ struct Shared {
     buffers: Buffers,
     folders: Folders,
     room: Room,
+    claims: Claims,
 }
 
 fn disk(config: &RunConfig, job: &Job, shared: &Shared) -> SharedStorage {
@@ -175,6 +178,7 @@ fn disk(config: &RunConfig, job: &Job, shared: &Shared) -> SharedStorage {
         folder: config.dir.clone(),
         durability: config.durability,
         overwrite: config.overwrite,
+        may_write: matches!(config.aim, Aim::Fetch { .. }),
         verify: config.verify,
         max_open: config.descriptors().files,
         select: job.select.clone(),
@@ -182,6 +186,7 @@ fn disk(config: &RunConfig, job: &Job, shared: &Shared) -> SharedStorage {
         folders: shared.folders.clone(),
         room: shared.room.clone(),
         keep_state: config.keep_state,
+        claims: shared.claims.clone(),
     };
     Arc::new(Disk::new(&job.metainfo, disk))
 }

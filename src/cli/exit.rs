@@ -75,9 +75,10 @@ impl From<&DiskTrouble> for Exit {
     fn from(trouble: &DiskTrouble) -> Self {
         match (trouble.kind, trouble.operation) {
             (TroubleKind::Full, _) => Self::DiskFull,
+            (TroubleKind::Taken, _) => Self::WouldOverwrite,
             (TroubleKind::ReadOnly | TroubleKind::TooLong, _) | (_, "create") => Self::CannotCreate,
             (TroubleKind::Missing, _) | (_, "open") => Self::CannotOpen,
-            (TroubleKind::Io, _) => Self::Io,
+            (TroubleKind::Io | TroubleKind::Changed, _) => Self::Io,
         }
     }
 }
@@ -90,6 +91,7 @@ impl From<&Failure> for Exit {
             Failure::Disk(trouble) => trouble.into(),
             Failure::Open(trouble) => match &**trouble {
                 OpenTrouble::WouldOverwrite { .. } => Self::WouldOverwrite,
+                OpenTrouble::TooLong { .. } => Self::HashMismatch,
                 OpenTrouble::State(StateTrouble::Locked { .. }) => Self::Locked,
                 OpenTrouble::State(StateTrouble::Disk(trouble)) | OpenTrouble::Disk(trouble) => trouble.into(),
             },

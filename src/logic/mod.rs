@@ -12,6 +12,7 @@ pub mod conversation;
 pub mod disk_health;
 pub mod doubt;
 pub mod families;
+pub mod file_watch;
 pub mod flush;
 pub mod gather;
 pub mod given;

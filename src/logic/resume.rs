@@ -5,6 +5,7 @@
 //! When the whole storage seems to be away, nothing is concluded at all (D-10). Knows records, lengths and file facts;
 //! reads no disk.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::layout::Layout;
@@ -85,6 +86,28 @@ impl fmt::Display for Reason {
             Self::Changed { files } => write!(f, "{files} files changed outside: checking them"),
             Self::MissingStorage => f.write_str("the storage is missing: the files and their device are away"),
         }
+    }
+}
+
+/// A record as it may be written while pieces are in doubt: it claims none of them, and has the next start look at the
+/// files that they lie in.
+pub fn without_doubts(mut record: Record, doubts: &BTreeSet<PieceIndex>, torrent: Torrent<'_>) -> Record {
+    for piece in doubts {
+        if record.have.clear(*piece) {
+            let len = torrent.geometry.piece_len(*piece).into();
+            for span in torrent.layout.spans(torrent.geometry.piece_start(*piece), len) {
+                record.files.get_mut(span.file).into_iter().for_each(doubt);
+                doubt(&mut record.part);
+            }
+        }
+    }
+    record
+}
+
+/// No file was ever changed at this time.
+fn doubt(witness: &mut Witness) {
+    if exists(witness) && *witness != Witness::NOT_OURS {
+        witness.mtime_ns = i64::MIN;
     }
 }
 

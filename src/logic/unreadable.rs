@@ -58,6 +58,8 @@ pub struct Unreadable {
     failing_since: BTreeMap<PieceIndex, Instant>,
     /// When the device began to fail, and when it is tried again.
     outage: Option<(Instant, Instant)>,
+    /// A file was found cut or gone, and nobody has looked yet what else was changed.
+    is_blind: bool,
 }
 
 impl Unreadable {
@@ -71,12 +73,36 @@ impl Unreadable {
             resting: VecDeque::new(),
             failing_since: BTreeMap::new(),
             outage: None,
+            is_blind: false,
         }
     }
 
     /// Is the piece one of them?
     pub fn has(&self, piece: PieceIndex) -> bool {
-        self.waiting.contains(&piece) || self.under_way.contains(&piece) || self.failing_since.contains_key(&piece)
+        self.is_blind
+            || self.waiting.contains(&piece)
+            || self.under_way.contains(&piece)
+            || self.failing_since.contains_key(&piece)
+    }
+
+    /// Is every piece given again?
+    pub fn is_none(&self) -> bool {
+        !self.is_blind && self.waiting.is_empty() && self.under_way.is_empty() && self.failing_since.is_empty()
+    }
+
+    /// A file was found cut or gone: no piece is given before all files were looked at (I6).
+    pub const fn on_cut(&mut self) {
+        self.is_blind = true;
+    }
+
+    /// Are all pieces withheld until somebody has looked at the files?
+    pub const fn is_blind(&self) -> bool {
+        self.is_blind
+    }
+
+    /// All files were looked at; `true` if that was called for.
+    pub const fn see(&mut self) -> bool {
+        std::mem::replace(&mut self.is_blind, false)
     }
 
     /// These are to be hashed before they are given again.

@@ -15,7 +15,7 @@ use crate::actors::kit::injection::Site;
 use crate::faults::behaviour::Behaviour;
 use crate::faults::scenario::Verdict;
 use crate::faults::tracker_behaviour::TrackerBehaviour;
-use crate::storage::memory::{Health, Operation};
+use crate::storage::memory::{Health, Meddle, Operation};
 
 /// Where the client lives. All addresses are public ones, so that the rules for the internet hold.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(20, 0, 0, 1);
@@ -69,6 +69,8 @@ pub enum Deed {
     Strike(Operation, u64, std::io::ErrorKind),
     /// Somebody does this to the record.
     Tamper(fn(Option<Vec<u8>>) -> Option<Vec<u8>>),
+    /// Another program does this to the files.
+    Meddle(Meddle),
 }
 
 /// A peer of the cast.
@@ -102,6 +104,12 @@ pub struct Plan {
     pub(super) seed: u64,
     pub(super) bytes: u64,
     pub(super) piece_len: u32,
+    /// Paths and lengths; none for a single file.
+    pub(super) files: Vec<(String, u64)>,
+    /// Peers that have nothing and ask for everything.
+    pub(super) leeches: Vec<Ipv4Addr>,
+    /// For so long it is given to others once it is complete.
+    pub(super) seeds_for: Option<Duration>,
     pub(super) peers: Vec<PeerRole>,
     pub(super) trackers: Vec<TrackerRole>,
     pub(super) tiers: Vec<Vec<String>>,
@@ -133,6 +141,9 @@ impl Plan {
             seed,
             bytes: 2 * 1024 * 1024,
             piece_len: 32 * 1024,
+            files: Vec::new(),
+            leeches: Vec::new(),
+            seeds_for: None,
             peers: Vec::new(),
             trackers: Vec::new(),
             tiers: Vec::new(),
@@ -154,6 +165,26 @@ impl Plan {
     /// Another payload.
     pub const fn payload(&mut self, bytes: u64, piece_len: u32) {
         (self.bytes, self.piece_len) = (bytes, piece_len);
+    }
+
+    /// The payload in so many files of different lengths.
+    pub fn files(&mut self, count: u64) {
+        let share = self.bytes / count;
+        // Each a little longer than the one before, so that no border of a file is one of a piece.
+        let len = |nth: u64| {
+            if nth + 1 == count {
+                self.bytes - (0..nth).map(|nth| share - 999 + nth).sum::<u64>()
+            } else {
+                share - 999 + nth
+            }
+        };
+        self.files = (0..count).map(|nth| (format!("folder/{nth}"), len(nth))).collect();
+    }
+
+    /// It is given to others for so long, and so many ask for all of it, over and over.
+    pub fn seed_for(&mut self, time: Duration, leeches: u8) {
+        self.seeds_for = Some(time);
+        self.leeches = (0..leeches).map(|nth| Ipv4Addr::new(41, nth, 0, 1)).collect();
     }
 
     /// A peer that every tracker names. Words as for `fault peer --behaviour`.

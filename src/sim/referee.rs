@@ -11,6 +11,7 @@ use super::seen::Seen;
 use crate::codec::resume::Record;
 use crate::faults::payload::Payload;
 use crate::faults::scenario::Verdict;
+use crate::storage::memory::Medium;
 
 /// 3 dials in 10 minutes to an address that has given nothing (FAULTS P-03, I7).
 const MAX_UNPRODUCTIVE: usize = 3;
@@ -32,8 +33,14 @@ pub fn lies(durable: &[u8], record: Option<&[u8]>, payload: Payload, piece_len: 
 
 /// The verdict on a run that came to its end.
 pub fn judge(seen: &Seen, stays_incomplete: bool, criteria: &[Criterion]) -> Verdict {
-    let checks =
-        [no_lie(seen), same_bytes(seen), lives(seen, stays_incomplete), only_planned_panics(seen), manners(seen)];
+    let checks = [
+        no_lie(seen),
+        says_the_truth(seen),
+        same_bytes(seen),
+        lives(seen, stays_incomplete),
+        only_planned_panics(seen),
+        manners(seen),
+    ];
     let broken = checks.into_iter().chain(criteria.iter().map(|criterion| criterion(seen))).find_map(Result::err);
     broken.unwrap_or(Verdict::Held)
 }
@@ -47,7 +54,31 @@ fn no_lie(seen: &Seen) -> Result<(), Verdict> {
     seen.lies.first().map_or(Ok(()), |lie| broke("I1", lie.clone()))
 }
 
+/// What is not as it should be of a torrent that is called complete.
+pub fn is_untrue(medium: &Medium, payload: Payload) -> Option<String> {
+    if let Some(file) = medium.misfits().first() {
+        return Some(format!("file {file} is not there, or has another length"));
+    }
+    let want = payload.read(0, usize::MAX);
+    let at = medium.visible().iter().zip(&want).position(|(is, should)| is != should)?;
+    Some(format!("byte {at} is wrong"))
+}
+
+/// I2 at the moment when it was said, and I6: whatever others do to the files.
+fn says_the_truth(seen: &Seen) -> Result<(), Verdict> {
+    if let Some(untrue) = seen.runs.iter().find_map(|run| run.untrue.as_ref()) {
+        return broke("I2", format!("it said complete, and {untrue}"));
+    }
+    match seen.medium.wrong_reads() {
+        0 => Ok(()),
+        wrong => broke("I6", format!("{wrong} blocks that were read for peers are wrong")),
+    }
+}
+
 fn same_bytes(seen: &Seen) -> Result<(), Verdict> {
+    if seen.is_meddled_with {
+        return Ok(());
+    }
     let want = seen.payload.read(0, usize::MAX);
     let images = [("as it is read", seen.medium.visible()), ("after a power cut", seen.medium.durable().0)];
     for (when, image) in images.into_iter().filter(|_| seen.is_complete()) {

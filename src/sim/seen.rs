@@ -26,6 +26,8 @@ pub struct Run {
     pub view: Option<TorrentView>,
     /// Bytes it had when it started to fetch.
     pub kept: u64,
+    /// What was not as it should be when it said "complete".
+    pub untrue: Option<String>,
 }
 
 /// See the head of the file.
@@ -47,6 +49,8 @@ pub struct Seen {
     pub peers: BTreeMap<Ipv4Addr, PeerStats>,
     /// What each tracker has heard, in its last life.
     pub trackers: BTreeMap<Ipv4Addr, Record>,
+    /// Other programs were at its files, maybe after they were complete.
+    pub is_meddled_with: bool,
     /// Lies on the disk: found while the client was at work.
     pub lies: Vec<String>,
     /// Where panics were injected, in order.

@@ -23,12 +23,14 @@ use super::referee;
 use super::seen::{Run, Seen};
 use super::trace::Trace;
 use crate::actors::kit::injection::{self, Site};
+use crate::actors::torrent::Aim;
 use crate::actors::view::{Phase, TorrentView};
 use crate::app::arbiters::Arbiters;
 use crate::app::config::{Job, RunConfig};
 use crate::app::outcome::Ending;
 use crate::app::run::{Ground, run_on};
 use crate::codec::metainfo::Metainfo;
+use crate::faults::host::leech::{self, Given};
 use crate::faults::payload::Payload;
 use crate::faults::peer::{PeerStats, spawn_peer};
 use crate::faults::swarms::Swarms;
@@ -36,6 +38,7 @@ use crate::faults::torrent::{Offer, Recipe};
 use crate::faults::tracker::Record;
 use crate::faults::tracker_http::spawn_http_tracker;
 use crate::faults::tracker_udp::spawn_udp_tracker;
+use crate::logic::seeding::Goal;
 use crate::net::Net;
 use crate::storage::SharedStorage;
 use crate::storage::memory::{Medium, Memory};
@@ -76,6 +79,7 @@ struct World {
     piece_len: u32,
     trace: Trace,
     lies: Vec<String>,
+    is_meddled_with: bool,
     /// Records that were written when it last looked.
     judged: u64,
     _panics: Option<injection::Armed>,
@@ -86,15 +90,18 @@ impl World {
         let wires = Wires::default();
         plan.names.into_iter().for_each(|(name, leads)| wires.name(&name, leads));
         let payload = Payload::new(plan.seed, plan.bytes);
-        let recipe = Recipe { tiers: plan.tiers, ..Recipe::single("simulated.bin", plan.piece_len, &[]) };
+        let recipe = Recipe::single("simulated.bin", plan.piece_len, &[]);
+        let recipe = Recipe { tiers: plan.tiers, files: plan.files, ..recipe };
         let torrent = recipe.make(payload).map_err(|bad| bad.to_string())?;
         let metainfo = Metainfo::parse(&torrent.file).map_err(|bad| bad.to_string())?;
         let medium = Medium::new(plan.bytes);
+        medium.know(payload.read(0, usize::MAX));
         let book = Shared::default();
         let mut config = RunConfig::new(vec![Job::new(metainfo)], PathBuf::from("/"));
         (config.seed, config.peers, config.wait_for_space) = (plan.seed, plan.named, plan.patient);
         config.max_down_bps = plan.max_down_bps;
         config.max_peers = plan.max_peers.unwrap_or(config.max_peers);
+        config.aim = Aim::Fetch { then: plan.seeds_for.map(|time| Goal { time: Some(time), ratio: None }) };
         let mut sim = turmoil::Builder::new()
             .rng_seed(plan.seed)
             .tick_duration(TICK)
@@ -102,15 +109,20 @@ impl World {
             .min_message_latency(plan.latency.0)
             .max_message_latency(plan.latency.1)
             .build();
-        let listed: Vec<_> = plan.peers.iter().filter(|peer| peer.listed).map(|peer| peer.ip).collect();
+        let listed = plan.peers.iter().filter(|peer| peer.listed).map(|peer| peer.ip);
+        let listed: Vec<_> = listed.chain(plan.leeches.iter().copied()).collect();
+        for leech in plan.leeches {
+            host_leech(&mut sim, leech, torrent.offer.clone(), payload, &wires);
+        }
         for peer in plan.peers {
             host_peer(&mut sim, peer, torrent.offer.clone(), plan.seed, &wires, &book);
         }
         for tracker in plan.trackers {
             host_tracker(&mut sim, tracker, (&torrent.offer, &listed), plan.seed, &wires, &book);
         }
-        host_client(&mut sim, config, &medium, &wires, (&book, &trace));
+        host_client(&mut sim, config, (&medium, payload), &wires, (&book, &trace));
         let mut deeds = plan.deeds;
+        let is_meddled_with = deeds.iter().any(|(_, deed)| matches!(deed, Deed::Meddle(_)));
         deeds.sort_by_key(|(at, _)| *at);
         Ok(Self {
             sim,
@@ -124,6 +136,7 @@ impl World {
             piece_len: plan.piece_len,
             trace,
             lies: Vec::new(),
+            is_meddled_with,
             judged: 0,
             _panics: plan.panics.map(|strikes| arm(strikes, &book)),
             book,
@@ -194,6 +207,7 @@ impl World {
             Deed::Disk(health) => self.medium.change(|now| *now = health),
             Deed::Strike(operation, nth, error) => self.medium.strike(operation, nth, error),
             Deed::Tamper(tamper) => self.medium.tamper_with_record(tamper),
+            Deed::Meddle(what) => self.medium.meddle(what),
         }
     }
 
@@ -222,6 +236,7 @@ impl World {
             runs: book.runs.clone(),
             peers,
             trackers,
+            is_meddled_with: self.is_meddled_with,
             lies: self.lies.clone(),
             panics: book.panics.clone(),
             late_panics: book.late_panics,
@@ -326,10 +341,27 @@ fn remark(view: &TorrentView) -> String {
     )
 }
 
+/// It says that every byte is there. What it gives to others afterwards is judged by itself.
+fn says_complete(view: &TorrentView) -> bool {
+    matches!(view.phase, Phase::Complete)
+}
+
+fn host_leech(sim: &mut Sim<'static>, ip: Ipv4Addr, offer: Offer, payload: Payload, wires: &Wires) {
+    let net = SimNet::at(ip, wires);
+    sim.host(ip.to_string(), move || {
+        let (net, offer) = (Net::clone(&net), offer.clone());
+        async move {
+            let listener = net.listen(SocketAddr::from((ip, PEER_PORT))).await?;
+            leech::serve(listener, offer, payload, leech::Appetite::Endless, watch::channel(Given::default()).0).await;
+            Ok(())
+        }
+    });
+}
+
 fn host_client(
     sim: &mut Sim<'static>,
     config: RunConfig,
-    medium: &Medium,
+    (medium, payload): (&Medium, Payload),
     wires: &Wires,
     (book, trace): (&Shared, &Trace),
 ) {
@@ -340,12 +372,13 @@ fn host_client(
         let (stop, stops) = mpsc::channel(2);
         let ground = Ground { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
         let (book, trace, mut config) = (Rc::clone(&book), trace.clone(), config.clone());
+        let medium = medium.clone();
         async move {
             let began = turmoil::sim_elapsed().unwrap_or_default();
             let nth = {
                 let mut book = book.borrow_mut();
                 (book.stop, book.sleep) = (Some(stop), Some(sleeper()));
-                book.runs.push(Run { began, ended: None, view: None, kept: 0 });
+                book.runs.push(Run { began, ended: None, view: None, kept: 0, untrue: None });
                 book.runs.len() - 1
             };
             // The same command draws other dice each time.
@@ -353,6 +386,10 @@ fn host_client(
             let outcome = run_on(ground, &config, &mut |_, view| {
                 trace.remark(|| remark(view));
                 let run = &mut book.borrow_mut().runs[nth];
+                // At the very moment: in the next one somebody may change the files.
+                if says_complete(view) && !run.view.as_ref().is_some_and(says_complete) && run.untrue.is_none() {
+                    run.untrue = referee::is_untrue(&medium, payload);
+                }
                 (run.kept, run.view) = (view.bytes_kept, Some(view.clone()));
             })
             .await?;

@@ -20,7 +20,7 @@ use crate::base::locked::Locked;
 /// An output folder that exists. Clones have one descriptor together.
 #[derive(Debug, Clone)]
 pub struct Folder {
-    fd: Arc<OwnedFd>,
+    fd: Arc<Locked<Arc<OwnedFd>>>,
     path: Arc<Path>,
 }
 
@@ -50,9 +50,40 @@ impl Folder {
 
     /// Opens a folder that must be there.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = rustix::fs::openat(CWD, path, flags, Mode::empty())?;
-        Ok(Self { fd: Arc::new(fd), path: path.into() })
+        Ok(Self { fd: Arc::new(Locked::new(Arc::new(open_dir_at(path)?))), path: path.into() })
+    }
+
+    /// Looks whether the folder's path still leads to it. If it was moved away or removed, the path counts: what is there
+    /// now is opened in its place, and with `may_create` it is made again. `true` if so. Fails where the path leads to
+    /// another device, for then the folder's own may only be away (D-10).
+    pub fn renew(&self, may_create: bool) -> io::Result<bool> {
+        let held = self.fd();
+        let was = rustix::fs::fstat(&*held)?;
+        let is_elsewhere = |dev| dev != was.st_dev;
+        let now = match open_dir_at(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && may_create => {
+                if device_above(&self.path).is_none_or(is_elsewhere) {
+                    return Err(error);
+                }
+                std::fs::create_dir_all(&self.path)?;
+                open_dir_at(&self.path)?
+            }
+            opened => opened?,
+        };
+        let is = rustix::fs::fstat(&now)?;
+        if (is.st_dev, is.st_ino) == (was.st_dev, was.st_ino) {
+            return Ok(false);
+        }
+        if is_elsewhere(is.st_dev) {
+            let what = "its path leads to another device now";
+            return Err(io::Error::new(io::ErrorKind::NotFound, what));
+        }
+        *self.fd.lock() = Arc::new(now);
+        Ok(true)
+    }
+
+    fn fd(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd.lock())
     }
 
     /// The path it was opened by, for people.
@@ -62,7 +93,7 @@ impl Folder {
 
     /// The device it is on.
     pub fn device(&self) -> Option<u64> {
-        rustix::fs::fstat(&*self.fd).ok().map(|stat| stat.st_dev)
+        rustix::fs::fstat(&*self.fd()).ok().map(|stat| stat.st_dev)
     }
 
     /// Opens a file below and says what it looks like. Links are followed if it is opened to be read only.
@@ -79,6 +110,13 @@ impl Folder {
             return Err(io::Error::other("it is not a regular file"));
         }
         Ok((file, meta))
+    }
+
+    /// What lies under a name below, seen without opening it.
+    pub fn look(&self, relative: &Path) -> io::Result<Metadata> {
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let meta = File::from(self.open_below(relative, flags, Mode::empty())?).metadata()?;
+        if meta.is_file() { Ok(meta) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
     /// Makes the folders that lead to a file below.
@@ -120,8 +158,8 @@ impl Folder {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let flags = flags.difference(OFlags::NOFOLLOW);
-        match rustix::fs::openat2(&*self.fd, relative, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
-            Err(Errno::NOSYS | Errno::PERM) => Ok(rustix::fs::openat(&*self.fd, relative, flags, Mode::empty())?),
+        match rustix::fs::openat2(&*self.fd(), relative, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS) {
+            Err(Errno::NOSYS | Errno::PERM) => Ok(rustix::fs::openat(&*self.fd(), relative, flags, Mode::empty())?),
             opened => Ok(opened?),
         }
     }
@@ -129,8 +167,9 @@ impl Folder {
     /// `openat2` where the kernel has it (5.6), a walk by hand where it has not.
     fn open_below(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        let fd = self.fd();
         loop {
-            match rustix::fs::openat2(&*self.fd, relative, flags, mode, resolve) {
+            match rustix::fs::openat2(&*fd, relative, flags, mode, resolve) {
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 Err(Errno::NOSYS | Errno::PERM) => return self.walk(relative, flags, mode),
                 done => return Ok(done?),
@@ -140,7 +179,7 @@ impl Folder {
 
     fn walk(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let step = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
-        let mut at = rustix::fs::openat(&*self.fd, ".", step, Mode::empty())?;
+        let mut at = rustix::fs::openat(&*self.fd(), ".", step, Mode::empty())?;
         let mut components = relative.components().peekable();
         while let Some(component) = components.next() {
             let name = match component {
@@ -176,6 +215,17 @@ fn told(error: io::Error) -> io::Error {
 
 fn is_to_write(flags: OFlags) -> bool {
     flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)
+}
+
+fn open_dir_at(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
+}
+
+/// The device of the nearest folder above a path that is there.
+fn device_above(path: &Path) -> Option<u64> {
+    let above = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_path_buf() };
+    path.ancestors().skip(1).find_map(|path| rustix::fs::stat(above(path)).ok()).map(|stat| stat.st_dev)
 }
 
 #[cfg(test)]
@@ -261,5 +311,30 @@ mod tests {
         folder.sync_dir(Path::new("")).unwrap();
         assert_eq!(std::fs::read(dir.path().join("a/b/c/d/file")).unwrap(), b"x");
         assert!(folder.open_file(Path::new("c"), OFlags::RDONLY).is_err(), "a folder is not a file");
+    }
+
+    /// D-09.
+    #[test]
+    fn a_folder_that_was_moved_away_is_found_again_by_its_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b");
+        let folder = Folder::create(&path).unwrap();
+        assert!(!folder.renew(true).unwrap(), "it is where it was");
+        std::fs::rename(dir.path().join("a"), dir.path().join("moved")).unwrap();
+        assert_eq!(folder.renew(false).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(folder.clone().renew(true).unwrap(), "made again");
+        folder.open_file(Path::new("file"), OFlags::RDWR | OFlags::CREATE).unwrap();
+        assert!(path.join("file").is_file() && !dir.path().join("moved/b/file").exists());
+    }
+
+    #[test]
+    fn what_lies_under_a_name_is_seen_without_opening_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        std::fs::write(dir.path().join("file"), "abc").unwrap();
+        std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
+        assert_eq!(folder.look(Path::new("file")).unwrap().len(), 3);
+        assert_eq!(folder.look(Path::new("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(folder.look(Path::new("link")).is_err() && folder.look(Path::new(".")).is_err());
     }
 }

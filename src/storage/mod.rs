@@ -19,6 +19,7 @@ pub use trouble::{DiskTrouble, TroubleKind};
 mod at_once;
 pub mod buffers;
 pub mod check;
+pub mod claims;
 mod coalesce;
 pub mod disk;
 pub mod files;
@@ -91,6 +92,16 @@ pub enum OpenTrouble {
         /// How it is known not to be the torrent's.
         why: String,
     },
+    /// All of the torrent's bytes are in a file, and more, and no file may be changed.
+    #[error("{} is {len} bytes long and should be {should}; seed changes no file: cut it with `truncate -s {should}`", path.display())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Its length in bytes.
+        len: u64,
+        /// The length that the torrent says.
+        should: u64,
+    },
     /// The state is locked by another process, or the disk failed at it.
     #[error(transparent)]
     State(#[from] record::StateTrouble),
@@ -133,7 +144,11 @@ pub trait Storage: Debug + Send + Sync {
     fn free(&self) -> Later<Option<u64>> {
         Box::pin(std::future::ready(None))
     }
-    /// Makes what was written durable, then the record of it.
+    /// Looks whether the files are still those that were written and hashed. Says which pieces of `have` are in doubt,
+    /// because another program has changed, moved or removed a file that they lie in. They are read for nobody until
+    /// [`Self::check`] or [`Self::write`] finds them right.
+    fn vet(&self, have: Bitfield) -> Later<Result<Vec<PieceIndex>, DiskTrouble>>;
+    /// Makes what was written durable, then the record of it. What is in doubt is not recorded.
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>>;
 }
 

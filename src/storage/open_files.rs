@@ -13,17 +13,18 @@ use crate::base::locked::Locked;
 #[derive(Debug)]
 pub(super) struct Handle {
     pub(super) file: File,
-    /// Whose turn it is to write: the kernel lets one at a time into a file, and lets the others spin at its door. Held for
-    /// as long as the write takes, by threads of the pool, which have nothing else to do meanwhile.
-    turn: Locked<()>,
     /// Found out when it was opened, by a thread of the pool: a file system that hangs does not even say what it is.
     promptness: Promptness,
 }
 
 impl Handle {
+    pub(super) fn new(file: File) -> Self {
+        let promptness = Promptness::of(&file);
+        Self { file, promptness }
+    }
+
     /// Writes all of it.
     pub(super) fn write(&self, slices: Vec<IoSlice<'_>>, offset: u64) -> io::Result<()> {
-        let _turn = self.turn.lock();
         write_all_at(&self.file, slices, offset)
     }
 
@@ -99,14 +100,29 @@ impl OpenFiles {
     /// Files are looked at and closed without the lock, for that may take as long as a disk hangs, and whoever reads at once
     /// waits for the lock.
     pub(super) fn keep(&self, number: usize, file: File, writable: bool) -> Arc<Handle> {
-        let promptness = Promptness::of(&file);
-        let handle = Arc::new(Handle { file, turn: Locked::default(), promptness });
-        if self.most == 0 {
-            return handle;
-        }
-        let closed = self.kept.lock().put(number, &handle, (writable, self.most));
-        drop(closed);
+        let handle = Arc::new(Handle::new(file));
+        self.put(number, &handle, writable);
         handle
+    }
+
+    /// The same with one that is in use.
+    pub(super) fn put(&self, number: usize, handle: &Arc<Handle>, writable: bool) {
+        if self.most == 0 {
+            return;
+        }
+        let closed = self.kept.lock().put(number, handle, (writable, self.most));
+        drop(closed);
+    }
+
+    /// Closes one: who uses it has it for as long as that takes.
+    pub(super) fn close(&self, file: usize) {
+        let mut kept = self.kept.lock();
+        let closed = kept.slots.remove(&file);
+        if let Some(slot) = &closed {
+            kept.uses.remove(&slot.used);
+        }
+        drop(kept);
+        drop(closed);
     }
 
     /// Makes room: who uses one has it for as long as that takes.

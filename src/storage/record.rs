@@ -17,6 +17,7 @@ use rustix::io::Errno;
 
 use super::trouble::DiskTrouble;
 use crate::base::ids::InfoHash;
+use crate::base::locked::Locked;
 use crate::codec::resume::{BadRecord, Record};
 
 /// Inside the output folder.
@@ -33,7 +34,8 @@ const MAX_RECORD: u64 = 64 * 1024 * 1024;
 pub struct StateFolder {
     folder: PathBuf,
     info_hash: InfoHash,
-    lock: File,
+    /// Held as long as this lives.
+    lock: Locked<File>,
 }
 
 /// Why the state could not be had.
@@ -83,42 +85,22 @@ pub enum Found {
 impl StateFolder {
     /// Makes the folder if need be and takes the torrent's lock in it.
     pub fn lock(output: &Path, info_hash: InfoHash) -> Result<Self, StateTrouble> {
-        for _ in 0..LOCK_TRIES {
-            if let Some(locked) = Self::try_lock(output, info_hash)? {
-                return Ok(locked);
-            }
-        }
-        let error = io::Error::other("another process removes the lock file again and again");
-        Err(DiskTrouble::new("lock", &lock_path(output, info_hash), &error).into())
+        let lock = Locked::new(take_lock(output, info_hash)?);
+        Ok(Self { folder: output.join(STATE_FOLDER), info_hash, lock })
     }
 
-    /// `None` if the file or the folder was removed in between.
-    fn try_lock(output: &Path, info_hash: InfoHash) -> Result<Option<Self>, StateTrouble> {
-        let folder = output.join(STATE_FOLDER);
-        make_folder(&folder).map_err(|error| DiskTrouble::new("create", &folder, &error))?;
-        let path = lock_path(output, info_hash);
-        let open =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(NO_LINK).open(&path);
-        let mut lock = match open {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            opened => opened.map_err(|error| DiskTrouble::new("open", &path, &error))?,
-        };
-        let exclusive = || rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
-        // Twice: who only looks whether it is taken (`peek`) holds it for a moment.
-        match exclusive().or_else(|_| exclusive()) {
-            Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Err(StateTrouble::Locked { holder: holder_of(&mut lock), folder }),
-            Err(error) => return Err(DiskTrouble::new("lock", &path, &error.into()).into()),
-        }
-        if !has_name(&lock, &path) {
-            return Ok(None);
-        }
-        // The number is a courtesy to whoever finds the lock taken; without space for it the lock holds all the same.
-        let named = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
-        if let Err(error) = named {
-            tracing::debug!(%error, "lock file does not name its holder");
-        }
-        Ok(Some(Self { folder, info_hash, lock }))
+    /// Makes the folder again that was removed or moved away, and takes the lock in it.
+    fn renew(&self) -> Result<(), DiskTrouble> {
+        let output = self.folder.parent().unwrap_or(Path::new(""));
+        std::fs::create_dir_all(output).map_err(|error| DiskTrouble::new("create", output, &error))?;
+        let lock = take_lock(output, self.info_hash).map_err(|trouble| match trouble {
+            StateTrouble::Disk(trouble) => trouble,
+            locked @ StateTrouble::Locked { .. } => {
+                DiskTrouble::new("record in", &self.folder, &io::Error::other(locked.to_string()))
+            }
+        })?;
+        *self.lock.lock() = lock;
+        Ok(())
     }
 
     /// The newest record that is whole.
@@ -140,8 +122,14 @@ impl StateFolder {
     pub fn save(&self, record: &Record, durable: bool) -> Result<(), DiskTrouble> {
         let (path, new, prev) = (self.path("resume"), self.path("resume.new"), self.path("resume.prev"));
         let trouble = |error: io::Error| DiskTrouble::new("write", &new, &error);
-        let create = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(NO_LINK).open(&new);
-        let mut file = create.map_err(trouble)?;
+        let create = || OpenOptions::new().write(true).create(true).truncate(true).custom_flags(NO_LINK).open(&new);
+        let mut file = match create() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.renew()?;
+                create().map_err(trouble)?
+            }
+            made => made.map_err(trouble)?,
+        };
         file.write_all(&record.encode()).map_err(trouble)?;
         if durable {
             file.sync_all().map_err(trouble)?;
@@ -165,11 +153,49 @@ impl StateFolder {
     }
 }
 
+fn take_lock(output: &Path, info_hash: InfoHash) -> Result<File, StateTrouble> {
+    for _ in 0..LOCK_TRIES {
+        if let Some(lock) = try_lock(output, info_hash)? {
+            return Ok(lock);
+        }
+    }
+    let error = io::Error::other("another process removes the lock file again and again");
+    Err(DiskTrouble::new("lock", &lock_path(output, info_hash), &error).into())
+}
+
+/// `None` if the file or the folder was removed in between.
+fn try_lock(output: &Path, info_hash: InfoHash) -> Result<Option<File>, StateTrouble> {
+    let folder = output.join(STATE_FOLDER);
+    make_folder(&folder).map_err(|error| DiskTrouble::new("create", &folder, &error))?;
+    let path = lock_path(output, info_hash);
+    let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(NO_LINK).open(&path);
+    let mut lock = match open {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened.map_err(|error| DiskTrouble::new("open", &path, &error))?,
+    };
+    let exclusive = || rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+    // Twice: who only looks whether it is taken (`peek`) holds it for a moment.
+    match exclusive().or_else(|_| exclusive()) {
+        Ok(()) => {}
+        Err(Errno::WOULDBLOCK) => return Err(StateTrouble::Locked { holder: holder_of(&mut lock), folder }),
+        Err(error) => return Err(DiskTrouble::new("lock", &path, &error.into()).into()),
+    }
+    if !has_name(&lock, &path) {
+        return Ok(None);
+    }
+    // The number is a courtesy to whoever finds the lock taken; without space for it the lock holds all the same.
+    let named = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
+    if let Err(error) = named {
+        tracing::debug!(%error, "lock file does not name its holder");
+    }
+    Ok(Some(lock))
+}
+
 impl Drop for StateFolder {
     /// While it is still locked, so that nobody else can have it. The folder stays if anything is in it.
     fn drop(&mut self) {
         let path = self.path("lock");
-        if has_name(&self.lock, &path)
+        if has_name(&self.lock.lock(), &path)
             && let Err(error) = std::fs::remove_file(&path)
         {
             tracing::debug!(%error, "lock file stays");

@@ -18,6 +18,10 @@ pub enum TroubleKind {
     ReadOnly,
     /// The folder or the file is gone (D-09, D-10).
     Missing,
+    /// Another program has changed the file, or keeps changing it (D-09, D-15).
+    Changed,
+    /// Another torrent or another process uses the file (D-20, D-21).
+    Taken,
     /// The device failed (D-03, D-04), or anything else.
     Io,
 }
@@ -53,6 +57,17 @@ impl DiskTrouble {
             space: None,
             reason: reason_of(error),
         }
+    }
+
+    /// Another program has changed the file, so that what it holds must be hashed again first.
+    pub fn changed(operation: &'static str, path: &Path) -> Self {
+        let reason = "another program has changed it".to_owned();
+        Self { kind: TroubleKind::Changed, operation, path: path.to_path_buf(), offset: None, space: None, reason }
+    }
+
+    /// The file is somebody else's for now: `reason` says whose.
+    pub fn taken(path: &Path, reason: &str) -> Self {
+        Self { kind: TroubleKind::Taken, reason: reason.to_owned(), ..Self::changed("use", path) }
     }
 
     /// A sync of data failed: what was written before it may never reach the disk (D-05).
@@ -99,7 +114,9 @@ impl fmt::Display for DiskTrouble {
             }
             (TroubleKind::Full, None) => write!(f, "disk full on {path}: {}", self.reason),
             (TroubleKind::TooLong, _) => write!(f, "cannot write {path}: {}", self.reason),
-            (TroubleKind::ReadOnly, _) => write!(f, "cannot {} {path}: {}", self.operation, self.reason),
+            (TroubleKind::ReadOnly | TroubleKind::Changed | TroubleKind::Taken, _) => {
+                write!(f, "cannot {} {path}: {}", self.operation, self.reason)
+            }
             (TroubleKind::Missing, _) => {
                 write!(f, "cannot {} {path}: it is not there ({})", self.operation, self.reason)
             }

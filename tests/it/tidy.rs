@@ -50,7 +50,7 @@ const LONG_ALLOWED_ONE_IN: usize = 25;
 const MEDIAN_FUNCTION: usize = 15;
 
 /// The wishes of the first clients, and the catalogue of faults: what a citation may name.
-const CATALOGUE: &[(&str, u32)] = &[("W", 35), ("T", 25), ("P", 33), ("D", 18), ("X", 12), ("N", 12), ("S", 27)];
+const CATALOGUE: &[(&str, u32)] = &[("W", 35), ("T", 25), ("P", 33), ("D", 22), ("X", 12), ("N", 12), ("S", 27)];
 
 struct Source {
     path: PathBuf,

@@ -1,8 +1,9 @@
 //! Pieces that could not be read for a peer: hashed anew, and ours no longer if they are wrong (D-04).
 //!
 //! Bytes that are missing where a file has become shorter come back as zeros as soon as something is written behind
-//! them. So after a file was found cut or gone nothing is believed: everything that was there is hashed anew, and given to
-//! nobody before (I6). When to hash which piece is decided by `logic::unreadable`.
+//! them. So after a file was found cut or gone nothing is given to anybody (I6) before all files were looked at
+//! (`vetting`); then what lies in those that were changed is hashed anew. When to hash which piece is decided by
+//! `logic::unreadable`.
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -18,9 +19,29 @@ impl DiskWriter {
     /// Reads failed, in these pieces, in these ways.
     pub(super) fn on_unread(&mut self, unread: Vec<(PieceIndex, TroubleKind)>, ctx: &mut Ctx<Self>) {
         let is_cut = unread.iter().any(|(_, kind)| *kind == TroubleKind::Missing);
-        self.unread.doubt(unread.into_iter().map(|(piece, _)| piece));
-        if let Some(have) = self.have.as_ref().filter(|_| is_cut) {
-            tracing::warn!(pieces = have.ones(), "a file was cut or removed, all that was there is checked anew");
+        let is_changed = unread.iter().any(|(_, kind)| *kind == TroubleKind::Changed);
+        // What was changed is in doubt with all of its file: the look says which pieces those are.
+        let pieces = unread.into_iter().filter(|(_, kind)| *kind != TroubleKind::Changed).map(|(piece, _)| piece);
+        self.unread.doubt(pieces);
+        if is_cut {
+            self.unread.on_cut();
+        }
+        if is_cut || is_changed {
+            self.vet(ctx);
+        }
+        self.look_again(ctx);
+        self.settle(ctx);
+    }
+
+    /// These are hashed anew, and given to nobody before.
+    pub(super) fn look_at_these(&mut self, pieces: Vec<PieceIndex>, ctx: &mut Ctx<Self>) {
+        self.unread.doubt(pieces);
+        self.look_again(ctx);
+    }
+
+    /// Nobody knows what was changed.
+    pub(super) fn doubt_everything(&mut self, ctx: &mut Ctx<Self>) {
+        if let Some(have) = &self.have {
             self.unread.doubt(have.pieces(&self.cfg.geometry));
         }
         self.look_again(ctx);

@@ -9,6 +9,7 @@
 mod doubting;
 mod opening;
 mod recording;
+mod vetting;
 mod writing;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ use crate::logic::scheduler::Written;
 use crate::logic::unreadable::{FETCH_AGAIN_AFTER, Unreadable};
 use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, SharedStorage, TroubleKind};
 use opening::{Check, HeldStart};
+use vetting::Vetting;
 use writing::{Queued, gather};
 
 /// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
@@ -179,6 +181,7 @@ pub struct DiskWriter {
     unread: Unreadable,
     /// Reads for peers that the disk has not answered.
     reads: usize,
+    vetting: Vetting,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -211,6 +214,7 @@ impl DiskWriter {
             held_start: None,
             unread,
             reads: 0,
+            vetting: Vetting::default(),
             timer: Timer::new(),
             closing: false,
         }
@@ -253,11 +257,14 @@ impl DiskWriter {
         if self.given_up {
             return;
         }
+        if trouble.kind == TroubleKind::Taken {
+            return self.give_up(trouble);
+        }
         let ailment = match trouble.kind {
             TroubleKind::Full => Ailment::Full,
             TroubleKind::ReadOnly | TroubleKind::Missing => Ailment::Withheld,
             TroubleKind::TooLong => Ailment::Hopeless,
-            TroubleKind::Io => Ailment::Broken,
+            TroubleKind::Io | TroubleKind::Changed | TroubleKind::Taken => Ailment::Broken,
         };
         if let Some((free, _)) = trouble.space {
             self.health.on_full_with(free);
@@ -284,7 +291,7 @@ impl DiskWriter {
         if idle && self.closing {
             return if self.have.is_some() { self.record(true, ctx) } else { ctx.stop() };
         }
-        if idle && self.finishing {
+        if idle && self.finishing && !self.vetting.is_under_way() {
             return self.finish(ctx);
         }
         let due = [
@@ -333,6 +340,9 @@ impl Actor for DiskWriter {
                 self.flush
                     .on_written(Instant::now().into_std(), self.cfg.geometry.len_of(self.unrecorded.iter().copied()));
             }
+            if self.unread.is_blind() {
+                self.vet(ctx);
+            }
             self.look_again(ctx);
             self.settle(ctx);
         } else {
@@ -353,6 +363,7 @@ impl Supervised for DiskWriter {
         self.held_start = None;
         self.unread.on_hasher_lost();
         self.reads = 0;
+        self.vetting = Vetting::default();
         self.timer = Timer::new();
     }
 }
@@ -430,6 +441,7 @@ impl Handler<Finish> for DiskWriter {
 
     fn handle(&mut self, _: Finish, ctx: &mut Ctx<Self>) {
         self.finishing = true;
+        self.vetting.is_unrecorded = false;
         self.settle(ctx);
     }
 }

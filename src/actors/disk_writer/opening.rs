@@ -2,10 +2,12 @@
 //! what is to come, the start is held until there is room, if the user wants to wait.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use tokio::time::Instant;
 
+use super::vetting::{MAX_ROUNDS, keeps_changing};
 use super::{DiskNews, DiskWriter, MAX_JOBS, Totals};
 use crate::actors::kit::Ctx;
 use crate::base::bitfield::Bitfield;
@@ -26,6 +28,8 @@ pub(super) struct Check {
     reason: Option<String>,
     done: u64,
     total: u64,
+    /// How often something was hashed again because it was changed meanwhile.
+    rounds: u32,
 }
 
 /// A step of the start that failed because the disk is full.
@@ -39,6 +43,8 @@ pub(super) enum HeldStart {
         have: Bitfield,
         /// Bytes that were hashed for it.
         checked: u64,
+        /// How often something was hashed again because it was changed meanwhile.
+        rounds: u32,
     },
 }
 
@@ -95,7 +101,7 @@ impl DiskWriter {
     }
 
     fn admit(&mut self, ctx: &mut Ctx<Self>) {
-        let Check { found, trusted, done, .. } = std::mem::take(&mut self.check);
+        let Check { found, trusted, done, rounds, .. } = std::mem::take(&mut self.check);
         let mut have = trusted.unwrap_or_else(|| Bitfield::none(self.cfg.geometry.piece_count()));
         for piece in found {
             have.set(piece);
@@ -104,21 +110,55 @@ impl DiskWriter {
             let geometry = &self.cfg.geometry;
             return self.cfg.torrent.do_send(DiskNews::Incomplete(geometry.len_of(have.pieces(geometry))));
         }
-        self.claim(have, done, ctx);
+        self.claim(have, (done, rounds), ctx);
     }
 
-    fn claim(&mut self, have: Bitfield, checked: u64, ctx: &mut Ctx<Self>) {
+    fn claim(&mut self, have: Bitfield, (checked, rounds): (u64, u32), ctx: &mut Ctx<Self>) {
         let snapshot = self.snapshot(&have, false);
         let admitted = self.cfg.storage.admit(snapshot).into_actor(self);
-        ctx.spawn(admitted.map(move |admitted, act, ctx| {
-            if let Err(trouble) = admitted {
-                return act.on_refused(trouble, HeldStart::Admission { have, checked }, ctx);
+        let asked = have.clone();
+        let vetted = admitted.then(move |admitted, act, _| {
+            let storage = Arc::clone(&act.cfg.storage);
+            let vet = async move {
+                admitted?;
+                Ok(storage.vet(asked).await?)
+            };
+            vet.into_actor(act)
+        });
+        ctx.spawn(vetted.map(move |vetted, act, ctx| act.on_admitted(have, (checked, rounds), vetted, ctx)));
+    }
+
+    /// The files are ours, and this is in doubt because somebody else was at them since they were first looked at.
+    fn on_admitted(
+        &mut self,
+        mut have: Bitfield,
+        (checked, rounds): (u64, u32),
+        vetted: Result<Vec<PieceIndex>, OpenTrouble>,
+        ctx: &mut Ctx<Self>,
+    ) {
+        match vetted {
+            Err(trouble) => self.on_refused(trouble, HeldStart::Admission { have, checked, rounds }, ctx),
+            Ok(doubtful) if doubtful.is_empty() => {
+                self.on_well();
+                self.have = Some(have.clone());
+                self.cfg.torrent.do_send(DiskNews::Ready { have, checked });
+                self.settle(ctx);
             }
-            act.on_well();
-            act.have = Some(have.clone());
-            act.cfg.torrent.do_send(DiskNews::Ready { have, checked });
-            act.settle(ctx);
-        }));
+            Ok(_) if rounds >= MAX_ROUNDS => {
+                self.cfg.torrent.do_send(DiskNews::Refused(keeps_changing(&self.cfg.name).into()));
+            }
+            Ok(doubtful) => {
+                for piece in &doubtful {
+                    have.clear(*piece);
+                }
+                let total = checked + self.cfg.geometry.len_of(doubtful.iter().copied());
+                let reason = Some("files were changed by another program: checking them".to_owned());
+                let (left, trusted) = (doubtful.into(), Some(have));
+                let rounds = rounds + 1;
+                self.check = Check { left, trusted, reason, done: checked, total, rounds, ..Check::default() };
+                self.go_on_checking(ctx);
+            }
+        }
     }
 
     /// A full disk is waited for where the user wants that, and said once; anything else ends it.
@@ -142,7 +182,7 @@ impl DiskWriter {
         self.health.on_look(Instant::now().into_std());
         match self.held_start.take() {
             Some(HeldStart::Opening) => self.open(ctx),
-            Some(HeldStart::Admission { have, checked }) => self.claim(have, checked, ctx),
+            Some(HeldStart::Admission { have, checked, rounds }) => self.claim(have, (checked, rounds), ctx),
             None => {}
         }
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use actix::prelude::*;
 use tokio::time::Instant;
 
+use super::DiskWriter;
 use super::writing::JOB_BYTES;
-use super::{DiskNews, DiskWriter};
 use crate::actors::kit::Ctx;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{PieceIndex, PieceRange};
-use crate::storage::{DiskTrouble, PieceJob, PieceOutcome, Snapshot};
+use crate::storage::{DiskTrouble, PieceJob, PieceOutcome, Snapshot, TroubleKind};
 
 impl DiskWriter {
     pub(super) fn snapshot(&self, have: &Bitfield, clean: bool) -> Snapshot {
@@ -30,6 +30,7 @@ impl DiskWriter {
         let persisted = self.cfg.storage.persist(snapshot).into_actor(self);
         ctx.spawn(persisted.map(move |outcome, act, ctx| {
             act.flush.on_flushed(Instant::now().into_std());
+            act.vetting.is_unrecorded = false;
             match outcome {
                 Ok(()) => act.on_recorded(),
                 Err(trouble) if trouble.leaves_data_in_doubt() => act.on_failed_sync(trouble, group),
@@ -38,6 +39,7 @@ impl DiskWriter {
             if clean {
                 ctx.stop();
             } else {
+                act.vet_if_due(ctx);
                 act.settle(ctx);
             }
         }));
@@ -70,24 +72,20 @@ impl DiskWriter {
         }
         self.flush.on_written(Instant::now().into_std(), 0);
         self.unrecorded.extend(group);
-        self.finished();
+        self.vetting.is_unrecorded = true;
     }
 
-    /// A download that is complete is not left in doubt, nor without a record that says so.
+    /// A download that is complete is not left in doubt, nor without a record that says so if there can be one; and its
+    /// files are looked at last.
     pub(super) fn finish(&mut self, ctx: &mut Ctx<Self>) {
         if self.may_renew() {
             self.renew(ctx);
-        } else if self.unrecorded.is_empty() || self.given_up {
-            self.finished();
-        } else {
+        } else if self.given_up {
+            self.finishing = false;
+        } else if !self.unrecorded.is_empty() && !self.vetting.is_unrecorded {
             self.record(false, ctx);
-        }
-    }
-
-    /// Not if the disk was given up: then that was the last news.
-    fn finished(&mut self) {
-        if std::mem::take(&mut self.finishing) && !self.given_up {
-            self.cfg.torrent.do_send(DiskNews::Durable);
+        } else if self.unread.is_none() {
+            self.vet(ctx);
         }
     }
 
@@ -121,6 +119,8 @@ impl DiskWriter {
             act.jobs -= 1;
             match outcomes {
                 Ok(outcomes) => outcomes.into_iter().for_each(|outcome| act.on_renewed(outcome, era)),
+                // Then it is in doubt for another reason, and hashed again for that.
+                Err(trouble) if trouble.kind == TroubleKind::Changed => act.vet(ctx),
                 Err(trouble) => act.give_up(trouble),
             }
             act.go_on_writing(ctx);

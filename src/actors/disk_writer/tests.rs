@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::time::sleep;
 
+use super::vetting::MAX_ROUNDS;
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
@@ -50,6 +51,8 @@ struct Script {
     /// So many of the next starts find the disk full.
     full_starts: u32,
     free: Option<u64>,
+    /// What the next looks at the files find in doubt; nothing when it is empty.
+    doubtful: VecDeque<BTreeSet<u32>>,
 }
 
 fn geometry() -> Geometry {
@@ -144,9 +147,16 @@ impl Storage for Fake {
             _ if is_broken => Err(trouble(TroubleKind::Io)),
             0 => Ok(Bytes::from(vec![1; range.len() as usize])),
             8 => Err(trouble(TroubleKind::Missing)),
+            9 if range.piece() == piece(0) => Err(trouble(TroubleKind::Changed)),
             _ => Err(trouble(TroubleKind::Io)),
         };
         Box::pin(async move { ranges.into_iter().map(bytes).collect() })
+    }
+
+    fn vet(&self, have: Bitfield) -> Later<Result<Vec<PieceIndex>, DiskTrouble>> {
+        let doubtful = self.0.lock().doubtful.pop_front().unwrap_or_default();
+        let doubtful = have.pieces(&geometry()).filter(|piece| doubtful.contains(&piece.get())).collect();
+        Box::pin(std::future::ready(Ok(doubtful)))
     }
 
     fn free(&self) -> Later<Option<u64>> {
@@ -248,6 +258,7 @@ impl Bench {
             failing_records: 0,
             full_starts: 0,
             free: None,
+            doubtful: VecDeque::new(),
         };
         change(&mut script);
         let script = Arc::new(Locked::new(script));
@@ -688,13 +699,15 @@ async fn after_a_file_was_found_cut_nothing_is_given_before_it_is_hashed_anew() 
     with_actors(async {
         let bench = Bench::ready(false, |script| script.right = (0..18).collect()).await;
         bench.write(0..20);
-        bench.passes(20_000).await;
+        bench.passes(9_000).await;
+        bench.script.lock().doubtful.push_back((0..20).collect());
         let range = |piece, begin| geometry().parse_range(piece, begin, 5).unwrap();
         let ask = |ranges| bench.writer.addr.send(ReadRanges(ranges));
         assert_eq!(ask(vec![range(0, 8)]).await.unwrap(), [None]);
         let [first, last] = [ask(vec![range(1, 0)]), ask(vec![range(19, 0)])];
         assert_eq!((first.await.unwrap(), last.await.unwrap()), (vec![None], vec![None]), "not before it is known");
-        assert!(ask(vec![range(1, 0)]).await.unwrap()[0].is_some(), "it was hashed");
+        bench.passes(25).await;
+        assert!(ask(vec![range(1, 0)]).await.unwrap()[0].is_some(), "the first 16 MiB have been hashed");
         assert_eq!(ask(vec![range(19, 0)]).await.unwrap(), [None]);
         let heard = bench.passes(100).await;
         let is_gone = |line: &&String| line.ends_with("gone");
@@ -727,6 +740,36 @@ async fn after_read_errors_have_ended_everything_is_given_again() {
     .await;
 }
 
+/// What a writer tells that had two pieces, was told to finish, and found these in doubt one look after the other.
+async fn finished_with(doubtful: &[&[u32]], right: &[u32]) -> Vec<String> {
+    let bench = Bench::ready(false, |_| {}).await;
+    bench.write(0..2);
+    bench.passes(100).await;
+    {
+        let mut script = bench.script.lock();
+        script.right = right.iter().copied().collect();
+        script.doubtful = doubtful.iter().map(|pieces| pieces.iter().copied().collect()).collect();
+    }
+    bench.writer.addr.do_send(Finish);
+    bench.passes(1000).await
+}
+
+/// D-09.
+#[tokio::test(start_paused = true)]
+async fn complete_is_said_only_after_a_look_that_finds_nothing() {
+    with_actors(async {
+        assert_eq!(finished_with(&[], &[]).await, ["records 0 1", "durable"]);
+        assert_eq!(
+            finished_with(&[&[0, 1], &[1]], &[0, 1]).await,
+            ["records 0 1", "durable"],
+            "it was right after all"
+        );
+        let heard = finished_with(&[&[0, 1]], &[0]).await;
+        assert_eq!(heard[..2], ["records 0 1", "1 gone"], "{heard:?}");
+    })
+    .await;
+}
+
 /// D-04. A piece of a download that stays unreadable is fetched again.
 #[tokio::test(start_paused = true)]
 async fn a_piece_that_stays_unreadable_is_fetched_again_after_a_minute() {
@@ -739,6 +782,51 @@ async fn a_piece_that_stays_unreadable_is_fetched_again_after_a_minute() {
         bench.writer.addr.send(ReadRanges(vec![range])).await.unwrap();
         assert!(!bench.passes(59_000).await.iter().any(|line| line == "1 gone"));
         assert!(bench.passes(20_000).await.iter().any(|line| line == "1 gone"));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn files_that_are_never_left_alone_end_it() {
+    with_actors(async {
+        let often: Vec<&[u32]> = vec![&[0]; MAX_ROUNDS as usize];
+        assert_eq!(finished_with(&often, &[0, 1]).await, ["records 0 1", "durable"], "as often as that is borne");
+        let too_often: Vec<&[u32]> = vec![&[0]; MAX_ROUNDS as usize + 1];
+        assert_eq!(finished_with(&too_often, &[0, 1]).await, ["records 0 1", "trouble, given up"]);
+    })
+    .await;
+}
+
+/// D-09: hours may pass between the first look at the files and the end of the hashing.
+#[tokio::test(start_paused = true)]
+async fn what_was_changed_while_it_was_hashed_at_the_start_is_hashed_again() {
+    with_actors(async {
+        let change = |script: &mut Script| {
+            script.have.set(piece(0));
+            script.have.set(piece(1));
+            script.right = [1].into();
+            script.doubtful = [[0, 1].into(), [1].into()].into();
+        };
+        let bench = Bench::start(false, change).await;
+        let want =
+            ["opens", "admits 0 1", "admits 1", "checked 2 of 2", "admits 1", "checked 3 of 3", "ready: 1, 3 checked"];
+        assert_eq!(bench.diary.read(), want);
+    })
+    .await;
+}
+
+/// D-15, I6.
+#[tokio::test(start_paused = true)]
+async fn a_read_that_finds_a_change_has_the_files_looked_at() {
+    with_actors(async {
+        let bench = Bench::ready(false, |script| script.right = [2].into()).await;
+        bench.write(0..3);
+        bench.passes(9_000).await;
+        bench.script.lock().doubtful.push_back([1, 2].into());
+        let range = geometry().parse_range(0, 9, 5).unwrap();
+        assert_eq!(bench.writer.addr.send(ReadRanges(vec![range])).await.unwrap(), [None]);
+        let heard = bench.passes(100).await;
+        assert_eq!(heard, ["reads 0", "1 gone"], "0 itself is in no doubt");
     })
     .await;
 }

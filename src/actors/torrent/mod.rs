@@ -246,10 +246,11 @@ impl Torrent {
 
     /// Every wanted byte is there, as safe as it was asked to be.
     fn on_complete(&mut self, ctx: &mut Ctx<Self>) {
+        self.finishing = false;
         self.view.bytes_done = self.view.bytes_selected;
         self.view.bytes_have = self.view.bytes_have.max(self.view.bytes_selected);
         self.view.phase = Phase::Complete;
-        if self.cfg.aim.goal().is_some() {
+        if self.cfg.aim.goal().is_some() && !self.is_goal_reached() {
             self.view.phase = Phase::Seeding;
             self.seeding_since.get_or_insert_with(Instant::now);
             self.start_crew(ctx);
@@ -275,16 +276,17 @@ impl Torrent {
         }
     }
 
-    /// Ends the seeding when what was asked for is reached.
+    /// Ends the seeding when what was asked for is reached, after a last look at the files: it ends with "complete" again.
     fn judge_seeding(&mut self) {
-        let (Phase::Seeding, Some(since), Some(goal)) = (&self.view.phase, self.seeding_since, self.cfg.aim.goal())
-        else {
-            return;
-        };
-        if goal.is_reached(self.view.bytes_sent, self.view.bytes_selected, since.elapsed()) {
-            self.view.phase = Phase::Complete;
-            self.forget_state();
+        if matches!(self.view.phase, Phase::Seeding) && !self.finishing && self.is_goal_reached() {
+            self.finishing = true;
+            self.finish();
         }
+    }
+
+    fn is_goal_reached(&self) -> bool {
+        let (Some(since), Some(goal)) = (self.seeding_since, self.cfg.aim.goal()) else { return false };
+        goal.is_reached(self.view.bytes_sent, self.view.bytes_selected, since.elapsed())
     }
 
     fn on_disk_news(&mut self, news: DiskNews, ctx: &mut Ctx<Self>) {
@@ -312,9 +314,12 @@ impl Torrent {
                 self.view.disk_trouble = None;
                 self.pause(false);
             }
-            // One last survey, so that the final figures are whole.
-            DiskNews::Durable if !self.finishing => {}
-            DiskNews::Durable => self.look(ctx, Self::on_complete),
+            // Said at once: what the writer has seen of the files is true now, and may not be in a second.
+            DiskNews::Durable => {
+                if self.finishing {
+                    self.on_complete(ctx);
+                }
+            }
             DiskNews::Gone(piece) => {
                 if let Some(crew) = &self.crew {
                     crew.scheduler.do_send(PieceGone(piece));
@@ -341,7 +346,7 @@ impl Torrent {
         }
     }
 
-    fn on_scheduler_news(&mut self, news: SchedulerNews) {
+    fn on_scheduler_news(&mut self, news: SchedulerNews, ctx: &mut Ctx<Self>) {
         let Some(crew) = &self.crew else { return };
         match news {
             SchedulerNews::Ready => {
@@ -365,7 +370,8 @@ impl Torrent {
                 crew.pool.do_send(SeedingBegun);
                 if !matches!(self.view.phase, Phase::Seeding) {
                     self.finishing = true;
-                    self.finish();
+                    // One last survey, so that the final figures are whole.
+                    self.look(ctx, |act, _| act.finish());
                 }
             }
         }
@@ -449,7 +455,7 @@ impl Handler<SchedulerNews> for Torrent {
     type Result = ();
 
     fn handle(&mut self, news: SchedulerNews, ctx: &mut Ctx<Self>) {
-        self.on_scheduler_news(news);
+        self.on_scheduler_news(news, ctx);
         self.stir(ctx);
     }
 }

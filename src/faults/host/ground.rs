@@ -106,7 +106,12 @@ impl<'a> Ground<'a> {
 
     /// The client's command line, to be finished and started.
     pub fn fetch(&self) -> Fetch {
-        Fetch::new(self.program, &self.torrent, &self.out, self.log())
+        self.fetch_of(&self.torrent)
+    }
+
+    /// The same for another torrent.
+    pub fn fetch_of(&self, torrent: &Path) -> Fetch {
+        Fetch::new(self.program, torrent, &self.out, self.log())
     }
 
     fn log(&self) -> PathBuf {

@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 use tokio::task::spawn_local;
 
+use crate::base::geometry::BLOCK_LEN;
 use crate::base::ids::PeerId;
 use crate::codec::wire::{Decoder, Handshake, Message, RawRequest};
 use crate::faults::payload::Payload;
@@ -35,15 +36,31 @@ pub fn spawn_leech(stage: &Stage, host: u8) -> io::Result<(SocketAddr, watch::Re
             let addr = listener.local_addr()?;
             let (tell, told) = watch::channel(Given::default());
             // Ends with the stage.
-            drop(spawn_local(accept(listener, troupe.offer.clone(), payload, tell)));
+            drop(spawn_local(serve(listener, troupe.offer.clone(), payload, Appetite::Once, tell)));
             Ok((addr, told))
         })
     })
 }
 
-async fn accept(listener: Box<dyn Listen>, offer: Offer, payload: Payload, tell: watch::Sender<Given>) {
+/// How much it asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Appetite {
+    /// The first block of every piece.
+    Once,
+    /// That, and after each answer the next block of the torrent, over and over.
+    Endless,
+}
+
+/// Asks whoever comes.
+pub async fn serve(
+    listener: Box<dyn Listen>,
+    offer: Offer,
+    payload: Payload,
+    appetite: Appetite,
+    tell: watch::Sender<Given>,
+) {
     while let Ok((stream, _from)) = listener.accept().await {
-        let over = converse(stream, &offer, payload, &tell).await;
+        let over = converse(stream, &offer, payload, appetite, &tell).await;
         tracing::debug!(?over, "leech's conversation is over");
     }
 }
@@ -52,6 +69,7 @@ async fn converse(
     mut stream: BoxStream,
     offer: &Offer,
     payload: Payload,
+    appetite: Appetite,
     tell: &watch::Sender<Given>,
 ) -> io::Result<()> {
     let hello = Handshake { reserved: [0; 8], info_hash: offer.info_hash, peer_id: PeerId(*b"-LE0001-a-real-leech") };
@@ -68,7 +86,13 @@ async fn converse(
             match message {
                 Message::Bitfield(bits) => has.extend((0..).zip(&bits).flat_map(|(nth, byte)| ones(nth, *byte))),
                 Message::Unchoke => ask(offer, &has, tell, &mut out),
-                Message::Piece { piece, begin, data } => judge(offer, payload, (piece, begin, &data), tell),
+                Message::Have(piece) if appetite == Appetite::Endless => ask(offer, &[piece], tell, &mut out),
+                Message::Piece { piece, begin, data } => {
+                    judge(offer, payload, (piece, begin, &data), tell);
+                    if appetite == Appetite::Endless {
+                        ask_behind(offer, (piece, begin), &mut out);
+                    }
+                }
                 _ => {}
             }
             stream.write_all(&out).await?;
@@ -90,6 +114,16 @@ fn ask(offer: &Offer, has: &[u32], tell: &watch::Sender<Given>, out: &mut BytesM
         let request = RawRequest { piece: block.piece().get(), begin: block.begin(), len: block.len() };
         Message::Request(request).encode(out);
         tell.send_modify(|given| given.asked += 1);
+    }
+}
+
+/// The next block of the piece, or its first one again.
+fn ask_behind(offer: &Offer, (piece, begin): (u32, u32), out: &mut BytesMut) {
+    let Some(piece) = offer.geometry.piece(piece) else { return };
+    let next = offer.geometry.block(piece, begin / BLOCK_LEN + 1).or_else(|| offer.geometry.block(piece, 0));
+    if let Some(block) = next {
+        let request = RawRequest { piece: block.piece().get(), begin: block.begin(), len: block.len() };
+        Message::Request(request).encode(out);
     }
 }
 

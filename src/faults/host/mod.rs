@@ -27,6 +27,7 @@ mod full;
 mod killed;
 mod names;
 mod order;
+mod others;
 mod process;
 mod records;
 
@@ -52,7 +53,7 @@ const fn scene(
 
 /// All of them.
 pub fn scenes() -> impl Iterator<Item = &'static Scene> {
-    [full::SCENES, broken::SCENES, killed::SCENES, records::SCENES, names::SCENES, process::SCENES]
+    [full::SCENES, broken::SCENES, killed::SCENES, records::SCENES, names::SCENES, others::SCENES, process::SCENES]
         .into_iter()
         .flatten()
 }

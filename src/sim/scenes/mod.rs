@@ -10,6 +10,7 @@ use crate::faults::scenario::{About, Layer, Verdict};
 
 mod disk;
 mod limits;
+mod meddling;
 mod mixes;
 mod network;
 mod panics;
@@ -20,7 +21,7 @@ mod trackers;
 /// All of them, the mixes last.
 pub fn all() -> impl Iterator<Item = &'static Scene> {
     let sections = [trackers::SCENES, peers::SCENES, disk::SCENES, process::SCENES, panics::SCENES, network::SCENES];
-    sections.into_iter().flatten().chain(limits::SCENES).chain(mixes::SCENES)
+    sections.into_iter().flatten().chain(meddling::SCENES).chain(limits::SCENES).chain(mixes::SCENES)
 }
 
 const fn scene(

@@ -1,5 +1,7 @@
 //! [`Storage`] on real files: every job runs on a thread of the blocking pool, but for reads that wait for nothing.
 
+mod admitting;
+mod doubts;
 mod parts;
 mod reading;
 mod room;
@@ -12,8 +14,9 @@ use bytes::Bytes;
 
 use super::buffers::Buffers;
 use super::check::{Hasher, data_ranges, hash_of_zeros};
+use super::claims::Claims;
 use super::coalesce;
-use super::files::Files;
+use super::files::{Files, Owner};
 use super::folder::Folders;
 use super::part::Part;
 use super::record::Found;
@@ -26,11 +29,17 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
+use crate::base::safe::Safe;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{Record, Witness};
 use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
+use admitting::strangers;
+use doubts::Doubts;
 use reading::Reading;
 use state::State;
+
+/// 100 characters of a torrent's name in a sentence.
+const SHOWN_NAME: usize = 100;
 
 /// What to keep, and how.
 #[derive(Debug, Clone)]
@@ -41,6 +50,8 @@ pub struct DiskConfig {
     pub durability: Durability,
     /// Files in the way may be written over.
     pub overwrite: bool,
+    /// The torrent's files may be made, written and cut to their lengths.
+    pub may_write: bool,
     /// Hash everything, whatever the record says.
     pub verify: bool,
     /// Files open at the same time at most.
@@ -55,6 +66,8 @@ pub struct DiskConfig {
     pub room: Room,
     /// The state stays when nothing in it is needed any more (`--keep-state`).
     pub keep_state: bool,
+    /// Which torrent of the run has which file.
+    pub claims: Claims,
 }
 
 /// A torrent on real files.
@@ -65,6 +78,7 @@ pub struct Disk(Arc<Inner>);
 struct Inner {
     config: DiskConfig,
     info_hash: InfoHash,
+    name: String,
     geometry: Geometry,
     hashes: PieceHashes,
     specs: Vec<FileSpec>,
@@ -79,6 +93,7 @@ struct Opened {
     looked: Locked<Looked>,
     /// The room for what is still to be written.
     claim: Locked<Option<Claim>>,
+    doubts: Doubts,
 }
 
 /// What the files looked like when they were last looked at.
@@ -109,6 +124,7 @@ impl Disk {
         Self(Arc::new(Inner {
             config,
             info_hash: metainfo.info_hash,
+            name: Safe::new(&metainfo.name).at_most(SHOWN_NAME).to_string(),
             geometry: metainfo.geometry,
             hashes: metainfo.hashes.clone(),
             specs: specs_of(metainfo),
@@ -150,6 +166,10 @@ impl Storage for Disk {
         self.run(|inner| inner.opened().files.free())
     }
 
+    fn vet(&self, have: Bitfield) -> Later<Result<Vec<PieceIndex>, DiskTrouble>> {
+        self.run(move |inner| inner.vet(&have))
+    }
+
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>> {
         self.run(move |inner| inner.persist(&snapshot))
     }
@@ -184,8 +204,11 @@ impl Inner {
             let state = State::lock(&self.config.folder, self.info_hash)?;
             let files = Files::new(folder, self.specs.clone(), self.config.max_open);
             let part = self.find_part(&files, &state)?;
-            let files = files.with_part(part);
-            let opened = Opened { files, state, looked: Locked::default(), claim: Locked::default() };
+            let root = std::fs::canonicalize(&self.config.folder);
+            let root = root.unwrap_or_else(|_unreadable| self.config.folder.clone());
+            let files = files.with_part(part).owned_by(Owner { claimant: self.config.claims.join(&self.name), root });
+            let (looked, claim, doubts) = (Locked::default(), Locked::default(), Doubts::default());
+            let opened = Opened { files, state, looked, claim, doubts };
             assert!(self.opened.set(opened).is_ok(), "one job at a time opens the storage");
         }
         self.look(self.opened())
@@ -207,6 +230,7 @@ impl Inner {
         let strangers = strangers(record.as_deref(), &witnesses, &self.specs);
         let trusted = record.map(|record| parts::without_marks(*record));
         let Trust { have, check, reason } = self.trust(trusted.as_ref(), files, (&witnesses, &part))?;
+        files.vouch(witnesses.iter().copied().chain([part]));
         let witnesses = parts::with_marks(witnesses, files);
         let check = if present { self.worth_checking(files, check)? } else { Vec::new() };
         let reason = note.unwrap_or_else(|| reason.to_string());
@@ -261,6 +285,10 @@ impl Inner {
         let opened = self.opened();
         let judged = Hasher::new(&opened.files, self.geometry).are_right(&self.hashes, &pieces);
         let with_part = |(piece, judged)| match judged {
+            Ok(true) => {
+                opened.doubts.end(piece);
+                (piece, Ok(true))
+            }
             Ok(false) if self.is_strayed(opened, piece) => {
                 opened.looked.lock().strays.insert(piece);
                 (piece, Ok(true))
@@ -268,58 +296,6 @@ impl Inner {
             judged => (piece, judged),
         };
         pieces.into_iter().zip(judged).map(with_part).collect()
-    }
-
-    fn admit(&self, start: &Snapshot) -> Result<(), OpenTrouble> {
-        let opened = self.opened();
-        let wanted = self.wanted(opened);
-        let is_met = wanted.is_met_by(&start.have);
-        if !is_met {
-            self.claim_room(opened, &wanted, &start.have)?;
-            opened.state.require()?;
-        }
-        let mut in_place = start.clone();
-        opened.strays().into_iter().for_each(|piece| _ = in_place.have.clear(piece));
-        let strangers = opened.looked.lock().strangers.clone();
-        for file in &strangers {
-            let spec = &self.specs[*file];
-            let len = opened.files.witness(*file)?.map_or(0, |witness| witness.len);
-            let offset: u64 = self.specs[..*file].iter().map(|spec| spec.len).sum();
-            let any_right = self.geometry.pieces_of(offset..offset + spec.len).any(|piece| in_place.have.has(piece));
-            let why = match (any_right, len > spec.len) {
-                (true, false) => continue,
-                (_, true) => format!("it is {len} bytes long and the torrent's file is {}", spec.len),
-                (false, false) => "nothing in it belongs to this torrent".to_owned(),
-            };
-            if !self.config.overwrite {
-                return Err(OpenTrouble::WouldOverwrite { path: opened.files.shown_path(*file), why });
-            }
-            if len > spec.len {
-                opened.files.truncate(*file)?;
-            }
-        }
-        self.claim_files(&in_place, opened, is_met)?;
-        opened.files.create_empty_files()?;
-        self.bring_in(opened, start)?;
-        self.drop_part(opened);
-        Ok(())
-    }
-
-    /// The first record. Where everything is there already, none is needed.
-    fn claim_files(&self, start: &Snapshot, opened: &Opened, is_met: bool) -> Result<(), DiskTrouble> {
-        let saved = match opened.state.missing() {
-            Some(trouble) => Err(trouble),
-            None => self.harden_found(start, opened).and_then(|()| {
-                opened.state.save(&self.record(start, opened), self.config.durability != Durability::Off)
-            }),
-        };
-        match saved {
-            Err(trouble) if is_met => {
-                tracing::warn!(%trouble, "no state can be kept here, the next start hashes everything again");
-                Ok(())
-            }
-            saved => saved,
-        }
     }
 
     /// What was hashed at the start may have been read from the cache of a process that was killed before it synced: it
@@ -347,7 +323,10 @@ impl Inner {
         self.note_room(&jobs, &is_right, &written);
         let outcome = |((job, is_right), written): ((PieceJob, bool), _)| match written {
             _ if !is_right => PieceOutcome::HashMismatch(job.piece),
-            Ok(()) => PieceOutcome::Written(job.piece),
+            Ok(()) => {
+                self.opened().doubts.end(job.piece);
+                PieceOutcome::Written(job.piece)
+            }
             Err(trouble) => PieceOutcome::Trouble(job, self.with_need(self.opened(), trouble)),
         };
         jobs.into_iter().zip(is_right).zip(written).map(outcome).collect()
@@ -380,6 +359,12 @@ impl Inner {
             Durability::Safe => opened.files.sync()?,
             Durability::Relaxed | Durability::Off => opened.files.forgo_sync()?,
         };
+        if snapshot.clean {
+            // The last look: nothing of ours changes the files any more.
+            self.vet(&snapshot.have)?;
+        } else {
+            self.note_doubts(opened, &opened.files.doubtful(), &snapshot.have);
+        }
         opened.looked.lock().note(touched);
         if snapshot.clean && self.is_state_useless(snapshot, opened) {
             opened.state.forget();
@@ -399,7 +384,7 @@ impl Inner {
 
     fn record(&self, snapshot: &Snapshot, opened: &Opened) -> Record {
         let looked = opened.looked.lock();
-        Record {
+        let record = Record {
             info_hash: self.info_hash,
             pieces: self.geometry.piece_count(),
             have: snapshot.have.clone(),
@@ -408,19 +393,9 @@ impl Inner {
             downloaded: snapshot.received,
             uploaded: snapshot.sent,
             clean: snapshot.clean,
-        }
+        };
+        self.without_doubts(record, opened)
     }
-}
-
-/// Files that are there, have something in them, and that no record claims: neither seen by it nor absent when it was
-/// written. A file that appeared after our record is ours: the record is written before the first file is made.
-fn strangers(record: Option<&Record>, witnesses: &[Witness], specs: &[FileSpec]) -> Vec<usize> {
-    let claimed = |file: usize, now: &Witness| {
-        let known = record.and_then(|record| record.files.get(file));
-        known.is_some_and(|then| *then == Witness::default() || (then.ino == now.ino && then.dev == now.dev))
-    };
-    let is_stranger = |file: usize, now: &Witness| now.len > 0 && !claimed(file, now) && !specs[file].padding;
-    witnesses.iter().enumerate().filter(|(file, now)| is_stranger(*file, now)).map(|(file, _)| file).collect()
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::Inner;
-use crate::base::geometry::PieceRange;
+use crate::base::geometry::{PieceIndex, PieceRange};
 use crate::storage::DiskTrouble;
 use crate::storage::coalesce::{self, Run};
 
@@ -14,6 +14,7 @@ use crate::storage::coalesce::{self, Run};
 pub(super) struct Reading {
     /// Start and length of each range.
     places: Vec<(u64, u64)>,
+    pieces: Vec<PieceIndex>,
     /// What is still to be read.
     rest: Vec<Run>,
     results: Vec<Result<Bytes, DiskTrouble>>,
@@ -25,7 +26,8 @@ impl Reading {
         let places: Vec<_> =
             ranges.iter().map(|range| (inner.geometry.range_start(*range), range.len().into())).collect();
         let results = places.iter().map(|_| Ok(Bytes::new())).collect();
-        Self { rest: coalesce::runs(&places), places, results }
+        let pieces = ranges.iter().map(|range| range.piece()).collect();
+        Self { rest: coalesce::runs(&places), places, pieces, results }
     }
 
     /// Reads what can be read at once, and says whether that was all.
@@ -54,7 +56,21 @@ impl Reading {
                 }
             }
         }
+        self.withhold(inner);
         self.results
+    }
+
+    /// After everything is read: what came into doubt before or meanwhile is given to nobody.
+    fn withhold(&mut self, inner: &Inner) {
+        let opened = inner.opened();
+        if opened.doubts.is_none() {
+            return;
+        }
+        for (piece, result) in self.pieces.iter().zip(&mut self.results).filter(|(_, result)| result.is_ok()) {
+            if opened.doubts.has(*piece) {
+                *result = Err(DiskTrouble::changed("read", opened.files.folder().path()));
+            }
+        }
     }
 
     fn part(&mut self, run: &Run, bytes: &Bytes) {
@@ -67,7 +83,7 @@ impl Reading {
 
 impl Inner {
     fn read_at(&self, start: u64, len: u64) -> Result<Bytes, DiskTrouble> {
-        self.config.buffers.filled(in_memory(len), |buffer| self.opened().files.read(start, buffer))
+        self.config.buffers.filled(in_memory(len), |buffer| self.opened().files.read_vouched(start, buffer))
     }
 
     /// What waits for nothing; `None` where somebody has to wait, or to find out what is wrong.

@@ -1,5 +1,6 @@
 //! Real files in a temporary folder; a killed process is a storage that is dropped without a word.
 
+mod meddling;
 mod selection;
 mod state;
 mod writing;
@@ -83,6 +84,7 @@ impl Bench {
             folder,
             durability: Durability::Safe,
             overwrite: false,
+            may_write: true,
             verify: false,
             max_open: 128,
             select: None,
@@ -90,6 +92,7 @@ impl Bench {
             folders: Folders::default(),
             room: Room::default(),
             keep_state: false,
+            claims: Claims::default(),
         };
         change(&mut config);
         Disk::new(&self.metainfo, config)

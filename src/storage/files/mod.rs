@@ -2,6 +2,9 @@
 //!
 //! Blocking, and shared by the threads of the pool. Knows nothing of pieces and hashes.
 
+mod locking;
+mod vetting;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, Metadata};
 use std::io;
@@ -14,6 +17,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rustix::fs::{Advice, OFlags};
 
+use super::claims::{Claimant, TakenBy};
 use super::folder::Folder;
 use super::open_files::{Handle, OpenFiles};
 use super::part::Part;
@@ -23,6 +27,8 @@ use super::vectored::Slices;
 use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
 use crate::logic::layout::{Layout, Span};
+pub use locking::LockMode;
+use vetting::{Tracked, look_at};
 
 /// 512 bytes: what `st_blocks` counts in, whatever the file system does (POSIX, sys/stat.h).
 const STAT_BLOCK: u64 = 512;
@@ -36,6 +42,18 @@ pub struct Files {
     part: Option<Part>,
     open: OpenFiles,
     unsynced: Locked<Unsynced>,
+    /// What is known of each file, and of the part file behind the last.
+    tracked: Vec<Tracked>,
+    owner: Option<Owner>,
+}
+
+/// The torrent in whose name files are claimed.
+#[derive(Debug)]
+pub struct Owner {
+    /// Its claims among those of the run.
+    pub claimant: Claimant,
+    /// The output folder's path, without links.
+    pub root: PathBuf,
 }
 
 /// What the next sync has to make durable.
@@ -45,18 +63,51 @@ struct Unsynced {
     new_entries: BTreeSet<PathBuf>,
 }
 
+/// Why a file was not changed.
+enum ChangeFailed {
+    /// It cannot be opened.
+    Open(DiskTrouble),
+    /// It is open, and the change failed.
+    Change(io::Error),
+}
+
 impl Files {
     /// Nothing is opened or made yet. `max_open`: files that stay open at most (D-17); with none
     /// each is opened for every job anew.
     pub fn new(folder: Folder, specs: Vec<FileSpec>, max_open: usize) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
-        Self { folder, specs, layout, part: None, open: OpenFiles::new(max_open), unsynced: Locked::default() }
+        let tracked = (0..=specs.len()).map(|_| Tracked::default()).collect();
+        let open = OpenFiles::new(max_open);
+        Self { folder, specs, layout, part: None, open, unsynced: Locked::default(), tracked, owner: None }
     }
 
     /// The same, with bytes of some files in a part file.
     #[must_use]
     pub fn with_part(self, part: Option<Part>) -> Self {
         Self { part, ..self }
+    }
+
+    /// The same, for a torrent among others.
+    #[must_use]
+    pub fn owned_by(self, owner: Owner) -> Self {
+        Self { owner: Some(owner), ..self }
+    }
+
+    /// Claims a file for the torrent, before it is written or read for peers.
+    pub fn claim(&self, file: usize, writes: bool) -> Result<(), DiskTrouble> {
+        let Some(owner) = self.owner.as_ref().filter(|_| file != self.part_number()) else { return Ok(()) };
+        let path = owner.root.join(&self.spec(file).path);
+        owner.claimant.claim(&path, self.known(file), writes).map_err(|TakenBy(other)| {
+            let reason =
+                format!("the torrent `{other}` of this run has it too; give one of the two another folder with -d");
+            DiskTrouble::taken(&self.shown_path(file), &reason)
+        })
+    }
+
+    /// Everything is written: others may read the files too.
+    pub fn ease_claims(&self) {
+        self.owner.iter().for_each(|owner| owner.claimant.ease());
+        self.ease_locks();
     }
 
     /// The part file, if there may be one.
@@ -98,11 +149,10 @@ impl Files {
             if self.spec(file).padding {
                 continue;
             }
-            let handle = self.writable(file)?;
-            let written = handle.write(slices, offset);
-            // Not before: a sync that begins during the write would take the note and miss the bytes.
-            self.touch(file);
-            written.map_err(|error| self.trouble("write", file, &error, len).at(offset))?;
+            self.change(file, |handle| handle.write(slices, offset)).map_err(|failed| match failed {
+                ChangeFailed::Open(trouble) => trouble,
+                ChangeFailed::Change(error) => self.trouble("write", file, &error, len).at(offset),
+            })?;
         }
         Ok(())
     }
@@ -117,14 +167,20 @@ impl Files {
         self.read_where(start, buffer, Part::held_once)
     }
 
-    /// Fills `buffer` if that takes no waiting: it lies in one file, which is open.
-    pub fn read_at_once(&self, start: u64, buffer: &mut [u8]) -> bool {
-        let mut places = self.places(start, buffer.len() as u64, Part::holds);
-        let (Some(place), None) = (places.next(), places.next()) else { return false };
-        self.open.get(place.file, false).is_some_and(|handle| handle.read_at_once(buffer, place.offset))
+    fn read_where(&self, start: u64, buffer: &mut [u8], in_part: fn(&Part, usize) -> bool) -> Result<(), DiskTrouble> {
+        self.each_place((start, in_part), buffer, |file, part, offset| {
+            let handle = self.readable(file)?;
+            handle.file.read_exact_at(part, offset).map_err(|error| self.read_trouble(file, &error).at(offset))
+        })
     }
 
-    fn read_where(&self, start: u64, buffer: &mut [u8], in_part: fn(&Part, usize) -> bool) -> Result<(), DiskTrouble> {
+    /// Fills `buffer` file by file; padding is zeros.
+    fn each_place(
+        &self,
+        (start, in_part): (u64, fn(&Part, usize) -> bool),
+        buffer: &mut [u8],
+        mut fill: impl FnMut(usize, &mut [u8], u64) -> Result<(), DiskTrouble>,
+    ) -> Result<(), DiskTrouble> {
         let mut rest = buffer;
         for Span { file, offset, len } in self.places(start, rest.len() as u64, in_part) {
             let len = usize::try_from(len).expect("a span lies inside the buffer");
@@ -132,10 +188,9 @@ impl Files {
             rest = tail;
             if self.spec(file).padding {
                 part.fill(0);
-                continue;
+            } else {
+                fill(file, part, offset)?;
             }
-            let handle = self.readable(file)?;
-            handle.file.read_exact_at(part, offset).map_err(|error| self.read_trouble(file, &error).at(offset))?;
         }
         Ok(())
     }
@@ -171,7 +226,7 @@ impl Files {
             unsynced.new_entries.clear();
             std::mem::take(&mut unsynced.touched)
         };
-        touched.into_iter().map(|file| Ok((file, self.witness(file)?.unwrap_or_default()))).collect()
+        Ok(touched.into_iter().map(|file| (file, self.known(file))).collect())
     }
 
     fn sync_these(
@@ -181,10 +236,20 @@ impl Files {
     ) -> Result<BTreeMap<usize, Witness>, DiskTrouble> {
         let mut seen = BTreeMap::new();
         for file in touched {
-            let handle = self.readable(*file)?;
+            let handle = match self.readable(*file) {
+                // Somebody has removed it: there is nothing to be made durable, and what was there is in doubt.
+                Err(trouble) if trouble.kind == TroubleKind::Missing => {
+                    self.tracked[*file].with(|watch| watch.on_seen(Witness::default()));
+                    seen.insert(*file, Witness::default());
+                    continue;
+                }
+                opened => opened?,
+            };
             handle.file.sync_data().map_err(|error| self.trouble(SYNC, *file, &error, 0))?;
-            let meta = handle.file.metadata().map_err(|error| self.trouble("look at", *file, &error, 0))?;
-            seen.insert(*file, witness(&meta));
+            let _turn = self.tracked[*file].turn.lock();
+            let now = look_at(&handle.file).map_err(|error| self.trouble("look at", *file, &error, 0))?;
+            self.tracked[*file].with(|watch| watch.on_seen(now));
+            seen.insert(*file, now);
         }
         for dir in entries {
             let shown = self.folder.path().join(dir);
@@ -248,20 +313,44 @@ impl Files {
     /// Makes the files that have no bytes: no piece will ever bring them into being.
     pub fn create_empty_files(&self) -> Result<(), DiskTrouble> {
         for (file, spec) in self.specs.iter().enumerate() {
-            if spec.len == 0 && !spec.padding && !self.is_held(file) && self.witness(file)?.is_none() {
-                self.writable(file)?;
-                self.touch(file);
+            if spec.len == 0 && !spec.padding && !self.is_held(file) && self.known(file) == Witness::default() {
+                self.create(file)?;
             }
         }
         Ok(())
     }
 
+    /// Makes a file where there is none, with nothing in it.
+    fn create(&self, file: usize) -> Result<(), DiskTrouble> {
+        self.change(file, |_| Ok(())).map_err(|failed| self.cause(failed, "create", file))
+    }
+
     /// Cuts a file down to the torrent's length; the user has agreed to lose what is behind it.
     pub fn truncate(&self, file: usize) -> Result<(), DiskTrouble> {
-        let handle = self.writable(file)?;
-        handle.file.set_len(self.specs[file].len).map_err(|error| self.trouble("truncate", file, &error, 0))?;
+        let len = self.specs[file].len;
+        self.change(file, |handle| handle.file.set_len(len)).map_err(|failed| self.cause(failed, "truncate", file))
+    }
+
+    /// Changes a file, and sees to it that nothing is taken for our change that was somebody else's.
+    fn change(&self, file: usize, change: impl FnOnce(&Handle) -> io::Result<()>) -> Result<(), ChangeFailed> {
+        let tracked = &self.tracked[file];
+        let _turn = tracked.turn.lock();
+        let handle = self.writable(file).map_err(ChangeFailed::Open)?;
+        let before = look_at(&handle.file).map_err(ChangeFailed::Change)?;
+        tracked.with(|watch| watch.on_seen(before));
+        let changed = change(&handle);
+        let after = look_at(&handle.file).map_err(ChangeFailed::Change)?;
+        tracked.with(|watch| watch.on_own_change(after));
+        // Not before: a sync that begins during the write would take the note and miss the bytes.
         self.touch(file);
-        Ok(())
+        changed.map_err(ChangeFailed::Change)
+    }
+
+    fn cause(&self, failed: ChangeFailed, operation: &'static str, file: usize) -> DiskTrouble {
+        match failed {
+            ChangeFailed::Open(trouble) => trouble,
+            ChangeFailed::Change(error) => self.trouble(operation, file, &error, 0),
+        }
     }
 
     /// A file of the torrent, or the part file.
@@ -270,6 +359,11 @@ impl Files {
             Some(part) if file == self.part_number() => &part.spec,
             _ => &self.specs[file],
         }
+    }
+
+    /// Are a file's bytes kept in the part file?
+    pub fn holds_elsewhere(&self, file: usize) -> bool {
+        self.is_held(file)
     }
 
     fn is_held(&self, file: usize) -> bool {
@@ -294,7 +388,9 @@ impl Files {
         }
         let opened = self.with_room(|| self.folder.open_file(&self.spec(file).path, OFlags::RDONLY));
         let (opened, _) = opened.map_err(|error| self.trouble("open", file, &error, 0))?;
-        Ok(self.open.keep(file, opened, false))
+        let handle = self.open.keep(file, opened, false);
+        self.lock_again(file, &handle);
+        Ok(handle)
     }
 
     fn writable(&self, file: usize) -> Result<Arc<Handle>, DiskTrouble> {
@@ -302,8 +398,16 @@ impl Files {
             return Ok(handle);
         }
         let opened = self.with_room(|| self.open_or_create(file));
-        let opened = opened.map_err(|error| self.trouble("open", file, &error, self.spec(file).len))?;
-        Ok(self.open.keep(file, opened, true))
+        let handle = opened.map_err(|error| self.trouble("open", file, &error, self.spec(file).len))?;
+        // A file without bytes may belong to many, and the part file to us alone.
+        if self.spec(file).len > 0 {
+            self.lock_to_write(file, &handle)?;
+            self.claim(file, true)?;
+        }
+        self.lengthen(file, &handle.file)
+            .map_err(|error| self.trouble("lengthen", file, &error, self.spec(file).len))?;
+        self.open.put(file, &handle, true);
+        Ok(handle)
     }
 
     /// Peers may have taken all descriptors: then the files that are open make room, and it is tried once more.
@@ -317,11 +421,12 @@ impl Files {
         }
     }
 
-    fn open_or_create(&self, file: usize) -> io::Result<File> {
-        let FileSpec { path, len, .. } = self.spec(file);
+    fn open_or_create(&self, file: usize) -> io::Result<Arc<Handle>> {
+        let FileSpec { path, .. } = self.spec(file);
         let open = |flags| self.folder.open_file(path, OFlags::RDWR | flags);
         let opened = match open(OFlags::CREATE) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.folder.renew(true)?;
                 self.folder.create_parents(path)?;
                 open(OFlags::CREATE)
             }
@@ -330,13 +435,22 @@ impl Files {
             opened => opened,
         };
         let (opened, meta) = opened?;
+        self.tracked[file].with(|watch| watch.on_opened_to_write(witness(&meta)));
         if meta.len() == 0 {
             self.remember_entry(path);
         }
-        if meta.len() < *len {
-            opened.set_len(*len)?;
+        Ok(Arc::new(Handle::new(opened)))
+    }
+
+    /// Makes a file that is open to be written as long as it should be; what is added is a hole.
+    fn lengthen(&self, file: usize, opened: &File) -> io::Result<()> {
+        let len = self.spec(file).len;
+        if opened.metadata()?.len() < len {
+            opened.set_len(len)?;
+            let now = look_at(opened)?;
+            self.tracked[file].with(|watch| watch.on_own_change(now));
         }
-        Ok(opened)
+        Ok(())
     }
 
     /// It was written to: the next sync is for it too.

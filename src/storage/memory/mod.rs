@@ -4,6 +4,9 @@
 //! cut would leave. A [`Memory`] is one program's use of it. Knows no plan: who breaks the disk, and when, is for the
 //! caller to say.
 
+mod names;
+mod program;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::ops::Range;
@@ -17,13 +20,17 @@ use tokio::time::sleep;
 
 use super::check::hash_of_zeros;
 use super::{DiskTrouble, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage};
+use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{BadRecord, Record, Witness};
 use crate::logic::layout::Layout;
-use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
+use crate::logic::resume::{Present, Reason, Torrent, Trust, trust, without_doubts};
+pub use names::Meddle;
+use names::{Name, Nameless};
+use program::Program;
 
 /// 4 KiB: what a file system writes or loses as one.
 const PAGE: usize = 4096;
@@ -74,6 +81,13 @@ struct State {
     /// The n-th operation from now on fails, once.
     strikes: BTreeMap<Operation, (u64, io::ErrorKind)>,
     failures: BTreeMap<Operation, u64>,
+    /// The files, in the order of the torrent. None before a program uses the disk.
+    names: Vec<Name>,
+    nameless: BTreeMap<u64, Nameless>,
+    /// Changes of files so far: the clock of their times.
+    ticks: i64,
+    truth: Option<Vec<u8>>,
+    wrong_reads: u64,
 }
 
 impl Medium {
@@ -92,6 +106,11 @@ impl Medium {
             health: Health::default(),
             strikes: BTreeMap::new(),
             failures: BTreeMap::new(),
+            names: Vec::new(),
+            nameless: BTreeMap::new(),
+            ticks: 0,
+            truth: None,
+            wrong_reads: 0,
         })))
     }
 
@@ -138,6 +157,7 @@ impl Medium {
         let State { cache, durable, pages: [seen, hard], .. } = &mut *state;
         cache.clone_from(durable);
         seen.clone_from(hard);
+        state.names.iter_mut().for_each(|name| name.is_made = false);
     }
 
     /// Turns one bit of what is read.
@@ -198,19 +218,15 @@ impl State {
         Err(DiskTrouble::new(word_for(operation), Path::new(PLACE), &io::Error::from(error)))
     }
 
-    /// What fails half-way has written half.
-    fn write(&mut self, at: usize, blocks: &[Bytes]) -> Result<(), DiskTrouble> {
-        let attempted = self.attempt(Operation::Write);
-        let bytes: Vec<u8> = blocks.concat();
-        let written = if attempted.is_ok() { bytes.len() } else { bytes.len() / 2 };
-        self.cache[at..at + written].copy_from_slice(&bytes[..written]);
-        if written > 0 {
-            for page in pages_of(&(at..at + written)) {
-                self.pages[0][page] = true;
-            }
-            self.unsynced.push(at..at + written);
+    /// Puts bytes where a program has written them.
+    fn put(&mut self, at: usize, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
         }
-        attempted
+        let place = at..at + bytes.len();
+        self.cache[place.clone()].copy_from_slice(bytes);
+        pages_of(&place).for_each(|page| self.pages[0][page] = true);
+        self.unsynced.push(place);
     }
 
     /// A failed sync forgets what it should have synced: the pages count as clean afterwards, and a later sync does not
@@ -253,6 +269,7 @@ const fn word_for(operation: Operation) -> &'static str {
 pub struct Memory {
     medium: Medium,
     torrent: Arc<Shape>,
+    program: Arc<Locked<Program>>,
 }
 
 #[derive(Debug)]
@@ -272,39 +289,53 @@ impl Memory {
             hashes: metainfo.hashes.clone(),
             layout: Layout::new(metainfo.files.iter().map(|file| file.len)),
         };
-        Self { medium, torrent: Arc::new(shape) }
+        Self { medium, torrent: Arc::new(shape), program: Arc::default() }
     }
 
     /// Waits as long as the disk takes, then does it.
-    fn run<T: 'static>(&self, job: impl FnOnce(&Shape, &mut State) -> T + 'static) -> Later<T> {
-        let (medium, shape) = (self.medium.clone(), Arc::clone(&self.torrent));
+    fn run<T: 'static>(&self, job: impl FnOnce(&Shape, &mut State, &mut Program) -> T + 'static) -> Later<T> {
+        let Self { medium, torrent, program } = self.clone();
         let delay = medium.lock().health.delay;
         Box::pin(async move {
             if !delay.is_zero() {
                 sleep(delay).await;
             }
-            let mut state = medium.lock();
-            job(&shape, &mut state)
+            let (mut state, mut program) = (medium.lock(), program.lock());
+            if !program.has_begun() {
+                state.name_files(&torrent.layout);
+                program.begin(&state);
+            }
+            job(&torrent, &mut state, &mut program)
         })
     }
 }
 
 impl Storage for Memory {
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
-        self.run(|shape, state| Ok(shape.look(state)))
+        self.run(|shape, state, program| {
+            program.begin(state);
+            Ok(shape.look(state))
+        })
     }
 
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
-        self.run(move |shape, state| {
-            let mut right = |piece| state.attempt(Operation::Read).map(|()| shape.is_right(state, piece));
+        self.run(move |shape, state, program| {
+            let mut right = |piece| {
+                state.attempt(Operation::Read)?;
+                let is_right = shape.is_right(state, program, piece);
+                if is_right {
+                    program.doubts.remove(&piece);
+                }
+                Ok(is_right)
+            };
             pieces.into_iter().map(|piece| (piece, right(piece))).collect()
         })
     }
 
     fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>> {
-        self.run(move |shape, state| {
+        self.run(move |shape, state, program| {
             state.sync()?;
-            Ok(state.save(&shape.record(&start, state))?)
+            Ok(state.save(&shape.record(&start, program))?)
         })
     }
 
@@ -314,24 +345,28 @@ impl Storage for Memory {
     }
 
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>> {
-        self.run(move |shape, state| jobs.into_iter().map(|job| shape.write(job, state)).collect())
+        self.run(move |shape, state, program| jobs.into_iter().map(|job| shape.write(job, state, program)).collect())
     }
 
     fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>> {
-        self.run(move |shape, state| {
-            let read = |range: PieceRange| {
-                state.attempt(Operation::Read)?;
-                let at = shape.at(shape.geometry.range_start(range));
-                Ok(Bytes::copy_from_slice(&state.cache[at..at + range.len() as usize]))
-            };
-            ranges.into_iter().map(read).collect()
+        self.run(move |shape, state, program| {
+            ranges.into_iter().map(|range| shape.read_for_peer(range, state, program)).collect()
         })
     }
 
+    fn vet(&self, have: Bitfield) -> Later<Result<Vec<PieceIndex>, DiskTrouble>> {
+        self.run(move |shape, state, program| Ok(program.vet(shape, state, &have)))
+    }
+
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>> {
-        self.run(move |shape, state| {
+        self.run(move |shape, state, program| {
             state.sync()?;
-            state.save(&shape.record(&snapshot, state))
+            if snapshot.clean {
+                program.vet(shape, state, &snapshot.have);
+            } else {
+                program.note_doubts(shape, &snapshot.have);
+            }
+            state.save(&shape.record(&snapshot, program))
         })
     }
 }
@@ -347,19 +382,48 @@ impl Shape {
         start..start + self.geometry.piece_len(piece) as usize
     }
 
-    fn is_right(&self, state: &State, piece: PieceIndex) -> bool {
-        <[u8; 20]>::from(Sha1::digest(&state.cache[self.bytes_of(piece)])) == self.hashes.get(piece)
+    fn is_right(&self, state: &State, program: &mut Program, piece: PieceIndex) -> bool {
+        let (start, len) = (self.geometry.piece_start(piece), self.geometry.piece_len(piece).into());
+        let bytes: Result<Vec<_>, _> = self.layout.spans(start, len).map(|span| program.read(state, &span)).collect();
+        bytes.is_ok_and(|bytes| <[u8; 20]>::from(Sha1::digest(bytes.concat())) == self.hashes.get(piece))
     }
 
-    fn write(&self, job: PieceJob, state: &mut State) -> PieceOutcome {
+    fn write(&self, job: PieceJob, state: &mut State, program: &mut Program) -> PieceOutcome {
         let hash = job.blocks.iter().fold(Sha1::new(), Digest::chain_update).finalize();
         if <[u8; 20]>::from(hash) != self.hashes.get(job.piece) {
             return PieceOutcome::HashMismatch(job.piece);
         }
-        match state.write(self.bytes_of(job.piece).start, &job.blocks) {
-            Ok(()) => PieceOutcome::Written(job.piece),
+        // What fails half-way has written half.
+        let attempted = state.attempt(Operation::Write);
+        let bytes: Vec<u8> = job.blocks.concat();
+        let written = if attempted.is_ok() { bytes.len() } else { bytes.len() / 2 };
+        let mut rest = &bytes[..written];
+        for span in self.layout.spans(self.geometry.piece_start(job.piece), written as u64) {
+            let (part, tail) = rest.split_at(self.at(span.len));
+            program.write(state, &span, part);
+            rest = tail;
+        }
+        match attempted {
+            Ok(()) => {
+                program.doubts.remove(&job.piece);
+                PieceOutcome::Written(job.piece)
+            }
             Err(trouble) => PieceOutcome::Trouble(job, trouble),
         }
+    }
+
+    fn read_for_peer(&self, range: PieceRange, state: &mut State, program: &mut Program) -> Result<Bytes, DiskTrouble> {
+        state.attempt(Operation::Read)?;
+        let start = self.geometry.range_start(range);
+        let spans = self.layout.spans(start, range.len().into());
+        let bytes: Vec<_> = spans.map(|span| program.read_vouched(state, &span)).collect::<Result<_, _>>()?;
+        if program.doubts.contains(&range.piece()) {
+            return Err(DiskTrouble::changed("read", Path::new(PLACE)));
+        }
+        let (bytes, at) = (bytes.concat(), self.at(start));
+        let is_wrong = state.truth.as_ref().is_some_and(|truth| truth[at..at + bytes.len()] != bytes);
+        state.wrong_reads += u64::from(is_wrong);
+        Ok(bytes.into())
     }
 
     fn look(&self, state: &State) -> Inventory {
@@ -370,7 +434,7 @@ impl Shape {
             other => other,
         };
         let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
-        let files = self.witnesses(state);
+        let files: Vec<_> = (0..self.layout.file_count()).map(|file| state.witness(file)).collect();
         let Trust { have, check: _, reason } =
             trust(found.as_ref().map(Result::as_ref), torrent, Present { files: &files, folder_dev: Some(1) });
         let zeros = hash_of_zeros(self.geometry.nominal_piece_len());
@@ -387,117 +451,21 @@ impl Shape {
         pages_of(&self.bytes_of(piece)).any(|page| state.pages[0][page])
     }
 
-    /// A file is there, in its full length, as soon as a page of it was written.
-    fn witnesses(&self, state: &State) -> Vec<Witness> {
-        let witness = |file: usize| {
-            let range = self.layout.file_range(file)?;
-            let is_there = pages_of(&(self.at(range.start)..self.at(range.end))).any(|page| state.pages[0][page]);
-            is_there.then_some(Witness { len: range.end - range.start, dev: 1, ino: file as u64 + 1, mtime_ns: 0 })
-        };
-        (0..self.layout.file_count()).map(|file| witness(file).unwrap_or_default()).collect()
-    }
-
-    fn record(&self, snapshot: &Snapshot, state: &State) -> Record {
-        Record {
+    fn record(&self, snapshot: &Snapshot, program: &Program) -> Record {
+        let record = Record {
             info_hash: self.info_hash,
             pieces: self.geometry.piece_count(),
             have: snapshot.have.clone(),
-            files: self.witnesses(state),
+            files: program.known(),
             part: Witness::default(),
             downloaded: snapshot.received,
             uploaded: snapshot.sent,
             clean: snapshot.clean,
-        }
+        };
+        let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
+        without_doubts(record, &program.doubts, torrent)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::base::bitfield::Bitfield;
-    use crate::faults::payload::Payload;
-    use crate::faults::torrent::Recipe;
-    use crate::storage::SharedStorage;
-
-    const LEN: u64 = 40_000;
-
-    /// Three pieces of 16 KiB at most, and a disk for them.
-    fn disk() -> (Metainfo, Payload, Medium) {
-        let payload = Payload::new(5, LEN);
-        let torrent = Recipe::single("x", 16_384, &[]).make(payload).unwrap();
-        (Metainfo::parse(&torrent.file).unwrap(), payload, Medium::new(LEN))
-    }
-
-    fn job(metainfo: &Metainfo, payload: Payload, number: u32) -> PieceJob {
-        let piece = metainfo.geometry.piece(number).unwrap();
-        let (at, len) = (metainfo.geometry.piece_start(piece), metainfo.geometry.piece_len(piece) as usize);
-        PieceJob { piece, blocks: Arc::new([payload.read(at, len).into()]) }
-    }
-
-    fn snapshot(metainfo: &Metainfo, pieces: &[u32]) -> Snapshot {
-        let mut have = Bitfield::none(metainfo.geometry.piece_count());
-        for piece in pieces {
-            have.set(metainfo.geometry.piece(*piece).unwrap());
-        }
-        Snapshot { have, received: 1, sent: 2, clean: false, done: false }
-    }
-
-    async fn found(metainfo: &Metainfo, medium: &Medium) -> (Vec<u32>, Vec<u32>) {
-        let inventory = Memory::new(metainfo, medium.clone()).open().await.unwrap();
-        let check = inventory.check.iter().map(|piece| piece.get()).collect();
-        (inventory.have.iter_ones().collect(), check)
-    }
-
-    #[tokio::test]
-    async fn a_power_cut_leaves_what_was_synced_and_of_the_rest_what_it_likes() {
-        let (metainfo, payload, medium) = disk();
-        let storage: SharedStorage = Arc::new(Memory::new(&metainfo, medium.clone()));
-        assert_eq!(found(&metainfo, &medium).await, (vec![], vec![]));
-        storage.admit(snapshot(&metainfo, &[])).await.unwrap();
-        let outcome = storage.write(vec![job(&metainfo, payload, 0)]).await;
-        assert!(matches!(outcome[..], [PieceOutcome::Written(_)]));
-        storage.persist(snapshot(&metainfo, &[0])).await.unwrap();
-        storage.write(vec![job(&metainfo, payload, 1), job(&metainfo, payload, 2)]).await;
-        assert_eq!(medium.visible(), payload.read(0, 40_000));
-        let mut nth = 0;
-        medium.cut_power(|| {
-            nth += 1;
-            nth == 1
-        });
-        let left = medium.visible();
-        assert_eq!(left[..16_384 + PAGE], payload.read(0, 16_384 + PAGE));
-        assert!(left[16_384 + PAGE..].iter().all(|byte| *byte == 0));
-        assert_eq!(found(&metainfo, &medium).await, (vec![0], vec![1]), "what has data is worth a look");
-    }
-
-    #[tokio::test]
-    async fn a_failed_sync_forgets_what_it_should_have_synced() {
-        let (metainfo, payload, medium) = disk();
-        let storage = Memory::new(&metainfo, medium.clone());
-        storage.write(vec![job(&metainfo, payload, 0)]).await;
-        medium.strike(Operation::Sync, 1, io::ErrorKind::Other);
-        assert!(storage.persist(snapshot(&metainfo, &[0])).await.is_err());
-        assert_eq!(medium.durable().1, None, "no record of it");
-        storage.persist(snapshot(&metainfo, &[])).await.unwrap();
-        assert!(medium.durable().0.iter().all(|byte| *byte == 0), "a later sync does not come back to it");
-        assert_eq!(medium.failures(), [(Operation::Sync, 1)].into());
-    }
-
-    #[tokio::test]
-    async fn it_fails_as_it_is_told_and_gives_the_job_back() {
-        let (metainfo, payload, medium) = disk();
-        let storage = Memory::new(&metainfo, medium.clone());
-        medium.change(|health| _ = health.failing.insert(Operation::Write, io::ErrorKind::StorageFull));
-        let outcome = storage.write(vec![job(&metainfo, payload, 0)]).await;
-        assert!(matches!(&outcome[..], [PieceOutcome::Trouble(job, _)] if job.piece.get() == 0));
-        medium.change(|health| health.failing.clear());
-        let wrong = PieceJob { blocks: Arc::new([Bytes::from(vec![0; 16_384])]), ..job(&metainfo, payload, 0) };
-        let outcome = storage.write(vec![wrong, job(&metainfo, payload, 0)]).await;
-        assert!(matches!(outcome[..], [PieceOutcome::HashMismatch(_), PieceOutcome::Written(_)]));
-        medium.rot(3);
-        let checked = storage.check(vec![metainfo.geometry.piece(0).unwrap()]).await;
-        assert!(matches!(checked[..], [(_, Ok(false))]));
-    }
-}
+mod tests;

@@ -1,0 +1,149 @@
+//! `Claims`: which torrent of a run uses which file, so that no two write to one.
+//!
+//! A file is known by its inode and by the path that leads to it without links; before it is made it has the path only.
+//! Any number of torrents may read a file; who writes to one has it alone. Knows no torrent but by name, and nothing of
+//! other processes: those are kept out by a lock on each file (`files::locking`).
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use sha1::{Digest, Sha1};
+
+use crate::base::locked::Locked;
+use crate::codec::resume::Witness;
+
+/// The claims of a run. Clones are the same claims.
+#[derive(Debug, Clone, Default)]
+pub struct Claims(Arc<Locked<Table>>);
+
+#[derive(Debug, Default)]
+struct Table {
+    names: Vec<Arc<str>>,
+    holders: BTreeMap<FileKey, Vec<Holder>>,
+}
+
+/// What a file is known by. Of a path only its SHA-1 is kept: a torrent may have a hundred thousand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum FileKey {
+    Inode(u64, u64),
+    Path([u8; 20]),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Holder {
+    torrent: usize,
+    writes: bool,
+}
+
+/// One torrent's part of the claims. They end with it.
+#[derive(Debug)]
+pub struct Claimant {
+    claims: Claims,
+    number: usize,
+}
+
+/// Another torrent of the run has the file: its name.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TakenBy(pub String);
+
+impl Claims {
+    /// A torrent that claims nothing yet.
+    pub fn join(&self, name: &str) -> Claimant {
+        let mut table = self.0.lock();
+        table.names.push(name.into());
+        Claimant { claims: self.clone(), number: table.names.len() - 1 }
+    }
+}
+
+impl Claimant {
+    /// Claims a file, by the path that leads to it without links and as it was seen there. A claim to write stays until it
+    /// is eased; a claim to read changes nothing about one to write.
+    pub fn claim(&self, path: &Path, seen: Witness, writes: bool) -> Result<(), TakenBy> {
+        let mut table = self.claims.0.lock();
+        let keys = keys_of(path, seen);
+        for key in keys.iter().flatten() {
+            let others = table.holders.get(key).into_iter().flatten().filter(|holder| holder.torrent != self.number);
+            if let Some(other) = others.into_iter().find(|other| writes || other.writes) {
+                return Err(TakenBy(table.names[other.torrent].to_string()));
+            }
+        }
+        for key in keys.into_iter().flatten() {
+            let holders = table.holders.entry(key).or_default();
+            match holders.iter_mut().find(|holder| holder.torrent == self.number) {
+                Some(mine) => mine.writes |= writes,
+                None => holders.push(Holder { torrent: self.number, writes }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything is written: others may read too.
+    pub fn ease(&self) {
+        let mut table = self.claims.0.lock();
+        let mine = table.holders.values_mut().flatten().filter(|holder| holder.torrent == self.number);
+        mine.for_each(|holder| holder.writes = false);
+    }
+}
+
+impl Drop for Claimant {
+    fn drop(&mut self) {
+        self.claims.0.lock().holders.retain(|_, holders| {
+            holders.retain(|holder| holder.torrent != self.number);
+            !holders.is_empty()
+        });
+    }
+}
+
+fn keys_of(path: &Path, seen: Witness) -> [Option<FileKey>; 2] {
+    let inode = (seen != Witness::default()).then_some(FileKey::Inode(seen.dev, seen.ino));
+    [Some(FileKey::Path(Sha1::digest(path.as_os_str().as_encoded_bytes()).into())), inode]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inode(ino: u64) -> Witness {
+        Witness { len: 1, dev: 1, ino, mtime_ns: 1 }
+    }
+
+    const NONE: Witness = Witness { len: 0, dev: 0, ino: 0, mtime_ns: 0 };
+
+    #[test]
+    fn many_may_read_a_file_and_one_may_write_it() {
+        // (path, inode, writes) of the first torrent, the same of the second, and whether the second is refused.
+        let table = [
+            (("/a/x", NONE, true), ("/a/x", NONE, true), true),
+            (("/a/x", NONE, true), ("/a/y", NONE, true), false),
+            (("/a/x", inode(1), true), ("/b/x", inode(1), true), true),
+            (("/a/x", inode(1), true), ("/a/x", inode(2), false), true),
+            (("/a/x", inode(1), false), ("/a/x", inode(1), true), true),
+            (("/a/x", inode(1), true), ("/a/x", inode(1), false), true),
+            (("/a/x", inode(1), false), ("/b/y", inode(1), false), false),
+        ];
+        for (first, second, is_refused) in table {
+            let claims = Claims::default();
+            let [one, other] = ["one", "other"].map(|name| claims.join(name));
+            one.claim(Path::new(first.0), first.1, first.2).unwrap();
+            let claimed = other.claim(Path::new(second.0), second.1, second.2);
+            assert_eq!(claimed.err(), is_refused.then(|| TakenBy("one".to_owned())), "{first:?} {second:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_made_since_is_known_by_its_inode_too() {
+        let claims = Claims::default();
+        let [one, other] = ["one", "other"].map(|name| claims.join(name));
+        one.claim(Path::new("/a/x"), NONE, true).unwrap();
+        one.claim(Path::new("/a/x"), inode(7), true).unwrap();
+        assert!(other.claim(Path::new("/hard/link"), inode(7), false).is_err());
+        one.ease();
+        other.claim(Path::new("/hard/link"), inode(7), false).unwrap();
+        assert!(one.claim(Path::new("/a/x"), inode(7), true).is_err(), "it is read by the other now");
+        drop(other);
+        one.claim(Path::new("/a/x"), inode(7), true).unwrap();
+        drop(one);
+        assert!(claims.0.lock().holders.is_empty());
+    }
+}

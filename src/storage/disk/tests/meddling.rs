@@ -1,0 +1,332 @@
+//! Other programs at our files (D-09, D-15).
+
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use super::*;
+
+type Deed = fn(&Bench);
+
+/// What others do to a finished download of `several_files`. `c.bin` and those around it share pieces.
+const DEEDS: &[(&str, Deed)] = &[
+    ("cut", |bench| bench.open_rw("big.bin").set_len(1000).unwrap()),
+    ("cut to nothing", |bench| bench.open_rw("big.bin").set_len(0).unwrap()),
+    ("grown", |bench| bench.open_rw("big.bin").set_len(10_000_000).unwrap()),
+    ("written to", |bench| bench.scribble("big.bin", 5)),
+    ("removed", |bench| std::fs::remove_file(bench.path("big.bin")).unwrap()),
+    ("moved away", |bench| std::fs::rename(bench.path("big.bin"), bench.dir.path().join("elsewhere")).unwrap()),
+    ("replaced", |bench| {
+        let len = std::fs::metadata(bench.path("big.bin")).unwrap().len();
+        std::fs::write(bench.dir.path().join("new"), vec![7; usize::try_from(len).unwrap()]).unwrap();
+        std::fs::rename(bench.dir.path().join("new"), bench.path("big.bin")).unwrap();
+    }),
+    ("its folder moved away", |bench| std::fs::rename(bench.path(""), bench.dir.path().join("elsewhere")).unwrap()),
+];
+
+impl Bench {
+    fn open_rw(&self, file: &str) -> std::fs::File {
+        std::fs::OpenOptions::new().write(true).open(self.path(file)).unwrap()
+    }
+
+    fn vet(&self, disk: &Disk, have: &Bitfield) -> Vec<PieceIndex> {
+        self.wait(|| disk.vet(have.clone())).unwrap()
+    }
+
+    /// Everything is written, and nothing is in doubt.
+    fn written(&self, disk: &Disk) -> Bitfield {
+        let (mut have, _) = self.survey(disk);
+        self.admit(disk, &have).unwrap();
+        let missing: Vec<u32> =
+            self.metainfo.geometry.pieces().filter(|piece| !have.has(*piece)).map(PieceIndex::get).collect();
+        self.write(disk, &missing, &mut have);
+        assert_eq!(self.vet(disk, &have), []);
+        have
+    }
+
+    fn read_piece(&self, disk: &Disk, piece: PieceIndex) -> Result<Bytes, DiskTrouble> {
+        let geometry = self.metainfo.geometry;
+        let range = geometry.parse_range(piece.get(), 0, geometry.piece_len(piece).min(16_384)).unwrap();
+        self.wait(|| disk.read(vec![range])).remove(0)
+    }
+
+    /// As a writer does it: hashes what is in doubt and fetches again what is wrong, until nothing is.
+    fn repair(&self, disk: &Disk, have: &mut Bitfield) -> u32 {
+        for round in 0..5 {
+            let doubtful = self.vet(disk, have);
+            if doubtful.is_empty() {
+                return round;
+            }
+            for (piece, right) in self.wait(|| disk.check(doubtful)) {
+                if !matches!(right, Ok(true)) {
+                    have.clear(piece);
+                }
+            }
+            let missing: Vec<u32> =
+                self.metainfo.geometry.pieces().filter(|piece| !have.has(*piece)).map(PieceIndex::get).collect();
+            self.write(disk, &missing, have);
+        }
+        panic!("it never ends");
+    }
+
+    fn is_whole(&self) -> bool {
+        self.files
+            .iter()
+            .all(|(path, bytes, padding)| *padding || std::fs::read(self.path(path)).is_ok_and(|found| found == *bytes))
+    }
+}
+
+fn one_large_file() -> Vec<Entry> {
+    vec![("a", content(20_000, 3), false), ("big.bin", content(200_000, 1), false), ("c", content(3_000, 2), false)]
+}
+
+#[test]
+fn what_others_do_to_a_file_is_seen_and_mended() {
+    for (what, deed) in DEEDS {
+        let bench = Bench::new(one_large_file());
+        let disk = bench.disk();
+        let mut have = bench.written(&disk);
+        deed(&bench);
+        let rounds = bench.repair(&disk, &mut have);
+        assert!(rounds > 0, "{what}: not seen");
+        assert!(bench.is_whole(), "{what}: not mended");
+        bench.persist(&disk, &have, true);
+        drop(disk);
+        let (found, check) = bench.survey(&bench.disk());
+        assert!(found.is_all() && check.is_empty(), "{what}: the record is not what was left");
+    }
+}
+
+/// I6: no byte of a file that was changed is given to a peer.
+#[test]
+fn nothing_of_a_changed_file_is_read_for_a_peer_before_it_was_hashed() {
+    for (what, deed) in DEEDS {
+        let bench = Bench::new(one_large_file());
+        let disk = bench.disk();
+        let mut have = bench.written(&disk);
+        let pieces: Vec<_> = bench.metainfo.geometry.pieces().collect();
+        assert!(pieces.iter().all(|piece| bench.read_piece(&disk, *piece).is_ok()));
+        deed(&bench);
+        let given = |piece: PieceIndex| bench.read_piece(&disk, piece).ok().map(|bytes| (piece, bytes));
+        for (piece, bytes) in pieces.iter().filter_map(|piece| given(*piece)) {
+            assert!(bench.piece_data(piece).starts_with(&bytes), "{what}: wrong bytes of {piece}");
+        }
+        bench.vet(&disk, &have);
+        assert!(bench.read_piece(&disk, pieces[8]).is_err(), "{what}");
+        bench.repair(&disk, &mut have);
+        assert!(pieces.iter().all(|piece| bench.read_piece(&disk, *piece).is_ok()), "{what}");
+    }
+}
+
+/// The record of a stop in good order does not vouch for what others did meanwhile.
+#[test]
+fn a_clean_record_vouches_for_nothing_that_others_have_changed() {
+    for (what, deed) in DEEDS {
+        let bench = Bench::new(one_large_file());
+        let disk = bench.disk();
+        let have = bench.written(&disk);
+        deed(&bench);
+        bench.persist(&disk, &have, true);
+        drop(disk);
+        if *what == "replaced" {
+            let disk = bench.disk();
+            let (have, _) = bench.survey(&disk);
+            let refused = bench.admit(&disk, &have);
+            assert!(matches!(refused, Err(OpenTrouble::WouldOverwrite { .. })), "another's file: {refused:?}");
+            continue;
+        }
+        let missing = bench.complete(&bench.disk());
+        assert!(bench.is_whole(), "{what}: fetched {missing:?}");
+    }
+}
+
+/// A change that came between two writes of ours is not taken for one of them.
+#[test]
+fn a_change_between_two_writes_is_seen() {
+    let bench = Bench::new(one_large_file());
+    let disk = bench.disk();
+    let (mut have, _) = bench.survey(&disk);
+    bench.admit(&disk, &have).unwrap();
+    bench.write(&disk, &[2, 3], &mut have);
+    bench.scribble("big.bin", 2 * PIECE_LEN as u64);
+    bench.write(&disk, &[6], &mut have);
+    bench.persist(&disk, &have, false);
+    let doubtful: Vec<u32> = bench.vet(&disk, &have).into_iter().map(PieceIndex::get).collect();
+    assert_eq!(doubtful, [2, 3, 6]);
+    bench.repair(&disk, &mut have);
+    assert!(bench.vet(&disk, &have).is_empty());
+}
+
+/// The bytes that come through an open handle are right, but the file is not there any more.
+#[test]
+fn a_file_that_was_moved_away_is_missed_after_a_while() {
+    let bench = Bench::new(one_large_file());
+    let disk = bench.disk();
+    bench.written(&disk);
+    let piece = bench.piece(5);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let read = |after| {
+        runtime.block_on(async {
+            tokio::time::sleep(after).await;
+            let geometry = bench.metainfo.geometry;
+            disk.read(vec![geometry.parse_range(piece.get(), 0, 1000).unwrap()]).await.remove(0)
+        })
+    };
+    assert!(read(Duration::ZERO).is_ok());
+    std::fs::rename(bench.path("big.bin"), bench.dir.path().join("elsewhere")).unwrap();
+    assert!(read(Duration::from_secs(6)).is_err());
+}
+
+#[test]
+fn an_output_folder_that_was_moved_away_is_made_again() {
+    let bench = Bench::new(one_large_file());
+    let out = bench.dir.path().join("out");
+    let disk = bench.disk_with(|config| config.folder.clone_from(&out));
+    let mut have = bench.written(&disk);
+    std::fs::rename(&out, bench.dir.path().join("elsewhere")).unwrap();
+    bench.repair(&disk, &mut have);
+    bench.persist(&disk, &have, true);
+    for (path, bytes, _) in &bench.files {
+        assert_eq!(std::fs::read(out.join("lib").join(path)).unwrap(), *bytes, "{path}");
+    }
+    assert!(out.join(".tt-actors").is_dir());
+}
+
+/// 60,000 bytes are three whole pieces.
+fn one_of_60_000(seed: u32) -> Bench {
+    Bench::new(vec![("x", content(60_000, seed), false)])
+}
+
+/// Another torrent in the folder of `bench`, or in one that leads there.
+fn beside(other: &Bench, folder: &std::path::Path, claims: &Claims, change: impl FnOnce(&mut DiskConfig)) -> Disk {
+    other.disk_with(|config| {
+        config.folder = folder.to_path_buf();
+        config.claims = claims.clone();
+        change(config);
+    })
+}
+
+fn is_taken(refused: Result<(), OpenTrouble>, by: &str) {
+    let Err(OpenTrouble::Disk(trouble)) = refused else { panic!("{refused:?}") };
+    assert_eq!(trouble.kind, crate::storage::TroubleKind::Taken);
+    assert!(trouble.to_string().contains(by), "{trouble}");
+}
+
+/// D-20, before anything is fetched and by whatever way the folder is named.
+#[test]
+fn of_two_torrents_that_want_one_file_the_second_is_refused() {
+    for way in ["plain", "symbolic link", "hard link"] {
+        let (bench, other, claims) = (one_of_60_000(1), one_of_60_000(2), Claims::default());
+        let first = beside(&bench, bench.dir.path(), &claims, |_| {});
+        let (mut have, _) = bench.survey(&first);
+        bench.admit(&first, &have).unwrap();
+        let folder = other.dir.path().join("folder");
+        match way {
+            "plain" => std::os::unix::fs::symlink(bench.dir.path(), &folder).unwrap(),
+            "symbolic link" => {
+                std::os::unix::fs::symlink(bench.dir.path(), other.dir.path().join("link")).unwrap();
+                std::os::unix::fs::symlink("link", &folder).unwrap();
+            }
+            _ => {
+                bench.write(&first, &[1], &mut have);
+                std::fs::create_dir_all(folder.join("lib")).unwrap();
+                std::fs::hard_link(bench.path("x"), folder.join("lib/x")).unwrap();
+            }
+        }
+        let second = beside(&other, &folder, &claims, |config| config.overwrite = true);
+        let (found, _) = other.survey(&second);
+        is_taken(other.admit(&second, &found), "`lib` of this run");
+        drop(first);
+        let third = beside(&one_of_60_000(3), &folder, &claims, |config| config.overwrite = true);
+        let (found, _) = other.survey(&third);
+        other.admit(&third, &found).unwrap();
+    }
+}
+
+/// D-21: a lock of another process is as good as one of another open file.
+#[test]
+fn of_two_processes_that_want_one_file_the_second_is_refused() {
+    let (bench, other) = (one_of_60_000(1), one_of_60_000(2));
+    let first = bench.disk();
+    let second = beside(&other, bench.dir.path(), &Claims::default(), |config| config.overwrite = true);
+    let (found, _) = other.survey(&second);
+    let (mut have, _) = bench.survey(&first);
+    bench.admit(&first, &have).unwrap();
+    bench.write(&first, &[0], &mut have);
+    is_taken(other.admit(&second, &found), "another process");
+    bench.write(&first, &[1, 2], &mut have);
+    assert_eq!(bench.vet(&first, &have), []);
+    is_taken(other.admit(&second, &found), "another process");
+    drop(first);
+    other.admit(&second, &found).unwrap();
+}
+
+/// The second of them made the file after the first had looked for it: it is met at the first write.
+#[test]
+fn a_file_that_another_process_made_first_is_not_written_to() {
+    let (bench, other) = (one_of_60_000(1), one_of_60_000(2));
+    let first = bench.disk();
+    let second = beside(&other, bench.dir.path(), &Claims::default(), |_| {});
+    for (bench, disk) in [(&bench, &first), (&other, &second)] {
+        let (have, _) = bench.survey(disk);
+        bench.admit(disk, &have).unwrap();
+    }
+    let mut have = bench.none();
+    bench.write(&first, &[0, 1, 2], &mut have);
+    let outcome = other.wait(|| second.write(vec![other.job(other.piece(0))]));
+    assert!(
+        matches!(&outcome[..], [PieceOutcome::Trouble(_, trouble)] if trouble.kind == crate::storage::TroubleKind::Taken),
+        "{outcome:?}"
+    );
+    assert!(bench.is_whole());
+}
+
+/// The same data under two info-hashes.
+#[test]
+fn who_only_reads_shares_a_file_with_others() {
+    let bench = one_of_60_000(1);
+    let other = Bench::new(vec![("x", content(60_000, 1), false), ("y", content(30_000, 5), false)]);
+    for claims in [Claims::default(), Claims::default()] {
+        let first = beside(&bench, bench.dir.path(), &claims, |_| {});
+        let have = bench.written(&first);
+        for shared in [claims.clone(), Claims::default()] {
+            let second = beside(&other, bench.dir.path(), &shared, |_| {});
+            let (mut found, _) = other.survey(&second);
+            assert!(found.ones() >= 3, "what the first has is found");
+            other.admit(&second, &found).unwrap();
+            let missing: Vec<u32> = (0..5).filter(|number| !found.has(other.piece(*number))).collect();
+            other.write(&second, &missing, &mut found);
+            assert_eq!(other.vet(&second, &found), []);
+            assert!(bench.read_piece(&first, bench.piece(1)).is_ok());
+        }
+        assert_eq!(bench.vet(&first, &have), [], "nobody has written to it");
+        bench.persist(&first, &have, true);
+    }
+}
+
+/// What is ours is cut to its length; of what is not, nothing is lost.
+#[test]
+fn a_file_that_is_longer_than_the_torrents_is_cut_only_if_it_is_ours() {
+    let grow = |bench: &Bench| {
+        let mut bytes = std::fs::read(bench.path("x")).unwrap();
+        bytes.extend([1; 500]);
+        std::fs::OpenOptions::new().write(true).open(bench.path("x")).unwrap().set_len(0).unwrap();
+        bench.open_rw("x").write_all_at(&bytes, 0).unwrap();
+    };
+    let bench = one_of_60_000(1);
+    assert_eq!(bench.complete(&bench.disk()), [0, 1, 2]);
+    grow(&bench);
+    let seed = bench.disk_with(|config| config.may_write = false);
+    let (have, _) = bench.survey(&seed);
+    let refused = bench.admit(&seed, &have);
+    assert!(matches!(refused, Err(OpenTrouble::TooLong { len: 60_500, should: 60_000, .. })), "{refused:?}");
+    drop(seed);
+    assert!(bench.complete(&bench.disk()).is_empty(), "on record: ours");
+    grow(&bench);
+    std::fs::remove_dir_all(bench.dir.path().join(".tt-actors")).unwrap();
+    let disk = bench.disk();
+    let (have, _) = bench.survey(&disk);
+    let refused = bench.admit(&disk, &have);
+    assert!(matches!(refused, Err(OpenTrouble::WouldOverwrite { .. })), "{refused:?}");
+    drop(disk);
+    assert!(bench.complete(&bench.disk_with(|config| config.overwrite = true)).is_empty());
+}

@@ -1,0 +1,103 @@
+//! A lock on each file that is open: no other process writes to what we write to or read, if it asks for the lock as we do.
+//!
+//! `flock`: it belongs to the open file, whatever name or link leads to it, and ends with it. Files that are not open have
+//! none; what happens to them meanwhile is seen by `vetting`. A file system that knows no locks has none.
+
+use std::sync::{Arc, Weak};
+
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
+use super::super::open_files::Handle;
+use super::super::trouble::{DiskTrouble, TroubleKind};
+use super::Files;
+
+/// The lock of one file.
+#[derive(Debug, Default)]
+pub(super) struct FileLock {
+    mode: Option<LockMode>,
+    /// The open file that holds it.
+    holder: Weak<Handle>,
+}
+
+/// What is locked out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LockMode {
+    /// Those who write: we read.
+    Shared,
+    /// All others: we write.
+    Exclusive,
+}
+
+impl FileLock {
+    /// Takes the lock that was asked for with a file that was just opened. `false` if another process has it.
+    fn take(&mut self, handle: &Arc<Handle>, mode: LockMode) -> bool {
+        if let Some(own) = self.holder.upgrade().filter(|own| !Arc::ptr_eq(own, handle)) {
+            // It would lock ourselves out.
+            if let Err(error) = rustix::fs::flock(&own.file, FlockOperation::Unlock) {
+                tracing::debug!(%error, "a lock was not given back");
+            }
+        }
+        self.mode = Some(mode);
+        self.holder = Arc::downgrade(handle);
+        flock(handle, mode)
+    }
+}
+
+fn flock(handle: &Handle, mode: LockMode) -> bool {
+    let operation = match mode {
+        LockMode::Shared => FlockOperation::NonBlockingLockShared,
+        LockMode::Exclusive => FlockOperation::NonBlockingLockExclusive,
+    };
+    match rustix::fs::flock(&handle.file, operation) {
+        Err(Errno::WOULDBLOCK) => false,
+        // Some file systems have no locks, and then nobody has one.
+        Ok(()) | Err(_) => true,
+    }
+}
+
+impl Files {
+    /// Locks a file for as long as it is open, and whenever it is opened again. A file that is not there cannot be locked;
+    /// fails where another process has the lock.
+    pub fn lock(&self, file: usize, mode: LockMode) -> Result<(), DiskTrouble> {
+        let handle = match self.readable(file) {
+            Err(trouble) if trouble.kind == TroubleKind::Missing => return Ok(()),
+            opened => opened?,
+        };
+        let is_ours = self.tracked[file].lock.lock().take(&handle, mode);
+        if is_ours { Ok(()) } else { Err(self.taken(file)) }
+    }
+
+    /// The file was opened to be read: the lock that it had before. Where another process has taken it meanwhile, what that
+    /// process writes is seen when it is read.
+    pub(super) fn lock_again(&self, file: usize, handle: &Arc<Handle>) {
+        let mut lock = self.tracked[file].lock.lock();
+        if let Some(mode) = lock.mode
+            && lock.holder.upgrade().is_none()
+        {
+            lock.take(handle, mode);
+        }
+    }
+
+    /// The file was opened to be written.
+    pub(super) fn lock_to_write(&self, file: usize, handle: &Arc<Handle>) -> Result<(), DiskTrouble> {
+        let is_ours = self.tracked[file].lock.lock().take(handle, LockMode::Exclusive);
+        if is_ours { Ok(()) } else { Err(self.taken(file)) }
+    }
+
+    /// Everything is written: other processes may read too.
+    pub fn ease_locks(&self) {
+        for tracked in &self.tracked {
+            let mut lock = tracked.lock.lock();
+            if lock.mode == Some(LockMode::Exclusive) {
+                lock.mode = Some(LockMode::Shared);
+                lock.holder.upgrade().into_iter().for_each(|handle| _ = flock(&handle, LockMode::Shared));
+            }
+        }
+    }
+
+    fn taken(&self, file: usize) -> DiskTrouble {
+        let reason = "another process uses it and has locked it; wait for that process or stop it";
+        DiskTrouble::taken(&self.shown_path(file), reason)
+    }
+}

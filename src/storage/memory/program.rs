@@ -1,0 +1,144 @@
+//! One program's use of a simulated disk: its open files, and what it knows of them. The decisions are those of
+//! `logic::file_watch`, as on a real disk.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{PLACE, Shape, State};
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::PieceIndex;
+use crate::codec::resume::Witness;
+use crate::logic::file_watch::FileWatch;
+use crate::logic::layout::Span;
+use crate::storage::DiskTrouble;
+
+/// 5 s, as on a real disk.
+const NAME_EVERY: Duration = Duration::from_secs(5);
+
+/// See the head of the file.
+#[derive(Debug, Default)]
+pub(super) struct Program {
+    files: Vec<Open>,
+    /// Pieces that lie in files which others have changed, and were not hashed since.
+    pub(super) doubts: BTreeSet<PieceIndex>,
+}
+
+/// A file of the torrent, in this program.
+#[derive(Debug, Default)]
+struct Open {
+    watch: FileWatch,
+    /// The inode that is open.
+    handle: Option<u64>,
+    named: Option<Instant>,
+}
+
+impl Program {
+    pub(super) const fn has_begun(&self) -> bool {
+        !self.files.is_empty()
+    }
+
+    /// Begins, with what it finds.
+    pub(super) fn begin(&mut self, state: &State) {
+        self.files.clear();
+        for file in 0..state.names.len() {
+            let mut open = Open::default();
+            open.watch.on_found(state.witness(file));
+            self.files.push(open);
+        }
+    }
+
+    pub(super) fn known(&self) -> Vec<Witness> {
+        self.files.iter().map(|open| open.watch.known()).collect()
+    }
+
+    pub(super) fn write(&mut self, state: &mut State, span: &Span, bytes: &[u8]) {
+        let Open { watch, handle, .. } = &mut self.files[span.file];
+        let ino = *handle.get_or_insert_with(|| {
+            let found = state.open(span.file);
+            watch.on_opened_to_write(found);
+            watch.on_own_change(state.witness(span.file));
+            found.ino
+        });
+        watch.on_seen(state.witness_of(ino));
+        state.write_to(ino, at(span.offset), bytes);
+        watch.on_own_change(state.witness_of(ino));
+    }
+
+    /// Bytes to be hashed; a file that is gone or too short is `Missing`.
+    pub(super) fn read(&mut self, state: &State, span: &Span) -> Result<Vec<u8>, DiskTrouble> {
+        let Open { handle, .. } = &mut self.files[span.file];
+        let named = state.witness(span.file);
+        if handle.is_none() && named != Witness::default() {
+            *handle = Some(named.ino);
+        }
+        let bytes = handle.and_then(|ino| state.read_from(ino, at(span.offset), at(span.len)));
+        bytes.ok_or_else(|| DiskTrouble::new("read", Path::new(PLACE), &io::ErrorKind::NotFound.into()))
+    }
+
+    /// Bytes for a peer.
+    pub(super) fn read_vouched(&mut self, state: &State, span: &Span) -> Result<Vec<u8>, DiskTrouble> {
+        let changed = || DiskTrouble::changed("read", Path::new(PLACE));
+        if self.files[span.file].named.is_none_or(|named| named.elapsed() >= NAME_EVERY) {
+            self.look_by_name(state, span.file);
+        }
+        let ticket = self.files[span.file].watch.ticket().ok_or_else(changed)?;
+        let bytes = self.read(state, span);
+        let Open { watch, handle, .. } = &mut self.files[span.file];
+        let after = handle.map_or_else(Witness::default, |ino| state.witness_of(ino));
+        if watch.holds(ticket, after) {
+            return bytes;
+        }
+        watch.on_seen(after);
+        Err(changed())
+    }
+
+    fn look_by_name(&mut self, state: &State, file: usize) {
+        let Open { watch, handle, named } = &mut self.files[file];
+        let now = state.witness(file);
+        watch.on_seen(now);
+        *handle = handle.filter(|ino| *ino == now.ino);
+        *named = Some(Instant::now());
+    }
+
+    /// Looks at every file by its name; what of `have` is in doubt now.
+    pub(super) fn vet(&mut self, shape: &Shape, state: &mut State, have: &Bitfield) -> Vec<PieceIndex> {
+        for file in 0..self.files.len() {
+            self.look_by_name(state, file);
+            let range = shape.layout.file_range(file).unwrap_or_default();
+            let len = range.end - range.start;
+            let known = self.files[file].watch.known();
+            if known.len > len {
+                state.cut(file);
+                self.files[file].watch.on_own_change(state.witness(file));
+            }
+            if known.len < len {
+                self.doubt(shape, range.start + known.len..range.end, have);
+            }
+        }
+        self.note_doubts(shape, have);
+        self.doubts.iter().copied().filter(|piece| have.has(*piece)).collect()
+    }
+
+    /// Files in doubt become pieces in doubt.
+    pub(super) fn note_doubts(&mut self, shape: &Shape, have: &Bitfield) {
+        for file in 0..self.files.len() {
+            if self.files[file].watch.is_in_doubt() {
+                self.doubt(shape, shape.layout.file_range(file).unwrap_or_default(), have);
+                self.files[file].watch.on_doubt_noted();
+            }
+        }
+    }
+
+    fn doubt(&mut self, shape: &Shape, range: Range<u64>, have: &Bitfield) {
+        self.doubts.extend(shape.geometry.pieces_of(range).filter(|piece| have.has(*piece)));
+    }
+}
+
+fn at(bytes: u64) -> usize {
+    usize::try_from(bytes).expect("a torrent that is simulated fits into memory")
+}

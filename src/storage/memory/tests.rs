@@ -1,0 +1,88 @@
+//! A disk in memory, and what others do to it.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::faults::payload::Payload;
+use crate::faults::torrent::Recipe;
+use crate::storage::SharedStorage;
+
+const LEN: u64 = 40_000;
+
+/// Three pieces of 16 KiB at most, and a disk for them.
+fn disk() -> (Metainfo, Payload, Medium) {
+    let payload = Payload::new(5, LEN);
+    let torrent = Recipe::single("x", 16_384, &[]).make(payload).unwrap();
+    (Metainfo::parse(&torrent.file).unwrap(), payload, Medium::new(LEN))
+}
+
+fn job(metainfo: &Metainfo, payload: Payload, number: u32) -> PieceJob {
+    let piece = metainfo.geometry.piece(number).unwrap();
+    let (at, len) = (metainfo.geometry.piece_start(piece), metainfo.geometry.piece_len(piece) as usize);
+    PieceJob { piece, blocks: Arc::new([payload.read(at, len).into()]) }
+}
+
+fn snapshot(metainfo: &Metainfo, pieces: &[u32]) -> Snapshot {
+    let mut have = Bitfield::none(metainfo.geometry.piece_count());
+    for piece in pieces {
+        have.set(metainfo.geometry.piece(*piece).unwrap());
+    }
+    Snapshot { have, received: 1, sent: 2, clean: false, done: false }
+}
+
+async fn found(metainfo: &Metainfo, medium: &Medium) -> (Vec<u32>, Vec<u32>) {
+    let inventory = Memory::new(metainfo, medium.clone()).open().await.unwrap();
+    let check = inventory.check.iter().map(|piece| piece.get()).collect();
+    (inventory.have.iter_ones().collect(), check)
+}
+
+#[tokio::test]
+async fn a_power_cut_leaves_what_was_synced_and_of_the_rest_what_it_likes() {
+    let (metainfo, payload, medium) = disk();
+    let storage: SharedStorage = Arc::new(Memory::new(&metainfo, medium.clone()));
+    assert_eq!(found(&metainfo, &medium).await, (vec![], vec![]));
+    storage.admit(snapshot(&metainfo, &[])).await.unwrap();
+    let outcome = storage.write(vec![job(&metainfo, payload, 0)]).await;
+    assert!(matches!(outcome[..], [PieceOutcome::Written(_)]));
+    storage.persist(snapshot(&metainfo, &[0])).await.unwrap();
+    storage.write(vec![job(&metainfo, payload, 1), job(&metainfo, payload, 2)]).await;
+    assert_eq!(medium.visible(), payload.read(0, 40_000));
+    let mut nth = 0;
+    medium.cut_power(|| {
+        nth += 1;
+        nth == 1
+    });
+    let left = medium.visible();
+    assert_eq!(left[..16_384 + PAGE], payload.read(0, 16_384 + PAGE));
+    assert!(left[16_384 + PAGE..].iter().all(|byte| *byte == 0));
+    assert_eq!(found(&metainfo, &medium).await, (vec![0], vec![1]), "what has data is worth a look");
+}
+
+#[tokio::test]
+async fn a_failed_sync_forgets_what_it_should_have_synced() {
+    let (metainfo, payload, medium) = disk();
+    let storage = Memory::new(&metainfo, medium.clone());
+    storage.write(vec![job(&metainfo, payload, 0)]).await;
+    medium.strike(Operation::Sync, 1, io::ErrorKind::Other);
+    assert!(storage.persist(snapshot(&metainfo, &[0])).await.is_err());
+    assert_eq!(medium.durable().1, None, "no record of it");
+    storage.persist(snapshot(&metainfo, &[])).await.unwrap();
+    assert!(medium.durable().0.iter().all(|byte| *byte == 0), "a later sync does not come back to it");
+    assert_eq!(medium.failures(), [(Operation::Sync, 1)].into());
+}
+
+#[tokio::test]
+async fn it_fails_as_it_is_told_and_gives_the_job_back() {
+    let (metainfo, payload, medium) = disk();
+    let storage = Memory::new(&metainfo, medium.clone());
+    medium.change(|health| _ = health.failing.insert(Operation::Write, io::ErrorKind::StorageFull));
+    let outcome = storage.write(vec![job(&metainfo, payload, 0)]).await;
+    assert!(matches!(&outcome[..], [PieceOutcome::Trouble(job, _)] if job.piece.get() == 0));
+    medium.change(|health| health.failing.clear());
+    let wrong = PieceJob { blocks: Arc::new([Bytes::from(vec![0; 16_384])]), ..job(&metainfo, payload, 0) };
+    let outcome = storage.write(vec![wrong, job(&metainfo, payload, 0)]).await;
+    assert!(matches!(outcome[..], [PieceOutcome::HashMismatch(_), PieceOutcome::Written(_)]));
+    medium.rot(3);
+    let checked = storage.check(vec![metainfo.geometry.piece(0).unwrap()]).await;
+    assert!(matches!(checked[..], [(_, Ok(false))]));
+}
