@@ -364,6 +364,7 @@ impl Storage for Memory {
             if snapshot.clean {
                 program.vet(shape, state, &snapshot.have);
             } else {
+                program.look_at_all(state);
                 program.note_doubts(shape, &snapshot.have);
             }
             state.save(&shape.record(&snapshot, program))

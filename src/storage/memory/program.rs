@@ -97,6 +97,10 @@ impl Program {
         Err(changed())
     }
 
+    pub(super) fn look_at_all(&mut self, state: &State) {
+        (0..self.files.len()).for_each(|file| self.look_by_name(state, file));
+    }
+
     fn look_by_name(&mut self, state: &State, file: usize) {
         let Open { watch, handle, named } = &mut self.files[file];
         let now = state.witness(file);
