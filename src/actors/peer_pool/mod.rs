@@ -322,10 +322,7 @@ impl PeerPool {
             News::Interested(interested) => {
                 self.choke_step(ctx, |choker, now| choker.on_interest(now, peer, interested));
             }
-            News::Served => {
-                self.book.on_served(Instant::now().into_std(), addr);
-                self.choke_step(ctx, |choker, now| choker.on_served(now, peer));
-            }
+            News::Served => self.on_served(peer, addr, ctx),
             News::View(view) => self.on_view(peer, view, ctx),
             News::Ready | News::Has(_) => self.on_pieces(peer, news, ctx),
             News::Left(farewell) => live.farewell = Some(farewell),

@@ -1,6 +1,8 @@
 //! What connections tell the pool of their peers from second to second, and who has to know it: the choker, the peer book, and
 //! whoever names pieces for a super-seed (BEP 16).
 
+use std::net::SocketAddr;
+
 use tokio::time::Instant;
 
 use super::{Ctx, Live, PeerPool};
@@ -17,9 +19,9 @@ impl PeerPool {
         let Live { addr, view: kept, .. } = &mut **live;
         let (addr, before) = (*addr, std::mem::replace(kept, view));
         let PeerView { down_bps, up_bps, sent, charged, asks, snubs, .. } = view;
-        let earned = choke::Standing { down_bps, up_bps, taken: charged, asks, snubs };
-        self.choke_step(ctx, |choker, now| choker.on_standing(now, peer, earned));
-        if charged > before.charged || down_bps > 0 {
+        let standing = choke::Standing { down_bps, up_bps, taken: charged, asks, snubs };
+        self.choke_step(ctx, |choker, now| choker.on_standing(now, peer, standing));
+        if sent > before.sent || down_bps > 0 {
             self.book.on_active(Instant::now().into_std(), addr);
         }
         let standing = peer_book::Standing {
@@ -30,6 +32,12 @@ impl PeerPool {
             takes: sent > before.sent,
         };
         self.book.on_standing(Instant::now().into_std(), addr, standing);
+    }
+
+    /// A peer has taken its first block: the book and the choker count it as one that uses what it has.
+    pub(super) fn on_served(&mut self, peer: PeerKey, addr: SocketAddr, ctx: &mut Ctx<Self>) {
+        self.book.on_served(Instant::now().into_std(), addr);
+        self.choke_step(ctx, |choker, now| choker.on_served(now, peer));
     }
 
     /// News that matter to a super-seed only.

@@ -1,8 +1,9 @@
-//! What a peer's requests cost us beside the bytes that they bring it.
+//! What a peer's messages cost us beside the bytes that they bring.
 //!
 //! A request for one byte costs as much work as one for a block. So what a request lacks to a block is charged, also that of
 //! one that is refused or taken back, and a peer with too high a charge is read again when it has been worked off. Honest
-//! clients ask for blocks, but for the ends of pieces. Knows no requests.
+//! clients ask for blocks, but for the ends of pieces. A message that says nothing new, or what need not be said often, is
+//! charged as a block. Knows no messages.
 
 use std::time::{Duration, Instant};
 

@@ -83,7 +83,11 @@ impl Conversation {
         }
         let Some(owed) = self.haves.owed.take() else { return };
         for piece in owed.pieces(&self.terms.geometry) {
-            if self.have.has(piece) { self.tell_have(now, piece) } else { self.tell_dont_have(now, piece) }
+            if !self.have.has(piece) {
+                self.tell_dont_have(now, piece);
+            } else if !self.peer_have.has(piece) {
+                self.tell_have(now, piece);
+            }
         }
     }
 

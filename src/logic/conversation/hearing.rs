@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::{Batch, Conversation, Effect, Report};
 use crate::base::bitfield::Bitfield;
 use crate::base::farewell::Farewell;
+use crate::base::geometry::BLOCK_LEN;
 use crate::base::limits::BLOCKS_A_READ;
 use crate::codec::wire::{Message, RawRequest};
 use crate::logic::rate::Rate;
@@ -18,6 +19,10 @@ const MAX_UNASKED: u32 = 10;
 
 impl Conversation {
     pub(super) fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
+        // Blocks are what we want, requests and `have`s are charged by what they bring; of the others nobody needs many.
+        if !matches!(message, Message::Piece { .. } | Message::Request(_) | Message::Cancel(_) | Message::Have(_)) {
+            self.cost.charge(now, 0, BLOCK_LEN);
+        }
         match message {
             Message::Choke => self.on_choked(now, batch),
             Message::Unchoke if self.peer_choking => {
@@ -28,7 +33,7 @@ impl Conversation {
             Message::AllowedFast(number) => self.on_allowed_fast(number),
             Message::Interested => self.peer_interested = true,
             Message::NotInterested => self.peer_interested = false,
-            Message::Have(number) => self.on_have(number, batch),
+            Message::Have(number) => self.on_have(now, number, batch),
             Message::Bitfield(payload) => match Bitfield::from_wire(&payload, self.terms.geometry.piece_count()) {
                 Ok(bitfield) if self.told_pieces => self.on_late_bitfield(&bitfield, batch),
                 Ok(bitfield) => self.on_pieces(bitfield),
@@ -78,13 +83,15 @@ impl Conversation {
         }
     }
 
-    fn on_have(&mut self, number: u32, batch: &mut Batch) {
+    fn on_have(&mut self, now: Instant, number: u32, batch: &mut Batch) {
         self.told_pieces = true;
         match self.terms.geometry.piece(number) {
             None => self.leave(Farewell::ProtocolViolation),
             Some(piece) => {
                 if self.peer_have.set(piece) {
                     batch.haves.push(piece);
+                } else {
+                    self.cost.charge(now, 0, BLOCK_LEN);
                 }
             }
         }

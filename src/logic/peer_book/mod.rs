@@ -127,10 +127,10 @@ impl PeerBook {
         self.config.external = Some(ours);
     }
 
-    /// The torrent is complete and is given to others from now on.
+    /// The torrent is complete and is given to others from now on: who came by itself proves itself by what it takes.
     pub const fn on_complete(&mut self) {
-        self.seeding = true;
         self.accepted.on_complete();
+        self.seeding = true;
     }
 
     /// A peer that came by itself says where it listens: to be dialled there when it has gone.
@@ -230,7 +230,7 @@ impl PeerBook {
     }
 
     /// A stranger connected to us (P-28). When all places are taken, the accepted connection with the least claim to its own
-    /// is closed instead, or else whoever has been of no use for longest; where all have more than a newcomer, it is refused.
+    /// is closed instead, or else whoever has been of no use for longest.
     pub fn on_inbound(&mut self, now: Instant, addr: SocketAddr) -> Inbound {
         let addr = canonical(addr);
         if self.bans.has(addr) {
