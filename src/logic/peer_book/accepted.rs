@@ -22,6 +22,9 @@ const IDLE: Duration = Duration::from_secs(300);
 /// A quarter of the places is what one network may have of peers that are at work, while others want them. Picked by eye.
 const NETWORK_SHARE: usize = 4;
 
+/// Eight peers of one network are never too many: a household or an office. Picked by eye.
+const NETWORK_LEAST: usize = 8;
+
 #[derive(Debug)]
 struct Guest {
     since: Instant,
@@ -131,7 +134,7 @@ impl Accepted {
             *of_network.entry(Subnet::of(addr.ip())).or_default() += 1;
         }
         let own = Subnet::of(newcomer.ip());
-        let share = self.guests.len() / NETWORK_SHARE;
+        let share = (self.guests.len() / NETWORK_SHARE).max(NETWORK_LEAST);
         let claim = |(addr, guest): (&SocketAddr, &Guest)| {
             let network = Subnet::of(addr.ip());
             let others = of_network.get(&network).copied().unwrap_or(0);
