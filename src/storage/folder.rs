@@ -112,10 +112,15 @@ impl Folder {
         Ok((file, meta))
     }
 
-    /// What lies under a name below, seen without opening it.
+    /// What lies under a name below, seen without opening it. Links lead on, as they do for whoever reads.
     pub fn look(&self, relative: &Path) -> io::Result<Metadata> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let meta = File::from(self.open_below(relative, flags, Mode::empty())?).metadata()?;
+        let seen = self.open_below(relative, flags, Mode::empty()).and_then(|fd| File::from(fd).metadata());
+        let leads_on = match &seen {
+            Ok(meta) => meta.is_symlink(),
+            Err(error) => is_link(error),
+        };
+        let meta = if leads_on { File::from(self.open_by_links(relative, flags)?).metadata()? } else { seen? };
         if meta.is_file() { Ok(meta) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
@@ -335,6 +340,7 @@ mod tests {
         std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
         assert_eq!(folder.look(Path::new("file")).unwrap().len(), 3);
         assert_eq!(folder.look(Path::new("none")).unwrap_err().kind(), io::ErrorKind::NotFound);
-        assert!(folder.look(Path::new("link")).is_err() && folder.look(Path::new(".")).is_err());
+        assert_eq!(folder.look(Path::new("link")).unwrap().len(), 3, "as it is read");
+        assert!(folder.look(Path::new(".")).is_err());
     }
 }
