@@ -11,6 +11,8 @@ use crate::codec::resume::Witness;
 pub struct FileWatch {
     known: Witness,
     in_doubt: bool,
+    /// Others have put it in the place of ours, and we have not written to it.
+    is_foreign: bool,
     /// Counts the changes by others, so that a read that began before one is not believed after it.
     changes: u32,
 }
@@ -22,7 +24,7 @@ pub struct ReadTicket(u32);
 impl FileWatch {
     /// Forgets everything: the file was found like this, and what it holds is hashed or on record.
     pub fn on_found(&mut self, now: Witness) {
-        (self.known, self.in_doubt) = (now, false);
+        (self.known, self.in_doubt, self.is_foreign) = (now, false, false);
         self.changes = self.changes.wrapping_add(1);
     }
 
@@ -31,6 +33,8 @@ impl FileWatch {
     pub fn on_seen(&mut self, now: Witness) -> bool {
         let is_changed = now != self.known;
         if is_changed {
+            self.is_foreign |= (now.dev, now.ino) != (self.known.dev, self.known.ino);
+            self.is_foreign &= now != Witness::default();
             self.known = now;
             self.doubt();
         }
@@ -51,6 +55,7 @@ impl FileWatch {
     /// file looked like immediately before.
     pub fn on_own_change(&mut self, now: Witness) {
         self.known = now;
+        self.is_foreign = false;
     }
 
     /// What the file holds is not known any more.
@@ -72,6 +77,11 @@ impl FileWatch {
     /// What it looked like when it was last seen.
     pub const fn known(&self) -> Witness {
         self.known
+    }
+
+    /// Is it a file that others have put in the place of ours, and that we have not written to?
+    pub const fn is_foreign(&self) -> bool {
+        self.is_foreign
     }
 
     /// There was no such file when it was last looked for.

@@ -2,14 +2,17 @@
 //!
 //! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
 //! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `PeerArrived`, `Ban`, `Pardon`,
-//! `SchedulerReady`, `SeedingBegun`, `SurveyPool`, `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler),
+//! `SchedulerReady`, `SeedingBegun`, `FetchingResumed`, `SurveyPool`, `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler),
 //! `PeersNeeded`, `Stirred` (torrent), `Leave`, `ChokeDecision`, `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
 //! Limits: the book's. Ends when told to, after its connections.
 
+mod completing;
 mod connecting;
 mod introductions;
 mod standings;
+
+pub use completing::{FetchingResumed, SeedingBegun};
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -69,11 +72,6 @@ pub struct Pardon(pub SocketAddr);
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct SchedulerReady;
-
-/// We have everything that we want: from now on peers are given to in turns.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct SeedingBegun;
 
 /// To the torrent, when it changes: how much the addresses of more peers are needed.
 #[derive(Debug, Clone, Copy, Message)]
@@ -436,16 +434,6 @@ impl Handler<SchedulerReady> for PeerPool {
 
     fn handle(&mut self, _: SchedulerReady, _: &mut Ctx<Self>) {
         self.live.values().for_each(|live| live.handle.addr.do_send(Introduce));
-    }
-}
-
-impl Handler<SeedingBegun> for PeerPool {
-    type Result = ();
-
-    fn handle(&mut self, _: SeedingBegun, ctx: &mut Ctx<Self>) {
-        self.seeding = true;
-        self.choke_step(ctx, Choker::on_complete);
-        self.step(ctx, |book, _| book.on_complete());
     }
 }
 

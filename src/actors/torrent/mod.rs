@@ -6,6 +6,7 @@
 //! Hears the news of its children and passes on what concerns a sibling. Publishes a [`TorrentView`]: every second
 //! while something moves, and while nothing does once a child says that it is [`Stirred`]. Asks its children for surveys. Limits: none of its own. Ends when told to, after its children.
 
+mod disk_news;
 mod survey;
 
 use std::net::SocketAddr;
@@ -20,7 +21,7 @@ use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish, ForgetS
 use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Place, Timer, Verdict};
 use super::listener::Serve;
 use super::peer_pool::{Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, SchedulerReady, SeedingBegun};
-use super::piece_scheduler::{DiskLost, Pause, PieceGone, PieceScheduler, PieceSchedulerConfig, SchedulerNews};
+use super::piece_scheduler::{Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews};
 use super::policies;
 use super::tracker_supervisor::{Completed, TrackerSupervisor, TrackerSupervisorConfig};
 use super::view::{Failure, Phase, Stirred, TorrentView};
@@ -267,15 +268,6 @@ impl Torrent {
         }
     }
 
-    /// What was complete is not any more.
-    fn on_incomplete(&mut self) {
-        self.finishing = false;
-        if matches!(self.view.phase, Phase::Seeding) {
-            self.view.phase = Phase::Fetching;
-            self.publish();
-        }
-    }
-
     /// Ends the seeding when what was asked for is reached, after a last look at the files: it ends with "complete" again.
     fn judge_seeding(&mut self) {
         if matches!(self.view.phase, Phase::Seeding) && !self.finishing && self.is_goal_reached() {
@@ -287,57 +279,6 @@ impl Torrent {
     fn is_goal_reached(&self) -> bool {
         let (Some(since), Some(goal)) = (self.seeding_since, self.cfg.aim.goal()) else { return false };
         goal.is_reached(self.view.bytes_sent, self.view.bytes_selected, since.elapsed())
-    }
-
-    fn on_disk_news(&mut self, news: DiskNews, ctx: &mut Ctx<Self>) {
-        match news {
-            DiskNews::Checking { done, total, reason } => {
-                self.view.phase = Phase::Checking { done, total, reason };
-                self.publish();
-            }
-            DiskNews::Ready { have, checked } => self.on_ready(&have, checked, ctx),
-            DiskNews::Incomplete(have) => self.fail(Failure::Incomplete { have, total: self.view.bytes_total }),
-            DiskNews::Refused(trouble) => self.fail(Failure::Open(Arc::new(trouble))),
-            DiskNews::Trouble { trouble, retry_in: None } => {
-                tracing::error!(%trouble, "torrent cannot go on");
-                self.pause(true);
-                self.fail(Failure::Disk(trouble));
-            }
-            DiskNews::Trouble { trouble, retry_in: Some(retry_in) } => {
-                tracing::warn!(%trouble, retry_s = retry_in.as_secs(), "disk trouble, will resume by itself");
-                self.view.disk_trouble = Some(format!("{trouble}; will resume by itself"));
-                self.pause(true);
-                self.publish();
-            }
-            DiskNews::Well => {
-                tracing::info!("disk is well again");
-                self.view.disk_trouble = None;
-                self.pause(false);
-            }
-            // Said at once: what the writer has seen of the files is true now, and may not be in a second.
-            DiskNews::Durable => {
-                if self.finishing {
-                    self.on_complete(ctx);
-                }
-            }
-            DiskNews::Gone(piece) => {
-                if let Some(crew) = &self.crew {
-                    crew.scheduler.do_send(PieceGone(piece));
-                }
-                if self.cfg.wanted.pieces().has(piece) {
-                    self.on_incomplete();
-                }
-            }
-            DiskNews::Lost => {
-                if let Some(crew) = &self.crew {
-                    crew.scheduler.do_send(DiskLost);
-                }
-                // It may have failed over the very word.
-                if self.finishing {
-                    self.finish();
-                }
-            }
-        }
     }
 
     fn pause(&self, paused: bool) {

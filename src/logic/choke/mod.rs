@@ -125,6 +125,12 @@ impl Choker {
         self.settle(now);
     }
 
+    /// We lack something again: what peers give counts.
+    pub fn on_incomplete(&mut self, now: Instant) {
+        self.seeding = false;
+        self.settle(now);
+    }
+
     /// A peer says whether it wants anything from us. A free slot is given at once; an unwanted one is freed at once.
     pub fn on_interest(&mut self, now: Instant, peer: PeerKey, interested: bool) {
         let was_interested = std::mem::replace(&mut self.peers.entry(peer).or_default().interested, interested);

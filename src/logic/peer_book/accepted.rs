@@ -77,9 +77,9 @@ impl Accepted {
         self.guests.clear();
     }
 
-    /// We have everything.
-    pub(super) const fn on_complete(&mut self) {
-        self.seeding = true;
+    /// Whether we have everything.
+    pub(super) const fn set_seeding(&mut self, seeding: bool) {
+        self.seeding = seeding;
     }
 
     /// It delivered; says whether it is one of ours.
@@ -175,7 +175,7 @@ mod tests {
     /// A seed's guests: address, since which second, served in which second.
     fn guests(table: &[(&str, u64, Option<u64>)]) -> Accepted {
         let (t0, mut accepted) = (base_instant(), Accepted::default());
-        accepted.on_complete();
+        accepted.set_seeding(true);
         for (at, since, served) in table {
             accepted.insert(t0 + Duration::from_secs(*since), addr(at));
             if let Some(served) = served {
@@ -242,7 +242,7 @@ mod tests {
         accepted.insert(t0, guest);
         accepted.on_served(t0, guest);
         assert!(!accepted.is_proven(guest));
-        accepted.on_complete();
+        accepted.set_seeding(true);
         assert!(accepted.is_proven(guest) && !accepted.any_proven(), "and yet it never delivered");
     }
 }

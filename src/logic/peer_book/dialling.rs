@@ -117,6 +117,16 @@ impl PeerBook {
         }
     }
 
+    /// Seeds that were let go because both sides had everything.
+    pub(super) fn recall_seeds(&mut self, now: Instant) {
+        let was_let_go = |entry: &Entry| entry.state == State::Forgotten && entry.last == Some(Farewell::BothSeeds);
+        let seeds = self.entries.iter().filter(|(_, entry)| was_let_go(entry));
+        for addr in seeds.map(|(addr, _)| *addr).collect::<Vec<_>>() {
+            let wait = self.jittered(PRODUCTIVE_BACKOFF);
+            self.wait(now, addr, wait);
+        }
+    }
+
     /// To be dialled after this back-off.
     pub(super) fn wait(&mut self, now: Instant, addr: SocketAddr, backoff: Duration) {
         if let Some(entry) = self.entries.get_mut(&addr) {

@@ -129,8 +129,15 @@ impl PeerBook {
 
     /// The torrent is complete and is given to others from now on: who came by itself proves itself by what it takes.
     pub const fn on_complete(&mut self) {
-        self.accepted.on_complete();
         self.seeding = true;
+        self.accepted.set_seeding(true);
+    }
+
+    /// The torrent lacks something again: seeds that were let go when it lacked nothing are dialled again.
+    pub fn on_incomplete(&mut self, now: Instant) {
+        self.seeding = false;
+        self.accepted.set_seeding(false);
+        self.recall_seeds(now);
     }
 
     /// A peer that came by itself says where it listens: to be dialled there when it has gone.
