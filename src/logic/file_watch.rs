@@ -11,8 +11,8 @@ use crate::codec::resume::Witness;
 pub struct FileWatch {
     known: Witness,
     in_doubt: bool,
-    /// Others have put it in the place of ours, and we have not written to it.
-    is_foreign: bool,
+    /// What ours looked like before others moved it away, as long as we have written to nothing in its place.
+    left: Option<Witness>,
     /// Counts the changes by others, so that a read that began before one is not believed after it.
     changes: u32,
 }
@@ -24,7 +24,7 @@ pub struct ReadTicket(u32);
 impl FileWatch {
     /// Forgets everything: the file was found like this, and what it holds is hashed or on record.
     pub fn on_found(&mut self, now: Witness) {
-        (self.known, self.in_doubt, self.is_foreign) = (now, false, false);
+        (self.known, self.in_doubt, self.left) = (now, false, None);
         self.changes = self.changes.wrapping_add(1);
     }
 
@@ -33,8 +33,9 @@ impl FileWatch {
     pub fn on_seen(&mut self, now: Witness) -> bool {
         let is_changed = now != self.known;
         if is_changed {
-            self.is_foreign |= (now.dev, now.ino) != (self.known.dev, self.known.ino);
-            self.is_foreign &= now != Witness::default();
+            if (now.dev, now.ino) != (self.known.dev, self.known.ino) && !self.is_absent() {
+                self.left = self.left.or(Some(self.known));
+            }
             self.known = now;
             self.doubt();
         }
@@ -55,7 +56,7 @@ impl FileWatch {
     /// file looked like immediately before.
     pub fn on_own_change(&mut self, now: Witness) {
         self.known = now;
-        self.is_foreign = false;
+        self.left = None;
     }
 
     /// What the file holds is not known any more.
@@ -79,9 +80,9 @@ impl FileWatch {
         self.known
     }
 
-    /// Is it a file that others have put in the place of ours, and that we have not written to?
-    pub const fn is_foreign(&self) -> bool {
-        self.is_foreign
+    /// What the record is to say of the file: of one that others have put in the place of ours, what ours looked like.
+    pub fn to_record(&self) -> Witness {
+        self.left.filter(|_| !self.is_absent()).unwrap_or(self.known)
     }
 
     /// There was no such file when it was last looked for.

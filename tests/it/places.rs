@@ -174,7 +174,7 @@ fn data_behind_links_is_seeded_verified_and_complete() {
     let out = bench.lab.folder("out");
     bench.fetch(&out, &[]).expect_complete();
     for (path, _) in FILES {
-        assert_same(&bench.home.join(path), &out.join(path));
+        assert!(fs::read(bench.home.join(path)).unwrap() == fs::read(out.join(path)).unwrap(), "{path}");
     }
     // The folder that is named may itself be a link.
     let link = bench.lab.at("link");

@@ -142,7 +142,7 @@ fn a_seed_that_lacks_a_piece_says_so_and_fetches_nothing() {
     seed.arg("seed").arg(&torrent.path).arg("-d").arg(&broken).arg("--json");
     let ended = Process::start("tt-actors seed", &mut seed).finish(LIMIT);
     assert_eq!(ended.code(), 32, "{:?}", ended.err);
-    assert!(ended.err.iter().any(|line| line.contains("not all of it is there")), "{:?}", ended.err);
+    assert!(ended.err.iter().any(|line| line.contains("`verify` says what is missing")), "{:?}", ended.err);
     assert!(std::fs::read(broken.join("payload.bin")).unwrap() == decayed, "nothing was touched");
 }
 

@@ -1,4 +1,4 @@
-//! Other programs at the client's files, and other torrents that want them (D-09, D-19, D-20, D-21).
+//! Other programs at the client's files, and other torrents that want them (D-09, D-19, D-21).
 
 use std::fs::{self, File};
 use std::io;
@@ -24,13 +24,6 @@ pub(super) const SCENES: &[Scene] = &[
         meddled,
     ),
     scene("D-19.moved", &["D-19"], "the output folder is moved away while it is fetched", &[], moved),
-    scene(
-        "D-20.run",
-        &["D-20"],
-        "two torrents of one command want one file: the second is refused, the first is right",
-        &[],
-        one_run,
-    ),
     scene(
         "D-21.processes",
         &["D-21"],
@@ -103,16 +96,6 @@ fn refused(ground: &mut Ground<'_>, run: &Run, words: &str) -> Played {
     ground.check("I8", code == 13, || format!("ended with {code}, 13 is due: {}", run.last_words()))?;
     let is_said = run.finished.out.iter().chain(&run.finished.err).any(|line| line.contains(words));
     ground.check("I10", is_said, || format!("nobody says `{words}`: {}", run.last_words()))
-}
-
-fn one_run(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
-    let (source, rival) = (ground.source(SLOW)?, rival(&mut ground)?);
-    let run = ground.fetch().args(&[&rival.to_string_lossy()]).from(source.addr).run()?;
-    ground.inject("two torrents of one run");
-    ground.take_in(&run);
-    refused(&mut ground, &run, "of this run has it too")?;
-    ground.heals().map(drop)
 }
 
 fn two_processes(program: &Path, report: &mut Report) -> Played {

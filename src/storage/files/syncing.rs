@@ -42,7 +42,7 @@ impl Files {
             unsynced.new_entries.clear();
             std::mem::take(&mut unsynced.touched)
         };
-        Ok(touched.into_iter().filter_map(|file| self.to_record(file)).collect())
+        Ok(touched.into_iter().map(|file| (file, self.to_record(file))).collect())
     }
 
     fn sync_these(
@@ -64,7 +64,7 @@ impl Files {
             handle.file.sync_data().map_err(|error| self.trouble(SYNC, *file, &error, 0))?;
             // By its name: bytes in a file that was moved away are on record for nobody.
             self.look_by_name(*file)?;
-            seen.extend(self.to_record(*file));
+            seen.insert(*file, self.to_record(*file));
         }
         for dir in entries {
             let shown = self.folder.path().join(dir);
@@ -77,10 +77,8 @@ impl Files {
         Ok(seen)
     }
 
-    /// What the record is to say of a file. Of one that others have put in the place of ours it goes on saying what ours looked
-    /// like: so the next start does not take theirs for ours.
-    fn to_record(&self, file: usize) -> Option<(usize, Witness)> {
-        let is_foreign = self.tracked[file].with(|watch| watch.is_foreign());
-        (!is_foreign).then(|| (file, self.known(file)))
+    /// What the record is to say of a file: not that another's file is ours.
+    fn to_record(&self, file: usize) -> Witness {
+        self.tracked[file].with(|watch| watch.to_record())
     }
 }
