@@ -3,7 +3,7 @@
 
 use actix::prelude::*;
 
-use super::{Choker, Ctx, PeerPool};
+use super::{Choker, Ctx, PeerBook, PeerPool};
 
 /// We have everything that we want: from now on peers are given to in turns.
 #[derive(Debug, Clone, Copy, Message)]
@@ -31,7 +31,7 @@ impl Handler<FetchingResumed> for PeerPool {
     fn handle(&mut self, _: FetchingResumed, ctx: &mut Ctx<Self>) {
         if std::mem::replace(&mut self.seeding, false) {
             self.choke_step(ctx, Choker::on_incomplete);
-            self.step(ctx, |book, now| book.on_incomplete(now));
+            self.step(ctx, PeerBook::on_incomplete);
         }
     }
 }

@@ -43,6 +43,7 @@ const SHOWN_NAME: usize = 100;
 
 /// What to keep, and how.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct DiskConfig {
     /// The output folder, made when it is not there.
     pub folder: std::path::PathBuf,
