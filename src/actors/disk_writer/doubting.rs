@@ -60,35 +60,35 @@ impl DiskWriter {
         }
         let checked = self.cfg.storage.check(batch).into_actor(self);
         ctx.spawn(checked.map(|results, act, ctx| {
-            for (piece, result) in results {
-                act.on_looked_again(piece, result);
+            let lost = results.into_iter().filter_map(|(piece, result)| act.on_looked_again(piece, result)).count();
+            if lost > 0 {
+                tracing::warn!(
+                    pieces = lost,
+                    "pieces on the disk are not what was written, they are not given to others"
+                );
             }
             act.look_again(ctx);
             act.settle(ctx);
         }));
     }
 
-    fn on_looked_again(&mut self, piece: PieceIndex, result: Result<bool, DiskTrouble>) {
+    /// Returns the piece if it was ours and is so no longer.
+    fn on_looked_again(&mut self, piece: PieceIndex, result: Result<bool, DiskTrouble>) -> Option<PieceIndex> {
         let hashed = match &result {
             Ok(true) => Hashed::Right,
             Ok(false) => Hashed::Wrong,
             Err(trouble) if trouble.kind == TroubleKind::Missing => Hashed::Wrong,
             Err(_) => Hashed::Failed,
         };
-        match (self.unread.on_hashed(Instant::now().into_std(), piece, hashed), result) {
-            (Judgement::Restored, _) => return tracing::debug!(%piece, "piece can be read again"),
-            (Judgement::Rests, Err(trouble)) => {
-                return tracing::debug!(%piece, %trouble, "piece cannot be read for now");
-            }
-            (Judgement::Rests, Ok(_)) => return,
-            (Judgement::Lost, Ok(_)) => tracing::warn!(%piece, "piece on the disk is not what was written"),
-            (Judgement::Lost, Err(trouble)) => tracing::warn!(%piece, %trouble, "piece cannot be read any more"),
+        let judgement = self.unread.on_hashed(Instant::now().into_std(), piece, hashed);
+        tracing::debug!(%piece, ?judgement, trouble = result.err().map(tracing::field::display), "piece was hashed again");
+        if judgement != Judgement::Lost || !self.have.as_mut()?.clear(piece) {
+            return None;
         }
-        if self.have.as_mut().is_some_and(|have| have.clear(piece)) {
-            self.unrecorded.retain(|unrecorded| *unrecorded != piece);
-            // The record still claims it.
-            self.flush.on_written(Instant::now().into_std(), 0);
-            self.cfg.torrent.do_send(DiskNews::Gone(piece));
-        }
+        self.unrecorded.retain(|unrecorded| *unrecorded != piece);
+        // The record still claims it.
+        self.flush.on_written(Instant::now().into_std(), 0);
+        self.cfg.torrent.do_send(DiskNews::Gone(piece));
+        Some(piece)
     }
 }
