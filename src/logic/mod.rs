@@ -20,6 +20,7 @@ pub mod layout;
 pub mod lobby;
 pub mod looks;
 pub mod outside;
+pub mod ownership;
 pub mod parts;
 pub mod peer_book;
 pub mod pex;

@@ -3,6 +3,7 @@
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
 use crate::codec::resume::{Record, Witness};
+use crate::logic::ownership::FoundFiles;
 use crate::storage::files::LockMode;
 use crate::storage::spec::FileSpec;
 use crate::storage::{DiskTrouble, Durability, OpenTrouble, Snapshot};
@@ -80,11 +81,13 @@ impl Inner {
     /// A file of the torrent's by our record is cut to its length if it has grown. What nobody vouches for is left alone.
     fn refuse_strangers(&self, opened: &Opened, have: &Bitfield) -> Result<(), OpenTrouble> {
         let strangers = opened.looked.lock().strangers.clone();
+        let lens: Vec<_> = (0..self.specs.len()).map(|file| opened.files.known(file).len).collect();
+        let found = FoundFiles { geometry: &self.geometry, layout: opened.files.layout(), right: have, lens: &lens };
         for (file, spec) in self.specs.iter().enumerate() {
             if spec.padding || opened.files.holds_elsewhere(file) {
                 continue;
             }
-            let (len, path) = (opened.files.known(file).len, opened.files.shown_path(file));
+            let (len, path) = (lens[file], opened.files.shown_path(file));
             let (is_stranger, is_long) = (strangers.contains(&file), len > spec.len);
             if !is_stranger && !is_long {
                 continue;
@@ -92,14 +95,13 @@ impl Inner {
             if is_long && !self.config.may_write {
                 return Err(OpenTrouble::TooLong { path, len, should: spec.len });
             }
-            let range = opened.files.layout().file_range(file).unwrap_or_default();
-            let any_right = spec.len == 0 || self.geometry.pieces_of(range).any(|piece| have.has(piece));
-            let why = match (any_right, is_long) {
+            let belongs = found.belongs(file);
+            let why = match (belongs, is_long) {
                 (true, false) => continue,
                 (false, false) => "nothing in it belongs to this torrent".to_owned(),
                 (_, true) => format!("it is {len} bytes long and the torrent's file is {}", spec.len),
             };
-            if !self.config.overwrite && (is_stranger || !any_right) {
+            if !self.config.overwrite && (is_stranger || !belongs) {
                 return Err(OpenTrouble::WouldOverwrite { path, why });
             }
             if is_long {
@@ -111,8 +113,8 @@ impl Inner {
     }
 }
 
-/// Files that are there, have something in them, and that no record claims: neither seen by it nor absent when it was
-/// written. A file that appeared after our record is ours: the record is written before the first file is made.
+/// The files that hold bytes and that no record claims: it has neither seen their inode there, nor was the file absent when
+/// it was written. A file that appeared after our record is ours: the record is written before the first file is made.
 pub(super) fn strangers(record: Option<&Record>, witnesses: &[Witness], specs: &[FileSpec]) -> Vec<usize> {
     let claimed = |file: usize, now: &Witness| {
         let known = record.and_then(|record| record.files.get(file));

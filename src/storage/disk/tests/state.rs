@@ -180,3 +180,22 @@ fn a_download_that_has_no_room_does_not_begin() {
     drop(disk);
     assert_eq!(room.needed(device), 0);
 }
+
+/// The only piece of a small file is lost when the file that it shares the piece with is cut.
+#[test]
+fn without_a_record_a_small_file_does_not_bar_the_way_to_its_neighbour() {
+    let files = vec![("a", content(50_000, 1), false), ("small", content(100, 2), false)];
+    let bench = Bench::new(files);
+    bench.put_all();
+    std::fs::File::options().write(true).open(bench.path("a")).unwrap().set_len(45_000).unwrap();
+    let disk = bench.disk();
+    let (have, _) = bench.survey(&disk);
+    bench.admit(&disk, &have).unwrap();
+
+    drop(disk);
+    std::fs::remove_dir_all(bench.state_folder()).unwrap();
+    std::fs::write(bench.path("small"), content(101, 3)).unwrap();
+    let disk = bench.disk();
+    let (have, _) = bench.survey(&disk);
+    assert!(matches!(bench.admit(&disk, &have), Err(OpenTrouble::WouldOverwrite { .. })), "another length");
+}
