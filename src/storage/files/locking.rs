@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::super::open_files::Handle;
 use super::super::trouble::{DiskTrouble, TroubleKind};
 use super::Files;
+use super::vetting::look_at;
 
 /// The lock of one file.
 #[derive(Debug, Default)]
@@ -64,8 +65,7 @@ impl Files {
             Err(trouble) if trouble.kind == TroubleKind::Missing => return Ok(()),
             opened => opened?,
         };
-        let is_ours = self.tracked[file].lock.lock().take(&handle, mode);
-        if is_ours { Ok(()) } else { Err(self.taken(file)) }
+        self.take_lock(file, &handle, mode)
     }
 
     /// The file was opened to be read: the lock that it had before. Where another process has taken it meanwhile, what that
@@ -81,8 +81,26 @@ impl Files {
 
     /// The file was opened to be written.
     pub(super) fn lock_to_write(&self, file: usize, handle: &Arc<Handle>) -> Result<(), DiskTrouble> {
-        let is_ours = self.tracked[file].lock.lock().take(handle, LockMode::Exclusive);
+        self.take_lock(file, handle, LockMode::Exclusive)
+    }
+
+    fn take_lock(&self, file: usize, handle: &Arc<Handle>, mode: LockMode) -> Result<(), DiskTrouble> {
+        let is_ours = self.tracked[file].lock.lock().take(handle, mode)
+            || (self.gave_up_locks_of(file, handle) && flock(handle, mode));
         if is_ours { Ok(()) } else { Err(self.taken(file)) }
+    }
+
+    /// Gives up the locks that other files of this torrent hold on the inode of `handle`: another program can have moved
+    /// one file of the torrent to the name of another (D-22). Returns false if there were none.
+    fn gave_up_locks_of(&self, file: usize, handle: &Handle) -> bool {
+        let Ok(wanted) = look_at(&handle.file) else { return false };
+        let others = self.tracked.iter().enumerate().filter(|(number, _)| *number != file);
+        let holders = others.filter_map(|(_, tracked)| tracked.lock.lock().holder.upgrade());
+        let is_same = |holder: &Arc<Handle>| {
+            look_at(&holder.file).is_ok_and(|held| (held.dev, held.ino) == (wanted.dev, wanted.ino))
+        };
+        holders.filter(is_same).filter(|holder| rustix::fs::flock(&holder.file, FlockOperation::Unlock).is_ok()).count()
+            > 0
     }
 
     /// Everything is written: other processes may read too.

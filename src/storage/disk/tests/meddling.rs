@@ -3,6 +3,8 @@
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
+use rustix::fs::{CWD, RenameFlags};
+
 use super::*;
 
 type Deed = fn(&Bench);
@@ -19,6 +21,14 @@ const DEEDS: &[(&str, Deed)] = &[
         let len = std::fs::metadata(bench.path("big.bin")).unwrap().len();
         std::fs::write(bench.dir.path().join("new"), vec![7; usize::try_from(len).unwrap()]).unwrap();
         std::fs::rename(bench.dir.path().join("new"), bench.path("big.bin")).unwrap();
+    }),
+    ("exchanged", |bench| {
+        let [one, other] = ["big.bin", "c"].map(|file| bench.path(file));
+        rustix::fs::renameat_with(CWD, one, CWD, other, RenameFlags::EXCHANGE).unwrap();
+    }),
+    ("replaced by a file of the torrent", |bench| std::fs::rename(bench.path("c"), bench.path("big.bin")).unwrap()),
+    ("moved to the place of a file of the torrent", |bench| {
+        std::fs::rename(bench.path("big.bin"), bench.path("c")).unwrap();
     }),
     ("its folder moved away", |bench| std::fs::rename(bench.path(""), bench.dir.path().join("elsewhere")).unwrap()),
 ];
@@ -127,7 +137,7 @@ fn a_clean_record_vouches_for_nothing_that_others_have_changed() {
         deed(&bench);
         bench.persist(&disk, &have, true);
         drop(disk);
-        if *what == "replaced" {
+        if ["replaced", "exchanged", "moved to the place"].iter().any(|other_inode| what.starts_with(other_inode)) {
             let disk = bench.disk();
             let (have, _) = bench.survey(&disk);
             let refused = bench.admit(&disk, &have);
