@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::fetch::Run;
 use super::ground::{Fall, Ground, MIB, PIECE, Played};
-use super::leech::spawn_leech;
+use super::leech::{Appetite, spawn_leech};
 use super::machine::Need;
 use super::meddling::{Meddling, When};
 use super::{Scene, order, scene};
@@ -162,7 +162,7 @@ fn upload(program: &Path, report: &mut Report) -> Played {
     let mut ground = Ground::new(program, report)?;
     ground.stopped()?;
     let source = ground.source("max_rate=1M")?;
-    let (leech, given) = spawn_leech(&ground.stage, 1)?;
+    let (leech, given) = spawn_leech(&ground.stage, 1, Appetite::Once)?;
     // What is not to be had at once is read by who can wait.
     let sick = Meddling::default().fail("preadv2", "EAGAIN", When::Always).fail("pread64", "EIO", When::Every(2, 3));
     let sick = sick.only(ground.data());

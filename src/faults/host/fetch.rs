@@ -109,7 +109,12 @@ impl Fetching {
 
     /// Lets it run for so long.
     pub fn runs(&mut self, time: Duration) -> io::Result<()> {
-        self.program.watch(time).map(drop)
+        self.ends_within(time).map(drop)
+    }
+
+    /// Waits for its end for so long; `false` if it still runs then.
+    pub fn ends_within(&mut self, time: Duration) -> io::Result<bool> {
+        Ok(self.program.watch(time)?.is_some())
     }
 
     /// Sends a signal, to strace if it is behind that. It may have ended before: that is for others to judge.

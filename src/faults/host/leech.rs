@@ -28,7 +28,7 @@ pub struct Given {
 }
 
 /// Where it listens, and what it was given so far.
-pub fn spawn_leech(stage: &Stage, host: u8) -> io::Result<(SocketAddr, watch::Receiver<Given>)> {
+pub fn spawn_leech(stage: &Stage, host: u8, appetite: Appetite) -> io::Result<(SocketAddr, watch::Receiver<Given>)> {
     let (at, payload) = (SocketAddr::from((stage.host(host), 0)), stage.payload());
     stage.ask(move |troupe| {
         Box::pin(async move {
@@ -36,7 +36,7 @@ pub fn spawn_leech(stage: &Stage, host: u8) -> io::Result<(SocketAddr, watch::Re
             let addr = listener.local_addr()?;
             let (tell, told) = watch::channel(Given::default());
             // Ends with the stage.
-            drop(spawn_local(serve(listener, troupe.offer.clone(), payload, Appetite::Once, tell)));
+            drop(spawn_local(serve(listener, troupe.offer.clone(), payload, appetite, tell)));
             Ok((addr, told))
         })
     })

@@ -23,6 +23,7 @@ pub mod meddling;
 pub mod record;
 
 mod broken;
+mod chance;
 mod full;
 mod killed;
 mod names;
@@ -53,9 +54,18 @@ const fn scene(
 
 /// All of them.
 pub fn scenes() -> impl Iterator<Item = &'static Scene> {
-    [full::SCENES, broken::SCENES, killed::SCENES, records::SCENES, names::SCENES, others::SCENES, process::SCENES]
-        .into_iter()
-        .flatten()
+    [
+        full::SCENES,
+        broken::SCENES,
+        killed::SCENES,
+        records::SCENES,
+        names::SCENES,
+        others::SCENES,
+        chance::SCENES,
+        process::SCENES,
+    ]
+    .into_iter()
+    .flatten()
 }
 
 /// Plays a scene with the program at this path. `seed` decides every die.

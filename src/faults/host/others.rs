@@ -54,21 +54,26 @@ fn disturbed(ground: &mut Ground<'_>, what: &str, deed: impl Fn(&Ground<'_>) -> 
     Ok(())
 }
 
+/// What another program does to a file; the second path is free for its use.
+pub(super) type Deed = fn(&Path, &Path) -> io::Result<()>;
+
+/// What other programs do to a file, by name.
+pub(super) const DEEDS: [(&str, Deed); 6] = [
+    ("cut", |data, _| writable(data)?.set_len(1000)),
+    ("grown", |data, _| writable(data)?.set_len(fs::metadata(data)?.len() + 4321)),
+    ("rewritten", |data, _| writable(data)?.write_all_at(&[0xa5; 9000], 100)),
+    ("removed", |data, _| fs::remove_file(data)),
+    ("moved away", |data, beside| fs::rename(data, beside)),
+    ("replaced", |data, beside| {
+        let len = fs::metadata(data)?.len();
+        fs::write(beside, vec![7; usize::try_from(len).unwrap_or(1)])?;
+        fs::rename(beside, data)
+    }),
+];
+
 fn meddled(program: &Path, report: &mut Report) -> Played {
-    type Deed = fn(&Path, &Path) -> io::Result<()>;
-    let deeds: [(&str, Deed); 6] = [
-        ("cut", |data, _| writable(data)?.set_len(1000)),
-        ("grown", |data, _| writable(data)?.set_len(LEN + 4321)),
-        ("rewritten", |data, _| writable(data)?.write_all_at(&[0xa5; 9000], 100)),
-        ("removed", |data, _| fs::remove_file(data)),
-        ("moved away", |data, beside| fs::rename(data, beside)),
-        ("replaced", |data, beside| {
-            fs::write(beside, vec![7; usize::try_from(LEN).unwrap_or(1)])?;
-            fs::rename(beside, data)
-        }),
-    ];
     let mut ground = Ground::new(program, report)?;
-    for (what, deed) in deeds {
+    for (what, deed) in DEEDS {
         disturbed(&mut ground, what, |ground| deed(&ground.data(), &ground.beside("elsewhere")))?;
         fs::remove_dir_all(&ground.out)?;
         fs::create_dir(&ground.out)?;
