@@ -108,6 +108,7 @@ pub fn escaped_json(json: &str) -> String {
 pub fn redact_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    let rest = without_odd_password(rest);
     let (authority, path) = rest.split_once('/').map_or((rest, None), |(authority, path)| (authority, Some(path)));
     let host = authority.rsplit_once('@').map_or(authority, |(_userinfo, host)| host);
     let mut shown = if scheme.is_empty() { String::new() } else { format!("{scheme}://") };
@@ -122,6 +123,14 @@ pub fn redact_url(url: &str) -> String {
         shown.push_str(if pair.contains('=') { "=***" } else { "" });
     }
     Safe::new(&shown).to_string()
+}
+
+/// A password may have a `/` in it that was not escaped. Then what precedes the `/` looks like a port that is no number.
+fn without_odd_password(rest: &str) -> &str {
+    let authority = rest.split_once('/').map_or(rest, |(authority, _path)| authority);
+    let port = authority.rsplit_once(':').map_or("", |(_host, port)| port);
+    let is_port = authority.ends_with(']') || port.bytes().all(|byte| byte.is_ascii_digit());
+    if is_port { rest } else { rest.rsplit_once('@').map_or(rest, |(_userinfo, host)| host) }
 }
 
 /// 16 characters: the shortest passkeys of private trackers; `announce.php` and the like stay readable.
@@ -170,6 +179,9 @@ mod tests {
             ("http://t.example/0123456789abcdef0123456789abcdef/announce", "http://t.example/***/announce"),
             ("udp://t.example:80?secret", "udp://t.example:80?***"),
             ("\x1b[2Jnonsense", "\\u{1b}[2Jnonsense"),
+            ("http://u:p/w@t.example/announce", "http://t.example/announce"),
+            ("http://t.example:80/a@b", "http://t.example:80/a@b"),
+            ("http://[::1]/a@b", "http://[::1]/a@b"),
         ];
         for (url, want) in table {
             assert_eq!(redact_url(url), want);

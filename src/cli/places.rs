@@ -31,8 +31,8 @@ pub fn must_be_folder(dir: &Path) -> Result<(), Problem> {
 pub fn advice(dir: &Path, metainfo: &Metainfo, (have, total): (u64, u64)) -> String {
     let place = place_in(dir, metainfo);
     if have > 0 {
-        let (have, total, place) = (Bytes(have), Bytes(total), shown(&place));
-        return format!("only {have} of {total} is in {place}; `verify` says what is missing, `fetch` brings it");
+        let (missing, total, place) = (Bytes(total.saturating_sub(have)), Bytes(total), shown(&place));
+        return format!("{missing} of {total} is missing in {place}; `verify` says what, `fetch` brings it");
     }
     if is_anything_in(dir, metainfo) {
         let place = shown(&place);
@@ -81,7 +81,7 @@ mod tests {
         let near = format!("contains x: -d {}", root.path().display());
         assert!(advice(&dir, &torrent, (0, 3)).ends_with(&near), "{}", advice(&dir, &torrent, (0, 3)));
         assert!(advice(root.path(), &torrent, (0, 3)).contains("is what the torrent says"));
-        assert!(advice(root.path(), &torrent, (1, 3)).starts_with("only 1 B of 3 B is in "));
+        assert!(advice(root.path(), &torrent, (1, 3)).starts_with("2 B of 3 B is missing in "));
         let problem = must_be_folder(&root.path().join("x")).unwrap_err();
         assert!(problem.exit == Exit::CannotOpen && problem.text.contains("is a file; -d must"), "{}", problem.text);
         assert_eq!(must_be_folder(&root.path().join("none")).unwrap_err().exit, Exit::NotFound);

@@ -118,7 +118,8 @@ fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn status(line: &[u8]) -> Result<u16, BadHead> {
     let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let version = words.next().and_then(|word| word.strip_prefix(MAGIC)).ok_or(BadHead::Status)?;
-    let status = words.next().and_then(|word| std::str::from_utf8(word).ok()).and_then(|word| word.parse().ok());
+    let digits = words.next().filter(|word| word.iter().all(u8::is_ascii_digit)).ok_or(BadHead::Status)?;
+    let status = std::str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
     let is_digit = matches!(version, [digit] if digit.is_ascii_digit());
     status.filter(|status| is_digit && (100..1000).contains(status)).ok_or(BadHead::Status)
 }

@@ -100,7 +100,7 @@ pub const ENTRIES: [Entry; 104] = [
     entry("D-17", "10,000-file torrent, fd cap 64"),
     entry("D-18", "two processes on one state dir / one output"),
     entry("D-19", "output folder moved or removed mid-way"),
-    not_yet("D-20", "two torrents want one file, in one run (also by links and nested folders)", "which of the two is first is left to chance; the tests of the storage try it"),
+    entry("D-20", "two torrents want one file, in one run"),
     entry("D-21", "two processes want one file"),
     entry("D-22", "other programs do anything to the files at any time"),
     entry("X-01", "SIGINT/SIGTERM"),

@@ -226,7 +226,7 @@ pub fn peek(output: &Path, info_hash: InfoHash) -> Peek {
 }
 
 /// A link in the place of one of our files is an error, and so is a pipe that nobody writes to no reason to wait.
-const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
+pub(super) const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
 fn lock_path(output: &Path, info_hash: InfoHash) -> PathBuf {
     output.join(STATE_FOLDER).join(format!("{info_hash}.lock"))

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 
+use super::record::NO_LINK;
 use super::regular::{off_thread, read_here};
 use super::{DiskTrouble, Later};
 use crate::codec::swarm_state::Seal;
@@ -58,7 +59,11 @@ impl StateFile {
                 return Err(NoStateFile::NotRegular(path));
             }
             let at = beside(&path, "lock");
-            let lock = options().truncate(false).open(&at).map_err(|error| DiskTrouble::new("open", &at, &error))?;
+            let lock = options()
+                .create(true)
+                .custom_flags(NO_LINK)
+                .open(&at)
+                .map_err(|error| DiskTrouble::new("open", &at, &error))?;
             if rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
                 return Err(NoStateFile::Locked(path));
             }
@@ -96,7 +101,7 @@ impl StateFile {
         let inner = Arc::clone(&self.0);
         off_thread(move || {
             let (path, (seal, header)) = (beside(&inner.path, "new"), Seal::begin(saved_at));
-            let made = options().truncate(true).open(&path);
+            let made = make_anew(&path);
             let begun = made.and_then(|mut file| file.write_all(&header).map(|()| file));
             Ok(Draft { file: begun.map_err(|error| DiskTrouble::new("write", &path, &error))?, seal })
         })
@@ -130,8 +135,17 @@ impl StateFile {
 
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
-    options.write(true).create(true).mode(MODE);
+    options.write(true).mode(MODE);
     options
+}
+
+/// Makes a file. What is there under its name goes: a draft that was not finished, or a link that somebody has planted.
+fn make_anew(path: &Path) -> io::Result<File> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    options().create_new(true).open(path)
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {
@@ -172,6 +186,24 @@ mod tests {
             assert_eq!(SavedState::read(&bytes).map(|state| state.saved_at()), Ok(6), "the old one is whole");
             let aside = file.set_aside().await.unwrap();
             assert_eq!((std::fs::read(aside).unwrap(), file.read(1000).await.unwrap()), (bytes, None));
+        });
+    }
+
+    #[test]
+    fn a_link_that_was_planted_beside_it_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("swarms"), dir.path().join("other"));
+        std::fs::write(&other, "theirs").unwrap();
+        std::os::unix::fs::symlink(&other, dir.path().join("swarms.new")).unwrap();
+        run(async {
+            let file = StateFile::open(path.clone()).await.unwrap();
+            let draft = file.begin(5).await.unwrap();
+            file.replace(draft).await.unwrap();
+            drop(file);
+            assert_eq!(std::fs::read(&other).unwrap(), b"theirs");
+            std::fs::remove_file(dir.path().join("swarms.lock")).unwrap();
+            std::os::unix::fs::symlink(&other, dir.path().join("swarms.lock")).unwrap();
+            assert!(matches!(StateFile::open(path.clone()).await, Err(NoStateFile::Disk(_))));
         });
     }
 

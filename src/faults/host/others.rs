@@ -11,7 +11,9 @@ use super::fetch::Run;
 use super::ground::{Ground, LEN, PIECE, Played};
 use super::{Scene, scene};
 use crate::faults::payload::Payload;
+use crate::faults::referee::judge_bytes;
 use crate::faults::scenario::Report;
+use crate::faults::stage::Stage;
 use crate::faults::torrent::Recipe;
 
 /// Their scenes.
@@ -24,6 +26,13 @@ pub(super) const SCENES: &[Scene] = &[
         meddled,
     ),
     scene("D-19.moved", &["D-19"], "the output folder is moved away while it is fetched", &[], moved),
+    scene(
+        "D-20.run",
+        &["D-20"],
+        "two torrents of one run want one file: one is right, the other is refused",
+        &[],
+        one_run,
+    ),
     scene(
         "D-21.processes",
         &["D-21"],
@@ -101,6 +110,24 @@ fn refused(ground: &mut Ground<'_>, run: &Run, words: &str) -> Played {
     ground.check("I8", code == 13, || format!("ended with {code}, 13 is due: {}", run.last_words()))?;
     let is_said = run.finished.out.iter().chain(&run.finished.err).any(|line| line.contains(words));
     ground.check("I10", is_said, || format!("nobody says `{words}`: {}", run.last_words()))
+}
+
+/// Which of the two is first is left to chance.
+fn one_run(program: &Path, report: &mut Report) -> Played {
+    let mut ground = Ground::new(program, report)?;
+    let recipe = ground.stage.recipe().clone();
+    let rival = Stage::new(recipe, Payload::new(ground.dice.random(), LEN))?;
+    let folder = ground.beside("rival");
+    fs::create_dir(&folder)?;
+    let torrent = rival.write_torrent(&folder, Vec::new())?;
+    let (ours, theirs) = (ground.source(SLOW)?, rival.peer(rival.host(1), SLOW, 1)?);
+    let run = ground.fetch().args(&[&torrent.to_string_lossy()]).from(ours.addr).from(theirs.addr).run()?;
+    ground.inject("second torrent");
+    ground.take_in(&run);
+    refused(&mut ground, &run, "of this run has it too")?;
+    let judge = |payload| judge_bytes(&ground.out, &ground.files, payload);
+    let wrong = judge(ground.stage.payload()).and(judge(rival.payload()));
+    wrong.map_or(Ok(()), |verdict| Err(verdict.into()))
 }
 
 fn two_processes(program: &Path, report: &mut Report) -> Played {
