@@ -27,7 +27,7 @@ use tt_actors::base::ids::{InfoHash, PeerId};
 use tt_actors::codec::tracker::{AnnounceRequest, Event};
 use tt_actors::codec::tracker_http::{announce_url, parse_announce};
 use tt_actors::codec::tracker_udp::{UdpReply, decode_reply, encode_announce, encode_connect};
-use tt_actors::logic::tracker::{DEFAULT_INTERVAL, Desk, DeskConfig, Limits};
+use tt_actors::logic::tracker_server::{DEFAULT_INTERVAL, Desk, DeskConfig, Limits};
 
 const CLIENTS: u32 = 50;
 const TORRENTS: u32 = 1000;

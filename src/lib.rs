@@ -23,4 +23,4 @@ pub mod sim;
 #[cfg(not(fuzzing))]
 pub mod storage;
 #[cfg(not(fuzzing))]
-pub mod tracker;
+pub mod tracker_server;

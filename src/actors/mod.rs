@@ -1,7 +1,7 @@
 //! Floor 4: the supervision tree. Thin shells that move messages in and effects out; no rule of BitTorrent lives here.
 
+pub mod arbiter_root;
 pub mod disk_writer;
-pub mod host;
 pub mod kit;
 pub mod listener;
 pub mod metrics;

@@ -22,8 +22,8 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::{InfoHash, PeerId};
 
 use crate::codec::wire::{Decoder, Handshake, Message};
-use crate::logic::peer_book::BookConfig;
-use crate::logic::selection::Wanted;
+use crate::logic::peers::peer_book::BookConfig;
+use crate::logic::torrent::selection::Wanted;
 use crate::net::Net;
 use crate::net::throttle::Limits;
 use crate::storage::{

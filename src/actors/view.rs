@@ -8,9 +8,9 @@ use actix::prelude::*;
 
 use crate::base::ids::InfoHash;
 use crate::base::units::Bytes;
-use crate::logic::conversation::PeerView;
-use crate::logic::peer_book::Census;
-use crate::logic::why::Why;
+use crate::logic::peer::protocol::PeerView;
+use crate::logic::peers::peer_book::Census;
+use crate::logic::torrent::why::Why;
 use crate::storage::{DiskTrouble, OpenTrouble};
 
 /// Where a torrent stands.

@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use crate::actors::host::Host;
+use crate::actors::arbiter_root::Host;
 use crate::actors::kit::{self, Handle, Place};
 use crate::actors::metrics::Muster;
 use crate::actors::policies;

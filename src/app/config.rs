@@ -12,8 +12,8 @@ use super::hook::Hook;
 use crate::actors::torrent::Aim;
 use crate::base::ids::PeerId;
 use crate::codec::metainfo::Metainfo;
-use crate::logic::layout::Layout;
-use crate::logic::selection::Wanted;
+use crate::logic::disk::layout::Layout;
+use crate::logic::torrent::selection::Wanted;
 use crate::storage::Durability;
 
 /// One torrent of a run.

@@ -24,7 +24,7 @@ use crate::actors::session::{Dismiss, Session, SessionConfig};
 use crate::actors::torrent::Aim;
 use crate::actors::view::TorrentView;
 use crate::net::sockets::Sockets;
-use crate::net::{Listen, Net, doorstep};
+use crate::net::{Listen, Net, listen};
 use crate::storage::SharedStorage;
 use crate::storage::buffers::Buffers;
 use crate::storage::claims::Claims;
@@ -95,7 +95,7 @@ pub async fn run_on(
 }
 
 async fn open_door(net: &Net, config: &RunConfig) -> std::io::Result<Option<Rc<dyn Listen>>> {
-    match (doorstep::open(net, config.bind, config.port).await, config.port) {
+    match (listen::open(net, config.bind, config.port).await, config.port) {
         (Ok(door), _) => Ok(Some(door)),
         (Err(error), Some(port)) => {
             let what = format!("cannot listen on port {port}: {error}; choose another one, or none for any");
@@ -226,7 +226,7 @@ mod tests {
     use crate::app::arbiters::testing::fell;
     use crate::app::outcome::Finish;
     use crate::codec::metainfo::Metainfo;
-    use crate::logic::seeding::Goal;
+    use crate::logic::torrent::seeding_goal::Goal;
     use crate::storage::OpenTrouble;
 
     /// One file `x` of three bytes, `abc`.

@@ -10,7 +10,7 @@ use super::outcome::{Ending, Finish};
 use crate::actors::kit::Place;
 use crate::actors::torrent::TorrentConfig;
 use crate::actors::view::{Phase, TorrentView};
-use crate::logic::peer_book::BookConfig;
+use crate::logic::peers::peer_book::BookConfig;
 use crate::net::Net;
 use crate::net::throttle::Limits;
 use crate::storage::SharedStorage;

@@ -57,7 +57,7 @@ impl FromStr for InfoHash {
 }
 
 /// A peer's 20-byte name (BEP 3), whatever convention it follows (BEP 20). Not text: show it through
-/// [`crate::base::safe::Safe`] or `logic::client_name`.
+/// [`crate::base::safe::Safe`] or `logic::peer::client_name`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub [u8; 20]);
 

@@ -3,7 +3,7 @@
 //! Knows `std` and `bytes`. Does not know wire formats, time or I/O.
 
 pub mod bitfield;
-pub mod farewell;
+pub mod disconnect;
 pub mod geometry;
 pub mod ids;
 pub mod limits;

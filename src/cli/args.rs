@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use super::names::NamesArgs;
 use super::selection::SelectArgs;
 use crate::base::units::{parse_bytes, parse_duration};
-use crate::logic::tracker::{DEFAULT_RATE, Limits, MAX_INTERVAL};
+use crate::logic::tracker_server::{DEFAULT_RATE, Limits, MAX_INTERVAL};
 use crate::storage::Durability;
 
 /// A BitTorrent client whose every moving part is a supervised actor.

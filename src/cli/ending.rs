@@ -133,7 +133,7 @@ mod tests {
     use super::*;
     use crate::actors::view::{Failure, TorrentView};
     use crate::app::outcome::RestartCount;
-    use crate::logic::why::{Reason, Why};
+    use crate::logic::torrent::why::{Reason, Why};
     use crate::storage::OpenTrouble;
 
     fn ended(ending: Ending, change: impl FnOnce(&mut TorrentView)) -> Finish {

@@ -61,7 +61,7 @@ mod tests {
     use super::super::args::{Args, Verb};
     use super::super::swarm::testing::torrent;
     use super::*;
-    use crate::logic::seeding::Goal;
+    use crate::logic::torrent::seeding_goal::Goal;
 
     fn configured(options: &[&str], torrents: usize) -> RunConfig {
         let line = ["tt-actors", "fetch", "x.torrent"].iter().chain(options);

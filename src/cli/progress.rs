@@ -169,7 +169,7 @@ mod tests {
     use crate::actors::view::Failure;
     use crate::base::ids::InfoHash;
     use crate::base::safe::is_harmless;
-    use crate::logic::why::{Reason, Why};
+    use crate::logic::torrent::why::{Reason, Why};
 
     fn view(change: impl FnOnce(&mut TorrentView)) -> TorrentView {
         let mut view = TorrentView::new("x\u{1b}]0;evil\u{7}.iso".to_owned(), InfoHash([1; 20]), 3 << 20);

@@ -5,7 +5,7 @@ use globset::{Glob, GlobMatcher};
 use super::exit::{Exit, Problem};
 use crate::base::safe::Safe;
 use crate::codec::metainfo::{FileEntry, Metainfo};
-use crate::logic::selection::FileNumbers;
+use crate::logic::torrent::selection::FileNumbers;
 
 /// Five names say enough of what there is; `--list` says the rest.
 const NAMES_SHOWN: usize = 5;

@@ -10,7 +10,7 @@ use crate::base::safe::{redact_url, shown_path};
 use crate::base::scheme::Scheme;
 use crate::codec::metainfo::Metainfo;
 use crate::codec::safe_path::Names;
-use crate::logic::families::IpFamily;
+use crate::logic::trackers::families::IpFamily;
 use crate::net::Net;
 use crate::net::http::{Get, get};
 use crate::net::sockets::Sockets;

@@ -18,7 +18,7 @@ use crate::app::config::{Job, RunConfig};
 use crate::app::outcome::Ending;
 use crate::app::run;
 use crate::codec::metainfo::Metainfo;
-use crate::logic::seeding::Goal;
+use crate::logic::torrent::seeding_goal::Goal;
 use crate::net::sockets::Sockets;
 
 /// 10 s between metrics when a log file is given and nothing is said.

@@ -11,11 +11,11 @@ use super::output::Output;
 use crate::app::config::{secret_from_system, seed_from_system, wall_clock};
 use crate::app::descriptors::Descriptors;
 use crate::base::units::Span;
-use crate::logic::tracker::{Limits, Stats};
+use crate::logic::tracker_server::{Limits, Stats};
 use crate::storage::state_file::NoStateFile;
-use crate::tracker::pages::stats_json;
-use crate::tracker::run::{News, TrackerConfig, Trouble, serve};
-use crate::tracker::state::Restored;
+use crate::tracker_server::pages::stats_json;
+use crate::tracker_server::run::{News, TrackerConfig, Trouble, serve};
+use crate::tracker_server::state::Restored;
 
 /// 6969: what trackers have used since the first one.
 const DEFAULT_AT: &str = "0.0.0.0:6969";

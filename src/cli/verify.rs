@@ -1,7 +1,7 @@
 //! `verify`: is the data what the .torrent says? Every file, every piece, on all cores.
 //!
 //! Reads the record and the part file of a fetch, and writes nothing: what is not there yet is *incomplete*, and only
-//! what ought to be right and is not is *damaged* (`logic::condition`).
+//! what ought to be right and is not is *damaged* (`logic::disk::piece_condition`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,14 +20,14 @@ use crate::base::geometry::PieceIndex;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::Metainfo;
 use crate::codec::resume::{Record, Witness};
-use crate::logic::condition::{FileCondition, FileFacts, PieceCondition, Written, counted, of_wrong_piece};
-use crate::logic::selection::Wanted;
+use crate::logic::disk::piece_condition::{FileCondition, FileFacts, PieceCondition, Written, counted, of_wrong_piece};
+use crate::logic::torrent::selection::Wanted;
 use crate::storage::check::{Halt, Hasher, data_ranges, every_piece};
+use crate::storage::file_entry::specs_of;
 use crate::storage::files::Files;
 use crate::storage::folder::Folder;
-use crate::storage::part::Part;
+use crate::storage::part_file::Part;
 use crate::storage::record::{Found, Peek, peek};
-use crate::storage::spec::specs_of;
 use crate::storage::trouble::DiskTrouble;
 use crate::storage::whereabouts::is_anything_in;
 

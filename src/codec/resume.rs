@@ -1,7 +1,7 @@
 //! The record of what a torrent had on stable storage, and of the files it had it in.
 //!
 //! Bencode, then the SHA-1 of it: a torn, truncated or flipped record is known for what it is (D-13), and so is one
-//! from the future (D-14, X-12). What of a good record may be trusted is for `logic::resume` to say; a bad one means
+//! from the future (D-14, X-12). What of a good record may be trusted is for `logic::disk::resume` to say; a bad one means
 //! "check what is there", never "start anew".
 
 use serde::{Deserialize, Serialize};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::words::{Field, Text, Word, no_value, show_duration, spoken};
+use super::behaviour_syntax::{Field, Text, Word, no_value, show_duration, spoken};
 use crate::base::units::{parse_bytes, parse_duration};
 
 /// What a peer does. Fields are independent of each other: any mixture is a behaviour.

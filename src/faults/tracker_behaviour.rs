@@ -6,8 +6,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::behaviour_syntax::{Field, Text, Word, no_value, spoken};
 use super::black_hole::dead_addr;
-use super::words::{Field, Text, Word, no_value, spoken};
 use crate::base::units::parse_bytes;
 
 /// What a tracker does.

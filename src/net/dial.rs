@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::time::timeout;
 
 use super::{BoxStream, Net};
-use crate::base::farewell::Farewell;
+use crate::base::disconnect::Farewell;
 use crate::base::limits::CONNECT_TIMEOUT;
 
 /// A stream to a peer, or why there is none.

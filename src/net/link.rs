@@ -16,10 +16,10 @@ use tokio_util::io::poll_read_buf;
 use super::BoxStream;
 use super::staging::Staging;
 use super::throttle::{Limits, Tap};
-use crate::base::farewell::Farewell;
+use crate::base::disconnect::Farewell;
 use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, encode_piece_header};
 
-/// The most buffers in one vectored write: all that `logic::uploads` lets wait, 33 blocks with their heads, and some messages
+/// The most buffers in one vectored write: all that `logic::peer::uploads` lets wait, 33 blocks with their heads, and some messages
 /// between them. The kernel takes 1,024 (`IOV_MAX`).
 const MAX_SLICES: usize = 80;
 

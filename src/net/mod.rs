@@ -15,9 +15,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub mod dial;
-pub mod doorstep;
 pub mod http;
 pub mod link;
+pub mod listen;
 pub mod scrape;
 pub mod sockets;
 pub mod staging;

@@ -12,7 +12,7 @@ use crate::base::limits::{ANNOUNCE_TIMEOUT, MAX_TRACKER_REPLY};
 use crate::base::safe::Safe;
 use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Failure, Reply, RetryIn, ScrapeEntry};
 use crate::codec::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape, scrape_url};
-use crate::logic::families::IpFamily;
+use crate::logic::trackers::families::IpFamily;
 
 /// Eighty characters of a body that is no reply: enough to see that it is a hotel's log-in page (T-05).
 const SHOWN_OF_BODY: usize = 80;

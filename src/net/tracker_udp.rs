@@ -21,8 +21,8 @@ use crate::base::ids::InfoHash;
 use crate::base::limits::ANNOUNCE_TIMEOUT;
 use crate::codec::tracker::{AnnounceRequest, ScrapeEntry};
 use crate::codec::tracker_udp::UdpReply;
-use crate::logic::families::IpFamily;
-use crate::logic::udp_exchange::{Ask, Connection, ExchangeEffect, Trouble, UdpExchange};
+use crate::logic::trackers::families::IpFamily;
+use crate::logic::trackers::udp_exchange::{Ask, Connection, ExchangeEffect, Trouble, UdpExchange};
 
 /// The largest UDP payload: a reply may fill it, and BEP 15 puts no limit below.
 const MAX_DATAGRAM: usize = 65_535;

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use crate::logic::address::Class;
+use crate::logic::peers::address::Class;
 
 /// Where an address lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -27,7 +27,7 @@ use crate::codec::metainfo::Metainfo;
 use crate::faults::payload::Payload;
 use crate::faults::scenario::{About, Layer, Report, Verdict};
 use crate::faults::torrent::Recipe;
-use crate::logic::seeding::Goal;
+use crate::logic::torrent::seeding_goal::Goal;
 use crate::net::Net;
 use crate::storage::SharedStorage;
 use crate::storage::memory::{Medium, Memory};

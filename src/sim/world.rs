@@ -38,7 +38,7 @@ use crate::faults::torrent::{Offer, Recipe};
 use crate::faults::tracker::Record;
 use crate::faults::tracker_http::spawn_http_tracker;
 use crate::faults::tracker_udp::spawn_udp_tracker;
-use crate::logic::seeding::Goal;
+use crate::logic::torrent::seeding_goal::Goal;
 use crate::net::Net;
 use crate::storage::SharedStorage;
 use crate::storage::memory::{Medium, Memory};

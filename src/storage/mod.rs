@@ -16,25 +16,25 @@ use crate::base::geometry::{PieceIndex, PieceRange};
 use crate::base::safe::shown_path;
 pub use trouble::{DiskTrouble, TroubleKind};
 
-mod at_once;
 pub mod buffers;
+mod cached_read;
 pub mod check;
 pub mod claims;
 mod coalesce;
 pub mod disk;
+pub mod file_entry;
 pub mod files;
 pub mod folder;
 #[cfg(any(test, feature = "faults"))]
 pub mod memory;
 mod open_files;
-pub mod part;
+pub mod part_file;
 pub mod publish;
 pub mod record;
 pub mod regular;
 pub mod room;
 pub mod sha1_lanes;
 pub mod source;
-pub mod spec;
 pub mod state_file;
 pub mod trouble;
 mod vectored;

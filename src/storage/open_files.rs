@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use super::at_once::Promptness;
+use super::cached_read::Promptness;
 use super::vectored::write_all_at;
 use crate::base::locked::Locked;
 

@@ -15,7 +15,7 @@ use super::files::read_ahead;
 use super::trouble::DiskTrouble;
 use crate::base::safe::Safe;
 use crate::codec::resume::Witness;
-use crate::logic::layout::{Layout, Span};
+use crate::logic::disk::layout::{Layout, Span};
 
 /// Our own state beside the data (`docs/FORMATS.md`): never part of it.
 const STATE_FOLDER: &str = ".tt-actors";

@@ -3,7 +3,7 @@
 //! Bytes that are missing where a file has become shorter come back as zeros as soon as something is written behind
 //! them. So after a file was found cut or gone nothing is given to anybody (I6) before all files were looked at
 //! (`vetting`); then what lies in those that were changed is hashed anew. When to hash which piece is decided by
-//! `logic::unreadable`.
+//! `logic::disk::unreadable`.
 
 use actix::prelude::*;
 use tokio::time::Instant;
@@ -12,7 +12,7 @@ use super::opening::CHECK_BYTES;
 use super::{DiskNews, DiskWriter};
 use crate::actors::kit::Ctx;
 use crate::base::geometry::PieceIndex;
-use crate::logic::unreadable::{Hashed, Judgement};
+use crate::logic::disk::unreadable::{Hashed, Judgement};
 use crate::storage::{DiskTrouble, TroubleKind};
 
 impl DiskWriter {

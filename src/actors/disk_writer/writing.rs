@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::{DiskWriter, DiskWriterConfig, MAX_JOBS, PiecesWritten};
 use crate::actors::kit::Ctx;
 use crate::base::geometry::PieceIndex;
-use crate::logic::gather::Gather;
-use crate::logic::scheduler::Written;
+use crate::logic::disk::write_batch::Gather;
+use crate::logic::pieces::scheduler::Written;
 use crate::storage::{PieceJob, PieceOutcome};
 
 /// 4 MiB in a job, or as many pieces as are hashed side by side: a wake of the pool costs 5-9 us, which disappears; more

@@ -16,14 +16,14 @@
 //!
 //! Runs on any tokio `LocalSet`; needs no actix `System`, uses no registry, reads no clock but `tokio::time`.
 
-mod cage;
 pub mod child;
+pub mod children;
 pub mod context;
 pub mod exit;
-pub mod family;
 pub mod guard;
 pub mod handle;
 pub mod histogram;
+mod incarnation;
 #[cfg(any(test, feature = "faults"))]
 pub mod injection;
 pub mod ledger;
@@ -35,9 +35,9 @@ pub(crate) mod testing;
 pub mod timer;
 
 pub use child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
+pub use children::{Family, Verdict};
 pub use context::{Ctx, Metered};
 pub use exit::Exit;
-pub use family::{Family, Verdict};
 pub use guard::{spawn, spawn_at, spawn_root, spawn_temporary};
 pub use handle::{Handle, Leash};
 pub use ledger::{record_restart, restarts_by_cause};

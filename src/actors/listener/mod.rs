@@ -17,13 +17,13 @@ use tokio::time::timeout;
 
 use super::kit::{Child, Ctx, Goodbye};
 use super::peer_pool::PeerArrived;
-use crate::base::farewell::Farewell;
+use crate::base::disconnect::Farewell;
 use crate::base::ids::InfoHash;
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::wire::Handshake;
-use crate::logic::address::canonical;
-use crate::logic::lobby::{Entry, Lobby, Ticket};
-use crate::net::doorstep::greeting;
+use crate::logic::peers::address::canonical;
+use crate::logic::peers::pending_inbound::{Entry, Lobby, Ticket};
+use crate::net::listen::greeting;
 use crate::net::{BoxStream, Listen};
 
 /// 1 s until the next try when connections cannot be taken, as when there are no descriptors.

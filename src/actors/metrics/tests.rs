@@ -8,7 +8,7 @@ use crate::actors::kit::testing::logged_alone;
 use crate::actors::kit::{ChildEvent, Handle};
 use crate::actors::policies;
 use crate::base::ids::InfoHash;
-use crate::logic::why::{Reason, Why};
+use crate::logic::torrent::why::{Reason, Why};
 
 /// The parent.
 struct Ear;

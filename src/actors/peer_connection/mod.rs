@@ -4,7 +4,7 @@
 //! Owns the stream and a [`Conversation`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
 //! whether and when the next one starts. Hears `Orders` from the scheduler, `ChokeDecision`, `Introduce`, `Gossip`, `Look` and
 //! `Leave` from the pool. Tells `PeerReport` (scheduler) and `PeerNews` (pool). Asks the writer for blocks to upload.
-//! Limits: what is unsent is bounded by `logic::uploads`, what is unread by one frame and its chunk. Ends with a
+//! Limits: what is unsent is bounded by `logic::peer::uploads`, what is unread by one frame and its chunk. Ends with a
 //! [`Farewell`], always told to the pool first; a panic ends it without one, and the pool knows what that means.
 
 mod pump;
@@ -21,15 +21,15 @@ use tokio::time::{Instant, timeout};
 use super::disk_writer::ReadRanges;
 use super::kit::{Child, Ctx, Exit, Goodbye, Timer};
 use crate::base::bitfield::Bitfield;
-use crate::base::farewell::Farewell;
+use crate::base::disconnect::Farewell;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::extended::{ExtendedHandshake, Pex};
 use crate::codec::wire::Handshake;
-use crate::logic::allowed_fast::Ledger;
-use crate::logic::conversation::{Conversation, Effect, PeerView, Report, Terms};
-use crate::logic::given::Given;
+use crate::logic::peer::allowed_fast::Ledger;
+use crate::logic::peer::protocol::{Conversation, Effect, PeerView, Report, Terms};
+use crate::logic::peers::upload_counts::Given;
 use crate::net::dial::dial;
 use crate::net::link::{Link, LinkEnd};
 use crate::net::staging::Staging;

@@ -11,10 +11,10 @@ use super::{Ctx, Live, PeerArrived, PeerPool};
 use crate::actors::kit;
 use crate::actors::peer_connection::{PeerConfig, PeerConnection, SharedConfig};
 use crate::base::ids::PeerKey;
-use crate::logic::allowed_fast::Ledger;
-use crate::logic::conversation::PeerView;
-use crate::logic::given::Given;
-use crate::logic::peer_book::Inbound;
+use crate::logic::peer::allowed_fast::Ledger;
+use crate::logic::peer::protocol::PeerView;
+use crate::logic::peers::peer_book::Inbound;
+use crate::logic::peers::upload_counts::Given;
 use crate::net::staging::Staging;
 
 impl PeerPool {

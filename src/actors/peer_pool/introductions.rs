@@ -11,9 +11,9 @@ use super::{Ctx, Live, PeerPool};
 use crate::actors::peer_connection;
 use crate::base::ids::PeerKey;
 use crate::codec::extended::{ExtendedHandshake, HANDSHAKE, flag};
-use crate::logic::address::Class;
-use crate::logic::client_name::told_name;
-use crate::logic::peer_book::Source;
+use crate::logic::peer::client_name::told_name;
+use crate::logic::peers::address::Class;
+use crate::logic::peers::peer_book::Source;
 
 impl PeerPool {
     pub(super) fn on_introduced(&mut self, peer: PeerKey, theirs: &ExtendedHandshake, ctx: &mut Ctx<Self>) {

@@ -29,17 +29,17 @@ use super::peer_connection::{
     ChokeDecision, Introduce, Leave, Look, News, PeerConnection, PeerNews, PeerReport, PeerWord, SharedConfig,
 };
 use super::view::{Bell, PeerRow, Stirred};
-use crate::base::farewell::Farewell;
+use crate::base::disconnect::Farewell;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::codec::wire::Handshake;
-use crate::logic::choke::{self, ChokeEffect, Choker};
-use crate::logic::client_name::client_name;
-use crate::logic::conversation::PeerView;
-use crate::logic::outside::Outside;
-use crate::logic::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
-use crate::logic::pex::Gossip;
-use crate::logic::super_seed::SuperSeed;
+use crate::logic::peer::client_name::client_name;
+use crate::logic::peer::protocol::PeerView;
+use crate::logic::peers::choke::{self, ChokeEffect, Choker};
+use crate::logic::peers::external_ip::Outside;
+use crate::logic::peers::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
+use crate::logic::peers::pex::Gossip;
+use crate::logic::peers::super_seed::SuperSeed;
 use crate::net::throttle::Limits;
 use crate::net::{BoxStream, Net};
 

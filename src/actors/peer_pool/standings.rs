@@ -8,10 +8,10 @@ use tokio::time::Instant;
 use super::{Ctx, Live, PeerPool};
 use crate::actors::peer_connection::{NamePiece, News};
 use crate::base::ids::PeerKey;
-use crate::logic::choke;
-use crate::logic::conversation::PeerView;
-use crate::logic::peer_book;
-use crate::logic::super_seed::SuperSeed;
+use crate::logic::peer::protocol::PeerView;
+use crate::logic::peers::choke;
+use crate::logic::peers::peer_book;
+use crate::logic::peers::super_seed::SuperSeed;
 
 impl PeerPool {
     pub(super) fn on_view(&mut self, peer: PeerKey, view: PeerView, ctx: &mut Ctx<Self>) {

@@ -19,9 +19,9 @@ use super::kit::{Child, Ctx, Exit, Goodbye, Timer};
 use super::peer_connection::{Orders, PeerReport, PeerWord};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
-use crate::logic::conversation::Report;
-use crate::logic::scheduler::{Effect, Progress, Scheduler, SchedulerConfig};
-use crate::logic::selection::Wanted;
+use crate::logic::peer::protocol::Report;
+use crate::logic::pieces::scheduler::{Effect, Progress, Scheduler, SchedulerConfig};
+use crate::logic::torrent::selection::Wanted;
 use crate::storage::PieceJob;
 
 /// 200 ms, twice the writer's own first back-off: then it is there again.

@@ -11,7 +11,7 @@ use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::actors::policies;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::BlockAddr;
-use crate::logic::scheduler::{Block, Written};
+use crate::logic::pieces::scheduler::{Block, Written};
 
 /// Four pieces of two blocks.
 fn geometry() -> Geometry {

@@ -14,9 +14,9 @@ use crate::actors::peer_pool::{PoolSurvey, SurveyPool};
 use crate::actors::piece_scheduler::Survey;
 use crate::actors::tracker_supervisor::{Progressed, SurveyTrackers};
 use crate::actors::view::{Phase, SwarmView, TorrentView, TrackerRow};
-use crate::logic::looks::Sight;
-use crate::logic::scheduler::Progress;
-use crate::logic::why::{self, Facts, PeerFacts, TrackerFacts};
+use crate::logic::pieces::scheduler::Progress;
+use crate::logic::torrent::survey_clock::Sight;
+use crate::logic::torrent::why::{self, Facts, PeerFacts, TrackerFacts};
 
 /// 500 ms for a child to answer; without an answer the last one stands.
 const SURVEY_TIMEOUT: Duration = Duration::from_millis(500);

@@ -11,7 +11,7 @@ use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
 use crate::actors::policies;
 use crate::codec::tracker::{AnnounceReply, RetryIn};
-use crate::logic::tiers::Tiers;
+use crate::logic::trackers::tiers::Tiers;
 use crate::net::http::Reached;
 use crate::net::testing::FakeNet;
 

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
-use crate::logic::peer_book::Need;
+use crate::logic::peers::peer_book::Need;
 use crate::net::testing::{Arrived, FakeNet};
 
 /// In place of the pool and the torrent.

@@ -5,9 +5,9 @@ use serde_json::json;
 use super::args::ListArgs;
 use super::layers::abouts;
 use crate::cli::output::Output;
+use crate::faults::behaviour_syntax::Word;
 use crate::faults::catalogue::{ENTRIES, Entry};
 use crate::faults::scenario::About;
-use crate::faults::words::Word;
 use crate::faults::{behaviour, relay, tracker_behaviour};
 
 /// Runs the verb.

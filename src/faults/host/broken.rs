@@ -9,7 +9,7 @@ use super::fetch::Run;
 use super::ground::{Fall, Ground, MIB, PIECE, Played};
 use super::leech::{Appetite, spawn_leech};
 use super::machine::Need;
-use super::meddling::{Meddling, When};
+use super::syscall_faults::{Meddling, When};
 use super::{Scene, order, scene};
 use crate::base::units::Bytes;
 use crate::faults::scenario::Report;

@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::meddling::{Meddling, tally};
+use super::syscall_faults::{Meddling, tally};
+use crate::faults::client_output::Told;
 use crate::faults::program::{Finished, Program};
-use crate::faults::told::Told;
 
 /// 60 s (I3): without faults a run takes under 3 s, a full disk is looked at again within 30 s.
 pub const LIMIT: Duration = Duration::from_secs(60);

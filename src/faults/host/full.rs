@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::fetch::{Fetching, Run, Tampering};
 use super::ground::{Fall, Ground, MIB, Played};
 use super::machine::{Need, SmallDisk};
-use super::meddling::{Meddling, When};
+use super::syscall_faults::{Meddling, When};
 use super::{Scene, scene};
 use crate::faults::scenario::Report;
 

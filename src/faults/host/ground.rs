@@ -10,13 +10,13 @@ use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
 use super::fetch::{Fetch, Fetching, Run, Tampering};
-use super::meddling::Meddling;
 use super::record;
+use super::syscall_faults::Meddling;
 use crate::faults::folder::Folder;
+use crate::faults::harness::{PeerSeen, Stage};
 use crate::faults::payload::Payload;
 use crate::faults::referee::{files_of, judge_bytes, judge_ending, judge_folder};
 use crate::faults::scenario::{Report, Verdict};
-use crate::faults::stage::{PeerSeen, Stage};
 use crate::faults::torrent::{Offer, Recipe};
 
 /// 64 pieces of 64 KiB and a little: enough for every sweep to have something behind the fault, little enough to be

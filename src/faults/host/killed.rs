@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::ground::{Fall, Ground, MIB, PIECE, Played};
 use super::machine::Need;
-use super::meddling::Meddling;
+use super::syscall_faults::Meddling;
 use super::{Scene, scene};
 use crate::base::geometry::BLOCK_LEN;
 use crate::base::units::Bytes;

@@ -11,8 +11,8 @@ use tokio::task::spawn_local;
 use crate::base::geometry::BLOCK_LEN;
 use crate::base::ids::PeerId;
 use crate::codec::wire::{Decoder, Handshake, Message, RawRequest};
+use crate::faults::harness::Stage;
 use crate::faults::payload::Payload;
-use crate::faults::stage::Stage;
 use crate::faults::torrent::Offer;
 use crate::net::{BoxStream, Listen};
 

@@ -19,8 +19,8 @@ pub mod fetch;
 pub mod ground;
 pub mod leech;
 pub mod machine;
-pub mod meddling;
 pub mod record;
+pub mod syscall_faults;
 
 mod broken;
 mod chance;

@@ -10,10 +10,10 @@ use rand::RngExt;
 use super::fetch::Run;
 use super::ground::{Ground, LEN, PIECE, Played};
 use super::{Scene, scene};
+use crate::faults::harness::Stage;
 use crate::faults::payload::Payload;
 use crate::faults::referee::judge_bytes;
 use crate::faults::scenario::Report;
-use crate::faults::stage::Stage;
 use crate::faults::torrent::Recipe;
 
 /// Their scenes.

@@ -12,8 +12,8 @@ use super::full::is_full;
 use super::ground::{Ground, MIB, PIECE, Played};
 use super::machine::{Need, SmallDisk};
 use super::{Scene, scene};
+use crate::faults::harness::Knows;
 use crate::faults::scenario::Report;
-use crate::faults::stage::Knows;
 use crate::faults::torrent::Recipe;
 
 /// Their scenes.

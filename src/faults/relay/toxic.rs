@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::faults::words::{Field, Word, spoken};
+use crate::faults::behaviour_syntax::{Field, Word, spoken};
 
 /// What is done to the traffic. Fields are independent of each other: any mixture is a toxic relay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

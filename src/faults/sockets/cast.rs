@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::{Role, Scene, Source};
 use crate::faults::black_hole::dead_addr;
+use crate::faults::harness::{Knows, PeerSeen, RelaySeen, Stage, TrackerSeen};
 use crate::faults::payload::Payload;
-use crate::faults::stage::{Knows, PeerSeen, RelaySeen, Stage, TrackerSeen};
 use crate::faults::torrent::Recipe;
 
 /// 64 KiB: four blocks, small enough that a few MiB have many pieces.

@@ -15,13 +15,13 @@ use super::criteria::manners;
 use super::seen::Seen;
 use super::{Client, Deed, Goal, STOP_LIMIT, Scene, What};
 use crate::base::units::Span;
+use crate::faults::client_output::Told;
 use crate::faults::folder::Folder;
 use crate::faults::program::{Finished, Program};
 use crate::faults::referee::{
     Caps, files_of, gravest, judge_bytes, judge_ending, judge_folder, judge_surroundings, judge_usage,
 };
 use crate::faults::scenario::{Report, Verdict};
-use crate::faults::told::Told;
 use crate::net::Net;
 
 /// 20 ms between two looks at what is due.

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::cast::Cast;
+use crate::faults::client_output::Told;
+use crate::faults::harness::{PeerSeen, RelaySeen, TrackerSeen};
 use crate::faults::peer::PeerStats;
 use crate::faults::program::Finished;
 use crate::faults::relay::RelayStats;
-use crate::faults::stage::{PeerSeen, RelaySeen, TrackerSeen};
-use crate::faults::told::Told;
 use crate::faults::tracker::Record;
 
 /// A run and its witnesses.

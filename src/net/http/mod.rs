@@ -29,9 +29,9 @@ use self::handed::Handed;
 use self::tls::Carrier;
 use super::vet::{Purpose, Zone, may_ask};
 use super::{BoxStream, Net};
-use crate::base::farewell::Farewell;
+use crate::base::disconnect::Farewell;
 use crate::base::safe::Safe;
-use crate::logic::families::{IpFamily, NO_ADDRESS};
+use crate::logic::trackers::families::{IpFamily, NO_ADDRESS};
 
 /// 5 hops, as browsers' limits go the strictest (T-07).
 const MAX_REDIRECTS: usize = 5;

@@ -63,7 +63,7 @@ mod tests {
 
     use super::super::{Answer, Get, ask};
     use super::*;
-    use crate::logic::families::IpFamily;
+    use crate::logic::trackers::families::IpFamily;
     use crate::net::testing::{pipe, run};
     use crate::net::vet::Purpose;
 

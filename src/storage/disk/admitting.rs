@@ -3,9 +3,9 @@
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
 use crate::codec::resume::{Record, Witness};
-use crate::logic::ownership::FoundFiles;
+use crate::logic::disk::ownership::FoundFiles;
+use crate::storage::file_entry::FileSpec;
 use crate::storage::files::LockMode;
-use crate::storage::spec::FileSpec;
 use crate::storage::{DiskTrouble, Durability, OpenTrouble, Snapshot};
 
 impl Inner {

@@ -10,10 +10,10 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::base::locked::Locked;
 use crate::codec::resume::Record;
-use crate::logic::resume::{Torrent, without_doubts};
+use crate::logic::disk::resume::{Torrent, without_doubts};
 use crate::storage::DiskTrouble;
-use crate::storage::part::Part;
-use crate::storage::spec::FileSpec;
+use crate::storage::file_entry::FileSpec;
+use crate::storage::part_file::Part;
 
 /// See the head of the file.
 #[derive(Debug, Default)]

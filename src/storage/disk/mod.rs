@@ -16,12 +16,12 @@ use super::buffers::Buffers;
 use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::claims::Claims;
 use super::coalesce;
+use super::file_entry::{FileSpec, specs_of};
 use super::files::{Files, Owner};
 use super::folder::Folders;
-use super::part::Part;
+use super::part_file::Part;
 use super::record::Found;
 use super::room::{Claim, Room};
-use super::spec::{FileSpec, specs_of};
 use super::{
     DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, sha1_lanes,
 };
@@ -32,7 +32,7 @@ use crate::base::locked::Locked;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{Record, Witness};
-use crate::logic::resume::{Present, Reason, Torrent, Trust, trust};
+use crate::logic::disk::resume::{Present, Reason, Torrent, Trust, trust};
 use admitting::strangers;
 use doubts::Doubts;
 use reading::Reading;

@@ -15,9 +15,9 @@ use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::codec::resume::{Record, Witness};
-use crate::logic::resume::{Reason, Trust};
+use crate::logic::disk::resume::{Reason, Trust};
 use crate::storage::files::Files;
-use crate::storage::part::{self, Part};
+use crate::storage::part_file::{self, Part};
 use crate::storage::record::Found;
 use crate::storage::{DiskTrouble, Snapshot};
 
@@ -25,7 +25,7 @@ impl Inner {
     /// The part file, if some file needs one or there is one.
     pub(super) fn find_part(&self, files: &Files, state: &State) -> Result<Option<Part>, DiskTrouble> {
         let is_wanted = |file: usize| self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
-        let exists = self.config.folder.join(part::path(self.info_hash)).exists();
+        let exists = self.config.folder.join(part_file::path(self.info_hash)).exists();
         if !exists && (0..self.specs.len()).all(is_wanted) {
             return Ok(None);
         }
@@ -107,7 +107,7 @@ impl Inner {
         if opened.files.part().is_none_or(Part::is_needed) || opened.state.missing().is_some() {
             return;
         }
-        let path = self.config.folder.join(part::path(self.info_hash));
+        let path = self.config.folder.join(part_file::path(self.info_hash));
         match std::fs::remove_file(&path) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 tracing::debug!(%error, "part file stays, nobody needs it");

@@ -2,7 +2,7 @@
 
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
-use crate::logic::selection::Wanted;
+use crate::logic::torrent::selection::Wanted;
 use crate::storage::{DiskTrouble, PieceJob, TroubleKind};
 
 impl Inner {

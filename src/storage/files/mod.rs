@@ -19,15 +19,15 @@ use bytes::Bytes;
 use rustix::fs::{Advice, OFlags};
 
 use super::claims::{Claimant, TakenBy};
+use super::file_entry::FileSpec;
 use super::folder::Folder;
 use super::open_files::{Handle, OpenFiles};
-use super::part::Part;
-use super::spec::FileSpec;
+use super::part_file::Part;
 use super::trouble::{DiskTrouble, TroubleKind};
 use super::vectored::Slices;
 use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
-use crate::logic::layout::{Layout, Span};
+use crate::logic::disk::layout::{Layout, Span};
 pub use locking::LockMode;
 use vetting::{Tracked, look_at};
 

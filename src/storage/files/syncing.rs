@@ -5,7 +5,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::super::part::Part;
+use super::super::part_file::Part;
 use super::super::trouble::{DiskTrouble, SYNC, TroubleKind};
 use super::Files;
 use crate::codec::resume::Witness;

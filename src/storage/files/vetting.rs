@@ -1,6 +1,6 @@
 //! Files under watch: who else has changed one, seen by its name and by its open handle.
 //!
-//! A change by another program shows in the length, the inode or the time of change of a file (`logic::file_watch`). It is
+//! A change by another program shows in the length, the inode or the time of change of a file (`logic::disk::file_watch`). It is
 //! looked for before each write, after each read for a peer, before the record, and before "complete" is said.
 //!
 //! Kernels from 6.13 on give each change that follows a look a time of its own (ext4, xfs, btrfs, tmpfs). Older ones
@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::super::part::Part;
+use super::super::part_file::Part;
 use super::super::trouble::DiskTrouble;
 use super::locking::FileLock;
 use super::{Files, witness};
 use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
-use crate::logic::file_watch::{FileWatch, ReadTicket};
+use crate::logic::disk::file_watch::{FileWatch, ReadTicket};
 
 /// 5 s between two looks for the name of a file that is read for peers: a file that was moved away or replaced still gives
 /// the right bytes through its open handle, so this only bounds how long the seed speaks for a file that is not there.

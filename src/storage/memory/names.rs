@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::{Medium, State, pages_of};
 use crate::codec::resume::Witness;
-use crate::logic::layout::Layout;
+use crate::logic::disk::layout::Layout;
 
 /// One name, and the file under it. Its bytes are a range of the disk's.
 #[derive(Debug)]

@@ -1,5 +1,5 @@
 //! One program's use of a simulated disk: its open files, and what it knows of them. The decisions are those of
-//! `logic::file_watch`, as on a real disk.
+//! `logic::disk::file_watch`, as on a real disk.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -13,8 +13,8 @@ use super::{PLACE, Shape, State};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::codec::resume::Witness;
-use crate::logic::file_watch::FileWatch;
-use crate::logic::layout::Span;
+use crate::logic::disk::file_watch::FileWatch;
+use crate::logic::disk::layout::Span;
 use crate::storage::DiskTrouble;
 
 /// 5 s, as on a real disk.

@@ -1,13 +1,13 @@
 //! A swarm of `tt_actors::faults` beside the test: one torrent, its hostile and honest peers, and the check that the
-//! payload arrived. What the cast can do is in `faults::stage`; here it fails the test.
+//! payload arrived. What the cast can do is in `faults::harness`; here it fails the test.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use tt_actors::faults::harness::{Knows, PeerSeen, Stage, TrackerSeen};
 use tt_actors::faults::payload::Payload;
 use tt_actors::faults::referee::{files_of, judge_bytes};
-use tt_actors::faults::stage::{Knows, PeerSeen, Stage, TrackerSeen};
 use tt_actors::faults::torrent::Recipe;
 
 use super::client::WATCHDOG;

@@ -30,11 +30,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 use tracing::Instrument;
 
-use super::cage::{Cage, End};
 use super::child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
 use super::context::Ctx;
 use super::exit::Exit;
 use super::handle::{Handle, Leash, Order, Orders};
+use super::incarnation::{Cage, End};
 use super::ledger::Restart;
 use super::place::Place;
 use crate::logic::restart::{Decision, History, Policy};

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::seen::Seen;
 use crate::base::units::{Bytes, Span};
+use crate::faults::client_output::field;
 use crate::faults::referee::{judge_announces, judge_dials};
 use crate::faults::scenario::Verdict;
-use crate::faults::told::field;
 
 /// T-15: "clamp to [60 s (or min 300 s when no need), 24 h]".
 const ANNOUNCE_FLOOR: Duration = Duration::from_secs(60);

@@ -7,9 +7,9 @@ use std::process::ExitStatus;
 use serde_json::json;
 
 use super::*;
+use crate::faults::client_output::Told;
 use crate::faults::peer::PeerStats;
 use crate::faults::program::{Finished, Usage};
-use crate::faults::told::Told;
 use crate::faults::tracker::Record;
 
 const ADDR: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::logic::selection::Wanted;
+use crate::logic::torrent::selection::Wanted;
 
 /// Pieces: 0 `a`; 1 `a`, `b`, `d`; 2 `d`, `e`; 3 and 4 `e`.
 fn odd_borders() -> Vec<Entry> {
@@ -27,7 +27,7 @@ impl Bench {
 
     fn wanted(&self, select: Option<&[bool]>) -> Vec<u32> {
         let geometry = &self.metainfo.geometry;
-        let layout = crate::logic::layout::Layout::new(self.files.iter().map(|file| file.1.len() as u64));
+        let layout = crate::logic::disk::layout::Layout::new(self.files.iter().map(|file| file.1.len() as u64));
         let wanted =
             select.map_or_else(|| Wanted::everything(geometry), |select| Wanted::of_files(geometry, &layout, select));
         wanted.pieces().iter_ones().collect()
@@ -64,7 +64,7 @@ impl Bench {
     }
 
     fn part_path(&self) -> PathBuf {
-        self.dir.path().join(super::super::super::part::path(self.metainfo.info_hash))
+        self.dir.path().join(super::super::super::part_file::path(self.metainfo.info_hash))
     }
 }
 

@@ -1,0 +1,13 @@
+//! When what is written, synced and recorded, and what of the files is believed.
+
+pub mod file_watch;
+pub mod flush;
+pub mod health;
+pub mod layout;
+pub mod ownership;
+pub mod part_file_layout;
+pub mod piece_condition;
+pub mod resume;
+pub mod unreadable;
+pub mod unsynced;
+pub mod write_batch;

@@ -1,0 +1,410 @@
+//! What of an old record may be trusted: which pieces are had, and which have to be looked at first.
+//!
+//! A record is believed for the files that are still as it saw them. What somebody else touched is checked, what is gone
+//! is not had (D-09), and no record at all means "check what is there first", never "start anew over it" (D-13, D-14).
+//! When the whole storage seems to be away, nothing is concluded at all (D-10). Knows records, lengths and file facts;
+//! reads no disk.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::{Geometry, PieceIndex};
+use crate::base::ids::InfoHash;
+use crate::codec::resume::{BadRecord, Record, Witness};
+use crate::logic::disk::layout::Layout;
+
+/// The torrent the record should be of.
+#[derive(Debug, Clone, Copy)]
+pub struct Torrent<'a> {
+    /// Its name.
+    pub info_hash: InfoHash,
+    /// Its pieces.
+    pub geometry: &'a Geometry,
+    /// Its files.
+    pub layout: &'a Layout,
+}
+
+/// What the disk looks like now.
+#[derive(Debug, Clone, Copy)]
+pub struct Present<'a> {
+    /// Each file, in the order of the torrent; all zeros where there is none. Missing ones at the end count as absent.
+    pub files: &'a [Witness],
+    /// The device the output folder is on; `None` if there is no such folder.
+    pub folder_dev: Option<u64>,
+}
+
+/// What may be believed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trust {
+    /// Pieces that are had, without looking.
+    pub have: Bitfield,
+    /// Pieces to be hashed before anything is fetched or written over them, ascending; none of them is in `have`.
+    pub check: Vec<PieceIndex>,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why so much is believed and no more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// No record and no data: a new download.
+    Fresh,
+    /// No record, but files: somebody's data, or ours of which the record is lost.
+    NoRecord,
+    /// The record cannot be read: torn, damaged, or of another version.
+    BadRecord(String),
+    /// The record is of another torrent, or of another shape of this one.
+    Foreign,
+    /// All is as it was at a clean stop.
+    Clean,
+    /// All is as it was, but other files are wanted than were.
+    Reselected,
+    /// All is as it was when the record was last written; what came after it is fetched again.
+    Unclean,
+    /// So many files were changed, cut or removed from outside.
+    Changed {
+        /// How many.
+        files: usize,
+    },
+    /// Every file is away and the folder is on another device, or is away too: nothing may be written or fetched until
+    /// the storage is back. `have` is what the record says.
+    MissingStorage,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fresh => f.write_str("nothing there yet"),
+            Self::NoRecord => f.write_str("files without a record: checking them first"),
+            Self::BadRecord(why) => write!(f, "the record is unusable ({why}): checking the files first"),
+            Self::Foreign => f.write_str("the record is of another torrent: checking the files first"),
+            Self::Clean => f.write_str("as it was left"),
+            Self::Reselected => f.write_str("other files are selected than before: looking for what is there of them"),
+            Self::Unclean => f.write_str("stopped without warning: going on from the last record"),
+            Self::Changed { files: 1 } => f.write_str("1 file changed outside: checking it"),
+            Self::Changed { files } => write!(f, "{files} files changed outside: checking them"),
+            Self::MissingStorage => f.write_str("the storage is missing: the files and their device are away"),
+        }
+    }
+}
+
+/// A record as it may be written while pieces are in doubt: it claims none of them, and has the next start look at the
+/// files that they lie in.
+pub fn without_doubts(mut record: Record, doubts: &BTreeSet<PieceIndex>, torrent: Torrent<'_>) -> Record {
+    for piece in doubts {
+        if record.have.clear(*piece) {
+            let len = torrent.geometry.piece_len(*piece).into();
+            for span in torrent.layout.spans(torrent.geometry.piece_start(*piece), len) {
+                record.files.get_mut(span.file).into_iter().for_each(doubt);
+                doubt(&mut record.part);
+            }
+        }
+    }
+    record
+}
+
+/// No file was ever changed at this time.
+fn doubt(witness: &mut Witness) {
+    if exists(witness) && *witness != Witness::NOT_OURS {
+        witness.mtime_ns = i64::MIN;
+    }
+}
+
+/// How a file stands to what the record says of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// As the record saw it.
+    Same,
+    /// It was there, and is gone.
+    Gone,
+    /// It is another one, or it was written to, cut or put there.
+    Touched,
+}
+
+/// What of a record may be trusted. `record` is `None` if there is none.
+pub fn trust(record: Option<Result<&Record, &BadRecord>>, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
+    let is_there = present.files.iter().take(torrent.layout.file_count()).any(exists);
+    match record {
+        None if !is_there => trust_nothing(torrent, present, Reason::Fresh),
+        None => trust_nothing(torrent, present, Reason::NoRecord),
+        Some(Err(bad)) => trust_nothing(torrent, present, Reason::BadRecord(bad.to_string())),
+        Some(Ok(record)) if !is_of(record, torrent) => trust_nothing(torrent, present, Reason::Foreign),
+        Some(Ok(record)) if is_storage_missing(record, present) => {
+            Trust { have: record.have.clone(), check: Vec::new(), reason: Reason::MissingStorage }
+        }
+        Some(Ok(record)) => trust_record(record, torrent, present),
+    }
+}
+
+fn is_of(record: &Record, torrent: Torrent<'_>) -> bool {
+    record.info_hash == torrent.info_hash
+        && record.pieces == torrent.geometry.piece_count()
+        && record.have.piece_count() == record.pieces
+        && record.files.len() == torrent.layout.file_count()
+}
+
+/// D-10: there were files, there are none now, and where they should be is not where they were.
+fn is_storage_missing(record: &Record, present: Present<'_>) -> bool {
+    let mut then = record.files.iter().filter(|witness| exists(witness)).peekable();
+    let is_elsewhere = |witness: &Witness| present.folder_dev != Some(witness.dev);
+    then.peek().is_some() && then.all(is_elsewhere) && !present.files.iter().any(exists)
+}
+
+/// Every piece with a byte on the disk is checked, nothing is had.
+fn trust_nothing(torrent: Torrent<'_>, present: Present<'_>, reason: Reason) -> Trust {
+    let none = Bitfield::none(torrent.geometry.piece_count());
+    let mut check = none.clone();
+    for file in 0..torrent.layout.file_count() {
+        mark(&mut check, torrent, file, present.file(file).len);
+    }
+    Trust { have: none, check: check.pieces(torrent.geometry).collect(), reason }
+}
+
+fn trust_record(record: &Record, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
+    let count = torrent.geometry.piece_count();
+    let (mut doubtful, mut gone, mut changed) = (Bitfield::none(count), Bitfield::none(count), 0);
+    for (file, then) in record.files.iter().enumerate() {
+        let now = present.file(file);
+        match standing(then, &now, record.clean) {
+            Standing::Same => continue,
+            Standing::Touched => mark(&mut doubtful, torrent, file, now.len),
+            Standing::Gone => {}
+        }
+        // What a file no longer holds cannot be had, whatever the rest of the piece.
+        mark_beyond(&mut gone, torrent, file, now.len);
+        changed += 1;
+    }
+    let (mut have, mut check) = (record.have.clone(), doubtful.clone());
+    for number in gone.iter_ones().chain(doubtful.iter_ones()) {
+        let Some(piece) = torrent.geometry.piece(number) else { continue };
+        have.clear(piece);
+        if gone.has(piece) {
+            check.clear(piece);
+        }
+    }
+    let reason = match (changed, record.clean) {
+        (0, true) => Reason::Clean,
+        (0, false) => Reason::Unclean,
+        (files, _) => Reason::Changed { files },
+    };
+    Trust { have, check: check.pieces(torrent.geometry).collect(), reason }
+}
+
+/// After a clean stop nothing but the device number may differ: a reboot deals those anew, and size, inode and time of
+/// change together are proof enough. After any other stop we may have written on ourselves, so the size may have grown
+/// and the time says nothing; then the device has to be the same.
+fn standing(then: &Witness, now: &Witness, clean: bool) -> Standing {
+    let is_same = if clean {
+        (then.len, then.ino, then.mtime_ns) == (now.len, now.ino, now.mtime_ns)
+    } else {
+        (then.dev, then.ino) == (now.dev, now.ino) && then.len <= now.len
+    };
+    match (exists(then), exists(now)) {
+        (false, false) => Standing::Same,
+        (true, false) => Standing::Gone,
+        (true, true) if is_same => Standing::Same,
+        _ => Standing::Touched,
+    }
+}
+
+/// The pieces with a byte among the first `len` of the file.
+fn mark(pieces: &mut Bitfield, torrent: Torrent<'_>, file: usize, len: u64) {
+    let Some(range) = torrent.layout.file_range(file) else { return };
+    let end = range.end.min(range.start.saturating_add(len));
+    torrent.geometry.pieces_of(range.start..end).for_each(|piece| _ = pieces.set(piece));
+}
+
+/// The pieces with a byte of the file that is not among its first `len`.
+fn mark_beyond(pieces: &mut Bitfield, torrent: Torrent<'_>, file: usize, len: u64) {
+    let Some(range) = torrent.layout.file_range(file) else { return };
+    let start = range.start.saturating_add(len).min(range.end);
+    torrent.geometry.pieces_of(start..range.end).for_each(|piece| _ = pieces.set(piece));
+}
+
+fn exists(witness: &Witness) -> bool {
+    *witness != Witness::default()
+}
+
+impl Present<'_> {
+    fn file(&self, file: usize) -> Witness {
+        self.files.get(file).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const HASH: InfoHash = InfoHash([7; 20]);
+    const ABSENT: Witness = Witness { len: 0, dev: 0, ino: 0, mtime_ns: 0 };
+
+    fn file(len: u64, ino: u64) -> Witness {
+        Witness { len, dev: 1, ino, mtime_ns: 1000 }
+    }
+
+    /// Three files of 25, 10 and 15 bytes in pieces of 10: piece 2 lies in the first two, piece 3 in the last two.
+    fn ground() -> (Geometry, Layout) {
+        (Geometry::new(50, 10).unwrap(), Layout::new([25, 10, 15]))
+    }
+
+    fn present() -> Vec<Witness> {
+        vec![file(25, 1), file(10, 2), file(15, 3)]
+    }
+
+    fn record(clean: bool) -> Record {
+        Record {
+            info_hash: HASH,
+            pieces: 5,
+            have: Bitfield::all(5),
+            files: present(),
+            part: ABSENT,
+            downloaded: 0,
+            uploaded: 0,
+            clean,
+        }
+    }
+
+    /// What is had, what is checked, and why.
+    fn judge(
+        record: Option<Result<&Record, &BadRecord>>,
+        files: &[Witness],
+        dev: Option<u64>,
+    ) -> (Vec<u32>, Vec<u32>, Reason) {
+        let (geometry, layout) = ground();
+        let torrent = Torrent { info_hash: HASH, geometry: &geometry, layout: &layout };
+        let trust = trust(record, torrent, Present { files, folder_dev: dev });
+        let check = trust.check.iter().map(|piece| piece.get()).collect();
+        (trust.have.iter_ones().collect(), check, trust.reason)
+    }
+
+    /// What somebody did to the files since the record, whether the stop was clean, and what follows.
+    type Row = (&'static str, fn(&mut Vec<Witness>), bool, &'static [u32], &'static [u32], Reason);
+
+    /// D-09, D-12.
+    #[test]
+    fn a_record_is_believed_for_what_nobody_touched() {
+        let changed = |files| Reason::Changed { files };
+        let table: &[Row] = &[
+            ("nothing", |_| {}, true, &[0, 1, 2, 3, 4], &[], Reason::Clean),
+            ("nothing, after a crash", |_| {}, false, &[0, 1, 2, 3, 4], &[], Reason::Unclean),
+            ("removed", |f| f[1] = ABSENT, true, &[0, 1, 4], &[], changed(1)),
+            ("all removed", |f| f.fill(ABSENT), true, &[], &[], changed(3)),
+            ("cut", |f| f[0].len = 12, true, &[3, 4], &[0], changed(1)),
+            ("cut, after a crash", |f| f[0].len = 12, false, &[3, 4], &[0], changed(1)),
+            ("cut to nothing", |f| f[2].len = 0, true, &[0, 1, 2], &[], changed(1)),
+            ("grown", |f| f[2].len = 99, true, &[0, 1, 2], &[3, 4], changed(1)),
+            ("grown, by ourselves before the crash", |f| f[2].len = 99, false, &[0, 1, 2, 3, 4], &[], Reason::Unclean),
+            ("replaced", |f| f[0].ino = 9, true, &[3, 4], &[0, 1, 2], changed(1)),
+            ("replaced, after a crash", |f| f[0].ino = 9, false, &[3, 4], &[0, 1, 2], changed(1)),
+            ("written to", |f| f[1].mtime_ns += 1, true, &[0, 1, 4], &[2, 3], changed(1)),
+            ("written to, by ourselves", |f| f[1].mtime_ns += 1, false, &[0, 1, 2, 3, 4], &[], Reason::Unclean),
+            (
+                "moved to a renumbered device",
+                |f| f.iter_mut().for_each(|f| f.dev = 5),
+                true,
+                &[0, 1, 2, 3, 4],
+                &[],
+                Reason::Clean,
+            ),
+            ("on another device", |f| f.iter_mut().for_each(|f| f.dev = 5), false, &[], &[0, 1, 2, 3, 4], changed(3)),
+            ("one removed, one replaced", |f| (f[0], f[1].ino) = (ABSENT, 9), true, &[4], &[3], changed(2)),
+            ("no longer listed", |f| f.truncate(2), true, &[0, 1, 2], &[], changed(1)),
+        ];
+        for (what, change, clean, have, check, reason) in table {
+            let mut files = present();
+            change(&mut files);
+            let got = judge(Some(Ok(&record(*clean))), &files, Some(1));
+            assert_eq!(got, (have.to_vec(), check.to_vec(), reason.clone()), "{what}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_appeared_is_checked() {
+        let mut old = record(true);
+        old.have = Bitfield::none(5);
+        old.files = vec![ABSENT; 3];
+        let got = judge(Some(Ok(&old)), &[ABSENT, file(10, 4), ABSENT], Some(1));
+        assert_eq!(got, (vec![], vec![2, 3], Reason::Changed { files: 1 }));
+    }
+
+    /// D-13, D-14: a missing, torn or foreign record never means "start at 0 % over existing data".
+    #[test]
+    fn without_a_good_record_what_is_there_is_checked_first() {
+        let strange: [fn(&mut Record); 4] = [
+            |r| r.info_hash = InfoHash([8; 20]),
+            |r| (r.pieces, r.have) = (6, Bitfield::all(6)),
+            |r| r.have = Bitfield::all(4),
+            |r| r.files.truncate(2),
+        ];
+        let some = [file(12, 1), ABSENT, file(1, 3)];
+        for make in strange {
+            let mut foreign = record(true);
+            make(&mut foreign);
+            assert_eq!(judge(Some(Ok(&foreign)), &some, Some(1)), (vec![], vec![0, 1, 3], Reason::Foreign));
+        }
+        assert_eq!(judge(None, &some, Some(1)), (vec![], vec![0, 1, 3], Reason::NoRecord));
+        let (have, check, reason) = judge(Some(Err(&BadRecord::Version(9))), &some, Some(1));
+        assert_eq!((have, check), (vec![], vec![0, 1, 3]));
+        assert!(reason.to_string().contains("version 9"), "{reason}");
+        assert_eq!(judge(None, &[ABSENT; 3], Some(1)), (vec![], vec![], Reason::Fresh));
+        assert_eq!(judge(None, &[], None), (vec![], vec![], Reason::Fresh));
+    }
+
+    /// D-10: an empty mount point is no reason to fetch everything again, and nothing is written into it.
+    #[test]
+    fn a_vanished_device_keeps_what_is_had() {
+        let all = vec![0, 1, 2, 3, 4];
+        for dev in [Some(2), None] {
+            let got = judge(Some(Ok(&record(true))), &[ABSENT; 3], dev);
+            assert_eq!(got, (all.clone(), vec![], Reason::MissingStorage), "{dev:?}");
+        }
+        let same = judge(Some(Ok(&record(true))), &[ABSENT; 3], Some(1));
+        assert_eq!(same.2, Reason::Changed { files: 3 }, "the folder is where it was: the files were removed");
+        let mut new = record(true);
+        (new.have, new.files) = (Bitfield::none(5), vec![ABSENT; 3]);
+        assert_eq!(judge(Some(Ok(&new)), &[ABSENT; 3], Some(2)).2, Reason::Clean, "there was nothing to lose");
+    }
+
+    proptest! {
+        /// I1: whatever happened, a piece is had only if every file it lies in is as the record saw it, and long enough
+        /// to hold it; nothing is both had and checked, and whatever was had is had, checked, or certainly gone.
+        #[test]
+        fn nothing_is_had_that_may_have_changed(
+            lens in prop::collection::vec(0u64..40, 1..6), piece_len in 1u64..25, bits in any::<u64>(), clean in any::<bool>(),
+            fates in prop::collection::vec(0u8..6, 6),
+        ) {
+            prop_assume!(lens.iter().sum::<u64>() > 0);
+            let geometry = Geometry::new(lens.iter().sum(), piece_len).unwrap();
+            let layout = Layout::new(lens.iter().copied());
+            let then: Vec<_> = (1u64..).zip(&lens).map(|(ino, len)| file(*len, ino)).collect();
+            let mut have = Bitfield::none(geometry.piece_count());
+            geometry.pieces().filter(|piece| bits >> (piece.get() % 64) & 1 == 1).for_each(|piece| _ = have.set(piece));
+            let mut now = then.clone();
+            for (witness, fate) in now.iter_mut().zip(&fates) {
+                match fate {
+                    0 => *witness = ABSENT,
+                    1 => witness.len /= 2,
+                    2 => witness.ino += 100,
+                    _ => {}
+                }
+            }
+            let old = Record {
+                info_hash: HASH, pieces: geometry.piece_count(), have: have.clone(), files: then.clone(),
+                part: ABSENT, downloaded: 0, uploaded: 0, clean,
+            };
+            let torrent = Torrent { info_hash: HASH, geometry: &geometry, layout: &layout };
+            let trust = trust(Some(Ok(&old)), torrent, Present { files: &now, folder_dev: Some(1) });
+            for piece in geometry.pieces() {
+                let len = u64::from(geometry.piece_len(piece));
+                let spans: Vec<_> = layout.spans(geometry.piece_start(piece), len).collect();
+                let is_same = spans.iter().all(|span| now[span.file] == then[span.file]);
+                let is_whole = spans.iter().all(|span| span.offset + span.len <= now[span.file].len);
+                prop_assert_eq!(trust.have.has(piece), have.has(piece) && is_same);
+                prop_assert_eq!(trust.check.contains(&piece), !is_same && is_whole);
+            }
+            prop_assert!(trust.check.is_sorted());
+        }
+    }
+}

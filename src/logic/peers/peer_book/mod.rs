@@ -1,0 +1,454 @@
+//! The peer book of one torrent: whom to dial, when, and how often.
+//!
+//! Back-off follows productivity (P-03, P-26): an address whose connection delivered at least one good block is dialled
+//! again after about a second, for ever, and its failures are forgotten; only unproductive attempts grow the back-off. Where the
+//! line broke (a reset), that second has begun with the last dial, so that it is mostly over.
+//! So a sole source that resets every 300 kB still completes (W-02), and a dead address is not hammered (P-01, I7).
+//!
+//! It knows no sockets and no actors: the pool tells it what happened, drains [`PeerBook::poll`] after each telling, and
+//! arms its timer to [`PeerBook::deadline`]. For one seed and one history the dials are always the same.
+//!
+//! The price: a victim's host is spared by counting dials for each host (T-20), so several honest peers behind one public
+//! address are tried one after another, at most three in ten minutes until one of them proves itself.
+
+mod accepted;
+mod bans;
+mod canonical;
+mod config;
+mod dialling;
+mod entry;
+mod hosts;
+mod panics;
+mod queue;
+#[cfg(test)]
+mod tests;
+mod turnover;
+mod window;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+
+use crate::base::disconnect::{Farewell, Verdict};
+use crate::base::ids::PeerId;
+use crate::logic::peers::address::canonical;
+use accepted::Accepted;
+use bans::Bans;
+pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, Need, Refusal, Source, Standing};
+use entry::{Entry, PRODUCTIVE_BACKOFF, State, may_name};
+use hosts::Hosts;
+use panics::Panics;
+use queue::Queue;
+use turnover::Turnover;
+use window::Window;
+
+/// 30: below so many connected or untried peers more trackers are wanted (W-10); picked by eye, half of the 50 that
+/// trackers name by default and some.
+const ENOUGH: usize = 30;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub struct PeerBook {
+    config: BookConfig,
+    dice: SmallRng,
+    entries: BTreeMap<SocketAddr, Entry>,
+    queue: Queue,
+    /// Dial windows and dials under way of public hosts.
+    hosts: Hosts,
+    accepted: Accepted,
+    /// Who is connected, and where: at most one connection to a peer (P-05).
+    ids: BTreeMap<PeerId, SocketAddr>,
+    bans: Bans,
+    half_open: usize,
+    dialled: usize,
+    /// Connected peers that delivered.
+    proven_connected: usize,
+    untried: usize,
+    panics: Panics,
+    turnover: Turnover,
+    /// The torrent is complete and is given to others.
+    seeding: bool,
+    outbox: VecDeque<BookEffect>,
+}
+
+impl PeerBook {
+    /// An empty book. `seed` decides every die.
+    pub fn new(config: BookConfig, seed: u64) -> Self {
+        Self {
+            config,
+            dice: SmallRng::seed_from_u64(seed),
+            entries: BTreeMap::new(),
+            queue: Queue::default(),
+            hosts: Hosts::default(),
+            accepted: Accepted::default(),
+            ids: BTreeMap::new(),
+            bans: Bans::default(),
+            half_open: 0,
+            dialled: 0,
+            proven_connected: 0,
+            untried: 0,
+            panics: Panics::default(),
+            turnover: Turnover::default(),
+            seeding: false,
+            outbox: VecDeque::new(),
+        }
+    }
+
+    /// Somebody named these addresses.
+    pub fn add(&mut self, now: Instant, addrs: &[SocketAddr], source: Source) -> AddOutcome {
+        let strangers = addrs.iter().filter(|addr| !self.entries.contains_key(&canonical(**addr))).count();
+        self.make_room(now, strangers);
+        let mut outcome = AddOutcome::default();
+        for addr in addrs {
+            let addr = canonical(*addr);
+            let count = if !may_name(source, addr, self.config.allow_local) {
+                &mut outcome.filtered
+            } else if self.bans.has(addr) {
+                &mut outcome.banned
+            } else if self.entries.contains_key(&addr) {
+                self.name_again(now, addr, source);
+                &mut outcome.known
+            } else if self.is_full_for(source) {
+                &mut outcome.full
+            } else {
+                self.insert(now, addr, source);
+                &mut outcome.added
+            };
+            *count += 1;
+        }
+        outcome
+    }
+
+    /// Our own address as the outside sees it, for the dial order of addresses that are named from now on (BEP 40).
+    pub const fn set_external(&mut self, ours: SocketAddr) {
+        self.config.external = Some(ours);
+    }
+
+    /// The torrent is complete and is given to others from now on: who came by itself proves itself by what it takes.
+    pub const fn on_complete(&mut self) {
+        self.seeding = true;
+        self.accepted.set_seeding(true);
+    }
+
+    /// The torrent lacks something again: seeds that were let go when it lacked nothing are dialled again.
+    pub fn on_incomplete(&mut self, now: Instant) {
+        self.seeding = false;
+        self.accepted.set_seeding(false);
+        self.recall_seeds(now);
+    }
+
+    /// A peer that came by itself says where it listens: to be dialled there when it has gone.
+    pub fn on_listens(&mut self, addr: SocketAddr, port: u16) {
+        self.accepted.note_port(canonical(addr), port);
+    }
+
+    /// A dial got through; the handshake is still to come.
+    pub fn on_connected(&mut self, now: Instant, addr: SocketAddr) {
+        let addr = canonical(addr);
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == State::Dialling) else { return };
+        entry.state = State::Connected;
+        entry.reached = true;
+        self.proven_connected += usize::from(entry.proven);
+        self.half_open -= 1;
+        self.dialled += 1;
+        self.hosts.release(addr);
+        self.turnover.on_joined(now, addr);
+    }
+
+    /// A peer gave its id. An error is the farewell to send it off with: it is ourselves (T-17), or it is connected
+    /// already (P-05).
+    ///
+    /// The older connection stays, so that nobody can push a peer out by using its id; unless only the newer one leads to
+    /// an address that has delivered before. When two peers dial each other at the same moment the connection opened by
+    /// the greater id stays: both ends decide alike.
+    pub fn on_handshake(&mut self, _now: Instant, addr: SocketAddr, id: PeerId, ours: PeerId) -> Result<(), Farewell> {
+        let addr = canonical(addr);
+        if id == ours {
+            return Err(Farewell::Ourselves);
+        }
+        if let Some(entry) = self.entries.get_mut(&addr) {
+            entry.id = Some(id);
+        }
+        match self.ids.get(&id).copied() {
+            Some(older) if older != addr && !self.gives_way(older, addr, id < ours) => return Err(Farewell::Duplicate),
+            Some(older) if older != addr => {
+                self.outbox.push_back(BookEffect::Close { addr: older, farewell: Farewell::Duplicate });
+            }
+            _ => {}
+        }
+        self.ids.insert(id, addr);
+        Ok(())
+    }
+
+    /// A peer that came by itself has taken its first block.
+    pub fn on_served(&mut self, now: Instant, addr: SocketAddr) {
+        self.accepted.on_served(now, canonical(addr));
+    }
+
+    /// Blocks went to a peer that came by itself, or came from it, since the last look.
+    pub fn on_active(&mut self, now: Instant, addr: SocketAddr) {
+        self.accepted.on_active(now, canonical(addr));
+    }
+
+    /// The peer delivered a good block: it has proven itself, and is not dropped from now on. Safe to call more than once.
+    pub fn on_productive(&mut self, addr: SocketAddr) {
+        let addr = canonical(addr);
+        if self.accepted.prove(addr) {
+            return;
+        }
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == State::Connected) else { return };
+        if !entry.proven || entry.fails > 0 {
+            self.proven_connected += usize::from(!entry.proven);
+            (entry.proven, entry.fails, entry.window) = (true, 0, Window::default());
+            self.hosts.pardon(addr);
+        }
+    }
+
+    /// A connection, a dial or an accepted connection ended. `productive`: it delivered at least one good block.
+    pub fn on_farewell(&mut self, now: Instant, addr: SocketAddr, farewell: Farewell, productive: bool) {
+        let addr = canonical(addr);
+        if farewell == Farewell::Panicked && self.panics.count(now) {
+            self.outbox.push_back(BookEffect::Held { pause: panics::PAUSE });
+        }
+        self.ids.retain(|_, at| *at != addr);
+        self.turnover.on_left(addr);
+        let listens = self.accepted.listens(addr);
+        let was_accepted = self.accepted.remove(addr);
+        if farewell.verdict() == Verdict::Ban && !(was_accepted && farewell == Farewell::Ourselves) {
+            self.bans.put(addr, farewell);
+        }
+        if productive && !was_accepted {
+            self.on_productive(addr);
+        }
+        if !was_accepted && self.leave(addr) {
+            self.settle(now, addr, farewell, productive);
+        }
+        // Who gave way to an untried address is not an untried address itself.
+        let comes_back = farewell.verdict() == Verdict::Retry && farewell != Farewell::GivesWay;
+        if let Some(listens) = listens.filter(|_| comes_back) {
+            self.add(now, &[listens], Source::Itself);
+        }
+        if self.is_lonely() {
+            self.hurry_the_proven(now);
+        }
+    }
+
+    /// A stranger connected to us (P-28). When all places are taken, the accepted connection with the least claim to its own
+    /// is closed instead, or else whoever has been of no use for longest.
+    pub fn on_inbound(&mut self, now: Instant, addr: SocketAddr) -> Inbound {
+        let addr = canonical(addr);
+        if self.bans.has(addr) {
+            return Inbound::Refused(Refusal::Banned);
+        }
+        if self.is_open(addr) || self.accepted.has(addr) {
+            return Inbound::Refused(Refusal::Duplicate);
+        }
+        if self.accepted.is_host_full(addr) {
+            return Inbound::Refused(Refusal::PerHost);
+        }
+        // Half of the places are kept for those we choose ourselves: a flood never stops our own dials.
+        let is_half = self.accepted.len() >= self.config.max_connected.div_ceil(2);
+        if is_half || self.free_places() == 0 {
+            let (evicted, farewell) = match self.accepted.evict(now, addr) {
+                None => (self.useless_for_newcomer(now, is_half), Farewell::GivesWay),
+                evicted => (evicted, Farewell::Useless),
+            };
+            let Some(addr) = evicted else { return Inbound::Refused(Refusal::Full) };
+            self.outbox.push_back(BookEffect::Close { addr, farewell });
+        }
+        self.accepted.insert(now, addr);
+        self.turnover.on_joined(now, addr);
+        Inbound::Welcome
+    }
+
+    /// The address lied (P-14): never dialled, never accepted again in this run, and closed if it is connected. The whole
+    /// host is meant, but on this machine, where many live at one address, the port counts.
+    pub fn ban(&mut self, _now: Instant, addr: SocketAddr) {
+        let addr = canonical(addr);
+        self.bans.put(addr, Farewell::BadData);
+        let mut closing: Vec<_> = self.accepted.addrs().filter(|at| self.bans.has(*at)).collect();
+        let banned: Vec<_> = self.entries.keys().copied().filter(|at| self.bans.has(*at)).collect();
+        for at in banned {
+            if self.is_open(at) { closing.push(at) } else { self.forget(at) }
+        }
+        let close = |addr| BookEffect::Close { addr, farewell: Farewell::BadData };
+        self.outbox.extend(closing.into_iter().map(close));
+    }
+
+    /// It was not proven to lie after all (P-15): it may be dialled again, like any address that was vetted before.
+    pub fn pardon(&mut self, now: Instant, addr: SocketAddr) {
+        self.bans.lift(canonical(addr));
+        self.add(now, &[addr], Source::Tracker { local: true });
+    }
+
+    /// The pool was restarted: every connection is gone, and nobody is to blame.
+    pub fn on_pool_restarted(&mut self, now: Instant) {
+        self.ids.clear();
+        self.accepted.clear();
+        self.turnover = Turnover::default();
+        let open: Vec<_> = self.entries.keys().copied().filter(|addr| self.is_open(*addr)).collect();
+        for addr in open {
+            self.leave(addr);
+            let wait = self.jittered(PRODUCTIVE_BACKOFF);
+            self.wait(now, addr, wait);
+        }
+    }
+
+    /// The next thing to do, until there is none. Never two dials at once to one address, never more than the limits.
+    pub fn poll(&mut self, now: Instant) -> Option<BookEffect> {
+        self.queue.wake(now, &mut self.entries);
+        self.turn_over(now);
+        if let Some(effect) = self.outbox.pop_front() {
+            return Some(effect);
+        }
+        while self.has_slot(now) {
+            let addr = self.queue.pop_ready()?;
+            match self.obstacle(now, addr) {
+                Some(until) => self.park(addr, until),
+                None => return Some(self.dial(now, addr)),
+            }
+        }
+        None
+    }
+
+    /// When to poll again though nothing was told: the next address is due and there is a slot for it.
+    pub fn deadline(&self) -> Option<Instant> {
+        if self.half_open >= self.config.max_half_open || self.free_places() == 0 {
+            return self.turnover.next_look().filter(|_| self.is_turnover_possible());
+        }
+        // A drained poll leaves nothing ready but while dialling is held.
+        let (ready, waiting) = self.queue.next();
+        let held = self.panics.held_until();
+        match (ready, held) {
+            (Some(_), Some(held)) => Some(held),
+            (Some(ready), None) => Some(ready),
+            (None, held) => waiting.max(waiting.and(held)),
+        }
+    }
+
+    /// Are there as many peers as are worth having, connected or yet untried? Else more trackers are wanted (W-10).
+    pub fn need(&self) -> Need {
+        let there = self.connected() + self.half_open + self.untried;
+        let short = there < ENOUGH.min(self.config.max_connected);
+        match (short, self.is_lonely()) {
+            (false, _) => Need::Enough,
+            (true, false) => Need::More,
+            // Whoever wants what we give finds us by an announce of its own.
+            (true, true) if there == 0 && !self.seeding => Need::Alone,
+            (true, true) => Need::Anybody,
+        }
+    }
+
+    /// The book in numbers. Walks the whole book: for a report, not for every message.
+    pub fn census(&self) -> Census {
+        let count = |has: fn(&Entry) -> bool| self.entries.values().filter(|entry| has(entry)).count();
+        Census {
+            known: self.entries.len(),
+            tried: count(|entry| entry.attempts > 0),
+            reached: count(|entry| entry.reached),
+            connected: self.connected(),
+            inbound: self.accepted.len(),
+            half_open: self.half_open,
+            waiting: self.queue.len(),
+            resting: count(|entry| matches!(entry.state, State::Dropped | State::Forgotten)),
+            banned: self.bans.len(),
+        }
+    }
+
+    fn connected(&self) -> usize {
+        self.dialled + self.accepted.len()
+    }
+
+    fn free_places(&self) -> usize {
+        self.config.max_connected.saturating_sub(self.connected() + self.half_open)
+    }
+
+    fn has_slot(&self, now: Instant) -> bool {
+        let held = self.panics.held_until().is_some_and(|until| until > now);
+        !held && self.half_open < self.config.max_half_open && self.free_places() > 0
+    }
+
+    fn is_open(&self, addr: SocketAddr) -> bool {
+        self.entries.get(&addr).is_some_and(Entry::is_open)
+    }
+
+    /// Nobody is connected who ever delivered.
+    fn is_lonely(&self) -> bool {
+        self.proven_connected == 0 && !self.accepted.any_proven()
+    }
+
+    /// The connection there belongs to somebody who delivered.
+    fn is_proven(&self, addr: SocketAddr) -> bool {
+        self.accepted.is_proven(addr) || self.entries.get(&addr).is_some_and(|entry| entry.proven)
+    }
+
+    fn insert(&mut self, now: Instant, addr: SocketAddr, source: Source) {
+        let rank = match self.config.external {
+            Some(ours) => canonical::priority(ours, addr),
+            None => self.dice.random(),
+        };
+        let mut entry = Entry::new(source, rank);
+        self.queue.park(addr, &mut entry, now);
+        self.entries.insert(addr, entry);
+        self.untried += 1;
+    }
+
+    /// An address that is known is named once more: a person's word counts more than a tracker's, and a dropped one gets
+    /// another chance once its window allows it.
+    fn name_again(&mut self, now: Instant, addr: SocketAddr, source: Source) {
+        let Some(entry) = self.entries.get_mut(&addr) else { return };
+        if source == Source::Manual {
+            entry.source = source;
+        }
+        let is_free = entry.window.opens_at(now).is_none() || entry.source == Source::Manual;
+        if entry.state == State::Dropped && is_free {
+            entry.fails = 0;
+            self.wait(now, addr, Duration::ZERO);
+        }
+    }
+
+    /// Before `coming` addresses are added: the least promising ones that were tried make room.
+    fn make_room(&mut self, now: Instant, coming: usize) {
+        let excess = (self.entries.len() + coming).saturating_sub(self.config.max_known);
+        if excess == 0 {
+            return;
+        }
+        let mut worst: Vec<_> =
+            self.entries.iter().filter_map(|(addr, entry)| Some((entry.worth(now)?, *addr))).collect();
+        worst.sort_unstable();
+        for (_, addr) in worst.into_iter().take(excess) {
+            self.forget(addr);
+        }
+    }
+
+    /// Peers name as many as they like (P-22): theirs are a quarter of the book at most.
+    fn is_full_for(&self, source: Source) -> bool {
+        let named_by_peers = || self.entries.values().filter(|entry| matches!(entry.source, Source::Peer(_))).count();
+        match source {
+            Source::Manual => false,
+            Source::Peer(_) if named_by_peers() >= self.config.max_known / 4 => true,
+            _ => self.entries.len() >= self.config.max_known,
+        }
+    }
+
+    /// Out of the book altogether. Not for open connections.
+    fn forget(&mut self, addr: SocketAddr) {
+        if let Some(entry) = self.entries.remove(&addr) {
+            self.queue.remove(addr, &entry);
+            self.untried -= usize::from(entry.attempts == 0);
+        }
+    }
+
+    /// Whether the connection to `older` makes room for a newer one of the same peer; `ours_wins`: our id is the greater.
+    fn gives_way(&self, older: SocketAddr, newer: SocketAddr, ours_wins: bool) -> bool {
+        if self.is_proven(older) || self.is_proven(newer) {
+            return !self.is_proven(older);
+        }
+        let older_is_ours = !self.accepted.has(older);
+        let crossed = older_is_ours == self.accepted.has(newer);
+        crossed && older.ip() == newer.ip() && older_is_ours != ours_wins
+    }
+}

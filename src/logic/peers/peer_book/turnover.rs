@@ -1,0 +1,370 @@
+//! Which connected peers give their places to addresses that were not tried yet.
+//!
+//! When every place is taken, a peer that has been of no use for longest is let go for an address that nobody has dialled
+//! yet. Otherwise the peers that were named first keep all places, however little they have, and the one that has what
+//! we lack is never asked. Who gives to us, whom we give to, and whom a person named keeps its place.
+//!
+//! There are two rates. While data moves it is libtorrent's: of the places 4 % in five minutes. While nothing moves there
+//! is nothing to lose: a tenth of the places every ten seconds, five at least.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use super::PeerBook;
+use super::config::{BookEffect, Source, Standing};
+use crate::base::disconnect::Farewell;
+
+/// 10 s between two looks for peers to let go: as often as the choker deals its slots.
+const ROUND: Duration = Duration::from_secs(10);
+
+/// 300 s between two turns while data moves (libtorrent's `peer_turnover_interval`).
+const CALM_INTERVAL: Duration = Duration::from_secs(300);
+
+/// 4 % of the places give way in one turn while data moves (libtorrent's `peer_turnover`), and at least one.
+const CALM_PERCENT: usize = 4;
+
+/// A tenth of the places give way in a round while nothing moves. With [`STARVING_LEAST`] 90 addresses are tried within
+/// 180 s, whatever the number of places.
+const STARVING_PERCENT: usize = 10;
+
+/// Five places at least give way in a round while nothing moves.
+const STARVING_LEAST: usize = 5;
+
+/// 30 s without a byte: nothing moves. It is the wait for an optimistic unchoke (BEP 3).
+const STARVING_AFTER: Duration = Duration::from_secs(30);
+
+/// 10 s until a peer that is not wanted may be let go: it has said what it has, and heard what we have. Three round trips of
+/// a slow line, picked by eye.
+const UNWANTED_PATIENCE: Duration = Duration::from_secs(10);
+
+/// 60 s until a peer that has what we want and chokes us may be let go: two turns of its optimistic unchoke (BEP 3).
+const CHOKING_PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a connected peer is good for at present. The order is that of being let go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Use {
+    /// We want nothing that it has. While seeding: it wants nothing that we have.
+    Unwanted,
+    /// It has what we want, and chokes us.
+    Choking,
+    /// It gives, or it takes, or it may begin to.
+    Useful,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    good_for: Use,
+    /// When that began, or when data last moved.
+    since: Instant,
+}
+
+/// The places of all connected peers.
+#[derive(Debug, Default)]
+pub(super) struct Turnover {
+    places: BTreeMap<SocketAddr, Place>,
+    /// When data last moved in the direction that counts.
+    moved: Option<Instant>,
+    looked: Option<Instant>,
+    turned: Option<Instant>,
+}
+
+impl Turnover {
+    pub(super) fn on_joined(&mut self, now: Instant, addr: SocketAddr) {
+        self.moved.get_or_insert(now);
+        self.places.insert(addr, Place { good_for: Use::Unwanted, since: now });
+    }
+
+    pub(super) fn on_left(&mut self, addr: SocketAddr) {
+        self.places.remove(&addr);
+    }
+
+    fn on_standing(&mut self, now: Instant, addr: SocketAddr, standing: Standing, seeding: bool) {
+        let Some(place) = self.places.get_mut(&addr) else { return };
+        let moves = standing.gives || standing.takes;
+        let has_business = if seeding { standing.wants } else { standing.wanted };
+        let good_for = match has_business {
+            _ if moves => Use::Useful,
+            false => Use::Unwanted,
+            true if standing.chokes_us && !seeding => Use::Choking,
+            true => Use::Useful,
+        };
+        if moves || good_for != place.good_for {
+            *place = Place { good_for, since: now };
+        }
+        let counts = if seeding { standing.takes } else { standing.gives };
+        if counts {
+            self.moved = Some(now);
+        }
+    }
+
+    fn is_starving(&self, now: Instant) -> bool {
+        self.moved.is_some_and(|moved| now >= moved + STARVING_AFTER)
+    }
+
+    /// How many of `places` may be let go now.
+    fn quota(&self, now: Instant, places: usize) -> usize {
+        if self.is_starving(now) {
+            (places * STARVING_PERCENT / 100).max(STARVING_LEAST)
+        } else if self.turned.is_none_or(|turned| now >= turned + CALM_INTERVAL) {
+            (places * CALM_PERCENT / 100).max(1)
+        } else {
+            0
+        }
+    }
+
+    /// Those that may be let go, the one of no use for longest first. Who chokes us goes only while nothing moves.
+    fn useless(&self, now: Instant) -> Vec<SocketAddr> {
+        let starving = self.is_starving(now);
+        let is_useless = |place: &Place| match place.good_for {
+            Use::Unwanted => now >= place.since + UNWANTED_PATIENCE,
+            Use::Choking => starving && now >= place.since + CHOKING_PATIENCE,
+            Use::Useful => false,
+        };
+        let mut useless: Vec<_> = self
+            .places
+            .iter()
+            .filter(|(_, place)| is_useless(place))
+            .map(|(at, p)| (p.good_for, p.since, *at))
+            .collect();
+        useless.sort_unstable();
+        useless.into_iter().map(|(_, _, addr)| addr).collect()
+    }
+
+    /// When to look next.
+    pub(super) fn next_look(&self) -> Option<Instant> {
+        self.looked.map(|looked| looked + ROUND)
+    }
+}
+
+impl PeerBook {
+    /// How a connected peer stands now. Cheap; to be told as often as it is known.
+    pub fn on_standing(&mut self, now: Instant, addr: SocketAddr, standing: Standing) {
+        self.turnover.on_standing(now, super::canonical(addr), standing, self.seeding);
+    }
+
+    /// Lets useless peers go, if all places are taken and there are addresses that can be dialled for the first time.
+    pub(super) fn turn_over(&mut self, now: Instant) {
+        if !self.is_turnover_possible() || self.turnover.next_look().is_some_and(|next| now < next) {
+            return;
+        }
+        self.turnover.looked = Some(now);
+        let quota = self.turnover.quota(now, self.config.max_connected);
+        let untried = self.queue.ready().filter(|addr| self.is_untried(now, *addr)).take(quota).count();
+        let is_named = |addr: &SocketAddr| self.entries.get(addr).is_some_and(|entry| entry.source == Source::Manual);
+        let useless = self.turnover.useless(now).into_iter().filter(|addr| !is_named(addr));
+        let leaving: Vec<_> = useless.take(untried).collect();
+        for addr in leaving {
+            self.turnover.turned = Some(now);
+            self.turnover.on_left(addr);
+            self.outbox.push_back(BookEffect::Close { addr, farewell: Farewell::GivesWay });
+        }
+    }
+
+    pub(super) fn is_turnover_possible(&self) -> bool {
+        self.free_places() == 0 && self.untried > 0 && self.half_open < self.config.max_half_open
+    }
+
+    /// For a newcomer: whoever has been of no use for longest. `of_guests`: among those that came by themselves too.
+    pub(super) fn useless_for_newcomer(&mut self, now: Instant, of_guests: bool) -> Option<SocketAddr> {
+        let may_go = |addr: &SocketAddr| match self.entries.get(addr).filter(|entry| entry.is_open()) {
+            Some(entry) => !of_guests && entry.source != Source::Manual,
+            None => self.accepted.has(*addr),
+        };
+        let addr = self.turnover.useless(now).into_iter().find(may_go)?;
+        self.turnover.on_left(addr);
+        self.accepted.remove(addr);
+        Some(addr)
+    }
+
+    fn is_untried(&self, now: Instant, addr: SocketAddr) -> bool {
+        self.entries.get(&addr).is_some_and(|entry| entry.attempts == 0) && self.obstacle(now, addr).is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::{BookConfig, Inbound, Refusal};
+    use super::*;
+    use crate::logic::testing::base_instant;
+
+    const SECOND: Duration = Duration::from_secs(1);
+    const PUBLIC: Source = Source::Tracker { local: false };
+
+    const UNWANTED: Standing = Standing { wanted: false, wants: false, chokes_us: true, gives: false, takes: false };
+    const WANTS: Standing = Standing { wants: true, ..UNWANTED };
+    const CHOKES: Standing = Standing { wanted: true, ..UNWANTED };
+    const READY: Standing = Standing { wanted: true, chokes_us: false, ..UNWANTED };
+    const GIVES: Standing = Standing { gives: true, ..READY };
+    const TAKES: Standing = Standing { takes: true, ..WANTS };
+
+    fn hosts(count: u32) -> Vec<SocketAddr> {
+        (0..count).map(|n| SocketAddr::new((0x0800_0000 + n * 7).to_be_bytes().into(), 6881)).collect()
+    }
+
+    /// A swarm in which every dial gets through and every peer stands as `standing` says, second by second.
+    struct Swarm {
+        book: PeerBook,
+        now: Instant,
+        connected: BTreeSet<SocketAddr>,
+        dialled: Vec<SocketAddr>,
+        let_go: Vec<SocketAddr>,
+    }
+
+    impl Swarm {
+        fn new(places: usize, addrs: &[SocketAddr], source: Source) -> Self {
+            let now = base_instant();
+            let mut book = PeerBook::new(BookConfig { max_connected: places, ..BookConfig::default() }, 1);
+            book.add(now, addrs, source);
+            Self { book, now, connected: BTreeSet::new(), dialled: Vec::new(), let_go: Vec::new() }
+        }
+
+        fn pass(&mut self, secs: u32, standing: impl Fn(SocketAddr) -> Standing) {
+            for _second in 0..secs {
+                self.obey();
+                for addr in &self.connected {
+                    self.book.on_standing(self.now, *addr, standing(*addr));
+                }
+                self.now += SECOND;
+            }
+        }
+
+        fn obey(&mut self) {
+            while let Some(effect) = self.book.poll(self.now) {
+                match effect {
+                    BookEffect::Dial { addr, .. } => {
+                        self.dialled.push(addr);
+                        self.connected.insert(addr);
+                        self.book.on_connected(self.now, addr);
+                    }
+                    BookEffect::Close { addr, farewell } => {
+                        assert_eq!(farewell, Farewell::GivesWay);
+                        self.let_go.push(addr);
+                        self.connected.remove(&addr);
+                        self.book.on_farewell(self.now, addr, farewell, false);
+                    }
+                    BookEffect::Held { .. } => panic!("nobody panicked"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn while_nothing_moves_every_known_address_has_its_turn() {
+        for places in [5, 10, 50, 80] {
+            let addrs = hosts(91);
+            let mut swarm = Swarm::new(places, &addrs, PUBLIC);
+            swarm.pass(330, |_| UNWANTED);
+            let dialled: BTreeSet<_> = swarm.dialled.iter().copied().collect();
+            assert_eq!(dialled.len(), 91, "{places} places: 91 addresses are known for 330 s");
+            assert!(swarm.dialled.len() <= 3 * 91, "I7");
+        }
+    }
+
+    #[test]
+    fn while_data_moves_four_of_a_hundred_give_way_in_five_minutes() {
+        let addrs = hosts(200);
+        let mut swarm = Swarm::new(50, &addrs, PUBLIC);
+        swarm.pass(1, |_| UNWANTED);
+        let giver = swarm.dialled[0];
+        swarm.pass(1500, |addr| if addr == giver { GIVES } else { UNWANTED });
+        assert!((8..=12).contains(&swarm.let_go.len()), "{} in 25 minutes", swarm.let_go.len());
+        assert!(!swarm.let_go.contains(&giver));
+    }
+
+    /// The standing, whether it is let go while nothing moves, and whether it is let go by a seed to which nobody listens.
+    #[test]
+    fn who_is_of_use_keeps_its_place() {
+        for (standing, downloading, seeding) in [
+            (UNWANTED, true, true),
+            (WANTS, true, false),
+            (CHOKES, true, true),
+            (READY, false, true),
+            (GIVES, false, false),
+            (TAKES, false, false),
+        ] {
+            for (is_seed, want) in [(false, downloading), (true, seeding)] {
+                let mut swarm = Swarm::new(10, &hosts(20), PUBLIC);
+                if is_seed {
+                    swarm.book.on_complete();
+                }
+                swarm.pass(200, |_| standing);
+                assert_eq!(!swarm.let_go.is_empty(), want, "{standing:?} seed: {is_seed}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_chokes_us_goes_only_while_nobody_gives() {
+        let mut swarm = Swarm::new(10, &hosts(20), PUBLIC);
+        swarm.pass(1, |_| CHOKES);
+        let giver = swarm.dialled[0];
+        swarm.pass(1000, |addr| if addr == giver { GIVES } else { CHOKES });
+        assert_eq!(swarm.let_go, []);
+    }
+
+    #[test]
+    fn nobody_gives_way_to_an_address_that_was_tried_before() {
+        let mut swarm = Swarm::new(10, &hosts(10), PUBLIC);
+        swarm.pass(1000, |_| UNWANTED);
+        assert_eq!((swarm.let_go.len(), swarm.book.deadline()), (0, None), "nor does it wake up for that");
+    }
+
+    #[test]
+    fn whom_a_person_named_keeps_its_place() {
+        let addrs = hosts(20);
+        let mut swarm = Swarm::new(10, &addrs[..10], Source::Manual);
+        swarm.pass(1, |_| UNWANTED);
+        swarm.book.add(swarm.now, &addrs[10..], PUBLIC);
+        swarm.pass(1000, |_| UNWANTED);
+        assert_eq!(swarm.let_go, []);
+    }
+
+    /// A guest of no use says where it listens: that is not an address that was never tried.
+    #[test]
+    fn a_guest_that_gives_way_is_not_dialled_in_the_place_of_another() {
+        let mut swarm = Swarm::new(10, &[], PUBLIC);
+        for guest in hosts(5) {
+            let guest = SocketAddr::new(guest.ip(), 50_000);
+            assert_eq!(swarm.book.on_inbound(swarm.now, guest), Inbound::Welcome);
+            swarm.book.on_listens(guest, 6881);
+            swarm.connected.insert(guest);
+        }
+        let addrs: Vec<_> = hosts(15).split_off(5);
+        swarm.book.add(swarm.now, &addrs, PUBLIC);
+        swarm.pass(60, |addr| if addr.port() == 50_000 { UNWANTED } else { READY });
+        assert_eq!(swarm.let_go.len(), 5);
+        assert!(swarm.dialled.iter().all(|addr| addrs.contains(addr)), "{:?}", swarm.dialled);
+    }
+
+    /// Guests that once took a block are not turned out for any newcomer; those that want nothing more are.
+    #[test]
+    fn a_newcomer_has_the_place_of_a_guest_that_wants_nothing_more() {
+        for (standing, want) in [(UNWANTED, Inbound::Welcome), (TAKES, Inbound::Refused(Refusal::Full))] {
+            let mut swarm = Swarm::new(10, &[], PUBLIC);
+            swarm.book.on_complete();
+            for guest in hosts(5) {
+                assert_eq!(swarm.book.on_inbound(swarm.now, guest), Inbound::Welcome);
+                swarm.book.on_productive(guest);
+                swarm.connected.insert(guest);
+            }
+            swarm.pass(30, |_| standing);
+            assert_eq!(swarm.book.on_inbound(swarm.now, "9.9.9.9:50000".parse().unwrap()), want, "{standing:?}");
+        }
+    }
+
+    #[test]
+    fn a_newcomer_has_the_place_of_a_peer_of_no_use() {
+        let newcomer = "9.9.9.9:50000".parse().unwrap();
+        for (standing, want) in [(UNWANTED, Inbound::Welcome), (WANTS, Inbound::Refused(Refusal::Full))] {
+            let mut swarm = Swarm::new(10, &hosts(10), PUBLIC);
+            swarm.book.on_complete();
+            swarm.pass(30, |_| standing);
+            assert_eq!(swarm.book.on_inbound(swarm.now, newcomer), want, "{standing:?}");
+            swarm.obey();
+            assert_eq!(swarm.let_go.len(), usize::from(want == Inbound::Welcome));
+        }
+    }
+}

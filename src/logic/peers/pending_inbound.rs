@@ -1,0 +1,118 @@
+//! Who may wait on the doorstep: connections that strangers opened and that have not said yet which torrent they want
+//! (P-28).
+//!
+//! A flood fills neither the table nor the memory: a host has a few places, all together have some more, and when those
+//! are taken the one that has been silent for longest goes. Knows addresses and order; no sockets, no time.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use crate::logic::peers::address::Class;
+
+/// Four of one host: people behind one address that come at the same moment.
+const PER_HOST: usize = 4;
+
+/// One that waits; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(u64);
+
+/// What becomes of somebody who comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entry {
+    /// He may wait; this one has to go instead, if there is one.
+    Admitted(Ticket, Option<Ticket>),
+    /// His host has its places already.
+    Refused,
+}
+
+/// See the head of the file.
+#[derive(Debug, Clone)]
+pub struct Lobby {
+    places: usize,
+    next: u64,
+    waiting: BTreeMap<Ticket, IpAddr>,
+}
+
+impl Lobby {
+    /// With so many places, at least one.
+    pub fn new(places: usize) -> Self {
+        Self { places: places.max(1), next: 0, waiting: BTreeMap::new() }
+    }
+
+    /// Somebody has come in.
+    pub fn on_arrival(&mut self, from: SocketAddr) -> Entry {
+        let host = host(from.ip());
+        // This machine has no share: whoever connects from here is meant to.
+        let of_host = self.waiting.values().filter(|other| **other == host).count();
+        if of_host >= PER_HOST && Class::of_ip(host) != Class::Loopback {
+            return Entry::Refused;
+        }
+        let oldest = self.waiting.keys().next().copied();
+        let evicted = oldest.filter(|_| self.waiting.len() >= self.places);
+        evicted.inspect(|ticket| self.on_left(*ticket));
+        let ticket = Ticket(self.next);
+        self.next += 1;
+        self.waiting.insert(ticket, host);
+        Entry::Admitted(ticket, evicted)
+    }
+
+    /// He has said what he wants, or is gone.
+    pub fn on_left(&mut self, ticket: Ticket) {
+        self.waiting.remove(&ticket);
+    }
+}
+
+/// What one person is likely to have: an IPv4 address, or the /64 of an IPv6 address (RFC 6177).
+fn host(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admitted(entry: Entry) -> (Ticket, Option<Ticket>) {
+        let Entry::Admitted(ticket, evicted) = entry else { panic!("refused") };
+        (ticket, evicted)
+    }
+
+    fn at(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([198, 51, 100, host], port))
+    }
+
+    #[test]
+    fn a_host_has_four_places_and_gets_them_back() {
+        let mut lobby = Lobby::new(100);
+        let first = admitted(lobby.on_arrival(at(1, 1))).0;
+        for port in 2..=4 {
+            admitted(lobby.on_arrival(at(1, port)));
+        }
+        assert_eq!(lobby.on_arrival(at(1, 5)), Entry::Refused);
+        assert_eq!(lobby.on_arrival("[::ffff:198.51.100.1]:9".parse().unwrap()), Entry::Refused, "the same host");
+        admitted(lobby.on_arrival(at(2, 5)));
+        lobby.on_left(first);
+        admitted(lobby.on_arrival(at(1, 6)));
+        for host in 1..=4 {
+            admitted(lobby.on_arrival(format!("[2001:db8::{host}]:1").parse().unwrap()));
+        }
+        assert_eq!(lobby.on_arrival("[2001:db8::5]:1".parse().unwrap()), Entry::Refused, "one /64");
+        admitted(lobby.on_arrival("[2001:db8:0:1::5]:1".parse().unwrap()));
+        for port in 1..=50 {
+            admitted(lobby.on_arrival(SocketAddr::from(([127, 0, 0, 1], port))));
+        }
+    }
+
+    /// P-28: the oldest goes, and the table does not grow.
+    #[test]
+    fn when_all_places_are_taken_the_oldest_goes() {
+        let mut lobby = Lobby::new(3);
+        let tickets: Vec<_> = (1..=3).map(|host| admitted(lobby.on_arrival(at(host, 1))).0).collect();
+        for (host, gone) in (4..=6).zip(tickets) {
+            assert_eq!(admitted(lobby.on_arrival(at(host, 1))).1, Some(gone));
+        }
+        assert_eq!(lobby.waiting.len(), 3);
+    }
+}

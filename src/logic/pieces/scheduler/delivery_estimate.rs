@@ -1,0 +1,137 @@
+//! What everybody owes: who stalls, in which order each answers, and when the last block that is asked for will come.
+//!
+//! Counted once for all who look for work in the same moment: of two hundred peers with nothing to do each would go
+//! through thousands of blocks. Decides nothing.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::Scheduler;
+use crate::base::geometry::BLOCK_LEN;
+use crate::base::ids::PeerKey;
+use crate::logic::pieces::assembly::Asker;
+
+/// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
+pub(super) const ENDGAME_DEPTH: u32 = 8;
+
+/// The time; blocks that were ever asked for, those of them that are under way, and how many peers wait for work.
+type Moment = (Instant, u64, u32, usize);
+
+/// Of a block that everybody who is asked for it keeps us waiting for.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// What is true as long as nobody is asked for more and nothing comes.
+#[derive(Debug, Default)]
+pub(super) struct Debts {
+    counted: Option<Moment>,
+    debtors: BTreeMap<PeerKey, Debtor>,
+    /// Of all blocks that may be asked of one more the one that comes last.
+    pub(super) latest_us: u64,
+    /// Bytes a second of the fastest that waits for work and has little.
+    pub(super) fastest_idle: u64,
+}
+
+/// One peer that is asked for something.
+#[derive(Debug)]
+struct Debtor {
+    stalls: bool,
+    /// 0: nothing has come yet. `None`: it is gone.
+    bps: Option<u64>,
+    /// What it is asked for, in the order it was asked.
+    queue: Vec<u64>,
+}
+
+impl Debts {
+    /// Microseconds until the first of these has sent the block; [`NEVER`], where all of them stall. Of whom nothing has come
+    /// yet is taken to be as fast as `usual_bps`.
+    pub(super) fn soonest_us<'a>(&self, askers: impl Iterator<Item = &'a Asker> + Clone, usual_bps: u64) -> u64 {
+        let debtor = |asker: &Asker| self.debtors.get(&asker.peer);
+        if askers.clone().all(|asker| debtor(asker).is_none_or(|debtor| debtor.stalls)) {
+            return NEVER;
+        }
+        let comes_us = |asker: &Asker| {
+            let Debtor { bps, queue, .. } = debtor(asker)?;
+            let bps = Some((*bps)?).filter(|bps| *bps > 0).unwrap_or(usual_bps);
+            Some(delivery_us(queue.partition_point(|nth| *nth <= asker.nth), bps))
+        };
+        askers.filter_map(comes_us).min().unwrap_or(NEVER)
+    }
+}
+
+/// Microseconds until so many blocks have come at a rate.
+pub(super) fn delivery_us(blocks: usize, bps: u64) -> u64 {
+    (blocks as u64).saturating_mul(u64::from(BLOCK_LEN) * 1_000_000) / bps.max(1)
+}
+
+/// 1 byte a second: nobody who looks for work will take the blocks of an unknown peer to come later.
+const SLOWEST: u64 = 1;
+
+impl Scheduler {
+    /// Sees to it that `debts` are those of this moment.
+    pub(super) fn count_debts(&mut self, now: Instant) {
+        let moment = (now, self.asks, self.in_flight, self.waiting.len());
+        if self.debts.counted.replace(moment) == Some(moment) {
+            return;
+        }
+        let mut debtors: BTreeMap<PeerKey, Debtor> = BTreeMap::new();
+        for (_, asker) in self.open.values().flat_map(|assembly| assembly.askers()) {
+            let debtor = debtors.entry(asker.peer).or_insert_with(|| self.debtor(asker.peer, now));
+            debtor.queue.push(asker.nth);
+        }
+        for debtor in debtors.values_mut() {
+            debtor.queue.sort_unstable();
+        }
+        self.debts.debtors = debtors;
+        let asked = self.open.values().filter(|assembly| !assembly.exclusive).flat_map(|assembly| assembly.asked_of());
+        let latest = asked.map(|(_, askers)| self.debts.soonest_us(askers, SLOWEST)).max();
+        let idle = self.waiting.iter().filter_map(|key| self.peers.get(key));
+        let fastest = idle.filter(|peer| peer.in_flight < ENDGAME_DEPTH).map(|peer| peer.flow.bps(now)).max();
+        (self.debts.latest_us, self.debts.fastest_idle) = (latest.unwrap_or(0), fastest.unwrap_or(0));
+    }
+
+    fn debtor(&self, key: PeerKey, now: Instant) -> Debtor {
+        let peer = self.peers.get(&key);
+        let stalls = peer.is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= now));
+        Debtor { stalls, bps: peer.map(|peer| peer.flow.bps(now)), queue: Vec::new() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK_US: u64 = 1_000_000;
+
+    /// A block a second each, or what is said.
+    fn debts(debtors: &[(u32, bool, Option<u64>, &[u64])]) -> Debts {
+        let debtor = |(key, stalls, blocks_per_s, queue): &(u32, bool, Option<u64>, &[u64])| {
+            let bps = blocks_per_s.map(|blocks| blocks * u64::from(BLOCK_LEN));
+            (PeerKey(*key), Debtor { stalls: *stalls, bps, queue: queue.to_vec() })
+        };
+        Debts { debtors: debtors.iter().map(debtor).collect(), ..Debts::default() }
+    }
+
+    #[test]
+    fn a_block_comes_when_the_first_who_is_asked_has_sent_what_it_was_asked_before() {
+        let debts = debts(&[
+            (1, false, Some(1), &[10, 11, 30]),
+            (2, false, Some(4), &[12, 13, 20, 31]),
+            (3, true, Some(100), &[14]),
+            (4, false, Some(0), &[15]),
+            (5, true, None, &[16]),
+        ]);
+        let asker = |peer, nth| Asker { peer: PeerKey(peer), nth };
+        let usual = 2 * u64::from(BLOCK_LEN);
+        for (askers, soonest, what) in [
+            (vec![asker(1, 11)], 2 * BLOCK_US, "its second"),
+            (vec![asker(1, 30), asker(2, 31)], BLOCK_US, "the fourth of one that is four times as fast"),
+            (vec![asker(3, 14), asker(5, 16)], NEVER, "who stalls never sends it"),
+            (vec![asker(1, 10), asker(5, 16)], BLOCK_US, "who is gone does not count"),
+            (vec![asker(4, 15)], BLOCK_US / 2, "of whom nothing has come is as fast as usual"),
+            (vec![asker(3, 14), asker(4, 15)], 10_000, "but then it is as fast as ever"),
+            (vec![asker(6, 1)], NEVER, "nobody knows it"),
+        ] {
+            assert_eq!(debts.soonest_us(askers.iter(), usual), soonest, "{what}");
+        }
+    }
+}

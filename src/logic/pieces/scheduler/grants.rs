@@ -1,0 +1,413 @@
+//! Answering asks: the order in which a peer is given work.
+//!
+//! The piece it is filling; pieces that failed before, whole; open pieces that nobody fills; then a fast peer opens a
+//! piece of its own and a slow one helps with another's. When nothing else is left: the [endgame](super::endgame).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::peer::Peer;
+use super::{Effect, Scheduler};
+use crate::base::bitfield::Bitfield;
+use crate::base::geometry::{BLOCK_LEN, BlockAddr, Geometry, PieceIndex};
+use crate::base::ids::PeerKey;
+use crate::logic::pieces::assembly::Assembly;
+use crate::logic::pieces::suspects::FORGIVEN_AFTER;
+
+/// Four pieces at random, then the rarest: what Cohen's paper and libtorrent do.
+const RANDOM_PIECES: u32 = 4;
+
+/// A peer that fills a piece in 20 s fills it alone: fewer senders for one piece, fewer suspects. Picked by eye.
+const FAST_FILL_S: u64 = 20;
+
+/// 6 s without anybody being asked or anything coming: an open piece may be taken from its owner, or given up for its
+/// credit. Longer than a rest, so that it was offered to everybody.
+const IDLE: Duration = Duration::from_secs(6);
+
+/// 2 s without a block from a peer that owes some: when credit is short, what it owes is asked of others too. Thirty
+/// silent peers must not hold all credit with thirty open pieces (P-12).
+const STALLED: Duration = Duration::from_secs(2);
+
+/// 100 ms until a failed piece that was left to a faster peer is offered again: that one has been served by then.
+const HAND_OVER: Duration = Duration::from_millis(100);
+
+/// 60 s: an exclusive piece whose owner still drips may be begun anew by a peer with nothing else to do.
+const DRIPPING: Duration = Duration::from_secs(60);
+
+/// One peer's ask while it is being answered.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts of one ask")]
+pub(super) struct Ask {
+    pub(super) key: PeerKey,
+    addr: SocketAddr,
+    pub(super) has: Arc<Bitfield>,
+    want: usize,
+    pub(super) now: Instant,
+    pub(super) blocks: Vec<BlockAddr>,
+    /// Under suspicion: works on pieces of its own.
+    probation: bool,
+    /// A seed is asked, and for what nobody else has: what others began and choked off can wait for them. Else a lone slow
+    /// seed gives every third piece twice, and the swarm waits for it.
+    rare_first: bool,
+    pub(super) short_of_credit: bool,
+    /// Nothing new for it until something of it is verified.
+    pub(super) short_of_trust: bool,
+    /// A failed piece waits for this peer, and for credit.
+    suspect_waits: bool,
+    recheck: Option<Instant>,
+}
+
+impl Ask {
+    pub(super) fn left(&self) -> usize {
+        self.want - self.blocks.len()
+    }
+
+    fn is_full(&self) -> bool {
+        self.left() == 0
+    }
+
+    /// Free blocks of the piece, the first of them as the `nth` that was ever asked. Returns how many. `alone`: nobody else
+    /// has the piece.
+    fn take_from(&mut self, assembly: &mut Assembly, geometry: &Geometry, alone: bool, nth: u64) -> u64 {
+        let (before, most) = (self.blocks.len(), self.left());
+        let rests = assembly.ask(geometry, self.key, most, alone, self.now, (nth, &mut self.blocks));
+        self.recheck_at(rests);
+        let asked = self.blocks.len() - before;
+        // Who has just given back blocks of it is tried with others, and the rest is for whoever is faster.
+        if asked > 0 && rests.is_none() {
+            assembly.owner.get_or_insert(self.key);
+        }
+        asked as u64
+    }
+
+    pub(super) fn recheck_at(&mut self, at: Option<Instant>) {
+        self.recheck = self.recheck.into_iter().chain(at).min();
+    }
+}
+
+impl Scheduler {
+    /// Serves everybody whom a change may help, and tells what others need not send any more.
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.now = Some(now);
+        loop {
+            self.tell_cancels();
+            let endgame = self.is_endgame();
+            self.stirred |= endgame && !self.endgame;
+            self.endgame = endgame;
+            self.stirred |= self.ceiling.lets_in(self.in_flight);
+            if !std::mem::take(&mut self.stirred) {
+                break self.held_up.set(now, self.is_held_up());
+            }
+            self.recheck = None;
+            let turn = self.turn;
+            let order: Vec<PeerKey> = self.waiting.range(turn..).chain(self.waiting.range(..turn)).copied().collect();
+            for key in order {
+                self.serve(now, key);
+            }
+        }
+    }
+
+    fn tell_cancels(&mut self) {
+        for (peer, blocks) in std::mem::take(&mut self.cancels) {
+            if self.peers.contains_key(&peer) {
+                self.effects.push_back(Effect::Cancel { peer, blocks });
+            }
+        }
+    }
+
+    /// Grants what can be granted of a peer's ask, and remembers the rest.
+    pub(super) fn serve(&mut self, now: Instant, key: PeerKey) {
+        let Some(peer) = self.peers.get(&key).filter(|peer| peer.want > 0 && !self.paused) else { return };
+        let wanted = peer.want;
+        let want = self.ceiling.room(self.in_flight, wanted) as usize;
+        if want == 0 {
+            return self.ceiling.on_held_back();
+        }
+        let mut ask = Ask {
+            key,
+            addr: peer.addr,
+            has: peer.offers(),
+            want,
+            now,
+            blocks: Vec::new(),
+            probation: self.suspects.is_on_probation(peer.addr),
+            rare_first: peer.has.is_all() && self.picker.only_seeds_have_some(),
+            short_of_credit: false,
+            short_of_trust: false,
+            suspect_waits: false,
+            recheck: None,
+        };
+        self.find_work(&mut ask);
+        let granted = u32::try_from(ask.blocks.len()).unwrap_or(u32::MAX);
+        if ask.is_full() && granted < wanted {
+            self.ceiling.on_held_back();
+        }
+        self.in_flight += granted;
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.on_granted(now, granted);
+            if peer.want == 0 {
+                self.waiting.remove(&key);
+                ask.recheck = None;
+            }
+        }
+        self.recheck = self.recheck.into_iter().chain(ask.recheck).min();
+        self.tell_cancels();
+        if granted > 0 {
+            self.turn = PeerKey(key.0.wrapping_add(1));
+            self.effects.push_back(Effect::Grant { peer: key, blocks: ask.blocks });
+        }
+    }
+
+    fn find_work(&mut self, ask: &mut Ask) {
+        let key = ask.key;
+        self.go_on(ask);
+        self.help(ask, |assembly| assembly.owner == Some(key));
+        self.retry_suspects(ask);
+        if !ask.probation {
+            self.help(ask, |assembly| assembly.owner.is_none());
+            if !self.is_fast(ask.key) {
+                self.help(ask, |_| true);
+            }
+        }
+        self.open_pieces(ask);
+        ask.rare_first = false;
+        self.help(ask, |_| true);
+        if !ask.is_full() && ask.short_of_credit && self.evict_for(ask) {
+            self.retry_suspects(ask);
+            self.open_pieces(ask);
+        }
+        if !ask.is_full() {
+            self.take_over(ask);
+            self.retry_suspects(ask);
+            self.duplicate(ask);
+        }
+    }
+
+    /// More of the piece that the peer is filling.
+    fn go_on(&mut self, ask: &mut Ask) {
+        let Some(peer) = self.peers.get(&ask.key) else { return };
+        if let Some(piece) = peer.current
+            && self.open.get(&piece).is_some_and(|a| a.owner == Some(ask.key) || !(a.exclusive || ask.probation))
+        {
+            self.ask_for(piece, ask);
+        }
+    }
+
+    /// Failed pieces, each whole from one peer that has not failed it yet.
+    fn retry_suspects(&mut self, ask: &mut Ask) {
+        let Self { suspects, open, writing, .. } = self;
+        let failed: Vec<(PieceIndex, Instant)> = suspects
+            .pieces()
+            .filter(|(piece, _)| ask.has.has(*piece) && !open.contains_key(piece) && !writing.contains_key(piece))
+            .collect();
+        for (piece, due) in failed {
+            if ask.is_full() {
+                return;
+            }
+            if due > ask.now {
+                ask.recheck_at(Some(due));
+            } else if self.suspects.is_shirker(piece, ask.addr) {
+                if !self.has_willing_source(piece) {
+                    self.suspects.forgive(ask.now, piece);
+                    ask.recheck_at(Some(ask.now + FORGIVEN_AFTER));
+                }
+            } else if !self.suspects.was_tried(piece, ask.addr) || !self.has_untried_source(piece) {
+                if !self.can_open(piece) {
+                    ask.short_of_credit = true;
+                    ask.suspect_waits = true;
+                } else if !self.admits(ask.key, piece) {
+                    ask.short_of_trust = true;
+                } else if self.a_faster_one_waits(piece, ask) {
+                    ask.recheck_at(Some(ask.now + HAND_OVER));
+                } else {
+                    self.open_piece(piece, true, ask);
+                }
+            }
+        }
+    }
+
+    /// Is somebody without work who would bring the piece sooner? It comes whole from one, so that one should be good.
+    fn a_faster_one_waits(&self, piece: PieceIndex, ask: &Ask) -> bool {
+        let bps = |peer: &Peer| peer.flow.bps(ask.now);
+        let mine = self.peers.get(&ask.key).map_or(0, |peer| bps(peer));
+        let may = |peer: &&Peer| {
+            let is_spent = self.suspects.is_shirker(piece, peer.addr) || self.suspects.was_tried(piece, peer.addr);
+            peer.has.has(piece) && !is_spent && self.trusts(peer, piece)
+        };
+        self.waiting
+            .iter()
+            .filter_map(|key| self.peers.get(key).map(Box::as_ref))
+            .filter(may)
+            .any(|peer| bps(peer) > mine)
+    }
+
+    /// Free blocks of open pieces that `wanted` says yes to.
+    fn help(&mut self, ask: &mut Ask, wanted: impl Fn(&Assembly) -> bool) {
+        if ask.is_full() || self.loose.is_empty() {
+            return;
+        }
+        let mine = |assembly: &Assembly| !assembly.exclusive || assembly.owner == Some(ask.key);
+        let Self { loose, open, picker, .. } = &*self;
+        let in_turn = |piece: PieceIndex| !(ask.rare_first && picker.is_passed_on(piece));
+        let pieces = loose.iter().filter(|piece| ask.has.has(**piece) && in_turn(**piece));
+        let pieces: Vec<PieceIndex> =
+            pieces.filter(|piece| open.get(piece).is_some_and(|a| mine(a) && wanted(a))).copied().collect();
+        for piece in pieces {
+            if ask.is_full() {
+                return;
+            }
+            self.ask_for(piece, ask);
+        }
+    }
+
+    /// Pieces that nobody has begun. A peer that could take several at once is given neighbours, where they are small.
+    fn open_pieces(&mut self, ask: &mut Ask) {
+        let mut before = None;
+        while !ask.is_full() {
+            if self.is_credit_spent() {
+                ask.short_of_credit = true;
+                return;
+            }
+            let Some(peer) = self.peers.get_mut(&ask.key) else { return };
+            if !peer.trust.has_room(self.geometry.nominal_piece_len(), ask.probation) {
+                ask.short_of_trust = true;
+                return;
+            }
+            let random = self.have.ones() < RANDOM_PIECES;
+            let picked = if random {
+                self.picker.pick_random(&ask.has, &mut peer.shortlist, &mut self.dice)
+            } else {
+                let behind = before.and_then(|before| self.picker.pick_behind(before, &ask.has));
+                behind.or_else(|| self.picker.pick(&ask.has, &mut peer.shortlist, &mut self.dice))
+            };
+            let Some(piece) = picked else { return };
+            before = Some(piece);
+            self.open_piece(piece, ask.probation, ask);
+        }
+    }
+
+    /// No room for one more piece of the usual size.
+    fn is_credit_spent(&self) -> bool {
+        self.reserved > 0 && self.reserved + u64::from(self.geometry.nominal_piece_len()) > self.credit
+    }
+
+    /// There is something to ask for and somebody to ask, and the disk holds the credit for it.
+    fn is_held_up(&self) -> bool {
+        !self.writing.is_empty()
+            && !self.waiting.is_empty()
+            && self.is_credit_spent()
+            && self.picker.has_obtainable()
+            && !self.paused
+    }
+
+    /// One that fits the credit, or any if nothing else is under way.
+    fn can_open(&self, piece: PieceIndex) -> bool {
+        self.reserved == 0 || self.reserved + u64::from(self.geometry.piece_len(piece)) <= self.credit
+    }
+
+    /// A piece that the peer is admitted to.
+    fn open_piece(&mut self, piece: PieceIndex, exclusive: bool, ask: &mut Ask) {
+        let mut assembly = Box::new(Assembly::new(&self.geometry, piece, ask.key, exclusive, ask.now));
+        self.reserved += u64::from(assembly.piece_len());
+        let alone = self.picker.available(piece) <= 1;
+        let asked = ask.take_from(&mut assembly, &self.geometry, alone, self.asks);
+        let left = assembly.free() > 0;
+        if left {
+            self.loose.insert(piece);
+        }
+        self.open.insert(piece, assembly);
+        self.on_asked(piece, asked, left, ask.key);
+    }
+
+    /// Free blocks of one open piece.
+    fn ask_for(&mut self, piece: PieceIndex, ask: &mut Ask) {
+        if !self.admits(ask.key, piece) {
+            ask.short_of_trust = true;
+            return;
+        }
+        let Some(assembly) = self.open.get_mut(&piece).filter(|assembly| assembly.free() > 0) else { return };
+        let alone = self.picker.available(piece) <= 1;
+        let asked = ask.take_from(assembly, &self.geometry, alone, self.asks);
+        let left = assembly.free() > 0;
+        if !left {
+            self.loose.remove(&piece);
+        }
+        self.on_asked(piece, asked, left, ask.key);
+    }
+
+    /// The peer is asked for so many blocks of the piece; are any `left`?
+    fn on_asked(&mut self, piece: PieceIndex, asked: u64, left: bool, key: PeerKey) {
+        self.asks += asked;
+        if let Some(peer) = self.peers.get_mut(&key).filter(|_| asked > 0) {
+            peer.current = left.then_some(piece);
+            peer.trust.begin(piece);
+        }
+    }
+
+    /// Gives up an open piece that nobody works on, so that its credit serves this ask.
+    fn evict_for(&mut self, ask: &mut Ask) -> bool {
+        let mut victim: Option<(u32, PieceIndex)> = None;
+        for piece in &self.loose {
+            let Some(assembly) = self.open.get(piece).filter(|assembly| assembly.asked() == 0) else { continue };
+            let idle_from = assembly.touched + IDLE;
+            if self.picker.available(*piece) > 0 && ask.now < idle_from {
+                ask.recheck_at(Some(idle_from));
+            } else {
+                let candidate = (assembly.got(), *piece);
+                victim = Some(victim.map_or(candidate, |least| least.min(candidate)));
+            }
+        }
+        let useful = ask.suspect_waits || self.picker.has_any_of(&ask.has);
+        if let Some((_, piece)) = victim.filter(|_| useful) {
+            self.close(piece);
+        }
+        victim.is_some() && useful
+    }
+
+    /// Exclusive pieces whose owner does nothing, or too little, go to a peer that has nothing else to do.
+    fn take_over(&mut self, ask: &mut Ask) {
+        let mut stale = Vec::new();
+        for (piece, assembly) in &self.open {
+            if !assembly.exclusive || assembly.owner == Some(ask.key) || !ask.has.has(*piece) {
+                continue;
+            }
+            let owner = assembly.owner.and_then(|owner| self.peers.get(&owner));
+            let owner = owner.and_then(|owner| Some((owner.waiting_since()?, self.usual_wait(owner, ask.now))));
+            let idle_from = match owner {
+                Some((since, usual)) if assembly.asked() > 0 => (since + usual).min(assembly.opened + DRIPPING),
+                // Whoever is asked and gives back again and again touches it too.
+                _ => (assembly.touched + IDLE).min(assembly.came + IDLE * 2),
+            };
+            if idle_from <= ask.now {
+                stale.push(*piece);
+            } else {
+                ask.recheck_at(Some(idle_from));
+            }
+        }
+        for piece in stale {
+            self.shirk(piece);
+        }
+        self.help(ask, |assembly| assembly.owner.is_none());
+    }
+
+    pub(super) fn is_fast(&self, key: PeerKey) -> bool {
+        let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
+        peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
+    }
+
+    /// Twice what a block of this peer takes at its rate, between [`STALLED`] and [`IDLE`], or longer below our own limit.
+    pub(super) fn usual_wait(&self, peer: &Peer, now: Instant) -> Duration {
+        let block = (u64::from(BLOCK_LEN) * 2000).checked_div(peer.flow.bps(now)).map(Duration::from_millis);
+        block.unwrap_or(STALLED).clamp(STALLED, IDLE).max(self.held_for())
+    }
+
+    /// When a peer that owes blocks counts as stalled.
+    pub(super) fn stalled_at(&self, peer: &Peer) -> Option<Instant> {
+        peer.waiting_since().map(|since| since + STALLED.max(self.held_for()))
+    }
+
+    /// How long our own limit may hold up a block.
+    fn held_for(&self) -> Duration {
+        self.ceiling.patience(|| self.peers.values().filter(|peer| peer.in_flight > 0).count())
+    }
+}

@@ -1,0 +1,386 @@
+//! A tracker, as a struct: bytes of a client in, bytes for it out (BEP 3, 7, 15, 23, 24, 31, 48).
+//!
+//! [`Desk`] is where everything is decided: who is served, how often, with whom. Knows no sockets and no HTTP beyond the
+//! query of a URL; told the time, the address a request came from, and its secrets.
+//!
+//! | file | for |
+//! |---|---|
+//! | `registry`, `swarm`, `pool` | who is in which swarm, within limits; who is named to whom |
+//! | `networks` | what each network holds, and so who goes when it is full |
+//! | `sizes` | how to draw any peer with the same chance |
+//! | `ticks` | the age of a peer and what is known of it, in two bytes |
+//! | `allow` | which torrents are served |
+//! | `throttle` | how often a host may ask |
+//! | `tickets` | the connection ids of UDP |
+//! | `counts` | what it has done |
+
+mod allow;
+mod counts;
+mod networks;
+mod pool;
+mod registry;
+mod sizes;
+mod swarm;
+mod throttle;
+mod tickets;
+mod ticks;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+pub use allow::{AllowList, BadAllowList};
+pub use counts::{Counts, Stats};
+use pool::HashKey;
+pub use registry::{Heard, Limits, Registry};
+use registry::{Return, Rhythm};
+pub use swarm::{Tally, Visit, Wanted};
+use throttle::Throttle;
+use tickets::Tickets;
+use ticks::Tick;
+
+use crate::base::ids::InfoHash;
+use crate::codec::swarm_state::{PEER_LEN, SWARM_LEN, SavedState};
+use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Failure, RetryIn, ScrapeEntry};
+use crate::codec::tracker_http::server::{
+    BadQuery, encode_announce, encode_failure, encode_scrape, parse_query, parse_scrape_query,
+};
+use crate::codec::tracker_udp::MAX_SCRAPE;
+use crate::codec::tracker_udp::server::{
+    UdpRequest, decode_request, encode_announced, encode_connected, encode_error, encode_scraped,
+};
+use crate::logic::peers::address::Class;
+
+/// 12 hours: the clock of the peers' ages goes round in three times as much.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
+
+/// 30 minutes: what trackers say since BEP 3.
+pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30 * 60);
+
+/// 30 requests a second: a seedbox of 10,000 torrents makes six, and its burst at the start is ten seconds of these.
+pub const DEFAULT_RATE: u32 = 30;
+
+/// 200 peers: with these a reply over UDP and IPv4 is 1,220 bytes, within any packet.
+const MAX_WANTED: usize = 200;
+
+/// 67 peers: what fits a packet of 1,280 bytes, the least that IPv6 carries whole, behind 48 of headers and 20 of reply.
+const MAX_WANTED_UDP_V6: usize = 67;
+
+/// Once a second a part of the peers is looked at.
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
+
+/// An eighth of the expiry: so much later than due a peer is forgotten at most.
+const SWEEP_PARTS: u64 = 8;
+
+/// 50,000 peers are looked at in less than a millisecond.
+const MAX_SWEEP: usize = 50_000;
+
+/// 256 KiB of swarms are written down in one turn: less than a millisecond.
+const SAVED_PART: usize = 256 * 1024;
+
+/// One hour: somebody may put the torrent on the list meanwhile.
+const RETRY_UNREGISTERED: Duration = Duration::from_secs(60 * 60);
+
+/// One minute, the least that BEP 31 can say.
+const RETRY_TOO_FAST: Duration = Duration::from_secs(60);
+
+/// What a tracker is given.
+#[derive(Clone)]
+pub struct DeskConfig {
+    /// How often clients are to announce, at most [`MAX_INTERVAL`].
+    pub interval: Duration,
+    /// Requests a second of each host; 0: any number. This machine's own are not counted.
+    pub rate: u32,
+    /// What it holds at most.
+    pub limits: Limits,
+    /// Only these torrents; `None`: all.
+    pub allow: Option<AllowList>,
+    /// For dice and hashes.
+    pub seed: u64,
+    /// For connection ids.
+    pub secret: [u8; 32],
+}
+
+/// The longest file that a tracker with these limits writes, with room for swarms and peers that come and go meanwhile.
+pub fn longest_state(limits: &Limits) -> u64 {
+    let all = limits.swarms.saturating_mul(SWARM_LEN).saturating_add(limits.peers.saturating_mul(PEER_LEN));
+    (all as u64).saturating_mul(2).saturating_add(SAVED_PART as u64)
+}
+
+impl std::fmt::Debug for DeskConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DeskConfig").field("interval", &self.interval).finish_non_exhaustive()
+    }
+}
+
+/// Why a request is not served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Refusal {
+    #[error("{0}")]
+    Bad(#[from] BadQuery),
+    #[error("unregistered torrent")]
+    Unregistered,
+    #[error("too many requests, slow down")]
+    TooFast,
+    #[error("scrape of all torrents is not served, name them by info_hash")]
+    WholeScrape,
+}
+
+impl Refusal {
+    const fn retry_in(self) -> Option<RetryIn> {
+        match self {
+            Self::Bad(_) => None,
+            Self::WholeScrape => Some(RetryIn::Never),
+            Self::Unregistered => Some(RetryIn::After(RETRY_UNREGISTERED)),
+            Self::TooFast => Some(RetryIn::After(RETRY_TOO_FAST)),
+        }
+    }
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub struct Desk {
+    cfg: DeskConfig,
+    epoch: Instant,
+    registry: Registry,
+    throttle: Throttle,
+    tickets: Tickets,
+    hosts: HashKey,
+    counts: Counts,
+    sweep_at: Instant,
+}
+
+impl Desk {
+    /// Opens at `now`, with nobody in any swarm.
+    pub fn new(cfg: DeskConfig, now: Instant) -> Self {
+        let interval = cfg.interval.clamp(Duration::from_secs(1), MAX_INTERVAL);
+        Self {
+            epoch: now,
+            registry: Registry::new(cfg.limits, rhythm(interval), cfg.seed),
+            throttle: Throttle::new(now, cfg.rate),
+            tickets: Tickets::new(now, cfg.secret),
+            hosts: HashKey::new(cfg.seed.wrapping_add(1)),
+            counts: Counts::default(),
+            sweep_at: now + SWEEP_EVERY,
+            cfg: DeskConfig { interval, ..cfg },
+        }
+    }
+
+    /// Answers a datagram (BEP 15); `None`: with silence. Before a connection id is shown, no answer is longer than what
+    /// it answers: whoever forges an address gains nothing.
+    pub fn on_datagram(&mut self, now: Instant, datagram: &[u8], from: IpAddr) -> Option<Vec<u8>> {
+        let from = from.to_canonical();
+        let Ok(request) = decode_request(datagram) else {
+            self.counts.malformed += 1;
+            return None;
+        };
+        match request {
+            UdpRequest::Connect { transaction_id } => {
+                self.counts.connects += 1;
+                Some(encode_connected(transaction_id, self.tickets.issue(now, from)))
+            }
+            UdpRequest::Announce { connection_id, transaction_id, .. }
+            | UdpRequest::Scrape { connection_id, transaction_id, .. }
+                if !self.tickets.is_good(now, from, connection_id) =>
+            {
+                self.counts.bad_connection_ids += 1;
+                let error = encode_error(transaction_id, "bad connection id");
+                (error.len() <= datagram.len()).then_some(error)
+            }
+            // Silence slows down whoever is not listening, and those who are retry later and later.
+            _ if !self.admits(now, from) => None,
+            UdpRequest::Announce { transaction_id, request, .. } => {
+                self.counts.announces_udp += 1;
+                let most = if from.is_ipv4() { MAX_WANTED } else { MAX_WANTED_UDP_V6 };
+                let wanted = Wanted::SameFamily(most.min(request.num_want as usize));
+                Some(match self.announce(now, &request, from, wanted) {
+                    Ok(reply) => encode_announced(transaction_id, &reply, from.is_ipv6()),
+                    Err(refusal) => encode_error(transaction_id, &refusal.to_string()),
+                })
+            }
+            UdpRequest::Scrape { transaction_id, swarms, .. } => {
+                self.counts.scrapes_udp += 1;
+                let numbers = |info_hash| {
+                    let known = self.numbers(info_hash);
+                    known.map_or((0, 0, 0), |swarm| (swarm.complete, swarm.downloaded, swarm.incomplete))
+                };
+                Some(encode_scraped(transaction_id, &swarms.iter().map(numbers).collect::<Vec<_>>()))
+            }
+        }
+    }
+
+    /// Answers the query of an announce over HTTP; refusals are answers too.
+    pub fn on_announce(&mut self, now: Instant, query: &str, from: IpAddr) -> Vec<u8> {
+        let from = from.to_canonical();
+        let answered = self.http_announce(now, query, from);
+        answered.unwrap_or_else(encode_refusal)
+    }
+
+    /// Answers the query of a scrape over HTTP (BEP 48). Torrents that nobody has announced are left out.
+    pub fn on_scrape(&mut self, now: Instant, query: &str, from: IpAddr) -> Vec<u8> {
+        let from = from.to_canonical();
+        let answered = self.http_scrape(now, query, from);
+        answered.unwrap_or_else(encode_refusal)
+    }
+
+    /// From now on only these torrents are served; `None`: all. What is known of others is forgotten by and by.
+    pub fn on_allow_list(&mut self, allow: Option<AllowList>) {
+        self.cfg.allow = allow;
+    }
+
+    /// The time has come to look for peers that are silent.
+    pub fn on_timeout(&mut self, now: Instant) {
+        if now < self.sweep_at {
+            return;
+        }
+        self.sweep_at = now + SWEEP_EVERY;
+        let expiry = self.cfg.interval * 2;
+        let round_s = usize::try_from((expiry.as_secs() / SWEEP_PARTS).max(1)).unwrap_or(usize::MAX);
+        let all = self.registry.total().peers() + self.registry.swarms();
+        let age = (self.tick(now), ticks::ticks_beyond(expiry));
+        let allow = &self.cfg.allow;
+        let keep = |info_hash: &InfoHash| allow.as_ref().is_none_or(|allow| allow.has(info_hash));
+        self.registry.sweep(age, (all / round_s + 1).min(MAX_SWEEP), keep);
+    }
+
+    /// When [`Desk::on_timeout`] is due.
+    pub const fn deadline(&self) -> Instant {
+        self.sweep_at
+    }
+
+    /// What it has done and holds.
+    pub fn stats(&self, now: Instant) -> Stats {
+        Stats {
+            uptime: now.saturating_duration_since(self.epoch),
+            swarms: self.registry.swarms(),
+            peers: self.registry.total(),
+            allowed: self.cfg.allow.as_ref().map(AllowList::len),
+            counts: self.counts,
+        }
+    }
+
+    /// A part of all swarms for a file, from position `below` down, and where to go on; `None`: that was the last part.
+    /// The first part is `below` the greatest number there is.
+    pub fn save(&self, now: Instant, below: usize) -> (Vec<u8>, Option<usize>) {
+        let mut part = Vec::new();
+        let next = self.registry.save(self.tick(now), below, SAVED_PART, &mut part);
+        (part, next)
+    }
+
+    /// Takes in what was saved, `away` ago by the clock on the wall: what has not expired, is served, and has room.
+    pub fn restore(&mut self, now: Instant, state: &SavedState<'_>, away: Duration) {
+        let back = Return {
+            now: self.tick(now),
+            away: ticks::ticks_beyond(away).saturating_sub(1),
+            max_age: ticks::ticks_beyond(self.cfg.interval * 2),
+        };
+        for swarm in state.swarms() {
+            if self.allows(&swarm.info_hash) {
+                self.registry.restore(&swarm, back);
+            }
+        }
+    }
+
+    /// After a panic: peers stay if every count and index is right, else they come again with their next announce.
+    pub fn recover(&mut self, now: Instant) {
+        if !self.registry.is_sound() {
+            *self = Self { counts: self.counts, ..Self::new(self.cfg.clone(), now) };
+        }
+    }
+
+    fn http_announce(&mut self, now: Instant, query: &str, from: IpAddr) -> Result<Vec<u8>, Refusal> {
+        self.admit(now, from)?;
+        let query = parse_query(query).inspect_err(|_bad| self.counts.malformed += 1)?;
+        self.counts.announces_http += 1;
+        let wanted = Wanted::AnyFamily(MAX_WANTED.min(query.request.num_want as usize));
+        let reply = self.announce(now, &query.request, believed(query.ip, from), wanted)?;
+        let external_ip = Some(from);
+        Ok(encode_announce(&AnnounceReply { external_ip, ..reply }, query.compact))
+    }
+
+    fn http_scrape(&mut self, now: Instant, query: &str, from: IpAddr) -> Result<Vec<u8>, Refusal> {
+        self.admit(now, from)?;
+        let swarms = parse_scrape_query(query).inspect_err(|_bad| self.counts.malformed += 1)?;
+        if swarms.is_empty() {
+            return Err(Refusal::WholeScrape);
+        }
+        self.counts.scrapes_http += 1;
+        let known: Vec<_> = swarms.iter().take(MAX_SCRAPE).filter_map(|info_hash| self.numbers(info_hash)).collect();
+        Ok(encode_scrape(&known))
+    }
+
+    fn announce(
+        &mut self,
+        now: Instant,
+        request: &AnnounceRequest,
+        from: IpAddr,
+        wanted: Wanted,
+    ) -> Result<AnnounceReply, Refusal> {
+        if !self.allows(&request.info_hash) {
+            self.counts.unregistered += 1;
+            return Err(Refusal::Unregistered);
+        }
+        self.counts.note(request.event);
+        let addr = SocketAddr::new(from, request.port);
+        let visit = Visit { addr, event: request.event, is_seed: request.left == 0 };
+        let Heard { numbers, peers } = self.registry.hear(request.info_hash, &visit, wanted, self.tick(now));
+        Ok(AnnounceReply {
+            interval: i64::try_from(self.cfg.interval.as_secs()).ok(),
+            min_interval: i64::try_from(self.cfg.interval.as_secs() / 2).ok(),
+            complete: Some(numbers.complete),
+            incomplete: Some(numbers.incomplete),
+            downloaded: Some(numbers.downloaded),
+            peers,
+            ..AnnounceReply::default()
+        })
+    }
+
+    fn numbers(&self, info_hash: &InfoHash) -> Option<ScrapeEntry> {
+        self.registry.numbers(info_hash).filter(|_| self.allows(info_hash))
+    }
+
+    fn allows(&self, info_hash: &InfoHash) -> bool {
+        self.cfg.allow.as_ref().is_none_or(|allow| allow.has(info_hash))
+    }
+
+    fn admit(&mut self, now: Instant, from: IpAddr) -> Result<(), Refusal> {
+        if self.admits(now, from) { Ok(()) } else { Err(Refusal::TooFast) }
+    }
+
+    fn admits(&mut self, now: Instant, from: IpAddr) -> bool {
+        let host = match from {
+            IpAddr::V4(ip) => self.hosts.hash(&ip.octets()),
+            // A /64: what one customer has.
+            IpAddr::V6(ip) => self.hosts.hash(&ip.octets()[..8]),
+        };
+        let admitted = Class::of_ip(from) == Class::Loopback || self.throttle.admits(now, host);
+        self.counts.too_fast += u64::from(!admitted);
+        admitted
+    }
+
+    fn tick(&self, now: Instant) -> Tick {
+        Tick::at(self.epoch, now)
+    }
+}
+
+/// An announce confirms a peer that comes after the minimum interval; a peer is overdue that is later than an eighth of
+/// the interval.
+fn rhythm(interval: Duration) -> Rhythm {
+    let overdue_after = ticks::ticks_beyond(interval + interval / 8);
+    Rhythm { confirm_after: ticks::ticks_within(interval / 2), overdue_after }
+}
+
+/// The address that a peer is listed under: its own. One that it gives itself (`ip=`) is believed of this machine and
+/// its own networks only, whose clients may know better how they look from outside; anybody else could point a swarm at
+/// a stranger.
+fn believed(claimed: Option<IpAddr>, from: IpAddr) -> IpAddr {
+    let is_ours = Class::of_ip(from).is_local();
+    let claimed = claimed.filter(|claimed| is_ours && Class::of_ip(*claimed) != Class::Nowhere);
+    claimed.unwrap_or(from).to_canonical()
+}
+
+fn encode_refusal(refusal: Refusal) -> Vec<u8> {
+    encode_failure(&Failure { reason: refusal.to_string(), retry_in: refusal.retry_in() })
+}
+
+#[cfg(test)]
+mod tests;

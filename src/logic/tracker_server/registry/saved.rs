@@ -1,0 +1,66 @@
+//! The registry in a file and back: part by part, so that requests are answered in between, and within all limits.
+
+use super::{Registry, Swarm};
+use crate::codec::swarm_state::{AGE_UNIT_S, SavedNetwork, SavedSwarm};
+use crate::logic::tracker_server::networks::Site;
+use crate::logic::tracker_server::ticks::{TICK, Tick};
+
+const _: () = assert!(TICK.as_secs() == AGE_UNIT_S, "ages are saved as they are");
+
+/// When swarms are read back.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::logic::tracker_server) struct Return {
+    pub(in crate::logic::tracker_server) now: Tick,
+    /// Ticks since they were saved.
+    pub(in crate::logic::tracker_server) away: u16,
+    /// Whatever is older is left out.
+    pub(in crate::logic::tracker_server) max_age: u16,
+}
+
+impl Return {
+    /// The tick of an entry with this age when it was saved, unless it has expired since.
+    pub(in crate::logic::tracker_server) fn tick(self, age: u16) -> Option<Tick> {
+        let age = age.checked_add(self.away).filter(|age| *age <= self.max_age)?;
+        Some(Tick::with_age(self.now, age))
+    }
+}
+
+impl Registry {
+    /// Appends swarms to `out` until it has `enough` bytes, from position `below` down. Returns where to go on; `None`: that
+    /// was the last one. A swarm that is there all the while is written at least once.
+    pub(in crate::logic::tracker_server) fn save(
+        &self,
+        now: Tick,
+        below: usize,
+        enough: usize,
+        out: &mut Vec<u8>,
+    ) -> Option<usize> {
+        let mut at = below.min(self.swarms.len());
+        while at > 0 && out.len() < enough {
+            at -= 1;
+            self.swarms[at].saved(now).encode(out);
+        }
+        (at > 0).then_some(at)
+    }
+
+    /// Takes a saved swarm in: what has not expired, as far as the limits go. One that is known already stays as it is.
+    pub(in crate::logic::tracker_server) fn restore(&mut self, saved: &SavedSwarm, back: Return) {
+        let is_known = self.find(&saved.info_hash).is_some();
+        let Some(touched) = back.tick(saved.age).filter(|_| !is_known && self.swarms.len() < self.limits.swarms) else {
+            return;
+        };
+        let founder = match saved.founder {
+            SavedNetwork::V4(prefix) => Site::V4(prefix),
+            SavedNetwork::V6(prefix) => Site::V6(prefix),
+        };
+        let mut swarm = Swarm::new(saved.info_hash, founder, touched);
+        (swarm.downloaded, swarm.is_established) = (saved.downloaded, saved.is_established);
+        let at = self.add(swarm);
+        let free = self.limits.peers.saturating_sub(self.total.peers()).min(self.limits.peers_per_swarm);
+        let places = self.places();
+        self.change(at, |swarm, ledger| swarm.restore(saved, free, back, &places, ledger));
+        if self.swarms[at].len() == 0 && saved.downloaded == 0 {
+            self.remove(at);
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! The door for peers that come by themselves: where it is opened, and the first 68 bytes of whoever comes in.
+//!
+//! Decides the port, and nothing about who may stay.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::rc::Rc;
+
+use tokio::io::AsyncReadExt;
+
+use super::{BoxStream, Listen, Net};
+use crate::base::disconnect::Farewell;
+use crate::codec::wire::Handshake;
+
+/// "port number this peer is listening on. Common behavior is for a downloader to try to listen on port 6881 and if that
+/// port is taken try 6882, then 6883, etc. and give up after 6889" (BEP 3). After that we take any (W-16).
+const USUAL: RangeInclusive<u16> = 6881..=6889;
+
+/// Opens the door: at this port, or without one at the first free of the usual ones, or else at any. Both families, unless
+/// one local address is all that may be used, or this machine has no IPv6.
+pub async fn open(net: &Net, bind: Option<IpAddr>, port: Option<u16>) -> io::Result<Rc<dyn Listen>> {
+    let ports: Vec<u16> = port.map_or_else(|| USUAL.chain([0]).collect(), |port| vec![port]);
+    let mut last = io::ErrorKind::AddrInUse.into();
+    for port in ports {
+        match open_at(net, bind, port).await {
+            Ok(door) => return Ok(door),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+async fn open_at(net: &Net, bind: Option<IpAddr>, port: u16) -> io::Result<Rc<dyn Listen>> {
+    if let Some(ip) = bind {
+        return net.listen(SocketAddr::new(ip, port)).await.map(Rc::from);
+    }
+    match net.listen(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port)).await {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => {
+            net.listen(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).await.map(Rc::from)
+        }
+        opened => opened.map(Rc::from),
+    }
+}
+
+/// Reads the handshake of whoever came in. Another protocol is noticed at its first wrong byte, and what follows the
+/// handshake is left in the stream. Without a deadline of its own.
+pub async fn greeting(stream: &mut BoxStream) -> Result<Handshake, Farewell> {
+    let mut heard = [0; Handshake::LEN];
+    let mut len = 0;
+    loop {
+        match stream.read(&mut heard[len..]).await {
+            Ok(0) => return Err(Farewell::Closed),
+            Ok(more) => len += more,
+            Err(error) => return Err(Farewell::from_io(&error)),
+        }
+        match Handshake::decode(&heard[..len]) {
+            Ok(Some(handshake)) => return Ok(handshake),
+            Ok(None) => {}
+            Err(_another_protocol) => return Err(Farewell::BadHandshake),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::base::ids::{InfoHash, PeerId};
+    use crate::net::dial::dial;
+    use crate::net::sockets::Sockets;
+    use crate::net::testing::{pipe, run};
+
+    /// W-16: 6881 to 6889 may be taken on the machine of the test, so that only their order is looked at.
+    #[test]
+    fn a_port_that_is_taken_leads_to_the_next_and_one_that_was_named_does_not() {
+        run(async {
+            let net = Sockets::any();
+            let first = open(&net, None, None).await.unwrap();
+            let second = open(&net, None, None).await.unwrap();
+            let [one, other] = [&first, &second].map(|door| door.local_addr().unwrap().port());
+            assert!(one < other || !USUAL.contains(&other), "{one}, {other}");
+            let taken = open(&net, None, Some(one)).await.unwrap_err();
+            assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        });
+    }
+
+    /// W-14: one door for both families.
+    #[test]
+    fn both_families_come_in() {
+        run(async {
+            let net = Sockets::any();
+            let door = open(&net, None, Some(0)).await.unwrap();
+            let port = door.local_addr().unwrap().port();
+            dial(&net, SocketAddr::from(([127, 0, 0, 1], port))).await.unwrap();
+            if door.local_addr().unwrap().is_ipv6() {
+                dial(&net, SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await.unwrap();
+            }
+            let only = open(&net, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)), Some(0)).await.unwrap();
+            assert_eq!(only.local_addr().unwrap().ip(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+        });
+    }
+
+    #[test]
+    fn a_greeting_may_drip_and_anything_else_is_noticed_at_once() {
+        let ours = Handshake { reserved: [1; 8], info_hash: InfoHash([2; 20]), peer_id: PeerId([3; 20]) };
+        let whole = [ours.encode().as_slice(), b"more"].concat();
+        run(async {
+            let (mut stream, mut far) = pipe(1);
+            let drips = async { far.write_all(&whole[..Handshake::LEN]).await };
+            let (heard, _) = tokio::join!(greeting(&mut stream), drips);
+            assert_eq!(heard.unwrap(), ours);
+            let (mut stream, mut far) = pipe(100);
+            far.write_all(&whole).await.unwrap();
+            assert_eq!(greeting(&mut stream).await.unwrap(), ours);
+            assert_eq!(stream.read_u8().await.unwrap(), b'm', "what follows is left");
+            for (said, want) in [(&b"GET /"[..], Farewell::BadHandshake), (&whole[..20], Farewell::Closed)] {
+                let (mut stream, mut far) = pipe(100);
+                far.write_all(said).await.unwrap();
+                drop(far);
+                assert_eq!(greeting(&mut stream).await.unwrap_err(), want);
+            }
+        });
+    }
+}

@@ -1,0 +1,178 @@
+//! `SwarmKeeper`: every swarm of a tracker.
+//!
+//! Owns one [`logic::tracker_server::Desk`](crate::logic::tracker_server::Desk). Child of `TrackerServer`, permanent, 5 restarts in 60 s.
+//! Hears `Query`, `Datagrams`, `NewAllowList`, `Survey`, `SavePart` and `RestoreSwarms`, and answers each in the turn it hears
+//! it; tells and asks nobody. Its mailbox holds at most one request of each HTTP connection and one batch of each datagram socket. After a
+//! panic it keeps its peers if they are sound, else they come again by themselves. Ends when told to.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use actix::prelude::*;
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use crate::actors::kit::{Child, Ctx, Goodbye, Timer};
+use crate::codec::swarm_state::SavedState;
+use crate::logic::tracker_server::{AllowList, Desk, DeskConfig, Stats};
+
+/// Which page a query was sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Page {
+    Announce,
+    Scrape,
+}
+
+/// A request over HTTP. The answer is a body; refusals are bodies too.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<u8>")]
+pub(super) struct Query {
+    pub(super) page: Page,
+    /// What stands behind the `?`, as it came.
+    pub(super) words: String,
+    pub(super) from: IpAddr,
+}
+
+/// Requests over UDP. The answer has those that are not answered with silence.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<(Vec<u8>, SocketAddr)>")]
+pub(super) struct Datagrams(pub(super) Vec<(Bytes, SocketAddr)>);
+
+/// From now on only these torrents.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) struct NewAllowList(pub(super) AllowList);
+
+/// What it has done and holds.
+#[derive(Debug, Message)]
+#[rtype(result = "Stats")]
+pub(super) struct Survey;
+
+/// A part of all swarms for the state file, from this position down.
+#[derive(Debug, Message)]
+#[rtype(result = "(Vec<u8>, Option<usize>)")]
+pub(super) struct SavePart(pub(super) usize);
+
+/// Takes in what an earlier run has saved.
+#[derive(Debug, Message)]
+#[rtype(result = "Stats")]
+pub(super) struct RestoreSwarms {
+    /// The file, which was checked.
+    pub(super) file: Vec<u8>,
+    /// How long ago it was written.
+    pub(super) away: Duration,
+}
+
+/// See the head of the file.
+#[derive(Debug)]
+pub(super) struct SwarmKeeper {
+    desk: Desk,
+    timer: Timer<Self>,
+}
+
+crate::metered!(SwarmKeeper, "SwarmKeeper");
+
+impl SwarmKeeper {
+    pub(super) fn new(cfg: DeskConfig) -> Self {
+        Self { desk: Desk::new(cfg, Instant::now().into_std()), timer: Timer::new() }
+    }
+
+    fn arm(&mut self, ctx: &mut Ctx<Self>) {
+        self.timer.arm(ctx, Some(self.desk.deadline()), |keeper, ctx| {
+            keeper.desk.on_timeout(Instant::now().into_std());
+            keeper.arm(ctx);
+        });
+    }
+}
+
+impl Actor for SwarmKeeper {
+    type Context = Ctx<Self>;
+
+    fn started(&mut self, ctx: &mut Ctx<Self>) {
+        self.arm(ctx);
+    }
+}
+
+impl Supervised for SwarmKeeper {
+    fn restarting(&mut self, _: &mut Ctx<Self>) {
+        self.timer = Timer::new();
+        self.desk.recover(Instant::now().into_std());
+    }
+}
+
+impl Child for SwarmKeeper {
+    fn id(&self) -> String {
+        "swarms".to_owned()
+    }
+}
+
+impl Handler<Query> for SwarmKeeper {
+    type Result = Vec<u8>;
+
+    fn handle(&mut self, Query { page, words, from }: Query, _: &mut Ctx<Self>) -> Vec<u8> {
+        let now = Instant::now().into_std();
+        match page {
+            Page::Announce => self.desk.on_announce(now, &words, from),
+            Page::Scrape => self.desk.on_scrape(now, &words, from),
+        }
+    }
+}
+
+impl Handler<Datagrams> for SwarmKeeper {
+    type Result = Vec<(Vec<u8>, SocketAddr)>;
+
+    fn handle(&mut self, Datagrams(batch): Datagrams, _: &mut Ctx<Self>) -> Self::Result {
+        let now = Instant::now().into_std();
+        let answer =
+            |(datagram, from): (Bytes, SocketAddr)| Some((self.desk.on_datagram(now, &datagram, from.ip())?, from));
+        batch.into_iter().filter_map(answer).collect()
+    }
+}
+
+impl Handler<NewAllowList> for SwarmKeeper {
+    type Result = ();
+
+    fn handle(&mut self, NewAllowList(allow): NewAllowList, _: &mut Ctx<Self>) {
+        self.desk.on_allow_list(Some(allow));
+    }
+}
+
+impl Handler<Survey> for SwarmKeeper {
+    type Result = MessageResult<Survey>;
+
+    fn handle(&mut self, _: Survey, _: &mut Ctx<Self>) -> MessageResult<Survey> {
+        MessageResult(self.desk.stats(Instant::now().into_std()))
+    }
+}
+
+impl Handler<SavePart> for SwarmKeeper {
+    type Result = MessageResult<SavePart>;
+
+    fn handle(&mut self, SavePart(below): SavePart, _: &mut Ctx<Self>) -> MessageResult<SavePart> {
+        MessageResult(self.desk.save(Instant::now().into_std(), below))
+    }
+}
+
+impl Handler<RestoreSwarms> for SwarmKeeper {
+    type Result = MessageResult<RestoreSwarms>;
+
+    fn handle(
+        &mut self,
+        RestoreSwarms { file, away }: RestoreSwarms,
+        _: &mut Ctx<Self>,
+    ) -> MessageResult<RestoreSwarms> {
+        let now = Instant::now().into_std();
+        if let Ok(state) = SavedState::read(&file) {
+            self.desk.restore(now, &state, away);
+        }
+        MessageResult(self.desk.stats(now))
+    }
+}
+
+impl Handler<Goodbye> for SwarmKeeper {
+    type Result = ();
+
+    fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
+        ctx.stop();
+    }
+}
