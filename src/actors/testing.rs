@@ -40,7 +40,7 @@ pub(crate) const PIECE: u64 = 32 * 1024;
 
 /// What lies on a [`Shelf`] when it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum ShelfContent {
     Nothing,
     Everything,
     /// A disk that cannot be written.
@@ -52,7 +52,7 @@ pub(crate) enum Found {
 /// A storage in memory that takes whatever it is given.
 #[derive(Debug)]
 pub(crate) struct Shelf {
-    found: Found,
+    found: ShelfContent,
     /// So many of the next writes end in a panic.
     pub(crate) panics: AtomicU32,
     /// How often it was opened.
@@ -60,7 +60,7 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    pub(crate) fn with(found: Found) -> Arc<Self> {
+    pub(crate) fn with(found: ShelfContent) -> Arc<Self> {
         Arc::new(Self { found, panics: AtomicU32::new(0), opened: AtomicU32::new(0) })
     }
 
@@ -75,9 +75,9 @@ impl Storage for Shelf {
         let pieces = geometry().piece_count();
         let inventory = |have| Ok(Inventory { have, check: Vec::new(), reason: None, received: 0, sent: 0 });
         let opened = match self.found {
-            Found::Nothing => inventory(Bitfield::none(pieces)),
-            Found::Everything => inventory(Bitfield::all(pieces)),
-            Found::Trouble => Err(OpenTrouble::Disk(DiskTrouble {
+            ShelfContent::Nothing => inventory(Bitfield::none(pieces)),
+            ShelfContent::Everything => inventory(Bitfield::all(pieces)),
+            ShelfContent::Trouble => Err(OpenTrouble::Disk(DiskTrouble {
                 kind: TroubleKind::ReadOnly,
                 operation: "open",
                 path: "/shelf".into(),
@@ -85,7 +85,7 @@ impl Storage for Shelf {
                 space: None,
                 reason: "because".to_owned(),
             })),
-            Found::Panic => panic!("the shelf fell over"),
+            ShelfContent::Panic => panic!("the shelf fell over"),
         };
         Box::pin(async { opened })
     }

@@ -15,7 +15,7 @@ use crate::storage::{DiskTrouble, OpenTrouble};
 
 /// Where a torrent stands.
 #[derive(Debug, Clone, Default)]
-pub enum Phase {
+pub enum TorrentPhase {
     /// Looking at what is there.
     #[default]
     Opening,
@@ -35,12 +35,12 @@ pub enum Phase {
     /// Everything is there and verified, and nothing more is to be done.
     Complete,
     /// It cannot go on.
-    Failed(Failure),
+    Failed(TorrentFailure),
 }
 
 /// Why a torrent cannot go on.
 #[derive(Debug, Clone, thiserror::Error)]
-pub enum Failure {
+pub enum TorrentFailure {
     /// Its files cannot be worked on.
     #[error(transparent)]
     Open(Arc<OpenTrouble>),
@@ -64,23 +64,23 @@ pub enum Failure {
 /// that a torrent in which nothing happens need not ask.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Stirred;
+pub struct Changed;
 
-/// Says [`Stirred`] for a child, and keeps still until the next survey.
+/// Says [`Changed`] for a child, and keeps still until the next survey.
 #[derive(Debug)]
-pub(super) struct Bell {
-    torrent: Recipient<Stirred>,
+pub(super) struct ChangeNotice {
+    torrent: Recipient<Changed>,
     rung: bool,
 }
 
-impl Bell {
-    pub(super) const fn new(torrent: Recipient<Stirred>) -> Self {
+impl ChangeNotice {
+    pub(super) const fn new(torrent: Recipient<Changed>) -> Self {
         Self { torrent, rung: false }
     }
 
     pub(super) fn ring(&mut self) {
         if !std::mem::replace(&mut self.rung, true) {
-            self.torrent.do_send(Stirred);
+            self.torrent.do_send(Changed);
         }
     }
 
@@ -138,7 +138,7 @@ pub struct TorrentView {
     /// Its swarm.
     pub info_hash: InfoHash,
     /// Where it stands.
-    pub phase: Phase,
+    pub phase: TorrentPhase,
     /// All bytes.
     pub bytes_total: u64,
     /// Bytes of the files that are wanted.
@@ -187,7 +187,7 @@ impl TorrentView {
         Self {
             name,
             info_hash,
-            phase: Phase::Opening,
+            phase: TorrentPhase::Opening,
             bytes_total,
             bytes_selected: bytes_total,
             bytes_done: 0,

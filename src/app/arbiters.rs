@@ -1,4 +1,4 @@
-//! Threads on which torrents live, where there are several: one runtime each, and a [`Host`] that starts whoever is sent.
+//! Threads on which torrents live, where there are several: one runtime each, and a [`ArbiterRoot`] that starts whoever is sent.
 //!
 //! The first arbiter is the thread of the run itself, with the session, the door and the metrics on it.
 
@@ -15,9 +15,9 @@ use tokio::sync::oneshot;
 use tokio::task::LocalSet;
 use tokio::time::timeout;
 
-use crate::actors::arbiter_root::Host;
-use crate::actors::kit::{self, Handle, Place};
-use crate::actors::metrics::Muster;
+use crate::actors::arbiter_root::ArbiterRoot;
+use crate::actors::kit::{self, Place, SupervisedChild};
+use crate::actors::metrics::MeasureLag;
 use crate::actors::policies;
 
 /// 100 ms for jobs of the pool that are still under way when everything has ended. A disk that hangs must not keep the program:
@@ -37,7 +37,7 @@ pub struct Arbiters(Vec<Arbiter>);
 
 #[derive(Debug)]
 struct Arbiter {
-    host: Handle<Host>,
+    host: SupervisedChild<ArbiterRoot>,
     /// Never gets a value; it fails when the thread has nobody left.
     gone: oneshot::Receiver<Infallible>,
 }
@@ -54,7 +54,7 @@ impl Arbiters {
         std::iter::once(Place::Here).chain(others).collect()
     }
 
-    pub(super) fn hosts(&self) -> Vec<Recipient<Muster>> {
+    pub(super) fn hosts(&self) -> Vec<Recipient<MeasureLag>> {
         self.0.iter().map(|arbiter| arbiter.host.addr.clone().recipient()).collect()
     }
 
@@ -82,7 +82,7 @@ impl Arbiter {
         let (alive, gone) = oneshot::channel::<Infallible>();
         thread::Builder::new().name(format!("arbiter-{nth}")).spawn(move || {
             live(runtime, async {
-                let (host, end) = kit::spawn_root(Host::new(nth), policies::HOST, seed);
+                let (host, end) = kit::spawn_root(ArbiterRoot::new(nth), policies::HOST, seed);
                 if here.send(host).is_ok() {
                     let _why_is_logged = end.await;
                 }
@@ -97,14 +97,14 @@ impl Arbiter {
 #[cfg(test)]
 pub(super) mod testing {
     use super::*;
-    use crate::actors::kit::testing::{Ear, Probe, tag};
+    use crate::actors::kit::testing::{GuardLog, ProbeActor, tag};
 
     /// Spends the budget of a host: who lives there is gone without a word.
     pub(in crate::app) async fn fell(place: &Place) {
         tag!(Unborn);
-        let (ear, _) = Ear::open();
+        let (ear, _) = GuardLog::open();
         for seed in 0..4 {
-            let make = || -> Probe<Unborn> { panic!("as the test wants it") };
+            let make = || -> ProbeActor<Unborn> { panic!("as the test wants it") };
             let mut unborn = kit::spawn_at(place, make, policies::METRICS, seed, ear.clone().recipient());
             unborn.leash.ended().await;
         }
@@ -117,11 +117,11 @@ mod tests {
 
     use super::testing::fell;
     use super::*;
-    use crate::actors::kit::testing::{Diary, Do, Ear, Probe, ends, tag};
+    use crate::actors::kit::testing::{Diary, Do, GuardLog, ProbeActor, ends, tag};
     use crate::actors::policies::METRICS;
     use crate::net::testing::run;
 
-    fn note_where<T: kit::testing::Tag>(probe: &mut Probe<T>) {
+    fn note_where<T: kit::testing::Tag>(probe: &mut ProbeActor<T>) {
         probe.note(&format!("lives on {}", thread::current().name().unwrap()));
     }
 
@@ -130,10 +130,11 @@ mod tests {
         tag!(Far);
         let arbiters = Arbiters::start(3, 1).unwrap();
         run(async {
-            let (ear, heard) = Ear::open();
+            let (ear, heard) = GuardLog::open();
             let diary = Diary::default();
             let (theirs, place) = (diary.clone(), &arbiters.places()[2]);
-            let mut far = kit::spawn_at(place, move || Probe::<Far>::new("far", &theirs), METRICS, 1, ear.recipient());
+            let mut far =
+                kit::spawn_at(place, move || ProbeActor::<Far>::new("far", &theirs), METRICS, 1, ear.recipient());
             far.addr.send(Do(|probe, _| note_where(probe))).await.unwrap();
             assert!(far.addr.send(Do(|_, _| panic!("as the test wants it"))).await.is_err());
             far.addr.send(Do(|probe, _| note_where(probe))).await.unwrap();
@@ -157,10 +158,11 @@ mod tests {
         tag!(Orphan);
         let arbiters = Arbiters::start(2, 1).unwrap();
         run(async {
-            let (ear, heard) = Ear::open();
+            let (ear, heard) = GuardLog::open();
             let (diary, place) = (Diary::default(), &arbiters.places()[1]);
             let theirs = diary.clone();
-            let orphan = kit::spawn_at(place, move || Probe::<Orphan>::new("o", &theirs), METRICS, 1, ear.recipient());
+            let orphan =
+                kit::spawn_at(place, move || ProbeActor::<Orphan>::new("o", &theirs), METRICS, 1, ear.recipient());
             orphan.addr.send(Do(|_, _| {})).await.unwrap();
             drop(orphan);
             while ends(&heard).is_empty() {
@@ -177,9 +179,9 @@ mod tests {
         run(async {
             fell(&arbiters.places()[1]).await;
             arbiters.lost().await;
-            let (ear, _) = Ear::open();
-            let lives = kit::spawn_at(&arbiters.places()[1], || Host::new(9), METRICS, 1, ear.recipient());
-            lives.addr.send(Muster(tokio::time::Instant::now())).await.unwrap();
+            let (ear, _) = GuardLog::open();
+            let lives = kit::spawn_at(&arbiters.places()[1], || ArbiterRoot::new(9), METRICS, 1, ear.recipient());
+            lives.addr.send(MeasureLag(tokio::time::Instant::now())).await.unwrap();
             arbiters.end().await;
         });
     }

@@ -8,7 +8,7 @@ use rand::TryRng;
 use rand::rngs::{SmallRng, SysRng};
 
 use super::descriptors::Descriptors;
-use super::hook::Hook;
+use super::hook::CompletionHook;
 use crate::actors::torrent::Aim;
 use crate::base::ids::PeerId;
 use crate::codec::metainfo::Metainfo;
@@ -85,7 +85,7 @@ pub struct RunConfig {
     /// The state of a torrent stays when nothing in it is needed any more.
     pub keep_state: bool,
     /// The program to run for each torrent that is complete.
-    pub on_complete: Option<Hook>,
+    pub on_complete: Option<CompletionHook>,
     /// How often metrics go into the log.
     pub metrics_every: Option<Duration>,
     /// For all dice: who we are, jitter, the order of trackers and pieces.

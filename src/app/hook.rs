@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use crate::actors::view::{Phase, TorrentView};
+use crate::actors::view::{TorrentPhase, TorrentView};
 
 /// One minute after the last torrent has ended: a message is sent by then, and a long job goes on without us.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,12 +26,12 @@ const AT_ONCE: usize = 4;
 
 /// A program and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hook {
+pub struct CompletionHook {
     program: PathBuf,
     args: Vec<OsString>,
 }
 
-impl Hook {
+impl CompletionHook {
     /// Finds the program where a shell would; hours later would be too late to say that there is none.
     pub fn find(program: &Path, args: Vec<OsString>) -> io::Result<Self> {
         let is_named_by_path = program.components().count() > 1 || program.has_root();
@@ -65,7 +65,7 @@ impl Hook {
 /// The programs of a run.
 #[derive(Debug)]
 pub(super) struct Hooks {
-    hook: Option<Rc<Hook>>,
+    hook: Option<Rc<CompletionHook>>,
     dir: PathBuf,
     told: Vec<bool>,
     places: Rc<Semaphore>,
@@ -73,7 +73,7 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
-    pub(super) fn new(hook: Option<&Hook>, dir: &Path, torrents: usize) -> Self {
+    pub(super) fn new(hook: Option<&CompletionHook>, dir: &Path, torrents: usize) -> Self {
         Self {
             hook: hook.cloned().map(Rc::new),
             dir: std::path::absolute(dir).unwrap_or_else(|_no_current_folder| dir.to_path_buf()),
@@ -85,7 +85,7 @@ impl Hooks {
 
     /// Starts the program for a torrent that has become complete.
     pub(super) fn on_view(&mut self, nth: usize, view: &TorrentView) {
-        let is_complete = matches!(view.phase, Phase::Complete | Phase::Seeding);
+        let is_complete = matches!(view.phase, TorrentPhase::Complete | TorrentPhase::Seeding);
         let Some(hook) = self.hook.as_ref().filter(|_| is_complete && !self.told[nth]) else { return };
         self.told[nth] = true;
         let (hook, places) = (Rc::clone(hook), Rc::clone(&self.places));
@@ -152,14 +152,14 @@ mod tests {
     use crate::base::ids::InfoHash;
     use std::os::unix::fs::PermissionsExt;
 
-    fn script(dir: &Path, body: &str) -> Hook {
+    fn script(dir: &Path, body: &str) -> CompletionHook {
         let path = dir.join("script");
         std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        Hook::find(&path, vec!["one two".into(), "$HOME;".into()]).unwrap()
+        CompletionHook::find(&path, vec!["one two".into(), "$HOME;".into()]).unwrap()
     }
 
-    fn view(phase: Phase) -> TorrentView {
+    fn view(phase: TorrentPhase) -> TorrentView {
         let mut view = TorrentView::new("a `name` $(x)".to_owned(), InfoHash([0xab; 20]), 9);
         view.phase = phase;
         view.bytes_received = 7;
@@ -180,10 +180,16 @@ mod tests {
         );
         block_on(async || {
             let mut hooks = Hooks::new(Some(&hook), dir.path(), 2);
-            for phase in [Phase::Opening, Phase::Fetching, Phase::Seeding, Phase::Seeding, Phase::Complete] {
+            for phase in [
+                TorrentPhase::Opening,
+                TorrentPhase::Fetching,
+                TorrentPhase::Seeding,
+                TorrentPhase::Seeding,
+                TorrentPhase::Complete,
+            ] {
                 hooks.on_view(1, &view(phase));
             }
-            hooks.on_view(0, &view(Phase::Fetching));
+            hooks.on_view(0, &view(TorrentPhase::Fetching));
             hooks.finish(std::future::pending()).await;
         });
         let said = std::fs::read_to_string(dir.path().join("said")).unwrap();
@@ -198,7 +204,7 @@ mod tests {
         block_on(async || {
             for hook in [Some(script(dir.path(), "exit 3")), Some(hook), None] {
                 let mut hooks = Hooks::new(hook.as_ref(), dir.path(), 1);
-                hooks.on_view(0, &view(Phase::Complete));
+                hooks.on_view(0, &view(TorrentPhase::Complete));
                 hooks.finish(std::future::pending()).await;
             }
         });
@@ -211,7 +217,7 @@ mod tests {
         let hook = script(dir.path(), "exec sleep 20");
         block_on(async || {
             let mut hooks = Hooks::new(Some(&hook), dir.path(), 1);
-            hooks.on_view(0, &view(Phase::Complete));
+            hooks.on_view(0, &view(TorrentPhase::Complete));
             hooks.finish(std::future::ready(())).await;
         });
     }
@@ -221,10 +227,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let plain = dir.path().join("plain");
         std::fs::write(&plain, "x").unwrap();
-        let kind = |program: &Path| Hook::find(program, Vec::new()).map_err(|error| error.kind());
+        let kind = |program: &Path| CompletionHook::find(program, Vec::new()).map_err(|error| error.kind());
         assert_eq!(kind(&dir.path().join("absent")), Err(io::ErrorKind::NotFound));
         assert_eq!(kind(&plain), Err(io::ErrorKind::PermissionDenied));
         assert_eq!(kind(Path::new("tt-actors-no-such-program")), Err(io::ErrorKind::NotFound));
-        assert!(Hook::find(Path::new("sh"), Vec::new()).unwrap().program.is_absolute());
+        assert!(CompletionHook::find(Path::new("sh"), Vec::new()).unwrap().program.is_absolute());
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::actors::kit;
-use crate::actors::view::{Failure, TorrentView};
+use crate::actors::view::{TorrentFailure, TorrentView};
 
 /// How it ended.
 #[derive(Debug, Clone)]
@@ -17,7 +17,7 @@ pub enum Ending {
     /// No byte came for as long as the user would wait.
     Stalled(Duration),
     /// It could not go on.
-    Failed(Failure),
+    Failed(TorrentFailure),
     /// The supervision tree gave up, and why.
     GaveUp(String),
 }
@@ -35,7 +35,7 @@ pub struct RestartCount {
 
 /// One torrent of a run, looked back on.
 #[derive(Debug, Clone)]
-pub struct Finish {
+pub struct TorrentOutcome {
     /// How it ended.
     pub ending: Ending,
     /// As it was last seen.
@@ -46,9 +46,9 @@ pub struct Finish {
 
 /// A run, looked back on.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct RunOutcome {
     /// Its torrents, in the order in which they were given.
-    pub torrents: Vec<Finish>,
+    pub torrents: Vec<TorrentOutcome>,
     /// How long it took.
     pub took: Duration,
     /// Supervised restarts.
@@ -57,8 +57,8 @@ pub struct Outcome {
     pub panics: u64,
 }
 
-impl Outcome {
-    pub(super) fn new(torrents: Vec<Finish>, took: Duration) -> Self {
+impl RunOutcome {
+    pub(super) fn new(torrents: Vec<TorrentOutcome>, took: Duration) -> Self {
         let restarts = kit::restarts_by_cause();
         let restarts = restarts.into_iter().map(|(actor, cause, count)| RestartCount { actor, cause, count }).collect();
         let panics = kit::snapshot().iter().map(|kind| kind.panics).sum();

@@ -12,15 +12,15 @@ use super::arbiters::{Arbiters, live};
 use super::config::{Job, RunConfig};
 use super::descriptors;
 use super::hook::Hooks;
-use super::outcome::{Ending, Outcome};
+use super::outcome::{Ending, RunOutcome};
 use super::signals::StopSignals;
 use super::stall::Stall;
 use super::torrents::Torrents;
-use crate::actors::kit::{self, Exit, Handle};
+use crate::actors::kit::{self, ActorExit, SupervisedChild};
 use crate::actors::listener::ListenerConfig;
 use crate::actors::metrics::write_summary;
 use crate::actors::policies;
-use crate::actors::session::{Dismiss, Session, SessionConfig};
+use crate::actors::session::{Session, SessionConfig, StopTorrent};
 use crate::actors::torrent::Aim;
 use crate::actors::view::TorrentView;
 use crate::net::sockets::Sockets;
@@ -34,7 +34,7 @@ use crate::storage::room::Room;
 
 /// What a run stands on. All of it is handed in, so that the same run goes on sockets and files or in a simulator.
 #[derive(Debug)]
-pub struct Ground {
+pub struct Environment {
     /// The only way out.
     pub net: Net,
     /// The threads besides this one on which torrents may live.
@@ -47,7 +47,7 @@ pub struct Ground {
 
 /// Does a run, on this machine. Fails where there are more torrents than descriptors. `observe` sees every view that is
 /// published, with the number of its torrent.
-pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> std::io::Result<Outcome> {
+pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> std::io::Result<RunOutcome> {
     descriptors::take_all();
     descriptors::suffice_for(config.jobs.len(), config.arbiters).map_err(std::io::Error::other)?;
     let arbiters = Arbiters::start(config.arbiters, config.seed)?;
@@ -56,7 +56,7 @@ pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> 
         let shared = Shared::default();
         let storages = config.jobs.iter().map(|job| disk(config, job, &shared)).collect();
         let net = Sockets::only_by(config.bind, config.interface.as_deref());
-        let ground = Ground { net, arbiters, storages, stops: forward(StopSignals::new()?) };
+        let ground = Environment { net, arbiters, storages, stops: forward(StopSignals::new()?) };
         run_on(ground, config, observe).await
     })
 }
@@ -64,10 +64,10 @@ pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> 
 /// Does a run, on whatever ground. Must run where `spawn_local` works. Fails where a port that was named cannot be
 /// listened on; a run for which any port would do goes on without.
 pub async fn run_on(
-    ground: Ground,
+    ground: Environment,
     config: &RunConfig,
     observe: &mut dyn FnMut(usize, &TorrentView),
-) -> std::io::Result<Outcome> {
+) -> std::io::Result<RunOutcome> {
     let began = Instant::now();
     let door = open_door(&ground.net, config).await?;
     let port = door.as_ref().and_then(|door| door.local_addr().ok()).map_or(0, |at| at.port());
@@ -81,7 +81,7 @@ pub async fn run_on(
         seed: config.seed,
     });
     let (root, end) = kit::spawn_root(session, policies::SESSION, config.seed);
-    let (mut stops, mut arbiters) = (Stops(ground.stops), ground.arbiters);
+    let (mut stops, mut arbiters) = (StopRequests(ground.stops), ground.arbiters);
     let mut hooks = Hooks::new(config.on_complete.as_ref(), &config.dir, config.jobs.len());
     let mut observe = |nth, view: &TorrentView| {
         hooks.on_view(nth, view);
@@ -91,7 +91,7 @@ pub async fn run_on(
     arbiters.end().await;
     hooks.finish(stops.next()).await;
     write_summary();
-    Ok(Outcome::new(torrents.finish(), began.elapsed()))
+    Ok(RunOutcome::new(torrents.finish(), began.elapsed()))
 }
 
 async fn open_door(net: &Net, config: &RunConfig) -> std::io::Result<Option<Rc<dyn Listen>>> {
@@ -111,10 +111,10 @@ async fn open_door(net: &Net, config: &RunConfig) -> std::io::Result<Option<Rc<d
 /// Until every torrent has ended in its own way, nothing comes any more, or the user has had enough; then the bounded stop.
 async fn watch_over(
     config: &RunConfig,
-    (stops, arbiters): (&mut Stops, &mut Arbiters),
+    (stops, arbiters): (&mut StopRequests, &mut Arbiters),
     torrents: &mut Torrents,
     observe: &mut dyn FnMut(usize, &TorrentView),
-    (root, mut end): (Handle<Session>, oneshot::Receiver<Exit>),
+    (root, mut end): (SupervisedChild<Session>, oneshot::Receiver<ActorExit>),
 ) {
     let mut stall = Stall::new(config.stall_timeout);
     let mut news = torrents.news();
@@ -140,7 +140,7 @@ async fn watch_over(
                     if torrents.all_ended() {
                         break false;
                     }
-                    root.addr.do_send(Dismiss(nth));
+                    root.addr.do_send(StopTorrent(nth));
                 }
             }
         }
@@ -160,7 +160,7 @@ async fn watch_over(
     }
 }
 
-fn gave_up(exit: Option<Exit>) -> Ending {
+fn gave_up(exit: Option<ActorExit>) -> Ending {
     Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
@@ -206,9 +206,9 @@ fn forward(mut signals: StopSignals) -> mpsc::Receiver<()> {
 }
 
 /// The user's wishes to stop; when nobody is left to wish, there is none.
-struct Stops(mpsc::Receiver<()>);
+struct StopRequests(mpsc::Receiver<()>);
 
-impl Stops {
+impl StopRequests {
     async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             pending::<()>().await;
@@ -222,9 +222,9 @@ mod tests {
 
     use super::*;
     use crate::actors::torrent::Aim;
-    use crate::actors::view::Failure;
+    use crate::actors::view::TorrentFailure;
     use crate::app::arbiters::testing::fell;
-    use crate::app::outcome::Finish;
+    use crate::app::outcome::TorrentOutcome;
     use crate::codec::metainfo::Metainfo;
     use crate::logic::torrent::seeding_goal::Goal;
     use crate::storage::OpenTrouble;
@@ -236,7 +236,7 @@ mod tests {
         Metainfo::parse(&file).unwrap()
     }
 
-    fn fetched(there: Option<&str>, change: impl FnOnce(&mut RunConfig)) -> (Finish, Option<String>) {
+    fn fetched(there: Option<&str>, change: impl FnOnce(&mut RunConfig)) -> (TorrentOutcome, Option<String>) {
         let dir = tempfile::tempdir().unwrap();
         if let Some(content) = there {
             std::fs::write(dir.path().join("x"), content).unwrap();
@@ -244,7 +244,7 @@ mod tests {
         let mut config = RunConfig::new(vec![Job::new(torrent())], dir.path().to_path_buf());
         change(&mut config);
         let outcome = run(&config, &mut |_, _| {}).unwrap();
-        let [only] = <[Finish; 1]>::try_from(outcome.torrents).unwrap();
+        let [only] = <[TorrentOutcome; 1]>::try_from(outcome.torrents).unwrap();
         (only, std::fs::read_to_string(dir.path().join("x")).ok())
     }
 
@@ -258,7 +258,7 @@ mod tests {
     #[test]
     fn somebody_elses_file_ends_it_untouched() {
         let (only, left) = fetched(Some("xyz"), |_| {});
-        let Ending::Failed(Failure::Open(trouble)) = &only.ending else { panic!("{:?}", only.ending) };
+        let Ending::Failed(TorrentFailure::Open(trouble)) = &only.ending else { panic!("{:?}", only.ending) };
         assert!(matches!(&**trouble, OpenTrouble::WouldOverwrite { .. }), "{trouble}");
         assert_eq!(left.as_deref(), Some("xyz"));
     }
@@ -275,7 +275,7 @@ mod tests {
     fn what_is_to_be_seeded_and_is_not_there_is_not_fetched() {
         let seed = |config: &mut RunConfig| config.aim = Aim::Seed(Goal::default());
         let (only, left) = fetched(None, seed);
-        let Ending::Failed(Failure::Incomplete { have: 0, total: 3 }) = only.ending else {
+        let Ending::Failed(TorrentFailure::Incomplete { have: 0, total: 3 }) = only.ending else {
             panic!("{:?}", only.ending)
         };
         assert_eq!(left, None);
@@ -296,7 +296,7 @@ mod tests {
         let outcome = crate::net::testing::run(async {
             fell(&arbiters.places()[1]).await;
             let storages = vec![disk(&config, &config.jobs[0], &Shared::default())];
-            let ground = Ground { net: Sockets::any(), arbiters, storages, stops: mpsc::channel(1).1 };
+            let ground = Environment { net: Sockets::any(), arbiters, storages, stops: mpsc::channel(1).1 };
             run_on(ground, &config, &mut |_, _| {}).await.unwrap()
         });
         let Ending::GaveUp(why) = &outcome.torrents[0].ending else { panic!("{:?}", outcome.torrents[0].ending) };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-use crate::actors::view::{Phase, TorrentView};
+use crate::actors::view::{TorrentPhase, TorrentView};
 
 /// One for all torrents of a run: as long as anything comes, nothing stalls.
 pub(super) struct Stall {
@@ -24,10 +24,10 @@ impl Stall {
     /// What torrent `nth` looks like now.
     pub(super) fn on_view(&mut self, nth: usize, view: &TorrentView) {
         let before = match view.phase {
-            Phase::Fetching => self.fetching.insert(nth, view.bytes_received),
+            TorrentPhase::Fetching => self.fetching.insert(nth, view.bytes_received),
             // A disk that takes its time is no stall of the swarm.
-            Phase::Opening | Phase::Checking { .. } => None,
-            Phase::Seeding | Phase::Complete | Phase::Failed(_) => {
+            TorrentPhase::Opening | TorrentPhase::Checking { .. } => None,
+            TorrentPhase::Seeding | TorrentPhase::Complete | TorrentPhase::Failed(_) => {
                 self.fetching.remove(&nth);
                 return;
             }
@@ -60,16 +60,16 @@ mod tests {
             stall.on_view(nth, &view);
             tokio::time::timeout(Duration::from_secs(secs), stall.elapsed()).await.is_ok()
         };
-        let checking = || Phase::Checking { done: 0, total: 1, reason: None };
+        let checking = || TorrentPhase::Checking { done: 0, total: 1, reason: None };
         assert!(!rings(0, checking(), 0, 59).await);
         assert!(!rings(0, checking(), 0, 59).await, "it is the disk that takes its time");
-        assert!(!rings(0, Phase::Fetching, 1, 59).await);
-        assert!(!rings(0, Phase::Fetching, 2, 59).await, "a byte came");
-        assert!(!rings(1, Phase::Fetching, 0, 59).await, "another one begins");
-        assert!(!rings(1, Phase::Fetching, 1, 59).await, "and a byte of it came");
-        assert!(rings(0, Phase::Fetching, 2, 2).await);
-        assert!(rings(0, Phase::Seeding, 2, 0).await, "the other one stalls all the same");
-        assert!(!rings(1, Phase::Complete, 2, 1000).await, "nothing is fetched any more");
+        assert!(!rings(0, TorrentPhase::Fetching, 1, 59).await);
+        assert!(!rings(0, TorrentPhase::Fetching, 2, 59).await, "a byte came");
+        assert!(!rings(1, TorrentPhase::Fetching, 0, 59).await, "another one begins");
+        assert!(!rings(1, TorrentPhase::Fetching, 1, 59).await, "and a byte of it came");
+        assert!(rings(0, TorrentPhase::Fetching, 2, 2).await);
+        assert!(rings(0, TorrentPhase::Seeding, 2, 0).await, "the other one stalls all the same");
+        assert!(!rings(1, TorrentPhase::Complete, 2, 1000).await, "nothing is fetched any more");
         assert!(tokio::time::timeout(Duration::from_secs(1_000_000), Stall::new(None).elapsed()).await.is_err());
     }
 }

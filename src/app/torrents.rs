@@ -6,10 +6,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
 
 use super::config::{Job, RunConfig};
-use super::outcome::{Ending, Finish};
+use super::outcome::{Ending, TorrentOutcome};
 use crate::actors::kit::Place;
 use crate::actors::torrent::TorrentConfig;
-use crate::actors::view::{Phase, TorrentView};
+use crate::actors::view::{TorrentPhase, TorrentView};
 use crate::logic::peers::peer_book::BookConfig;
 use crate::net::Net;
 use crate::net::throttle::Limits;
@@ -106,9 +106,11 @@ impl Torrents {
     /// Whether it has just ended.
     pub(super) fn judge(&mut self, nth: usize, view: &TorrentView) -> bool {
         let ending = match &view.phase {
-            Phase::Complete => Ending::Complete,
-            Phase::Failed(failure) => Ending::Failed(failure.clone()),
-            Phase::Opening | Phase::Checking { .. } | Phase::Fetching | Phase::Seeding => return false,
+            TorrentPhase::Complete => Ending::Complete,
+            TorrentPhase::Failed(failure) => Ending::Failed(failure.clone()),
+            TorrentPhase::Opening | TorrentPhase::Checking { .. } | TorrentPhase::Fetching | TorrentPhase::Seeding => {
+                return false;
+            }
         };
         let is_new = self.0[nth].ending.is_none();
         self.0[nth].ending.get_or_insert(ending);
@@ -122,7 +124,8 @@ impl Torrents {
     /// Those that have not ended yet end like this; what is all there was no interruption to stop.
     pub(super) fn end_all(&mut self, ending: &Ending) {
         for one in &mut self.0 {
-            let is_there = matches!(ending, Ending::Interrupted) && matches!(one.views.borrow().phase, Phase::Seeding);
+            let is_there =
+                matches!(ending, Ending::Interrupted) && matches!(one.views.borrow().phase, TorrentPhase::Seeding);
             one.ending.get_or_insert_with(|| if is_there { Ending::Complete } else { ending.clone() });
         }
     }
@@ -133,9 +136,9 @@ impl Torrents {
         interrupted.for_each(|one| one.ending = Some(Ending::Killed));
     }
 
-    pub(super) fn finish(self) -> Vec<Finish> {
+    pub(super) fn finish(self) -> Vec<TorrentOutcome> {
         let gave_up = || Ending::GaveUp("it was never told to end".to_owned());
-        let finish = |one: One| Finish {
+        let finish = |one: One| TorrentOutcome {
             ending: one.ending.unwrap_or_else(gave_up),
             view: one.views.borrow().clone(),
             advice: None,

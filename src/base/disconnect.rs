@@ -5,7 +5,7 @@ use std::io;
 
 /// Why a peer goes. Every way a connection can end is here; the label is what logs and counters call it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Farewell {
+pub enum DisconnectReason {
     /// Nobody listens there (ECONNREFUSED).
     Refused,
     /// No route, or the network is down.
@@ -48,7 +48,7 @@ pub enum Farewell {
 
 /// What the peer book does with the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RedialVerdict {
     /// Never dial it again in this run, and say nothing bad of it.
     Forget,
     /// Dial it again after a back-off.
@@ -57,7 +57,7 @@ pub enum Verdict {
     Ban,
 }
 
-impl Farewell {
+impl DisconnectReason {
     /// The cause in logs, counters and reports: `reset`, `refused`, `connect-timeout`.
     pub const fn label(self) -> &'static str {
         match self {
@@ -84,10 +84,10 @@ impl Farewell {
     }
 
     /// What follows for the address.
-    pub const fn verdict(self) -> Verdict {
+    pub const fn verdict(self) -> RedialVerdict {
         match self {
-            Self::Ourselves | Self::BadData => Verdict::Ban,
-            Self::BadHandshake | Self::Duplicate | Self::BothSeeds | Self::Shutdown => Verdict::Forget,
+            Self::Ourselves | Self::BadData => RedialVerdict::Ban,
+            Self::BadHandshake | Self::Duplicate | Self::BothSeeds | Self::Shutdown => RedialVerdict::Forget,
             Self::Refused
             | Self::Unreachable
             | Self::ConnectTimeout
@@ -100,7 +100,7 @@ impl Farewell {
             | Self::Useless
             | Self::GivesWay
             | Self::Panicked
-            | Self::SocketError => Verdict::Retry,
+            | Self::SocketError => RedialVerdict::Retry,
         }
     }
 
@@ -120,7 +120,7 @@ impl Farewell {
     }
 }
 
-impl fmt::Display for Farewell {
+impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.label())
     }

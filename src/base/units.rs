@@ -29,9 +29,9 @@ impl fmt::Display for Bytes {
 
 /// A duration that shows itself as `1h 02m`, `3m 07s`, `12s` or `0.8s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(pub Duration);
+pub struct DurationText(pub Duration);
 
-impl fmt::Display for Span {
+impl fmt::Display for DurationText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let secs = self.0.as_secs();
         match secs {
@@ -133,7 +133,7 @@ mod tests {
         for (ms, want) in
             [(800, "0.8s"), (12_300, "12s"), (187_000, "3m 07s"), (3_720_000, "1h 02m"), (90_000_000, "1d 01h")]
         {
-            assert_eq!(Span(Duration::from_millis(ms)).to_string(), want);
+            assert_eq!(DurationText(Duration::from_millis(ms)).to_string(), want);
         }
     }
 }

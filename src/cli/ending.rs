@@ -2,14 +2,14 @@
 
 use serde_json::{Map, Value, json};
 
-use super::exit::Exit;
+use super::exit::ProgramExit;
 use super::output::Output;
-use crate::app::outcome::{Ending, Finish, Outcome};
+use crate::app::outcome::{Ending, RunOutcome, TorrentOutcome};
 use crate::base::safe::Safe;
-use crate::base::units::{Bytes, Span};
+use crate::base::units::{Bytes, DurationText};
 
 /// Tells it, and says with which number the program ends: that of the first torrent that did not end well.
-pub fn report(outcome: &Outcome, output: &Output) -> Exit {
+pub fn report(outcome: &RunOutcome, output: &Output) -> ProgramExit {
     for finish in &outcome.torrents {
         let (exit, _, error) = judge(finish);
         output.line(summary(finish, exit, outcome));
@@ -27,37 +27,39 @@ pub fn report(outcome: &Outcome, output: &Output) -> Exit {
 }
 
 /// The number, the word and the sentence for how a torrent ended.
-pub fn judge(finish: &Finish) -> (Exit, &'static str, Option<String>) {
+pub fn judge(finish: &TorrentOutcome) -> (ProgramExit, &'static str, Option<String>) {
     match &finish.ending {
-        Ending::Complete => (Exit::Complete, "complete", None),
-        Ending::Interrupted => (Exit::Interrupted, "interrupted", None),
-        Ending::Killed => (Exit::Killed, "interrupted", None),
+        Ending::Complete => (ProgramExit::Complete, "complete", None),
+        Ending::Interrupted => (ProgramExit::Interrupted, "interrupted", None),
+        Ending::Killed => (ProgramExit::Killed, "interrupted", None),
         Ending::Stalled(limit) => {
             let why = finish.view.why.as_ref().map(|why| format!(": {}", why.text)).unwrap_or_default();
-            (Exit::Stalled, "stalled", Some(format!("no byte came for {}{why}", Span(*limit))))
+            (ProgramExit::Stalled, "stalled", Some(format!("no byte came for {}{why}", DurationText(*limit))))
         }
         Ending::Failed(failure) => {
             (failure.into(), "failed", Some(finish.advice.clone().unwrap_or_else(|| failure.to_string())))
         }
-        Ending::GaveUp(why) => (Exit::GaveUp, "failed", Some(format!("the supervision tree gave up: {why}"))),
+        Ending::GaveUp(why) => (ProgramExit::GaveUp, "failed", Some(format!("the supervision tree gave up: {why}"))),
     }
 }
 
 /// `ubuntu.iso: complete, 1.0 GiB; 1.0 GiB received in 12s (85.3 MiB/s)`, with what it took (W-18).
-fn summary(finish: &Finish, exit: Exit, outcome: &Outcome) -> String {
+fn summary(finish: &TorrentOutcome, exit: ProgramExit, outcome: &RunOutcome) -> String {
     let view = &finish.view;
     let name = Safe::new(&view.name);
     let rate =
         u64::try_from(u128::from(view.bytes_received) * 1000 / outcome.took.as_millis().max(1)).unwrap_or(u64::MAX);
     let head = match exit {
-        Exit::Complete => format!("{name}: complete, {}", Bytes(view.bytes_selected)),
-        Exit::Interrupted | Exit::Killed => {
+        ProgramExit::Complete => format!("{name}: complete, {}", Bytes(view.bytes_selected)),
+        ProgramExit::Interrupted | ProgramExit::Killed => {
             format!("{name}: stopped at {}; the same command goes on from there", view.progress_text())
         }
         _ => format!("{name}: {}", view.progress_text()),
     };
-    let mut parts =
-        vec![head, format!("{} received in {} ({}/s)", Bytes(view.bytes_received), Span(outcome.took), Bytes(rate))];
+    let mut parts = vec![
+        head,
+        format!("{} received in {} ({}/s)", Bytes(view.bytes_received), DurationText(outcome.took), Bytes(rate)),
+    ];
     if view.bytes_sent > 0 {
         parts.push(format!("{} sent", Bytes(view.bytes_sent)));
     }
@@ -70,16 +72,17 @@ fn summary(finish: &Finish, exit: Exit, outcome: &Outcome) -> String {
     parts.join("; ")
 }
 
-fn restarts(outcome: &Outcome) -> Option<String> {
+fn restarts(outcome: &RunOutcome) -> Option<String> {
     let restarts: Vec<_> = outcome.restarts.iter().map(|r| format!("{} {} × {}", r.actor, r.cause, r.count)).collect();
     (!restarts.is_empty()).then(|| format!("restarts: {}", restarts.join(", ")))
 }
 
 /// A run for programs. The figures of one torrent stand in the result itself; several are listed in it.
-pub fn result_json(outcome: &Outcome) -> (Exit, Value) {
+pub fn result_json(outcome: &RunOutcome) -> (ProgramExit, Value) {
     let judged: Vec<_> = outcome.torrents.iter().map(|finish| (finish, judge(finish))).collect();
-    let first_bad = judged.iter().find(|(_, (exit, ..))| *exit != Exit::Complete);
-    let (exit, status, error) = first_bad.map_or((Exit::Complete, "complete", None), |(_, judged)| judged.clone());
+    let first_bad = judged.iter().find(|(_, (exit, ..))| *exit != ProgramExit::Complete);
+    let (exit, status, error) =
+        first_bad.map_or((ProgramExit::Complete, "complete", None), |(_, judged)| judged.clone());
     let restarts = outcome.restarts.iter().map(|r| json!({"actor": r.actor, "cause": r.cause, "count": r.count}));
     let mut result = Map::new();
     result.insert("event".to_owned(), "result".into());
@@ -101,7 +104,7 @@ pub fn result_json(outcome: &Outcome) -> (Exit, Value) {
     (exit, Value::Object(result))
 }
 
-fn torrent_json(finish: &Finish, judged: &(Exit, &'static str, Option<String>)) -> Map<String, Value> {
+fn torrent_json(finish: &TorrentOutcome, judged: &(ProgramExit, &'static str, Option<String>)) -> Map<String, Value> {
     let view = &finish.view;
     let (exit, status, error) = judged;
     let fields = [
@@ -131,21 +134,21 @@ mod tests {
 
     use super::super::swarm::testing::torrent;
     use super::*;
-    use crate::actors::view::{Failure, TorrentView};
+    use crate::actors::view::{TorrentFailure, TorrentView};
     use crate::app::outcome::RestartCount;
     use crate::logic::torrent::why::{Reason, Why};
     use crate::storage::OpenTrouble;
 
-    fn ended(ending: Ending, change: impl FnOnce(&mut TorrentView)) -> Finish {
+    fn ended(ending: Ending, change: impl FnOnce(&mut TorrentView)) -> TorrentOutcome {
         let mut view = TorrentView::new("x\u{1b}[2J".to_owned(), torrent().info_hash, 4 << 20);
         (view.bytes_have, view.bytes_done, view.bytes_received) = (1 << 20, 1 << 20, 1 << 20);
         change(&mut view);
-        Finish { ending, view, advice: None }
+        TorrentOutcome { ending, view, advice: None }
     }
 
-    fn run_of(torrents: Vec<Finish>) -> Outcome {
+    fn run_of(torrents: Vec<TorrentOutcome>) -> RunOutcome {
         let restarts = vec![RestartCount { actor: "PeerConnection", cause: "reset".to_owned(), count: 7 }];
-        Outcome { torrents, took: Duration::from_secs(2), restarts, panics: 0 }
+        RunOutcome { torrents, took: Duration::from_secs(2), restarts, panics: 0 }
     }
 
     #[test]
@@ -165,13 +168,13 @@ mod tests {
                 Some("no byte came for 1m 30s: choked by 2 of 2"),
             ),
             (
-                ended(Ending::Failed(Failure::Open(Arc::new(blocked))), |_| {}),
+                ended(Ending::Failed(TorrentFailure::Open(Arc::new(blocked))), |_| {}),
                 13,
                 "failed",
                 Some("/x would be overwritten"),
             ),
             (
-                ended(Ending::Failed(Failure::Incomplete { have: 1 << 20, total: 4 << 20 }), |_| {}),
+                ended(Ending::Failed(TorrentFailure::Incomplete { have: 1 << 20, total: 4 << 20 }), |_| {}),
                 32,
                 "failed",
                 Some("not all of it is there: 1.0 MiB of 4.0 MiB; `verify` says what is missing"),
@@ -189,7 +192,7 @@ mod tests {
     #[test]
     fn the_last_line_says_what_it_took_and_nothing_harmful() {
         let outcome = run_of(Vec::new());
-        let plain = summary(&ended(Ending::Complete, |_| {}), Exit::Complete, &outcome);
+        let plain = summary(&ended(Ending::Complete, |_| {}), ProgramExit::Complete, &outcome);
         assert!(
             plain.contains("complete, 4.0 MiB; 1.0 MiB received in 2.0s (512.0 KiB/s)") && !plain.contains("of no use"),
             "{plain}"
@@ -197,7 +200,7 @@ mod tests {
         let more = |view: &mut TorrentView| {
             (view.bytes_kept, view.bytes_wasted, view.bytes_sent) = (1 << 20, 1024, 2048);
         };
-        let long = summary(&ended(Ending::Interrupted, more), Exit::Interrupted, &outcome);
+        let long = summary(&ended(Ending::Interrupted, more), ProgramExit::Interrupted, &outcome);
         for part in [
             "stopped at 1.0 MiB of 4.0 MiB; the same command goes on",
             "1.0 MiB were there already",
@@ -213,7 +216,7 @@ mod tests {
     #[test]
     fn the_result_for_programs_has_every_figure() {
         let (exit, result) = result_json(&run_of(vec![ended(Ending::Complete, |view| view.bytes_wasted = 5)]));
-        assert_eq!(exit, Exit::Complete);
+        assert_eq!(exit, ProgramExit::Complete);
         assert_eq!(
             (&result["event"], &result["exit_code"], &result["error"]),
             (&"result".into(), &0.into(), &Value::Null)
@@ -226,10 +229,13 @@ mod tests {
     /// W-35: several torrents, one result; the first that did not end well gives the number.
     #[test]
     fn several_torrents_are_listed_and_the_worst_is_told() {
-        let full = Failure::GaveUp("a bug".to_owned());
+        let full = TorrentFailure::GaveUp("a bug".to_owned());
         let torrents = vec![ended(Ending::Complete, |_| {}), ended(Ending::Failed(full), |_| {})];
         let (exit, result) = result_json(&run_of(torrents));
-        assert_eq!((exit, &result["exit_code"], &result["status"]), (Exit::GaveUp, &70.into(), &"failed".into()));
+        assert_eq!(
+            (exit, &result["exit_code"], &result["status"]),
+            (ProgramExit::GaveUp, &70.into(), &"failed".into())
+        );
         let codes: Vec<_> = result["torrents"].as_array().unwrap().iter().map(|one| &one["exit_code"]).collect();
         assert_eq!(codes, [&Value::from(0), &Value::from(70)]);
         assert!(result.get("bytes_total").is_none());

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use crate::actors::view::Failure;
+use crate::actors::view::TorrentFailure;
 use crate::storage::record::StateTrouble;
 use crate::storage::{DiskTrouble, OpenTrouble, TroubleKind};
 
 /// What the program tells its caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Exit {
+pub enum ProgramExit {
     /// Done.
     Complete = 0,
     /// Something that has no number.
@@ -49,8 +49,8 @@ pub enum Exit {
     Killed = 130,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
+impl From<ProgramExit> for ExitCode {
+    fn from(exit: ProgramExit) -> Self {
         Self::from(exit as u8)
     }
 }
@@ -59,19 +59,19 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub struct Problem {
     /// The number.
-    pub exit: Exit,
+    pub exit: ProgramExit,
     /// What, where, what next.
     pub text: String,
 }
 
 impl Problem {
     /// A sentence and a number.
-    pub fn new(exit: Exit, text: impl fmt::Display) -> Self {
+    pub fn new(exit: ProgramExit, text: impl fmt::Display) -> Self {
         Self { exit, text: text.to_string() }
     }
 }
 
-impl From<&DiskTrouble> for Exit {
+impl From<&DiskTrouble> for ProgramExit {
     fn from(trouble: &DiskTrouble) -> Self {
         match (trouble.kind, trouble.operation) {
             (TroubleKind::Full, _) => Self::DiskFull,
@@ -83,13 +83,13 @@ impl From<&DiskTrouble> for Exit {
     }
 }
 
-impl From<&Failure> for Exit {
-    fn from(failure: &Failure) -> Self {
+impl From<&TorrentFailure> for ProgramExit {
+    fn from(failure: &TorrentFailure) -> Self {
         match failure {
-            Failure::GaveUp(_) => Self::GaveUp,
-            Failure::Incomplete { .. } => Self::HashMismatch,
-            Failure::Disk(trouble) => trouble.into(),
-            Failure::Open(trouble) => match &**trouble {
+            TorrentFailure::GaveUp(_) => Self::GaveUp,
+            TorrentFailure::Incomplete { .. } => Self::HashMismatch,
+            TorrentFailure::Disk(trouble) => trouble.into(),
+            TorrentFailure::Open(trouble) => match &**trouble {
                 OpenTrouble::WouldOverwrite { .. } => Self::WouldOverwrite,
                 OpenTrouble::TooLong { .. } => Self::HashMismatch,
                 OpenTrouble::State(StateTrouble::Locked { .. }) => Self::Locked,
@@ -112,24 +112,24 @@ mod tests {
     /// The numbers of the README, which are aria2's where it has one.
     #[test]
     fn every_failure_has_its_number() {
-        let open = |trouble| Failure::Open(Arc::new(trouble));
+        let open = |trouble| TorrentFailure::Open(Arc::new(trouble));
         let overwrite = OpenTrouble::WouldOverwrite { path: "/x".into(), why: String::new() };
         let locked = StateTrouble::Locked { holder: "1".to_owned(), folder: "/x".into() };
         let table = [
-            (Failure::Disk(trouble(TroubleKind::Full, "write")), 9),
-            (Failure::Disk(trouble(TroubleKind::Full, "open")), 9),
-            (Failure::Disk(trouble(TroubleKind::TooLong, "open")), 16),
+            (TorrentFailure::Disk(trouble(TroubleKind::Full, "write")), 9),
+            (TorrentFailure::Disk(trouble(TroubleKind::Full, "open")), 9),
+            (TorrentFailure::Disk(trouble(TroubleKind::TooLong, "open")), 16),
             (open(locked.into()), 11),
             (open(overwrite), 13),
-            (Failure::Disk(trouble(TroubleKind::Missing, "open")), 15),
-            (Failure::Disk(trouble(TroubleKind::Io, "open")), 15),
-            (Failure::Disk(trouble(TroubleKind::ReadOnly, "open")), 16),
+            (TorrentFailure::Disk(trouble(TroubleKind::Missing, "open")), 15),
+            (TorrentFailure::Disk(trouble(TroubleKind::Io, "open")), 15),
+            (TorrentFailure::Disk(trouble(TroubleKind::ReadOnly, "open")), 16),
             (open(StateTrouble::Disk(trouble(TroubleKind::Io, "create")).into()), 16),
-            (Failure::Disk(trouble(TroubleKind::Io, "write")), 17),
-            (Failure::GaveUp("a bug".to_owned()), 70),
+            (TorrentFailure::Disk(trouble(TroubleKind::Io, "write")), 17),
+            (TorrentFailure::GaveUp("a bug".to_owned()), 70),
         ];
         for (failure, want) in table {
-            assert_eq!(Exit::from(&failure) as u8, want, "{failure:?}");
+            assert_eq!(ProgramExit::from(&failure) as u8, want, "{failure:?}");
         }
     }
 }

@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 
 use super::args::{DiskFull, FetchArgs, Global};
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use super::output::Output;
 use super::selection::select;
 use super::{info, logs, places, swarm};
 use crate::actors::torrent::Aim;
 use crate::app::config::{Job, RunConfig};
-use crate::app::hook::Hook;
+use crate::app::hook::CompletionHook;
 
 /// Runs the verb.
-pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
+pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<ProgramExit, Problem> {
     logs::install(global, output)?;
     places::must_not_be_file(&args.dir)?;
     let mut jobs = swarm::jobs(&args.sources, &args.swarm)?;
@@ -23,18 +23,19 @@ pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<Exit, P
         for job in &jobs {
             info::list(&job.metainfo, job.select.as_deref(), output);
         }
-        return Ok(Exit::Complete);
+        return Ok(ProgramExit::Complete);
     }
     let on_complete = hook(&args.on_complete)?;
     swarm::run(&RunConfig { on_complete, ..config(args, global, jobs) }, output)
 }
 
 /// The program of `--on-complete`, looked for before anything is fetched.
-fn hook(words: &[OsString]) -> Result<Option<Hook>, Problem> {
+fn hook(words: &[OsString]) -> Result<Option<CompletionHook>, Problem> {
     let Some((program, args)) = words.split_first() else { return Ok(None) };
-    let found = Hook::find(program.as_ref(), args.to_vec());
+    let found = CompletionHook::find(program.as_ref(), args.to_vec());
     found.map(Some).map_err(|error| {
-        let exit = if error.kind() == std::io::ErrorKind::NotFound { Exit::NotFound } else { Exit::CannotOpen };
+        let exit =
+            if error.kind() == std::io::ErrorKind::NotFound { ProgramExit::NotFound } else { ProgramExit::CannotOpen };
         Problem::new(exit, format!("--on-complete {}: {error}", program.display()))
     })
 }

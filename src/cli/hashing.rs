@@ -19,7 +19,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// Told by all threads.
 #[derive(Debug)]
-pub struct Meter<'a> {
+pub struct HashProgress<'a> {
     output: &'a Output,
     verb: &'static str,
     total: u64,
@@ -29,7 +29,7 @@ pub struct Meter<'a> {
     next_ms: AtomicU64,
 }
 
-impl<'a> Meter<'a> {
+impl<'a> HashProgress<'a> {
     /// `verb`: what is being done to the bytes, as in `checking 3 of 5`.
     pub fn new(output: &'a Output, verb: &'static str, total: u64) -> Self {
         let every = match (output.is_json(), output.has_bar()) {

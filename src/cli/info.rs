@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use super::args::InfoArgs;
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use super::output::Output;
 use super::source;
 use crate::base::safe::Safe;
@@ -13,7 +13,7 @@ use crate::base::units::Bytes;
 use crate::codec::metainfo::Metainfo;
 
 /// Runs the verb.
-pub fn run(args: &InfoArgs, output: &Output) -> Result<Exit, Problem> {
+pub fn run(args: &InfoArgs, output: &Output) -> Result<ProgramExit, Problem> {
     let metainfo = source::load(&args.file, args.names.into())?;
     if args.magnet {
         output.answer(magnet(&metainfo, |_url| true));
@@ -22,7 +22,7 @@ pub fn run(args: &InfoArgs, output: &Output) -> Result<Exit, Problem> {
     } else {
         output.answer(as_text(&metainfo).trim_end());
     }
-    Ok(Exit::Complete)
+    Ok(ProgramExit::Complete)
 }
 
 /// Numbered as `--select-file` numbers them: from 1, padding left out of the sight but not of the count. With a selection,

@@ -11,12 +11,12 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry};
 
 use super::args::{Global, LogFormat};
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use super::output::Output;
 use crate::actors::kit;
 
 /// A layer that listens beside the log.
-pub type Listener = Box<dyn Layer<Registry> + Send + Sync>;
+pub type LogLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// Installs the log and the panic hook, once.
 pub fn install(global: &Global, output: &Output) -> Result<(), Problem> {
@@ -28,25 +28,26 @@ pub fn install_beside(
     global: &Global,
     output: &Output,
     unless_said: Option<&str>,
-    listener: Option<Listener>,
+    listener: Option<LogLayer>,
 ) -> Result<(), Problem> {
     let filter = filter(global, output, unless_said)?;
     let target = match &global.log_file {
         None => Target::Terminal(output.bar()),
         Some(path) => {
             let opened = OpenOptions::new().create(true).append(true).open(path);
-            let error =
-                |error| Problem::new(Exit::CannotCreate, format!("cannot open log file {}: {error}", path.display()));
+            let error = |error| {
+                Problem::new(ProgramExit::CannotCreate, format!("cannot open log file {}: {error}", path.display()))
+            };
             Target::File(Arc::new(opened.map_err(error)?))
         }
     };
     let ansi = matches!(target, Target::Terminal(_)) && output.has_bar() && std::env::var_os("NO_COLOR").is_none();
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(target);
-    let log: Listener = match global.log_format {
+    let log: LogLayer = match global.log_format {
         LogFormat::Text => lines.with_ansi(ansi).with_filter(filter).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_span_list(false).with_filter(filter).boxed(),
     };
-    let layers: Vec<Listener> = std::iter::once(log).chain(listener).collect();
+    let layers: Vec<LogLayer> = std::iter::once(log).chain(listener).collect();
     if tracing_subscriber::registry().with(layers).try_init().is_ok() {
         kit::install_panic_hook();
     }
@@ -72,7 +73,7 @@ fn filter(global: &Global, output: &Output, unless_said: Option<&str>) -> Result
     // awc and its kind have nothing to tell a user of ours; who wants them names them.
     let ours = if said.contains('=') || said.contains(',') { said.clone() } else { format!("off,tt_actors={said}") };
     EnvFilter::try_new(&ours)
-        .map_err(|error| Problem::new(Exit::Usage, format!("`{said}` is not a log level: {error}")))
+        .map_err(|error| Problem::new(ProgramExit::Usage, format!("`{said}` is not a log level: {error}")))
 }
 
 /// Where lines go.

@@ -33,7 +33,7 @@ pub mod verify;
 
 use crate::app::signals::survive_file_size_limit;
 use args::{Args, Verb};
-use exit::{Exit, Problem};
+use exit::{Problem, ProgramExit};
 use output::Output;
 
 /// The whole program.
@@ -75,7 +75,7 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
 
 /// Help and version go to standard output with 0, a wrong command line to standard error with 2.
 fn usage(error: &clap::Error) -> ExitCode {
-    let exit = if error.use_stderr() { Exit::Usage } else { Exit::Complete };
+    let exit = if error.use_stderr() { ProgramExit::Usage } else { ProgramExit::Complete };
     match error.print() {
         Ok(()) => exit.into(),
         Err(_nobody_reads) => exit.into(),

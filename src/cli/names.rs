@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use crate::codec::safe_path::Names;
+use crate::codec::safe_path::NameRules;
 
 /// The option, for every verb that makes, reads or looks for the files of a torrent.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
@@ -22,7 +22,7 @@ enum NameRule {
     Portable,
 }
 
-impl From<NamesArgs> for Names {
+impl From<NamesArgs> for NameRules {
     fn from(args: NamesArgs) -> Self {
         match args.names {
             NameRule::Native => Self::Native,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use crate::base::safe::Safe;
 use crate::base::units::Bytes;
 use crate::codec::metainfo::Metainfo;
@@ -15,7 +15,7 @@ pub fn must_not_be_file(dir: &Path) -> Result<(), Problem> {
     }
     let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let text = format!("{} is a file; -d must name the folder that contains it: -d {}", shown(dir), quoted(parent));
-    Err(Problem::new(Exit::CannotOpen, text))
+    Err(Problem::new(ProgramExit::CannotOpen, text))
 }
 
 /// The data is looked for in a folder, which must be there.
@@ -23,7 +23,7 @@ pub fn must_be_folder(dir: &Path) -> Result<(), Problem> {
     must_not_be_file(dir)?;
     match std::fs::metadata(dir) {
         Ok(_) => Ok(()),
-        Err(error) => Err(Problem::new(Exit::NotFound, format!("{}: {error}", shown(dir)))),
+        Err(error) => Err(Problem::new(ProgramExit::NotFound, format!("{}: {error}", shown(dir)))),
     }
 }
 
@@ -83,8 +83,12 @@ mod tests {
         assert!(advice(root.path(), &torrent, (0, 3)).contains("is what the torrent says"));
         assert!(advice(root.path(), &torrent, (1, 3)).starts_with("2 B of 3 B is missing in "));
         let problem = must_be_folder(&root.path().join("x")).unwrap_err();
-        assert!(problem.exit == Exit::CannotOpen && problem.text.contains("is a file; -d must"), "{}", problem.text);
-        assert_eq!(must_be_folder(&root.path().join("none")).unwrap_err().exit, Exit::NotFound);
+        assert!(
+            problem.exit == ProgramExit::CannotOpen && problem.text.contains("is a file; -d must"),
+            "{}",
+            problem.text
+        );
+        assert_eq!(must_be_folder(&root.path().join("none")).unwrap_err().exit, ProgramExit::NotFound);
         must_be_folder(&dir).unwrap();
         must_not_be_file(&root.path().join("none")).unwrap();
         assert_eq!(quoted(&root.path().join("it's")), format!("'{}/it'\\''s'", root.path().display()));

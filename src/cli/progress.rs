@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::output::Output;
-use crate::actors::view::{PeerRow, Phase, TorrentView, TrackerRow};
+use crate::actors::view::{PeerRow, TorrentPhase, TorrentView, TrackerRow};
 use crate::base::safe::Safe;
-use crate::base::units::{Bytes, Span};
+use crate::base::units::{Bytes, DurationText};
 
 /// 10 s between plain lines: a log that is read later stays short.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
@@ -17,7 +17,7 @@ const MAX_LINES: usize = 8;
 
 /// Shows views as they come.
 #[derive(Debug)]
-pub struct Progress<'a> {
+pub struct ProgressPrinter<'a> {
     output: &'a Output,
     torrents: Vec<Shown>,
 }
@@ -30,7 +30,7 @@ struct Shown {
     last_plain: Option<Instant>,
 }
 
-impl<'a> Progress<'a> {
+impl<'a> ProgressPrinter<'a> {
     /// Of so many torrents; nothing shown yet.
     pub fn new(output: &'a Output, torrents: usize) -> Self {
         Self { output, torrents: vec![Shown::default(); torrents] }
@@ -42,7 +42,7 @@ impl<'a> Progress<'a> {
             self.output.json(&progress_json(view));
         } else if self.output.has_bar() {
             let shown = &mut self.torrents[nth];
-            shown.is_done = matches!(view.phase, Phase::Complete | Phase::Failed(_));
+            shown.is_done = matches!(view.phase, TorrentPhase::Complete | TorrentPhase::Failed(_));
             shown.line = line(view);
             self.output.progress(&self.lines());
         } else if self.torrents[nth].is_plain_due() {
@@ -79,22 +79,22 @@ impl Shown {
 pub fn line(view: &TorrentView) -> String {
     let name = Safe::new(&view.name).at_most(40);
     match &view.phase {
-        Phase::Opening | Phase::Checking { .. } if view.disk_trouble.is_some() => {
+        TorrentPhase::Opening | TorrentPhase::Checking { .. } if view.disk_trouble.is_some() => {
             format!("{name}  waiting  ({})", view.disk_trouble.as_deref().unwrap_or_default())
         }
-        Phase::Opening => format!("{name}  checking existing files"),
-        Phase::Checking { done, total, reason } => {
+        TorrentPhase::Opening => format!("{name}  checking existing files"),
+        TorrentPhase::Checking { done, total, reason } => {
             let reason = reason.as_deref().map(|reason| format!("  ({reason})")).unwrap_or_default();
             format!("{name}  checking {} of {}{reason}", Bytes(*done), Bytes(*total))
         }
-        Phase::Complete => format!("{name}  100%  {}", Bytes(view.bytes_selected)),
-        Phase::Seeding => {
+        TorrentPhase::Complete => format!("{name}  100%  {}", Bytes(view.bytes_selected)),
+        TorrentPhase::Seeding => {
             let (rate, sent) = (Bytes(view.up_bps), Bytes(view.bytes_sent));
             format!("{name}  seeding  {rate}/s  {} peers  {sent} sent", view.swarm.peers.len())
         }
-        Phase::Failed(failure) => format!("{name}  failed: {failure}"),
-        Phase::Fetching => {
-            let eta = view.eta().map(|eta| format!("  ETA {}", Span(eta))).unwrap_or_default();
+        TorrentPhase::Failed(failure) => format!("{name}  failed: {failure}"),
+        TorrentPhase::Fetching => {
+            let eta = view.eta().map(|eta| format!("  ETA {}", DurationText(eta))).unwrap_or_default();
             let why = view.trouble().map(|why| format!("  ({why})")).unwrap_or_default();
             let peers = view.swarm.peers.len();
             format!("{name}  {}  {}/s  {peers} peers{eta}{why}", percent(view), Bytes(view.down_bps))
@@ -111,12 +111,12 @@ fn percent(view: &TorrentView) -> String {
 /// A view for programs.
 pub fn progress_json(view: &TorrentView) -> Value {
     let phase = match &view.phase {
-        Phase::Opening => "opening",
-        Phase::Checking { .. } => "checking",
-        Phase::Fetching => "fetching",
-        Phase::Seeding => "seeding",
-        Phase::Complete => "complete",
-        Phase::Failed(_) => "failed",
+        TorrentPhase::Opening => "opening",
+        TorrentPhase::Checking { .. } => "checking",
+        TorrentPhase::Fetching => "fetching",
+        TorrentPhase::Seeding => "seeding",
+        TorrentPhase::Complete => "complete",
+        TorrentPhase::Failed(_) => "failed",
     };
     json!({
         "event": "progress",
@@ -166,14 +166,14 @@ fn peer_json(peer: &PeerRow) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::view::Failure;
+    use crate::actors::view::TorrentFailure;
     use crate::base::ids::InfoHash;
     use crate::base::safe::is_harmless;
     use crate::logic::torrent::why::{Reason, Why};
 
     fn view(change: impl FnOnce(&mut TorrentView)) -> TorrentView {
         let mut view = TorrentView::new("x\u{1b}]0;evil\u{7}.iso".to_owned(), InfoHash([1; 20]), 3 << 20);
-        view.phase = Phase::Fetching;
+        view.phase = TorrentPhase::Fetching;
         change(&mut view);
         view
     }
@@ -185,22 +185,23 @@ mod tests {
     #[test]
     fn the_line_is_one_harmless_line_for_every_phase() {
         let table = [
-            (view(|v| v.phase = Phase::Opening), "checking existing files"),
+            (view(|v| v.phase = TorrentPhase::Opening), "checking existing files"),
             (
                 view(|v| {
-                    v.phase = Phase::Checking { done: 1 << 20, total: 2 << 20, reason: Some("no record".to_owned()) }
+                    v.phase =
+                        TorrentPhase::Checking { done: 1 << 20, total: 2 << 20, reason: Some("no record".to_owned()) }
                 }),
                 "checking 1.0 MiB of 2.0 MiB  (no record)",
             ),
-            (view(|v| v.phase = Phase::Complete), "100%  3.0 MiB"),
+            (view(|v| v.phase = TorrentPhase::Complete), "100%  3.0 MiB"),
             (
                 view(|v| {
-                    (v.phase, v.up_bps, v.bytes_sent) = (Phase::Seeding, 1 << 10, 1 << 20);
+                    (v.phase, v.up_bps, v.bytes_sent) = (TorrentPhase::Seeding, 1 << 10, 1 << 20);
                 }),
                 "seeding  1.0 KiB/s  0 peers  1.0 MiB sent",
             ),
             (
-                view(|v| v.phase = Phase::Failed(Failure::GaveUp("a bug".to_owned()))),
+                view(|v| v.phase = TorrentPhase::Failed(TorrentFailure::GaveUp("a bug".to_owned()))),
                 "failed: the torrent was given up: a bug",
             ),
             (view(|_| {}), "0.0%  0 B/s  0 peers"),

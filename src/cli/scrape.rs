@@ -6,14 +6,14 @@ use futures_util::{StreamExt, stream};
 use serde_json::json;
 
 use super::args::{Global, ScrapeArgs};
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use super::output::Output;
 use super::{logs, source};
 use crate::app::config::seed_from_system;
 use crate::base::ids::InfoHash;
 use crate::base::safe::{Safe, redact_url};
 use crate::codec::metainfo::Metainfo;
-use crate::codec::safe_path::Names;
+use crate::codec::safe_path::NameRules;
 use crate::codec::tracker::ScrapeEntry;
 use crate::net::Net;
 use crate::net::scrape::scrape;
@@ -27,22 +27,22 @@ type Answer = Result<ScrapeEntry, TrackerTrouble>;
 type Answers = BTreeMap<(String, InfoHash), Answer>;
 
 /// Runs the verb: every tracker with its own outcome; 0 when at least one answered.
-pub fn run(args: &ScrapeArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
+pub fn run(args: &ScrapeArgs, global: &Global, output: &Output) -> Result<ProgramExit, Problem> {
     logs::install(global, output)?;
     let mut seen = BTreeSet::new();
     let mut torrents = Vec::new();
     for file in &args.file {
-        let torrent = source::load(file, Names::default())?;
+        let torrent = source::load(file, NameRules::default())?;
         if seen.insert(torrent.info_hash) {
             torrents.push(torrent);
         }
     }
     let questions = questions(&torrents, &args.tracker);
     if questions.is_empty() {
-        return Err(Problem::new(Exit::Network, "no torrent names a tracker; name one with --tracker"));
+        return Err(Problem::new(ProgramExit::Network, "no torrent names a tracker; name one with --tracker"));
     }
     let answers =
-        source::block_on(ask(&Sockets::any(), questions)).map_err(|error| Problem::new(Exit::Unknown, error))?;
+        source::block_on(ask(&Sockets::any(), questions)).map_err(|error| Problem::new(ProgramExit::Unknown, error))?;
     for torrent in &torrents {
         if torrents.len() > 1 {
             output.line(Safe::new(&torrent.name));
@@ -105,9 +105,9 @@ fn show(torrent: &Metainfo, url: &str, answer: &Answer, output: &Output) {
     output.line(format!("{shown}: {text}"));
 }
 
-fn report(torrents: &[Metainfo], answers: &Answers, output: &Output) -> Exit {
+fn report(torrents: &[Metainfo], answers: &Answers, output: &Output) -> ProgramExit {
     let answered = answers.values().filter(|answer| answer.is_ok()).count();
-    let exit = if answered > 0 { Exit::Complete } else { Exit::Network };
+    let exit = if answered > 0 { ProgramExit::Complete } else { ProgramExit::Network };
     let of_one = if let [torrent] = torrents { Some(torrent.info_hash.to_string()) } else { None };
     output.json(&json!({
         "event": "result",

@@ -1,14 +1,14 @@
 //! `seed`: give what is there to others.
 
 use super::args::{Global, SeedArgs};
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use super::output::Output;
 use super::{logs, places, swarm};
 use crate::actors::torrent::Aim;
 use crate::app::config::RunConfig;
 
 /// Runs the verb.
-pub fn run(args: &SeedArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
+pub fn run(args: &SeedArgs, global: &Global, output: &Output) -> Result<ProgramExit, Problem> {
     logs::install(global, output)?;
     places::must_be_folder(&args.dir)?;
     let jobs = swarm::jobs(&args.sources, &args.swarm)?;

@@ -2,7 +2,7 @@
 
 use globset::{Glob, GlobMatcher};
 
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use crate::base::safe::Safe;
 use crate::codec::metainfo::{FileEntry, Metainfo};
 use crate::logic::torrent::selection::FileNumbers;
@@ -34,7 +34,7 @@ pub fn select(args: &SelectArgs, metainfo: &Metainfo) -> Result<Option<Vec<bool>
         (0..count).map(|file| args.select_file.iter().any(|numbers| numbers.has(file))).collect();
     for pattern in &args.select {
         let glob = Glob::new(pattern);
-        let glob = glob.map_err(|error| Problem::new(Exit::Usage, format!("--select {pattern}: {error}")))?;
+        let glob = glob.map_err(|error| Problem::new(ProgramExit::Usage, format!("--select {pattern}: {error}")))?;
         let glob = glob.compile_matcher();
         let matches: Vec<bool> =
             metainfo.files.iter().map(|file| !file.padding && is_match(&glob, file, metainfo)).collect();
@@ -69,7 +69,7 @@ fn usage(metainfo: &Metainfo, what: &str) -> Problem {
     let more = if files.count() > NAMES_SHOWN { ", …" } else { "" };
     let last = metainfo.files.len();
     Problem::new(
-        Exit::Usage,
+        ProgramExit::Usage,
         format!("{what}; the torrent has 1-{last}: {}{more} (--list shows all)", names.join(", ")),
     )
 }
@@ -136,7 +136,7 @@ mod tests {
         ];
         for (numbers, globs, want) in table {
             let problem = selected(numbers, globs).unwrap_err();
-            assert_eq!(problem.exit, Exit::Usage);
+            assert_eq!(problem.exit, ProgramExit::Usage);
             assert!(problem.text.contains(want), "{}", problem.text);
         }
     }

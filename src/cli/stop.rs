@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use crate::app::signals::StopSignals;
 
 /// Becomes true with the first signal. The thread that waits for it ends with the program.
 pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
     let wish = Arc::new(AtomicBool::new(false));
-    let problem = |error: std::io::Error| Problem::new(Exit::Unknown, format!("cannot wait for signals: {error}"));
+    let problem =
+        |error: std::io::Error| Problem::new(ProgramExit::Unknown, format!("cannot wait for signals: {error}"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(problem)?;
     let signals = {
         let _context = runtime.enter();
@@ -32,5 +33,5 @@ pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
 
 #[expect(clippy::disallowed_methods, clippy::exit, reason = "a thread may hang in a dead disk; nothing was written")]
 fn leave() -> ! {
-    std::process::exit(Exit::Killed as i32)
+    std::process::exit(ProgramExit::Killed as i32)
 }

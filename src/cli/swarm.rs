@@ -9,11 +9,11 @@ use globset::Glob;
 
 use super::args::{Global, GoalArgs, SwarmArgs};
 use super::ending;
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use super::output::Output;
-use super::progress::Progress;
+use super::progress::ProgressPrinter;
 use super::{places, source};
-use crate::actors::view::Failure;
+use crate::actors::view::TorrentFailure;
 use crate::app::config::{Job, RunConfig};
 use crate::app::outcome::Ending;
 use crate::app::run;
@@ -47,7 +47,7 @@ pub fn jobs(sources: &[OsString], args: &SwarmArgs) -> Result<Vec<Job>, Problem>
         }
         if jobs.iter().any(|job| job.metainfo.info_hash == metainfo.info_hash) {
             let shown = source::shown(source);
-            return Err(Problem::new(Exit::Usage, format!("{shown} is the same torrent as one before it")));
+            return Err(Problem::new(ProgramExit::Usage, format!("{shown} is the same torrent as one before it")));
         }
         jobs.push(Job { tiers: tiers(args, &metainfo)?, ..Job::new(metainfo) });
     }
@@ -81,12 +81,12 @@ fn arbiters(args: &SwarmArgs, torrents: usize) -> usize {
 }
 
 /// Does the run and shows it.
-pub fn run(config: &RunConfig, output: &Output) -> Result<Exit, Problem> {
-    let mut progress = Progress::new(output, config.jobs.len());
+pub fn run(config: &RunConfig, output: &Output) -> Result<ProgramExit, Problem> {
+    let mut progress = ProgressPrinter::new(output, config.jobs.len());
     let ran = run::run(config, &mut |nth, view| progress.show(nth, view));
-    let mut outcome = ran.map_err(|error| Problem::new(Exit::Network, format!("cannot start: {error}")))?;
+    let mut outcome = ran.map_err(|error| Problem::new(ProgramExit::Network, format!("cannot start: {error}")))?;
     for (finish, job) in outcome.torrents.iter_mut().zip(&config.jobs) {
-        if let Ending::Failed(Failure::Incomplete { have, total }) = finish.ending {
+        if let Ending::Failed(TorrentFailure::Incomplete { have, total }) = finish.ending {
             finish.advice = Some(places::advice(&config.dir, &job.metainfo, (have, total)));
         }
     }
@@ -99,7 +99,8 @@ fn tiers(args: &SwarmArgs, metainfo: &Metainfo) -> Result<Vec<Vec<String>>, Prob
     let mut excluded = Vec::new();
     for pattern in &args.exclude_tracker {
         let glob = Glob::new(pattern);
-        let glob = glob.map_err(|error| Problem::new(Exit::Usage, format!("--exclude-tracker {pattern}: {error}")))?;
+        let glob =
+            glob.map_err(|error| Problem::new(ProgramExit::Usage, format!("--exclude-tracker {pattern}: {error}")))?;
         excluded.push(glob.compile_matcher());
     }
     let is_wanted = |url: &String| !excluded.iter().any(|glob| glob.is_match(url));
@@ -162,7 +163,7 @@ mod tests {
     fn a_pattern_that_is_none_is_a_usage_error_that_names_it() {
         let (args, _) = parsed(&["--exclude-tracker", "a[b"]);
         let problem = tiers(&args, &torrent()).unwrap_err();
-        assert_eq!(problem.exit, Exit::Usage);
+        assert_eq!(problem.exit, ProgramExit::Usage);
         assert!(problem.text.contains("--exclude-tracker a[b"), "{}", problem.text);
     }
 
@@ -191,6 +192,6 @@ mod tests {
         let (args, _) = parsed(&[]);
         assert_eq!(jobs(std::slice::from_ref(&name), &args).unwrap().len(), 1);
         let problem = jobs(&[name.clone(), name], &args).unwrap_err();
-        assert!(problem.exit == Exit::Usage && problem.text.contains("same torrent"), "{}", problem.text);
+        assert!(problem.exit == ProgramExit::Usage && problem.text.contains("same torrent"), "{}", problem.text);
     }
 }

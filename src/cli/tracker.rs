@@ -5,12 +5,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::{Global, TrackerArgs};
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use super::logs;
 use super::output::Output;
 use crate::app::config::{secret_from_system, seed_from_system, wall_clock};
 use crate::app::descriptors::Descriptors;
-use crate::base::units::Span;
+use crate::base::units::DurationText;
 use crate::logic::tracker_server::{Limits, Stats};
 use crate::storage::state_file::NoStateFile;
 use crate::tracker_server::pages::stats_json;
@@ -24,24 +24,24 @@ const DEFAULT_AT: &str = "0.0.0.0:6969";
 const MAX_CONNECTIONS: usize = 4096;
 
 /// Runs the verb.
-pub fn run(args: &TrackerArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
+pub fn run(args: &TrackerArgs, global: &Global, output: &Output) -> Result<ProgramExit, Problem> {
     logs::install(global, output)?;
     let config = config(args)?;
     let served = serve(&config, &mut |news| tell(news, output));
     let stats = served.map_err(|trouble| Problem::new(exit_of(&trouble), trouble))?;
     report(stats.as_ref(), output);
-    Ok(Exit::Complete)
+    Ok(ProgramExit::Complete)
 }
 
 fn config(args: &TrackerArgs) -> Result<TrackerConfig, Problem> {
     let (mut http, mut udp) = (args.http.clone(), args.udp.clone());
     if http.is_empty() && udp.is_empty() {
-        let at = DEFAULT_AT.parse().map_err(|error| Problem::new(Exit::Unknown, error))?;
+        let at = DEFAULT_AT.parse().map_err(|error| Problem::new(ProgramExit::Unknown, error))?;
         (http, udp) = (vec![at], vec![at]);
     }
     let limits = Limits { peers: args.max_peers, swarms: args.max_torrents, ..Limits::default() };
     let secret = secret_from_system()
-        .map_err(|error| Problem::new(Exit::Unknown, format!("no dice for connection ids: {error}")))?;
+        .map_err(|error| Problem::new(ProgramExit::Unknown, format!("no dice for connection ids: {error}")))?;
     Ok(TrackerConfig {
         http,
         udp,
@@ -118,20 +118,20 @@ fn report(stats: Option<&Stats>, output: &Output) {
         let scrapes = counts.scrapes_http + counts.scrapes_udp;
         output.line(format!(
             "served    {announces} announces and {scrapes} scrapes in {}; at the end {} peers in {swarms} torrents",
-            Span(*uptime),
+            DurationText(*uptime),
             peers.peers(),
         ));
     }
 }
 
-fn exit_of(trouble: &Trouble) -> Exit {
+fn exit_of(trouble: &Trouble) -> ProgramExit {
     match trouble {
-        Trouble::Runtime(_) => Exit::Unknown,
-        Trouble::Listen { .. } => Exit::Network,
-        Trouble::StateFile(NoStateFile::Locked(_)) => Exit::Locked,
+        Trouble::Runtime(_) => ProgramExit::Unknown,
+        Trouble::Listen { .. } => ProgramExit::Network,
+        Trouble::StateFile(NoStateFile::Locked(_)) => ProgramExit::Locked,
         Trouble::StateFile(NoStateFile::Disk(trouble)) => trouble.into(),
-        Trouble::AllowFile { .. } | Trouble::StateFile(NoStateFile::NotRegular(_)) => Exit::CannotOpen,
-        Trouble::AllowList { .. } => Exit::Usage,
-        Trouble::GaveUp(_) => Exit::GaveUp,
+        Trouble::AllowFile { .. } | Trouble::StateFile(NoStateFile::NotRegular(_)) => ProgramExit::CannotOpen,
+        Trouble::AllowList { .. } => ProgramExit::Usage,
+        Trouble::GaveUp(_) => ProgramExit::GaveUp,
     }
 }

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::exit::Exit;
+use super::exit::ProgramExit;
 use super::output::Output;
 use crate::actors::policies;
-use crate::base::units::Span;
+use crate::base::units::DurationText;
 use crate::logic::restart::Policy;
 
 /// One kind of actor: how deep it stands, how many, its policy, what a failure means.
@@ -63,13 +63,13 @@ const TREE: [Branch; 16] = [
 ];
 
 /// Runs the verb.
-pub fn run(output: &Output) -> Exit {
+pub fn run(output: &Output) -> ProgramExit {
     if output.is_json() {
         output.json(&json!({"event": "result", "status": "complete", "exit_code": 0, "tree": TREE.iter().map(as_json).collect::<Vec<_>>()}));
     } else {
         (0..TREE.len()).for_each(|at| output.answer(as_text(at)));
     }
-    Exit::Complete
+    ProgramExit::Complete
 }
 
 fn as_text(at: usize) -> String {
@@ -83,7 +83,8 @@ fn as_text(at: usize) -> String {
         _ => "├─ ",
     };
     let name = format!("{stem}{twig}{actor}{}", if *many { " × n" } else { "" });
-    let policy = policy.map_or("none by itself".to_owned(), |p| format!("{} in {}", p.max_restarts, Span(p.window)));
+    let policy =
+        policy.map_or("none by itself".to_owned(), |p| format!("{} in {}", p.max_restarts, DurationText(p.window)));
     format!("{name:<30}{policy:<16}{note}")
 }
 

@@ -10,8 +10,8 @@ use serde_json::json;
 use sha1::{Digest, Sha1};
 
 use super::args::VerifyArgs;
-use super::exit::{Exit, Problem};
-use super::hashing::Meter;
+use super::exit::{Problem, ProgramExit};
+use super::hashing::HashProgress;
 use super::output::Output;
 use super::selection::select;
 use super::{places, source, stop};
@@ -19,7 +19,7 @@ use crate::app::descriptors::Descriptors;
 use crate::base::geometry::PieceIndex;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::Metainfo;
-use crate::codec::resume::{Record, Witness};
+use crate::codec::resume::{ResumeRecord, Witness};
 use crate::logic::disk::piece_condition::{FileCondition, FileFacts, PieceCondition, Written, counted, of_wrong_piece};
 use crate::logic::torrent::selection::Wanted;
 use crate::storage::check::{Halt, Hasher, data_ranges, every_piece};
@@ -35,11 +35,12 @@ use crate::storage::whereabouts::is_anything_in;
 const MOST_NUMBERS: usize = 20;
 
 /// Runs the verb.
-pub fn run(args: &VerifyArgs, output: &Output) -> Result<Exit, Problem> {
+pub fn run(args: &VerifyArgs, output: &Output) -> Result<ProgramExit, Problem> {
     let metainfo = source::load(&args.file, args.names.into())?;
     places::must_be_folder(&args.dir)?;
     let folder = Folder::open(&args.dir);
-    let folder = folder.map_err(|error| Problem::new(Exit::NotFound, format!("{}: {error}", args.dir.display())))?;
+    let folder =
+        folder.map_err(|error| Problem::new(ProgramExit::NotFound, format!("{}: {error}", args.dir.display())))?;
     let chosen = select(&args.files, &metainfo)?;
     let record = look_at_state(&args.dir, &metainfo, output);
     let files = Files::new(folder, specs_of(&metainfo), Descriptors::of_this_process(1, 1).files);
@@ -63,7 +64,7 @@ fn problem(trouble: DiskTrouble) -> Problem {
 }
 
 /// The record, if one is there that fits the torrent. Says so when a process is at work on it.
-fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<Record> {
+fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<ResumeRecord> {
     let Peek { found, holder } = peek(dir, metainfo.info_hash);
     if let Some(process) = holder {
         output.json(&json!({"event": "at_work", "process": process}));
@@ -78,7 +79,7 @@ fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<Rec
 
 /// Bytes of files that are not there come from the part file that a fetch of some files left. So may those of a file that
 /// the record calls not ours, when what is in its place is wrong.
-fn with_part(files: Files, metainfo: &Metainfo, record: Option<&Record>) -> Result<Files, DiskTrouble> {
+fn with_part(files: Files, metainfo: &Metainfo, record: Option<&ResumeRecord>) -> Result<Files, DiskTrouble> {
     let is_not_ours = |file: usize| record.is_some_and(|record| record.files.get(file) == Some(&Witness::NOT_OURS));
     let (mut held, mut strayed) = (Vec::new(), Vec::new());
     for file in 0..files.specs().len() {
@@ -101,7 +102,7 @@ struct Wrong {
 /// The pieces that do not hash right, ascending.
 fn check(files: &Files, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> Result<Vec<Wrong>, Problem> {
     let geometry = metainfo.geometry;
-    let meter = Meter::new(output, "checking", geometry.total_len());
+    let meter = HashProgress::new(output, "checking", geometry.total_len());
     let wrong_ones = |hasher: &mut Hasher<&Files>, run: &[PieceIndex]| {
         let run: Vec<PieceIndex> = run.iter().copied().filter(|piece| wanted.pieces().has(*piece)).collect();
         let judged = hasher.are_right(&metainfo.hashes, &run).into_iter().zip(&run);
@@ -112,7 +113,7 @@ fn check(files: &Files, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -
     };
     let wrong = every_piece(geometry, || files, wrong_ones, |done| meter.show(done), &*stop::on_signal()?);
     wrong.map_err(|halt| match halt {
-        Halt::Stopped => Problem::new(Exit::Interrupted, "stopped before everything was checked"),
+        Halt::Stopped => Problem::new(ProgramExit::Interrupted, "stopped before everything was checked"),
         Halt::Failed(trouble) => problem(trouble),
     })
 }
@@ -130,7 +131,7 @@ fn is_strayed(files: &Files, metainfo: &Metainfo, piece: PieceIndex) -> bool {
 struct Survey<'a> {
     metainfo: &'a Metainfo,
     files: &'a Files,
-    record: Option<&'a Record>,
+    record: Option<&'a ResumeRecord>,
     wrong: Vec<Wrong>,
 }
 
@@ -240,12 +241,12 @@ impl Report {
         self.first_fault.get_or_insert(sentence);
     }
 
-    fn tell(&self, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> Exit {
+    fn tell(&self, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> ProgramExit {
         let Self { missing, damaged, incomplete_files, damaged_files, first_fault } = self;
         let (status, exit) = match (incomplete_files + u32::from(!missing.is_empty()), damaged_files) {
-            (0, 0) if damaged.is_empty() => ("complete", Exit::Complete),
-            (_, 0) if damaged.is_empty() => ("incomplete", Exit::HashMismatch),
-            _ => ("damaged", Exit::HashMismatch),
+            (0, 0) if damaged.is_empty() => ("complete", ProgramExit::Complete),
+            (_, 0) if damaged.is_empty() => ("incomplete", ProgramExit::HashMismatch),
+            _ => ("damaged", ProgramExit::HashMismatch),
         };
         let numbers = |pieces: &[PieceIndex]| pieces.iter().map(|piece| piece.get()).collect::<Vec<_>>();
         let mut bad = [numbers(missing), numbers(damaged)].concat();

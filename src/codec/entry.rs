@@ -11,13 +11,13 @@ use std::path::Component;
 use bytes::BytesMut;
 use sha1::{Digest, Sha1};
 
-use super::bencode::{self, Limits, TreeStep, View};
-use super::extended::{self, Extended};
+use super::bencode::{self, BencodeLimits, TreeStep, View};
+use super::extended::{self, ExtendedMessage};
 use super::http_chunked::Chunked;
 use super::http_head::{self, Framing};
 use super::metainfo::Metainfo;
-use super::resume::Record;
-use super::safe_path::{self, Names, SafePath};
+use super::resume::ResumeRecord;
+use super::safe_path::{self, NameRules, SafePath};
 use super::swarm_state::{SavedState, Seal};
 use super::tracker::{AnnounceReply, Reply};
 use super::tracker_http::server::{
@@ -32,10 +32,10 @@ use super::wire::{BadMessage, Decoder, Handshake, Message};
 use crate::base::safe::{is_harmless, is_joiner};
 
 /// A way in: accepts or refuses, and panics only if the codec is wrong.
-pub type Entry = fn(&[u8]) -> bool;
+pub type ParserEntry = fn(&[u8]) -> bool;
 
 /// All of them by the names of their fuzz targets.
-pub const ALL: [(&str, Entry); 14] = [
+pub const ALL: [(&str, ParserEntry); 14] = [
     ("bencode", bencode),
     ("metainfo", metainfo),
     ("wire", wire),
@@ -54,11 +54,11 @@ pub const ALL: [(&str, Entry); 14] = [
 
 /// One value, as from a peer or a tracker. Accepted if its form is strict.
 pub fn bencode(input: &[u8]) -> bool {
-    let _file = bencode::scan(input, Limits::FILE);
-    let Ok((view, seen)) = View::scan(input, Limits::WIRE) else { return false };
+    let _file = bencode::scan(input, BencodeLimits::FILE);
+    let Ok((view, seen)) = View::scan(input, BencodeLimits::WIRE) else { return false };
     let members = view.items().map(View::raw).chain(view.entries().map(|(_key, value)| value.raw()));
     for raw in members {
-        let part = bencode::scan(raw, Limits::WIRE).expect("a part of a good value is a good value");
+        let part = bencode::scan(raw, BencodeLimits::WIRE).expect("a part of a good value is a good value");
         assert_eq!(part.len, raw.len(), "and has nothing behind it");
         assert!(seen.odd_number.is_some() || part.odd_number.is_none(), "what is odd in a part is odd in the whole");
     }
@@ -74,26 +74,26 @@ pub fn bencode(input: &[u8]) -> bool {
             TreeStep::Value(..) => {}
         }
     }
-    if bencode::check(input, Limits::WIRE).is_err() {
+    if bencode::check(input, BencodeLimits::WIRE).is_err() {
         return false;
     }
     // Numbers beyond an i64 and keys that are not UTF-8 are more than `serde_bencode` takes.
-    if let Ok(value) = bencode::decode::<serde_bencode::value::Value>(input, Limits::WIRE) {
+    if let Ok(value) = bencode::decode::<serde_bencode::value::Value>(input, BencodeLimits::WIRE) {
         let again = serde_bencode::to_bytes(&value).expect("a value has a form");
-        assert!(bencode::scan(&again, Limits::WIRE).is_ok_and(|scan| scan.sorted), "and a sorted one");
+        assert!(bencode::scan(&again, BencodeLimits::WIRE).is_ok_and(|scan| scan.sorted), "and a sorted one");
     }
     true
 }
 
 /// A `.torrent` file, its names by both rules.
 pub fn metainfo(input: &[u8]) -> bool {
-    let native = check_metainfo(input, Names::Native);
-    let portable = check_metainfo(input, Names::Portable);
+    let native = check_metainfo(input, NameRules::Native);
+    let portable = check_metainfo(input, NameRules::Portable);
     assert!(portable || !native, "a portable name is there for every name");
     native
 }
 
-fn check_metainfo(input: &[u8], names: Names) -> bool {
+fn check_metainfo(input: &[u8], names: NameRules) -> bool {
     let Ok(meta) = Metainfo::parse_named(input, names) else { return false };
     let mut end: u64 = 0;
     for file in &meta.files {
@@ -152,7 +152,7 @@ pub fn handshake(input: &[u8]) -> bool {
 pub fn extended(input: &[u8]) -> bool {
     let Some((id, payload)) = input.split_first() else { return false };
     let Ok(message) = extended::decode(*id, payload) else { return false };
-    if let Extended::Pex(pex) = &message {
+    if let ExtendedMessage::Pex(pex) = &message {
         assert!(pex.added.len() <= extended::MAX_PEX && pex.dropped.len() <= extended::MAX_PEX, "a flood is cut");
     }
     let again = extended::decode(*id, &message.encode());
@@ -161,13 +161,13 @@ pub fn extended(input: &[u8]) -> bool {
 }
 
 /// Without what encoding does not keep: the order of the families, the peers left out.
-fn settled(message: Extended) -> Extended {
+fn settled(message: ExtendedMessage) -> ExtendedMessage {
     match message {
-        Extended::Pex(mut pex) => {
+        ExtendedMessage::Pex(mut pex) => {
             pex.added.sort_unstable();
             pex.dropped.sort_unstable();
             pex.named = 0;
-            Extended::Pex(pex)
+            ExtendedMessage::Pex(pex)
         }
         other => other,
     }
@@ -313,8 +313,8 @@ pub fn resume(input: &[u8]) -> bool {
     let sum: [u8; 20] = Sha1::digest(input).into();
     let sealed = [input, &sum].concat();
     let read = |input: &[u8]| {
-        let record = Record::decode(input).ok()?;
-        assert_eq!(Record::decode(&record.encode()).as_ref(), Ok(&record), "a record survives");
+        let record = ResumeRecord::decode(input).ok()?;
+        assert_eq!(ResumeRecord::decode(&record.encode()).as_ref(), Ok(&record), "a record survives");
         Some(record)
     };
     read(input).is_some() | read(&sealed).is_some()
@@ -341,7 +341,7 @@ pub fn swarm_state(input: &[u8]) -> bool {
 /// Paths of a torrent: one on each line, components between slashes; and the whole as a single name. Accepted if it can
 /// be a name.
 pub fn safe_path(input: &[u8]) -> bool {
-    for names in [Names::Native, Names::Portable] {
+    for names in [NameRules::Native, NameRules::Portable] {
         if let Some(name) = names.component(input) {
             assert_eq!(names.component(name.as_bytes()), Some(name), "a safe name stays itself");
         }
@@ -353,13 +353,13 @@ pub fn safe_path(input: &[u8]) -> bool {
             assert_below(path);
         }
         let place = |path: &SafePath| match names {
-            Names::Native => path.as_str().to_owned(),
-            Names::Portable => path.as_str().to_lowercase(),
+            NameRules::Native => path.as_str().to_owned(),
+            NameRules::Portable => path.as_str().to_lowercase(),
         };
         let places: HashSet<_> = paths.iter().map(place).collect();
         assert_eq!(places.len(), paths.len(), "no two files have one place");
     }
-    Names::Native.component(input).is_some()
+    NameRules::Native.component(input).is_some()
 }
 
 /// May be in a text that was made safe.

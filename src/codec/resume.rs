@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
 use sha1::{Digest, Sha1};
 
-use super::bencode::{self, BadBencode, Limits, View};
+use super::bencode::{self, BadBencode, BencodeLimits, View};
 use crate::base::bitfield::{BadBitfield, Bitfield};
 use crate::base::ids::InfoHash;
 
@@ -17,7 +17,7 @@ pub const VERSION: i64 = 1;
 
 /// What is known of a torrent's data.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Record {
+pub struct ResumeRecord {
     /// Whose record it is; to be compared with the torrent's (D-14).
     pub info_hash: InfoHash,
     /// How many pieces it has.
@@ -92,7 +92,7 @@ const WITNESS_LEN: usize = 32;
 /// Bytes of the SHA-1 at the end.
 const TRAILER_LEN: usize = 20;
 
-impl Record {
+impl ResumeRecord {
     /// As it goes into a file.
     pub fn encode(&self) -> Vec<u8> {
         let capped = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -120,11 +120,11 @@ impl Record {
         if sum != *trailer {
             return Err(BadRecord::Torn);
         }
-        let version = View::parse(body, Limits::FILE)?.find(b"version").and_then(View::number).unwrap_or(0);
+        let version = View::parse(body, BencodeLimits::FILE)?.find(b"version").and_then(View::number).unwrap_or(0);
         if version != VERSION {
             return Err(BadRecord::Version(version));
         }
-        let raw: Raw = bencode::decode(body, Limits::FILE)?;
+        let raw: Raw = bencode::decode(body, BencodeLimits::FILE)?;
         let info_hash = <[u8; 20]>::try_from(&raw.info_hash[..]).map_err(|_other| BadRecord::Length("info_hash"))?;
         let (files, []) = raw.files.as_chunks::<WITNESS_LEN>() else { return Err(BadRecord::Length("files")) };
         let (part, []) = raw.part.as_chunks::<WITNESS_LEN>() else { return Err(BadRecord::Length("part")) };
@@ -167,9 +167,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn record() -> Record {
+    fn record() -> ResumeRecord {
         let witness = Witness { len: 5, dev: u64::MAX, ino: 7, mtime_ns: -1 };
-        Record {
+        ResumeRecord {
             info_hash: InfoHash([7; 20]),
             pieces: 9,
             have: Bitfield::from_wire(&[0xa0, 0x80], 9).unwrap(),
@@ -190,7 +190,7 @@ mod tests {
     fn a_record_is_readable_bencode() {
         let bytes = record().encode();
         assert!(bytes.starts_with(b"d5:cleani1e10:downloadedi1e5:files64:\0\0\0\0\0\0\0\x05\xff"));
-        assert_eq!(Record::decode(&bytes), Ok(Record { uploaded: i64::MAX.cast_unsigned(), ..record() }));
+        assert_eq!(ResumeRecord::decode(&bytes), Ok(ResumeRecord { uploaded: i64::MAX.cast_unsigned(), ..record() }));
     }
 
     /// D-13: every cut and every flipped bit.
@@ -198,29 +198,32 @@ mod tests {
     fn no_damage_goes_unnoticed() {
         let good = record().encode();
         for len in 0..good.len() {
-            assert_eq!(Record::decode(&good[..len]), Err(BadRecord::Torn), "{len}");
+            assert_eq!(ResumeRecord::decode(&good[..len]), Err(BadRecord::Torn), "{len}");
         }
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Record::decode(&bad), Err(BadRecord::Torn), "{bit}");
+            assert_eq!(ResumeRecord::decode(&bad), Err(BadRecord::Torn), "{bit}");
         }
-        assert_eq!(Record::decode(&[&good[..], &[0]].concat()), Err(BadRecord::Torn));
-        assert_eq!(Record::decode(&vec![0; good.len()]), Err(BadRecord::Torn));
+        assert_eq!(ResumeRecord::decode(&[&good[..], &[0]].concat()), Err(BadRecord::Torn));
+        assert_eq!(ResumeRecord::decode(&vec![0; good.len()]), Err(BadRecord::Torn));
     }
 
     /// D-14, X-12, and a record that somebody has made up.
     #[test]
     fn whole_records_that_are_none_are_named() {
         assert_eq!(
-            Record::decode(&sealed(b"d7:versioni2e5:whatsle")),
+            ResumeRecord::decode(&sealed(b"d7:versioni2e5:whatsle")),
             Err(BadRecord::Shape(BadBencode::CutShort { at: 22 }))
         );
-        assert_eq!(Record::decode(&sealed(b"d7:versioni2e4:whatlee")), Err(BadRecord::Version(2)));
-        assert_eq!(Record::decode(&sealed(b"de")), Err(BadRecord::Version(0)));
-        assert!(matches!(Record::decode(&sealed(b"d7:versioni1ee")), Err(BadRecord::Shape(BadBencode::Shape(_)))));
+        assert_eq!(ResumeRecord::decode(&sealed(b"d7:versioni2e4:whatlee")), Err(BadRecord::Version(2)));
+        assert_eq!(ResumeRecord::decode(&sealed(b"de")), Err(BadRecord::Version(0)));
         assert!(matches!(
-            Record::decode(&sealed(&vec![b'l'; 100_000])),
+            ResumeRecord::decode(&sealed(b"d7:versioni1ee")),
+            Err(BadRecord::Shape(BadBencode::Shape(_)))
+        ));
+        assert!(matches!(
+            ResumeRecord::decode(&sealed(&vec![b'l'; 100_000])),
             Err(BadRecord::Shape(BadBencode::TooDeep { .. }))
         ));
         let raw = |files: usize, have: usize, hash: usize, pieces: &str| {
@@ -229,7 +232,7 @@ mod tests {
             let body = format!(
                 "d5:cleani0e10:downloadedi-1e5:files{files}4:have{have}9:info_hash{hash}6:pieces{pieces}8:uploadedi0e7:versioni1ee"
             );
-            Record::decode(&sealed(body.as_bytes()))
+            ResumeRecord::decode(&sealed(body.as_bytes()))
         };
         assert_eq!(raw(32, 2, 20, "i9e").map(|record| record.downloaded), Ok(0));
         assert_eq!(raw(31, 2, 20, "i9e"), Err(BadRecord::Length("files")));
@@ -248,7 +251,7 @@ mod tests {
             let mut have = bits[..pieces.div_ceil(8) as usize].to_vec();
             *have.last_mut().unwrap() &= 0xff_u8.checked_shl(7 - (pieces - 1) % 8).unwrap();
             let witness = |(len, dev, ino, mtime_ns)| Witness { len, dev, ino, mtime_ns };
-            let record = Record {
+            let record = ResumeRecord {
                 info_hash: InfoHash(info_hash),
                 pieces,
                 have: Bitfield::from_wire(&have, pieces).unwrap(),
@@ -258,12 +261,12 @@ mod tests {
                 uploaded: counters.1.into(),
                 clean: counters.2,
             };
-            prop_assert_eq!(Record::decode(&record.encode()), Ok(record));
+            prop_assert_eq!(ResumeRecord::decode(&record.encode()), Ok(record));
         }
 
         #[test]
         fn no_bytes_make_it_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _any = (Record::decode(&body), Record::decode(&sealed(&body)));
+            let _any = (ResumeRecord::decode(&body), ResumeRecord::decode(&sealed(&body)));
         }
     }
 }

@@ -114,7 +114,7 @@ pub enum RetryIn {
 
 /// The tracker says no.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct TrackerFailure {
     /// In the tracker's words, at most [`MAX_TEXT_LEN`] bytes. Not made safe for showing.
     pub reason: String,
     /// When to come back, if it said so.
@@ -127,7 +127,7 @@ pub enum Reply {
     /// Peers, and when to come back.
     Peers(AnnounceReply),
     /// A refusal.
-    Failure(Failure),
+    Failure(TrackerFailure),
 }
 
 /// The numbers of one swarm (BEP 48).

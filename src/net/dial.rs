@@ -6,16 +6,16 @@ use std::net::SocketAddr;
 use tokio::time::timeout;
 
 use super::{BoxStream, Net};
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::limits::CONNECT_TIMEOUT;
 
 /// A stream to a peer, or why there is none.
-pub async fn dial(net: &Net, to: SocketAddr) -> Result<BoxStream, Farewell> {
+pub async fn dial(net: &Net, to: SocketAddr) -> Result<BoxStream, DisconnectReason> {
     match timeout(CONNECT_TIMEOUT, net.connect(to)).await {
-        Ok(Ok(stream)) if is_to_itself(&stream) => Err(Farewell::Ourselves),
+        Ok(Ok(stream)) if is_to_itself(&stream) => Err(DisconnectReason::Ourselves),
         Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(Farewell::from_io(&error)),
-        Err(_elapsed) => Err(Farewell::ConnectTimeout),
+        Ok(Err(error)) => Err(DisconnectReason::from_io(&error)),
+        Err(_elapsed) => Err(DisconnectReason::ConnectTimeout),
     }
 }
 
@@ -39,7 +39,7 @@ mod tests {
             let at = listener.local_addr().unwrap();
             assert_eq!(dial(&net, at).await.unwrap().peer_addr().unwrap(), at);
             drop(listener);
-            assert_eq!(dial(&net, at).await.unwrap_err(), Farewell::Refused);
+            assert_eq!(dial(&net, at).await.unwrap_err(), DisconnectReason::Refused);
         });
     }
 
@@ -47,7 +47,7 @@ mod tests {
     fn another_family_than_the_bound_one_is_unreachable() {
         run(async {
             let net = Sockets::bound_to("127.0.0.1".parse().unwrap());
-            assert_eq!(dial(&net, "[::1]:1".parse().unwrap()).await.unwrap_err(), Farewell::Unreachable);
+            assert_eq!(dial(&net, "[::1]:1".parse().unwrap()).await.unwrap_err(), DisconnectReason::Unreachable);
         });
     }
 
@@ -55,13 +55,13 @@ mod tests {
     async fn errors_and_silence_have_their_farewell() {
         let to = "192.0.2.1:6881".parse().unwrap();
         let table = [
-            (Some(io::ErrorKind::ConnectionRefused), Farewell::Refused),
-            (Some(io::ErrorKind::HostUnreachable), Farewell::Unreachable),
-            (Some(io::ErrorKind::NetworkUnreachable), Farewell::Unreachable),
-            (Some(io::ErrorKind::TimedOut), Farewell::ConnectTimeout),
-            (Some(io::ErrorKind::ConnectionReset), Farewell::Reset),
-            (Some(io::ErrorKind::PermissionDenied), Farewell::SocketError),
-            (None, Farewell::ConnectTimeout),
+            (Some(io::ErrorKind::ConnectionRefused), DisconnectReason::Refused),
+            (Some(io::ErrorKind::HostUnreachable), DisconnectReason::Unreachable),
+            (Some(io::ErrorKind::NetworkUnreachable), DisconnectReason::Unreachable),
+            (Some(io::ErrorKind::TimedOut), DisconnectReason::ConnectTimeout),
+            (Some(io::ErrorKind::ConnectionReset), DisconnectReason::Reset),
+            (Some(io::ErrorKind::PermissionDenied), DisconnectReason::SocketError),
+            (None, DisconnectReason::ConnectTimeout),
         ];
         for (error, want) in table {
             let began = tokio::time::Instant::now();
@@ -74,6 +74,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_to_itself_is_not_a_peer() {
         let to = "127.0.0.1:6881".parse().unwrap();
-        assert_eq!(dial(&FakeNet::looped(to), to).await.unwrap_err(), Farewell::Ourselves);
+        assert_eq!(dial(&FakeNet::looped(to), to).await.unwrap_err(), DisconnectReason::Ourselves);
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::io::poll_read_buf;
 use super::BoxStream;
 use super::staging::Staging;
 use super::throttle::{Limits, Tap};
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, encode_piece_header};
 
 /// The most buffers in one vectored write: all that `logic::peer::uploads` lets wait, 33 blocks with their heads, and some messages
@@ -42,16 +42,16 @@ pub enum LinkEnd {
 
 impl LinkEnd {
     /// What the peer book is told.
-    pub fn farewell(&self) -> Farewell {
+    pub fn farewell(&self) -> DisconnectReason {
         match self {
-            Self::Closed => Farewell::Closed,
-            Self::Socket(error) => match Farewell::from_io(error) {
+            Self::Closed => DisconnectReason::Closed,
+            Self::Socket(error) => match DisconnectReason::from_io(error) {
                 // On an open connection the kernel gives up on a vanished peer by ETIMEDOUT.
-                Farewell::ConnectTimeout => Farewell::Silent,
+                DisconnectReason::ConnectTimeout => DisconnectReason::Silent,
                 farewell => farewell,
             },
-            Self::Handshake(_) => Farewell::BadHandshake,
-            Self::Message(_) => Farewell::ProtocolViolation,
+            Self::Handshake(_) => DisconnectReason::BadHandshake,
+            Self::Message(_) => DisconnectReason::ProtocolViolation,
         }
     }
 }
@@ -325,7 +325,7 @@ mod tests {
         .await
     }
 
-    async fn end_of(link: &mut Link) -> (Vec<Message>, Farewell) {
+    async fn end_of(link: &mut Link) -> (Vec<Message>, DisconnectReason) {
         let mut messages = Vec::new();
         let end = drain(link, &mut messages).await.unwrap_err();
         (messages, end.farewell())
@@ -543,17 +543,18 @@ mod tests {
             drop(far);
             assert_eq!(
                 end_of(&mut quiet).await,
-                (vec![Message::Unchoke], Farewell::Closed),
+                (vec![Message::Unchoke], DisconnectReason::Closed),
                 "in the middle of a frame"
             );
 
             let (mut hostile, mut far) = link(1000);
             far.write_all(&[&encoded(&[Message::Choke])[..], &[0xff; 5]].concat()).await.unwrap();
-            assert_eq!(end_of(&mut hostile).await, (vec![Message::Choke], Farewell::ProtocolViolation), "P-09");
+            assert_eq!(end_of(&mut hostile).await, (vec![Message::Choke], DisconnectReason::ProtocolViolation), "P-09");
 
-            for (bytes, want) in
-                [(&b"GET / HTTP/1.1"[..], Farewell::BadHandshake), (&b"\x13BitTor"[..], Farewell::Closed)]
-            {
+            for (bytes, want) in [
+                (&b"GET / HTTP/1.1"[..], DisconnectReason::BadHandshake),
+                (&b"\x13BitTor"[..], DisconnectReason::Closed),
+            ] {
                 let (mut other, mut far) = link(1000);
                 far.write_all(bytes).await.unwrap();
                 drop(far);
@@ -561,9 +562,10 @@ mod tests {
                 assert_eq!(end.farewell(), want);
             }
         });
-        for (kind, want) in
-            [(io::ErrorKind::ConnectionReset, Farewell::Reset), (io::ErrorKind::TimedOut, Farewell::Silent)]
-        {
+        for (kind, want) in [
+            (io::ErrorKind::ConnectionReset, DisconnectReason::Reset),
+            (io::ErrorKind::TimedOut, DisconnectReason::Silent),
+        ] {
             assert_eq!(LinkEnd::Socket(kind.into()).farewell(), want);
         }
     }

@@ -10,7 +10,7 @@ use std::rc::Rc;
 use tokio::io::AsyncReadExt;
 
 use super::{BoxStream, Listen, Net};
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::codec::wire::Handshake;
 
 /// "port number this peer is listening on. Common behavior is for a downloader to try to listen on port 6881 and if that
@@ -45,19 +45,19 @@ async fn open_at(net: &Net, bind: Option<IpAddr>, port: u16) -> io::Result<Rc<dy
 
 /// Reads the handshake of whoever came in. Another protocol is noticed at its first wrong byte, and what follows the
 /// handshake is left in the stream. Without a deadline of its own.
-pub async fn greeting(stream: &mut BoxStream) -> Result<Handshake, Farewell> {
+pub async fn greeting(stream: &mut BoxStream) -> Result<Handshake, DisconnectReason> {
     let mut heard = [0; Handshake::LEN];
     let mut len = 0;
     loop {
         match stream.read(&mut heard[len..]).await {
-            Ok(0) => return Err(Farewell::Closed),
+            Ok(0) => return Err(DisconnectReason::Closed),
             Ok(more) => len += more,
-            Err(error) => return Err(Farewell::from_io(&error)),
+            Err(error) => return Err(DisconnectReason::from_io(&error)),
         }
         match Handshake::decode(&heard[..len]) {
             Ok(Some(handshake)) => return Ok(handshake),
             Ok(None) => {}
-            Err(_another_protocol) => return Err(Farewell::BadHandshake),
+            Err(_another_protocol) => return Err(DisconnectReason::BadHandshake),
         }
     }
 }
@@ -115,7 +115,9 @@ mod tests {
             far.write_all(&whole).await.unwrap();
             assert_eq!(greeting(&mut stream).await.unwrap(), ours);
             assert_eq!(stream.read_u8().await.unwrap(), b'm', "what follows is left");
-            for (said, want) in [(&b"GET /"[..], Farewell::BadHandshake), (&whole[..20], Farewell::Closed)] {
+            for (said, want) in
+                [(&b"GET /"[..], DisconnectReason::BadHandshake), (&whole[..20], DisconnectReason::Closed)]
+            {
                 let (mut stream, mut far) = pipe(100);
                 far.write_all(said).await.unwrap();
                 drop(far);

@@ -10,7 +10,7 @@ use super::vet::{Purpose, Zone};
 use crate::base::ids::InfoHash;
 use crate::base::limits::{ANNOUNCE_TIMEOUT, MAX_TRACKER_REPLY};
 use crate::base::safe::Safe;
-use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Failure, Reply, RetryIn, ScrapeEntry};
+use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Reply, RetryIn, ScrapeEntry, TrackerFailure};
 use crate::codec::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape, scrape_url};
 use crate::logic::trackers::families::IpFamily;
 
@@ -45,7 +45,7 @@ impl TrackerTrouble {
         Self { cause, text: text.to_string(), retry_in: None }
     }
 
-    fn refusal(failure: &Failure) -> Self {
+    fn refusal(failure: &TrackerFailure) -> Self {
         let text = format!("the tracker says: {}", Safe::new(&failure.reason));
         Self { cause: "tracker-failure", text, retry_in: failure.retry_in }
     }

@@ -11,7 +11,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::net::Name;
 use super::seen::Seen;
-use crate::actors::kit::injection::Site;
+use crate::actors::kit::injection::InjectionSite;
 use crate::faults::behaviour::Behaviour;
 use crate::faults::scenario::Verdict;
 use crate::faults::tracker_behaviour::TrackerBehaviour;
@@ -95,7 +95,7 @@ pub(super) struct TrackerRole {
 pub(super) type Criterion = Box<dyn Fn(&Seen) -> Result<(), Verdict>>;
 
 /// Asked before every message: does the client panic here?
-pub(super) type Panics = Box<dyn FnMut(Site) -> bool>;
+pub(super) type Panics = Box<dyn FnMut(InjectionSite) -> bool>;
 
 /// See the head of the file.
 pub struct Plan {
@@ -283,7 +283,7 @@ impl Plan {
     }
 
     /// Panics where this says so.
-    pub fn panic_where(&mut self, strikes: impl FnMut(Site) -> bool + 'static) {
+    pub fn panic_where(&mut self, strikes: impl FnMut(InjectionSite) -> bool + 'static) {
         self.panics = Some(Box::new(strikes));
     }
 

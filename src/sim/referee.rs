@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::plan::{Criterion, PEER_PORT};
 use super::seen::Seen;
-use crate::codec::resume::Record;
+use crate::codec::resume::ResumeRecord;
 use crate::faults::payload::Payload;
 use crate::faults::scenario::Verdict;
 use crate::storage::memory::Medium;
@@ -19,7 +19,7 @@ const WINDOW: Duration = Duration::from_secs(600);
 
 /// What the record claims and the disk would not have after a power cut at this moment (I1).
 pub fn lies(durable: &[u8], record: Option<&[u8]>, payload: Payload, piece_len: u32) -> Option<String> {
-    let record = Record::decode(record?).ok()?;
+    let record = ResumeRecord::decode(record?).ok()?;
     let piece_len = u64::from(piece_len);
     let is_wrong = |piece: &u32| {
         let start = u64::from(*piece) * piece_len;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::net::{Dial, Wires};
 use super::trace::{Restart, Trace};
-use crate::actors::kit::injection::Site;
+use crate::actors::kit::injection::InjectionSite;
 use crate::actors::view::TorrentView;
 use crate::app::outcome::Ending;
 use crate::faults::payload::Payload;
@@ -54,7 +54,7 @@ pub struct Seen {
     /// Lies on the disk: found while the client was at work.
     pub lies: Vec<String>,
     /// Where panics were injected, in order.
-    pub panics: Vec<Site>,
+    pub panics: Vec<InjectionSite>,
     /// And how many after everything was there.
     pub late_panics: usize,
     /// When it was over.

@@ -19,10 +19,10 @@ use super::net::{SimNet, Wires};
 use super::plan::PEER_PORT;
 use super::trace::Trace;
 use crate::actors::torrent::Aim;
-use crate::actors::view::{Phase, TorrentView};
+use crate::actors::view::{TorrentPhase, TorrentView};
 use crate::app::arbiters::Arbiters;
 use crate::app::config::{Job, RunConfig};
-use crate::app::run::{Ground, run_on};
+use crate::app::run::{Environment, run_on};
 use crate::codec::metainfo::Metainfo;
 use crate::faults::payload::Payload;
 use crate::faults::scenario::{About, Layer, Report, Verdict};
@@ -200,13 +200,14 @@ fn host(
     sim.host(address(nth).to_string(), move || {
         let storage: SharedStorage = Arc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
         let (stop, stops) = mpsc::channel(1);
-        let ground = Ground { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
+        let ground =
+            Environment { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
         let (members, trace, config) = (Rc::clone(&members), trace.clone(), config.clone());
         async move {
             run_on(ground, &config, &mut |_, view| {
                 trace.remark(|| remark(nth, view));
                 let member = &mut members.borrow_mut()[nth];
-                if matches!(view.phase, Phase::Seeding) && member.done.is_none() {
+                if matches!(view.phase, TorrentPhase::Seeding) && member.done.is_none() {
                     member.done = turmoil::sim_elapsed();
                 }
                 member.view = Some(view.clone());

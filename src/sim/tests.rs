@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::base::bitfield::Bitfield;
 use crate::base::ids::InfoHash;
-use crate::codec::resume::{Record, Witness};
+use crate::codec::resume::{ResumeRecord, Witness};
 use crate::faults::catalogue;
 use crate::faults::payload::Payload;
 
@@ -67,7 +67,7 @@ fn a_record_that_claims_what_the_disk_has_not_is_a_lie() {
     let geometry = crate::base::geometry::Geometry::new(100_000, 32_768).unwrap();
     have.set(geometry.piece(1).unwrap());
     have.set(geometry.last_piece());
-    let record = Record {
+    let record = ResumeRecord {
         info_hash: InfoHash([0; 20]),
         pieces: 4,
         have,

@@ -22,13 +22,13 @@ use super::plan::{CLIENT, Deed, PEER_PORT, PeerRole, Plan, TRACKER_PORT, Tracker
 use super::referee;
 use super::seen::{Run, Seen};
 use super::trace::Trace;
-use crate::actors::kit::injection::{self, Site};
+use crate::actors::kit::injection::{self, InjectionSite};
 use crate::actors::torrent::Aim;
-use crate::actors::view::{Phase, TorrentView};
+use crate::actors::view::{TorrentPhase, TorrentView};
 use crate::app::arbiters::Arbiters;
 use crate::app::config::{Job, RunConfig};
 use crate::app::outcome::Ending;
-use crate::app::run::{Ground, run_on};
+use crate::app::run::{Environment, run_on};
 use crate::codec::metainfo::Metainfo;
 use crate::faults::host::leech::{self, Given};
 use crate::faults::payload::Payload;
@@ -54,7 +54,7 @@ struct Book {
     sleep: Option<mpsc::Sender<Duration>>,
     peers: BTreeMap<Ipv4Addr, Vec<watch::Receiver<PeerStats>>>,
     trackers: BTreeMap<Ipv4Addr, watch::Receiver<Record>>,
-    panics: Vec<Site>,
+    panics: Vec<InjectionSite>,
     late_panics: usize,
 }
 
@@ -245,14 +245,14 @@ impl World {
     }
 }
 
-fn arm(mut strikes: impl FnMut(Site) -> bool + 'static, book: &Shared) -> injection::Armed {
+fn arm(mut strikes: impl FnMut(InjectionSite) -> bool + 'static, book: &Shared) -> injection::Armed {
     let book = Rc::clone(book);
     injection::arm(move |site| {
         let strikes = strikes(site);
         let mut book = book.borrow_mut();
         // Who panics once all is complete may be told to stop before it is started again.
         let last = book.runs.last().and_then(|run| run.view.as_ref());
-        let is_ending = last.is_some_and(|view| matches!(view.phase, Phase::Complete));
+        let is_ending = last.is_some_and(|view| matches!(view.phase, TorrentPhase::Complete));
         if strikes && is_ending {
             book.late_panics += 1;
         } else if strikes {
@@ -343,7 +343,7 @@ fn remark(view: &TorrentView) -> String {
 
 /// It says that every byte is there. What it gives to others afterwards is judged by itself.
 fn says_complete(view: &TorrentView) -> bool {
-    matches!(view.phase, Phase::Complete)
+    matches!(view.phase, TorrentPhase::Complete)
 }
 
 fn host_leech(sim: &mut Sim<'static>, ip: Ipv4Addr, offer: Offer, payload: Payload, wires: &Wires) {
@@ -370,7 +370,8 @@ fn host_client(
     sim.host(CLIENT.to_string(), move || {
         let storage: SharedStorage = Arc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
         let (stop, stops) = mpsc::channel(2);
-        let ground = Ground { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
+        let ground =
+            Environment { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
         let (book, trace, mut config) = (Rc::clone(&book), trace.clone(), config.clone());
         let medium = medium.clone();
         async move {

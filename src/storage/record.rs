@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::trouble::DiskTrouble;
 use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
-use crate::codec::resume::{BadRecord, Record};
+use crate::codec::resume::{BadRecord, ResumeRecord};
 
 /// Inside the output folder.
 pub(super) const STATE_FOLDER: &str = ".tt-actors";
@@ -77,7 +77,7 @@ pub enum Found {
     /// No record: nothing is known.
     Nothing,
     /// A record, and whether it is the previous one because the newest was not whole.
-    Record(Box<Record>, Option<NoRecord>),
+    Record(Box<ResumeRecord>, Option<NoRecord>),
     /// No record that can be trusted, and why.
     Unusable(NoRecord),
 }
@@ -119,7 +119,7 @@ impl StateFolder {
     }
 
     /// Replaces the record. With `durable` it survives a power cut once this has returned.
-    pub fn save(&self, record: &Record, durable: bool) -> Result<(), DiskTrouble> {
+    pub fn save(&self, record: &ResumeRecord, durable: bool) -> Result<(), DiskTrouble> {
         let (path, new, prev) = (self.path("resume"), self.path("resume.new"), self.path("resume.prev"));
         let trouble = |error: io::Error| DiskTrouble::new("write", &new, &error);
         let create = || OpenOptions::new().write(true).create(true).truncate(true).custom_flags(NO_LINK).open(&new);
@@ -271,7 +271,7 @@ fn load_from(folder: &Path, info_hash: InfoHash) -> Found {
     }
 }
 
-fn read_record(path: &Path, info_hash: InfoHash) -> Result<Record, NoRecord> {
+fn read_record(path: &Path, info_hash: InfoHash) -> Result<ResumeRecord, NoRecord> {
     let file = match OpenOptions::new().read(true).custom_flags(NO_LINK).open(path) {
         Ok(file) => file,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -281,7 +281,7 @@ fn read_record(path: &Path, info_hash: InfoHash) -> Result<Record, NoRecord> {
     };
     let mut bytes = Vec::new();
     file.take(MAX_RECORD).read_to_end(&mut bytes).map_err(|error| NoRecord::Unreadable(error.to_string()))?;
-    let record = Record::decode(&bytes)?;
+    let record = ResumeRecord::decode(&bytes)?;
     if record.info_hash != info_hash {
         return Err(NoRecord::OtherTorrent(record.info_hash));
     }
@@ -297,8 +297,8 @@ mod tests {
     const OURS: InfoHash = InfoHash([1; 20]);
     const OTHER: InfoHash = InfoHash([2; 20]);
 
-    fn record(info_hash: InfoHash, downloaded: u64) -> Record {
-        Record {
+    fn record(info_hash: InfoHash, downloaded: u64) -> ResumeRecord {
+        ResumeRecord {
             info_hash,
             pieces: 9,
             have: Bitfield::all(9),

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::keeper::{NewAllowList, Survey, SwarmKeeper};
 use super::server::{ServerConfig, TrackerServer};
 use super::state::{NotSaved, Restored, SAVE_EVERY, SwarmState, WallClock};
-use crate::actors::kit::{self, Exit};
+use crate::actors::kit::{self, ActorExit};
 use crate::actors::metrics::write_summary;
 use crate::actors::policies;
 use crate::logic::tracker_server::{AllowList, BadAllowList, DeskConfig, Limits, Stats};
@@ -355,7 +355,7 @@ async fn read_allow_list(path: PathBuf) -> Result<AllowList, Trouble> {
     AllowList::parse(&text).map_err(|error| Trouble::AllowList { path, error })
 }
 
-fn gave_up(exit: Option<Exit>) -> Trouble {
+fn gave_up(exit: Option<ActorExit>) -> Trouble {
     Trouble::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 

@@ -10,9 +10,9 @@ use tokio::time::timeout;
 
 use super::keeper::{Survey, SwarmKeeper};
 use super::server::{ServerConfig, TrackerServer};
-use crate::actors::kit::injection::{self, Site};
+use crate::actors::kit::injection::{self, InjectionSite};
 use crate::actors::kit::testing::with_actors;
-use crate::actors::kit::{self, Exit, Handle};
+use crate::actors::kit::{self, ActorExit, SupervisedChild};
 use crate::actors::policies;
 use crate::base::ids::{InfoHash, PeerId};
 use crate::codec::tracker::{AnnounceRequest, Event};
@@ -28,8 +28,8 @@ const WATCHDOG: Duration = Duration::from_secs(30);
 /// A whole tracker on loopback.
 struct Scene {
     net: Net,
-    root: Handle<TrackerServer>,
-    end: oneshot::Receiver<Exit>,
+    root: SupervisedChild<TrackerServer>,
+    end: oneshot::Receiver<ActorExit>,
     keeper: Addr<SwarmKeeper>,
     http: SocketAddr,
     udp: SocketAddr,
@@ -130,7 +130,7 @@ async fn ask(socket: &dyn Datagrams, to: SocketAddr, datagram: &[u8], transactio
 /// Panics at the first message of this type that a keeper hears.
 fn once(message: &'static str) -> injection::Armed {
     let spent = Cell::new(false);
-    injection::arm(move |site| site == Site { actor: "SwarmKeeper", message } && !spent.replace(true))
+    injection::arm(move |site| site == InjectionSite { actor: "SwarmKeeper", message } && !spent.replace(true))
 }
 
 #[tokio::test]
@@ -191,7 +191,7 @@ async fn it_ends_when_told_to_and_its_port_is_free() {
         scene.announce(1001).await;
         let Scene { net, root, end, http, .. } = scene;
         root.stop();
-        assert_eq!(timeout(WATCHDOG, end).await.unwrap(), Ok(Exit::Normal));
+        assert_eq!(timeout(WATCHDOG, end).await.unwrap(), Ok(ActorExit::Normal));
         drop(root);
         assert!(net.listen(http).await.is_ok());
     })

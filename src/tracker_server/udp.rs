@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 
 use super::keeper::{Datagrams, SwarmKeeper};
-use crate::actors::kit::{Child, Ctx, Exit, Goodbye};
+use crate::actors::kit::{ActorExit, Child, Ctx, Goodbye};
 use crate::net::Datagrams as Socket;
 
 /// 2 KiB: more than an announce with every option of BEP 41, and than a scrape of 74.
@@ -79,7 +79,7 @@ impl Actor for UdpDesk {
         let serving = serve(Rc::clone(&self.socket), self.keeper.clone());
         ctx.spawn(wrap_future(serving).map(|error, desk: &mut Self, ctx| {
             tracing::warn!(at = %desk.at, %error, "datagrams cannot be received");
-            ctx.stop_with(Exit::expected("receive", TROUBLE_PAUSE));
+            ctx.stop_with(ActorExit::expected("receive", TROUBLE_PAUSE));
         }));
     }
 }

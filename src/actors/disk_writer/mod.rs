@@ -2,7 +2,7 @@
 //!
 //! Owns the storage handle, the pieces on their way to it, and the set of pieces that are written and hashed right.
 //! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
-//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`, `Finish`, `ForgetState`. Tells `PiecesWritten` (to
+//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`, `FinishWriting`, `ForgetState`. Tells `PiecesWritten` (to
 //! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: `MAX_JOBS` jobs in the pool; what waits is bounded
 //! by the scheduler's credit, `MAX_READS` reads for peers. Ends when told to, after everything is written and recorded.
 
@@ -82,7 +82,7 @@ pub struct Totals {
 /// The last piece is written: make everything durable, then tell [`DiskNews::Durable`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Finish;
+pub struct FinishWriting;
 
 /// The torrent is complete and will not be given to others: its state is not needed any more.
 #[derive(Debug, Clone, Copy, Message)]
@@ -436,10 +436,10 @@ impl Handler<Totals> for DiskWriter {
     }
 }
 
-impl Handler<Finish> for DiskWriter {
+impl Handler<FinishWriting> for DiskWriter {
     type Result = ();
 
-    fn handle(&mut self, _: Finish, ctx: &mut Ctx<Self>) {
+    fn handle(&mut self, _: FinishWriting, ctx: &mut Ctx<Self>) {
         self.finishing = true;
         self.vetting.is_unrecorded = false;
         self.settle(ctx);

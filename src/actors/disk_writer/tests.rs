@@ -8,7 +8,7 @@ use tokio::time::sleep;
 use super::vetting::MAX_ROUNDS;
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
-use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
+use crate::actors::kit::{self, ChildEvent, Lifecycle, SupervisedChild};
 use crate::actors::policies;
 use crate::base::locked::Locked;
 use crate::storage::Inventory;
@@ -237,7 +237,7 @@ struct Bench {
     diary: Diary,
     script: Arc<Locked<Script>>,
     ear: Addr<Ear>,
-    writer: Handle<DiskWriter>,
+    writer: SupervisedChild<DiskWriter>,
 }
 
 impl Bench {
@@ -626,7 +626,7 @@ async fn a_complete_download_does_not_end_in_doubt() {
         let bench = Bench::ready(false, change).await;
         bench.write(0..2);
         bench.passes(100).await;
-        bench.writer.addr.do_send(Finish);
+        bench.writer.addr.do_send(FinishWriting);
         let heard = bench.passes(1000).await;
         assert_eq!(bench.stop().await.0.last().unwrap(), "ended");
         heard
@@ -750,7 +750,7 @@ async fn finished_with(doubtful: &[&[u32]], right: &[u32]) -> Vec<String> {
         script.right = right.iter().copied().collect();
         script.doubtful = doubtful.iter().map(|pieces| pieces.iter().copied().collect()).collect();
     }
-    bench.writer.addr.do_send(Finish);
+    bench.writer.addr.do_send(FinishWriting);
     bench.passes(1000).await
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix::{Message, Supervised};
 
-use super::{Exit, Metered};
+use super::{ActorExit, Metered};
 
 /// An actor that can be supervised.
 ///
@@ -21,7 +21,7 @@ pub trait Child: Metered + Supervised {
     fn id(&self) -> String;
 }
 
-/// End in good order: flush, say good-bye to others, then `ctx.stop()`. Sent by [`super::Handle::stop`].
+/// End in good order: flush, say good-bye to others, then `ctx.stop()`. Sent by [`super::SupervisedChild::stop`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct Goodbye;
@@ -44,7 +44,7 @@ impl ChildId {
 pub struct ChildEvent {
     /// The kind of the child.
     pub kind: &'static str,
-    /// Which of them; equal to the `id` of its [`super::Handle`].
+    /// Which of them; equal to the `id` of its [`super::SupervisedChild`].
     pub id: ChildId,
     /// What happened.
     pub event: Lifecycle,
@@ -57,7 +57,7 @@ pub enum Lifecycle {
     Started,
     /// An incarnation ended; the next one starts after `backoff`.
     Restarting {
-        /// One of few labels: see [`Exit::cause`].
+        /// One of few labels: see [`ActorExit::cause`].
         cause: Cow<'static, str>,
         /// Which restart in a row this is, from 1. Expected and abnormal ones are counted apart.
         attempt: u32,
@@ -71,7 +71,7 @@ pub enum Lifecycle {
     /// The child is gone for good and its mailbox closed. The last event of its id.
     Ended {
         /// Why the last incarnation ended.
-        exit: Exit,
+        exit: ActorExit,
         /// Its restart budget is spent: the parent has to act.
         gave_up: bool,
     },

@@ -10,8 +10,8 @@ use actix::dev::{
 use actix::{Actor, ActorContext, ActorFuture, ActorState, Addr, AsyncContext, Handler, Message, SpawnHandle};
 use tokio::time::Instant;
 
-use super::exit::Exit;
-use super::meter::Meter;
+use super::exit::ActorExit;
+use super::meter::ActorMeter;
 
 /// An actor whose messages are counted and, now and then, timed. Implement it with [`metered!`](crate::metered).
 pub trait Metered: Actor<Context = Ctx<Self>> {
@@ -19,7 +19,7 @@ pub trait Metered: Actor<Context = Ctx<Self>> {
     const KIND: &'static str;
 
     /// The counters of the kind.
-    fn meter() -> &'static Meter;
+    fn meter() -> &'static ActorMeter;
 }
 
 /// `metered!(HttpTracker, "HttpTracker")`: gives an actor its name in logs and counters, and its meter.
@@ -29,8 +29,8 @@ macro_rules! metered {
         impl $crate::actors::kit::Metered for $actor {
             const KIND: &'static str = $kind;
 
-            fn meter() -> &'static $crate::actors::kit::Meter {
-                static METER: $crate::actors::kit::Meter = $crate::actors::kit::Meter::new($kind);
+            fn meter() -> &'static $crate::actors::kit::ActorMeter {
+                static METER: $crate::actors::kit::ActorMeter = $crate::actors::kit::ActorMeter::new($kind);
                 &METER
             }
         }
@@ -44,7 +44,7 @@ macro_rules! metered {
 pub struct Ctx<A: Actor<Context = Self>> {
     parts: ContextParts<A>,
     mailbox: Option<Mailbox<A>>,
-    exit: Option<Exit>,
+    exit: Option<ActorExit>,
 }
 
 impl<A: Actor<Context = Self>> Ctx<A> {
@@ -58,15 +58,15 @@ impl<A: Actor<Context = Self>> Ctx<A> {
     }
 
     /// Stops the actor and says why; the guard decides what follows. The first reason said stands: what comes after it
-    /// is a consequence. A plain `stop()` means [`Exit::Normal`]. Messages in the mailbox wait for the next incarnation.
+    /// is a consequence. A plain `stop()` means [`ActorExit::Normal`]. Messages in the mailbox wait for the next incarnation.
     ///
     /// Do not answer `Running::Continue` from `stopping` after this: the reason would be taken for the next stop's.
-    pub fn stop_with(&mut self, exit: Exit) {
+    pub fn stop_with(&mut self, exit: ActorExit) {
         self.exit.get_or_insert(exit);
         self.stop();
     }
 
-    pub(super) fn take_exit(&mut self) -> Option<Exit> {
+    pub(super) fn take_exit(&mut self) -> Option<ActorExit> {
         self.exit.take()
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 ///
 /// The first three are said by the actor itself ([`super::Ctx::stop_with`]); a panic is what the guard caught.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Exit {
+pub enum ActorExit {
     /// Done, or told to go. It is not started again.
     Normal,
     /// The network dealt it out (refused, reset, timed out): it starts again after `after`, the budget is untouched.
@@ -30,7 +30,7 @@ pub enum Exit {
     },
 }
 
-impl Exit {
+impl ActorExit {
     /// An expected exit.
     pub fn expected(cause: impl Into<Cow<'static, str>>, after: Duration) -> Self {
         Self::Expected { cause: cause.into(), after }
@@ -65,7 +65,7 @@ impl Exit {
     }
 }
 
-impl fmt::Display for Exit {
+impl fmt::Display for ActorExit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.what() {
             Some(what) => write!(f, "{}: {what}", self.cause()),

@@ -22,51 +22,51 @@ pub const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 /// A supervised child as its parent holds it. Dropping it says [`Goodbye`] and kills
 /// the child [`ORPHAN_GRACE`] later: a parent that panics leaks no children.
 #[must_use = "a dropped handle stops its child"]
-pub struct Handle<A: Actor> {
+pub struct SupervisedChild<A: Actor> {
     /// Where to send messages; valid over all incarnations.
     pub addr: Addr<A>,
     /// Everything else.
-    pub leash: Leash,
+    pub leash: ChildHandle,
 }
 
-impl<A: Actor> Handle<A> {
+impl<A: Actor> SupervisedChild<A> {
     /// Which child this is.
     pub fn id(&self) -> ChildId {
         self.leash.id
     }
 
-    /// Ends the child in good order: see [`Leash::stop`].
+    /// Ends the child in good order: see [`ChildHandle::stop`].
     pub fn stop(&self) {
         self.leash.stop();
     }
 
-    /// Cuts a rest short: see [`Leash::rouse`].
+    /// Cuts a rest short: see [`ChildHandle::rouse`].
     pub fn rouse(&self) {
         self.leash.rouse();
     }
 }
 
-impl<A: Actor> fmt::Debug for Handle<A> {
+impl<A: Actor> fmt::Debug for SupervisedChild<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Handle").field("leash", &self.leash).finish_non_exhaustive()
     }
 }
 
-/// Power over one child, whatever its type. Dropping it is as dropping a [`Handle`].
+/// Power over one child, whatever its type. Dropping it is as dropping a [`SupervisedChild`].
 #[must_use = "a dropped leash stops its child"]
-pub struct Leash {
+pub struct ChildHandle {
     id: ChildId,
     kind: &'static str,
-    orders: Arc<Orders>,
+    orders: Arc<GuardOrders>,
     goodbye: Recipient<Goodbye>,
     /// Never gets a value; it fails when the guard is gone.
     ended: oneshot::Receiver<Infallible>,
 }
 
-impl Leash {
+impl ChildHandle {
     pub(super) fn new(
         (id, kind): (ChildId, &'static str),
-        orders: Arc<Orders>,
+        orders: Arc<GuardOrders>,
         goodbye: Recipient<Goodbye>,
         ended: oneshot::Receiver<Infallible>,
     ) -> Self {
@@ -111,14 +111,14 @@ impl Leash {
     }
 }
 
-impl Drop for Leash {
+impl Drop for ChildHandle {
     fn drop(&mut self) {
         self.stop();
         self.orders.give(Order::Orphan);
     }
 }
 
-impl fmt::Debug for Leash {
+impl fmt::Debug for ChildHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Leash").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
     }
@@ -138,14 +138,14 @@ pub(super) enum Order {
 
 /// The line from the leash to the guard; crosses threads.
 #[derive(Debug, Default)]
-pub(super) struct Orders {
+pub(super) struct GuardOrders {
     /// The highest [`Order`] given; 0 is none.
     given: AtomicU8,
     roused: AtomicBool,
     guard: AtomicWaker,
 }
 
-impl Orders {
+impl GuardOrders {
     /// Says whether nothing of that rank was ordered before.
     fn give(&self, order: Order) -> bool {
         let before = self.given.fetch_max(order as u8, Ordering::AcqRel);
@@ -195,13 +195,13 @@ impl Orders {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::kit::testing::{Probe, tag};
+    use crate::actors::kit::testing::{ProbeActor, tag};
 
     #[test]
     fn a_handle_may_be_held_on_another_arbiter() {
         tag!(Far);
         const fn crosses_threads<T: Send + Sync>() {}
-        crosses_threads::<Leash>();
-        crosses_threads::<Handle<Probe<Far>>>();
+        crosses_threads::<ChildHandle>();
+        crosses_threads::<SupervisedChild<ProbeActor<Far>>>();
     }
 }

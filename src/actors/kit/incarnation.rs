@@ -10,20 +10,20 @@ use actix::{ActorContext, ActorState};
 
 use super::child::Child;
 use super::context::Ctx;
-use super::exit::Exit;
-use super::meter::Meter;
+use super::exit::ActorExit;
+use super::meter::ActorMeter;
 use super::panics;
 
 /// How an incarnation ended.
 #[derive(Debug)]
 pub(super) struct End {
-    pub(super) exit: Exit,
+    pub(super) exit: ActorExit,
     /// It is not to be started again, whatever the exit says: it had said it was done, or nobody can reach it.
     pub(super) is_last: bool,
 }
 
 impl End {
-    pub(super) fn last(exit: Exit) -> Self {
+    pub(super) fn last(exit: ActorExit) -> Self {
         Self { exit, is_last: true }
     }
 }
@@ -32,7 +32,7 @@ impl End {
 pub(super) struct Cage<A: Child> {
     /// `None` once the child is gone for good.
     future: Option<ContextFut<A, Ctx<A>>>,
-    meter: &'static Meter,
+    meter: &'static ActorMeter,
 }
 
 impl<A: Child> Cage<A> {
@@ -47,7 +47,7 @@ impl<A: Child> Cage<A> {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match self.run(|future| Pin::new(future).poll(cx)) {
             Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(())) => Poll::Ready(End { exit: self.said().unwrap_or(Exit::Normal), is_last: false }),
+            Ok(Poll::Ready(())) => Poll::Ready(End { exit: self.said().unwrap_or(ActorExit::Normal), is_last: false }),
             Err(what) => Poll::Ready(self.end_of_panic(what)),
         }
     }
@@ -64,8 +64,8 @@ impl<A: Child> Cage<A> {
     pub(super) fn renew(&mut self) -> Result<(), End> {
         match self.run(ContextFut::restart) {
             Ok(true) => Ok(()),
-            Ok(false) => Err(End::last(Exit::Normal)),
-            Err(what) => Err(End { exit: Exit::Panic { what }, is_last: false }),
+            Ok(false) => Err(End::last(ActorExit::Normal)),
+            Err(what) => Err(End { exit: ActorExit::Panic { what }, is_last: false }),
         }
     }
 
@@ -82,11 +82,11 @@ impl<A: Child> Cage<A> {
     /// A child that panics in `stopped` after it had said it was done is not wanted back.
     fn end_of_panic(&mut self, what: String) -> End {
         let stopped = self.future.as_mut().is_some_and(|future| future.ctx().state() == ActorState::Stopped);
-        let done = matches!(self.said(), None | Some(Exit::Normal));
-        End { exit: Exit::Panic { what }, is_last: stopped && done }
+        let done = matches!(self.said(), None | Some(ActorExit::Normal));
+        End { exit: ActorExit::Panic { what }, is_last: stopped && done }
     }
 
-    fn said(&mut self) -> Option<Exit> {
+    fn said(&mut self) -> Option<ActorExit> {
         self.future.as_mut().and_then(|future| future.ctx().take_exit())
     }
 

@@ -11,18 +11,18 @@ thread_local! {
     static PLAN: RefCell<Option<Plan>> = const { RefCell::new(None) };
 }
 
-type Plan = Box<dyn FnMut(Site) -> bool>;
+type Plan = Box<dyn FnMut(InjectionSite) -> bool>;
 
 /// A kind of actor about to handle a type of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Site {
+pub struct InjectionSite {
     /// The kind, as in the logs.
     pub actor: &'static str,
     /// The type, without its path.
     pub message: &'static str,
 }
 
-impl fmt::Display for Site {
+impl fmt::Display for InjectionSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} at {}", self.actor, self.message)
     }
@@ -34,7 +34,7 @@ impl fmt::Display for Site {
 pub struct Armed(());
 
 /// Arms this thread.
-pub fn arm(plan: impl FnMut(Site) -> bool + 'static) -> Armed {
+pub fn arm(plan: impl FnMut(InjectionSite) -> bool + 'static) -> Armed {
     PLAN.replace(Some(Box::new(plan)));
     ARMED.set(true);
     Armed(())
@@ -67,7 +67,7 @@ pub(super) fn strike<M>(actor: &'static str) {
         return;
     }
     let path = std::any::type_name::<M>();
-    let site = Site { actor, message: path.rsplit("::").next().unwrap_or(path) };
+    let site = InjectionSite { actor, message: path.rsplit("::").next().unwrap_or(path) };
     let Some(mut plan) = PLAN.take() else { return };
     let strikes = plan(site);
     PLAN.replace(Some(plan));
@@ -77,7 +77,7 @@ pub(super) fn strike<M>(actor: &'static str) {
 }
 
 #[expect(clippy::panic, reason = "this is what it is for")]
-fn blow_up(site: Site) {
+fn blow_up(site: InjectionSite) {
     panic!("{INJECTED}{site}");
 }
 
@@ -94,7 +94,7 @@ mod tests {
         let count = Rc::clone(&seen);
         let armed = arm(move |site| {
             count.set(count.get() + 1);
-            site == Site { actor: "Bad", message: "Ping" }
+            site == InjectionSite { actor: "Bad", message: "Ping" }
         });
         strike::<Ping>("Good");
         let caught = panic::catch_unwind(|| strike::<Ping>("Bad")).unwrap_err();

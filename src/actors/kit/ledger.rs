@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use super::meter::{Meter, enlisted};
+use super::meter::{ActorMeter, enlisted};
 
 /// 32 causes a kind: `Farewell` has 18, trackers fewer. Whatever comes later is counted as [`OTHER`].
 const MAX_CAUSES: usize = 32;
@@ -28,7 +28,7 @@ pub fn record_restart(
     expected: bool,
 ) {
     let meter = enlisted().find(|meter| meter.kind() == kind);
-    Restart { kind, id, cause, what: None, attempt, backoff, budget_left, expected }.record(meter);
+    RestartEvent { kind, id, cause, what: None, attempt, backoff, budget_left, expected }.record(meter);
 }
 
 /// How often each kind of actor was restarted for each cause, over the whole process, ordered by kind and cause.
@@ -42,7 +42,7 @@ pub fn restarts_by_cause() -> Vec<(&'static str, String, u64)> {
 
 /// One supervised restart.
 #[derive(Debug)]
-pub(super) struct Restart<'a> {
+pub(super) struct RestartEvent<'a> {
     pub(super) kind: &'static str,
     pub(super) id: &'a str,
     pub(super) cause: &'a str,
@@ -53,8 +53,8 @@ pub(super) struct Restart<'a> {
     pub(super) expected: bool,
 }
 
-impl Restart<'_> {
-    pub(super) fn record(&self, meter: Option<&Meter>) {
+impl RestartEvent<'_> {
+    pub(super) fn record(&self, meter: Option<&ActorMeter>) {
         if let Some(meter) = meter {
             meter.causes.count(self.cause, self.expected);
         }

@@ -1,4 +1,4 @@
-//! Counters per kind of actor. One static [`Meter`] per kind, lock-free, shared by all arbiters.
+//! Counters per kind of actor. One static [`ActorMeter`] per kind, lock-free, shared by all arbiters.
 //!
 //! A meter enlists itself when the first actor of its kind starts; [`snapshot`] lists all that did. Messages are counted
 //! by [`super::context`], lives and restarts by [`super::guard`]. Counts are of the whole process and never reset.
@@ -14,7 +14,7 @@ pub const SAMPLE: u64 = 16;
 
 /// The counters of one kind of actor.
 #[derive(Debug)]
-pub struct Meter {
+pub struct ActorMeter {
     kind: &'static str,
     /// The meter that enlisted after this one.
     next: OnceLock<&'static Self>,
@@ -33,7 +33,7 @@ pub struct Meter {
     wait: Histogram,
 }
 
-/// What a [`Meter`] said at one moment.
+/// What a [`ActorMeter`] said at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KindSnapshot {
     /// The kind of actor.
@@ -69,20 +69,20 @@ pub struct KindSnapshot {
 }
 
 /// The first meter that enlisted; the others hang behind it.
-static FIRST: OnceLock<&'static Meter> = OnceLock::new();
+static FIRST: OnceLock<&'static ActorMeter> = OnceLock::new();
 
 /// Every kind of actor that ever ran, ordered by name.
 pub fn snapshot() -> Vec<KindSnapshot> {
-    let mut kinds: Vec<KindSnapshot> = enlisted().map(Meter::snapshot).collect();
+    let mut kinds: Vec<KindSnapshot> = enlisted().map(ActorMeter::snapshot).collect();
     kinds.sort_by_key(|kind| kind.kind);
     kinds
 }
 
-pub(super) fn enlisted() -> impl Iterator<Item = &'static Meter> {
+pub(super) fn enlisted() -> impl Iterator<Item = &'static ActorMeter> {
     std::iter::successors(FIRST.get().copied(), |meter| meter.next.get().copied())
 }
 
-impl Meter {
+impl ActorMeter {
     /// For a `static` beside the actor: see [`metered!`](crate::metered).
     pub const fn new(kind: &'static str) -> Self {
         Self {

@@ -35,15 +35,15 @@ pub(crate) mod testing;
 pub mod timer;
 
 pub use child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
-pub use children::{Family, Verdict};
+pub use children::{ChildVerdict, Family};
 pub use context::{Ctx, Metered};
-pub use exit::Exit;
+pub use exit::ActorExit;
 pub use guard::{spawn, spawn_at, spawn_root, spawn_temporary};
-pub use handle::{Handle, Leash};
+pub use handle::{ChildHandle, SupervisedChild};
 pub use ledger::{record_restart, restarts_by_cause};
-pub use meter::{KindSnapshot, Meter, snapshot};
+pub use meter::{ActorMeter, KindSnapshot, snapshot};
 pub use panics::install_panic_hook;
-pub use place::{Place, Run};
+pub use place::{Place, RunOnArbiter};
 pub use timer::Timer;
 
 pub use crate::metered;

@@ -11,32 +11,32 @@ pub enum Place {
     #[default]
     Here,
     /// That of the actor which runs what it is sent.
-    There(Recipient<Run>),
+    There(Recipient<RunOnArbiter>),
 }
 
 /// To be done on another arbiter, on its next turn.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub struct Run(Box<dyn FnOnce() + Send>);
+pub struct RunOnArbiter(Box<dyn FnOnce() + Send>);
 
 impl Place {
     /// Here: now. There: later, and never if that arbiter is gone.
     pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) {
         match self {
             Self::Here => work(),
-            Self::There(host) => host.do_send(Run(Box::new(work))),
+            Self::There(host) => host.do_send(RunOnArbiter(Box::new(work))),
         }
     }
 }
 
-impl Run {
+impl RunOnArbiter {
     /// For the actor that stands for its arbiter.
     pub fn now(self) {
         (self.0)();
     }
 }
 
-impl fmt::Debug for Run {
+impl fmt::Debug for RunOnArbiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Run").finish_non_exhaustive()
     }

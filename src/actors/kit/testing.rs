@@ -11,7 +11,7 @@ use actix::{Actor, ActorContext, Addr, Context, Handler, Message, Supervised};
 use tokio::task::LocalSet;
 use tokio::time::Instant;
 
-use super::{Child, ChildEvent, Ctx, Exit, Goodbye, Lifecycle, Meter, Metered};
+use super::{ActorExit, ActorMeter, Child, ChildEvent, Ctx, Goodbye, Lifecycle, Metered};
 use crate::base::locked::Locked;
 use crate::logic::restart::Policy;
 
@@ -78,14 +78,14 @@ impl Diary {
     }
 }
 
-/// What makes one kind of [`Probe`] another: each test that looks at meters has its own.
+/// What makes one kind of [`ProbeActor`] another: each test that looks at meters has its own.
 pub(crate) trait Tag: Sized + Unpin + 'static {
     const KIND: &'static str;
 
-    fn meter() -> &'static Meter;
+    fn meter() -> &'static ActorMeter;
 }
 
-/// `tag!(Crasher)`: a kind of [`Probe`] called `Crasher`.
+/// `tag!(Crasher)`: a kind of [`ProbeActor`] called `Crasher`.
 macro_rules! tag {
     ($($tag:ident),+) => {$(
         struct $tag;
@@ -93,8 +93,8 @@ macro_rules! tag {
         impl $crate::actors::kit::testing::Tag for $tag {
             const KIND: &'static str = stringify!($tag);
 
-            fn meter() -> &'static $crate::actors::kit::Meter {
-                static METER: $crate::actors::kit::Meter = $crate::actors::kit::Meter::new(stringify!($tag));
+            fn meter() -> &'static $crate::actors::kit::ActorMeter {
+                static METER: $crate::actors::kit::ActorMeter = $crate::actors::kit::ActorMeter::new(stringify!($tag));
                 &METER
             }
         }
@@ -103,22 +103,22 @@ macro_rules! tag {
 pub(crate) use tag;
 
 /// What a probe does.
-pub(crate) type Hook<T> = fn(&mut Probe<T>, &mut Ctx<Probe<T>>);
+pub(crate) type ProbeHook<T> = fn(&mut ProbeActor<T>, &mut Ctx<ProbeActor<T>>);
 
 /// A child that writes down what happens to it and does what its hooks and messages say.
-pub(crate) struct Probe<T: Tag> {
+pub(crate) struct ProbeActor<T: Tag> {
     pub(crate) name: &'static str,
     pub(crate) diary: Diary,
     /// From 1.
     pub(crate) incarnation: u32,
-    pub(crate) at_start: Hook<T>,
-    pub(crate) at_goodbye: Hook<T>,
-    pub(crate) at_stop: Hook<T>,
-    pub(crate) at_restart: Hook<T>,
+    pub(crate) at_start: ProbeHook<T>,
+    pub(crate) at_goodbye: ProbeHook<T>,
+    pub(crate) at_stop: ProbeHook<T>,
+    pub(crate) at_restart: ProbeHook<T>,
     pub(crate) at_drop: fn(),
 }
 
-impl<T: Tag> Probe<T> {
+impl<T: Tag> ProbeActor<T> {
     pub(crate) fn new(name: &'static str, diary: &Diary) -> Self {
         Self {
             name,
@@ -137,7 +137,7 @@ impl<T: Tag> Probe<T> {
     }
 }
 
-impl<T: Tag> Actor for Probe<T> {
+impl<T: Tag> Actor for ProbeActor<T> {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
@@ -151,35 +151,35 @@ impl<T: Tag> Actor for Probe<T> {
     }
 }
 
-impl<T: Tag> Metered for Probe<T> {
+impl<T: Tag> Metered for ProbeActor<T> {
     const KIND: &'static str = T::KIND;
 
-    fn meter() -> &'static Meter {
+    fn meter() -> &'static ActorMeter {
         T::meter()
     }
 }
 
-impl<T: Tag> Supervised for Probe<T> {
+impl<T: Tag> Supervised for ProbeActor<T> {
     fn restarting(&mut self, ctx: &mut Ctx<Self>) {
         self.incarnation += 1;
         (self.at_restart)(self, ctx);
     }
 }
 
-impl<T: Tag> Child for Probe<T> {
+impl<T: Tag> Child for ProbeActor<T> {
     fn id(&self) -> String {
         self.name.to_owned()
     }
 }
 
-impl<T: Tag> Drop for Probe<T> {
+impl<T: Tag> Drop for ProbeActor<T> {
     fn drop(&mut self) {
         self.note("dropped");
         (self.at_drop)();
     }
 }
 
-impl<T: Tag> Handler<Goodbye> for Probe<T> {
+impl<T: Tag> Handler<Goodbye> for ProbeActor<T> {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
@@ -189,13 +189,13 @@ impl<T: Tag> Handler<Goodbye> for Probe<T> {
 }
 
 /// Do this.
-pub(crate) struct Do<T: Tag>(pub(crate) Hook<T>);
+pub(crate) struct Do<T: Tag>(pub(crate) ProbeHook<T>);
 
 impl<T: Tag> Message for Do<T> {
     type Result = ();
 }
 
-impl<T: Tag> Handler<Do<T>> for Probe<T> {
+impl<T: Tag> Handler<Do<T>> for ProbeActor<T> {
     type Result = ();
 
     fn handle(&mut self, message: Do<T>, ctx: &mut Ctx<Self>) {
@@ -204,26 +204,26 @@ impl<T: Tag> Handler<Do<T>> for Probe<T> {
 }
 
 /// Writes down what guards say, with the time.
-pub(crate) struct Ear {
+pub(crate) struct GuardLog {
     began: Instant,
-    heard: Heard,
+    heard: GuardLogEntry,
 }
 
-/// What an [`Ear`] heard: after how long, of which kind of child, what.
-pub(crate) type Heard = Rc<RefCell<Vec<(Duration, &'static str, Lifecycle)>>>;
+/// What an [`GuardLog`] heard: after how long, of which kind of child, what.
+pub(crate) type GuardLogEntry = Rc<RefCell<Vec<(Duration, &'static str, Lifecycle)>>>;
 
-impl Ear {
-    pub(crate) fn open() -> (Addr<Self>, Heard) {
-        let heard = Heard::default();
+impl GuardLog {
+    pub(crate) fn open() -> (Addr<Self>, GuardLogEntry) {
+        let heard = GuardLogEntry::default();
         (Self { began: Instant::now(), heard: Rc::clone(&heard) }.start(), heard)
     }
 }
 
-impl Actor for Ear {
+impl Actor for GuardLog {
     type Context = Context<Self>;
 }
 
-impl Handler<ChildEvent> for Ear {
+impl Handler<ChildEvent> for GuardLog {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, _: &mut Context<Self>) {
@@ -232,7 +232,7 @@ impl Handler<ChildEvent> for Ear {
 }
 
 /// The ends in what was heard.
-pub(crate) fn ends(heard: &Heard) -> Vec<(Exit, bool)> {
+pub(crate) fn ends(heard: &GuardLogEntry) -> Vec<(ActorExit, bool)> {
     let ended = |(_, _, event): &(Duration, &str, Lifecycle)| match event {
         Lifecycle::Ended { exit, gave_up } => Some((exit.clone(), *gave_up)),
         _ => None,

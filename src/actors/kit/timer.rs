@@ -147,8 +147,8 @@ mod tests {
     use tokio::time::sleep;
 
     use super::*;
-    use crate::actors::kit::testing::{Ear, POLICY, with_actors};
-    use crate::actors::kit::{Child, Ctx, Exit, Goodbye, Handle, Metered, metered, spawn};
+    use crate::actors::kit::testing::{GuardLog, POLICY, with_actors};
+    use crate::actors::kit::{ActorExit, Child, Ctx, Goodbye, Metered, SupervisedChild, metered, spawn};
 
     const MS: Duration = Duration::from_millis(1);
 
@@ -202,10 +202,10 @@ mod tests {
         }
     }
 
-    fn begin() -> (Handle<Alarm>, Fired) {
+    fn begin() -> (SupervisedChild<Alarm>, Fired) {
         let fired = Fired::default();
         let alarm = Alarm { timer: Timer::new(), began: Instant::now(), fired: Rc::clone(&fired) };
-        (spawn(alarm, POLICY, 1, Ear::open().0.recipient()), fired)
+        (spawn(alarm, POLICY, 1, GuardLog::open().0.recipient()), fired)
     }
 
     /// What is sent, and when, in milliseconds; when the timer fires.
@@ -307,7 +307,7 @@ mod tests {
             let (child, fired) = begin();
             child.addr.do_send(Do(|alarm, ctx| {
                 alarm.arm_at(ctx, 100);
-                ctx.stop_with(Exit::expected("reset", MS * 10));
+                ctx.stop_with(ActorExit::expected("reset", MS * 10));
             }));
             sleep(MS * 50).await;
             child.addr.do_send(Do(|alarm, _| assert_eq!(alarm.timer.deadline(), None)));

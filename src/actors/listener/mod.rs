@@ -1,7 +1,7 @@
 //! `Listener`: the door for peers that come by themselves.
 //!
 //! Owns the listening socket and the connections that have not said yet which torrent they want. Child of `Session`,
-//! permanent, 10 restarts in 60 s; which torrents are served survives. Hears `Serve`. Tells `PeerArrived` to the pool whose
+//! permanent, 10 restarts in 60 s; which torrents are served survives. Hears `RegisterTorrent`. Tells `PeerArrived` to the pool whose
 //! info-hash a stranger names; one that names another is closed without a word. Asks nobody. Limits: those of
 //! [`Lobby`], and [`HANDSHAKE_TIMEOUT`] for each. Ends when told to.
 
@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::kit::{Child, Ctx, Goodbye};
 use super::peer_pool::PeerArrived;
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::ids::InfoHash;
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::wire::Handshake;
@@ -32,7 +32,7 @@ const REST: Duration = Duration::from_secs(1);
 /// Send whoever asks for this torrent there. The last word for an info-hash counts; a pool that has ended serves nobody.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Serve {
+pub struct RegisterTorrent {
     /// The torrent.
     pub info_hash: InfoHash,
     /// Its pool.
@@ -87,7 +87,7 @@ impl Listener {
                 Duration::ZERO
             }
             // It left while it was being taken.
-            Err(error) if Farewell::from_io(&error) == Farewell::Reset => Duration::ZERO,
+            Err(error) if DisconnectReason::from_io(&error) == DisconnectReason::Reset => Duration::ZERO,
             Err(error) => {
                 tracing::warn!(%error, retry_s = REST.as_secs(), "no connection can be taken, will try again");
                 REST
@@ -105,7 +105,7 @@ impl Listener {
         }
         let (greeted, handle) = abortable(async move {
             let greeted = timeout(HANDSHAKE_TIMEOUT, greeting(&mut stream)).await;
-            greeted.unwrap_or(Err(Farewell::HandshakeTimeout)).map(|theirs| (stream, theirs))
+            greeted.unwrap_or(Err(DisconnectReason::HandshakeTimeout)).map(|theirs| (stream, theirs))
         });
         self.waiting.insert(ticket, handle);
         ctx.spawn(greeted.into_actor(self).map(move |greeted, act, _| {
@@ -149,10 +149,10 @@ impl Child for Listener {
     }
 }
 
-impl Handler<Serve> for Listener {
+impl Handler<RegisterTorrent> for Listener {
     type Result = ();
 
-    fn handle(&mut self, Serve { info_hash, pool }: Serve, _: &mut Ctx<Self>) {
+    fn handle(&mut self, RegisterTorrent { info_hash, pool }: RegisterTorrent, _: &mut Ctx<Self>) {
         self.pools.insert(info_hash, pool);
     }
 }

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
-use crate::actors::kit::{self, ChildEvent, Handle};
+use crate::actors::kit::{self, ChildEvent, SupervisedChild};
 use crate::actors::policies;
 use crate::base::ids::PeerId;
 use crate::net::Pending;
@@ -76,12 +76,12 @@ impl Handler<ChildEvent> for Ear {
     fn handle(&mut self, _: ChildEvent, _: &mut Context<Self>) {}
 }
 
-fn start(places: usize) -> (Rc<Door>, Diary, Handle<Listener>) {
+fn start(places: usize) -> (Rc<Door>, Diary, SupervisedChild<Listener>) {
     let (door, diary) = (Rc::new(Door::default()), Diary::default());
     let ear = Ear(diary.clone()).start();
     let cfg = ListenerConfig { door: Rc::<Door>::clone(&door), places };
     let handle = kit::spawn(Listener::new(cfg), policies::LISTENER, 1, ear.clone().recipient());
-    handle.addr.do_send(Serve { info_hash: SERVED, pool: ear.recipient() });
+    handle.addr.do_send(RegisterTorrent { info_hash: SERVED, pool: ear.recipient() });
     (door, diary, handle)
 }
 

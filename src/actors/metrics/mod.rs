@@ -1,6 +1,6 @@
 //! `Metrics`: what every kind of actor does, how often it was restarted and why, in the log.
 //!
-//! Owns the views of all torrents. Child of `Session`, permanent. Hears nothing but its timer. Tells `Muster`. Every interval it writes
+//! Owns the views of all torrents. Child of `Session`, permanent. Hears nothing but its timer. Tells `MeasureLag`. Every interval it writes
 //! one event per kind of actor, one per swarm, one for its arbiter's lag, and has the hosts tell that of theirs.
 
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::view::TorrentView;
 /// To whoever stands for another arbiter: say how late you are, who was told so at this time.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Muster(pub Instant);
+pub struct MeasureLag(pub Instant);
 
 /// All that the metrics are given.
 #[derive(Debug, Clone)]
@@ -25,7 +25,7 @@ pub struct MetricsConfig {
     /// What the torrents publish.
     pub views: Vec<watch::Receiver<TorrentView>>,
     /// The other arbiters.
-    pub hosts: Vec<Recipient<Muster>>,
+    pub hosts: Vec<Recipient<MeasureLag>>,
 }
 
 /// See the head of the file.
@@ -59,7 +59,7 @@ impl Metrics {
         kit::snapshot().iter().for_each(write_kind);
         self.cfg.views.iter().for_each(|view| write_swarm(&view.borrow()));
         write_lag(0, lag);
-        self.cfg.hosts.iter().for_each(|host| host.do_send(Muster(Instant::now())));
+        self.cfg.hosts.iter().for_each(|host| host.do_send(MeasureLag(Instant::now())));
     }
 }
 

@@ -5,7 +5,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::actors::kit::testing::logged_alone;
-use crate::actors::kit::{ChildEvent, Handle};
+use crate::actors::kit::{ChildEvent, SupervisedChild};
 use crate::actors::policies;
 use crate::base::ids::InfoHash;
 use crate::logic::torrent::why::{Reason, Why};
@@ -33,7 +33,7 @@ async fn run(every: Option<Duration>) {
     };
     let (_torrent, views) = watch::channel(view);
     let metrics = Metrics::new(MetricsConfig { every, views: vec![views], hosts: Vec::new() });
-    let mut metrics: Handle<Metrics> = kit::spawn(metrics, policies::METRICS, 1, Ear.start().recipient());
+    let mut metrics: SupervisedChild<Metrics> = kit::spawn(metrics, policies::METRICS, 1, Ear.start().recipient());
     sleep(Duration::from_millis(3500)).await;
     metrics.stop();
     metrics.leash.ended().await;

@@ -2,10 +2,10 @@
 //! the farewell.
 //!
 //! Owns the stream and a [`Conversation`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
-//! whether and when the next one starts. Hears `Orders` from the scheduler, `ChokeDecision`, `Introduce`, `Gossip`, `Look` and
+//! whether and when the next one starts. Hears `PeerOrders` from the scheduler, `ChokeDecision`, `Introduce`, `SharePeers`, `ReportPeerView` and
 //! `Leave` from the pool. Tells `PeerReport` (scheduler) and `PeerNews` (pool). Asks the writer for blocks to upload.
 //! Limits: what is unsent is bounded by `logic::peer::uploads`, what is unread by one frame and its chunk. Ends with a
-//! [`Farewell`], always told to the pool first; a panic ends it without one, and the pool knows what that means.
+//! [`DisconnectReason`], always told to the pool first; a panic ends it without one, and the pool knows what that means.
 
 mod pump;
 
@@ -19,9 +19,9 @@ use actix::prelude::*;
 use tokio::time::{Instant, timeout};
 
 use super::disk_writer::ReadRanges;
-use super::kit::{Child, Ctx, Exit, Goodbye, Timer};
+use super::kit::{ActorExit, Child, Ctx, Goodbye, Timer};
 use crate::base::bitfield::Bitfield;
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
@@ -42,7 +42,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// From the scheduler: what to do with this peer.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub enum Orders {
+pub enum PeerOrders {
     /// You are taken in; this is what we have.
     Welcome(Bitfield),
     /// Ask for these.
@@ -73,22 +73,22 @@ pub struct Introduce;
 /// From the pool: tell the peer whom else we know (BEP 11).
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Gossip(pub Pex);
+pub struct SharePeers(pub Pex);
 
 /// From the pool: name this piece to the peer (BEP 16).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct NamePiece(pub PieceIndex);
 
-/// From the pool: how do you stand? Answered with [`News::View`].
+/// From the pool: how do you stand? Answered with [`PeerEvent::View`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Look;
+pub struct ReportPeerView;
 
 /// From the pool: end the connection for this reason.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Leave(pub Farewell);
+pub struct Leave(pub DisconnectReason);
 
 /// To the scheduler: something about one peer.
 #[derive(Debug, Message)]
@@ -108,7 +108,7 @@ pub enum PeerWord {
         /// The other end.
         addr: SocketAddr,
         /// Where to send orders.
-        orders: Recipient<Orders>,
+        orders: Recipient<PeerOrders>,
     },
     /// What the conversation reports.
     Report(Report),
@@ -123,12 +123,12 @@ pub struct PeerNews {
     /// Which connection.
     pub peer: PeerKey,
     /// What.
-    pub news: News,
+    pub news: PeerEvent,
 }
 
 /// What [`PeerNews`] says.
 #[derive(Debug)]
-pub enum News {
+pub enum PeerEvent {
     /// The stream is open.
     Connected,
     /// The peer said who it is.
@@ -150,7 +150,7 @@ pub enum News {
     /// How it stands: when asked, and when a bit of BEP 3 has changed.
     View(PeerView),
     /// It ends, and why.
-    Left(Farewell),
+    Left(DisconnectReason),
 }
 
 /// All that a connection is given.
@@ -212,7 +212,7 @@ pub struct PeerConnection {
     timer: Timer<Self>,
     /// Brings the pump back when something was queued after its turn.
     waker: Option<task::Waker>,
-    farewell: Option<Farewell>,
+    farewell: Option<DisconnectReason>,
 }
 
 crate::metered!(PeerConnection, "PeerConnection");
@@ -253,7 +253,7 @@ impl PeerConnection {
         let (deadline, bits) = (conversation.deadline(), conversation.bits());
         if self.bits != bits {
             self.bits = bits;
-            self.tell(News::View(conversation.view(Instant::now().into_std())));
+            self.tell(PeerEvent::View(conversation.view(Instant::now().into_std())));
         }
         self.timer.arm(ctx, deadline, Self::on_timer);
     }
@@ -290,19 +290,20 @@ impl PeerConnection {
             }
             Effect::Read(ranges) => self.read_for_peer(ranges, ctx),
             Effect::Report(report) => self.report(PeerWord::Report(report)),
-            Effect::PeerInterested(interested) => self.tell(News::Interested(interested)),
-            Effect::PeersNamed(addrs) => self.tell(News::Named(addrs)),
-            Effect::PeerHas(pieces) => self.tell(News::Has(pieces)),
-            Effect::Introduced(theirs) => self.tell(News::Introduced(theirs)),
-            Effect::Delivered => self.tell(News::Delivered),
-            Effect::Served => self.tell(News::Served),
+            Effect::PeerInterested(interested) => self.tell(PeerEvent::Interested(interested)),
+            Effect::PeersNamed(addrs) => self.tell(PeerEvent::Named(addrs)),
+            Effect::PeerHas(pieces) => self.tell(PeerEvent::Has(pieces)),
+            Effect::Introduced(theirs) => self.tell(PeerEvent::Introduced(theirs)),
+            Effect::Delivered => self.tell(PeerEvent::Delivered),
+            Effect::Served => self.tell(PeerEvent::Served),
             Effect::Leave(farewell) => self.leave(farewell, ctx),
         }
     }
 
     fn dial(&self, ctx: &mut Ctx<Self>) {
         let (net, addr, within) = (Arc::clone(&self.cfg.shared.net), self.cfg.addr, self.cfg.connect_timeout);
-        let dialling = async move { timeout(within, dial(&net, addr)).await.unwrap_or(Err(Farewell::ConnectTimeout)) };
+        let dialling =
+            async move { timeout(within, dial(&net, addr)).await.unwrap_or(Err(DisconnectReason::ConnectTimeout)) };
         ctx.spawn(dialling.into_actor(self).map(|dialled, act, ctx| match dialled {
             Ok(stream) => act.on_connected(stream, ctx),
             Err(farewell) => act.leave(farewell, ctx),
@@ -311,7 +312,7 @@ impl PeerConnection {
 
     /// Our handshake goes out at once, whoever opened the stream.
     fn on_connected(&mut self, stream: BoxStream, ctx: &mut Ctx<Self>) {
-        self.tell(News::Connected);
+        self.tell(PeerEvent::Connected);
         let shared = &self.cfg.shared;
         let mut link = Link::new(stream, shared.staging.clone(), &shared.limits, shared.geometry.piece_count());
         let (info_hash, peer_id) = (shared.info_hash, shared.our_id);
@@ -319,18 +320,18 @@ impl PeerConnection {
         self.link = Some(link);
         ctx.spawn(pump::Pump);
         self.timer.arm(ctx, Some(Instant::now() + HANDSHAKE_TIMEOUT), |act, ctx| {
-            act.leave(Farewell::HandshakeTimeout, ctx);
+            act.leave(DisconnectReason::HandshakeTimeout, ctx);
         });
     }
 
     fn on_handshake(&mut self, theirs: Handshake, ctx: &mut Ctx<Self>) {
         if theirs.info_hash != self.cfg.shared.info_hash {
-            return self.leave(Farewell::BadHandshake, ctx);
+            return self.leave(DisconnectReason::BadHandshake, ctx);
         }
         if theirs.peer_id == self.cfg.shared.our_id {
-            return self.leave(Farewell::Ourselves, ctx);
+            return self.leave(DisconnectReason::Ourselves, ctx);
         }
-        self.tell(News::Handshaken(theirs.peer_id));
+        self.tell(PeerEvent::Handshaken(theirs.peer_id));
         let shared = &self.cfg.shared;
         let terms = Terms {
             geometry: shared.geometry,
@@ -373,24 +374,24 @@ impl PeerConnection {
         self.leave(end.farewell(), ctx);
     }
 
-    fn leave(&mut self, farewell: Farewell, ctx: &mut Ctx<Self>) {
+    fn leave(&mut self, farewell: DisconnectReason, ctx: &mut Ctx<Self>) {
         if self.farewell.is_none() {
             self.farewell = Some(farewell);
             // The last view is what is counted.
             self.look();
-            self.tell(News::Left(farewell));
-            ctx.stop_with(Exit::expected(farewell.label(), Duration::ZERO));
+            self.tell(PeerEvent::Left(farewell));
+            ctx.stop_with(ActorExit::expected(farewell.label(), Duration::ZERO));
         }
     }
 
     fn look(&mut self) {
         self.note_unread();
         if let Some(conversation) = &self.conversation {
-            self.tell(News::View(conversation.view(Instant::now().into_std())));
+            self.tell(PeerEvent::View(conversation.view(Instant::now().into_std())));
         }
     }
 
-    fn tell(&self, news: News) {
+    fn tell(&self, news: PeerEvent) {
         self.cfg.shared.pool.do_send(PeerNews { peer: self.cfg.key, news });
     }
 
@@ -421,20 +422,20 @@ impl Child for PeerConnection {
     }
 }
 
-impl Handler<Orders> for PeerConnection {
+impl Handler<PeerOrders> for PeerConnection {
     type Result = ();
 
-    fn handle(&mut self, orders: Orders, ctx: &mut Ctx<Self>) {
-        if self.cfg.shared.super_seed && matches!(orders, Orders::Welcome(_)) {
-            self.tell(News::Ready);
+    fn handle(&mut self, orders: PeerOrders, ctx: &mut Ctx<Self>) {
+        if self.cfg.shared.super_seed && matches!(orders, PeerOrders::Welcome(_)) {
+            self.tell(PeerEvent::Ready);
         }
         self.step(ctx, |conversation, now| match orders {
-            Orders::Welcome(have) => conversation.on_welcome(now, have),
-            Orders::Grant(blocks) => conversation.on_grant(now, &blocks),
-            Orders::Cancel(blocks) => conversation.on_cancel(now, &blocks),
-            Orders::Interest(interested) => conversation.on_interest(now, interested),
-            Orders::PiecesHad(pieces) => conversation.on_pieces_had(now, &pieces),
-            Orders::PiecesLost(pieces) => conversation.on_pieces_lost(now, &pieces),
+            PeerOrders::Welcome(have) => conversation.on_welcome(now, have),
+            PeerOrders::Grant(blocks) => conversation.on_grant(now, &blocks),
+            PeerOrders::Cancel(blocks) => conversation.on_cancel(now, &blocks),
+            PeerOrders::Interest(interested) => conversation.on_interest(now, interested),
+            PeerOrders::PiecesHad(pieces) => conversation.on_pieces_had(now, &pieces),
+            PeerOrders::PiecesLost(pieces) => conversation.on_pieces_lost(now, &pieces),
         });
     }
 }
@@ -455,10 +456,10 @@ impl Handler<Introduce> for PeerConnection {
     }
 }
 
-impl Handler<Gossip> for PeerConnection {
+impl Handler<SharePeers> for PeerConnection {
     type Result = ();
 
-    fn handle(&mut self, Gossip(pex): Gossip, ctx: &mut Ctx<Self>) {
+    fn handle(&mut self, SharePeers(pex): SharePeers, ctx: &mut Ctx<Self>) {
         self.step(ctx, |conversation, now| conversation.on_gossip(now, pex));
     }
 }
@@ -471,10 +472,10 @@ impl Handler<NamePiece> for PeerConnection {
     }
 }
 
-impl Handler<Look> for PeerConnection {
+impl Handler<ReportPeerView> for PeerConnection {
     type Result = ();
 
-    fn handle(&mut self, _: Look, _: &mut Ctx<Self>) {
+    fn handle(&mut self, _: ReportPeerView, _: &mut Ctx<Self>) {
         self.look();
     }
 }
@@ -491,7 +492,7 @@ impl Handler<Goodbye> for PeerConnection {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.leave(Farewell::Shutdown, ctx);
+        self.leave(DisconnectReason::Shutdown, ctx);
     }
 }
 

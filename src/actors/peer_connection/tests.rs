@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
-use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
+use crate::actors::kit::{self, ChildEvent, Lifecycle, SupervisedChild};
 use crate::base::safe::Safe;
 use crate::codec::wire::{Decoder, Message as Wire, RawRequest};
 use crate::net::testing::FakeNet;
@@ -38,18 +38,18 @@ impl Handler<PeerNews> for Ear {
 
     fn handle(&mut self, PeerNews { news, .. }: PeerNews, _: &mut Context<Self>) {
         self.0.write(match news {
-            News::Connected => "connected".to_owned(),
-            News::Handshaken(id) => format!("handshaken: {}", id == THEIR_ID),
-            News::Delivered => "delivered".to_owned(),
-            News::Served => "served".to_owned(),
-            News::Named(addrs) => format!("names {}", addrs.len()),
-            News::Introduced(theirs) => format!("says {}", Safe::new(&theirs.client.unwrap_or_default())),
-            News::Interested(interested) => format!("wants: {interested}"),
-            News::View(PeerView { outstanding: 0, .. }) => return,
-            News::View(view) => format!("{} outstanding", view.outstanding),
-            News::Ready => "ready".to_owned(),
-            News::Has(pieces) => format!("has {}", pieces.len()),
-            News::Left(farewell) => format!("left: {farewell}"),
+            PeerEvent::Connected => "connected".to_owned(),
+            PeerEvent::Handshaken(id) => format!("handshaken: {}", id == THEIR_ID),
+            PeerEvent::Delivered => "delivered".to_owned(),
+            PeerEvent::Served => "served".to_owned(),
+            PeerEvent::Named(addrs) => format!("names {}", addrs.len()),
+            PeerEvent::Introduced(theirs) => format!("says {}", Safe::new(&theirs.client.unwrap_or_default())),
+            PeerEvent::Interested(interested) => format!("wants: {interested}"),
+            PeerEvent::View(PeerView { outstanding: 0, .. }) => return,
+            PeerEvent::View(view) => format!("{} outstanding", view.outstanding),
+            PeerEvent::Ready => "ready".to_owned(),
+            PeerEvent::Has(pieces) => format!("has {}", pieces.len()),
+            PeerEvent::Left(farewell) => format!("left: {farewell}"),
         });
     }
 }
@@ -95,7 +95,7 @@ impl Handler<ChildEvent> for Ear {
 struct Bench {
     diary: Diary,
     far: Option<DuplexStream>,
-    connection: Handle<PeerConnection>,
+    connection: SupervisedChild<PeerConnection>,
     decoder: Decoder,
     buffer: BytesMut,
 }
@@ -151,7 +151,7 @@ impl Bench {
         let mut bench = Self::start().await;
         bench.says(&Handshake { reserved, ..handshake(INFO_HASH, THEIR_ID) }.encode()).await;
         assert_eq!(bench.passes(1).await, ["connected", "handshaken: true", "joined"]);
-        bench.connection.addr.do_send(Orders::Welcome(have));
+        bench.connection.addr.do_send(PeerOrders::Welcome(have));
         bench
     }
 
@@ -202,16 +202,16 @@ async fn blocks_are_asked_for_and_come() {
         let mut bench = Bench::welcomed(Bitfield::none(8)).await;
         bench.sends(&[Wire::HaveAll, Wire::Unchoke]).await;
         assert_eq!(bench.passes(1).await, ["has 8"]);
-        bench.connection.addr.do_send(Orders::Interest(true));
+        bench.connection.addr.do_send(PeerOrders::Interest(true));
         assert_eq!(bench.hears().await, Wire::Interested);
         assert_eq!(bench.passes(1).await, ["depth: true"]);
-        bench.connection.addr.do_send(Orders::Grant(vec![block(3), block(4)]));
+        bench.connection.addr.do_send(PeerOrders::Grant(vec![block(3), block(4)]));
         assert_eq!((bench.hears().await, bench.hears().await), (request(3), request(4)));
-        bench.connection.addr.do_send(Look);
+        bench.connection.addr.do_send(ReportPeerView);
         assert!(bench.passes(1).await.contains(&"2 outstanding".to_owned()));
         bench.sends(&[Wire::Piece { piece: 4, begin: 0, data: vec![0; 16 * 1024].into() }]).await;
         assert_eq!(bench.passes(1).await, ["delivered", "1 blocks", "depth: true"]);
-        bench.connection.addr.do_send(Orders::Cancel(vec![block(3)]));
+        bench.connection.addr.do_send(PeerOrders::Cancel(vec![block(3)]));
         assert_eq!(bench.hears().await.name(), "cancel");
     })
     .await;
@@ -312,8 +312,8 @@ async fn a_dial_that_fails_or_takes_too_long_is_an_end_too() {
 async fn it_leaves_when_told_and_says_goodbye_to_nobody_twice() {
     with_actors(async {
         let bench = Bench::welcomed(Bitfield::none(8)).await;
-        bench.connection.addr.do_send(Leave(Farewell::BadData));
-        bench.connection.addr.do_send(Leave(Farewell::Useless));
+        bench.connection.addr.do_send(Leave(DisconnectReason::BadData));
+        bench.connection.addr.do_send(Leave(DisconnectReason::Useless));
         bench.connection.stop();
         assert_eq!(bench.passes(1).await, ["left: bad-data", "ended"]);
         let bench = Bench::welcomed(Bitfield::none(8)).await;
@@ -330,7 +330,7 @@ async fn it_introduces_itself_to_a_new_scheduler() {
         bench.sends(&[Wire::HaveAll]).await;
         assert_eq!(bench.passes(1).await, ["has 8"]);
         bench.connection.addr.do_send(Introduce);
-        bench.connection.addr.do_send(Orders::Welcome(Bitfield::none(8)));
+        bench.connection.addr.do_send(PeerOrders::Welcome(Bitfield::none(8)));
         assert_eq!(bench.passes(1).await, ["joined", "has 8"]);
     })
     .await;

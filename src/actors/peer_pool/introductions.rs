@@ -63,7 +63,7 @@ impl PeerPool {
         let swarm: BTreeMap<SocketAddr, u8> = known.filter_map(|live| Some((live.listens?, flags(live)))).collect();
         for (peer, pex) in self.gossip.on_timeout(Instant::now().into_std(), &swarm) {
             tracing::debug!(peer = peer.0, added = pex.added.len(), dropped = pex.dropped.len(), "peers are told");
-            self.tell(peer, peer_connection::Gossip(pex));
+            self.tell(peer, peer_connection::SharePeers(pex));
         }
     }
 }

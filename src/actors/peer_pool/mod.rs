@@ -3,7 +3,7 @@
 //! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
 //! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `PeerArrived`, `Ban`, `Pardon`,
 //! `SchedulerReady`, `SeedingBegun`, `FetchingResumed`, `SurveyPool`, `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler),
-//! `PeersNeeded`, `Stirred` (torrent), `Leave`, `ChokeDecision`, `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
+//! `PeersNeeded`, `Changed` (torrent), `Leave`, `ChokeDecision`, `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
 //! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
 //! Limits: the book's. Ends when told to, after its connections.
 
@@ -24,12 +24,13 @@ use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::disk_writer::ReadRanges;
-use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecycle, Timer};
+use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Lifecycle, SupervisedChild, Timer};
 use super::peer_connection::{
-    ChokeDecision, Introduce, Leave, Look, News, PeerConnection, PeerNews, PeerReport, PeerWord, SharedConfig,
+    ChokeDecision, Introduce, Leave, PeerConnection, PeerEvent, PeerNews, PeerReport, PeerWord, ReportPeerView,
+    SharedConfig,
 };
-use super::view::{Bell, PeerRow, Stirred};
-use crate::base::disconnect::Farewell;
+use super::view::{ChangeNotice, Changed, PeerRow};
+use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::codec::wire::Handshake;
@@ -140,7 +141,7 @@ pub struct PeerPoolConfig {
     /// The torrent.
     pub torrent: Recipient<PeersNeeded>,
     /// The torrent, when it is to look again.
-    pub stirred: Recipient<Stirred>,
+    pub stirred: Recipient<Changed>,
 }
 
 /// A connection as the pool sees it.
@@ -150,13 +151,13 @@ struct Live {
     /// Where others can dial it: where we did, or where it says it listens.
     listens: Option<SocketAddr>,
     key: PeerKey,
-    handle: Handle<PeerConnection>,
+    handle: SupervisedChild<PeerConnection>,
     id: Option<PeerId>,
     /// What it is, as far as it has said so; fit to be shown.
     client: Arc<str>,
     view: PeerView,
     delivered: bool,
-    farewell: Option<Farewell>,
+    farewell: Option<DisconnectReason>,
 }
 
 impl Live {
@@ -188,7 +189,7 @@ pub struct PeerPool {
     live: BTreeMap<PeerKey, Box<Live>>,
     /// As last told.
     need: Option<Need>,
-    bell: Bell,
+    bell: ChangeNotice,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -220,7 +221,7 @@ impl PeerPool {
             gossip: Gossip::default(),
             live: BTreeMap::new(),
             need: None,
-            bell: Bell::new(cfg.stirred.clone()),
+            bell: ChangeNotice::new(cfg.stirred.clone()),
             timer: Timer::new(),
             closing: false,
             cfg,
@@ -277,7 +278,7 @@ impl PeerPool {
         match effect {
             BookEffect::Dial { addr, attempt, last, backoff, timeout } => {
                 if let Some(farewell) = last {
-                    let (id, expected) = (addr.to_string(), farewell != Farewell::Panicked);
+                    let (id, expected) = (addr.to_string(), farewell != DisconnectReason::Panicked);
                     let restarts = attempt.saturating_sub(1);
                     kit::record_restart("PeerConnection", &id, farewell.label(), restarts, backoff, None, expected);
                 }
@@ -294,15 +295,15 @@ impl PeerPool {
         }
     }
 
-    fn on_news(&mut self, peer: PeerKey, news: &News, ctx: &mut Ctx<Self>) {
+    fn on_news(&mut self, peer: PeerKey, news: &PeerEvent, ctx: &mut Ctx<Self>) {
         let Some(live) = self.live.get_mut(&peer) else { return };
         let addr = live.addr;
-        if !matches!(news, News::View(view) if *view == live.view) {
+        if !matches!(news, PeerEvent::View(view) if *view == live.view) {
             self.bell.ring();
         }
         match *news {
-            News::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
-            News::Handshaken(id) => {
+            PeerEvent::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
+            PeerEvent::Handshaken(id) => {
                 live.id = Some(id);
                 live.client = client_name(&id).into();
                 tracing::debug!(%addr, client = &*live.client, "peer connected");
@@ -311,19 +312,19 @@ impl PeerPool {
                     self.tell(peer, Leave(farewell));
                 }
             }
-            News::Introduced(ref theirs) => self.on_introduced(peer, theirs, ctx),
-            News::Named(ref addrs) => self.on_named(addr, addrs, ctx),
-            News::Delivered => {
+            PeerEvent::Introduced(ref theirs) => self.on_introduced(peer, theirs, ctx),
+            PeerEvent::Named(ref addrs) => self.on_named(addr, addrs, ctx),
+            PeerEvent::Delivered => {
                 live.delivered = true;
                 self.step(ctx, |book, _| book.on_productive(addr));
             }
-            News::Interested(interested) => {
+            PeerEvent::Interested(interested) => {
                 self.choke_step(ctx, |choker, now| choker.on_interest(now, peer, interested));
             }
-            News::Served => self.on_served(peer, addr, ctx),
-            News::View(view) => self.on_view(peer, view, ctx),
-            News::Ready | News::Has(_) => self.on_pieces(peer, news, ctx),
-            News::Left(farewell) => live.farewell = Some(farewell),
+            PeerEvent::Served => self.on_served(peer, addr, ctx),
+            PeerEvent::View(view) => self.on_view(peer, view, ctx),
+            PeerEvent::Ready | PeerEvent::Has(_) => self.on_pieces(peer, news, ctx),
+            PeerEvent::Left(farewell) => live.farewell = Some(farewell),
         }
     }
 
@@ -345,7 +346,7 @@ impl PeerPool {
         self.name_step(ctx, |seed, _| seed.on_left(key));
         self.gossip.on_left(key);
         self.sent_before += live.view.sent;
-        let farewell = live.farewell.unwrap_or(Farewell::Panicked);
+        let farewell = live.farewell.unwrap_or(DisconnectReason::Panicked);
         tracing::debug!(addr = %live.addr, cause = farewell.label(), delivered = live.delivered, "peer gone");
         self.step(ctx, |book, now| book.on_farewell(now, live.addr, farewell, live.delivered));
         if self.closing && self.live.is_empty() {
@@ -415,7 +416,7 @@ impl Handler<Ban> for PeerPool {
         tracing::warn!(%addr, %piece, "peer sent bad data (banned)");
         self.step(ctx, |book, now| book.ban(now, addr));
         for peer in self.live.values().filter(|peer| peer.addr == addr) {
-            peer.handle.addr.do_send(Leave(Farewell::BadData));
+            peer.handle.addr.do_send(Leave(DisconnectReason::BadData));
         }
     }
 }
@@ -442,7 +443,7 @@ impl Handler<SurveyPool> for PeerPool {
 
     fn handle(&mut self, _: SurveyPool, _: &mut Ctx<Self>) -> Self::Result {
         self.bell.on_survey();
-        self.live.values().for_each(|live| live.handle.addr.do_send(Look));
+        self.live.values().for_each(|live| live.handle.addr.do_send(ReportPeerView));
         let mut peers = Vec::with_capacity(self.live.len());
         peers.extend(self.live.values().filter_map(|live| live.row()));
         let sent = self.sent_before + self.live.values().map(|live| live.view.sent).sum::<u64>();

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tokio::time::Instant;
 
 use super::{Ctx, Live, PeerPool};
-use crate::actors::peer_connection::{NamePiece, News};
+use crate::actors::peer_connection::{NamePiece, PeerEvent};
 use crate::base::ids::PeerKey;
 use crate::logic::peer::protocol::PeerView;
 use crate::logic::peers::choke;
@@ -41,10 +41,10 @@ impl PeerPool {
     }
 
     /// News that matter to a super-seed only.
-    pub(super) fn on_pieces(&mut self, peer: PeerKey, news: &News, ctx: &mut Ctx<Self>) {
+    pub(super) fn on_pieces(&mut self, peer: PeerKey, news: &PeerEvent, ctx: &mut Ctx<Self>) {
         self.name_step(ctx, |seed, now| match news {
-            News::Ready => seed.on_joined(now, peer),
-            News::Has(pieces) => seed.on_has(now, peer, pieces),
+            PeerEvent::Ready => seed.on_joined(now, peer),
+            PeerEvent::Has(pieces) => seed.on_has(now, peer, pieces),
             _ => {}
         });
     }

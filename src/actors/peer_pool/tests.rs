@@ -51,10 +51,10 @@ impl Handler<PeersNeeded> for Ear {
     }
 }
 
-impl Handler<Stirred> for Ear {
+impl Handler<Changed> for Ear {
     type Result = ();
 
-    fn handle(&mut self, _: Stirred, _: &mut Context<Self>) {}
+    fn handle(&mut self, _: Changed, _: &mut Context<Self>) {}
 }
 
 impl Handler<ChildEvent> for Ear {
@@ -90,7 +90,7 @@ impl Handler<Panic> for PeerConnection {
 
 struct Bench {
     diary: Diary,
-    pool: Handle<PeerPool>,
+    pool: SupervisedChild<PeerPool>,
 }
 
 impl Bench {

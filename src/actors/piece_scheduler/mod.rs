@@ -2,7 +2,7 @@
 //!
 //! Owns a [`Scheduler`] and the addresses of the peers it gives orders to. Child of `Torrent`, permanent, 5 restarts in
 //! 30 s: rebuilt from the writer's bitfield, and the peers introduce themselves again. Hears `PeerReport` (peers),
-//! `PiecesWritten` (writer), `Pause`, `DiskLost`, `PieceGone`, `Survey` (torrent). Tells `Orders` (peers), `WritePieces` (writer),
+//! `PiecesWritten` (writer), `Pause`, `DiskLost`, `PieceGone`, `GetProgress` (torrent). Tells `PeerOrders` (peers), `WritePieces` (writer),
 //! `SchedulerNews` (torrent). Asks the writer for its bitfield, at the start. Limits: the credit of the
 //! scheduler bounds all blocks between a request and the disk. Ends when told to.
 
@@ -15,8 +15,8 @@ use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::disk_writer::{HaveNow, PiecesWritten, WritePieces};
-use super::kit::{Child, Ctx, Exit, Goodbye, Timer};
-use super::peer_connection::{Orders, PeerReport, PeerWord};
+use super::kit::{ActorExit, Child, Ctx, Goodbye, Timer};
+use super::peer_connection::{PeerOrders, PeerReport, PeerWord};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::peer::protocol::Report;
@@ -45,7 +45,7 @@ pub struct PieceGone(pub PieceIndex);
 /// How far are we? `None` while starting.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Option<Progress>")]
-pub struct Survey;
+pub struct GetProgress;
 
 /// To the torrent.
 #[derive(Debug, Clone, Copy, Message)]
@@ -107,7 +107,7 @@ pub struct PieceSchedulerConfig {
 pub struct PieceScheduler {
     cfg: PieceSchedulerConfig,
     machine: Option<Scheduler>,
-    peers: BTreeMap<PeerKey, Recipient<Orders>>,
+    peers: BTreeMap<PeerKey, Recipient<PeerOrders>>,
     had: Vec<PieceIndex>,
     timer: Timer<Self>,
 }
@@ -124,12 +124,14 @@ impl PieceScheduler {
     fn ask_writer(&self, ctx: &mut Ctx<Self>) {
         let asked = self.cfg.have.send(HaveNow).into_actor(self);
         ctx.spawn(asked.map(|answer, act, ctx| match answer {
-            Err(MailboxError::Closed) if !act.cfg.have.connected() => ctx.stop_with(Exit::fault("the writer is gone")),
+            Err(MailboxError::Closed) if !act.cfg.have.connected() => {
+                ctx.stop_with(ActorExit::fault("the writer is gone"))
+            }
             Err(_failed) => {
                 let again = Instant::now().into_std() + ASK_AGAIN;
                 act.timer.arm(ctx, Some(again), |act, ctx| act.ask_writer(ctx));
             }
-            Ok(None) => ctx.stop_with(Exit::fault("the writer does not say what is on the disk")),
+            Ok(None) => ctx.stop_with(ActorExit::fault("the writer does not say what is on the disk")),
             Ok(Some(have)) => {
                 let PieceSchedulerConfig { geometry, credit, max_bps, seed, .. } = act.cfg;
                 let wanted = Arc::clone(&act.cfg.wanted);
@@ -157,7 +159,7 @@ impl PieceScheduler {
         }
         if !self.had.is_empty() {
             let had = std::mem::take(&mut self.had);
-            self.peers.values().for_each(|orders| orders.do_send(Orders::PiecesHad(had.clone())));
+            self.peers.values().for_each(|orders| orders.do_send(PeerOrders::PiecesHad(had.clone())));
         }
         let deadline = self.machine.as_ref().and_then(Scheduler::deadline);
         self.timer.arm(ctx, deadline, |act, ctx| act.step(ctx, Scheduler::on_timeout));
@@ -165,13 +167,13 @@ impl PieceScheduler {
 
     fn perform(&mut self, effect: Effect, jobs: &mut Vec<PieceJob>) {
         match effect {
-            Effect::Grant { peer, blocks } => self.order(peer, Orders::Grant(blocks)),
-            Effect::Cancel { peer, blocks } => self.order(peer, Orders::Cancel(blocks)),
-            Effect::Interest { peer, interested } => self.order(peer, Orders::Interest(interested)),
+            Effect::Grant { peer, blocks } => self.order(peer, PeerOrders::Grant(blocks)),
+            Effect::Cancel { peer, blocks } => self.order(peer, PeerOrders::Cancel(blocks)),
+            Effect::Interest { peer, interested } => self.order(peer, PeerOrders::Interest(interested)),
             Effect::Write { piece, blocks } => jobs.push(PieceJob { piece, blocks }),
             Effect::Had { piece } => self.had.push(piece),
             Effect::Gone { piece } => {
-                self.peers.values().for_each(|orders| orders.do_send(Orders::PiecesLost(vec![piece])));
+                self.peers.values().for_each(|orders| orders.do_send(PeerOrders::PiecesLost(vec![piece])));
             }
             Effect::Pardon { addr } => self.cfg.torrent.do_send(SchedulerNews::Acquitted { addr }),
             Effect::Ban { addr, piece } => self.cfg.torrent.do_send(SchedulerNews::Liar { addr, piece }),
@@ -185,15 +187,15 @@ impl PieceScheduler {
         }
     }
 
-    fn order(&self, peer: PeerKey, order: Orders) {
+    fn order(&self, peer: PeerKey, order: PeerOrders) {
         if let Some(orders) = self.peers.get(&peer) {
             orders.do_send(order);
         }
     }
 
-    fn on_joined(&mut self, peer: PeerKey, addr: SocketAddr, orders: Recipient<Orders>, ctx: &mut Ctx<Self>) {
+    fn on_joined(&mut self, peer: PeerKey, addr: SocketAddr, orders: Recipient<PeerOrders>, ctx: &mut Ctx<Self>) {
         let Some(machine) = &self.machine else { return };
-        orders.do_send(Orders::Welcome(machine.have().clone()));
+        orders.do_send(PeerOrders::Welcome(machine.have().clone()));
         self.peers.insert(peer, orders);
         self.step(ctx, |machine, now| machine.on_peer_joined(now, peer, addr));
     }
@@ -274,10 +276,10 @@ impl Handler<PieceGone> for PieceScheduler {
     }
 }
 
-impl Handler<Survey> for PieceScheduler {
+impl Handler<GetProgress> for PieceScheduler {
     type Result = Option<Progress>;
 
-    fn handle(&mut self, _: Survey, _: &mut Ctx<Self>) -> Self::Result {
+    fn handle(&mut self, _: GetProgress, _: &mut Ctx<Self>) -> Self::Result {
         self.machine.as_ref().map(|machine| machine.progress(Instant::now().into_std()))
     }
 }

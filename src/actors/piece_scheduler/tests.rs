@@ -7,7 +7,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
-use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
+use crate::actors::kit::{self, ChildEvent, Lifecycle, SupervisedChild};
 use crate::actors::policies;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::BlockAddr;
@@ -81,17 +81,17 @@ impl Actor for Peer {
     type Context = Context<Self>;
 }
 
-impl Handler<Orders> for Peer {
+impl Handler<PeerOrders> for Peer {
     type Result = ();
 
-    fn handle(&mut self, orders: Orders, _: &mut Context<Self>) {
+    fn handle(&mut self, orders: PeerOrders, _: &mut Context<Self>) {
         match orders {
-            Orders::Welcome(have) => self.diary.write(format!("welcome, {} had", have.ones())),
-            Orders::Grant(blocks) => self.granted.extend(blocks),
-            Orders::Cancel(blocks) => self.diary.write(format!("cancel {}", blocks.len())),
-            Orders::Interest(interested) => self.diary.write(format!("interest: {interested}")),
-            Orders::PiecesHad(pieces) => self.diary.write(format!("had {}", pieces.len())),
-            Orders::PiecesLost(pieces) => self.diary.write(format!("lost {}", pieces.len())),
+            PeerOrders::Welcome(have) => self.diary.write(format!("welcome, {} had", have.ones())),
+            PeerOrders::Grant(blocks) => self.granted.extend(blocks),
+            PeerOrders::Cancel(blocks) => self.diary.write(format!("cancel {}", blocks.len())),
+            PeerOrders::Interest(interested) => self.diary.write(format!("interest: {interested}")),
+            PeerOrders::PiecesHad(pieces) => self.diary.write(format!("had {}", pieces.len())),
+            PeerOrders::PiecesLost(pieces) => self.diary.write(format!("lost {}", pieces.len())),
         }
     }
 }
@@ -128,7 +128,7 @@ impl Handler<Panic> for PieceScheduler {
 
 struct Bench {
     diary: Diary,
-    scheduler: Handle<PieceScheduler>,
+    scheduler: SupervisedChild<PieceScheduler>,
     peer: Addr<Peer>,
 }
 
@@ -180,7 +180,7 @@ impl Bench {
     }
 
     async fn pieces_had(&self) -> u32 {
-        self.scheduler.addr.send(Survey).await.unwrap().unwrap().pieces_have
+        self.scheduler.addr.send(GetProgress).await.unwrap().unwrap().pieces_have
     }
 }
 

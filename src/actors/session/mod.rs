@@ -1,7 +1,7 @@
 //! `Session`: the root of the tree. Its end is the program's end.
 //!
 //! Parent of `Metrics`, of the `Listener` and of one `Torrent` each, on the arbiter that is its place. Under the root guard,
-//! 3 restarts in 60 s. Hears `ChildEvent`, `Dismiss`. A torrent that gave up is published as failed with its reason; the
+//! 3 restarts in 60 s. Hears `ChildEvent`, `StopTorrent`. A torrent that gave up is published as failed with its reason; the
 //! others live on. Ends when told to, after its children, last one first.
 
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Family, Goodbye, Verdict};
-use super::listener::{Listener, ListenerConfig, Serve};
-use super::metrics::{Metrics, MetricsConfig, Muster};
+use super::kit::{self, Child, ChildEvent, ChildId, ChildVerdict, Ctx, Family, Goodbye};
+use super::listener::{Listener, ListenerConfig, RegisterTorrent};
+use super::metrics::{MeasureLag, Metrics, MetricsConfig};
 use super::policies;
 use super::torrent::{Torrent, TorrentConfig};
-use super::view::{Failure, Phase, TorrentView};
+use super::view::{TorrentFailure, TorrentPhase, TorrentView};
 
 /// All that a session is given.
 #[derive(Debug, Clone)]
@@ -26,7 +26,7 @@ pub struct SessionConfig {
     /// What to work on.
     pub torrents: Vec<TorrentConfig>,
     /// The arbiters besides that of the session.
-    pub hosts: Vec<Recipient<Muster>>,
+    pub hosts: Vec<Recipient<MeasureLag>>,
     /// How often metrics go into the log; `None`: never.
     pub metrics_every: Option<Duration>,
     /// How long a child may take to end.
@@ -38,7 +38,7 @@ pub struct SessionConfig {
 /// This torrent, by its number, is done with; the others go on.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Dismiss(pub usize);
+pub struct StopTorrent(pub usize);
 
 /// See the head of the file.
 #[derive(Debug)]
@@ -73,19 +73,19 @@ impl Session {
         }
     }
 
-    fn start_listener(&mut self, ctx: &Ctx<Self>) -> Option<Recipient<Serve>> {
+    fn start_listener(&mut self, ctx: &Ctx<Self>) -> Option<Recipient<RegisterTorrent>> {
         let listener = Listener::new(self.cfg.listener.clone()?);
         let handle = kit::spawn(listener, policies::LISTENER, self.cfg.seed, ctx.address().recipient());
         Some(self.family.adopt(handle).recipient())
     }
 
     /// A torrent that gave up fails alone; anything else takes the session with it.
-    fn on_verdict(&mut self, child: ChildId, verdict: &Verdict, ctx: &mut Ctx<Self>) {
+    fn on_verdict(&mut self, child: ChildId, verdict: &ChildVerdict, ctx: &mut Ctx<Self>) {
         let torrent = self.torrents.iter().find(|(id, _)| *id == child);
         match (verdict, torrent) {
-            (Verdict::GaveUp { exit, .. }, Some((_, view))) => {
+            (ChildVerdict::GaveUp { exit, .. }, Some((_, view))) => {
                 let why = exit.to_string();
-                view.send_modify(|view| view.phase = Phase::Failed(Failure::GaveUp(why)));
+                view.send_modify(|view| view.phase = TorrentPhase::Failed(TorrentFailure::GaveUp(why)));
             }
             _ => {
                 if let Some(fault) = verdict.fault() {
@@ -125,10 +125,10 @@ impl Handler<ChildEvent> for Session {
     }
 }
 
-impl Handler<Dismiss> for Session {
+impl Handler<StopTorrent> for Session {
     type Result = ();
 
-    fn handle(&mut self, Dismiss(nth): Dismiss, _: &mut Ctx<Self>) {
+    fn handle(&mut self, StopTorrent(nth): StopTorrent, _: &mut Ctx<Self>) {
         if let Some((id, _)) = self.torrents.get(nth) {
             self.family.stop(*id);
         }

@@ -6,16 +6,16 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::actors::kit::testing::with_actors;
-use crate::actors::kit::{Exit, Handle};
-use crate::actors::testing::{Found, Shelf, torrent};
+use crate::actors::kit::{ActorExit, SupervisedChild};
+use crate::actors::testing::{Shelf, ShelfContent, torrent};
 use crate::net::testing::FakeNet;
 
 /// Longer than all back-offs of all restarts together.
 const PATIENCE: Duration = Duration::from_secs(3600);
 
-type End = tokio::sync::oneshot::Receiver<Exit>;
+type End = tokio::sync::oneshot::Receiver<ActorExit>;
 
-fn start(shelves: &[Found]) -> (Handle<Session>, End, Vec<watch::Receiver<TorrentView>>) {
+fn start(shelves: &[ShelfContent]) -> (SupervisedChild<Session>, End, Vec<watch::Receiver<TorrentView>>) {
     let torrents = shelves.iter().map(|found| torrent(Shelf::with(*found), FakeNet::failing(None)));
     let (torrents, views) = torrents.unzip();
     let (root, end) = kit::spawn_root(Session::new(config(torrents)), policies::SESSION, 1);
@@ -36,19 +36,19 @@ fn config(torrents: Vec<TorrentConfig>) -> SessionConfig {
 #[tokio::test(start_paused = true)]
 async fn a_torrent_that_gives_up_is_published_as_failed_and_the_others_live() {
     with_actors(async {
-        let (root, mut end, mut views) = start(&[Found::Panic, Found::Everything, Found::Nothing]);
-        let failed = timeout(PATIENCE, views[0].wait_for(|view| matches!(view.phase, Phase::Failed(_)))).await;
-        let Phase::Failed(failure) = failed.unwrap().unwrap().phase.clone() else { panic!("just seen") };
-        let Failure::GaveUp(why) = &failure else { panic!("{failure}") };
+        let (root, mut end, mut views) = start(&[ShelfContent::Panic, ShelfContent::Everything, ShelfContent::Nothing]);
+        let failed = timeout(PATIENCE, views[0].wait_for(|view| matches!(view.phase, TorrentPhase::Failed(_)))).await;
+        let TorrentPhase::Failed(failure) = failed.unwrap().unwrap().phase.clone() else { panic!("just seen") };
+        let TorrentFailure::GaveUp(why) = &failure else { panic!("{failure}") };
         assert!(why.contains("DiskWriter gave up") && why.contains("the shelf fell over"), "{why}");
-        assert!(matches!(views[1].borrow().phase, Phase::Complete));
-        assert!(matches!(views[2].borrow().phase, Phase::Fetching));
+        assert!(matches!(views[1].borrow().phase, TorrentPhase::Complete));
+        assert!(matches!(views[2].borrow().phase, TorrentPhase::Fetching));
         assert!(end.try_recv().is_err(), "the session lives");
         let seen = views[2].borrow_and_update().bytes_total;
         timeout(PATIENCE, views[2].changed()).await.unwrap().unwrap();
         assert_eq!(views[2].borrow().bytes_total, seen, "and its torrent is still published");
         root.stop();
-        assert_eq!(timeout(PATIENCE, end).await.unwrap(), Ok(Exit::Normal));
+        assert_eq!(timeout(PATIENCE, end).await.unwrap(), Ok(ActorExit::Normal));
     })
     .await;
 }
@@ -59,7 +59,7 @@ async fn a_session_without_torrents_ends_when_told_to() {
         let (root, mut end, _views) = start(&[]);
         assert!(timeout(PATIENCE, &mut end).await.is_err());
         root.stop();
-        assert_eq!(end.await, Ok(Exit::Normal));
+        assert_eq!(end.await, Ok(ActorExit::Normal));
     })
     .await;
 }
@@ -79,21 +79,21 @@ async fn a_restarted_session_starts_its_torrents_anew() {
     }
 
     with_actors(async {
-        let shelf = Shelf::with(Found::Nothing);
+        let shelf = Shelf::with(ShelfContent::Nothing);
         let (torrent, mut views) = torrent(Arc::clone(&shelf), FakeNet::failing(None));
         let (root, mut end) = kit::spawn_root(Session::new(config(vec![torrent])), policies::SESSION, 1);
-        timeout(PATIENCE, views.wait_for(|view| matches!(view.phase, Phase::Fetching))).await.unwrap().unwrap();
+        timeout(PATIENCE, views.wait_for(|view| matches!(view.phase, TorrentPhase::Fetching))).await.unwrap().unwrap();
         root.addr.do_send(FallOver);
         sleep(Duration::from_secs(10)).await;
         assert_eq!(shelf.opened.load(Relaxed), 2);
         timeout(PATIENCE, views.changed()).await.unwrap().unwrap();
-        assert!(matches!(views.borrow().phase, Phase::Fetching), "{:?}", views.borrow().phase);
+        assert!(matches!(views.borrow().phase, TorrentPhase::Fetching), "{:?}", views.borrow().phase);
         assert!(end.try_recv().is_err());
         for _ in 0..4 {
             root.addr.do_send(FallOver);
         }
         let last = timeout(PATIENCE, end).await.unwrap().unwrap();
-        assert!(matches!(last, Exit::Panic { .. }), "{last}");
+        assert!(matches!(last, ActorExit::Panic { .. }), "{last}");
     })
     .await;
 }
@@ -102,12 +102,15 @@ async fn a_restarted_session_starts_its_torrents_anew() {
 #[tokio::test(start_paused = true)]
 async fn a_dismissed_torrent_ends_and_the_others_go_on() {
     with_actors(async {
-        let (root, mut end, mut views) = start(&[Found::Nothing, Found::Nothing]);
+        let (root, mut end, mut views) = start(&[ShelfContent::Nothing, ShelfContent::Nothing]);
         for views in &mut views {
-            timeout(PATIENCE, views.wait_for(|view| matches!(view.phase, Phase::Fetching))).await.unwrap().unwrap();
+            timeout(PATIENCE, views.wait_for(|view| matches!(view.phase, TorrentPhase::Fetching)))
+                .await
+                .unwrap()
+                .unwrap();
         }
-        root.addr.do_send(Dismiss(0));
-        root.addr.do_send(Dismiss(7));
+        root.addr.do_send(StopTorrent(0));
+        root.addr.do_send(StopTorrent(7));
         sleep(Duration::from_secs(10)).await;
         views.iter_mut().for_each(watch::Receiver::mark_unchanged);
         sleep(Duration::from_secs(10)).await;

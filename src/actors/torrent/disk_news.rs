@@ -7,22 +7,22 @@ use crate::actors::disk_writer::DiskNews;
 use crate::actors::kit::Ctx;
 use crate::actors::peer_pool::FetchingResumed;
 use crate::actors::piece_scheduler::{DiskLost, PieceGone};
-use crate::actors::view::{Failure, Phase};
+use crate::actors::view::{TorrentFailure, TorrentPhase};
 
 impl Torrent {
     pub(super) fn on_disk_news(&mut self, news: DiskNews, ctx: &mut Ctx<Self>) {
         match news {
             DiskNews::Checking { done, total, reason } => {
-                self.view.phase = Phase::Checking { done, total, reason };
+                self.view.phase = TorrentPhase::Checking { done, total, reason };
                 self.publish();
             }
             DiskNews::Ready { have, checked } => self.on_ready(&have, checked, ctx),
-            DiskNews::Incomplete(have) => self.fail(Failure::Incomplete { have, total: self.view.bytes_total }),
-            DiskNews::Refused(trouble) => self.fail(Failure::Open(Arc::new(trouble))),
+            DiskNews::Incomplete(have) => self.fail(TorrentFailure::Incomplete { have, total: self.view.bytes_total }),
+            DiskNews::Refused(trouble) => self.fail(TorrentFailure::Open(Arc::new(trouble))),
             DiskNews::Trouble { trouble, retry_in: None } => {
                 tracing::error!(%trouble, "torrent cannot go on");
                 self.pause(true);
-                self.fail(Failure::Disk(trouble));
+                self.fail(TorrentFailure::Disk(trouble));
             }
             DiskNews::Trouble { trouble, retry_in: Some(retry_in) } => {
                 tracing::warn!(%trouble, retry_s = retry_in.as_secs(), "disk trouble, will resume by itself");
@@ -67,8 +67,8 @@ impl Torrent {
         if let Some(crew) = &self.crew {
             crew.pool.do_send(FetchingResumed);
         }
-        if matches!(self.view.phase, Phase::Seeding) {
-            self.view.phase = Phase::Fetching;
+        if matches!(self.view.phase, TorrentPhase::Seeding) {
+            self.view.phase = TorrentPhase::Fetching;
             self.publish();
         }
     }

@@ -4,7 +4,7 @@
 //! reverse one. Child of `Session`, permanent, 3 restarts in 60 s; then it is failed with its reason and the others live.
 //! It lives with all its children on the arbiter that is its [`Place`], which need not be the session's.
 //! Hears the news of its children and passes on what concerns a sibling. Publishes a [`TorrentView`]: every second
-//! while something moves, and while nothing does once a child says that it is [`Stirred`]. Asks its children for surveys. Limits: none of its own. Ends when told to, after its children.
+//! while something moves, and while nothing does once a child says that it is [`Changed`]. Asks its children for surveys. Limits: none of its own. Ends when told to, after its children.
 
 mod disk_news;
 mod survey;
@@ -17,14 +17,14 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, Finish, ForgetState};
-use super::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye, Place, Timer, Verdict};
-use super::listener::Serve;
+use super::disk_writer::{DiskNews, DiskWriter, DiskWriterConfig, FinishWriting, ForgetState};
+use super::kit::{self, Child, ChildEvent, ChildVerdict, Ctx, Family, Goodbye, Place, Timer};
+use super::listener::RegisterTorrent;
 use super::peer_pool::{Ban, Pardon, PeerPool, PeerPoolConfig, PeersFound, PeersNeeded, SchedulerReady, SeedingBegun};
 use super::piece_scheduler::{Pause, PieceScheduler, PieceSchedulerConfig, SchedulerNews};
 use super::policies;
 use super::tracker_supervisor::{Completed, TrackerSupervisor, TrackerSupervisorConfig};
-use super::view::{Failure, Phase, Stirred, TorrentView};
+use super::view::{Changed, TorrentFailure, TorrentPhase, TorrentView};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::Geometry;
 use crate::base::ids::{InfoHash, PeerId};
@@ -100,7 +100,7 @@ pub struct TorrentConfig {
     /// For all dice below.
     pub seed: u64,
     /// The listener, when there is one: peers that come by themselves.
-    pub listener: Option<Recipient<Serve>>,
+    pub listener: Option<Recipient<RegisterTorrent>>,
     /// Where it lives.
     pub place: Place,
     /// Where the view is published.
@@ -109,7 +109,7 @@ pub struct TorrentConfig {
 
 /// Children that run only once the disk is ready.
 #[derive(Debug, Clone)]
-struct Crew {
+struct Running {
     scheduler: Addr<PieceScheduler>,
     pool: Addr<PeerPool>,
     trackers: Addr<TrackerSupervisor>,
@@ -122,7 +122,7 @@ pub struct Torrent {
     view: TorrentView,
     family: Family,
     disk: Option<Addr<DiskWriter>>,
-    crew: Option<Crew>,
+    crew: Option<Running>,
     down: Rate,
     up: Rate,
     /// Bytes received and wasted before the scheduler was last restarted: its own counters begin anew.
@@ -210,7 +210,7 @@ impl Torrent {
         });
         let pool = self.family.adopt(kit::spawn(pool, policies::PEER_POOL, self.cfg.seed ^ 3, me.clone().recipient()));
         if let Some(listener) = &self.cfg.listener {
-            listener.do_send(Serve { info_hash: self.cfg.info_hash, pool: pool.clone().recipient() });
+            listener.do_send(RegisterTorrent { info_hash: self.cfg.info_hash, pool: pool.clone().recipient() });
         }
         if !self.cfg.peers.is_empty() {
             pool.do_send(PeersFound { addrs: self.cfg.peers.clone(), source: Source::Manual });
@@ -229,7 +229,7 @@ impl Torrent {
         });
         let trackers = kit::spawn(trackers, policies::TRACKER_SUPERVISOR, self.cfg.seed ^ 4, me.recipient());
         let trackers = self.family.adopt(trackers);
-        self.crew = Some(Crew { scheduler, pool, trackers });
+        self.crew = Some(Running { scheduler, pool, trackers });
     }
 
     fn on_ready(&mut self, have: &Bitfield, checked: u64, ctx: &mut Ctx<Self>) {
@@ -240,7 +240,7 @@ impl Torrent {
         if self.cfg.wanted.is_met_by(have) {
             return self.on_complete(ctx);
         }
-        self.view.phase = Phase::Fetching;
+        self.view.phase = TorrentPhase::Fetching;
         self.start_crew(ctx);
         self.publish();
     }
@@ -250,9 +250,9 @@ impl Torrent {
         self.finishing = false;
         self.view.bytes_done = self.view.bytes_selected;
         self.view.bytes_have = self.view.bytes_have.max(self.view.bytes_selected);
-        self.view.phase = Phase::Complete;
+        self.view.phase = TorrentPhase::Complete;
         if self.cfg.aim.goal().is_some() && !self.is_goal_reached() {
-            self.view.phase = Phase::Seeding;
+            self.view.phase = TorrentPhase::Seeding;
             self.seeding_since.get_or_insert_with(Instant::now);
             self.start_crew(ctx);
         } else {
@@ -270,7 +270,7 @@ impl Torrent {
 
     /// Ends the seeding when what was asked for is reached, after a last look at the files: it ends with "complete" again.
     fn judge_seeding(&mut self) {
-        if matches!(self.view.phase, Phase::Seeding) && !self.finishing && self.is_goal_reached() {
+        if matches!(self.view.phase, TorrentPhase::Seeding) && !self.finishing && self.is_goal_reached() {
             self.finishing = true;
             self.finish();
         }
@@ -309,7 +309,7 @@ impl Torrent {
                     crew.trackers.do_send(Completed);
                 }
                 crew.pool.do_send(SeedingBegun);
-                if !matches!(self.view.phase, Phase::Seeding) {
+                if !matches!(self.view.phase, TorrentPhase::Seeding) {
                     self.finishing = true;
                     // One last survey, so that the final figures are whole.
                     self.look(ctx, |act, _| act.finish());
@@ -320,7 +320,7 @@ impl Torrent {
 
     fn finish(&self) {
         if let Some(disk) = &self.disk {
-            disk.do_send(Finish);
+            disk.do_send(FinishWriting);
         }
     }
 
@@ -328,8 +328,8 @@ impl Torrent {
         self.cfg.view.send_replace(self.view.clone());
     }
 
-    fn fail(&mut self, failure: Failure) {
-        self.view.phase = Phase::Failed(failure);
+    fn fail(&mut self, failure: TorrentFailure) {
+        self.view.phase = TorrentPhase::Failed(failure);
         self.publish();
     }
 
@@ -373,7 +373,7 @@ impl Supervised for Torrent {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         (self.disk, self.crew) = (None, None);
         (self.timer, self.looks) = (Timer::new(), Looks::default());
-        self.view.phase = Phase::Opening;
+        self.view.phase = TorrentPhase::Opening;
     }
 }
 
@@ -411,10 +411,10 @@ impl Handler<PeersNeeded> for Torrent {
     }
 }
 
-impl Handler<Stirred> for Torrent {
+impl Handler<Changed> for Torrent {
     type Result = ();
 
-    fn handle(&mut self, _: Stirred, ctx: &mut Ctx<Self>) {
+    fn handle(&mut self, _: Changed, ctx: &mut Ctx<Self>) {
         self.stir(ctx);
     }
 }
@@ -423,7 +423,7 @@ impl Handler<ChildEvent> for Torrent {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
-        let verdict: Verdict = self.family.on_event(Instant::now(), &event);
+        let verdict: ChildVerdict = self.family.on_event(Instant::now(), &event);
         if let Some(fault) = verdict.fault() {
             ctx.stop_with(fault);
         }

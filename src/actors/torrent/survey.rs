@@ -11,9 +11,9 @@ use super::Torrent;
 use crate::actors::disk_writer::Totals;
 use crate::actors::kit::Ctx;
 use crate::actors::peer_pool::{PoolSurvey, SurveyPool};
-use crate::actors::piece_scheduler::Survey;
+use crate::actors::piece_scheduler::GetProgress;
 use crate::actors::tracker_supervisor::{Progressed, SurveyTrackers};
-use crate::actors::view::{Phase, SwarmView, TorrentView, TrackerRow};
+use crate::actors::view::{SwarmView, TorrentPhase, TorrentView, TrackerRow};
 use crate::logic::pieces::scheduler::Progress;
 use crate::logic::torrent::survey_clock::Sight;
 use crate::logic::torrent::why::{self, Facts, PeerFacts, TrackerFacts};
@@ -25,7 +25,7 @@ impl Torrent {
     /// Surveys the children and takes in what they say.
     pub(super) fn look(&mut self, ctx: &mut Ctx<Self>, then: impl FnOnce(&mut Self, &mut Ctx<Self>) + 'static) {
         let Some(crew) = self.crew.clone() else { return then(self, ctx) };
-        let progress = timeout(SURVEY_TIMEOUT, crew.scheduler.send(Survey));
+        let progress = timeout(SURVEY_TIMEOUT, crew.scheduler.send(GetProgress));
         let pool = timeout(SURVEY_TIMEOUT, crew.pool.send(SurveyPool));
         let trackers = timeout(SURVEY_TIMEOUT, crew.trackers.send(SurveyTrackers));
         let surveyed = join3(progress, pool, trackers).into_actor(self);
@@ -72,7 +72,7 @@ impl Torrent {
         }
         if let Some(crew) = &self.crew {
             let left = self.view.bytes_total - self.view.bytes_have;
-            let partial_seed = left > 0 && matches!(self.view.phase, Phase::Seeding);
+            let partial_seed = left > 0 && matches!(self.view.phase, TorrentPhase::Seeding);
             crew.trackers.do_send(Progressed { downloaded: received, uploaded: sent, left, partial_seed });
         }
     }
@@ -81,13 +81,13 @@ impl Torrent {
     pub(super) fn sight(&self) -> Sight {
         let TorrentView { phase, down_bps, up_bps, swarm, .. } = &self.view;
         let is_done = match phase {
-            Phase::Opening | Phase::Checking { .. } | Phase::Fetching => false,
-            Phase::Seeding => self.all_answered,
-            Phase::Complete | Phase::Failed(_) => true,
+            TorrentPhase::Opening | TorrentPhase::Checking { .. } | TorrentPhase::Fetching => false,
+            TorrentPhase::Seeding => self.all_answered,
+            TorrentPhase::Complete | TorrentPhase::Failed(_) => true,
         };
         let time = self.cfg.aim.goal().and_then(|goal| goal.time);
         let ends = self.seeding_since.zip(time).and_then(|(since, time)| since.checked_add(time));
-        let ends = ends.filter(|_| matches!(phase, Phase::Seeding)).map(Instant::into_std);
+        let ends = ends.filter(|_| matches!(phase, TorrentPhase::Seeding)).map(Instant::into_std);
         Sight::of(is_done, down_bps + up_bps, swarm.peers.iter().map(|peer| peer.view), ends)
     }
 
@@ -96,8 +96,8 @@ impl Torrent {
         let interesting = peers.iter().filter(|peer| peer.view.am_interested);
         Facts {
             phase: match self.view.phase {
-                Phase::Complete => why::Phase::Complete,
-                Phase::Seeding => why::Phase::Seeding,
+                TorrentPhase::Complete => why::Phase::Complete,
+                TorrentPhase::Seeding => why::Phase::Seeding,
                 _ => why::Phase::Downloading,
             },
             paused: false,

@@ -9,8 +9,8 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::actors::kit::testing::with_actors;
-use crate::actors::kit::{Handle, Lifecycle};
-use crate::actors::testing::{FallOver, Found, PIECE, Shelf, geometry, give, torrent};
+use crate::actors::kit::{Lifecycle, SupervisedChild};
+use crate::actors::testing::{FallOver, PIECE, Shelf, ShelfContent, geometry, give, torrent};
 use crate::net::testing::FakeNet;
 
 /// Longer than any back-off on the way.
@@ -44,12 +44,12 @@ impl Handler<With> for Torrent {
     }
 }
 
-fn crew(torrent: &Torrent) -> &Crew {
+fn crew(torrent: &Torrent) -> &Running {
     torrent.crew.as_ref().unwrap()
 }
 
 struct Bench {
-    torrent: Handle<Torrent>,
+    torrent: SupervisedChild<Torrent>,
     views: watch::Receiver<TorrentView>,
     /// How many blocks each connection of the peer may give.
     allow: watch::Sender<u32>,
@@ -89,7 +89,7 @@ impl Bench {
     }
 
     async fn until_complete(&mut self) -> TorrentView {
-        self.until("complete", |view| matches!(view.phase, Phase::Complete)).await
+        self.until("complete", |view| matches!(view.phase, TorrentPhase::Complete)).await
     }
 
     fn with(&self, act: fn(&Torrent)) {
@@ -105,9 +105,9 @@ impl Bench {
 #[tokio::test(start_paused = true)]
 async fn files_that_cannot_be_worked_on_are_published_as_a_failure() {
     with_actors(async {
-        let mut bench = Bench::start(Shelf::with(Found::Trouble));
-        let view = bench.until("failed", |view| matches!(view.phase, Phase::Failed(_))).await;
-        let Phase::Failed(failure @ Failure::Open(_)) = view.phase else { panic!("{:?}", view.phase) };
+        let mut bench = Bench::start(Shelf::with(ShelfContent::Trouble));
+        let view = bench.until("failed", |view| matches!(view.phase, TorrentPhase::Failed(_))).await;
+        let TorrentPhase::Failed(failure @ TorrentFailure::Open(_)) = view.phase else { panic!("{:?}", view.phase) };
         assert!(failure.to_string().contains("/shelf"), "{failure}");
         bench.with(|torrent| assert!(torrent.crew.is_none(), "nobody else was started"));
         bench.stop().await;
@@ -118,7 +118,7 @@ async fn files_that_cannot_be_worked_on_are_published_as_a_failure() {
 #[tokio::test(start_paused = true)]
 async fn what_is_all_there_is_published_and_nobody_is_asked() {
     with_actors(async {
-        let mut bench = Bench::start(Shelf::with(Found::Everything));
+        let mut bench = Bench::start(Shelf::with(ShelfContent::Everything));
         let view = bench.until_complete().await;
         assert_eq!((view.bytes_have, view.bytes_kept, view.bytes_received), (4 * PIECE, 4 * PIECE, 0));
         bench.with(|torrent| assert!(torrent.crew.is_none()));
@@ -130,10 +130,10 @@ async fn what_is_all_there_is_published_and_nobody_is_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_download_is_published_as_it_grows() {
     with_actors(async {
-        let mut bench = Bench::start(Shelf::with(Found::Nothing));
+        let mut bench = Bench::start(Shelf::with(ShelfContent::Nothing));
         bench.allow(4);
         let half = bench.until("half", |view| view.bytes_received == 2 * PIECE).await;
-        assert!(matches!(half.phase, Phase::Fetching), "{:?}", half.phase);
+        assert!(matches!(half.phase, TorrentPhase::Fetching), "{:?}", half.phase);
         assert_eq!((half.swarm.peers.len(), half.pieces_nobody_has), (1, 0));
         bench.allow(8);
         let whole = bench.until_complete().await;
@@ -147,12 +147,12 @@ async fn a_download_is_published_as_it_grows() {
 async fn a_torrent_that_nobody_asks_for_looks_at_itself_for_a_reason_only() {
     with_actors(async {
         let time = Duration::from_secs(1500);
-        let mut bench = Bench::start_with(Shelf::with(Found::Everything), |cfg| {
+        let mut bench = Bench::start_with(Shelf::with(ShelfContent::Everything), |cfg| {
             cfg.peers.clear();
             cfg.aim = Aim::Seed(Goal { time: Some(time), ratio: None });
         });
         let began = Instant::now();
-        bench.until("seeding", |view| matches!(view.phase, Phase::Seeding)).await;
+        bench.until("seeding", |view| matches!(view.phase, TorrentPhase::Seeding)).await;
         sleep(Duration::from_secs(5)).await;
         bench.views.mark_unchanged();
         sleep(Duration::from_secs(1000)).await;
@@ -176,7 +176,7 @@ async fn a_torrent_that_nobody_asks_for_looks_at_itself_for_a_reason_only() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_of_the_scheduler_forgets_no_byte() {
     with_actors(async {
-        let mut bench = Bench::start(Shelf::with(Found::Nothing));
+        let mut bench = Bench::start(Shelf::with(ShelfContent::Nothing));
         bench.allow(4);
         bench.until("half", |view| view.bytes_received == 2 * PIECE).await;
         bench.with(|torrent| crew(torrent).scheduler.do_send(FallOver));
@@ -206,7 +206,7 @@ async fn a_restart_of_any_child_leaves_the_download_going() {
     ];
     for (who, dials, fall) in falls {
         with_actors(async {
-            let mut bench = Bench::start(Shelf::with(Found::Nothing));
+            let mut bench = Bench::start(Shelf::with(ShelfContent::Nothing));
             bench.allow(3);
             bench.until("a piece", |view| view.bytes_have >= PIECE).await;
             bench.with(fall);
@@ -224,7 +224,7 @@ async fn a_restart_of_any_child_leaves_the_download_going() {
 #[tokio::test(start_paused = true)]
 async fn what_a_restarted_writer_has_lost_is_fetched_again() {
     with_actors(async {
-        let shelf = Shelf::with(Found::Nothing);
+        let shelf = Shelf::with(ShelfContent::Nothing);
         shelf.panics.store(2, Relaxed);
         let mut bench = Bench::start(Arc::clone(&shelf));
         bench.allow(100);

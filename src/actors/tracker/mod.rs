@@ -13,7 +13,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use tokio::time::Instant;
 
-use super::kit::{Child, Ctx, Exit, Goodbye, Meter, Metered, Timer};
+use super::kit::{ActorExit, ActorMeter, Child, Ctx, Goodbye, Metered, Timer};
 use super::peer_pool::PeersNeeded;
 use super::tracker_supervisor::{Completed, Progressed};
 use crate::base::ids::{InfoHash, PeerId};
@@ -44,12 +44,12 @@ pub struct TrackerNews {
     /// Which of its clocks, as [`TrackerConfig::family`] has it.
     pub clock: IpFamily,
     /// What.
-    pub news: News,
+    pub news: TrackerEvent,
 }
 
 /// What [`TrackerNews`] says.
 #[derive(Debug)]
-pub enum News {
+pub enum TrackerEvent {
     /// It answered.
     Announced {
         /// What it says.
@@ -77,7 +77,7 @@ pub trait Protocol: std::fmt::Debug + Unpin + 'static {
     const KIND: &'static str;
 
     /// The counters of the kind.
-    fn meter() -> &'static Meter;
+    fn meter() -> &'static ActorMeter;
 
     /// With dice of its own.
     fn new(seed: u64) -> Self;
@@ -99,8 +99,8 @@ pub struct Udp {
 impl Protocol for Http {
     const KIND: &'static str = "HttpTracker";
 
-    fn meter() -> &'static Meter {
-        static METER: Meter = Meter::new("HttpTracker");
+    fn meter() -> &'static ActorMeter {
+        static METER: ActorMeter = ActorMeter::new("HttpTracker");
         &METER
     }
 
@@ -116,8 +116,8 @@ impl Protocol for Http {
 impl Protocol for Udp {
     const KIND: &'static str = "UdpTracker";
 
-    fn meter() -> &'static Meter {
-        static METER: Meter = Meter::new("UdpTracker");
+    fn meter() -> &'static ActorMeter {
+        static METER: ActorMeter = ActorMeter::new("UdpTracker");
         &METER
     }
 
@@ -140,7 +140,7 @@ pub type UdpTracker = Tracker<Udp>;
 impl<P: Protocol> Metered for Tracker<P> {
     const KIND: &'static str = P::KIND;
 
-    fn meter() -> &'static Meter {
+    fn meter() -> &'static ActorMeter {
         P::meter()
     }
 }
@@ -281,7 +281,7 @@ impl<P: Protocol> Tracker<P> {
             machine.on_reply(now, &announced.reply);
         });
         let next = self.machine.deadline().map(Instant::from_std);
-        let news = News::Announced { announced: Box::new(announced), next };
+        let news = TrackerEvent::Announced { announced: Box::new(announced), next };
         self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, clock: self.cfg.family, news });
     }
 
@@ -303,13 +303,13 @@ impl<P: Protocol> Tracker<P> {
             tracing::debug!(tracker, over, why = trouble.text, retry_s, "tracker fails over its other family");
         }
         let not_before = self.machine.kept().not_before.map(Instant::from_std).filter(|_| retry.is_some());
-        let news = News::Failed { trouble, retry, not_before };
+        let news = TrackerEvent::Failed { trouble, retry, not_before };
         self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, clock: self.cfg.family, news });
         // Leaving, the step above has stopped the actor or sent the last word. One that never wants to hear of us again
         // (BEP 31) hears only our farewell.
         let is_leaving = matches!(self.machine.state(), AnnounceState::Ended | AnnounceState::Announcing(_));
         if !is_leaving && retry.is_some() {
-            ctx.stop_with(Exit::expected(cause, backoff));
+            ctx.stop_with(ActorExit::expected(cause, backoff));
         }
     }
 }

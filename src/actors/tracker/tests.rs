@@ -8,7 +8,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
-use crate::actors::kit::{self, ChildEvent, Handle, Lifecycle};
+use crate::actors::kit::{self, ChildEvent, Lifecycle, SupervisedChild};
 use crate::actors::policies;
 use crate::codec::tracker::{AnnounceReply, RetryIn};
 use crate::logic::trackers::tiers::Tiers;
@@ -41,8 +41,8 @@ struct Scripted;
 impl Protocol for Scripted {
     const KIND: &'static str = "ScriptedTracker";
 
-    fn meter() -> &'static Meter {
-        static METER: Meter = Meter::new("ScriptedTracker");
+    fn meter() -> &'static ActorMeter {
+        static METER: ActorMeter = ActorMeter::new("ScriptedTracker");
         &METER
     }
 
@@ -90,8 +90,8 @@ impl Handler<TrackerNews> for Ear {
 
     fn handle(&mut self, TrackerNews { news, .. }: TrackerNews, _: &mut Context<Self>) {
         match news {
-            News::Announced { next, .. } => note(format!("answered, again: {}", next.is_some())),
-            News::Failed { retry, .. } => note(format!("failed, again: {}", retry.is_some())),
+            TrackerEvent::Announced { next, .. } => note(format!("answered, again: {}", next.is_some())),
+            TrackerEvent::Failed { retry, .. } => note(format!("failed, again: {}", retry.is_some())),
         }
     }
 }
@@ -113,7 +113,7 @@ impl Handler<ChildEvent> for Ear {
 
 /// A tracker that is attended to.
 struct Bench {
-    tracker: Handle<Tracker<Scripted>>,
+    tracker: SupervisedChild<Tracker<Scripted>>,
 }
 
 impl Bench {

@@ -3,7 +3,7 @@
 //! Owns the [`Tiers`] and one `HttpTracker` or `UdpTracker` per announce URL, two where the tracker has addresses of both
 //! families (BEP 7). Child of `Torrent`, permanent, 3 restarts in 60 s; tier order, `key` and what is known of each tracker
 //! survive. Hears `TrackerNews`, `PeersNeeded`, `Completed`, `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells
-//! `PeersFound` (pool), `Stirred` (torrent). A tracker has failed when it has over each family. A tracker whose budget is
+//! `PeersFound` (pool), `Changed` (torrent). A tracker has failed when it has over each family. A tracker whose budget is
 //! spent is disabled with its reason and tried again after half an hour. While all fail and nobody else is there, one after the other is
 //! roused from its back-off ([`Probe`]). Ends when told to, after all trackers have said `stopped`, in
 //! parallel.
@@ -17,11 +17,11 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
-use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Handle, Lifecycle, Timer};
+use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Lifecycle, SupervisedChild, Timer};
 use super::peer_pool::{PeersFound, PeersNeeded};
 use super::policies;
-use super::tracker::{Attend, HttpTracker, News, TrackerConfig, TrackerNews, UdpTracker};
-use super::view::{Bell, Stirred, TrackerRow};
+use super::tracker::{Attend, HttpTracker, TrackerConfig, TrackerEvent, TrackerNews, UdpTracker};
+use super::view::{ChangeNotice, Changed, TrackerRow};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
 use crate::base::scheme::Scheme;
@@ -82,14 +82,14 @@ pub struct TrackerSupervisorConfig {
     /// The pool.
     pub pool: Recipient<PeersFound>,
     /// The torrent, when it is to look again.
-    pub stirred: Recipient<Stirred>,
+    pub stirred: Recipient<Changed>,
 }
 
 /// A tracker that runs.
 #[derive(Debug)]
 enum Running {
-    Http(Handle<HttpTracker>),
-    Udp(Handle<UdpTracker>),
+    Http(SupervisedChild<HttpTracker>),
+    Udp(SupervisedChild<UdpTracker>),
 }
 
 impl Running {
@@ -161,7 +161,7 @@ pub struct TrackerSupervisor {
     probe: Probe,
     /// By tracker and clock: `Any` is the first one, the other is for the family that the first does not go over.
     running: BTreeMap<(TrackerId, IpFamily), Running>,
-    bell: Bell,
+    bell: ChangeNotice,
     timer: Timer<Self>,
     closing: bool,
 }
@@ -184,7 +184,7 @@ impl TrackerSupervisor {
             outcomes: BTreeMap::new(),
             probe: Probe::new(cfg.seed),
             running: BTreeMap::new(),
-            bell: Bell::new(cfg.stirred.clone()),
+            bell: ChangeNotice::new(cfg.stirred.clone()),
             timer: Timer::new(),
             closing: false,
             cfg,
@@ -264,10 +264,10 @@ impl TrackerSupervisor {
         }
     }
 
-    fn on_news(&mut self, id: TrackerId, clock: IpFamily, news: News, ctx: &mut Ctx<Self>) {
+    fn on_news(&mut self, id: TrackerId, clock: IpFamily, news: TrackerEvent, ctx: &mut Ctx<Self>) {
         match news {
-            News::Announced { announced, next } => self.on_announced(id, clock, *announced, next, ctx),
-            News::Failed { trouble, retry, not_before } => {
+            TrackerEvent::Announced { announced, next } => self.on_announced(id, clock, *announced, next, ctx),
+            TrackerEvent::Failed { trouble, retry, not_before } => {
                 if clock == IpFamily::Any {
                     self.probe.on_failure(Instant::now().into_std(), id, not_before.map(Instant::into_std));
                 }

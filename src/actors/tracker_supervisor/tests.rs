@@ -24,10 +24,10 @@ impl Handler<PeersFound> for Ear {
     }
 }
 
-impl Handler<Stirred> for Ear {
+impl Handler<Changed> for Ear {
     type Result = ();
 
-    fn handle(&mut self, _: Stirred, _: &mut Context<Self>) {}
+    fn handle(&mut self, _: Changed, _: &mut Context<Self>) {}
 }
 
 impl Handler<ChildEvent> for Ear {
@@ -42,7 +42,7 @@ impl Handler<ChildEvent> for Ear {
 
 struct Bench {
     diary: Diary,
-    supervisor: Handle<TrackerSupervisor>,
+    supervisor: SupervisedChild<TrackerSupervisor>,
 }
 
 impl Bench {

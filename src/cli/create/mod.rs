@@ -9,15 +9,15 @@ use globset::{Glob, GlobSetBuilder};
 use serde_json::json;
 
 use self::args::CreateArgs;
-use super::exit::{Exit, Problem};
-use super::hashing::Meter;
+use super::exit::{Problem, ProgramExit};
+use super::hashing::HashProgress;
 use super::output::Output;
 use super::{info, stop};
 use crate::base::geometry::{PieceIndex, automatic_piece_len};
 use crate::base::safe::Safe;
 use crate::base::units::Bytes;
 use crate::codec::metainfo::Metainfo;
-use crate::codec::metainfo::draft::{BadDraft, Contents, Draft, Plan, PlannedFile};
+use crate::codec::metainfo::draft::{BadDraft, Contents, PlannedFile, TorrentDraft, TorrentPlan};
 use crate::storage::check::{Halt, Hasher, every_piece};
 use crate::storage::publish::{NotPublished, publish};
 use crate::storage::source::{BadSource, Except, Source, identity_of, name_of};
@@ -26,7 +26,7 @@ use crate::storage::trouble::TroubleKind;
 pub mod args;
 
 /// Runs the verb.
-pub fn run(args: &CreateArgs, output: &Output) -> Result<Exit, Problem> {
+pub fn run(args: &CreateArgs, output: &Output) -> Result<ProgramExit, Problem> {
     let (file, source) = look(args)?;
     for skipped in &source.skipped {
         let shown = skipped.display().to_string();
@@ -38,23 +38,23 @@ pub fn run(args: &CreateArgs, output: &Output) -> Result<Exit, Problem> {
             source.links
         ));
     }
-    let draft = Draft::new(plan(args, &source)).map_err(|bad| of_draft(&bad))?;
+    let draft = TorrentDraft::new(plan(args, &source)).map_err(|bad| of_draft(&bad))?;
     let hashes = hash(&source, &draft, output)?;
     source.has_not_changed().map_err(|bad| of_source(&bad))?;
     let torrent = draft.finish(&hashes);
     let metainfo = Metainfo::parse_named(&torrent, args.names.into()).map_err(|bad| of_draft(&bad.into()))?;
     publish(&file, &torrent, args.overwrite).map_err(|error| of_publishing(&error))?;
     report(&file, &metainfo, output);
-    Ok(Exit::Complete)
+    Ok(ProgramExit::Complete)
 }
 
 /// Where the torrent goes, and what it is of.
 fn look(args: &CreateArgs) -> Result<(PathBuf, Source), Problem> {
     let mut patterns = GlobSetBuilder::new();
     for pattern in &args.exclude {
-        patterns.add(Glob::new(pattern).map_err(|error| Problem::new(Exit::Usage, error))?);
+        patterns.add(Glob::new(pattern).map_err(|error| Problem::new(ProgramExit::Usage, error))?);
     }
-    let patterns = patterns.build().map_err(|error| Problem::new(Exit::Usage, error))?;
+    let patterns = patterns.build().map_err(|error| Problem::new(ProgramExit::Usage, error))?;
     let name = name_of(&args.path).map_err(|bad| of_source(&bad))?;
     let file = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.torrent")));
     if !args.overwrite && file.symlink_metadata().is_ok() {
@@ -65,7 +65,7 @@ fn look(args: &CreateArgs) -> Result<(PathBuf, Source), Problem> {
     Ok((file, source))
 }
 
-fn plan(args: &CreateArgs, source: &Source) -> Plan {
+fn plan(args: &CreateArgs, source: &Source) -> TorrentPlan {
     let contents = match &source.files[..] {
         [file] if !source.is_folder => Contents::File { len: file.len, executable: file.executable },
         files => {
@@ -80,7 +80,7 @@ fn plan(args: &CreateArgs, source: &Source) -> Plan {
     let total_len = source.files.iter().map(|file| file.len).fold(0, u64::saturating_add);
     // As mktorrent has it: a URL has no comma of its own.
     let tier = |urls: &String| urls.split(',').map(str::to_owned).collect();
-    Plan {
+    TorrentPlan {
         name: source.name.clone(),
         names: args.names.into(),
         contents,
@@ -95,13 +95,13 @@ fn plan(args: &CreateArgs, source: &Source) -> Plan {
     }
 }
 
-fn hash(source: &Source, draft: &Draft, output: &Output) -> Result<Vec<[u8; 20]>, Problem> {
+fn hash(source: &Source, draft: &TorrentDraft, output: &Output) -> Result<Vec<[u8; 20]>, Problem> {
     let geometry = draft.geometry();
-    let meter = Meter::new(output, "hashing", geometry.total_len());
+    let meter = HashProgress::new(output, "hashing", geometry.total_len());
     let stop = stop::on_signal()?;
     let whole_run = |hasher: &mut Hasher<_>, run: &[PieceIndex]| hasher.hash(run).into_iter().collect();
     every_piece(geometry, || source.reader(), whole_run, |done| meter.show(done), &stop).map_err(|halt| match halt {
-        Halt::Stopped => Problem::new(Exit::Interrupted, "stopped; nothing was written"),
+        Halt::Stopped => Problem::new(ProgramExit::Interrupted, "stopped; nothing was written"),
         Halt::Failed(bad) => of_source(&bad),
     })
 }
@@ -131,33 +131,33 @@ fn report(file: &Path, metainfo: &Metainfo, output: &Output) {
 
 fn of_source(bad: &BadSource) -> Problem {
     let exit = match bad {
-        BadSource::Disk(trouble) if trouble.kind == TroubleKind::Missing => Exit::NotFound,
-        BadSource::Disk(trouble) if trouble.operation == "open" => Exit::CannotOpen,
+        BadSource::Disk(trouble) if trouble.kind == TroubleKind::Missing => ProgramExit::NotFound,
+        BadSource::Disk(trouble) if trouble.operation == "open" => ProgramExit::CannotOpen,
         BadSource::Disk(trouble) => trouble.into(),
         BadSource::NotUtf8(_)
         | BadSource::Nameless(_)
         | BadSource::NoFile(_)
         | BadSource::Dangling(_)
-        | BadSource::Loop(_) => Exit::CannotOpen,
-        BadSource::Changed { .. } => Exit::Io,
-        BadSource::IsOutput(_) => Exit::WouldOverwrite,
+        | BadSource::Loop(_) => ProgramExit::CannotOpen,
+        BadSource::Changed { .. } => ProgramExit::Io,
+        BadSource::IsOutput(_) => ProgramExit::WouldOverwrite,
     };
     Problem::new(exit, bad)
 }
 
 fn of_draft(bad: &BadDraft) -> Problem {
     let exit = match bad {
-        BadDraft::Url { .. } | BadDraft::SurplusUrl { .. } | BadDraft::Text { .. } => Exit::Usage,
-        BadDraft::Name { .. } | BadDraft::TooLarge(_) | BadDraft::Torrent(_) => Exit::UnsafeTorrent,
+        BadDraft::Url { .. } | BadDraft::SurplusUrl { .. } | BadDraft::Text { .. } => ProgramExit::Usage,
+        BadDraft::Name { .. } | BadDraft::TooLarge(_) | BadDraft::Torrent(_) => ProgramExit::UnsafeTorrent,
     };
     Problem::new(exit, bad)
 }
 
 fn of_publishing(error: &NotPublished) -> Problem {
     let exit = match error {
-        NotPublished::Exists(_) => Exit::WouldOverwrite,
-        NotPublished::Disk(trouble) if trouble.kind == TroubleKind::Full => Exit::DiskFull,
-        NotPublished::Disk(_) => Exit::CannotCreate,
+        NotPublished::Exists(_) => ProgramExit::WouldOverwrite,
+        NotPublished::Disk(trouble) if trouble.kind == TroubleKind::Full => ProgramExit::DiskFull,
+        NotPublished::Disk(_) => ProgramExit::CannotCreate,
     };
     Problem::new(exit, error)
 }

@@ -35,7 +35,7 @@ const SHARES: u64 = 16;
 
 /// One of the play.
 #[derive(Debug, Clone)]
-pub(super) struct Role {
+pub(super) struct DemoPeer {
     /// What it is called here.
     pub(super) name: &'static str,
     /// Where it is: an address, or an announce URL.
@@ -46,7 +46,7 @@ pub(super) struct Role {
     pub(super) stats: Option<watch::Receiver<PeerStats>>,
 }
 
-impl Role {
+impl DemoPeer {
     fn new(name: &'static str, at: &impl ToString, does: &str) -> Self {
         Self { name, at: at.to_string(), does: does.to_owned(), stats: None }
     }
@@ -54,22 +54,22 @@ impl Role {
 
 /// All of them, at work. They end when this is dropped.
 #[derive(Debug)]
-pub(super) struct Cast {
+pub(super) struct DemoCast {
     /// The .torrent.
     pub(super) torrent: Vec<u8>,
     /// The trackers, in the order of their tiers.
-    pub(super) trackers: Vec<Role>,
+    pub(super) trackers: Vec<DemoPeer>,
     /// The peers.
-    pub(super) peers: Vec<Role>,
+    pub(super) peers: Vec<DemoPeer>,
     /// Dropping it ends the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What the thread tells when everybody is in place.
-type Ready = (Vec<u8>, Vec<Role>, Vec<Role>);
+type Ready = (Vec<u8>, Vec<DemoPeer>, Vec<DemoPeer>);
 
-impl Cast {
+impl DemoCast {
     /// Starts everybody. `seed` decides every die.
     pub(super) fn start(payload: Payload, seed: u64) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
@@ -82,7 +82,7 @@ impl Cast {
     }
 }
 
-impl Drop for Cast {
+impl Drop for DemoCast {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -122,9 +122,9 @@ async fn assemble(payload: Payload, seed: u64) -> io::Result<(Alive, Ready)> {
     let recipe = Recipe { tiers, ..Recipe::single(NAME, piece_len(payload.len()), &[]) };
     let torrent = recipe.make(payload).map_err(|bad| io::Error::new(io::ErrorKind::InvalidInput, bad))?;
     let trackers = vec![
-        Role::new("dead", &dead, "first tier; nobody listens there"),
-        Role::new("http", &http.url(), "second tier; names half of the peers"),
-        Role::new("udp", &udp.url(), "third tier; names the other half"),
+        DemoPeer::new("dead", &dead, "first tier; nobody listens there"),
+        DemoPeer::new("http", &http.url(), "second tier; names half of the peers"),
+        DemoPeer::new("udp", &udp.url(), "third tier; names the other half"),
     ];
     let hole = spawn_black_hole(&net, ANY_PORT).await?;
     let mut troupe = Troupe { net, offer: torrent.offer, seed, roles: Vec::new(), peers: Vec::new() };
@@ -139,7 +139,7 @@ struct Troupe {
     net: Net,
     offer: Offer,
     seed: u64,
-    roles: Vec<Role>,
+    roles: Vec<DemoPeer>,
     peers: Vec<Peer>,
 }
 
@@ -174,7 +174,7 @@ impl Troupe {
     /// An address for that tracker to name.
     fn mention(&mut self, swarms: &Swarms, name: &'static str, at: SocketAddr, does: &str) {
         swarms.add_seed(self.offer.info_hash, at);
-        self.roles.push(Role::new(name, &at, does));
+        self.roles.push(DemoPeer::new(name, &at, does));
     }
 }
 

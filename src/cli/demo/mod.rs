@@ -15,18 +15,18 @@ use sha2::{Digest, Sha256};
 use tracing_subscriber::Layer;
 
 use super::args::{DemoArgs, Global};
-use super::exit::{Exit, Problem};
+use super::exit::{Problem, ProgramExit};
 use super::output::Output;
 use super::{ending, logs};
 use crate::app::config::{Job, RunConfig, seed_from_system};
-use crate::app::outcome::Outcome;
+use crate::app::outcome::RunOutcome;
 use crate::app::run as app;
-use crate::base::units::{Bytes, Span};
+use crate::base::units::{Bytes, DurationText};
 use crate::codec::metainfo::Metainfo;
 use crate::faults::folder::Folder;
 use crate::faults::payload::Payload;
 use crate::faults::peer::PeerStats;
-use cast::{Cast, Role};
+use cast::{DemoCast, DemoPeer};
 use narrator::{Audible, Narrator};
 
 /// A minute without a byte: everybody is on this machine, so it would be a bug, and a demo must end.
@@ -36,13 +36,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const READ_LEN: usize = 64 * 1024;
 
 /// Runs the verb.
-pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<Exit, Problem> {
+pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<ProgramExit, Problem> {
     let seed = args.seed.unwrap_or_else(|| seed_from_system() % 1_000_000);
     let payload = Payload::new(seed, args.size);
-    let cast = Cast::start(payload, seed).map_err(|error| Problem::new(Exit::Network, format!("no stage: {error}")))?;
-    let metainfo = Metainfo::parse(&cast.torrent).map_err(|error| Problem::new(Exit::BadTorrent, error))?;
+    let cast = DemoCast::start(payload, seed)
+        .map_err(|error| Problem::new(ProgramExit::Network, format!("no stage: {error}")))?;
+    let metainfo = Metainfo::parse(&cast.torrent).map_err(|error| Problem::new(ProgramExit::BadTorrent, error))?;
     let folder = Folder::new(args.dir.as_deref(), args.keep);
-    let folder = folder.map_err(|error| Problem::new(Exit::CannotCreate, format!("cannot make a folder: {error}")))?;
+    let folder =
+        folder.map_err(|error| Problem::new(ProgramExit::CannotCreate, format!("cannot make a folder: {error}")))?;
     let wanted = hex(payload.sha256());
     introduce(&cast, &metainfo, seed, &wanted, output);
     let narrator = Narrator::new(&cast, output);
@@ -51,7 +53,7 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<Exit, Pr
     let defaults = RunConfig::new(vec![Job::new(metainfo)], folder.path().to_owned());
     let config = RunConfig { seed, stall_timeout: Some(PATIENCE), ..defaults };
     let ran = app::run(&config, &mut |_, view| narrator.on_view(view));
-    let outcome = ran.map_err(|error| Problem::new(Exit::Unknown, format!("cannot start: {error}")))?;
+    let outcome = ran.map_err(|error| Problem::new(ProgramExit::Unknown, format!("cannot start: {error}")))?;
     output.finish();
     let found = sha256_of(&result).map_or_else(|error| format!("unreadable: {error}"), hex);
     show_supervision(&outcome, output);
@@ -64,9 +66,9 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<Exit, Pr
 }
 
 /// Everybody, before anything happens.
-fn introduce(cast: &Cast, metainfo: &Metainfo, seed: u64, sha256: &str, output: &Output) {
-    let role = |role: &Role| json!({"name": role.name, "at": role.at, "does": role.does});
-    let roles = |roles: &[Role]| roles.iter().map(role).collect::<Vec<_>>();
+fn introduce(cast: &DemoCast, metainfo: &Metainfo, seed: u64, sha256: &str, output: &Output) {
+    let role = |role: &DemoPeer| json!({"name": role.name, "at": role.at, "does": role.does});
+    let roles = |roles: &[DemoPeer]| roles.iter().map(role).collect::<Vec<_>>();
     output.json(&json!({
         "event": "cast",
         "seed": seed,
@@ -83,7 +85,7 @@ fn introduce(cast: &Cast, metainfo: &Metainfo, seed: u64, sha256: &str, output: 
         geometry.piece_count()
     ));
     for (title, roles) in [("trackers", &cast.trackers), ("peers", &cast.peers)] {
-        for (nth, Role { name, at, does, .. }) in roles.iter().enumerate() {
+        for (nth, DemoPeer { name, at, does, .. }) in roles.iter().enumerate() {
             output.line(format!("{:<11}{name:<11}{at:<35}{does}", if nth == 0 { title } else { "" }));
         }
     }
@@ -91,10 +93,13 @@ fn introduce(cast: &Cast, metainfo: &Metainfo, seed: u64, sha256: &str, output: 
 }
 
 /// What it took: bytes, restarts by actor and cause, bans.
-fn show_supervision(outcome: &Outcome, output: &Output) {
+fn show_supervision(outcome: &RunOutcome, output: &Output) {
     let view = &outcome.torrents[0].view;
     let (have, received, wasted) = (view.progress_text(), Bytes(view.bytes_received), Bytes(view.bytes_wasted));
-    output.line(format!("\nfetched    {have} in {}; received {received}, of no use {wasted}", Span(outcome.took)));
+    output.line(format!(
+        "\nfetched    {have} in {}; received {received}, of no use {wasted}",
+        DurationText(outcome.took)
+    ));
     output.line("\nrestarts   (each counts when the next incarnation is due)");
     for restart in &outcome.restarts {
         output.line(format!("           {:<16}{:<16}{:>3}", restart.actor, restart.cause, restart.count));
@@ -103,9 +108,9 @@ fn show_supervision(outcome: &Outcome, output: &Output) {
 }
 
 /// What the peers say they did, to be compared with what the client noticed.
-fn show_deeds(cast: &Cast, output: &Output) {
+fn show_deeds(cast: &DemoCast, output: &Output) {
     output.line("\npeers                 connections        sent  resets  hang-ups  lies");
-    for Role { name, stats, .. } in &cast.peers {
+    for DemoPeer { name, stats, .. } in &cast.peers {
         let Some(stats) = stats.as_ref().map(|stats| *stats.borrow()) else { continue };
         let PeerStats { connections, bytes, resets, closes, lies, .. } = stats;
         let sent = Bytes(bytes).to_string();
@@ -114,15 +119,15 @@ fn show_deeds(cast: &Cast, output: &Output) {
 }
 
 /// The hashes and the result; the exit code is 0 only if all is there and the same.
-fn report(outcome: &Outcome, (wanted, found): (&str, &str), output: &Output) -> Exit {
+fn report(outcome: &RunOutcome, (wanted, found): (&str, &str), output: &Output) -> ProgramExit {
     let (mut exit, mut result) = ending::result_json(outcome);
-    let is_wrong = exit == Exit::Complete && wanted != found;
+    let is_wrong = exit == ProgramExit::Complete && wanted != found;
     if is_wrong {
-        exit = Exit::HashMismatch;
+        exit = ProgramExit::HashMismatch;
     }
     let verdict = match exit {
         _ if wanted == found => "equal",
-        Exit::HashMismatch => "DIFFERENT",
+        ProgramExit::HashMismatch => "DIFFERENT",
         _ => "not complete",
     };
     output.line(format!("\nSHA-256    payload  {wanted}\n           result   {found}  {verdict}"));

@@ -12,9 +12,9 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, Filter};
 
-use super::cast::Cast;
-use crate::actors::view::{Phase, TorrentView};
-use crate::base::units::Span;
+use super::cast::DemoCast;
+use crate::actors::view::{TorrentPhase, TorrentView};
+use crate::base::units::DurationText;
 use crate::cli::output::Output;
 use crate::cli::progress::{line, progress_json};
 
@@ -29,7 +29,7 @@ pub(super) struct Narrator {
 
 impl Narrator {
     /// The play begins now.
-    pub(super) fn new(cast: &Cast, output: &Output) -> Self {
+    pub(super) fn new(cast: &DemoCast, output: &Output) -> Self {
         let names = cast.trackers.iter().chain(&cast.peers).map(|role| (role.at.clone(), role.name)).collect();
         Self { output: output.clone(), began: Instant::now(), names }
     }
@@ -40,7 +40,7 @@ impl Narrator {
             self.output.json(&progress_json(view));
         } else if self.output.has_bar() {
             self.output.progress(&line(view));
-        } else if matches!(view.phase, Phase::Fetching) {
+        } else if matches!(view.phase, TorrentPhase::Fetching) {
             self.tell(&line(view));
         }
     }
@@ -64,7 +64,7 @@ impl Narrator {
             "expected": expected,
         }));
         let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
-        let backoff = Span(std::time::Duration::from_millis(*backoff_ms));
+        let backoff = DurationText(std::time::Duration::from_millis(*backoff_ms));
         self.tell(&format!("RESTART  {actor} {id}{name}: {cause}; attempt {attempt}, back-off {backoff}"));
     }
 

@@ -32,7 +32,7 @@ pub enum FaultVerb {
     /// Run a peer that behaves as told, until Ctrl-C
     Peer(PeerArgs),
     /// Run a tracker that behaves as told, until Ctrl-C
-    Tracker(TrackerArgs),
+    Tracker(FaultTrackerArgs),
     /// Run a toxic relay in front of an address, until Ctrl-C
     Relay(RelayArgs),
 }
@@ -126,7 +126,7 @@ fn payload_size(text: &str) -> Result<u64, String> {
 
 /// `fault tracker`.
 #[derive(Debug, clap::Args)]
-pub struct TrackerArgs {
+pub struct FaultTrackerArgs {
     /// Words with commas between them: `interval=0,dead_peers=200`; none is an honest tracker
     #[arg(long, default_value = "", value_name = "WORDS")]
     pub behaviour: TrackerBehaviour,

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crate::cli::exit::{Exit, Problem};
+use crate::cli::exit::{Problem, ProgramExit};
 use crate::cli::output::Output;
 use crate::faults::host;
 use crate::faults::program::Template;
@@ -83,7 +83,7 @@ fn host() -> Result<Vec<Scenario>, Problem> {
 /// This very program.
 fn here() -> Result<PathBuf, Problem> {
     let here = std::env::current_exe();
-    here.map_err(|error| Problem::new(Exit::NotFound, format!("cannot find this program: {error}")))
+    here.map_err(|error| Problem::new(ProgramExit::NotFound, format!("cannot find this program: {error}")))
 }
 
 /// The same as a script would run it.

@@ -9,11 +9,11 @@ use serde_json::json;
 use super::args::PeerArgs;
 use super::serve::until_interrupted;
 use crate::base::units::Bytes;
-use crate::cli::exit::{Exit, Problem};
+use crate::cli::exit::{Problem, ProgramExit};
 use crate::cli::output::Output;
 use crate::cli::source;
 use crate::codec::metainfo::Metainfo;
-use crate::codec::safe_path::Names;
+use crate::codec::safe_path::NameRules;
 use crate::faults::payload::Payload;
 use crate::faults::peer::{Peer, spawn_peer};
 use crate::faults::torrent::{Offer, Recipe};
@@ -68,7 +68,7 @@ pub(super) fn run(args: &PeerArgs, output: &Output) -> Result<(), Problem> {
 fn made(args: &PeerArgs) -> Result<(Offer, PathBuf), Problem> {
     let payload = Payload::new(args.seed, args.size);
     let made = Recipe::single(NAME, PIECE_LEN, &[]).make(payload);
-    let made = made.map_err(|bad| Problem::new(Exit::Usage, bad))?;
+    let made = made.map_err(|bad| Problem::new(ProgramExit::Usage, bad))?;
     let (data, torrent) = (args.dir.join(NAME), args.dir.join(format!("{NAME}.torrent")));
     let written = std::fs::create_dir_all(&args.dir)
         .and_then(|()| File::create_new(&data))
@@ -78,7 +78,7 @@ fn made(args: &PeerArgs) -> Result<(Offer, PathBuf), Problem> {
     written.map_err(|error| {
         let dir = args.dir.display();
         Problem::new(
-            Exit::CannotCreate,
+            ProgramExit::CannotCreate,
             format!("{NAME} and its torrent cannot be made in {dir}: {error}; choose another folder with --dir"),
         )
     })?;
@@ -87,9 +87,9 @@ fn made(args: &PeerArgs) -> Result<(Offer, PathBuf), Problem> {
 
 /// A torrent with its data, all of it in memory.
 fn served(torrent: &Path, dir: &Path) -> Result<Offer, Problem> {
-    let metainfo = source::load(torrent.as_os_str(), Names::default())?;
+    let metainfo = source::load(torrent.as_os_str(), NameRules::default())?;
     let content = content(&metainfo, dir);
-    let content = content.map_err(|error| Problem::new(Exit::CannotOpen, error))?;
+    let content = content.map_err(|error| Problem::new(ProgramExit::CannotOpen, error))?;
     Ok(Offer::of(&metainfo, content))
 }
 

@@ -12,8 +12,8 @@ use serde_json::json;
 use super::args::{LayerArg, RunArgs};
 use super::layers::{Scenario, scenarios};
 use crate::actors::kit::injection;
-use crate::base::units::{Bytes, Span};
-use crate::cli::exit::{Exit, Problem};
+use crate::base::units::{Bytes, DurationText};
+use crate::cli::exit::{Problem, ProgramExit};
 use crate::cli::output::Output;
 use crate::faults::scenario::{About, Layer, Report, Verdict};
 
@@ -30,7 +30,7 @@ pub(super) fn run(args: &RunArgs, output: &Output) -> Result<u8, Problem> {
     let layers = match (args.layer, &args.client) {
         (Some(LayerArg::Net) | None, Some(_)) => vec![Layer::Net],
         (Some(_), Some(_)) => {
-            return Err(Problem::new(Exit::Usage, "another client can be put on the stage of --layer net only"));
+            return Err(Problem::new(ProgramExit::Usage, "another client can be put on the stage of --layer net only"));
         }
         (Some(layer), None) => vec![layer.into()],
         (None, None) => vec![Layer::Sim, Layer::Net, Layer::Host],
@@ -42,7 +42,10 @@ pub(super) fn run(args: &RunArgs, output: &Output) -> Result<u8, Problem> {
         reports.extend(play(&chosen, args, output));
     }
     if reports.is_empty() {
-        return Err(Problem::new(Exit::Usage, "no scenario is called that; `tt-actors fault list` shows all of them"));
+        return Err(Problem::new(
+            ProgramExit::Usage,
+            "no scenario is called that; `tt-actors fault list` shows all of them",
+        ));
     }
     let worst = reports.iter().map(|report| report.verdict.exit_code()).max().unwrap_or(0);
     summarize(&reports, output);
@@ -98,7 +101,7 @@ fn show(report: &Report, args: &RunArgs, output: &Output) {
         counts(&report.injected),
         counts(&report.observed),
         counts(&restarts),
-        Span(report.took),
+        DurationText(report.took),
         report.verdict,
     ));
 }

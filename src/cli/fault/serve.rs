@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 
-use crate::cli::exit::{Exit, Problem};
+use crate::cli::exit::{Problem, ProgramExit};
 use crate::cli::output::Output;
 
 /// Starts something, says where it is, and keeps it until Ctrl-C or SIGTERM; `deeds` are what it then says it has done.
@@ -37,7 +37,7 @@ pub(super) fn until_interrupted<T>(
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let served = runtime.and_then(|runtime| LocalSet::new().block_on(&runtime, served));
-    served.map_err(|error: io::Error| Problem::new(Exit::Network, error))
+    served.map_err(|error: io::Error| Problem::new(ProgramExit::Network, error))
 }
 
 fn event(name: &str, mut json: Value) -> Value {

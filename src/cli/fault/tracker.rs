@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::args::TrackerArgs;
+use super::args::FaultTrackerArgs;
 use super::serve::until_interrupted;
 use crate::cli::exit::Problem;
 use crate::cli::output::Output;
@@ -13,7 +13,7 @@ use crate::faults::tracker_udp::spawn_udp_tracker;
 use crate::net::sockets::Sockets;
 
 /// Runs the verb.
-pub(super) fn run(args: &TrackerArgs, output: &Output) -> Result<(), Problem> {
+pub(super) fn run(args: &FaultTrackerArgs, output: &Output) -> Result<(), Problem> {
     let behaviour = args.behaviour.to_string();
     let start = async {
         let (net, swarms) = (Sockets::any(), Swarms::default());

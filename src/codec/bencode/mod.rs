@@ -20,14 +20,14 @@ pub use view::{Picked, TreeStep, TreeWalk, View};
 
 /// How much nesting and how many values are accepted (S-04).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct BencodeLimits {
     /// Dictionaries and lists inside each other.
     pub max_depth: usize,
     /// Numbers, strings (keys too), lists and dictionaries together.
     pub max_tokens: usize,
 }
 
-impl Limits {
+impl BencodeLimits {
     /// For what peers and trackers send. 32 deep as S-04 says; half a million values is what the largest tracker reply
     /// (1 MiB) can hold at all: no value is shorter than two bytes.
     pub const WIRE: Self = Self { max_depth: 32, max_tokens: 512 * 1024 };
@@ -78,13 +78,13 @@ pub enum BadBencode {
         /// Where that dictionary ends.
         at: usize,
     },
-    /// More nesting than [`Limits::max_depth`].
+    /// More nesting than [`BencodeLimits::max_depth`].
     #[error("nested deeper than {limit}")]
     TooDeep {
         /// The limit.
         limit: usize,
     },
-    /// More values than [`Limits::max_tokens`].
+    /// More values than [`BencodeLimits::max_tokens`].
     #[error("more than {limit} values")]
     TooMany {
         /// The limit.
@@ -117,7 +117,7 @@ pub struct Scan {
 }
 
 /// Is this exactly one canonical value, within the limits? Keys may be out of order.
-pub fn check(input: &[u8], limits: Limits) -> Result<(), BadBencode> {
+pub fn check(input: &[u8], limits: BencodeLimits) -> Result<(), BadBencode> {
     let scan = scan(input, limits)?;
     match scan.odd_number.or(scan.repeated_key) {
         Some(odd) => Err(odd),
@@ -129,7 +129,7 @@ pub fn check(input: &[u8], limits: Limits) -> Result<(), BadBencode> {
 /// Reads the value at the head of the input, within the limits. Iterative; linear in the value but for unsorted
 /// dictionaries, whose keys are sorted to find duplicates. Allocates 16 bytes for each key of the dictionaries open at a
 /// time, 32 for each level.
-pub fn scan(input: &[u8], limits: Limits) -> Result<Scan, BadBencode> {
+pub fn scan(input: &[u8], limits: BencodeLimits) -> Result<Scan, BadBencode> {
     let mut scanner = Scanner { open: Vec::new(), keys: Vec::new(), sorted: true, repeated_at: None };
     let mut rest = input;
     let mut tokens: usize = 0;
@@ -162,7 +162,7 @@ pub fn scan(input: &[u8], limits: Limits) -> Result<Scan, BadBencode> {
 }
 
 /// Checks, then lets `serde_bencode` build a `T`. Unknown keys are ignored; keys must be UTF-8.
-pub fn decode<T: DeserializeOwned>(input: &[u8], limits: Limits) -> Result<T, BadBencode> {
+pub fn decode<T: DeserializeOwned>(input: &[u8], limits: BencodeLimits) -> Result<T, BadBencode> {
     check(input, limits)?;
     serde_bencode::from_bytes(input).map_err(|error| BadBencode::Shape(error.to_string()))
 }

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_bencode::value::Value;
 
 fn bad(input: &[u8]) -> BadBencode {
-    check(input, Limits::WIRE).unwrap_err()
+    check(input, BencodeLimits::WIRE).unwrap_err()
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn only_one_canonical_value_is_accepted() {
         b"d2:\xff\xfei1ee",
     ];
     for input in accepted {
-        assert_eq!(check(input, Limits::WIRE), Ok(()), "{}", input.escape_ascii());
+        assert_eq!(check(input, BencodeLimits::WIRE), Ok(()), "{}", input.escape_ascii());
     }
     let refused: [(&[u8], BadBencode); 31] = [
         (b"", CutShort { at: 0 }),
@@ -76,7 +76,7 @@ fn duplicate_keys_are_refused_and_unsorted_ones_reported() {
         (b"d1:ad1:bi1e1:ai1ee1:bi1ee", false),
         (b"d1:ad1:zi1ee1:bd1:ai1eee", true),
     ] {
-        assert_eq!(scan(input, Limits::WIRE).unwrap().sorted, sorted);
+        assert_eq!(scan(input, BencodeLimits::WIRE).unwrap().sorted, sorted);
     }
 }
 
@@ -95,7 +95,7 @@ fn a_scan_tells_what_is_odd_and_where_the_value_ends() {
         (b"dede", (true, None, None, 2)),
     ];
     for (input, want) in table {
-        let seen = scan(input, Limits::WIRE).unwrap();
+        let seen = scan(input, BencodeLimits::WIRE).unwrap();
         let got = (seen.sorted, seen.repeated_key, seen.odd_number, seen.len);
         assert_eq!(got, want, "{}", input.escape_ascii());
     }
@@ -104,7 +104,7 @@ fn a_scan_tells_what_is_odd_and_where_the_value_ends() {
 #[test]
 fn a_number_that_is_not_canonical_is_read_by_name_only() {
     for (input, number) in [(&b"i03e"[..], 3), (b"i-0e", 0), (b"i-007e", -7), (b"i99999999999999999999e", i64::MAX)] {
-        let view = View::parse(input, Limits::WIRE).unwrap();
+        let view = View::parse(input, BencodeLimits::WIRE).unwrap();
         assert_eq!((view.number(), view.lenient_number()), (None, Some(number)));
     }
 }
@@ -112,18 +112,18 @@ fn a_number_that_is_not_canonical_is_read_by_name_only() {
 #[test]
 fn of_a_key_that_comes_twice_the_first_is_picked_and_it_is_told() {
     const KEYS: [&[u8]; 2] = [b"a", b"b"];
-    let view = View::parse(b"d1:ai1e1:ai2e1:bi3e1:c0:1:c0:e", Limits::WIRE).unwrap();
+    let view = View::parse(b"d1:ai1e1:ai2e1:bi3e1:c0:1:c0:e", BencodeLimits::WIRE).unwrap();
     let picked = view.pick(&KEYS);
     assert_eq!(picked.find(b"a").and_then(View::number), Some(1));
     assert_eq!((picked.repeated(), view.find(b"a").and_then(View::number)), (Some(&b"a"[..]), Some(1)));
-    let unread = View::parse(b"d1:ai1e1:c0:1:c0:e", Limits::WIRE).unwrap();
+    let unread = View::parse(b"d1:ai1e1:c0:1:c0:e", BencodeLimits::WIRE).unwrap();
     assert_eq!(unread.pick(&KEYS).repeated(), None);
 }
 
 #[test]
 fn a_walk_goes_through_every_dictionary_but_those_under_an_empty_key() {
     let mut steps = Vec::new();
-    for step in View::parse(b"d1:ad1:bd0:d1:xi1eee1:ci5ee1:dleei9e", Limits::WIRE).unwrap().walk() {
+    for step in View::parse(b"d1:ad1:bd0:d1:xi1eee1:ci5ee1:dleei9e", BencodeLimits::WIRE).unwrap().walk() {
         steps.push(match step {
             TreeStep::Enter(key) => format!("+{}", key.escape_ascii()),
             TreeStep::Leave => "-".to_owned(),
@@ -131,7 +131,7 @@ fn a_walk_goes_through_every_dictionary_but_those_under_an_empty_key() {
         });
     }
     assert_eq!(steps.join(" "), "+a +b =d1:xi1ee - c=i5e - d=le -");
-    assert_eq!(View::parse(b"le", Limits::WIRE).unwrap().walk().count(), 0);
+    assert_eq!(View::parse(b"le", BencodeLimits::WIRE).unwrap().walk().count(), 0);
 }
 
 /// A million levels end the scan at the 33rd: `serde_bencode` alone would end the process.
@@ -139,11 +139,11 @@ fn a_walk_goes_through_every_dictionary_but_those_under_an_empty_key() {
 fn bombs_are_refused_at_the_limit() {
     let deep = vec![b'l'; 1_000_000];
     assert_eq!(bad(&deep), BadBencode::TooDeep { limit: 32 });
-    assert_eq!(check(&deep, Limits::FILE), Err(BadBencode::TooDeep { limit: 100 }));
+    assert_eq!(check(&deep, BencodeLimits::FILE), Err(BadBencode::TooDeep { limit: 100 }));
     assert_eq!(bad(&b"d1:a".repeat(100_000)), BadBencode::TooDeep { limit: 32 });
     let exact = [vec![b'l'; 32], vec![b'e'; 32]].concat();
-    assert_eq!(scan(&exact, Limits::WIRE).map(|scan| (scan.sorted, scan.tokens)), Ok((true, 32)));
-    let limits = Limits { max_depth: 2, max_tokens: 3 };
+    assert_eq!(scan(&exact, BencodeLimits::WIRE).map(|scan| (scan.sorted, scan.tokens)), Ok((true, 32)));
+    let limits = BencodeLimits { max_depth: 2, max_tokens: 3 };
     assert_eq!(check(b"l0:0:e", limits), Ok(()));
     assert_eq!(check(b"l0:0:0:e", limits), Err(BadBencode::TooMany { limit: 3 }));
 }
@@ -155,7 +155,7 @@ fn a_million_unsorted_keys_are_no_trouble() {
         input.extend(format!("7:{number:07}0:").bytes());
     }
     input.push(b'e');
-    assert_eq!(scan(&input, Limits::FILE).map(|scan| (scan.sorted, scan.tokens)), Ok((false, 2_000_001)));
+    assert_eq!(scan(&input, BencodeLimits::FILE).map(|scan| (scan.sorted, scan.tokens)), Ok((false, 2_000_001)));
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn raw_values_are_the_bytes_as_sent() {
 
 #[test]
 fn views_saturate_numbers_and_shrug_at_wrong_types() {
-    let view = View::parse(b"d1:ai9223372036854775808e1:bl1:xi-5eee", Limits::WIRE).unwrap();
+    let view = View::parse(b"d1:ai9223372036854775808e1:bl1:xi-5eee", BencodeLimits::WIRE).unwrap();
     assert_eq!(view.find(b"a").unwrap().number(), Some(i64::MAX));
     assert_eq!(view.find(b"a").unwrap().bytes(), None);
     let list: Vec<_> = view.find(b"b").unwrap().items().collect();
@@ -183,7 +183,7 @@ fn views_saturate_numbers_and_shrug_at_wrong_types() {
 fn what_is_picked_is_what_is_found() {
     const KEYS: [&[u8]; 4] = [b"a", b"b", b"missing", b"z"];
     for input in [b"d1:ai1e1:bl1:z1:ae1:c3:a:be".as_slice(), b"d1:z0:1:ai7ee", b"le", b"de", b"i7e", b"1:a"] {
-        let view = View::parse(input, Limits::FILE).unwrap();
+        let view = View::parse(input, BencodeLimits::FILE).unwrap();
         let picked = view.pick(&KEYS);
         for key in KEYS {
             assert_eq!(picked.find(key), view.find(key), "{} in {}", key.escape_ascii(), input.escape_ascii());
@@ -197,10 +197,10 @@ fn serde_sees_checked_input_only() {
     struct Small {
         a: i64,
     }
-    assert_eq!(decode(b"d1:ai1e1:zi2ee", Limits::WIRE), Ok(Small { a: 1 }));
-    assert!(matches!(decode::<Small>(b"d1:bi1ee", Limits::WIRE), Err(BadBencode::Shape(_))));
-    assert!(matches!(decode::<Small>(b"d1:ai18446744073709551615ee", Limits::WIRE), Err(BadBencode::Shape(_))));
-    assert_eq!(decode::<Value>(b"i-0e", Limits::WIRE), Err(BadBencode::Number { at: 0 }));
+    assert_eq!(decode(b"d1:ai1e1:zi2ee", BencodeLimits::WIRE), Ok(Small { a: 1 }));
+    assert!(matches!(decode::<Small>(b"d1:bi1ee", BencodeLimits::WIRE), Err(BadBencode::Shape(_))));
+    assert!(matches!(decode::<Small>(b"d1:ai18446744073709551615ee", BencodeLimits::WIRE), Err(BadBencode::Shape(_))));
+    assert_eq!(decode::<Value>(b"i-0e", BencodeLimits::WIRE), Err(BadBencode::Number { at: 0 }));
 }
 
 fn any_value() -> impl Strategy<Value = Value> {
@@ -218,21 +218,21 @@ proptest! {
     #[test]
     fn whatever_serde_bencode_writes_is_accepted(value in any_value()) {
         let bytes = serde_bencode::to_bytes(&value).unwrap();
-        prop_assert!(scan(&bytes, Limits::WIRE).unwrap().sorted);
-        prop_assert_eq!(decode::<Value>(&bytes, Limits::WIRE).unwrap(), value);
+        prop_assert!(scan(&bytes, BencodeLimits::WIRE).unwrap().sorted);
+        prop_assert_eq!(decode::<Value>(&bytes, BencodeLimits::WIRE).unwrap(), value);
     }
 
     #[test]
     fn no_proper_beginning_of_a_value_is_a_value(value in any_value()) {
         let bytes = serde_bencode::to_bytes(&value).unwrap();
         for cut in 0..bytes.len() {
-            prop_assert!(check(&bytes[..cut], Limits::WIRE).is_err());
+            prop_assert!(check(&bytes[..cut], BencodeLimits::WIRE).is_err());
         }
     }
 
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(prop_oneof![Just(b'd'), Just(b'l'), Just(b'e'), Just(b'i'), Just(b':'), b'0'..=b'9', any::<u8>()], 0..200)) {
-        if check(&bytes, Limits::WIRE).is_ok() {
+        if check(&bytes, BencodeLimits::WIRE).is_ok() {
             prop_assert_eq!(split_value(&bytes).map(|(view, rest)| (view.raw(), rest.len())), Some((&bytes[..], 0)));
         }
         let _anything = raw_value(&bytes, b"a");

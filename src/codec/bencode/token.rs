@@ -5,7 +5,7 @@ use super::BadBencode;
 #[derive(Clone, Copy)]
 pub(super) enum Token<'a> {
     Number(Number),
-    Text(Text<'a>),
+    Text(BencodeText<'a>),
     List,
     Dict,
     End,
@@ -21,7 +21,7 @@ pub(super) struct Number {
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Text<'a> {
+pub(super) struct BencodeText<'a> {
     pub(super) bytes: &'a [u8],
     /// Its length has no leading zero.
     pub(super) is_canonical: bool,
@@ -77,7 +77,7 @@ fn text(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     let is_canonical = digits.first() != Some(&b'0') || digits == b"0";
     let len = decimal(digits).and_then(|len| usize::try_from(len).ok()).ok_or(Fault::Length)?;
     let (bytes, rest) = tail.split_at_checked(len).ok_or(Fault::CutShort)?;
-    Ok((Token::Text(Text { bytes, is_canonical }), rest))
+    Ok((Token::Text(BencodeText { bytes, is_canonical }), rest))
 }
 
 /// What stands before the mark, which must come within [`MAX_DIGITS`] bytes, and what stands behind it.

@@ -3,7 +3,7 @@
 use std::iter;
 
 use super::token::{Token, token};
-use super::{BadBencode, Limits, Scan, scan};
+use super::{BadBencode, BencodeLimits, Scan, scan};
 
 /// One checked value, read in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,13 +14,13 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// Scans the value at the head of the input, then views it. What is odd about it, and whether anything is behind
     /// it, is for the caller to judge.
-    pub fn scan(input: &'a [u8], limits: Limits) -> Result<(Self, Scan), BadBencode> {
+    pub fn scan(input: &'a [u8], limits: BencodeLimits) -> Result<(Self, Scan), BadBencode> {
         let seen = scan(input, limits)?;
         Ok((Self { raw: input.get(..seen.len).unwrap_or(input) }, seen))
     }
 
     /// [`Self::scan`] for who does not care what is odd. A key that comes twice has its first value, as in libtorrent.
-    pub fn parse(input: &'a [u8], limits: Limits) -> Result<Self, BadBencode> {
+    pub fn parse(input: &'a [u8], limits: BencodeLimits) -> Result<Self, BadBencode> {
         Self::scan(input, limits).map(|(view, _oddities)| view)
     }
 

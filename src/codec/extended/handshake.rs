@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use super::{BadExtended, DONT_HAVE, PEX, UPLOAD_ONLY};
-use crate::codec::bencode::{Limits, View};
+use crate::codec::bencode::{BencodeLimits, View};
 
 /// 200 bytes of a client's name: the longest in use have 40, and 64 characters of it are shown (P-24).
 pub const MAX_CLIENT_LEN: usize = 200;
@@ -62,7 +62,7 @@ pub struct ExtendedHandshake {
 impl ExtendedHandshake {
     /// Reads a payload. What has the wrong type or is out of range counts as not said.
     pub(super) fn decode(payload: &[u8]) -> Result<Self, BadExtended> {
-        let view = View::parse(payload, Limits::WIRE)?;
+        let view = View::parse(payload, BencodeLimits::WIRE)?;
         if !view.is_dict() {
             return Err(BadExtended::NoDictionary);
         }

@@ -27,7 +27,7 @@ pub const DONT_HAVE: u8 = 7;
 
 /// A message by one of our numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Extended {
+pub enum ExtendedMessage {
     /// Who the sender is and what it calls its messages.
     Handshake(ExtendedHandshake),
     /// Whom the sender is, or is no longer, connected to.
@@ -61,18 +61,18 @@ pub enum BadExtended {
 }
 
 /// Reads a message that was sent by one of our numbers.
-pub fn decode(id: u8, payload: &[u8]) -> Result<Extended, BadExtended> {
+pub fn decode(id: u8, payload: &[u8]) -> Result<ExtendedMessage, BadExtended> {
     match (id, payload) {
-        (HANDSHAKE, _) => ExtendedHandshake::decode(payload).map(Extended::Handshake),
-        (PEX, _) => Pex::decode(payload).map(Extended::Pex),
-        (DONT_HAVE, [a, b, c, d]) => Ok(Extended::DontHave(u32::from_be_bytes([*a, *b, *c, *d]))),
-        (UPLOAD_ONLY, [only]) => Ok(Extended::UploadOnly(*only != 0)),
+        (HANDSHAKE, _) => ExtendedHandshake::decode(payload).map(ExtendedMessage::Handshake),
+        (PEX, _) => Pex::decode(payload).map(ExtendedMessage::Pex),
+        (DONT_HAVE, [a, b, c, d]) => Ok(ExtendedMessage::DontHave(u32::from_be_bytes([*a, *b, *c, *d]))),
+        (UPLOAD_ONLY, [only]) => Ok(ExtendedMessage::UploadOnly(*only != 0)),
         (DONT_HAVE | UPLOAD_ONLY, _) => Err(BadExtended::Length { id, len: payload.len() }),
         _ => Err(BadExtended::Unknown(id)),
     }
 }
 
-impl Extended {
+impl ExtendedMessage {
     /// The payload, without its number: that is the receiver's.
     pub fn encode(&self) -> Bytes {
         match self {

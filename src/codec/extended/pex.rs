@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_bytes::ByteBuf;
 
 use super::BadExtended;
-use crate::codec::bencode::{Limits, View};
+use crate::codec::bencode::{BencodeLimits, View};
 use crate::codec::compact::{self, V4_LEN, V6_LEN};
 
 /// 100 added and 100 dropped are kept of a message: "at most 50 added peers per message" of each family (BEP 11), and the
@@ -48,7 +48,7 @@ impl Pex {
     /// Reads a payload; keeps [`MAX_PEX`] added and as many dropped, those that come first, IPv4 before IPv6. IPv6
     /// addresses that mean IPv4 ones come out as such.
     pub(super) fn decode(payload: &[u8]) -> Result<Self, BadExtended> {
-        let view = View::parse(payload, Limits::WIRE)?;
+        let view = View::parse(payload, BencodeLimits::WIRE)?;
         if !view.is_dict() {
             return Err(BadExtended::NoDictionary);
         }

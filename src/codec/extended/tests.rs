@@ -6,14 +6,14 @@ use super::*;
 
 fn handshake(payload: &[u8]) -> ExtendedHandshake {
     match decode(HANDSHAKE, payload) {
-        Ok(Extended::Handshake(handshake)) => handshake,
+        Ok(ExtendedMessage::Handshake(handshake)) => handshake,
         other => panic!("{}: {other:?}", payload.escape_ascii()),
     }
 }
 
 fn pex(payload: &[u8]) -> Pex {
     match decode(PEX, payload) {
-        Ok(Extended::Pex(pex)) => pex,
+        Ok(ExtendedMessage::Pex(pex)) => pex,
         other => panic!("{}: {other:?}", payload.escape_ascii()),
     }
 }
@@ -93,8 +93,8 @@ fn a_later_handshake_adds_to_an_earlier_one() {
 
 #[test]
 fn single_values_have_a_fixed_length() {
-    assert_eq!(decode(DONT_HAVE, &[0, 0, 1, 0]), Ok(Extended::DontHave(256)));
-    assert_eq!(decode(UPLOAD_ONLY, &[1]), Ok(Extended::UploadOnly(true)));
+    assert_eq!(decode(DONT_HAVE, &[0, 0, 1, 0]), Ok(ExtendedMessage::DontHave(256)));
+    assert_eq!(decode(UPLOAD_ONLY, &[1]), Ok(ExtendedMessage::UploadOnly(true)));
     for (id, payload) in [(DONT_HAVE, &[0; 3][..]), (DONT_HAVE, &[0; 5]), (UPLOAD_ONLY, &[]), (UPLOAD_ONLY, &[0, 0])] {
         assert_eq!(decode(id, payload), Err(BadExtended::Length { id, len: payload.len() }));
     }
@@ -127,14 +127,14 @@ fn any_ip() -> impl Strategy<Value = IpAddr> {
     any::<IpAddr>().prop_map(|ip| ip.to_canonical())
 }
 
-fn any_extended() -> impl Strategy<Value = Extended> {
+fn any_extended() -> impl Strategy<Value = ExtendedMessage> {
     let numbers = any::<(Option<u8>, Option<u8>, Option<u8>)>();
     let client = prop::option::of(prop::collection::vec(any::<u8>(), 0..=MAX_CLIENT_LEN));
     let rest = (prop::option::of(1..=u16::MAX), prop::option::of(1..=u32::MAX), prop::option::of(any_ip()));
     let handshake = (numbers, client, rest, any::<Option<bool>>()).prop_map(|(numbers, client, rest, upload_only)| {
         let (port, reqq, your_ip) = rest;
         let numbers = Numbers { pex: numbers.0, upload_only: numbers.1, dont_have: numbers.2 };
-        Extended::Handshake(ExtendedHandshake { numbers, client, port, reqq, your_ip, upload_only })
+        ExtendedMessage::Handshake(ExtendedHandshake { numbers, client, port, reqq, your_ip, upload_only })
     });
     let addrs = || prop::collection::vec((any_ip(), any::<u16>()).prop_map(SocketAddr::from), 0..50);
     let pex = (addrs(), any::<u8>(), addrs()).prop_map(|(mut added, flags, mut dropped)| {
@@ -143,17 +143,22 @@ fn any_extended() -> impl Strategy<Value = Extended> {
         dropped.sort_by_key(SocketAddr::is_ipv6);
         let named = added.len() + dropped.len();
         let added = added.into_iter().map(|addr| PexPeer { addr, flags }).collect();
-        Extended::Pex(Pex { added, dropped, named })
+        ExtendedMessage::Pex(Pex { added, dropped, named })
     });
-    prop_oneof![handshake, pex, any::<u32>().prop_map(Extended::DontHave), any::<bool>().prop_map(Extended::UploadOnly)]
+    prop_oneof![
+        handshake,
+        pex,
+        any::<u32>().prop_map(ExtendedMessage::DontHave),
+        any::<bool>().prop_map(ExtendedMessage::UploadOnly)
+    ]
 }
 
-fn number(message: &Extended) -> u8 {
+fn number(message: &ExtendedMessage) -> u8 {
     match message {
-        Extended::Handshake(_) => HANDSHAKE,
-        Extended::Pex(_) => PEX,
-        Extended::DontHave(_) => DONT_HAVE,
-        Extended::UploadOnly(_) => UPLOAD_ONLY,
+        ExtendedMessage::Handshake(_) => HANDSHAKE,
+        ExtendedMessage::Pex(_) => PEX,
+        ExtendedMessage::DontHave(_) => DONT_HAVE,
+        ExtendedMessage::UploadOnly(_) => UPLOAD_ONLY,
     }
 }
 

@@ -1,6 +1,6 @@
 //! A torrent in the making: what will be in a `.torrent`, and its bytes.
 //!
-//! A [`Draft`] exists only if our own parser reads back exactly what was planned, so what is made here can be fetched
+//! A [`TorrentDraft`] exists only if our own parser reads back exactly what was planned, so what is made here can be fetched
 //! here, under the same names (S-01, S-03). Writes what [`Metainfo::parse`] reads: BEP 3, 12, 19, 27, the executable
 //! attribute of BEP 47. The same plan gives the same bytes. Does not know where the files are, nor hashes them.
 
@@ -12,15 +12,15 @@ use super::{BadTorrent, FileEntry, Metainfo};
 use crate::base::geometry::Geometry;
 use crate::base::limits::MAX_TORRENT_FILE;
 use crate::base::safe::{Safe, redact_url};
-use crate::codec::safe_path::{Names, SafePath};
+use crate::codec::safe_path::{NameRules, SafePath};
 
 /// What is to be in the torrent. Text that is empty is as good as none.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Plan {
+pub struct TorrentPlan {
     /// Of the file, or of the folder.
     pub name: String,
     /// By which rule names are judged: whoever fetches it by this rule gets every file under its own name.
-    pub names: Names,
+    pub names: NameRules,
     /// What it is of.
     pub contents: Contents,
     /// Bytes in a piece.
@@ -120,14 +120,14 @@ const MAX_TEXT: usize = super::sources::MAX_FREE_TEXT_LEN;
 
 /// A torrent that lacks nothing but its hashes. Our parser has read it.
 #[derive(Debug)]
-pub struct Draft {
-    plan: Plan,
+pub struct TorrentDraft {
+    plan: TorrentPlan,
     geometry: Geometry,
 }
 
-impl Draft {
+impl TorrentDraft {
     /// Checks everything that can be wrong before a byte of the data is read.
-    pub fn new(plan: Plan) -> Result<Self, BadDraft> {
+    pub fn new(plan: TorrentPlan) -> Result<Self, BadDraft> {
         let plan = without_empty_text(plan);
         check_urls(&plan)?;
         let len = match &plan.contents {
@@ -157,9 +157,9 @@ impl Draft {
     }
 }
 
-fn without_empty_text(plan: Plan) -> Plan {
+fn without_empty_text(plan: TorrentPlan) -> TorrentPlan {
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
-    Plan { source: some(plan.source), comment: some(plan.comment), created_by: some(plan.created_by), ..plan }
+    TorrentPlan { source: some(plan.source), comment: some(plan.comment), created_by: some(plan.created_by), ..plan }
 }
 
 /// A tracker's and a web seed's schemes; ws and wss are those of `WebTorrent`.
@@ -167,7 +167,7 @@ const TRACKERS: (&str, &[&str], &str) =
     ("a tracker", &["http", "https", "udp", "ws", "wss"], "http://HOST/announce or udp://HOST:PORT");
 const WEB_SEEDS: (&str, &[&str], &str) = ("a web seed", &["http", "https", "ftp"], "http://HOST/PATH");
 
-fn check_urls(plan: &Plan) -> Result<(), BadDraft> {
+fn check_urls(plan: &TorrentPlan) -> Result<(), BadDraft> {
     let trackers = plan.tiers.iter().flatten().map(|url| (url, TRACKERS));
     for (text, (what, schemes, wanted)) in trackers.chain(plan.web_seeds.iter().map(|url| (url, WEB_SEEDS))) {
         // The parser of URLs mends what trackers' clients do not, `http:/x` among it.
@@ -183,7 +183,7 @@ fn check_urls(plan: &Plan) -> Result<(), BadDraft> {
 }
 
 /// Every file where it was planned, and nowhere else.
-fn check_names(plan: &Plan, read: &Metainfo) -> Result<(), BadDraft> {
+fn check_names(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
     let planned: Vec<String> = match &plan.contents {
         Contents::File { .. } => vec![plan.name.clone()],
         Contents::Folder(files) => files.iter().map(|file| format!("{}/{}", plan.name, file.path)).collect(),
@@ -195,7 +195,7 @@ fn check_names(plan: &Plan, read: &Metainfo) -> Result<(), BadDraft> {
         "clients take files of this name for padding"
     } else if alone.is_some_and(|alone| alone.as_str() == name) {
         "another file has this name, or one that differs from it in case only"
-    } else if plan.names == Names::Portable {
+    } else if plan.names == NameRules::Portable {
         "not every system can have it so"
     } else {
         "it is reserved, or too long"
@@ -205,7 +205,7 @@ fn check_names(plan: &Plan, read: &Metainfo) -> Result<(), BadDraft> {
 }
 
 /// What clients would read of the fields around `info` is what was given.
-fn check_text(plan: &Plan, read: &Metainfo) -> Result<(), BadDraft> {
+fn check_text(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
     let texts = [
         ("comment", &plan.comment, &read.comment),
         ("source", &plan.source, &read.source),
@@ -268,7 +268,7 @@ struct RawFile<'a> {
     path: Vec<&'a str>,
 }
 
-fn encode(plan: &Plan, hashes: &[[u8; 20]]) -> Vec<u8> {
+fn encode(plan: &TorrentPlan, hashes: &[[u8; 20]]) -> Vec<u8> {
     let attr = |executable: bool| executable.then_some("x");
     let (attr_of_one, length, files) = match &plan.contents {
         Contents::File { len, executable } => (attr(*executable), Some(*len), None),
@@ -308,20 +308,20 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn single(name: &str, len: u64) -> Plan {
+    fn single(name: &str, len: u64) -> TorrentPlan {
         let contents = Contents::File { len, executable: false };
-        Plan { name: name.to_owned(), contents, piece_len: 16384, ..Plan::default() }
+        TorrentPlan { name: name.to_owned(), contents, piece_len: 16384, ..TorrentPlan::default() }
     }
 
-    fn folder(paths: &[&str]) -> Plan {
+    fn folder(paths: &[&str]) -> TorrentPlan {
         let file = |path: &&str| PlannedFile { path: (*path).to_owned(), len: 1, executable: false };
         let contents = Contents::Folder(paths.iter().map(file).collect());
-        Plan { name: "top".to_owned(), contents, piece_len: 16384, ..Plan::default() }
+        TorrentPlan { name: "top".to_owned(), contents, piece_len: 16384, ..TorrentPlan::default() }
     }
 
     #[test]
     fn a_single_file_is_written_as_bep_3_says() {
-        let made = Draft::new(single("a", 20000)).unwrap().finish(&[[b'x'; 20], [b'y'; 20]]);
+        let made = TorrentDraft::new(single("a", 20000)).unwrap().finish(&[[b'x'; 20], [b'y'; 20]]);
         let want = "d4:infod6:lengthi20000e4:name1:a12:piece lengthi16384e6:pieces40:xxxxxxxxxxxxxxxxxxxxyyyyyyyyyyyyyyyyyyyyee";
         assert_eq!(made.escape_ascii().to_string(), want);
     }
@@ -329,9 +329,9 @@ mod tests {
     #[test]
     fn everything_stands_in_the_order_of_its_key() {
         let files = ["b/c", "d"].map(|path| PlannedFile { path: path.to_owned(), len: 3, executable: path == "d" });
-        let plan = Plan {
+        let plan = TorrentPlan {
             name: "top".to_owned(),
-            names: Names::default(),
+            names: NameRules::default(),
             contents: Contents::Folder(files.into()),
             piece_len: 16384,
             private: true,
@@ -342,7 +342,7 @@ mod tests {
             created_by: Some("us".to_owned()),
             creation_date: Some(5),
         };
-        let made = Draft::new(plan).unwrap().finish(&[[b'x'; 20]]);
+        let made = TorrentDraft::new(plan).unwrap().finish(&[[b'x'; 20]]);
         let want = "d8:announce9:http://a/13:announce-listll9:http://a/9:udp://b:1el9:http://c/ee7:comment2:hi\
             10:created by2:us13:creation datei5e4:infod5:filesld6:lengthi3e4:pathl1:b1:ceed4:attr1:x6:lengthi3e4:pathl1:deee\
             4:name3:top12:piece lengthi16384e6:pieces20:xxxxxxxxxxxxxxxxxxxx7:privatei1e6:source3:SRCe8:url-listl9:http://w/ee";
@@ -354,12 +354,12 @@ mod tests {
     fn names_that_would_not_arrive_are_refused() {
         let long = "x".repeat(256);
         for name in [&long, ".tt-actors/x", "..", ".", "a/../b", "/a", ""] {
-            let refused = Draft::new(folder(&["fine", name])).unwrap_err();
+            let refused = TorrentDraft::new(folder(&["fine", name])).unwrap_err();
             assert!(matches!(refused, BadDraft::Name { .. }), "{name}: {refused}");
         }
-        let padding = Draft::new(folder(&["_____padding_file_0"])).unwrap_err();
+        let padding = TorrentDraft::new(folder(&["_____padding_file_0"])).unwrap_err();
         assert!(matches!(&padding, BadDraft::Name { why, .. } if why.contains("padding")), "{padding}");
-        let portable = |plan: Plan| Draft::new(Plan { names: Names::Portable, ..plan });
+        let portable = |plan: TorrentPlan| TorrentDraft::new(TorrentPlan { names: NameRules::Portable, ..plan });
         for name in
             ["a:b", "CON", "a.", "nul.txt", "x/a\\b", "\u{202e}gpj", "tab\there", &long, ".tt-actors/x", "C:\\x"]
         {
@@ -372,14 +372,18 @@ mod tests {
             assert!(matches!(&refused, BadDraft::Name { why, .. } if why.contains("another file")), "{refused}");
         }
         assert!(matches!(portable(single("a:b", 1)), Err(BadDraft::Name { .. })));
-        assert!(matches!(portable(Plan { name: "NUL".to_owned(), ..folder(&["x"]) }), Err(BadDraft::Name { .. })));
+        assert!(matches!(
+            portable(TorrentPlan { name: "NUL".to_owned(), ..folder(&["x"]) }),
+            Err(BadDraft::Name { .. })
+        ));
     }
 
     #[test]
     fn every_name_that_linux_can_have_is_made_as_it_is() {
         let names =
             ["README", "readme", "aux.c", "S.O.S.", "Who?", "a: b", "a\\x2db", "Icon\r", "é", "e\u{301}", "\u{202e}x"];
-        let made = Draft::new(Plan { name: "con:".to_owned(), ..folder(&names) }).unwrap().finish(&[[0; 20]]);
+        let made =
+            TorrentDraft::new(TorrentPlan { name: "con:".to_owned(), ..folder(&names) }).unwrap().finish(&[[0; 20]]);
         let read = Metainfo::parse(&made).unwrap();
         assert!(read.files.iter().map(|file| file.path.as_str()).eq(names.map(|name| format!("con:/{name}"))));
         assert_eq!(read.warnings, []);
@@ -388,40 +392,43 @@ mod tests {
     #[test]
     fn sizes_out_of_bounds_are_refused() {
         for plan in [single("a", 0), folder(&[]), single("a", u64::MAX), single("a", 1 << 40)] {
-            let refused = Draft::new(plan).unwrap_err();
+            let refused = TorrentDraft::new(plan).unwrap_err();
             assert!(matches!(refused, BadDraft::Torrent(BadTorrent::Geometry(_))), "{refused}");
         }
     }
 
     #[test]
     fn urls_that_nobody_can_ask_are_refused() {
-        let tracker = |url: &str| Plan { tiers: vec![vec![url.to_owned()]], ..single("a", 1) };
+        let tracker = |url: &str| TorrentPlan { tiers: vec![vec![url.to_owned()]], ..single("a", 1) };
         for url in ["http://t/announce", "https://t:1/a?k=1", "udp://t:6969", "udp://[::1]:1/announce", "wss://t"] {
-            assert!(Draft::new(tracker(url)).is_ok(), "{url}");
+            assert!(TorrentDraft::new(tracker(url)).is_ok(), "{url}");
         }
         for url in
             ["", "t.example.org", "ftp://t/", "http://", "http:/x", "file:///etc/passwd", "http://a b/", " http://t"]
         {
-            assert!(Draft::new(tracker(url)).is_err(), "{url}");
+            assert!(TorrentDraft::new(tracker(url)).is_err(), "{url}");
         }
-        let seed = |url: &str| Draft::new(Plan { web_seeds: vec![url.to_owned()], ..single("a", 1) });
+        let seed = |url: &str| TorrentDraft::new(TorrentPlan { web_seeds: vec![url.to_owned()], ..single("a", 1) });
         assert!(seed("https://mirror/dir/").is_ok() && seed("udp://mirror/").is_err());
-        let twice = Plan { tiers: vec![vec!["http://t/".to_owned()]; 2], ..single("a", 1) };
-        assert_eq!(Draft::new(twice).unwrap_err(), BadDraft::SurplusUrl { url: "http://t/".to_owned() });
-        let secret = Draft::new(tracker("gopher://t/0123456789abcdef")).unwrap_err().to_string();
+        let twice = TorrentPlan { tiers: vec![vec!["http://t/".to_owned()]; 2], ..single("a", 1) };
+        assert_eq!(TorrentDraft::new(twice).unwrap_err(), BadDraft::SurplusUrl { url: "http://t/".to_owned() });
+        let secret = TorrentDraft::new(tracker("gopher://t/0123456789abcdef")).unwrap_err().to_string();
         assert!(!secret.contains("0123456789abcdef"), "{secret}");
     }
 
     #[test]
     fn text_is_read_as_it_was_given_or_not_written() {
-        let comment = |text: &str| Plan { comment: Some(text.to_owned()), ..single("a", 1) };
-        assert!(Draft::new(comment(&"c".repeat(MAX_TEXT))).is_ok());
-        assert_eq!(Draft::new(comment(&"c".repeat(MAX_TEXT + 1))).unwrap_err(), BadDraft::Text { what: "comment" });
-        let blank = Draft::new(comment("")).unwrap().finish(&[[0; 20]]);
-        assert_eq!(blank, Draft::new(single("a", 1)).unwrap().finish(&[[0; 20]]));
+        let comment = |text: &str| TorrentPlan { comment: Some(text.to_owned()), ..single("a", 1) };
+        assert!(TorrentDraft::new(comment(&"c".repeat(MAX_TEXT))).is_ok());
+        assert_eq!(
+            TorrentDraft::new(comment(&"c".repeat(MAX_TEXT + 1))).unwrap_err(),
+            BadDraft::Text { what: "comment" }
+        );
+        let blank = TorrentDraft::new(comment("")).unwrap().finish(&[[0; 20]]);
+        assert_eq!(blank, TorrentDraft::new(single("a", 1)).unwrap().finish(&[[0; 20]]));
     }
 
-    fn any_plan() -> impl Strategy<Value = Plan> {
+    fn any_plan() -> impl Strategy<Value = TorrentPlan> {
         let text = || prop::option::of("[ -~é日]{1,20}");
         let file = ("[a-z0-9é日 _-]{1,8}[a-z]", 0_u64..100_000, any::<bool>());
         let files = prop::collection::vec(file, 1..20);
@@ -448,7 +455,7 @@ mod tests {
                 {
                     url.extend([tier.0, tier.1].map(|number| format!("-{number}")));
                 }
-                Plan {
+                TorrentPlan {
                     name: "top".to_owned(),
                     contents,
                     piece_len: 16384 << power,
@@ -457,7 +464,7 @@ mod tests {
                     tiers,
                     comment,
                     creation_date,
-                    ..Plan::default()
+                    ..TorrentPlan::default()
                 }
             },
         )
@@ -467,7 +474,7 @@ mod tests {
         /// W-26: what is made is what is read, canonical, and a second time the same.
         #[test]
         fn what_is_made_is_what_was_planned(plan in any_plan(), seed in any::<u8>()) {
-            let Ok(draft) = Draft::new(plan.clone()) else {
+            let Ok(draft) = TorrentDraft::new(plan.clone()) else {
                 let len: u64 = match &plan.contents {
                     Contents::File { len, .. } => *len,
                     Contents::Folder(files) => files.iter().map(|file| file.len).sum(),
@@ -480,7 +487,7 @@ mod tests {
             let hashes: Vec<_> = geometry.pieces().map(hash).collect();
             let made = draft.finish(&hashes);
             prop_assert_eq!(&made, &draft.finish(&hashes));
-            prop_assert!(crate::codec::bencode::scan(&made, crate::codec::bencode::Limits::FILE).unwrap().sorted);
+            prop_assert!(crate::codec::bencode::scan(&made, crate::codec::bencode::BencodeLimits::FILE).unwrap().sorted);
             let read = Metainfo::parse(&made).unwrap();
             prop_assert_eq!(&read.warnings, &Vec::new());
             prop_assert!(geometry.pieces().all(|piece| read.hashes.get(piece) == hash(piece)));

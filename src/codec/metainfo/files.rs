@@ -1,15 +1,15 @@
 //! The files of a torrent: `length` or `files` of `info`, with the attributes of BEP 47.
 
 use super::warning::{TorrentWarning, Warnings};
-use super::{BadTorrent, FileEntry, Link};
+use super::{BadTorrent, FileEntry, SymbolicLink};
 use crate::base::geometry::BadGeometry;
 use crate::base::safe::Safe;
 use crate::codec::bencode::{Picked, View};
-use crate::codec::safe_path::{self, Names, SafePath};
+use crate::codec::safe_path::{self, NameRules, SafePath};
 
-pub(super) struct Files {
+pub(super) struct TorrentFiles {
     pub(super) files: Vec<FileEntry>,
-    pub(super) links: Vec<Link>,
+    pub(super) links: Vec<SymbolicLink>,
 }
 
 /// What is read of a file.
@@ -106,11 +106,17 @@ fn strings(list: View<'_>) -> Option<Vec<&[u8]>> {
 pub(super) fn read(
     info: &Picked<'_>,
     (name, raw_name): (&str, &[u8]),
-    names: Names,
+    names: NameRules,
     warnings: &mut Warnings,
-) -> Result<Files, BadTorrent> {
-    let mut list =
-        List { name, raw_name, names, files: Files { files: Vec::new(), links: Vec::new() }, total_len: 0, warnings };
+) -> Result<TorrentFiles, BadTorrent> {
+    let mut list = List {
+        name,
+        raw_name,
+        names,
+        files: TorrentFiles { files: Vec::new(), links: Vec::new() },
+        total_len: 0,
+        warnings,
+    };
     if let Some(files) = self::list(info) {
         if info.find(b"length").is_some() {
             list.warnings.add(TorrentWarning::LengthBesideFiles);
@@ -133,8 +139,8 @@ pub(super) fn read(
 struct List<'a> {
     name: &'a str,
     raw_name: &'a [u8],
-    names: Names,
-    files: Files,
+    names: NameRules,
+    files: TorrentFiles,
     total_len: u64,
     warnings: &'a mut Warnings,
 }
@@ -150,7 +156,7 @@ impl List<'_> {
             if file.claims_bytes() {
                 self.warnings.add(TorrentWarning::LinkWithLength(shown()));
             }
-            self.files.links.push(Link { path, target: file.target() });
+            self.files.links.push(SymbolicLink { path, target: file.target() });
             return Ok(());
         }
         let len = file.len.ok_or_else(|| BadTorrent::FileLen { name: shown() })?;

@@ -13,8 +13,8 @@ use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
 use self::warning::Warnings;
-use super::bencode::{BadBencode, Limits, Picked, View};
-use super::safe_path::{Names, SafePath};
+use super::bencode::{BadBencode, BencodeLimits, Picked, View};
+use super::safe_path::{NameRules, SafePath};
 use crate::base::geometry::{BadGeometry, Geometry, PieceIndex};
 use crate::base::ids::InfoHash;
 use crate::base::safe::Safe;
@@ -41,7 +41,7 @@ pub struct Metainfo {
     /// In the order of the torrent; at least one. No two that are not padding have the same path.
     pub files: Vec<FileEntry>,
     /// Symbolic links (BEP 47), which are not created.
-    pub links: Vec<Link>,
+    pub links: Vec<SymbolicLink>,
     /// "Private": peers come from its trackers only (BEP 27).
     pub private: bool,
     /// Has a folder of its own, even with a single file in it.
@@ -64,7 +64,7 @@ pub struct Metainfo {
 
 /// A symbolic link of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Link {
+pub struct SymbolicLink {
     /// Where it would be, below the output folder.
     pub path: SafePath,
     /// Where it would lead, as the torrent says. Safe to show.
@@ -164,11 +164,11 @@ impl BadTorrent {
 impl Metainfo {
     /// Reads a `.torrent` file, its names by the rule of this system. Time and memory are linear in the input.
     pub fn parse(input: &[u8]) -> Result<Self, BadTorrent> {
-        Self::parse_named(input, Names::default())
+        Self::parse_named(input, NameRules::default())
     }
 
     /// The same with names by that rule.
-    pub fn parse_named(input: &[u8], names: Names) -> Result<Self, BadTorrent> {
+    pub fn parse_named(input: &[u8], names: NameRules) -> Result<Self, BadTorrent> {
         let (root, mut warnings) = scan(input)?;
         let root = root.pick(&ROOT_KEYS);
         let raw_info = root.find(b"info").filter(|info| info.is_dict());
@@ -181,7 +181,7 @@ impl Metainfo {
         let hashes = hashes(&info, &mut warnings)?;
         let raw_name = text(&info, b"name.utf-8", b"name").ok_or(BadTorrent::Missing("`name`"))?;
         let name = name_of(raw_name, &info, info_hash, names, &mut warnings)?;
-        let files::Files { files, links } = files::read(&info, (&name, raw_name), names, &mut warnings)?;
+        let files::TorrentFiles { files, links } = files::read(&info, (&name, raw_name), names, &mut warnings)?;
         hybrid::check(&info, raw_name)?;
         let total_len = files.last().map_or(0, |last| last.offset.saturating_add(last.len));
         let piece_len =
@@ -213,7 +213,7 @@ impl Metainfo {
 
 /// The dictionary at the head of the file, and what is odd about its form.
 fn scan(input: &[u8]) -> Result<(View<'_>, Warnings), BadTorrent> {
-    let (root, scan) = View::scan(input, Limits::FILE)?;
+    let (root, scan) = View::scan(input, BencodeLimits::FILE)?;
     let mut warnings = Warnings::default();
     if scan.len < input.len() {
         warnings.add(TorrentWarning::TrailingBytes(input.len().saturating_sub(scan.len)));
@@ -236,7 +236,7 @@ fn name_of(
     raw: &[u8],
     info: &Picked<'_>,
     info_hash: InfoHash,
-    names: Names,
+    names: NameRules,
     warnings: &mut Warnings,
 ) -> Result<String, BadTorrent> {
     match names.component(raw) {

@@ -157,7 +157,7 @@ fn a_link_has_no_bytes_whatever_its_length_says() {
         let meta = Metainfo::parse(&torrent(b"", raw(link).as_bytes(), b"")).unwrap();
         let files: Vec<_> = meta.files.iter().map(|file| (file.path.as_str(), file.offset)).collect();
         assert_eq!(files, [("top/a", 0), ("top/b", 5)], "{link}");
-        let Link { path, target } = &meta.links[0];
+        let SymbolicLink { path, target } = &meta.links[0];
         assert_eq!(
             (path.as_str(), target.as_str(), meta.warnings.len()),
             ("top/k", "a/..\\u{1b}a", warnings),
@@ -191,7 +191,7 @@ fn odd_names_become_names_below_the_folder_and_are_told() {
             "a file is renamed to `top/A~2`: another one has its name",
         ]
     );
-    let meta = Metainfo::parse_named(&torrent, Names::Portable).unwrap();
+    let meta = Metainfo::parse_named(&torrent, NameRules::Portable).unwrap();
     let want = ["top/sub/__/x", "top/_", "top/_etc_passwd", "top/A", "top/a~2", "top/A~3", "top/_gpj.exe"];
     assert_eq!(paths(&meta), want);
 }

@@ -1,7 +1,7 @@
 //! Names from a torrent on their way to the disk: the one function they pass (S-01, S-03, D-11).
 //!
-//! [`Names::Native`] keeps every name that Linux can have and changes the others as libtorrent does on Linux, so that the
-//! data of other clients is found ([decision 25](../../../docs/decisions/0025-names.md)). [`Names::Portable`] gives names
+//! [`NameRules::Native`] keeps every name that Linux can have and changes the others as libtorrent does on Linux, so that the
+//! data of other clients is found ([decision 25](../../../docs/decisions/0025-names.md)). [`NameRules::Portable`] gives names
 //! that every system can have. Neither gives a path that leaves its folder. How a name looks on a terminal is
 //! `base::safe`'s business. Symbolic links that exist on the disk are not this module's: `storage` opens without following
 //! them.
@@ -36,7 +36,7 @@ const LOST: &str = "_";
 
 /// By which rule names become files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Names {
+pub enum NameRules {
     /// Every name that Linux can have stays as it is.
     #[default]
     Native,
@@ -44,7 +44,7 @@ pub enum Names {
     Portable,
 }
 
-impl Names {
+impl NameRules {
     /// One name, made safe. `None` if nothing is left of it that could be a name. What comes out stays the same when it
     /// goes in again.
     pub fn component(self, raw: &[u8]) -> Option<String> {
@@ -88,7 +88,7 @@ pub struct SafePath {
 
 impl SafePath {
     /// From a torrent's components, outermost first. `None` if there are none.
-    pub fn from_raw<'a>(components: impl IntoIterator<Item = &'a [u8]>, names: Names) -> Option<Self> {
+    pub fn from_raw<'a>(components: impl IntoIterator<Item = &'a [u8]>, names: NameRules) -> Option<Self> {
         let mut text = String::new();
         let mut depth: usize = 0;
         for raw in components {
@@ -182,7 +182,7 @@ fn shortened(text: &str) -> String {
 ///
 /// The result depends on the paths and their order alone. Linear in their total length, however many are the same.
 /// Gives the numbers of those renamed.
-pub fn untangle(paths: &mut [&mut SafePath], names: Names) -> Vec<usize> {
+pub fn untangle(paths: &mut [&mut SafePath], names: NameRules) -> Vec<usize> {
     let below = |folder: &Place, name: &str| below(folder, &names.folded(name));
     let mut folders = HashSet::new();
     for path in &*paths {

@@ -54,7 +54,7 @@ fn native_names_are_where_libtorrent_has_them() {
         (b"//", None),
         (b"\0", None),
     ];
-    check(Names::Native, &vectors);
+    check(NameRules::Native, &vectors);
 }
 
 /// Where we keep a name and libtorrent changes it (decision 25): the disk can have it, and how it is shown is not the
@@ -81,7 +81,7 @@ fn native_names_keep_what_only_looks_odd() {
         (b".TT-Actors", Some("_.TT-Actors")),
         (b".tt-actors2", Some("")),
     ];
-    check(Names::Native, &vectors);
+    check(NameRules::Native, &vectors);
 }
 
 /// S-03: names that some system cannot have, takes for another, or that lead elsewhere on it.
@@ -167,7 +167,7 @@ fn portable_names_are_possible_everywhere() {
         (b"...", Some("___")),
         (b"..x", Some("")),
     ];
-    check(Names::Portable, &vectors);
+    check(NameRules::Portable, &vectors);
 }
 
 /// Nothing is renamed that need not be.
@@ -245,13 +245,13 @@ fn ordinary_names_stay_as_they_are() {
     ];
     assert_eq!(names.len(), 68);
     for name in names {
-        for rule in [Names::Native, Names::Portable] {
+        for rule in [NameRules::Native, NameRules::Portable] {
             assert_eq!(rule.component(name.as_bytes()).as_deref(), Some(name));
         }
     }
 }
 
-fn check(rule: Names, vectors: &[Vector]) {
+fn check(rule: NameRules, vectors: &[Vector]) {
     for (raw, want) in vectors {
         let got = rule.component(raw);
         let same = std::str::from_utf8(raw).unwrap_or_default();
@@ -263,7 +263,7 @@ fn check(rule: Names, vectors: &[Vector]) {
 /// D-11: 255 bytes stay; from 256 on a name is cut where libtorrent 2.1.1 cuts it, asked on 2026-11-29.
 #[test]
 fn native_names_that_are_too_long_are_cut_as_libtorrent_cuts_them() {
-    let native = |name: String| Names::Native.component(name.as_bytes()).unwrap();
+    let native = |name: String| NameRules::Native.component(name.as_bytes()).unwrap();
     let x = |count| "x".repeat(count);
     let table = [
         (x(255), x(255)),
@@ -286,7 +286,7 @@ fn native_names_that_are_too_long_are_cut_as_libtorrent_cuts_them() {
 }
 
 fn component(raw: &[u8]) -> Option<String> {
-    Names::Portable.component(raw)
+    NameRules::Portable.component(raw)
 }
 
 /// D-11, S-03: 255 bytes stay, 256 are cut at a character, extension kept, and two long names stay two.
@@ -312,38 +312,38 @@ fn portable_names_that_are_too_long_are_cut_between_characters() {
     assert!(no_extension.starts_with(".xxx"));
 }
 
-fn path(text: &str, names: Names) -> SafePath {
+fn path(text: &str, names: NameRules) -> SafePath {
     SafePath::from_raw(text.split('/').map(str::as_bytes), names).unwrap()
 }
 
 #[test]
 fn a_component_that_is_lost_leaves_its_place() {
-    for names in [Names::Native, Names::Portable] {
+    for names in [NameRules::Native, NameRules::Portable] {
         assert_eq!(SafePath::from_raw([], names), None);
         assert_eq!(path("a//b", names).as_str(), "a/_/b");
         assert_eq!(path("./b/", names).as_str(), "_/b/_");
     }
-    assert_eq!(path("top/../../etc", Names::Native).as_str(), "top/_/_/etc");
-    let inner = SafePath::from_raw([&b"top"[..], b"../../etc", b"/"], Names::Native).unwrap();
+    assert_eq!(path("top/../../etc", NameRules::Native).as_str(), "top/_/_/etc");
+    let inner = SafePath::from_raw([&b"top"[..], b"../../etc", b"/"], NameRules::Native).unwrap();
     assert_eq!(inner.as_str(), "top/....etc/_");
 }
 
 #[test]
 fn paths_are_bounded_in_length_and_portable_ones_in_depth() {
     let deep = |levels: usize| "top/".to_owned() + &"d/".repeat(levels) + "file";
-    for names in [Names::Native, Names::Portable] {
+    for names in [NameRules::Native, NameRules::Portable] {
         assert_eq!(path(&deep(30), names).components().count(), 32);
         let long = path(&("top/".to_owned() + &(("x".repeat(250) + "/").repeat(20)) + "file"), names);
         assert_eq!(long.components().count(), 3);
         assert_ne!(long, path(&deep(2000), names));
     }
-    assert_eq!(path(&deep(300), Names::Native).as_str(), deep(300));
-    let shortened = path(&deep(31), Names::Portable);
+    assert_eq!(path(&deep(300), NameRules::Native).as_str(), deep(300));
+    let shortened = path(&deep(31), NameRules::Portable);
     assert_eq!(shortened.components().count(), 3);
     assert!(shortened.as_str().starts_with("top/~") && shortened.as_str().ends_with("/file"));
 }
 
-fn untangled(names: &[&str], rule: Names) -> Vec<String> {
+fn untangled(names: &[&str], rule: NameRules) -> Vec<String> {
     let mut paths: Vec<_> = names.iter().map(|name| path(name, rule)).collect();
     untangle(&mut paths.iter_mut().collect::<Vec<_>>(), rule);
     paths.into_iter().map(|path| path.text).collect()
@@ -366,10 +366,10 @@ fn clashes_are_resolved_in_the_order_of_the_torrent() {
         (&[".a", ".a", "x.y.z", "x.y.z"], &[".a", ".a~2", "x.y.z", "x.y~2.z"]),
     ];
     for (names, want) in table {
-        assert_eq!(untangled(names, Names::Portable), want);
+        assert_eq!(untangled(names, NameRules::Portable), want);
     }
     let long = "x".repeat(251) + ".mkv";
-    let got = untangled(&[&long, &long, &long], Names::Portable);
+    let got = untangled(&[&long, &long, &long], NameRules::Portable);
     assert!(got.iter().all(|name| name.len() <= 255 && split_extension(name).1 == ".mkv"));
     assert!(got[0] != got[1] && got[1] != got[2] && got[0] != got[2]);
 }
@@ -385,7 +385,7 @@ fn native_names_that_differ_in_case_or_spelling_are_two() {
         (&["_", "", ".."], &["_", "_~2", "_~3"]),
     ];
     for (names, want) in table {
-        assert_eq!(untangled(names, Names::Native), want);
+        assert_eq!(untangled(names, NameRules::Native), want);
     }
 }
 
@@ -395,7 +395,7 @@ fn a_hundred_thousand_duplicates_are_no_trouble() {
     let names: Vec<String> = (2..50_002).map(|n| format!("a~{n}")).collect();
     let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.extend(std::iter::repeat_n("a", 50_000));
-    let got = untangled(&names, Names::Native);
+    let got = untangled(&names, NameRules::Native);
     assert_eq!(got.iter().collect::<HashSet<_>>().len(), 100_000);
     assert_eq!(got.last().unwrap(), "a~100000");
 }
@@ -426,18 +426,18 @@ fn odd_name() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn is_plain(name: &str, names: Names) -> bool {
+fn is_plain(name: &str, names: NameRules) -> bool {
     let fits = (1..=MAX_COMPONENT_LEN).contains(&name.len()) && !is_state_folder(name);
     fits && match names {
-        Names::Native => !name.contains(['/', '\0']) && !matches!(name, "." | ".."),
-        Names::Portable => {
+        NameRules::Native => !name.contains(['/', '\0']) && !matches!(name, "." | ".."),
+        NameRules::Portable => {
             name.chars().all(portable::is_portable) && !name.ends_with(['.', ' ']) && !portable::is_device(name)
         }
     }
 }
 
-fn any_rule() -> impl Strategy<Value = Names> {
-    prop_oneof![Just(Names::Native), Just(Names::Portable)]
+fn any_rule() -> impl Strategy<Value = NameRules> {
+    prop_oneof![Just(NameRules::Native), Just(NameRules::Portable)]
 }
 
 proptest! {
@@ -453,7 +453,7 @@ proptest! {
     #[test]
     fn native_names_that_linux_can_have_stay(name in "[^/\u{0}]{1,60}") {
         if !is_state_folder(&name) && !matches!(name.as_str(), "." | "..") {
-            prop_assert_eq!(Names::Native.component(name.as_bytes()), Some(name));
+            prop_assert_eq!(NameRules::Native.component(name.as_bytes()), Some(name));
         }
     }
 

@@ -7,10 +7,10 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use super::bencode::{BadBencode, Limits, View};
+use super::bencode::{BadBencode, BencodeLimits, View};
 use super::compact::{self, V4_LEN, V6_LEN};
 use super::tracker::{
-    AnnounceReply, AnnounceRequest, Event, Failure, MAX_TRACKER_ID_LEN, Reply, RetryIn, ScrapeEntry, short_text,
+    AnnounceReply, AnnounceRequest, Event, MAX_TRACKER_ID_LEN, Reply, RetryIn, ScrapeEntry, TrackerFailure, short_text,
 };
 use crate::base::ids::InfoHash;
 use crate::base::limits::MAX_TRACKER_REPLY;
@@ -44,7 +44,7 @@ pub enum ScrapeReply {
     /// The swarms it knows, in its order.
     Entries(Vec<ScrapeEntry>),
     /// A refusal.
-    Failure(Failure),
+    Failure(TrackerFailure),
 }
 
 /// The URL of an announce. What `base` has in its query stays; a fragment is dropped. Asks for compact peers.
@@ -185,7 +185,7 @@ fn dictionary(body: &[u8]) -> Result<View<'_>, BadReply> {
     }
     let body = body.trim_ascii_start();
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body).trim_ascii_start();
-    let root = View::parse(body, Limits::WIRE)?;
+    let root = View::parse(body, BencodeLimits::WIRE)?;
     if root.is_dict() { Ok(root) } else { Err(BadReply::NoDictionary) }
 }
 
@@ -195,7 +195,7 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// "If a tracker response has a key failure reason, then that maps to a human readable string which explains why the
 /// query failed, and no other keys are required" (BEP 3); `retry in` is BEP 31's, in minutes or `never`. Trackers that
 /// know nothing of BEP 31 say `interval` and `min interval` there too. The longest of what is said counts.
-fn failure(root: View<'_>) -> Option<Failure> {
+fn failure(root: View<'_>) -> Option<TrackerFailure> {
     let reason = short_text(string(root, b"failure reason")?);
     let asked = root.find(b"retry in").and_then(|retry| match (retry.lenient_number(), retry.bytes()) {
         (Some(minutes), _) => u64::try_from(minutes).ok().map(after_minutes),
@@ -206,7 +206,7 @@ fn failure(root: View<'_>) -> Option<Failure> {
     let seconds = |key| number(root, key).and_then(|secs| u64::try_from(secs).ok()).filter(|secs| *secs > 0);
     let intervals = [seconds(b"interval"), seconds(b"min interval")].into_iter().flatten();
     let after = intervals.map(|secs| RetryIn::After(Duration::from_secs(secs)));
-    Some(Failure { reason, retry_in: after.chain(asked).max() })
+    Some(TrackerFailure { reason, retry_in: after.chain(asked).max() })
 }
 
 fn after_minutes(minutes: u64) -> RetryIn {

@@ -10,7 +10,9 @@ use serde_bytes::ByteBuf;
 
 use crate::base::ids::{InfoHash, PeerId};
 use crate::codec::compact;
-use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Event, Failure, MAX_TRACKER_ID_LEN, RetryIn, ScrapeEntry};
+use crate::codec::tracker::{
+    AnnounceReply, AnnounceRequest, Event, MAX_TRACKER_ID_LEN, RetryIn, ScrapeEntry, TrackerFailure,
+};
 
 /// 50: what trackers give when nobody says how many (BEP 3's usual default).
 pub const DEFAULT_NUM_WANT: u32 = 50;
@@ -223,7 +225,7 @@ pub fn encode_announce(reply: &AnnounceReply, compact: bool) -> Vec<u8> {
 }
 
 /// The body of a refusal.
-pub fn encode_failure(failure: &Failure) -> Vec<u8> {
+pub fn encode_failure(failure: &TrackerFailure) -> Vec<u8> {
     #[derive(Serialize)]
     struct Raw<'a> {
         #[serde(rename = "failure reason")]

@@ -141,7 +141,7 @@ fn failures_and_warnings_are_kept_short() {
         (b"i18446744073709551615e", Some(RetryIn::After(Duration::from_secs(u64::MAX)))),
     ] {
         let body = [b"d14:failure reason2:no8:retry in", retry, b"e"].concat();
-        let want = Failure { reason: "no".to_owned(), retry_in: want };
+        let want = TrackerFailure { reason: "no".to_owned(), retry_in: want };
         assert_eq!(parse_announce(&body), Ok(Reply::Failure(want)), "{}", retry.escape_ascii());
     }
     for (said, want) in [
@@ -155,11 +155,13 @@ fn failures_and_warnings_are_kept_short() {
         ("8:interval4:soon", None),
     ] {
         let body = format!("d14:failure reason2:no{said}e");
-        let want =
-            Failure { reason: "no".to_owned(), retry_in: want.map(|secs| RetryIn::After(Duration::from_secs(secs))) };
+        let want = TrackerFailure {
+            reason: "no".to_owned(),
+            retry_in: want.map(|secs| RetryIn::After(Duration::from_secs(secs))),
+        };
         assert_eq!(parse_announce(body.as_bytes()), Ok(Reply::Failure(want)), "{said}");
     }
-    let never = Failure { reason: "no".to_owned(), retry_in: Some(RetryIn::Never) };
+    let never = TrackerFailure { reason: "no".to_owned(), retry_in: Some(RetryIn::Never) };
     assert_eq!(parse_announce(b"d14:failure reason2:no8:intervali60e8:retry in5:nevere"), Ok(Reply::Failure(never)));
     let reply = peers_of(b"d15:warning message4:slow10:tracker id2:ab11:external ip4:\x01\x02\x03\x04e");
     assert_eq!(reply.warning.as_deref(), Some("slow"));
@@ -181,7 +183,7 @@ fn a_scrape_may_name_several_swarms() {
     let one = ScrapeEntry { info_hash: InfoHash([1; 20]), complete: 1, incomplete: 2, downloaded: 3 };
     let two = ScrapeEntry { info_hash: InfoHash([2; 20]), complete: 0, incomplete: 0, downloaded: 0 };
     assert_eq!(parse_scrape(&encode_scrape(&[two, one])), Ok(ScrapeReply::Entries(vec![one, two])));
-    let failure = Failure { reason: "no".to_owned(), retry_in: Some(RetryIn::Never) };
+    let failure = TrackerFailure { reason: "no".to_owned(), retry_in: Some(RetryIn::Never) };
     assert_eq!(parse_scrape(&encode_failure(&failure)), Ok(ScrapeReply::Failure(failure)));
     assert_eq!(parse_scrape(b"d5:filesd3:abcdeee"), Ok(ScrapeReply::Entries(vec![])));
 }

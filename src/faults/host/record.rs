@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::geometry::{Geometry, PieceIndex};
-use crate::codec::resume::Record;
+use crate::codec::resume::ResumeRecord;
 use crate::faults::payload::Payload;
 use crate::faults::scenario::Verdict;
 use crate::faults::torrent::Offer;
@@ -31,7 +31,9 @@ pub fn previous(out: &Path, offer: &Offer) -> PathBuf {
 pub fn judge(out: &Path, files: &[(PathBuf, u64)], offer: &Offer, payload: Payload) -> Result<u32, Verdict> {
     let mut claimed = None;
     for path in [newest(out, offer), previous(out, offer)] {
-        let Some(record) = std::fs::read(&path).ok().and_then(|bytes| Record::decode(&bytes).ok()) else { continue };
+        let Some(record) = std::fs::read(&path).ok().and_then(|bytes| ResumeRecord::decode(&bytes).ok()) else {
+            continue;
+        };
         for piece in record.have.pieces(&offer.geometry) {
             if let Err(how) = is_there(out, files, &offer.geometry, payload, piece) {
                 return Err(Verdict::Broke {
@@ -96,7 +98,7 @@ mod tests {
         std::fs::create_dir(dir.path().join(STATE)).unwrap();
         let judged = || judge(dir.path(), &files, &offer, payload);
         assert_eq!(judged(), Ok(0));
-        let record = Record {
+        let record = ResumeRecord {
             info_hash: offer.info_hash,
             pieces: 7,
             have: Bitfield::all(7),

@@ -11,7 +11,7 @@ use super::record::{newest, previous};
 use super::{Scene, scene};
 use crate::base::bitfield::Bitfield;
 use crate::base::ids::InfoHash;
-use crate::codec::resume::Record;
+use crate::codec::resume::ResumeRecord;
 use crate::faults::scenario::Report;
 
 /// Their scenes.
@@ -82,21 +82,21 @@ fn torn_newest(program: &Path, report: &mut Report) -> Played {
 }
 
 fn foreign(program: &Path, report: &mut Report) -> Played {
-    type Change = fn(Record) -> Vec<u8>;
+    type Change = fn(ResumeRecord) -> Vec<u8>;
     let mut ground = Ground::new(program, report)?;
     let changes: [(&str, Change); 4] = [
-        ("record of another torrent", |record| Record { info_hash: InfoHash([9; 20]), ..record }.encode()),
+        ("record of another torrent", |record| ResumeRecord { info_hash: InfoHash([9; 20]), ..record }.encode()),
         ("record of another shape", |record| {
             let pieces = record.pieces + 1;
-            Record { pieces, have: Bitfield::all(pieces), ..record }.encode()
+            ResumeRecord { pieces, have: Bitfield::all(pieces), ..record }.encode()
         }),
-        ("record without its files", |record| Record { files: Vec::new(), ..record }.encode()),
+        ("record without its files", |record| ResumeRecord { files: Vec::new(), ..record }.encode()),
         ("record from the future", from_the_future),
     ];
     for (name, change) in changes {
         let there = ground.stopped()?;
         for path in [newest(&ground.out, &ground.offer), previous(&ground.out, &ground.offer)] {
-            let record = Record::decode(&std::fs::read(&path)?).map_err(std::io::Error::other)?;
+            let record = ResumeRecord::decode(&std::fs::read(&path)?).map_err(std::io::Error::other)?;
             std::fs::write(&path, change(record))?;
         }
         finds(&mut ground, there, name)?;
@@ -105,8 +105,8 @@ fn foreign(program: &Path, report: &mut Report) -> Played {
 }
 
 /// The next version, whole.
-fn from_the_future(record: Record) -> Vec<u8> {
-    let all = Record { have: Bitfield::all(record.pieces), ..record }.encode();
+fn from_the_future(record: ResumeRecord) -> Vec<u8> {
+    let all = ResumeRecord { have: Bitfield::all(record.pieces), ..record }.encode();
     let body = all.split_last_chunk::<20>().map_or(&all[..], |(body, _sum)| body);
     let mut bytes = body.strip_suffix(b"7:versioni1ee").unwrap_or(body).to_vec();
     bytes.extend(b"7:versioni2ee");

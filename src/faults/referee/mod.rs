@@ -14,7 +14,7 @@ use super::program::{Finished, Usage};
 use super::scenario::Verdict;
 use super::torrent::Recipe;
 use super::tracker::Record;
-use crate::base::units::{Bytes, Span};
+use crate::base::units::{Bytes, DurationText};
 use crate::codec::tracker::Event;
 
 /// 1 MiB: what is compared at once.
@@ -169,7 +169,10 @@ pub fn judge_announces(who: &str, record: &Record, floor: Duration) -> Option<Ve
         let [(before, _), (then, request)] = pair else { continue };
         let gap = then.duration_since(*before);
         if request.event == Event::Periodic && gap < floor {
-            return broke("I7", format!("{who} was asked again after {}, the floor is {}", Span(gap), Span(floor)));
+            return broke(
+                "I7",
+                format!("{who} was asked again after {}, the floor is {}", DurationText(gap), DurationText(floor)),
+            );
         }
     }
     None

@@ -14,7 +14,7 @@ use super::cast::Cast;
 use super::criteria::manners;
 use super::seen::Seen;
 use super::{Client, Deed, Goal, STOP_LIMIT, Scene, What};
-use crate::base::units::Span;
+use crate::base::units::DurationText;
 use crate::faults::client_output::Told;
 use crate::faults::folder::Folder;
 use crate::faults::program::{Finished, Program};
@@ -119,7 +119,9 @@ impl Ending {
         let overstayed = matches!(self, Self::Told | Self::Complete) && run.code() == 128 + Signal::KILL.as_raw();
         let died = if overstayed { None } else { judge_ending(run, sent) };
         let missed = match (self, scene.goal) {
-            (Self::Late(limit), _) => Some(Verdict::NotLive(format!("not complete after {}{}", Span(limit), why(run)))),
+            (Self::Late(limit), _) => {
+                Some(Verdict::NotLive(format!("not complete after {}{}", DurationText(limit), why(run))))
+            }
             (Self::ByItself, Goal::Lives(_)) => {
                 Some(Verdict::NotLive(format!("it ended by itself with {}{}", run.code(), why(run))))
             }
@@ -129,7 +131,7 @@ impl Ending {
             }
             (Self::ByItself | Self::Complete, Goal::Completes(_)) => differs,
             (Self::Told, _) if overstayed && client.is_ours => {
-                let how = format!("it did not stop in {}", Span(STOP_LIMIT));
+                let how = format!("it did not stop in {}", DurationText(STOP_LIMIT));
                 Some(Verdict::Broke { invariant: "I8", how })
             }
             _ => None,

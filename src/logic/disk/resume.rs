@@ -11,7 +11,7 @@ use std::fmt;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::InfoHash;
-use crate::codec::resume::{BadRecord, Record, Witness};
+use crate::codec::resume::{BadRecord, ResumeRecord, Witness};
 use crate::logic::disk::layout::Layout;
 
 /// The torrent the record should be of.
@@ -91,7 +91,7 @@ impl fmt::Display for Reason {
 
 /// A record as it may be written while pieces are in doubt: it claims none of them, and has the next start look at the
 /// files that they lie in.
-pub fn without_doubts(mut record: Record, doubts: &BTreeSet<PieceIndex>, torrent: Torrent<'_>) -> Record {
+pub fn without_doubts(mut record: ResumeRecord, doubts: &BTreeSet<PieceIndex>, torrent: Torrent<'_>) -> ResumeRecord {
     for piece in doubts {
         if record.have.clear(*piece) {
             let len = torrent.geometry.piece_len(*piece).into();
@@ -123,7 +123,7 @@ enum Standing {
 }
 
 /// What of a record may be trusted. `record` is `None` if there is none.
-pub fn trust(record: Option<Result<&Record, &BadRecord>>, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
+pub fn trust(record: Option<Result<&ResumeRecord, &BadRecord>>, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
     let is_there = present.files.iter().take(torrent.layout.file_count()).any(exists);
     match record {
         None if !is_there => trust_nothing(torrent, present, Reason::Fresh),
@@ -137,7 +137,7 @@ pub fn trust(record: Option<Result<&Record, &BadRecord>>, torrent: Torrent<'_>, 
     }
 }
 
-fn is_of(record: &Record, torrent: Torrent<'_>) -> bool {
+fn is_of(record: &ResumeRecord, torrent: Torrent<'_>) -> bool {
     record.info_hash == torrent.info_hash
         && record.pieces == torrent.geometry.piece_count()
         && record.have.piece_count() == record.pieces
@@ -145,7 +145,7 @@ fn is_of(record: &Record, torrent: Torrent<'_>) -> bool {
 }
 
 /// D-10: there were files, there are none now, and where they should be is not where they were.
-fn is_storage_missing(record: &Record, present: Present<'_>) -> bool {
+fn is_storage_missing(record: &ResumeRecord, present: Present<'_>) -> bool {
     let mut then = record.files.iter().filter(|witness| exists(witness)).peekable();
     let is_elsewhere = |witness: &Witness| present.folder_dev != Some(witness.dev);
     then.peek().is_some() && then.all(is_elsewhere) && !present.files.iter().any(exists)
@@ -161,7 +161,7 @@ fn trust_nothing(torrent: Torrent<'_>, present: Present<'_>, reason: Reason) -> 
     Trust { have: none, check: check.pieces(torrent.geometry).collect(), reason }
 }
 
-fn trust_record(record: &Record, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
+fn trust_record(record: &ResumeRecord, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
     let count = torrent.geometry.piece_count();
     let (mut doubtful, mut gone, mut changed) = (Bitfield::none(count), Bitfield::none(count), 0);
     for (file, then) in record.files.iter().enumerate() {
@@ -253,8 +253,8 @@ mod tests {
         vec![file(25, 1), file(10, 2), file(15, 3)]
     }
 
-    fn record(clean: bool) -> Record {
-        Record {
+    fn record(clean: bool) -> ResumeRecord {
+        ResumeRecord {
             info_hash: HASH,
             pieces: 5,
             have: Bitfield::all(5),
@@ -268,7 +268,7 @@ mod tests {
 
     /// What is had, what is checked, and why.
     fn judge(
-        record: Option<Result<&Record, &BadRecord>>,
+        record: Option<Result<&ResumeRecord, &BadRecord>>,
         files: &[Witness],
         dev: Option<u64>,
     ) -> (Vec<u32>, Vec<u32>, Reason) {
@@ -332,7 +332,7 @@ mod tests {
     /// D-13, D-14: a missing, torn or foreign record never means "start at 0 % over existing data".
     #[test]
     fn without_a_good_record_what_is_there_is_checked_first() {
-        let strange: [fn(&mut Record); 4] = [
+        let strange: [fn(&mut ResumeRecord); 4] = [
             |r| r.info_hash = InfoHash([8; 20]),
             |r| (r.pieces, r.have) = (6, Bitfield::all(6)),
             |r| r.have = Bitfield::all(4),
@@ -390,7 +390,7 @@ mod tests {
                     _ => {}
                 }
             }
-            let old = Record {
+            let old = ResumeRecord {
                 info_hash: HASH, pieces: geometry.piece_count(), have: have.clone(), files: then.clone(),
                 part: ABSENT, downloaded: 0, uploaded: 0, clean,
             };

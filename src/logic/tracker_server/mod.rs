@@ -40,7 +40,7 @@ use ticks::Tick;
 
 use crate::base::ids::InfoHash;
 use crate::codec::swarm_state::{PEER_LEN, SWARM_LEN, SavedState};
-use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Failure, RetryIn, ScrapeEntry};
+use crate::codec::tracker::{AnnounceReply, AnnounceRequest, RetryIn, ScrapeEntry, TrackerFailure};
 use crate::codec::tracker_http::server::{
     BadQuery, encode_announce, encode_failure, encode_scrape, parse_query, parse_scrape_query,
 };
@@ -379,7 +379,7 @@ fn believed(claimed: Option<IpAddr>, from: IpAddr) -> IpAddr {
 }
 
 fn encode_refusal(refusal: Refusal) -> Vec<u8> {
-    encode_failure(&Failure { reason: refusal.to_string(), retry_in: refusal.retry_in() })
+    encode_failure(&TrackerFailure { reason: refusal.to_string(), retry_in: refusal.retry_in() })
 }
 
 #[cfg(test)]

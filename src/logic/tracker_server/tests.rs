@@ -58,7 +58,7 @@ fn peers(reply: Reply) -> AnnounceReply {
 }
 
 #[track_caller]
-fn refusal(reply: Reply) -> Failure {
+fn refusal(reply: Reply) -> TrackerFailure {
     match reply {
         Reply::Failure(failure) => failure,
         Reply::Peers(reply) => panic!("{reply:?}"),

@@ -29,7 +29,7 @@ use self::handed::Handed;
 use self::tls::Carrier;
 use super::vet::{Purpose, Zone, may_ask};
 use super::{BoxStream, Net};
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::safe::Safe;
 use crate::logic::trackers::families::{IpFamily, NO_ADDRESS};
 
@@ -69,7 +69,7 @@ pub enum HttpTrouble {
     /// The address is one we do not ask.
     Forbidden(&'static str),
     /// No connection: refused, reset, unreachable.
-    Connect(Farewell),
+    Connect(DisconnectReason),
     /// The certificate or the handshake is not right (T-23).
     Tls(String),
     /// Not finished in time; what was being waited for.
@@ -115,7 +115,7 @@ impl fmt::Display for HttpTrouble {
             Self::Resolve(why) => write!(f, "cannot resolve the name: {}", Safe::new(why)),
             Self::NoAddress(family) => write!(f, "its name has no {} address", family.label()),
             Self::Forbidden(why) => f.write_str(why),
-            Self::Connect(Farewell::Refused) => f.write_str("connection refused"),
+            Self::Connect(DisconnectReason::Refused) => f.write_str("connection refused"),
             Self::Connect(farewell) => write!(f, "no connection: {farewell}"),
             Self::Tls(why) => write!(f, "the certificate is not accepted: {}", Safe::new(why)),
             Self::Timeout(what) => write!(f, "no answer in time ({what})"),
@@ -208,8 +208,8 @@ async fn open(
             Err(why) => HttpTrouble::Forbidden(why),
             Ok(zone) => match timeout(CONNECT_TIMEOUT, net.connect(addr)).await {
                 Ok(Ok(stream)) => return Ok((stream, zone, Reached::at(addr, &addrs))),
-                Ok(Err(error)) => HttpTrouble::Connect(Farewell::from_io(&error)),
-                Err(_elapsed) => HttpTrouble::Connect(Farewell::ConnectTimeout),
+                Ok(Err(error)) => HttpTrouble::Connect(DisconnectReason::from_io(&error)),
+                Err(_elapsed) => HttpTrouble::Connect(DisconnectReason::ConnectTimeout),
             },
         };
     }
@@ -292,7 +292,7 @@ fn trouble_of(error: SendRequestError) -> HttpTrouble {
     use awc::error::ConnectError as Connecting;
     match error {
         SendRequestError::Timeout => HttpTrouble::Timeout("the head of the reply"),
-        SendRequestError::Connect(Connecting::Disconnected) => HttpTrouble::Connect(Farewell::Closed),
+        SendRequestError::Connect(Connecting::Disconnected) => HttpTrouble::Connect(DisconnectReason::Closed),
         SendRequestError::Connect(Connecting::Io(error)) | SendRequestError::Send(error) => of_io(&error),
         SendRequestError::Response(error) => {
             match std::error::Error::source(&error).and_then(|cause| cause.downcast_ref()) {
@@ -309,7 +309,7 @@ fn of_io(error: &io::Error) -> HttpTrouble {
     if error.kind() == io::ErrorKind::InvalidData {
         return HttpTrouble::Broken(error.to_string());
     }
-    HttpTrouble::Connect(Farewell::from_io(error))
+    HttpTrouble::Connect(DisconnectReason::from_io(error))
 }
 
 /// A client good for one request: its connector hands out the one stream it was given.

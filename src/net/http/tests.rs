@@ -252,14 +252,17 @@ fn what_is_no_reply_is_said_to_be_broken() {
 fn a_connection_that_fails_says_how() {
     run(async {
         let closed = Server::start(Does::Closes).await.get(10).await.unwrap_err();
-        assert!(matches!(closed, HttpTrouble::Connect(Farewell::Closed | Farewell::Reset)), "{closed:?}");
+        assert!(
+            matches!(closed, HttpTrouble::Connect(DisconnectReason::Closed | DisconnectReason::Reset)),
+            "{closed:?}"
+        );
         let listener = Sockets::any().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let url = format!("http://{}/announce", listener.local_addr().unwrap());
         drop(listener);
         let refused = ask_for(&url, PATIENT, 10).await.unwrap_err();
         assert_eq!(
             (&refused, refused.to_string().as_str()),
-            (&HttpTrouble::Connect(Farewell::Refused), "connection refused")
+            (&HttpTrouble::Connect(DisconnectReason::Refused), "connection refused")
         );
     });
 }

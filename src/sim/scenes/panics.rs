@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::RngExt;
 
 use super::{fail, honest, restarted, scene, secs};
-use crate::actors::kit::injection::Site;
+use crate::actors::kit::injection::InjectionSite;
 use crate::app::outcome::Ending;
 use crate::faults::scenario::Verdict;
 use crate::sim::Scene;
@@ -38,7 +38,7 @@ pub(super) fn lively(plan: &mut Plan) {
 fn nth_site(plan: &mut Plan, nth_message: u64) {
     lively(plan);
     let target = plan.seed % SITES;
-    let mut seen: BTreeMap<Site, (u64, u64)> = BTreeMap::new();
+    let mut seen: BTreeMap<InjectionSite, (u64, u64)> = BTreeMap::new();
     plan.panic_where(move |site| {
         let fresh = seen.len() as u64;
         let (nth_site, messages) = seen.entry(site).or_insert((fresh, 0));
@@ -57,7 +57,8 @@ fn later(plan: &mut Plan, _: &str) {
 /// connection to a peer comes when the book says so, if ever: there each panic is one that went.
 pub(super) fn contained(seen: &Seen) -> Result<(), Verdict> {
     let panics = seen.panics.iter().filter(|site| site.message != "Goodbye");
-    let (of_peers, of_others): (Vec<&Site>, Vec<&Site>) = panics.partition(|site| site.actor == "PeerConnection");
+    let (of_peers, of_others): (Vec<&InjectionSite>, Vec<&InjectionSite>) =
+        panics.partition(|site| site.actor == "PeerConnection");
     let restarts = seen.trace.restarts();
     let restarts = restarts.iter().filter(|restart| !restart.expected && restart.actor != "PeerConnection").count();
     let gone = seen.trace.said("peer gone", "cause=panicked");

@@ -2,7 +2,7 @@
 
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
-use crate::codec::resume::{Record, Witness};
+use crate::codec::resume::{ResumeRecord, Witness};
 use crate::logic::disk::ownership::FoundFiles;
 use crate::storage::file_entry::FileSpec;
 use crate::storage::files::LockMode;
@@ -115,7 +115,7 @@ impl Inner {
 
 /// The files that hold bytes and that no record claims: it has neither seen their inode there, nor was the file absent when
 /// it was written. A file that appeared after our record is ours: the record is written before the first file is made.
-pub(super) fn strangers(record: Option<&Record>, witnesses: &[Witness], specs: &[FileSpec]) -> Vec<usize> {
+pub(super) fn strangers(record: Option<&ResumeRecord>, witnesses: &[Witness], specs: &[FileSpec]) -> Vec<usize> {
     let claimed = |file: usize, now: &Witness| {
         let known = record.and_then(|record| record.files.get(file));
         known.is_some_and(|then| *then == Witness::default() || (then.ino == now.ino && then.dev == now.dev))

@@ -9,7 +9,7 @@ use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::base::locked::Locked;
-use crate::codec::resume::Record;
+use crate::codec::resume::ResumeRecord;
 use crate::logic::disk::resume::{Torrent, without_doubts};
 use crate::storage::DiskTrouble;
 use crate::storage::file_entry::FileSpec;
@@ -93,7 +93,7 @@ impl Inner {
     }
 
     /// A record claims nothing that is in doubt.
-    pub(super) fn without_doubts(&self, record: Record, opened: &Opened) -> Record {
+    pub(super) fn without_doubts(&self, record: ResumeRecord, opened: &Opened) -> ResumeRecord {
         let layout = opened.files.layout();
         let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout };
         without_doubts(record, &opened.doubts.0.lock(), torrent)

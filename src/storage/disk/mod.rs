@@ -31,7 +31,7 @@ use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
-use crate::codec::resume::{Record, Witness};
+use crate::codec::resume::{ResumeRecord, Witness};
 use crate::logic::disk::resume::{Present, Reason, Torrent, Trust, trust};
 use admitting::strangers;
 use doubts::Doubts;
@@ -243,7 +243,7 @@ impl Inner {
 
     fn trust(
         &self,
-        record: Option<&Record>,
+        record: Option<&ResumeRecord>,
         files: &Files,
         (witnesses, part): (&[Witness], &Witness),
     ) -> Result<Trust, DiskTrouble> {
@@ -383,9 +383,9 @@ impl Inner {
         is_nothing || (is_done && !self.config.keep_state)
     }
 
-    fn record(&self, snapshot: &Snapshot, opened: &Opened) -> Record {
+    fn record(&self, snapshot: &Snapshot, opened: &Opened) -> ResumeRecord {
         let looked = opened.looked.lock();
-        let record = Record {
+        let record = ResumeRecord {
             info_hash: self.info_hash,
             pieces: self.geometry.piece_count(),
             have: snapshot.have.clone(),

@@ -14,7 +14,7 @@ use super::state::State;
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
-use crate::codec::resume::{Record, Witness};
+use crate::codec::resume::{ResumeRecord, Witness};
 use crate::logic::disk::resume::{Reason, Trust};
 use crate::storage::files::Files;
 use crate::storage::part_file::{self, Part};
@@ -50,7 +50,7 @@ impl Inner {
     pub(super) fn doubt_parts(
         &self,
         trust: &mut Trust,
-        record: Option<&Record>,
+        record: Option<&ResumeRecord>,
         files: &Files,
         (witnesses, part_now): (&[Witness], &Witness),
     ) {
@@ -136,7 +136,7 @@ pub(super) fn with_marks(mut witnesses: Vec<Witness>, files: &Files) -> Vec<Witn
 }
 
 /// What is not ours is not there.
-pub(super) fn without_marks(mut record: Record) -> Record {
+pub(super) fn without_marks(mut record: ResumeRecord) -> ResumeRecord {
     record
         .files
         .iter_mut()

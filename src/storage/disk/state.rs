@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
-use crate::codec::resume::Record;
+use crate::codec::resume::ResumeRecord;
 use crate::storage::DiskTrouble;
 use crate::storage::record::{Found, StateFolder, StateTrouble, peek};
 
@@ -52,7 +52,7 @@ impl State {
     }
 
     /// Replaces the record, where there is a place for it.
-    pub(super) fn save(&self, record: &Record, durable: bool) -> Result<(), DiskTrouble> {
+    pub(super) fn save(&self, record: &ResumeRecord, durable: bool) -> Result<(), DiskTrouble> {
         self.folder.lock().as_ref().map_or(Ok(()), |folder| folder.save(record, durable))
     }
 

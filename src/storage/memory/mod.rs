@@ -25,7 +25,7 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
-use crate::codec::resume::{BadRecord, Record, Witness};
+use crate::codec::resume::{BadRecord, ResumeRecord, Witness};
 use crate::logic::disk::layout::Layout;
 use crate::logic::disk::resume::{Present, Reason, Torrent, Trust, trust, without_doubts};
 pub use names::Meddle;
@@ -247,7 +247,7 @@ impl State {
         attempted
     }
 
-    fn save(&mut self, record: &Record) -> Result<(), DiskTrouble> {
+    fn save(&mut self, record: &ResumeRecord) -> Result<(), DiskTrouble> {
         self.attempt(Operation::Record)?;
         self.records += 1;
         self.previous = self.record.replace(record.encode());
@@ -430,9 +430,9 @@ impl Shape {
     }
 
     fn look(&self, state: &State) -> Inventory {
-        let decoded = state.record.as_deref().map(Record::decode);
-        let before = state.previous.as_deref().and_then(|bytes| Record::decode(bytes).ok()).map(Ok);
-        let found: Option<Result<Record, BadRecord>> = match decoded {
+        let decoded = state.record.as_deref().map(ResumeRecord::decode);
+        let before = state.previous.as_deref().and_then(|bytes| ResumeRecord::decode(bytes).ok()).map(Ok);
+        let found: Option<Result<ResumeRecord, BadRecord>> = match decoded {
             Some(Err(bad)) => before.or(Some(Err(bad))),
             other => other,
         };
@@ -454,8 +454,8 @@ impl Shape {
         pages_of(&self.bytes_of(piece)).any(|page| state.pages[0][page])
     }
 
-    fn record(&self, snapshot: &Snapshot, program: &Program) -> Record {
-        let record = Record {
+    fn record(&self, snapshot: &Snapshot, program: &Program) -> ResumeRecord {
+        let record = ResumeRecord {
             info_hash: self.info_hash,
             pieces: self.geometry.piece_count(),
             have: snapshot.have.clone(),

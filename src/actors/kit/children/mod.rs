@@ -17,8 +17,8 @@ use tokio::time::{Instant, timeout};
 
 use super::child::{ChildEvent, ChildId, Lifecycle};
 use super::context::Ctx;
-use super::exit::Exit;
-use super::handle::{Handle, Leash};
+use super::exit::ActorExit;
+use super::handle::{ChildHandle, SupervisedChild};
 use crate::logic::restart::{Decision, History, Policy};
 
 /// 100 ms: a kill takes one turn of the child's arbiter; one that needs longer is stuck in a computation.
@@ -27,7 +27,7 @@ const KILL_GRACE: Duration = Duration::from_millis(100);
 /// The children of one parent, in the order in which they were started.
 #[derive(Debug)]
 pub struct Family {
-    members: Vec<Leash>,
+    members: Vec<ChildHandle>,
     /// How many abnormal restarts the parent takes from all its children together; only its count and window matter.
     intensity: Policy,
     history: History,
@@ -36,31 +36,31 @@ pub struct Family {
 /// What an event of a child means for its parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a parent that ignores it never escalates"]
-pub enum Verdict {
+pub enum ChildVerdict {
     /// Nothing to do.
     Fine,
     /// The child's budget is spent and it is no member any more. A parent that cannot live without it stops with
-    /// [`Verdict::fault`].
+    /// [`ChildVerdict::fault`].
     GaveUp {
         /// Which kind of child.
         kind: &'static str,
         /// What it failed of.
-        exit: Exit,
+        exit: ActorExit,
     },
-    /// The children fail too often, taken together: the parent stops with [`Verdict::fault`].
+    /// The children fail too often, taken together: the parent stops with [`ChildVerdict::fault`].
     Spent {
         /// Which kind of child was the last straw.
         kind: &'static str,
     },
 }
 
-impl Verdict {
+impl ChildVerdict {
     /// The exit of a parent that escalates; `None` when there is no reason to.
-    pub fn fault(&self) -> Option<Exit> {
+    pub fn fault(&self) -> Option<ActorExit> {
         match self {
             Self::Fine => None,
-            Self::GaveUp { kind, exit } => Some(Exit::fault(format!("{kind} gave up: {exit}"))),
-            Self::Spent { kind } => Some(Exit::fault(format!("children restart too often, last {kind}"))),
+            Self::GaveUp { kind, exit } => Some(ActorExit::fault(format!("{kind} gave up: {exit}"))),
+            Self::Spent { kind } => Some(ActorExit::fault(format!("children restart too often, last {kind}"))),
         }
     }
 }
@@ -72,7 +72,7 @@ impl Family {
     }
 
     /// Takes a child in, below those that are in already.
-    pub fn adopt<A: Actor>(&mut self, child: Handle<A>) -> Addr<A> {
+    pub fn adopt<A: Actor>(&mut self, child: SupervisedChild<A>) -> Addr<A> {
         self.members.push(child.leash);
         child.addr
     }
@@ -94,24 +94,24 @@ impl Family {
 
     /// Tells one member to end; its parent hears when it has.
     pub fn stop(&self, id: ChildId) {
-        self.members.iter().filter(|member| member.id() == id).for_each(Leash::stop);
+        self.members.iter().filter(|member| member.id() == id).for_each(ChildHandle::stop);
     }
 
     /// Hears what a guard says and decides whether the parent has to act. Events of strangers mean nothing.
-    pub fn on_event(&mut self, now: Instant, heard: &ChildEvent) -> Verdict {
+    pub fn on_event(&mut self, now: Instant, heard: &ChildEvent) -> ChildVerdict {
         if !self.has(heard.id) {
-            return Verdict::Fine;
+            return ChildVerdict::Fine;
         }
         let kind = heard.kind;
         match &heard.event {
-            Lifecycle::Started | Lifecycle::Restarting { expected: true, .. } => Verdict::Fine,
+            Lifecycle::Started | Lifecycle::Restarting { expected: true, .. } => ChildVerdict::Fine,
             Lifecycle::Restarting { .. } => match self.history.on_abnormal(&self.intensity, now.into_std(), 0.5) {
-                Decision::RestartAfter(_) => Verdict::Fine,
-                Decision::GiveUp => Verdict::Spent { kind },
+                Decision::RestartAfter(_) => ChildVerdict::Fine,
+                Decision::GiveUp => ChildVerdict::Spent { kind },
             },
             Lifecycle::Ended { exit, gave_up } => {
                 self.members.retain(|member| member.id() != heard.id);
-                if *gave_up { Verdict::GaveUp { kind, exit: exit.clone() } } else { Verdict::Fine }
+                if *gave_up { ChildVerdict::GaveUp { kind, exit: exit.clone() } } else { ChildVerdict::Fine }
             }
         }
     }
@@ -146,7 +146,7 @@ impl Drop for Family {
 }
 
 /// Children on their way out, last one first, also when nobody waits for them any more.
-struct Leaving(Vec<Leash>);
+struct Leaving(Vec<ChildHandle>);
 
 impl Leaving {
     async fn end(mut self, each: Duration) {

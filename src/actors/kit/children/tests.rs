@@ -4,32 +4,34 @@ use actix::{ActorContext, Handler, Supervised};
 use tokio::time::sleep;
 
 use super::*;
-use crate::actors::kit::testing::{Diary, Do, Ear, Hook, LONG, POLICY, Probe, Tag, ends, tag, with_actors};
+use crate::actors::kit::testing::{
+    Diary, Do, GuardLog, LONG, POLICY, ProbeActor, ProbeHook, Tag, ends, tag, with_actors,
+};
 use crate::actors::kit::{Child, Goodbye, Metered, spawn, spawn_root};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// What makes a probe a child of a test.
-type Shape<T> = Rc<dyn Fn(&mut Probe<T>)>;
+type Shape<T> = Rc<dyn Fn(&mut ProbeActor<T>)>;
 
 /// A parent with three probes below it; escalates whatever it may.
 struct Parent<T: Tag> {
     diary: Diary,
     family: Family,
-    children: Vec<Addr<Probe<T>>>,
+    children: Vec<Addr<ProbeActor<T>>>,
     shape: Shape<T>,
 }
 
 impl<T: Tag> Parent<T> {
-    fn new(diary: &Diary, intensity: Policy, shape: impl Fn(&mut Probe<T>) + 'static) -> Self {
+    fn new(diary: &Diary, intensity: Policy, shape: impl Fn(&mut ProbeActor<T>) + 'static) -> Self {
         Self { diary: diary.clone(), family: Family::new(intensity), children: Vec::new(), shape: Rc::new(shape) }
     }
 
     fn start_children(&mut self, ctx: &mut Ctx<Self>) {
         self.children.clear();
         for name in ["top", "middle", "bottom"] {
-            let mut child = Probe::new(name, &self.diary);
+            let mut child = ProbeActor::new(name, &self.diary);
             (self.shape)(&mut child);
             self.children.push(self.family.adopt(spawn(child, POLICY, 1, ctx.address().recipient())));
         }
@@ -53,8 +55,8 @@ impl<T: Tag> Actor for Parent<T> {
 impl<T: Tag> Metered for Parent<T> {
     const KIND: &'static str = "Parent";
 
-    fn meter() -> &'static crate::actors::kit::Meter {
-        static METER: crate::actors::kit::Meter = crate::actors::kit::Meter::new("Parent");
+    fn meter() -> &'static crate::actors::kit::ActorMeter {
+        static METER: crate::actors::kit::ActorMeter = crate::actors::kit::ActorMeter::new("Parent");
         &METER
     }
 }
@@ -86,7 +88,7 @@ impl<T: Tag> Handler<ChildEvent> for Parent<T> {
 }
 
 /// `parent.do_send(ToChild(1, |probe, ctx| ..))`: the parent passes it on.
-struct ToChild<T: Tag>(usize, Hook<T>);
+struct ToChild<T: Tag>(usize, ProbeHook<T>);
 
 impl<T: Tag> actix::Message for ToChild<T> {
     type Result = ();
@@ -124,7 +126,7 @@ async fn children_start_top_to_bottom_and_stop_bottom_to_top() {
         sleep(MS).await;
         assert_eq!(diary.read(), ["parent starts", "top starts 1", "middle starts 1", "bottom starts 1"]);
         parent.stop();
-        assert_eq!(told.await, Ok(Exit::Normal));
+        assert_eq!(told.await, Ok(ActorExit::Normal));
         let one = |name: &str| ["hears goodbye", "stopped", "dropped"].map(|what| format!("{name} {what}"));
         let want = [one("bottom"), one("middle"), one("top")].concat();
         assert_eq!(diary.read(), [want, vec!["parent stopped".to_owned()]].concat());
@@ -137,7 +139,7 @@ async fn a_child_that_hangs_costs_its_time_and_no_more() {
     tag!(Hanging);
     with_actors(async {
         let diary = Diary::default();
-        let shape = |probe: &mut Probe<Hanging>| {
+        let shape = |probe: &mut ProbeActor<Hanging>| {
             if probe.name == "middle" {
                 probe.at_goodbye = |_, _| {};
             }
@@ -146,7 +148,7 @@ async fn a_child_that_hangs_costs_its_time_and_no_more() {
         sleep(MS).await;
         let before = Instant::now();
         parent.stop();
-        assert_eq!(told.await, Ok(Exit::Normal));
+        assert_eq!(told.await, Ok(ActorExit::Normal));
         assert!((SECOND..SECOND + MS * 10).contains(&before.elapsed()), "{:?}", before.elapsed());
         let stops: Vec<_> = diary.read().into_iter().filter(|line| line.ends_with("stopped")).collect();
         assert_eq!(stops, ["bottom stopped", "middle stopped", "top stopped", "parent stopped"]);
@@ -160,7 +162,7 @@ async fn a_parent_that_restarts_ends_its_old_children_before_it_starts_new_ones(
     tag!(Generation);
     with_actors(async {
         let diary = Diary::default();
-        let shape = |probe: &mut Probe<Generation>| {
+        let shape = |probe: &mut ProbeActor<Generation>| {
             // longer than the parent's own back-off
             probe.at_goodbye = |_, ctx| {
                 ctx.run_later(MS * 900, |_, ctx| ctx.stop());
@@ -169,7 +171,7 @@ async fn a_parent_that_restarts_ends_its_old_children_before_it_starts_new_ones(
         let (parent, _told) = spawn_root(Parent::new(&diary, POLICY, shape), POLICY, 1);
         let fault = |parent: &mut Parent<Generation>, ctx: &mut Ctx<_>| {
             parent.diary.write("parent faults");
-            ctx.stop_with(Exit::fault("broken"));
+            ctx.stop_with(ActorExit::fault("broken"));
         };
         let panic =
             |parent: &mut Parent<Generation>, _: &mut Ctx<_>| parent.children.truncate(parent.children[7..].len());
@@ -201,14 +203,14 @@ async fn a_child_that_gives_up_escalates_to_the_root() {
     tag!(Hopeless);
     with_actors(async {
         let diary = Diary::default();
-        let shape = |probe: &mut Probe<Hopeless>| {
+        let shape = |probe: &mut ProbeActor<Hopeless>| {
             if probe.name == "middle" {
-                probe.at_start = |_, ctx| ctx.stop_with(Exit::fault("no disk"));
+                probe.at_start = |_, ctx| ctx.stop_with(ActorExit::fault("no disk"));
             }
         };
         let policy = Policy { max_restarts: 2, window: LONG * 100, ..POLICY };
         let (_parent, told) = spawn_root(Parent::new(&diary, POLICY, shape), policy, 1);
-        let Ok(Exit::Fault { what }) = told.await else { panic!("the root must end with a fault") };
+        let Ok(ActorExit::Fault { what }) = told.await else { panic!("the root must end with a fault") };
         assert_eq!(what, "Hopeless gave up: fault: no disk");
         assert_eq!(diary.read().iter().filter(|line| *line == "parent starts").count(), 3);
         sleep(MS).await;
@@ -222,20 +224,20 @@ async fn children_that_fail_in_turns_spend_the_parents_intensity() {
     tag!(InTurns);
     with_actors(async {
         let diary = Diary::default();
-        let (ear, heard) = Ear::open();
+        let (ear, heard) = GuardLog::open();
         let intensity = Policy { max_restarts: 3, window: SECOND * 60, ..POLICY };
         let once = Policy { max_restarts: 0, ..POLICY };
         let parent = spawn(Parent::<InTurns>::new(&diary, intensity, |_| {}), once, 1, ear.recipient());
         sleep(MS).await;
         for nth in [0, 1, 2] {
-            parent.addr.do_send(ToChild(nth, |_, ctx| ctx.stop_with(Exit::expected("reset", MS))));
-            parent.addr.do_send(ToChild(nth, |_, ctx| ctx.stop_with(Exit::fault("broken"))));
+            parent.addr.do_send(ToChild(nth, |_, ctx| ctx.stop_with(ActorExit::expected("reset", MS))));
+            parent.addr.do_send(ToChild(nth, |_, ctx| ctx.stop_with(ActorExit::fault("broken"))));
             sleep(SECOND * 3).await;
         }
         assert!(ends(&heard).is_empty(), "three are allowed, expected ones do not count");
-        parent.addr.do_send(ToChild(1, |_, ctx| ctx.stop_with(Exit::fault("broken"))));
+        parent.addr.do_send(ToChild(1, |_, ctx| ctx.stop_with(ActorExit::fault("broken"))));
         sleep(SECOND * 3).await;
-        assert_eq!(ends(&heard), [(Exit::fault("children restart too often, last InTurns"), true)]);
+        assert_eq!(ends(&heard), [(ActorExit::fault("children restart too often, last InTurns"), true)]);
         assert_eq!(InTurns::meter().snapshot().live, 0, "the family goes with the parent");
     })
     .await;
@@ -246,8 +248,8 @@ async fn the_grandchildren_of_a_killed_child_do_not_outlive_it_for_long() {
     tag!(Grandchild);
     with_actors(async {
         let diary = Diary::default();
-        let (ear, _heard) = Ear::open();
-        let deaf = |probe: &mut Probe<Grandchild>| {
+        let (ear, _heard) = GuardLog::open();
+        let deaf = |probe: &mut ProbeActor<Grandchild>| {
             probe.at_goodbye = |_, _| {};
             // what keeps an actor alive that nobody has an address of
             probe.at_start = |_, ctx| {
@@ -268,7 +270,7 @@ async fn the_grandchildren_of_a_killed_child_do_not_outlive_it_for_long() {
 #[test]
 fn events_of_strangers_mean_nothing() {
     let mut family = Family::new(Policy { max_restarts: 0, ..POLICY });
-    let event = Lifecycle::Ended { exit: Exit::fault("x"), gave_up: true };
+    let event = Lifecycle::Ended { exit: ActorExit::fault("x"), gave_up: true };
     let heard = ChildEvent { kind: "Nobody", id: ChildId::fresh(), event };
-    assert_eq!(family.on_event(Instant::now(), &heard), Verdict::Fine);
+    assert_eq!(family.on_event(Instant::now(), &heard), ChildVerdict::Fine);
 }

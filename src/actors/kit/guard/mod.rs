@@ -3,10 +3,10 @@
 //! actix's own `Supervisor` restarts at once and without limit, never after a panic, and cannot give up. This one stands
 //! on the same public parts (`ContextFut::restart` keeps the address and the mailbox):
 //!
-//! * `Exit::Normal`: the child has ended.
-//! * `Exit::Expected`: it rests for as long as it said, or until its parent rouses it, and starts again; the budget is
+//! * `ActorExit::Normal`: the child has ended.
+//! * `ActorExit::Expected`: it rests for as long as it said, or until its parent rouses it, and starts again; the budget is
 //!   untouched.
-//! * `Exit::Fault`, or a panic anywhere in it (`started`, a handler, a spawned future, `restarting`, `stopped`, a
+//! * `ActorExit::Fault`, or a panic anywhere in it (`started`, a handler, a spawned future, `restarting`, `stopped`, a
 //!   destructor): the [`Policy`] decides between a back-off and giving up.
 //!
 //! What a child held is dropped (and its `restarting` runs) before the rest, not after it; `started` runs after it.
@@ -32,23 +32,23 @@ use tracing::Instrument;
 
 use super::child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
 use super::context::Ctx;
-use super::exit::Exit;
-use super::handle::{Handle, Leash, Order, Orders};
+use super::exit::ActorExit;
+use super::handle::{ChildHandle, GuardOrders, Order, SupervisedChild};
 use super::incarnation::{Cage, End};
-use super::ledger::Restart;
+use super::ledger::RestartEvent;
 use super::place::Place;
 use crate::logic::restart::{Decision, History, Policy};
 
 /// Starts a child on this arbiter under a guard: restarted as `policy` says, its parent told of everything.
 ///
-/// `jitter_seed` feeds the dice of the back-off. The child runs as long as its [`Handle`] (or its leash) lives.
+/// `jitter_seed` feeds the dice of the back-off. The child runs as long as its [`SupervisedChild`] (or its leash) lives.
 pub fn spawn<A: Child + Handler<Goodbye>>(
     child: A,
     policy: Policy,
     jitter_seed: u64,
     parent: Recipient<ChildEvent>,
-) -> Handle<A> {
-    let (handle, post) = Post::new(Superior::Parent(Arc::new(parent)));
+) -> SupervisedChild<A> {
+    let (handle, post) = PendingGuard::new(ReportsTo::Parent(Arc::new(parent)));
     post.take(child, Some((policy, jitter_seed)));
     handle
 }
@@ -61,49 +61,52 @@ pub fn spawn_at<A: Child + Handler<Goodbye>>(
     policy: Policy,
     jitter_seed: u64,
     parent: Recipient<ChildEvent>,
-) -> Handle<A> {
-    let (handle, post) = Post::new(Superior::Parent(Arc::new(parent)));
+) -> SupervisedChild<A> {
+    let (handle, post) = PendingGuard::new(ReportsTo::Parent(Arc::new(parent)));
     place.run(move || post.take(make(), Some((policy, jitter_seed))));
     handle
 }
 
 /// Starts a child that is never restarted: whatever ends it, the parent gets one `Ended` and decides by itself. One
 /// address of the parent serves all such children.
-pub fn spawn_temporary<A: Child + Handler<Goodbye>>(child: A, parent: Arc<Recipient<ChildEvent>>) -> Handle<A> {
-    let (handle, post) = Post::new(Superior::Parent(parent));
+pub fn spawn_temporary<A: Child + Handler<Goodbye>>(
+    child: A,
+    parent: Arc<Recipient<ChildEvent>>,
+) -> SupervisedChild<A> {
+    let (handle, post) = PendingGuard::new(ReportsTo::Parent(parent));
     post.take(child, None);
     handle
 }
 
-/// Starts the root of a tree. The receiver gets the exit of its last incarnation, once: `Exit::Normal` when it was
+/// Starts the root of a tree. The receiver gets the exit of its last incarnation, once: `ActorExit::Normal` when it was
 /// told to end, a fault or a panic when its budget is spent. It fails if the arbiter is torn down first.
 pub fn spawn_root<A: Child + Handler<Goodbye>>(
     child: A,
     policy: Policy,
     jitter_seed: u64,
-) -> (Handle<A>, oneshot::Receiver<Exit>) {
+) -> (SupervisedChild<A>, oneshot::Receiver<ActorExit>) {
     let (end, told) = oneshot::channel();
-    let (handle, post) = Post::new(Superior::World(Some(end)));
+    let (handle, post) = PendingGuard::new(ReportsTo::World(Some(end)));
     post.take(child, Some((policy, jitter_seed)));
     (handle, told)
 }
 
 /// What a child will be held by, before there is a child. It can be carried to another arbiter.
-struct Post<A: Actor<Context = Ctx<A>>> {
+struct PendingGuard<A: Actor<Context = Ctx<A>>> {
     mailbox: Mailbox<A>,
     id: ChildId,
-    orders: Arc<Orders>,
-    superior: Superior,
+    orders: Arc<GuardOrders>,
+    superior: ReportsTo,
     alive: oneshot::Sender<Infallible>,
 }
 
-impl<A: Child + Handler<Goodbye>> Post<A> {
-    fn new(superior: Superior) -> (Handle<A>, Self) {
-        let (id, orders, mailbox) = (ChildId::fresh(), Arc::new(Orders::default()), Mailbox::default());
+impl<A: Child + Handler<Goodbye>> PendingGuard<A> {
+    fn new(superior: ReportsTo) -> (SupervisedChild<A>, Self) {
+        let (id, orders, mailbox) = (ChildId::fresh(), Arc::new(GuardOrders::default()), Mailbox::default());
         let (alive, ended) = oneshot::channel();
         let addr = mailbox.address();
-        let leash = Leash::new((id, A::KIND), Arc::clone(&orders), addr.clone().recipient(), ended);
-        (Handle { addr, leash }, Self { mailbox, id, orders, superior, alive })
+        let leash = ChildHandle::new((id, A::KIND), Arc::clone(&orders), addr.clone().recipient(), ended);
+        (SupervisedChild { addr, leash }, Self { mailbox, id, orders, superior, alive })
     }
 
     /// Starts the child, on this arbiter.
@@ -114,7 +117,7 @@ impl<A: Child + Handler<Goodbye>> Post<A> {
         let guard = Box::new(Guard {
             cage: Cage::new(child, self.mailbox),
             id: self.id,
-            patience: patience.map(|(policy, jitter_seed)| Box::new(Patience::new(name, policy, jitter_seed))),
+            patience: patience.map(|(policy, jitter_seed)| Box::new(RestartBudget::new(name, policy, jitter_seed))),
             started: Instant::now(),
             orders: self.orders,
             superior: self.superior,
@@ -126,12 +129,12 @@ impl<A: Child + Handler<Goodbye>> Post<A> {
 
 /// Whom a guard reports to.
 #[derive(Debug)]
-enum Superior {
+enum ReportsTo {
     Parent(Arc<Recipient<ChildEvent>>),
-    World(Option<oneshot::Sender<Exit>>),
+    World(Option<oneshot::Sender<ActorExit>>),
 }
 
-impl Superior {
+impl ReportsTo {
     fn tell(&self, event: ChildEvent) {
         if let Self::Parent(parent) = self {
             parent.do_send(event);
@@ -142,11 +145,11 @@ impl Superior {
 /// What follows the end of an incarnation.
 enum Next {
     Rest { backoff: Duration, rousable: bool },
-    Finish { exit: Exit, gave_up: bool },
+    Finish { exit: ActorExit, gave_up: bool },
 }
 
 /// How often a child was restarted, and may be.
-struct Patience {
+struct RestartBudget {
     /// Of the child, for what is told of it.
     name: String,
     policy: Policy,
@@ -155,7 +158,7 @@ struct Patience {
     dice: SmallRng,
 }
 
-impl Patience {
+impl RestartBudget {
     fn new(name: String, policy: Policy, jitter_seed: u64) -> Self {
         let dice = SmallRng::seed_from_u64(jitter_seed);
         Self { name, policy, history: History::new(), expected_in_a_row: 0, dice }
@@ -166,11 +169,11 @@ struct Guard<A: Child> {
     cage: Cage<A>,
     id: ChildId,
     /// `None`: never restarted. In a box: there may be thousands of those.
-    patience: Option<Box<Patience>>,
+    patience: Option<Box<RestartBudget>>,
     /// When the present incarnation began.
     started: Instant,
-    orders: Arc<Orders>,
-    superior: Superior,
+    orders: Arc<GuardOrders>,
+    superior: ReportsTo,
     /// Dropped last: whoever waits for the end may count on everything else being dropped.
     _alive: oneshot::Sender<Infallible>,
 }
@@ -191,7 +194,7 @@ impl<A: Child> Guard<A> {
     /// Runs one incarnation to its end, or until the child is told to end before it begins.
     async fn live(&mut self) -> End {
         if self.orders.include(Order::Stop) {
-            return End::last(Exit::Normal);
+            return End::last(ActorExit::Normal);
         }
         self.started = Instant::now();
         if let Some(patience) = &mut self.patience {
@@ -202,7 +205,7 @@ impl<A: Child> Guard<A> {
         poll_fn(|cx| {
             if self.orders.poll_doom(cx, &mut grace).is_ready() {
                 self.cage.cut();
-                return Poll::Ready(End::last(Exit::fault("killed: it did not end when told to")));
+                return Poll::Ready(End::last(ActorExit::fault("killed: it did not end when told to")));
             }
             let polled = self.cage.poll(cx);
             if polled.is_pending() && !mem::replace(&mut announced, true) {
@@ -243,16 +246,16 @@ impl<A: Child> Guard<A> {
             return Next::Finish { exit, gave_up: false };
         };
         match &exit {
-            Exit::Normal => Next::Finish { exit, gave_up: false },
-            Exit::Expected { after, .. } => {
+            ActorExit::Normal => Next::Finish { exit, gave_up: false },
+            ActorExit::Expected { after, .. } => {
                 let stable = self.started.elapsed() >= patience.policy.stable;
                 patience.expected_in_a_row = if stable { 1 } else { patience.expected_in_a_row.saturating_add(1) };
                 let attempt = patience.expected_in_a_row;
                 self.announce_restart(&exit, attempt, *after);
                 Next::Rest { backoff: *after, rousable: true }
             }
-            Exit::Fault { .. } | Exit::Panic { .. } => {
-                let Patience { policy, history, dice, .. } = &mut **patience;
+            ActorExit::Fault { .. } | ActorExit::Panic { .. } => {
+                let RestartBudget { policy, history, dice, .. } = &mut **patience;
                 match history.on_abnormal(policy, Instant::now().into_std(), dice.random()) {
                     Decision::RestartAfter(backoff) => {
                         let attempt = history.attempt();
@@ -265,12 +268,12 @@ impl<A: Child> Guard<A> {
         }
     }
 
-    fn announce_restart(&self, exit: &Exit, attempt: u32, backoff: Duration) {
+    fn announce_restart(&self, exit: &ActorExit, attempt: u32, backoff: Duration) {
         let Some(patience) = &self.patience else { return };
         let expected = !exit.is_abnormal();
         let budget_left = patience.history.budget_left(&patience.policy, Instant::now().into_std());
         let (cause, what) = (exit.cause(), exit.what());
-        let restart = Restart {
+        let restart = RestartEvent {
             kind: A::KIND,
             id: &patience.name,
             cause: &cause,
@@ -285,15 +288,15 @@ impl<A: Child> Guard<A> {
     }
 
     #[expect(clippy::boxed_local, reason = "it moves out of its task as it lies, and not over the stack")]
-    fn finish(mut self: Box<Self>, exit: Exit, gave_up: bool) {
+    fn finish(mut self: Box<Self>, exit: ActorExit, gave_up: bool) {
         self.cage.close();
-        if let Some(Patience { name, .. }) = self.patience.as_deref().filter(|_| gave_up) {
+        if let Some(RestartBudget { name, .. }) = self.patience.as_deref().filter(|_| gave_up) {
             A::meter().on_gave_up();
             tracing::warn!(actor = A::KIND, id = name, cause = %exit.cause(), what = exit.what(), "actor given up");
         }
         match &mut self.superior {
-            Superior::Parent(_) => self.report(Lifecycle::Ended { exit, gave_up }),
-            Superior::World(end) => {
+            ReportsTo::Parent(_) => self.report(Lifecycle::Ended { exit, gave_up }),
+            ReportsTo::World(end) => {
                 let _nobody_waits = end.take().map(|end| end.send(exit));
             }
         }

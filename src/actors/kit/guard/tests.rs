@@ -7,26 +7,26 @@ use tokio::time::sleep;
 use super::*;
 use crate::actors::kit::handle::ORPHAN_GRACE;
 use crate::actors::kit::testing::{
-    Diary, Do, Ear, Heard, Hook, LONG, POLICY, Probe, Tag, ends, logged_alone, tag, with_actors,
+    Diary, Do, GuardLog, GuardLogEntry, LONG, POLICY, ProbeActor, ProbeHook, Tag, ends, logged_alone, tag, with_actors,
 };
 use crate::actors::kit::{Ctx, restarts_by_cause};
 
 const MS: Duration = Duration::from_millis(1);
 
-fn begin<T: Tag>(probe: Probe<T>, policy: Policy) -> (Handle<Probe<T>>, Heard) {
-    let (ear, heard) = Ear::open();
+fn begin<T: Tag>(probe: ProbeActor<T>, policy: Policy) -> (SupervisedChild<ProbeActor<T>>, GuardLogEntry) {
+    let (ear, heard) = GuardLog::open();
     (spawn(probe, policy, 1, ear.recipient()), heard)
 }
 
-fn do_it<T: Tag>(child: &Handle<Probe<T>>, what: Hook<T>) {
+fn do_it<T: Tag>(child: &SupervisedChild<ProbeActor<T>>, what: ProbeHook<T>) {
     child.addr.do_send(Do(what));
 }
 
-fn panic_once<T: Tag>(probe: &mut Probe<T>, _: &mut Ctx<Probe<T>>) {
+fn panic_once<T: Tag>(probe: &mut ProbeActor<T>, _: &mut Ctx<ProbeActor<T>>) {
     assert!(probe.incarnation > 1, "first incarnation");
 }
 
-fn panic_now<T: Tag>(_: &mut Probe<T>, _: &mut Ctx<Probe<T>>) {
+fn panic_now<T: Tag>(_: &mut ProbeActor<T>, _: &mut Ctx<ProbeActor<T>>) {
     panic!("as the test wants it");
 }
 
@@ -41,14 +41,15 @@ impl Drop for Bomb {
 #[tokio::test(start_paused = true)]
 async fn a_panic_anywhere_is_one_abnormal_restart() {
     tag!(Panics);
-    type Shape = fn(&mut Probe<Panics>);
+    type Shape = fn(&mut ProbeActor<Panics>);
     let places: [(&str, Shape); 7] = [
         ("started", |probe| probe.at_start = panic_once),
         ("a handler", |probe| probe.at_start = |_, ctx| ctx.address().do_send(Do(panic_once))),
         ("a spawned future", |probe| {
             probe.at_start = |_, ctx| {
                 ctx.spawn(
-                    actix::fut::wrap_future::<_, Probe<Panics>>(sleep(MS)).map(|(), act, ctx| panic_once(act, ctx)),
+                    actix::fut::wrap_future::<_, ProbeActor<Panics>>(sleep(MS))
+                        .map(|(), act, ctx| panic_once(act, ctx)),
                 );
             };
         }),
@@ -60,7 +61,7 @@ async fn a_panic_anywhere_is_one_abnormal_restart() {
         ("stopped", |probe| {
             probe.at_start = |probe, ctx| {
                 if probe.incarnation == 1 {
-                    ctx.stop_with(Exit::expected("reset", Duration::ZERO));
+                    ctx.stop_with(ActorExit::expected("reset", Duration::ZERO));
                 }
             };
             probe.at_stop = panic_once;
@@ -83,7 +84,7 @@ async fn a_panic_anywhere_is_one_abnormal_restart() {
                         let _bomb = bomb;
                         std::future::pending::<()>().await;
                     }));
-                    ctx.stop_with(Exit::expected("reset", Duration::ZERO));
+                    ctx.stop_with(ActorExit::expected("reset", Duration::ZERO));
                 }
             };
         }),
@@ -91,7 +92,7 @@ async fn a_panic_anywhere_is_one_abnormal_restart() {
     for (place, shape) in places {
         with_actors(async {
             let panics_before = Panics::meter().snapshot().panics;
-            let mut probe = Probe::new("p", &Diary::default());
+            let mut probe = ProbeActor::new("p", &Diary::default());
             shape(&mut probe);
             let (child, heard) = begin(probe, POLICY);
             sleep(LONG).await;
@@ -112,12 +113,12 @@ async fn a_panic_anywhere_is_one_abnormal_restart() {
 async fn a_panic_in_restarting_spends_the_budget_too() {
     tag!(Stubborn);
     with_actors(async {
-        let mut probe = Probe::<Stubborn>::new("p", &Diary::default());
+        let mut probe = ProbeActor::<Stubborn>::new("p", &Diary::default());
         probe.at_start = panic_now;
         probe.at_restart = panic_now;
         let (child, heard) = begin(probe, POLICY);
         sleep(LONG).await;
-        assert_eq!(ends(&heard), [(Exit::Panic { what: "as the test wants it".to_owned() }, true)]);
+        assert_eq!(ends(&heard), [(ActorExit::Panic { what: "as the test wants it".to_owned() }, true)]);
         assert!(!child.addr.connected());
         let meter = Stubborn::meter().snapshot();
         assert_eq!((meter.panics, meter.restarts_abnormal, meter.gave_up, meter.live), (4, 3, 1, 0));
@@ -130,8 +131,8 @@ async fn the_back_off_grows_until_the_budget_is_spent() {
     tag!(Looper);
     with_actors(async {
         let diary = Diary::default();
-        let mut probe = Probe::<Looper>::new("p", &diary);
-        probe.at_start = |_, ctx| ctx.stop_with(Exit::fault("broken"));
+        let mut probe = ProbeActor::<Looper>::new("p", &diary);
+        probe.at_start = |_, ctx| ctx.stop_with(ActorExit::fault("broken"));
         let (_child, heard) = begin(probe, POLICY);
         sleep(LONG).await;
         let mut restarts = Vec::new();
@@ -145,7 +146,7 @@ async fn the_back_off_grows_until_the_budget_is_spent() {
             assert_eq!((*attempt, *budget_left), (want.0, want.2));
             assert!((0.75..=1.25).contains(&(backoff / want.1)), "{backoff} s");
         }
-        assert_eq!(ends(&heard), [(Exit::fault("broken"), true)]);
+        assert_eq!(ends(&heard), [(ActorExit::fault("broken"), true)]);
         let (ended_at, ..) = *heard.borrow().last().unwrap();
         let rested: f64 = restarts.iter().map(|(_, backoff, _)| backoff).sum();
         assert!((ended_at.as_secs_f64() - rested).abs() < 0.01, "{ended_at:?} instead of {rested}");
@@ -164,17 +165,17 @@ async fn a_roused_child_rests_no_longer_unless_it_failed() {
     tag!(Sleeper);
     with_actors(async {
         let diary = Diary::default();
-        let mut probe = Probe::<Sleeper>::new("p", &diary);
+        let mut probe = ProbeActor::<Sleeper>::new("p", &diary);
         probe.at_start = |probe, ctx| match probe.incarnation {
-            2 => ctx.stop_with(Exit::expected("refused", LONG)),
-            4 => ctx.stop_with(Exit::fault("a bug")),
+            2 => ctx.stop_with(ActorExit::expected("refused", LONG)),
+            4 => ctx.stop_with(ActorExit::fault("a bug")),
             _ => {}
         };
         let (child, _heard) = begin(probe, POLICY);
         let began = Instant::now();
         sleep(MS).await;
         child.rouse();
-        do_it(&child, |_, ctx| ctx.stop_with(Exit::expected("refused", Duration::ZERO)));
+        do_it(&child, |_, ctx| ctx.stop_with(ActorExit::expected("refused", Duration::ZERO)));
         sleep(LONG / 2).await;
         assert_eq!(
             diary.read().last().unwrap(),
@@ -184,7 +185,7 @@ async fn a_roused_child_rests_no_longer_unless_it_failed() {
         child.rouse();
         sleep(MS).await;
         assert_eq!(diary.read(), ["p starts 3"]);
-        do_it(&child, |_, ctx| ctx.stop_with(Exit::expected("refused", Duration::ZERO)));
+        do_it(&child, |_, ctx| ctx.stop_with(ActorExit::expected("refused", Duration::ZERO)));
         sleep(MS).await;
         assert_eq!(diary.read(), ["p stopped", "p starts 4", "p stopped"]);
         child.rouse();
@@ -201,10 +202,10 @@ async fn a_roused_child_rests_no_longer_unless_it_failed() {
 async fn ten_thousand_expected_restarts_leave_the_budget_alone() {
     tag!(Redialled);
     with_actors(async {
-        let mut probe = Probe::<Redialled>::new("p", &Diary::default());
+        let mut probe = ProbeActor::<Redialled>::new("p", &Diary::default());
         probe.at_start = |probe, ctx| match probe.incarnation {
-            ..=10_000 => ctx.stop_with(Exit::expected("reset", MS * (probe.incarnation % 2))),
-            _ => ctx.stop_with(Exit::fault("a first one")),
+            ..=10_000 => ctx.stop_with(ActorExit::expected("reset", MS * (probe.incarnation % 2))),
+            _ => ctx.stop_with(ActorExit::fault("a first one")),
         };
         let (_child, heard) = begin(probe, POLICY);
         sleep(LONG * 2).await;
@@ -227,7 +228,7 @@ async fn messages_wait_for_the_restart_and_the_poisonous_one_is_not_delivered_ag
     tag!(Poisoned);
     with_actors(async {
         let diary = Diary::default();
-        let (child, _heard) = begin(Probe::<Poisoned>::new("p", &diary), POLICY);
+        let (child, _heard) = begin(ProbeActor::<Poisoned>::new("p", &diary), POLICY);
         let poison = child.addr.send(Do(panic_now));
         do_it(&child, |probe, _| probe.note(&format!("handles in {}", probe.incarnation)));
         let question = child.addr.send(Do(|probe, _| probe.note("answers")));
@@ -248,11 +249,11 @@ async fn a_crash_loop_delays_nobody() {
     tag!(Crasher, Bystander);
     with_actors(async {
         let diary = Diary::default();
-        let mut crasher = Probe::<Crasher>::new("c", &Diary::default());
+        let mut crasher = ProbeActor::<Crasher>::new("c", &Diary::default());
         crasher.at_start = panic_now;
         let policy = Policy { max_restarts: 1000, base: MS, cap: MS, ..POLICY };
         let (_crasher, heard) = begin(crasher, policy);
-        let mut bystander = Probe::<Bystander>::new("b", &diary);
+        let mut bystander = ProbeActor::<Bystander>::new("b", &diary);
         bystander.at_start = |_, ctx| {
             ctx.run_interval(MS * 10, |probe, _| probe.note("ticks"));
         };
@@ -268,8 +269,8 @@ async fn a_crash_loop_delays_nobody() {
 async fn restarts_without_any_rest_take_turns_with_others() {
     tag!(Restless);
     with_actors(async {
-        let mut probe = Probe::<Restless>::new("p", &Diary::default());
-        probe.at_start = |_, ctx| ctx.stop_with(Exit::expected("reset", Duration::ZERO));
+        let mut probe = ProbeActor::<Restless>::new("p", &Diary::default());
+        probe.at_start = |_, ctx| ctx.stop_with(ActorExit::expected("reset", Duration::ZERO));
         let (_child, heard) = begin(probe, POLICY);
         for _ in 0..100 {
             let before = heard.borrow().len();
@@ -286,8 +287,8 @@ async fn goodbye_ends_a_resting_child_at_once_and_without_starting_it() {
     tag!(Resting);
     with_actors(async {
         let diary = Diary::default();
-        let mut probe = Probe::<Resting>::new("p", &diary);
-        probe.at_start = |_, ctx| ctx.stop_with(Exit::expected("tracker-failure", LONG * 180));
+        let mut probe = ProbeActor::<Resting>::new("p", &diary);
+        probe.at_start = |_, ctx| ctx.stop_with(ActorExit::expected("tracker-failure", LONG * 180));
         let (mut child, heard) = begin(probe, POLICY);
         sleep(LONG).await;
         child.stop();
@@ -296,7 +297,7 @@ async fn goodbye_ends_a_resting_child_at_once_and_without_starting_it() {
         child.leash.ended().await;
         sleep(MS).await;
         assert_eq!(diary.read(), ["p starts 1", "p stopped", "p dropped"]);
-        assert_eq!(ends(&heard), [(Exit::Normal, false)]);
+        assert_eq!(ends(&heard), [(ActorExit::Normal, false)]);
         assert!(heard.borrow().last().unwrap().0 < LONG + MS * 10);
         assert_eq!(Resting::meter().snapshot().dropped, 1, "the goodbye itself");
     })
@@ -306,15 +307,15 @@ async fn goodbye_ends_a_resting_child_at_once_and_without_starting_it() {
 #[tokio::test(start_paused = true)]
 async fn a_child_told_to_end_is_not_restarted_whatever_it_does() {
     tag!(Told);
-    let table: [(&str, Hook<Told>, Exit); 4] = [
-        ("stops", |_, ctx| ctx.stop(), Exit::Normal),
-        ("faults", |_, ctx| ctx.stop_with(Exit::fault("x")), Exit::fault("x")),
-        ("expects more", |_, ctx| ctx.stop_with(Exit::expected("reset", MS)), Exit::expected("reset", MS)),
-        ("panics", panic_now, Exit::Panic { what: "as the test wants it".to_owned() }),
+    let table: [(&str, ProbeHook<Told>, ActorExit); 4] = [
+        ("stops", |_, ctx| ctx.stop(), ActorExit::Normal),
+        ("faults", |_, ctx| ctx.stop_with(ActorExit::fault("x")), ActorExit::fault("x")),
+        ("expects more", |_, ctx| ctx.stop_with(ActorExit::expected("reset", MS)), ActorExit::expected("reset", MS)),
+        ("panics", panic_now, ActorExit::Panic { what: "as the test wants it".to_owned() }),
     ];
     for (what, at_goodbye, want) in table {
         with_actors(async {
-            let mut probe = Probe::new("p", &Diary::default());
+            let mut probe = ProbeActor::new("p", &Diary::default());
             probe.at_goodbye = at_goodbye;
             let (mut child, heard) = begin(probe, POLICY);
             sleep(MS).await;
@@ -332,7 +333,7 @@ async fn a_child_that_will_not_end_is_killed() {
     tag!(Deaf);
     with_actors(async {
         let diary = Diary::default();
-        let mut probe = Probe::<Deaf>::new("p", &diary);
+        let mut probe = ProbeActor::<Deaf>::new("p", &diary);
         probe.at_goodbye = |_, _| {};
         let (mut child, heard) = begin(probe, POLICY);
         sleep(MS).await;
@@ -344,7 +345,7 @@ async fn a_child_that_will_not_end_is_killed() {
         child.leash.ended().await;
         sleep(MS).await;
         assert_eq!(diary.read(), ["p stopped", "p dropped"]);
-        assert!(matches!(&ends(&heard)[..], [(Exit::Fault { what }, false)] if what.starts_with("killed")));
+        assert!(matches!(&ends(&heard)[..], [(ActorExit::Fault { what }, false)] if what.starts_with("killed")));
         let meter = Deaf::meter().snapshot();
         assert_eq!((meter.enqueued, meter.handled, meter.dropped), (2, 1, 1));
     })
@@ -356,8 +357,9 @@ async fn a_child_without_a_handle_ends_even_if_it_does_not_want_to() {
     tag!(Orphan);
     with_actors(async {
         let diary = Diary::default();
-        for (at_goodbye, least) in [(Probe::new("", &diary).at_goodbye, Duration::ZERO), (|_, _| {}, ORPHAN_GRACE)] {
-            let mut probe = Probe::<Orphan>::new("p", &diary);
+        for (at_goodbye, least) in [(ProbeActor::new("", &diary).at_goodbye, Duration::ZERO), (|_, _| {}, ORPHAN_GRACE)]
+        {
+            let mut probe = ProbeActor::<Orphan>::new("p", &diary);
             probe.at_start = |_, ctx| {
                 ctx.run_interval(LONG, |_, _| {});
             };
@@ -379,13 +381,13 @@ async fn a_child_without_a_handle_ends_even_if_it_does_not_want_to() {
 async fn the_world_hears_once_how_the_root_ended() {
     tag!(Root);
     with_actors(async {
-        let (child, told) = spawn_root(Probe::<Root>::new("root", &Diary::default()), POLICY, 1);
+        let (child, told) = spawn_root(ProbeActor::<Root>::new("root", &Diary::default()), POLICY, 1);
         child.stop();
-        assert_eq!(told.await, Ok(Exit::Normal));
-        let mut probe = Probe::<Root>::new("root", &Diary::default());
-        probe.at_start = |_, ctx| ctx.stop_with(Exit::fault("no way"));
+        assert_eq!(told.await, Ok(ActorExit::Normal));
+        let mut probe = ProbeActor::<Root>::new("root", &Diary::default());
+        probe.at_start = |_, ctx| ctx.stop_with(ActorExit::fault("no way"));
         let (_child, told) = spawn_root(probe, POLICY, 1);
-        assert_eq!(told.await, Ok(Exit::fault("no way")));
+        assert_eq!(told.await, Ok(ActorExit::fault("no way")));
     })
     .await;
 }
@@ -393,15 +395,15 @@ async fn the_world_hears_once_how_the_root_ended() {
 #[tokio::test(start_paused = true)]
 async fn a_temporary_child_is_never_restarted() {
     tag!(Once);
-    let table: [(Hook<Once>, Exit); 3] = [
-        (|_, ctx| ctx.stop(), Exit::Normal),
-        (|_, ctx| ctx.stop_with(Exit::expected("reset", MS)), Exit::expected("reset", MS)),
-        (panic_now, Exit::Panic { what: "as the test wants it".to_owned() }),
+    let table: [(ProbeHook<Once>, ActorExit); 3] = [
+        (|_, ctx| ctx.stop(), ActorExit::Normal),
+        (|_, ctx| ctx.stop_with(ActorExit::expected("reset", MS)), ActorExit::expected("reset", MS)),
+        (panic_now, ActorExit::Panic { what: "as the test wants it".to_owned() }),
     ];
     for (at_start, want) in table {
         with_actors(async {
-            let (ear, heard) = Ear::open();
-            let mut probe = Probe::new("p", &Diary::default());
+            let (ear, heard) = GuardLog::open();
+            let mut probe = ProbeActor::new("p", &Diary::default());
             probe.at_start = at_start;
             let _child = spawn_temporary(probe, Arc::new(ear.recipient()));
             sleep(LONG).await;
@@ -417,12 +419,12 @@ async fn a_temporary_child_is_never_restarted() {
 async fn a_panic_after_it_was_done_does_not_bring_a_child_back() {
     tag!(Done);
     with_actors(async {
-        let mut probe = Probe::<Done>::new("p", &Diary::default());
+        let mut probe = ProbeActor::<Done>::new("p", &Diary::default());
         probe.at_start = |_, ctx| ctx.stop();
         probe.at_stop = panic_now;
         let (_child, heard) = begin(probe, POLICY);
         sleep(LONG).await;
-        assert_eq!(ends(&heard), [(Exit::Panic { what: "as the test wants it".to_owned() }, false)]);
+        assert_eq!(ends(&heard), [(ActorExit::Panic { what: "as the test wants it".to_owned() }, false)]);
         assert_eq!(Done::meter().snapshot().panics, 1);
     })
     .await;
@@ -432,13 +434,13 @@ async fn a_panic_after_it_was_done_does_not_bring_a_child_back() {
 async fn a_panic_while_it_is_dropped_is_contained_and_counted() {
     tag!(Dropped);
     with_actors(async {
-        let mut probe = Probe::<Dropped>::new("p", &Diary::default());
+        let mut probe = ProbeActor::<Dropped>::new("p", &Diary::default());
         probe.at_drop = || panic!("in a destructor");
         let (child, heard) = begin(probe, POLICY);
         sleep(MS).await;
         child.stop();
         sleep(MS).await;
-        assert_eq!(ends(&heard), [(Exit::Normal, false)]);
+        assert_eq!(ends(&heard), [(ActorExit::Normal, false)]);
         let meter = Dropped::meter().snapshot();
         assert_eq!((meter.panics, meter.live), (1, 0));
     })
@@ -451,11 +453,11 @@ async fn what_a_child_held_is_gone_before_it_rests() {
     thread_local! {
         static HELD: RefCell<Rc<()>> = RefCell::new(Rc::new(()));
     }
-    let table: [(&str, Hook<Holder>); 2] =
-        [("an expected end", |_, ctx| ctx.stop_with(Exit::expected("reset", LONG))), ("a panic", panic_now)];
+    let table: [(&str, ProbeHook<Holder>); 2] =
+        [("an expected end", |_, ctx| ctx.stop_with(ActorExit::expected("reset", LONG))), ("a panic", panic_now)];
     for (what, end) in table {
         with_actors(async {
-            let mut probe = Probe::new("p", &Diary::default());
+            let mut probe = ProbeActor::new("p", &Diary::default());
             probe.at_start = |_, ctx| {
                 let held = HELD.with_borrow(Rc::clone);
                 ctx.spawn(actix::fut::wrap_future(async move {
@@ -478,7 +480,7 @@ async fn what_a_child_held_is_gone_before_it_rests() {
 async fn meters_count_exactly() {
     tag!(Counted);
     with_actors(async {
-        let (child, _heard) = begin(Probe::<Counted>::new("p", &Diary::default()), POLICY);
+        let (child, _heard) = begin(ProbeActor::<Counted>::new("p", &Diary::default()), POLICY);
         let impatient: Addr<_> = child.addr.clone();
         for _ in 0..1000 {
             do_it(&child, |_, _| {});
@@ -505,10 +507,10 @@ async fn meters_count_exactly() {
 fn every_restart_is_one_log_event() {
     tag!(Logged);
     let logged = logged_alone("actors::kit::guard::tests::every_restart_is_one_log_event", || async {
-        let mut probe = Probe::<Logged>::new("10.0.0.1:6881", &Diary::default());
+        let mut probe = ProbeActor::<Logged>::new("10.0.0.1:6881", &Diary::default());
         probe.at_start = |probe, ctx| match probe.incarnation {
-            1 => ctx.stop_with(Exit::expected("reset", MS * 1500)),
-            _ => ctx.stop_with(Exit::fault("broken \x1b[2J")),
+            1 => ctx.stop_with(ActorExit::expected("reset", MS * 1500)),
+            _ => ctx.stop_with(ActorExit::fault("broken \x1b[2J")),
         };
         let _child = begin(probe, POLICY);
         sleep(LONG * 2).await;

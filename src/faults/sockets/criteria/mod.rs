@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::seen::Seen;
-use crate::base::units::{Bytes, Span};
+use crate::base::units::{Bytes, DurationText};
 use crate::faults::client_output::field;
 use crate::faults::referee::{judge_announces, judge_dials};
 use crate::faults::scenario::Verdict;
@@ -76,7 +76,7 @@ impl Criterion {
             }
             Self::Within(limit) => {
                 let took = seen.run.took;
-                self.unless(took <= limit, &format!("took {}, allowed are {}", Span(took), Span(limit)))
+                self.unless(took <= limit, &format!("took {}, allowed are {}", DurationText(took), DurationText(limit)))
             }
             Self::CpuAtMost(percent) => {
                 let (cpu, allowed) = (seen.run.usage.cpu, seen.run.took * percent / 100);

@@ -7,9 +7,9 @@ use std::time::Instant;
 
 use super::{Batch, Conversation, Effect, Message, Report};
 use crate::base::bitfield::Bitfield;
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::PieceIndex;
-use crate::codec::extended::{self, Extended, ExtendedHandshake, Numbers, Pex};
+use crate::codec::extended::{self, ExtendedHandshake, ExtendedMessage, Numbers, Pex};
 use crate::logic::peer::uploads::MAX_QUEUED;
 use crate::logic::peers::pex::{self, Ear};
 
@@ -73,13 +73,13 @@ impl Conversation {
     }
 
     pub(super) fn send_dont_have(&mut self, now: Instant, piece: PieceIndex) {
-        self.send_extended(now, self.extensions.numbers.dont_have, &Extended::DontHave(piece.get()));
+        self.send_extended(now, self.extensions.numbers.dont_have, &ExtendedMessage::DontHave(piece.get()));
     }
 
     /// Whom else we know, if the peer has a word for it (BEP 11).
     pub fn on_gossip(&mut self, now: Instant, pex: Pex) {
         if self.exchanges() && self.welcomed {
-            self.send_extended(now, self.extensions.numbers.pex, &Extended::Pex(pex));
+            self.send_extended(now, self.extensions.numbers.pex, &ExtendedMessage::Pex(pex));
         }
     }
 
@@ -101,13 +101,13 @@ impl Conversation {
             your_ip: Some(self.terms.ip.to_canonical()),
             upload_only: self.have.is_all().then_some(true),
         };
-        let payload = Extended::Handshake(ours).encode();
+        let payload = ExtendedMessage::Handshake(ours).encode();
         self.send(now, Message::Extended { id: extended::HANDSHAKE, payload });
     }
 
     /// We have everything now: who understands it need not wait for our interest (BEP 21).
     pub(super) fn tell_upload_only(&mut self, now: Instant) {
-        self.send_extended(now, self.extensions.numbers.upload_only, &Extended::UploadOnly(true));
+        self.send_extended(now, self.extensions.numbers.upload_only, &ExtendedMessage::UploadOnly(true));
     }
 
     pub(super) fn on_extended(&mut self, now: Instant, id: u8, payload: &[u8], batch: &mut Batch) {
@@ -116,14 +116,14 @@ impl Conversation {
         }
         let message = if self.extensions.spoken { extended::decode(id, payload).ok() } else { None };
         match message {
-            Some(Extended::Handshake(theirs)) => self.on_introduction(now, theirs),
-            Some(Extended::DontHave(number)) => self.on_dont_have(now, number, batch),
-            Some(Extended::UploadOnly(only)) => self.extensions.upload_only = only,
-            Some(Extended::Pex(pex)) if self.exchanges() => {
+            Some(ExtendedMessage::Handshake(theirs)) => self.on_introduction(now, theirs),
+            Some(ExtendedMessage::DontHave(number)) => self.on_dont_have(now, number, batch),
+            Some(ExtendedMessage::UploadOnly(only)) => self.extensions.upload_only = only,
+            Some(ExtendedMessage::Pex(pex)) if self.exchanges() => {
                 let worth_trying = pex::worth_trying(&pex, self.have.is_all());
                 self.effects.push_back(Effect::PeersNamed(worth_trying));
             }
-            Some(Extended::Pex(_)) | None => self.on_unknown(now),
+            Some(ExtendedMessage::Pex(_)) | None => self.on_unknown(now),
         }
     }
 
@@ -144,7 +144,7 @@ impl Conversation {
     /// us more than it: those count with what we do not know.
     fn on_dont_have(&mut self, now: Instant, number: u32, batch: &mut Batch) {
         let Some(piece) = self.terms.geometry.piece(number) else {
-            return self.leave(Farewell::ProtocolViolation);
+            return self.leave(DisconnectReason::ProtocolViolation);
         };
         if !self.peer_have.clear(piece) {
             return self.on_unknown(now);
@@ -160,7 +160,7 @@ impl Conversation {
     }
 
     /// By the peer's number for it; not at all, if it has none.
-    fn send_extended(&mut self, now: Instant, number: Option<u8>, message: &Extended) {
+    fn send_extended(&mut self, now: Instant, number: Option<u8>, message: &ExtendedMessage) {
         if let Some(id) = number.filter(|id| *id != extended::HANDSHAKE) {
             self.send(now, Message::Extended { id, payload: message.encode() });
         }

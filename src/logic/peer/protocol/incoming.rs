@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::{Batch, Conversation, Effect, Report};
 use crate::base::bitfield::Bitfield;
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::BLOCK_LEN;
 use crate::base::limits::BLOCKS_A_READ;
 use crate::codec::wire::{Message, RawRequest};
@@ -37,7 +37,7 @@ impl Conversation {
             Message::Bitfield(payload) => match Bitfield::from_wire(&payload, self.terms.geometry.piece_count()) {
                 Ok(bitfield) if self.told_pieces => self.on_late_bitfield(&bitfield, batch),
                 Ok(bitfield) => self.on_pieces(bitfield),
-                Err(_refused) => self.leave(Farewell::ProtocolViolation),
+                Err(_refused) => self.leave(DisconnectReason::ProtocolViolation),
             },
             Message::HaveAll => self.on_pieces(Bitfield::all(self.terms.geometry.piece_count())),
             Message::HaveNone => self.on_pieces(Bitfield::none(self.terms.geometry.piece_count())),
@@ -79,14 +79,14 @@ impl Conversation {
             Rejected::Asked => batch.returned.extend(block),
             Rejected::Over => {}
             Rejected::Unasked if self.stray_rejects.spend(now) => {}
-            Rejected::Unasked => self.leave(Farewell::ProtocolViolation),
+            Rejected::Unasked => self.leave(DisconnectReason::ProtocolViolation),
         }
     }
 
     fn on_have(&mut self, now: Instant, number: u32, batch: &mut Batch) {
         self.told_pieces = true;
         match self.terms.geometry.piece(number) {
-            None => self.leave(Farewell::ProtocolViolation),
+            None => self.leave(DisconnectReason::ProtocolViolation),
             Some(piece) => {
                 if self.peer_have.set(piece) {
                     batch.haves.push(piece);
@@ -101,7 +101,7 @@ impl Conversation {
     /// something back, is a violation (P-07).
     fn on_late_bitfield(&mut self, pieces: &Bitfield, batch: &mut Batch) {
         if self.peer_have.has_beyond(pieces) || !pieces.has_beyond(&self.peer_have) {
-            return self.leave(Farewell::ProtocolViolation);
+            return self.leave(DisconnectReason::ProtocolViolation);
         }
         self.haves.named_many = true;
         let peer_have = &mut self.peer_have;
@@ -112,7 +112,7 @@ impl Conversation {
     /// and before any `have`. Other messages in between are forgiven (W-04).
     fn on_pieces(&mut self, pieces: Bitfield) {
         if self.told_pieces {
-            self.leave(Farewell::ProtocolViolation);
+            self.leave(DisconnectReason::ProtocolViolation);
             return;
         }
         self.told_pieces = true;
@@ -149,13 +149,13 @@ impl Conversation {
     pub(super) fn on_unasked(&mut self) {
         self.unasked += 1;
         if self.unasked >= MAX_UNASKED {
-            self.leave(Farewell::ProtocolViolation);
+            self.leave(DisconnectReason::ProtocolViolation);
         }
     }
 
     pub(super) fn on_unknown(&mut self, now: Instant) {
         if !self.unknown.spend(now) {
-            self.leave(Farewell::ProtocolViolation);
+            self.leave(DisconnectReason::ProtocolViolation);
         }
     }
 }

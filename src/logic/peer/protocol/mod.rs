@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use crate::base::bitfield::Bitfield;
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::{BlockAddr, PieceIndex};
 use crate::base::limits::{KEEP_ALIVE_EVERY, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
@@ -311,9 +311,9 @@ impl Conversation {
         let is_stalled = self.stalled_since.is_some_and(|since| now >= since + WRITE_STALL);
         let is_deaf = self.deafness.deadline().is_some_and(|deadline| now >= deadline);
         if now >= self.last_heard + SILENCE_TIMEOUT {
-            self.leave(Farewell::Silent);
+            self.leave(DisconnectReason::Silent);
         } else if is_stalled || is_deaf {
-            self.leave(Farewell::WriteStalled);
+            self.leave(DisconnectReason::WriteStalled);
         } else if now >= self.last_sent + KEEP_ALIVE_EVERY {
             self.send(now, Message::KeepAlive);
         }
@@ -376,7 +376,7 @@ impl Conversation {
             self.effects.push_back(Effect::Read(batch));
         }
         if self.is_seed() && (self.peer_have.is_all() || self.extensions.upload_only) {
-            return self.leave(Farewell::BothSeeds);
+            return self.leave(DisconnectReason::BothSeeds);
         }
         self.tell_within();
         let depth = if self.pipeline.wants() == 0 { 0 } else { self.pipeline.depth() };
@@ -406,7 +406,7 @@ impl Conversation {
         self.effects.push_back(Effect::Send(message));
     }
 
-    fn leave(&mut self, farewell: Farewell) {
+    fn leave(&mut self, farewell: DisconnectReason) {
         if !self.left {
             self.left = true;
             self.effects.push_back(Effect::Leave(farewell));

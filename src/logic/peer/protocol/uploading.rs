@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 
 use super::{Conversation, Effect, Message, bps};
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::{BLOCK_LEN, PieceRange};
 use crate::base::limits::MAX_REQUEST_LEN;
 use crate::codec::wire::RawRequest;
@@ -86,10 +86,10 @@ impl Conversation {
                 let given = &self.given;
                 let uploads = self.uploads.get_or_insert_with(|| Box::new(Uploads::sharing(given.clone())));
                 if uploads.on_request(range).is_err() {
-                    self.leave(Farewell::ProtocolViolation);
+                    self.leave(DisconnectReason::ProtocolViolation);
                 }
             }
-            None if !self.am_choking && !self.fast.spoken => self.leave(Farewell::ProtocolViolation),
+            None if !self.am_choking && !self.fast.spoken => self.leave(DisconnectReason::ProtocolViolation),
             None if !self.am_choking => {
                 self.refuse(now, request);
                 self.on_unasked();
@@ -151,7 +151,7 @@ impl Conversation {
         if self.fast.on_rejecting() {
             self.send(now, Message::Reject(request));
         } else {
-            self.leave(Farewell::ProtocolViolation);
+            self.leave(DisconnectReason::ProtocolViolation);
         }
     }
 }

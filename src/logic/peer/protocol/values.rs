@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use bytes::Bytes;
 
 use crate::base::bitfield::Bitfield;
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::codec::extended::ExtendedHandshake;
@@ -80,7 +80,7 @@ pub enum Effect {
     /// The peer has taken its first block.
     Served,
     /// End the connection.
-    Leave(Farewell),
+    Leave(DisconnectReason),
 }
 
 /// What one peer looks like from outside (W-20).

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::logic::peers::address::Class;
 
 /// 65,536: a liar has to connect and be convicted for each; beyond it, the lowest addresses come free again.
@@ -19,12 +19,12 @@ pub(super) struct Bans {
 impl Bans {
     /// A liar's whole host: it would only come back from another port. But many live on this machine, and ourselves
     /// share our public address with our neighbours: there the port counts.
-    pub(super) fn put(&mut self, addr: SocketAddr, farewell: Farewell) {
+    pub(super) fn put(&mut self, addr: SocketAddr, farewell: DisconnectReason) {
         if self.len() >= MOST {
             self.addrs.pop_first();
             self.hosts.pop_first();
         }
-        if farewell == Farewell::Ourselves || Class::of_ip(addr.ip()) == Class::Loopback {
+        if farewell == DisconnectReason::Ourselves || Class::of_ip(addr.ip()) == Class::Loopback {
             self.addrs.insert(addr);
         } else {
             self.hosts.insert(addr.ip());

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::logic::peers::address::Class;
 
 /// The limits of one torrent's peer book.
@@ -71,7 +71,7 @@ pub enum BookEffect {
         /// 1 for the first dial of this address in this run, then counting up.
         attempt: u32,
         /// How the last connection to it ended: with it, this is a supervised restart and this its cause.
-        last: Option<Farewell>,
+        last: Option<DisconnectReason>,
         /// How long the address had to wait for this dial since then, by the rules of back-off.
         backoff: Duration,
         /// How long to wait for the connection: shorter in a crowd, so that black holes do not keep honest peers
@@ -83,7 +83,7 @@ pub enum BookEffect {
         /// Which one.
         addr: SocketAddr,
         /// Why.
-        farewell: Farewell,
+        farewell: DisconnectReason,
     },
     /// Our own actors panic too often: nothing is dialled for this long. To be told to a person.
     Held {

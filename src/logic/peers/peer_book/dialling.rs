@@ -8,7 +8,7 @@ use rand::RngExt;
 use super::PeerBook;
 use super::config::BookEffect;
 use super::entry::{Entry, LONELY_CAP, PRODUCTIVE_BACKOFF, State};
-use crate::base::disconnect::{Farewell, Verdict};
+use crate::base::disconnect::{DisconnectReason, RedialVerdict};
 use crate::base::limits::CONNECT_TIMEOUT;
 
 /// 5 s for a first dial while more candidates wait than slots are free: SYN retries at 1 and 3 s fit in, and 50 slots
@@ -71,7 +71,7 @@ impl PeerBook {
     }
 
     /// What follows for an address whose connection has just ended.
-    pub(super) fn settle(&mut self, now: Instant, addr: SocketAddr, farewell: Farewell, productive: bool) {
+    pub(super) fn settle(&mut self, now: Instant, addr: SocketAddr, farewell: DisconnectReason, productive: bool) {
         let lonely = self.is_lonely();
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         entry.last = Some(farewell);
@@ -82,8 +82,8 @@ impl PeerBook {
         let wait = match farewell {
             // Stopping says nothing of the address, and neither does a second way to a peer: it is the way to it when
             // the first is gone. Both contradict the word `Forget` and cost one dial.
-            Farewell::Shutdown | Farewell::Duplicate => PRODUCTIVE_BACKOFF,
-            _ if farewell.verdict() == Verdict::Forget => {
+            DisconnectReason::Shutdown | DisconnectReason::Duplicate => PRODUCTIVE_BACKOFF,
+            _ if farewell.verdict() == RedialVerdict::Forget => {
                 entry.state = State::Forgotten;
                 return;
             }
@@ -99,7 +99,7 @@ impl PeerBook {
                 wait
             }
         };
-        let broke = productive && farewell == Farewell::Reset;
+        let broke = productive && farewell == DisconnectReason::Reset;
         let lived = entry.dialled.filter(|_| broke).map_or(Duration::ZERO, |dialled| now - dialled);
         let wait = self.jittered(wait).saturating_sub(lived);
         self.wait(now, addr, wait);
@@ -119,7 +119,8 @@ impl PeerBook {
 
     /// Seeds that were let go because both sides had everything.
     pub(super) fn recall_seeds(&mut self, now: Instant) {
-        let was_let_go = |entry: &Entry| entry.state == State::Forgotten && entry.last == Some(Farewell::BothSeeds);
+        let was_let_go =
+            |entry: &Entry| entry.state == State::Forgotten && entry.last == Some(DisconnectReason::BothSeeds);
         let seeds = self.entries.iter().filter(|(_, entry)| was_let_go(entry));
         for addr in seeds.map(|(addr, _)| *addr).collect::<Vec<_>>() {
             let wait = self.jittered(PRODUCTIVE_BACKOFF);

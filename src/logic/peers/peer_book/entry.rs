@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::config::Source;
 use super::window::Window;
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 use crate::base::ids::PeerId;
 use crate::logic::peers::address::Class;
 
@@ -44,7 +44,7 @@ pub(super) struct Entry {
     pub(super) dialled: Option<Instant>,
     /// Unproductive attempts in a row.
     pub(super) fails: u32,
-    pub(super) last: Option<Farewell>,
+    pub(super) last: Option<DisconnectReason>,
     pub(super) backoff: Duration,
     /// It delivered a good block at least once.
     pub(super) proven: bool,

@@ -32,7 +32,7 @@ use std::time::{Duration, Instant};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::base::disconnect::{Farewell, Verdict};
+use crate::base::disconnect::{DisconnectReason, RedialVerdict};
 use crate::base::ids::PeerId;
 use crate::logic::peers::address::canonical;
 use accepted::Accepted;
@@ -164,18 +164,26 @@ impl PeerBook {
     /// The older connection stays, so that nobody can push a peer out by using its id; unless only the newer one leads to
     /// an address that has delivered before. When two peers dial each other at the same moment the connection opened by
     /// the greater id stays: both ends decide alike.
-    pub fn on_handshake(&mut self, _now: Instant, addr: SocketAddr, id: PeerId, ours: PeerId) -> Result<(), Farewell> {
+    pub fn on_handshake(
+        &mut self,
+        _now: Instant,
+        addr: SocketAddr,
+        id: PeerId,
+        ours: PeerId,
+    ) -> Result<(), DisconnectReason> {
         let addr = canonical(addr);
         if id == ours {
-            return Err(Farewell::Ourselves);
+            return Err(DisconnectReason::Ourselves);
         }
         if let Some(entry) = self.entries.get_mut(&addr) {
             entry.id = Some(id);
         }
         match self.ids.get(&id).copied() {
-            Some(older) if older != addr && !self.gives_way(older, addr, id < ours) => return Err(Farewell::Duplicate),
+            Some(older) if older != addr && !self.gives_way(older, addr, id < ours) => {
+                return Err(DisconnectReason::Duplicate);
+            }
             Some(older) if older != addr => {
-                self.outbox.push_back(BookEffect::Close { addr: older, farewell: Farewell::Duplicate });
+                self.outbox.push_back(BookEffect::Close { addr: older, farewell: DisconnectReason::Duplicate });
             }
             _ => {}
         }
@@ -208,16 +216,16 @@ impl PeerBook {
     }
 
     /// A connection, a dial or an accepted connection ended. `productive`: it delivered at least one good block.
-    pub fn on_farewell(&mut self, now: Instant, addr: SocketAddr, farewell: Farewell, productive: bool) {
+    pub fn on_farewell(&mut self, now: Instant, addr: SocketAddr, farewell: DisconnectReason, productive: bool) {
         let addr = canonical(addr);
-        if farewell == Farewell::Panicked && self.panics.count(now) {
+        if farewell == DisconnectReason::Panicked && self.panics.count(now) {
             self.outbox.push_back(BookEffect::Held { pause: panics::PAUSE });
         }
         self.ids.retain(|_, at| *at != addr);
         self.turnover.on_left(addr);
         let listens = self.accepted.listens(addr);
         let was_accepted = self.accepted.remove(addr);
-        if farewell.verdict() == Verdict::Ban && !(was_accepted && farewell == Farewell::Ourselves) {
+        if farewell.verdict() == RedialVerdict::Ban && !(was_accepted && farewell == DisconnectReason::Ourselves) {
             self.bans.put(addr, farewell);
         }
         if productive && !was_accepted {
@@ -227,7 +235,7 @@ impl PeerBook {
             self.settle(now, addr, farewell, productive);
         }
         // Who gave way to an untried address is not an untried address itself.
-        let comes_back = farewell.verdict() == Verdict::Retry && farewell != Farewell::GivesWay;
+        let comes_back = farewell.verdict() == RedialVerdict::Retry && farewell != DisconnectReason::GivesWay;
         if let Some(listens) = listens.filter(|_| comes_back) {
             self.add(now, &[listens], Source::Itself);
         }
@@ -253,8 +261,8 @@ impl PeerBook {
         let is_half = self.accepted.len() >= self.config.max_connected.div_ceil(2);
         if is_half || self.free_places() == 0 {
             let (evicted, farewell) = match self.accepted.evict(now, addr) {
-                None => (self.useless_for_newcomer(now, is_half), Farewell::GivesWay),
-                evicted => (evicted, Farewell::Useless),
+                None => (self.useless_for_newcomer(now, is_half), DisconnectReason::GivesWay),
+                evicted => (evicted, DisconnectReason::Useless),
             };
             let Some(addr) = evicted else { return Inbound::Refused(Refusal::Full) };
             self.outbox.push_back(BookEffect::Close { addr, farewell });
@@ -268,13 +276,13 @@ impl PeerBook {
     /// host is meant, but on this machine, where many live at one address, the port counts.
     pub fn ban(&mut self, _now: Instant, addr: SocketAddr) {
         let addr = canonical(addr);
-        self.bans.put(addr, Farewell::BadData);
+        self.bans.put(addr, DisconnectReason::BadData);
         let mut closing: Vec<_> = self.accepted.addrs().filter(|at| self.bans.has(*at)).collect();
         let banned: Vec<_> = self.entries.keys().copied().filter(|at| self.bans.has(*at)).collect();
         for at in banned {
             if self.is_open(at) { closing.push(at) } else { self.forget(at) }
         }
-        let close = |addr| BookEffect::Close { addr, farewell: Farewell::BadData };
+        let close = |addr| BookEffect::Close { addr, farewell: DisconnectReason::BadData };
         self.outbox.extend(closing.into_iter().map(close));
     }
 

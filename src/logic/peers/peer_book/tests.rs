@@ -51,12 +51,12 @@ fn dials(book: &mut PeerBook, now: Instant) -> Vec<SocketAddr> {
 }
 
 /// Runs until `end`, ending every dial at once with `farewell`; when each address was dialled, in seconds.
-fn dial_times(book: &mut PeerBook, t0: Instant, end: u64, farewell: Farewell, productive: bool) -> Vec<f64> {
+fn dial_times(book: &mut PeerBook, t0: Instant, end: u64, farewell: DisconnectReason, productive: bool) -> Vec<f64> {
     let (mut now, mut times) = (t0, Vec::new());
     while now <= t0 + SECOND * u32::try_from(end).unwrap() {
         for addr in dials(book, now) {
             times.push((now - t0).as_secs_f64());
-            if farewell != Farewell::Refused {
+            if farewell != DisconnectReason::Refused {
                 book.on_connected(now, addr);
             }
             book.on_farewell(now, addr, farewell, productive);
@@ -121,7 +121,12 @@ fn every_address_given_is_accounted_for() {
 /// P-01: 60 s times the failures, dropped after three; P-03: the same for a reset after the handshake.
 #[test]
 fn an_unproductive_address_is_tried_three_times_and_dropped() {
-    for farewell in [Farewell::Refused, Farewell::Reset, Farewell::HandshakeTimeout, Farewell::Closed] {
+    for farewell in [
+        DisconnectReason::Refused,
+        DisconnectReason::Reset,
+        DisconnectReason::HandshakeTimeout,
+        DisconnectReason::Closed,
+    ] {
         let (t0, mut book) = (base_instant(), book());
         book.add(t0, &hosts(1), PUBLIC);
         let times = dial_times(&mut book, t0, 100_000, farewell, false);
@@ -143,7 +148,7 @@ fn naming_a_dead_address_again_does_not_hammer_it() {
             book.add(now, &[dead], Source::Tracker { local: true });
             for addr in dials(&mut book, now) {
                 dialled.push(second);
-                book.on_farewell(now, addr, Farewell::Refused, false);
+                book.on_farewell(now, addr, DisconnectReason::Refused, false);
             }
         }
         assert!(dialled.windows(4).all(|four| four[3] - four[0] >= 600), "{dialled:?}");
@@ -156,7 +161,7 @@ fn naming_a_dead_address_again_does_not_hammer_it() {
 fn a_productive_address_is_redialled_after_a_second_for_ever() {
     let (t0, mut book) = (base_instant(), book());
     book.add(t0, &hosts(1), PUBLIC);
-    let times = dial_times(&mut book, t0, 3000, Farewell::Reset, true);
+    let times = dial_times(&mut book, t0, 3000, DisconnectReason::Reset, true);
     assert!(times.len() > 2400, "{} dials", times.len());
     assert!(gaps(&times).iter().all(|gap| (0.8..=1.2).contains(gap)));
 }
@@ -165,12 +170,12 @@ fn a_productive_address_is_redialled_after_a_second_for_ever() {
 #[test]
 fn a_reset_is_followed_by_a_dial_a_second_after_the_last_one() {
     for (lived_ms, farewell, at_least_ms, at_most_ms) in [
-        (0, Farewell::Reset, 800, 1200),
-        (500, Farewell::Reset, 300, 700),
-        (1200, Farewell::Reset, 0, 0),
-        (3_600_000, Farewell::Reset, 0, 0),
-        (1200, Farewell::Closed, 800, 1200),
-        (1200, Farewell::Silent, 800, 1200),
+        (0, DisconnectReason::Reset, 800, 1200),
+        (500, DisconnectReason::Reset, 300, 700),
+        (1200, DisconnectReason::Reset, 0, 0),
+        (3_600_000, DisconnectReason::Reset, 0, 0),
+        (1200, DisconnectReason::Closed, 800, 1200),
+        (1200, DisconnectReason::Silent, 800, 1200),
     ] {
         for seed in 0..100 {
             let (t0, mut book) = (base_instant(), PeerBook::new(BookConfig::default(), seed));
@@ -190,12 +195,12 @@ fn a_reset_is_followed_by_a_dial_a_second_after_the_last_one() {
 fn a_dial_at_once_that_is_refused_is_repeated_after_a_second() {
     let (t0, mut book, addrs) = two_that_deliver();
     let end = t0 + SECOND * 60;
-    book.on_farewell(end, addrs[0], Farewell::Reset, true);
+    book.on_farewell(end, addrs[0], DisconnectReason::Reset, true);
     assert_eq!(dials(&mut book, end), [addrs[0]], "at once");
     let mut now = end;
     for at_most_ms in [1200, 72_000] {
         book.on_connected(now, addrs[0]);
-        book.on_farewell(now, addrs[0], Farewell::Closed, false);
+        book.on_farewell(now, addrs[0], DisconnectReason::Closed, false);
         let wait = book.deadline().unwrap() - now;
         assert!(wait.as_millis() <= at_most_ms && wait >= Duration::from_millis(800), "{wait:?} of {at_most_ms} ms");
         now += wait;
@@ -213,12 +218,12 @@ fn a_good_block_forgets_the_failures() {
         let effect = book.poll(now).unwrap();
         let BookEffect::Dial { addr, attempt, last, .. } = effect else { panic!("{effect:?}") };
         assert_eq!(attempt, nth + 1);
-        assert_eq!(last, (nth > 0).then_some(Farewell::Reset));
+        assert_eq!(last, (nth > 0).then_some(DisconnectReason::Reset));
         book.on_connected(now, addr);
         if nth % 3 == 2 {
             book.on_productive(addr);
         }
-        book.on_farewell(now, addr, Farewell::Reset, false);
+        book.on_farewell(now, addr, DisconnectReason::Reset, false);
         now = book.deadline().unwrap();
     }
 }
@@ -230,14 +235,14 @@ fn a_proven_address_is_found_again_within_half_a_minute() {
     book.add(t0, &hosts(3), PUBLIC);
     for addr in dials(&mut book, t0) {
         book.on_connected(t0, addr);
-        book.on_farewell(t0, addr, Farewell::Silent, true);
+        book.on_farewell(t0, addr, DisconnectReason::Silent, true);
     }
     let (mut now, mut times) = (t0, BTreeMap::<_, Vec<_>>::new());
     while now < t0 + SECOND * 3600 {
         now = book.deadline().unwrap();
         for addr in dials(&mut book, now) {
             times.entry(addr).or_default().push((now - t0).as_secs_f64());
-            book.on_farewell(now, addr, Farewell::Unreachable, false);
+            book.on_farewell(now, addr, DisconnectReason::Unreachable, false);
         }
     }
     assert_eq!(times.len(), 3);
@@ -250,15 +255,15 @@ fn a_proven_address_is_found_again_within_half_a_minute() {
 #[test]
 fn a_dead_proven_address_is_left_alone_while_others_deliver() {
     let (t0, mut book, addrs) = two_that_deliver();
-    book.on_farewell(t0, addrs[0], Farewell::Reset, true);
-    let times = dial_times(&mut book, t0, 7200, Farewell::Refused, false);
+    book.on_farewell(t0, addrs[0], DisconnectReason::Reset, true);
+    let times = dial_times(&mut book, t0, 7200, DisconnectReason::Refused, false);
     assert!((10..25).contains(&times.len()), "{times:?}");
     assert!(gaps(&times).last().is_some_and(|gap| (480.0..=720.0).contains(gap)));
     // And when the last who delivers goes, it is not forgotten.
     let now = t0 + SECOND * 7200;
-    book.on_farewell(now, addrs[1], Farewell::Silent, true);
+    book.on_farewell(now, addrs[1], DisconnectReason::Silent, true);
     assert!(book.deadline().is_some_and(|next| next <= now + SECOND * 2));
-    let times = dial_times(&mut book, now, 40, Farewell::Refused, false);
+    let times = dial_times(&mut book, now, 40, DisconnectReason::Refused, false);
     assert!(times.len() >= 6, "both are tried: {times:?}");
 }
 
@@ -271,12 +276,12 @@ fn when_an_accepted_peer_was_the_last_to_deliver_the_proven_are_called() {
     book.on_productive(guest);
     for addr in dials(&mut book, t0) {
         book.on_connected(t0, addr);
-        book.on_farewell(t0, addr, Farewell::Reset, true);
+        book.on_farewell(t0, addr, DisconnectReason::Reset, true);
     }
-    let times = dial_times(&mut book, t0, 3600, Farewell::Refused, false);
+    let times = dial_times(&mut book, t0, 3600, DisconnectReason::Refused, false);
     let now = t0 + SECOND * 3600;
     assert!(gaps(&times).last().is_some_and(|gap| *gap > 400.0), "somebody delivers: {times:?}");
-    book.on_farewell(now, guest, Farewell::Closed, true);
+    book.on_farewell(now, guest, DisconnectReason::Closed, true);
     assert!(book.deadline().is_some_and(|next| next <= now + SECOND * 18));
 }
 
@@ -285,7 +290,7 @@ fn when_an_accepted_peer_was_the_last_to_deliver_the_proven_are_called() {
 fn a_manual_peer_is_never_dropped_for_being_unreachable() {
     let (t0, mut book) = (base_instant(), book());
     book.add(t0, &hosts(1), Source::Manual);
-    let times = dial_times(&mut book, t0, 3600, Farewell::Refused, false);
+    let times = dial_times(&mut book, t0, 3600, DisconnectReason::Refused, false);
     let gaps = gaps(&times);
     assert!((1.6..=2.4).contains(&gaps[0]), "{gaps:?}");
     assert!(gaps.iter().skip(6).all(|gap| (48.0..=72.0).contains(gap)), "{gaps:?}");
@@ -296,7 +301,7 @@ fn a_manual_peer_is_never_dropped_for_being_unreachable() {
 fn a_persons_word_makes_a_trackers_peer_a_manual_one() {
     let (t0, mut book) = (base_instant(), book());
     book.add(t0, &hosts(1), PUBLIC);
-    let _three = dial_times(&mut book, t0, 1000, Farewell::Refused, false);
+    let _three = dial_times(&mut book, t0, 1000, DisconnectReason::Refused, false);
     assert_eq!(book.census().resting, 1);
     book.add(t0, &hosts(1), Source::Manual);
     assert_eq!((book.census().resting, book.census().waiting), (0, 1));
@@ -323,7 +328,7 @@ fn black_holes_do_not_keep_an_honest_peer_waiting() {
             }
             let (until, dead) = open.pop_first().unwrap();
             now = until;
-            book.on_farewell(now, dead, Farewell::ConnectTimeout, false);
+            book.on_farewell(now, dead, DisconnectReason::ConnectTimeout, false);
         };
         assert!(reached <= SECOND * 30, "seed {seed}: {reached:?}");
     }
@@ -355,7 +360,7 @@ fn an_honest_peer_named_later_is_tried_within_half_a_minute() {
             now = wakes.into_iter().flatten().min().unwrap().max(now);
             while let Some((until, dead)) = open.first().copied().filter(|(until, _)| *until <= now) {
                 open.remove(&(until, dead));
-                book.on_farewell(now, dead, Farewell::ConnectTimeout, false);
+                book.on_farewell(now, dead, DisconnectReason::ConnectTimeout, false);
             }
         };
         assert!(reached <= SECOND * 30, "named after {later} s: {reached:?}");
@@ -375,7 +380,7 @@ fn a_victims_host_is_dialled_three_times_in_ten_minutes() {
         assert!(dialled.len() <= 1, "one at a time: {dialled:?}");
         for addr in dialled {
             times.push(second);
-            book.on_farewell(now, addr, Farewell::Refused, false);
+            book.on_farewell(now, addr, DisconnectReason::Refused, false);
         }
     }
     assert!(times.windows(4).all(|four| four[3] - four[0] >= 600), "{times:?}");
@@ -421,7 +426,7 @@ fn limits_on_connections_hold() {
     assert_eq!(second.len(), 2, "3 connected and 2 under way are 5");
     book.on_connected(t0, second[0]);
     assert_eq!(dials(&mut book, t0), []);
-    book.on_farewell(t0, first[0], Farewell::Closed, false);
+    book.on_farewell(t0, first[0], DisconnectReason::Closed, false);
     assert_eq!(dials(&mut book, t0).len(), 1);
     let census = book.census();
     assert_eq!((census.connected, census.half_open, census.tried, census.reached), (3, 2, 6, 4));
@@ -435,8 +440,8 @@ fn we_dial_ourselves_at_most_once() {
     book.add(t0, &[ourselves], PUBLIC);
     assert_eq!(dials(&mut book, t0), [ourselves]);
     book.on_connected(t0, ourselves);
-    assert_eq!(book.on_handshake(t0, ourselves, OURS, OURS), Err(Farewell::Ourselves));
-    book.on_farewell(t0, ourselves, Farewell::Ourselves, false);
+    assert_eq!(book.on_handshake(t0, ourselves, OURS, OURS), Err(DisconnectReason::Ourselves));
+    book.on_farewell(t0, ourselves, DisconnectReason::Ourselves, false);
     assert_eq!(
         book.add(t0, &[ourselves, neighbour], PUBLIC),
         AddOutcome { added: 1, banned: 1, ..AddOutcome::default() }
@@ -455,11 +460,11 @@ fn a_second_connection_to_a_peer_is_refused_and_kept_in_mind() {
     }
     assert_eq!(book.on_handshake(t0, addrs[0], id(1), OURS), Ok(()));
     assert_eq!(book.on_handshake(t0, addrs[0], id(1), OURS), Ok(()), "saying it twice is no second connection");
-    assert_eq!(book.on_handshake(t0, addrs[1], id(1), OURS), Err(Farewell::Duplicate));
-    book.on_farewell(t0, addrs[1], Farewell::Duplicate, false);
+    assert_eq!(book.on_handshake(t0, addrs[1], id(1), OURS), Err(DisconnectReason::Duplicate));
+    book.on_farewell(t0, addrs[1], DisconnectReason::Duplicate, false);
     assert_eq!(dials(&mut book, t0 + SECOND * 100), []);
     let now = t0 + SECOND * 100;
-    book.on_farewell(now, addrs[0], Farewell::Closed, false);
+    book.on_farewell(now, addrs[0], DisconnectReason::Closed, false);
     assert_eq!(dials(&mut book, now + SECOND * 10), [addrs[1]], "the other way to it");
 }
 
@@ -474,16 +479,16 @@ fn a_stolen_id_is_worth_little() {
     book.on_handshake(t0, owner, id(1), OURS).unwrap();
     book.on_productive(owner);
     assert_eq!(book.on_inbound(t0, thief), Inbound::Welcome);
-    assert_eq!(book.on_handshake(t0, thief, id(1), OURS), Err(Farewell::Duplicate));
-    book.on_farewell(t0, thief, Farewell::Duplicate, false);
-    book.on_farewell(t0, owner, Farewell::Reset, true);
+    assert_eq!(book.on_handshake(t0, thief, id(1), OURS), Err(DisconnectReason::Duplicate));
+    book.on_farewell(t0, thief, DisconnectReason::Duplicate, false);
+    book.on_farewell(t0, owner, DisconnectReason::Reset, true);
     assert_eq!(book.on_inbound(t0, thief), Inbound::Welcome);
     assert_eq!(book.on_handshake(t0, thief, id(1), OURS), Ok(()));
     let now = t0 + SECOND * 2;
     assert_eq!(dials(&mut book, now), [owner]);
     book.on_connected(now, owner);
     assert_eq!(book.on_handshake(now, owner, id(1), OURS), Ok(()));
-    assert_eq!(book.poll(now), Some(BookEffect::Close { addr: thief, farewell: Farewell::Duplicate }));
+    assert_eq!(book.poll(now), Some(BookEffect::Close { addr: thief, farewell: DisconnectReason::Duplicate }));
 }
 
 /// Two peers dial each other at the same moment: both keep the connection that the greater id opened.
@@ -527,7 +532,7 @@ fn a_liar_is_banned_with_its_host() {
     let mut closed = Vec::new();
     while let Some(effect) = book.poll(t0) {
         let BookEffect::Close { addr, farewell } = effect else { panic!("{effect:?}") };
-        assert_eq!(farewell, Farewell::BadData);
+        assert_eq!(farewell, DisconnectReason::BadData);
         closed.push(addr);
         book.on_farewell(t0, addr, farewell, true);
     }
@@ -543,16 +548,16 @@ fn a_liar_is_banned_with_its_host() {
 #[test]
 fn farewells_are_followed_by_their_verdicts() {
     let table = [
-        (Farewell::BadHandshake, false),
-        (Farewell::BothSeeds, false),
-        (Farewell::Ourselves, false),
-        (Farewell::BadData, false),
-        (Farewell::Refused, true),
-        (Farewell::Useless, true),
-        (Farewell::ProtocolViolation, true),
-        (Farewell::Panicked, true),
-        (Farewell::Shutdown, true),
-        (Farewell::Duplicate, true),
+        (DisconnectReason::BadHandshake, false),
+        (DisconnectReason::BothSeeds, false),
+        (DisconnectReason::Ourselves, false),
+        (DisconnectReason::BadData, false),
+        (DisconnectReason::Refused, true),
+        (DisconnectReason::Useless, true),
+        (DisconnectReason::ProtocolViolation, true),
+        (DisconnectReason::Panicked, true),
+        (DisconnectReason::Shutdown, true),
+        (DisconnectReason::Duplicate, true),
     ];
     for (farewell, again) in table {
         let (t0, mut book) = (base_instant(), book());
@@ -602,7 +607,7 @@ fn one_host_gets_two_accepted_connections() {
     assert_eq!(come(&mut book, 1), Inbound::Welcome);
     assert_eq!(come(&mut book, 2), Inbound::Welcome);
     assert_eq!(come(&mut book, 3), Inbound::Refused(Refusal::PerHost));
-    book.on_farewell(t0, addr("9.9.9.9:1"), Farewell::Closed, true);
+    book.on_farewell(t0, addr("9.9.9.9:1"), DisconnectReason::Closed, true);
     assert_eq!(come(&mut book, 3), Inbound::Welcome);
     assert_eq!(dials(&mut book, t0 + SECOND * 100), [], "accepted connections are not redialled");
 }
@@ -613,7 +618,7 @@ fn too_many_panics_hold_all_dials_for_half_a_minute() {
     book.add(t0, &hosts(100), PUBLIC);
     let panicking = dials(&mut book, t0);
     for addr in &panicking[..21] {
-        book.on_farewell(t0, *addr, Farewell::Panicked, false);
+        book.on_farewell(t0, *addr, DisconnectReason::Panicked, false);
     }
     assert_eq!(book.poll(t0), Some(BookEffect::Held { pause: panics::PAUSE }));
     assert_eq!(book.poll(t0), None);
@@ -639,7 +644,7 @@ fn tried_and_failed_addresses_make_room_for_new_ones() {
     let (t0, mut book) = (base_instant(), PeerBook::new(BookConfig { max_known: 100, ..BookConfig::default() }, 1));
     book.add(t0, &hosts(100), PUBLIC);
     assert_eq!(book.add(t0, &[addr("9.9.9.9:9999")], PUBLIC).full, 1, "the untried are no worse");
-    let _tried = dial_times(&mut book, t0, 1000, Farewell::BadHandshake, false);
+    let _tried = dial_times(&mut book, t0, 1000, DisconnectReason::BadHandshake, false);
     let later = t0 + SECOND * 1000;
     assert_eq!(book.add(later, &[addr("9.9.9.9:9999")], PUBLIC).added, 1);
     assert_eq!(book.census().known, 100);
@@ -654,14 +659,14 @@ fn peers_are_needed_until_enough_are_connected_or_untried() {
     let mut dialled = dials(&mut book, t0);
     let last = dialled.pop().unwrap();
     for addr in dialled {
-        book.on_farewell(t0, addr, Farewell::Refused, false);
+        book.on_farewell(t0, addr, DisconnectReason::Refused, false);
     }
     assert_eq!(book.need(), Need::Anybody, "nobody has delivered");
     book.on_connected(t0, last);
     assert_eq!(book.need(), Need::Anybody, "nor has the one that is connected");
     book.on_productive(last);
     assert_eq!(book.need(), Need::More);
-    book.on_farewell(t0, last, Farewell::Reset, true);
+    book.on_farewell(t0, last, DisconnectReason::Reset, true);
     assert_eq!(book.need(), Need::Alone);
     book.on_complete();
     assert_eq!(book.need(), Need::Anybody, "a seed is found by whoever comes");
@@ -676,7 +681,7 @@ fn with_our_address_known_the_dial_order_is_that_of_bep_40() {
     let mut order = Vec::new();
     while let Some(BookEffect::Dial { addr, .. }) = book.poll(t0) {
         order.push(canonical::priority(ours, addr));
-        book.on_farewell(t0, addr, Farewell::BothSeeds, false);
+        book.on_farewell(t0, addr, DisconnectReason::BothSeeds, false);
     }
     assert_eq!(order.len(), 30);
     assert!(order.is_sorted_by(|a, b| a >= b), "{order:?}");
@@ -716,15 +721,15 @@ fn place(n: u8) -> SocketAddr {
     SocketAddr::new(host.into(), 2000 + u16::from(n / 16))
 }
 
-const FAREWELLS: [Farewell; 8] = [
-    Farewell::Refused,
-    Farewell::Reset,
-    Farewell::ConnectTimeout,
-    Farewell::BadHandshake,
-    Farewell::Duplicate,
-    Farewell::Panicked,
-    Farewell::BadData,
-    Farewell::Shutdown,
+const FAREWELLS: [DisconnectReason; 8] = [
+    DisconnectReason::Refused,
+    DisconnectReason::Reset,
+    DisconnectReason::ConnectTimeout,
+    DisconnectReason::BadHandshake,
+    DisconnectReason::Duplicate,
+    DisconnectReason::Panicked,
+    DisconnectReason::BadData,
+    DisconnectReason::Shutdown,
 ];
 
 /// Plays a life and checks every invariant after each act; returns the dials.
@@ -839,7 +844,7 @@ proptest! {
             tried.insert(addr);
             book.on_connected(now, addr);
             let flaps = addrs.iter().position(|other| *other == addr).unwrap() < flapping;
-            book.on_farewell(now, addr, Farewell::Reset, flaps);
+            book.on_farewell(now, addr, DisconnectReason::Reset, flaps);
             now += Duration::from_millis(300);
         }
         prop_assert_eq!(tried.len(), 60);
@@ -888,7 +893,7 @@ fn a_guest_is_dialled_where_it_says_it_listens_when_it_has_gone() {
         book.on_farewell(t0, guest, farewell, false);
         dials(&mut book, t0)
     };
-    assert_eq!(gone(Farewell::Reset), [addr("8.8.8.8:6881")]);
-    assert_eq!(gone(Farewell::Duplicate), [], "it is connected otherwise");
-    assert_eq!(gone(Farewell::BadData), []);
+    assert_eq!(gone(DisconnectReason::Reset), [addr("8.8.8.8:6881")]);
+    assert_eq!(gone(DisconnectReason::Duplicate), [], "it is connected otherwise");
+    assert_eq!(gone(DisconnectReason::BadData), []);
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::PeerBook;
 use super::config::{BookEffect, Source, Standing};
-use crate::base::disconnect::Farewell;
+use crate::base::disconnect::DisconnectReason;
 
 /// 10 s between two looks for peers to let go: as often as the choker deals its slots.
 const ROUND: Duration = Duration::from_secs(10);
@@ -157,7 +157,7 @@ impl PeerBook {
         for addr in leaving {
             self.turnover.turned = Some(now);
             self.turnover.on_left(addr);
-            self.outbox.push_back(BookEffect::Close { addr, farewell: Farewell::GivesWay });
+            self.outbox.push_back(BookEffect::Close { addr, farewell: DisconnectReason::GivesWay });
         }
     }
 
@@ -240,7 +240,7 @@ mod tests {
                         self.book.on_connected(self.now, addr);
                     }
                     BookEffect::Close { addr, farewell } => {
-                        assert_eq!(farewell, Farewell::GivesWay);
+                        assert_eq!(farewell, DisconnectReason::GivesWay);
                         self.let_go.push(addr);
                         self.connected.remove(&addr);
                         self.book.on_farewell(self.now, addr, farewell, false);
