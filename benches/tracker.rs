@@ -27,7 +27,7 @@ use tt_actors::base::ids::{InfoHash, PeerId};
 use tt_actors::codec::tracker::{AnnounceRequest, Event};
 use tt_actors::codec::tracker_http::{announce_url, parse_announce};
 use tt_actors::codec::tracker_udp::{UdpReply, decode_reply, encode_announce, encode_connect};
-use tt_actors::logic::tracker_server::{DEFAULT_INTERVAL, Desk, DeskConfig, Limits};
+use tt_actors::logic::tracker_server::{DEFAULT_INTERVAL, DeskConfig, RegistryLimits, TrackerDesk};
 
 const CLIENTS: u32 = 50;
 const TORRENTS: u32 = 1000;
@@ -234,11 +234,11 @@ fn memory() {
     for swarms in [5, 1000, 20_000, 200_000] {
         let before = resident_kib();
         let (peers, now) = (1_000_000_u32, Instant::now());
-        let mut desk = Desk::new(
+        let mut desk = TrackerDesk::new(
             DeskConfig {
                 interval: DEFAULT_INTERVAL,
                 rate: 0,
-                limits: Limits::default(),
+                limits: RegistryLimits::default(),
                 allow: None,
                 seed: 1,
                 secret: [1; 32],

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Resource, getrlimit};
 use serde_json::json;
 use tt_actors::faults::payload::Payload;
-use tt_actors::faults::torrent::{Recipe, Torrent};
+use tt_actors::faults::torrent::{MadeTorrent, Recipe};
 
 use crate::clients::{Kind, Turn, free_port};
 use crate::lab::{Content, Lab, Shape, folder};
@@ -123,7 +123,7 @@ fn session(options: &Options, folder: &Path, torrents: u32) -> (Process, SocketA
 }
 
 /// One of many torrents and its name.
-fn made(nth: u32) -> (String, Torrent, Payload) {
+fn made(nth: u32) -> (String, MadeTorrent, Payload) {
     let name = format!("t{nth:06}");
     let payload = Payload::new(u64::from(nth), SMALL);
     let torrent = Recipe::single(&name, u32::try_from(SMALL).unwrap(), &[]).make(payload).unwrap();

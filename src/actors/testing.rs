@@ -23,9 +23,9 @@ use crate::base::ids::{InfoHash, PeerId};
 
 use crate::codec::wire::{Decoder, Handshake, Message};
 use crate::logic::peers::peer_book::BookConfig;
-use crate::logic::torrent::selection::Wanted;
+use crate::logic::torrent::selection::WantedPieces;
 use crate::net::Net;
-use crate::net::throttle::Limits;
+use crate::net::throttle::RateLimits;
 use crate::storage::{
     DiskTrouble, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, TroubleKind,
 };
@@ -128,7 +128,7 @@ pub(crate) fn torrent(shelf: Arc<Shelf>, net: Net) -> (TorrentConfig, watch::Rec
         name,
         info_hash,
         geometry: geometry(),
-        wanted: Arc::new(Wanted::everything(&geometry())),
+        wanted: Arc::new(WantedPieces::everything(&geometry())),
         aim: Aim::Fetch { then: None },
         super_seed: false,
         tiers: Vec::new(),
@@ -137,7 +137,7 @@ pub(crate) fn torrent(shelf: Arc<Shelf>, net: Net) -> (TorrentConfig, watch::Rec
         our_id: PeerId([2; 20]),
         port: 6881,
         net,
-        limits: Limits::default(),
+        limits: RateLimits::default(),
         storage: shelf,
         patient_disk: true,
         credit: 1 << 20,

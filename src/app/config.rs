@@ -13,7 +13,7 @@ use crate::actors::torrent::Aim;
 use crate::base::ids::PeerId;
 use crate::codec::metainfo::Metainfo;
 use crate::logic::disk::layout::Layout;
-use crate::logic::torrent::selection::Wanted;
+use crate::logic::torrent::selection::WantedPieces;
 use crate::storage::Durability;
 
 /// One torrent of a run.
@@ -34,11 +34,11 @@ impl Job {
     }
 
     /// What is wanted of it.
-    pub fn wanted(&self) -> Wanted {
+    pub fn wanted(&self) -> WantedPieces {
         let Metainfo { geometry, files, .. } = &self.metainfo;
         let layout = Layout::new(files.iter().map(|file| file.len));
-        let of_files = |select: &Vec<bool>| Wanted::of_files(geometry, &layout, select);
-        self.select.as_ref().map_or_else(|| Wanted::everything(geometry), of_files)
+        let of_files = |select: &Vec<bool>| WantedPieces::of_files(geometry, &layout, select);
+        self.select.as_ref().map_or_else(|| WantedPieces::everything(geometry), of_files)
     }
 }
 

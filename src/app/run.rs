@@ -226,7 +226,7 @@ mod tests {
     use crate::app::arbiters::testing::fell;
     use crate::app::outcome::TorrentOutcome;
     use crate::codec::metainfo::Metainfo;
-    use crate::logic::torrent::seeding_goal::Goal;
+    use crate::logic::torrent::seeding_goal::SeedingGoal;
     use crate::storage::OpenTrouble;
 
     /// One file `x` of three bytes, `abc`.
@@ -273,7 +273,7 @@ mod tests {
 
     #[test]
     fn what_is_to_be_seeded_and_is_not_there_is_not_fetched() {
-        let seed = |config: &mut RunConfig| config.aim = Aim::Seed(Goal::default());
+        let seed = |config: &mut RunConfig| config.aim = Aim::Seed(SeedingGoal::default());
         let (only, left) = fetched(None, seed);
         let Ending::Failed(TorrentFailure::Incomplete { have: 0, total: 3 }) = only.ending else {
             panic!("{:?}", only.ending)
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn seeding_ends_when_its_goal_is_reached() {
-        let goal = Goal { time: Some(Duration::ZERO), ratio: None };
+        let goal = SeedingGoal { time: Some(Duration::ZERO), ratio: None };
         let (only, _) = fetched(Some("abc"), |config| config.aim = Aim::Seed(goal));
         assert!(matches!(only.ending, Ending::Complete), "{:?}", only.ending);
     }

@@ -12,7 +12,7 @@ use crate::actors::torrent::TorrentConfig;
 use crate::actors::view::{TorrentPhase, TorrentView};
 use crate::logic::peers::peer_book::BookConfig;
 use crate::net::Net;
-use crate::net::throttle::Limits;
+use crate::net::throttle::RateLimits;
 use crate::storage::SharedStorage;
 
 /// 64 MiB between a request and the disk (D-07) for all torrents together, and never less than four pieces of each.
@@ -52,7 +52,7 @@ impl Torrents {
         let share = config.descriptors();
         let credit = CREDIT / (self.0.len() as u64).max(1);
         // One pair for all: a limit is the session's.
-        let limits = Limits::new(config.max_down_bps, config.max_up_bps);
+        let limits = RateLimits::new(config.max_down_bps, config.max_up_bps);
         let (our_id, mut seed) = (config.our_id(), config.seed);
         let homes = storages.into_iter().zip(places.iter().cycle());
         let all = config.jobs.iter().zip(homes).zip(&self.0).map(|((job, (storage, place)), one)| {

@@ -11,7 +11,7 @@ use clap_complete::Shell;
 use super::names::NamesArgs;
 use super::selection::SelectArgs;
 use crate::base::units::{parse_bytes, parse_duration};
-use crate::logic::tracker_server::{DEFAULT_RATE, Limits, MAX_INTERVAL};
+use crate::logic::tracker_server::{DEFAULT_RATE, MAX_INTERVAL, RegistryLimits};
 use crate::storage::Durability;
 
 /// A BitTorrent client whose every moving part is a supervised actor.
@@ -328,10 +328,10 @@ pub struct TrackerArgs {
     #[arg(long, default_value_t = DEFAULT_RATE, value_name = "N")]
     pub max_rate: u32,
     /// Torrents at most; beyond that one of the network goes that has brought most
-    #[arg(long, default_value_t = Limits::default().swarms, value_name = "N", value_parser = count)]
+    #[arg(long, default_value_t = RegistryLimits::default().swarms, value_name = "N", value_parser = count)]
     pub max_torrents: usize,
     /// Peers of all torrents at most; beyond that one of the network goes that has most
-    #[arg(long, default_value_t = Limits::default().peers, value_name = "N", value_parser = count)]
+    #[arg(long, default_value_t = RegistryLimits::default().peers, value_name = "N", value_parser = count)]
     pub max_peers: usize,
     /// Actor metrics into the log this often (default: never)
     #[arg(long, value_name = "T", value_parser = parse_duration)]

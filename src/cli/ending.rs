@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::actors::view::{TorrentFailure, TorrentView};
     use crate::app::outcome::RestartCount;
-    use crate::logic::torrent::why::{Reason, Why};
+    use crate::logic::torrent::why::{Why, WhyReason};
     use crate::storage::OpenTrouble;
 
     fn ended(ending: Ending, change: impl FnOnce(&mut TorrentView)) -> TorrentOutcome {
@@ -155,7 +155,7 @@ mod tests {
     fn every_ending_has_its_number_and_its_sentence() {
         let blocked = OpenTrouble::WouldOverwrite { path: "/x".into(), why: "it is larger".to_owned() };
         let stalled = |view: &mut TorrentView| {
-            view.why = Some(Why { primary: Reason::Choked, text: "choked by 2 of 2".to_owned() });
+            view.why = Some(Why { primary: WhyReason::Choked, text: "choked by 2 of 2".to_owned() });
         };
         let table = [
             (ended(Ending::Complete, |_| {}), 0, "complete", None),

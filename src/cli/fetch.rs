@@ -62,7 +62,7 @@ mod tests {
     use super::super::args::{Args, Verb};
     use super::super::swarm::testing::torrent;
     use super::*;
-    use crate::logic::torrent::seeding_goal::Goal;
+    use crate::logic::torrent::seeding_goal::SeedingGoal;
 
     fn configured(options: &[&str], torrents: usize) -> RunConfig {
         let line = ["tt-actors", "fetch", "x.torrent"].iter().chain(options);
@@ -78,9 +78,9 @@ mod tests {
         };
         let time = Some(std::time::Duration::from_secs(60));
         assert_eq!(then(&[]), None);
-        assert_eq!(then(&["--seed"]), Some(Goal::default()));
-        assert_eq!(then(&["--seed-ratio", "1.5"]), Some(Goal { ratio: Some(1.5), time: None }));
-        assert_eq!(then(&["--seed", "--seed-time", "1m"]), Some(Goal { ratio: None, time }));
+        assert_eq!(then(&["--seed"]), Some(SeedingGoal::default()));
+        assert_eq!(then(&["--seed-ratio", "1.5"]), Some(SeedingGoal { ratio: Some(1.5), time: None }));
+        assert_eq!(then(&["--seed", "--seed-time", "1m"]), Some(SeedingGoal { ratio: None, time }));
         for bad in ["-1", "nan", "inf", "x"] {
             let line = ["tt-actors", "fetch", "x.torrent", &format!("--seed-ratio={bad}")];
             assert!(Args::try_parse_from(line).is_err(), "{bad}");

@@ -169,7 +169,7 @@ mod tests {
     use crate::actors::view::TorrentFailure;
     use crate::base::ids::InfoHash;
     use crate::base::safe::is_harmless;
-    use crate::logic::torrent::why::{Reason, Why};
+    use crate::logic::torrent::why::{Why, WhyReason};
 
     fn view(change: impl FnOnce(&mut TorrentView)) -> TorrentView {
         let mut view = TorrentView::new("x\u{1b}]0;evil\u{7}.iso".to_owned(), InfoHash([1; 20]), 3 << 20);
@@ -178,7 +178,7 @@ mod tests {
         view
     }
 
-    fn because(view: &mut TorrentView, primary: Reason) {
+    fn because(view: &mut TorrentView, primary: WhyReason) {
         view.why = Some(Why { primary, text: "so it is".to_owned() });
     }
 
@@ -208,15 +208,15 @@ mod tests {
             (
                 view(|v| {
                     (v.bytes_done, v.down_bps) = (1 << 20, 1 << 20);
-                    because(v, Reason::Healthy);
+                    because(v, WhyReason::Healthy);
                 }),
                 "33.3%  1.0 MiB/s  0 peers  ETA 2.0s",
             ),
-            (view(|v| because(v, Reason::Choked)), "0 peers  (so it is)"),
+            (view(|v| because(v, WhyReason::Choked)), "0 peers  (so it is)"),
             (
                 view(|v| {
                     v.disk_trouble = Some("disk full".to_owned());
-                    because(v, Reason::Choked);
+                    because(v, WhyReason::Choked);
                 }),
                 "0 peers  (disk full)",
             ),
@@ -240,7 +240,7 @@ mod tests {
         };
         let json = progress_json(&view(|v| {
             (v.bytes_have, v.down_bps) = (1 << 20, 7);
-            because(v, Reason::Healthy);
+            because(v, WhyReason::Healthy);
             v.swarm.trackers = vec![tracker];
         }));
         assert_eq!(

@@ -18,7 +18,7 @@ use crate::app::config::{Job, RunConfig};
 use crate::app::outcome::Ending;
 use crate::app::run;
 use crate::codec::metainfo::Metainfo;
-use crate::logic::torrent::seeding_goal::Goal;
+use crate::logic::torrent::seeding_goal::SeedingGoal;
 use crate::net::sockets::Sockets;
 
 /// 10 s between metrics when a log file is given and nothing is said.
@@ -31,8 +31,8 @@ impl GoalArgs {
     }
 
     /// What was asked for.
-    pub(super) const fn goal(&self) -> Goal {
-        Goal { ratio: self.seed_ratio, time: self.seed_time }
+    pub(super) const fn goal(&self) -> SeedingGoal {
+        SeedingGoal { ratio: self.seed_ratio, time: self.seed_time }
     }
 }
 

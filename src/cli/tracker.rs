@@ -11,10 +11,10 @@ use super::output::Output;
 use crate::app::config::{secret_from_system, seed_from_system, wall_clock};
 use crate::app::descriptors::Descriptors;
 use crate::base::units::DurationText;
-use crate::logic::tracker_server::{Limits, Stats};
+use crate::logic::tracker_server::{RegistryLimits, Stats};
 use crate::storage::state_file::NoStateFile;
 use crate::tracker_server::pages::stats_json;
-use crate::tracker_server::run::{News, TrackerConfig, Trouble, serve};
+use crate::tracker_server::run::{ServerEvent, ServerTrouble, TrackerServerConfig, serve};
 use crate::tracker_server::state::Restored;
 
 /// 6969: what trackers have used since the first one.
@@ -33,16 +33,16 @@ pub fn run(args: &TrackerArgs, global: &Global, output: &Output) -> Result<Progr
     Ok(ProgramExit::Complete)
 }
 
-fn config(args: &TrackerArgs) -> Result<TrackerConfig, Problem> {
+fn config(args: &TrackerArgs) -> Result<TrackerServerConfig, Problem> {
     let (mut http, mut udp) = (args.http.clone(), args.udp.clone());
     if http.is_empty() && udp.is_empty() {
         let at = DEFAULT_AT.parse().map_err(|error| Problem::new(ProgramExit::Unknown, error))?;
         (http, udp) = (vec![at], vec![at]);
     }
-    let limits = Limits { peers: args.max_peers, swarms: args.max_torrents, ..Limits::default() };
+    let limits = RegistryLimits { peers: args.max_peers, swarms: args.max_torrents, ..RegistryLimits::default() };
     let secret = secret_from_system()
         .map_err(|error| Problem::new(ProgramExit::Unknown, format!("no dice for connection ids: {error}")))?;
-    Ok(TrackerConfig {
+    Ok(TrackerServerConfig {
         http,
         udp,
         interval: args.interval,
@@ -58,9 +58,9 @@ fn config(args: &TrackerArgs) -> Result<TrackerConfig, Problem> {
     })
 }
 
-fn tell(news: &News, output: &Output) {
+fn tell(news: &ServerEvent, output: &Output) {
     match news {
-        News::Listening { http, udp, allowed } => {
+        ServerEvent::Listening { http, udp, allowed } => {
             let http: Vec<_> = http.iter().map(|at| format!("http://{at}/announce")).collect();
             let udp: Vec<_> = udp.iter().map(|at| format!("udp://{at}/announce")).collect();
             output.json(&json!({"event": "listening", "http": http, "udp": udp, "torrents_allowed": allowed}));
@@ -69,17 +69,17 @@ fn tell(news: &News, output: &Output) {
                 output.line(format!("serving   {allowed} torrents of the list"));
             }
         }
-        News::Reread(Ok(allowed)) => {
+        ServerEvent::Reread(Ok(allowed)) => {
             output.json(&json!({"event": "reread", "torrents_allowed": allowed}));
             output.line(format!("serving   {allowed} torrents of the list, read again"));
         }
-        News::Reread(Err(trouble)) => {
+        ServerEvent::Reread(Err(trouble)) => {
             let error = trouble.to_string();
             output.json(&json!({"event": "reread", "error": error}));
             output.complain(&format!("{error}; the old list stays"));
         }
-        News::Restored(path, restored) => tell_restored(path, restored, output),
-        News::NotSaved(path, why) => {
+        ServerEvent::Restored(path, restored) => tell_restored(path, restored, output),
+        ServerEvent::NotSaved(path, why) => {
             let error = format!("the swarms are not saved in {}: {why}", path.display());
             output.json(&json!({"event": "not_saved", "error": error}));
             output.complain(&error);
@@ -124,14 +124,16 @@ fn report(stats: Option<&Stats>, output: &Output) {
     }
 }
 
-fn exit_of(trouble: &Trouble) -> ProgramExit {
+fn exit_of(trouble: &ServerTrouble) -> ProgramExit {
     match trouble {
-        Trouble::Runtime(_) => ProgramExit::Unknown,
-        Trouble::Listen { .. } => ProgramExit::Network,
-        Trouble::StateFile(NoStateFile::Locked(_)) => ProgramExit::Locked,
-        Trouble::StateFile(NoStateFile::Disk(trouble)) => trouble.into(),
-        Trouble::AllowFile { .. } | Trouble::StateFile(NoStateFile::NotRegular(_)) => ProgramExit::CannotOpen,
-        Trouble::AllowList { .. } => ProgramExit::Usage,
-        Trouble::GaveUp(_) => ProgramExit::GaveUp,
+        ServerTrouble::Runtime(_) => ProgramExit::Unknown,
+        ServerTrouble::Listen { .. } => ProgramExit::Network,
+        ServerTrouble::StateFile(NoStateFile::Locked(_)) => ProgramExit::Locked,
+        ServerTrouble::StateFile(NoStateFile::Disk(trouble)) => trouble.into(),
+        ServerTrouble::AllowFile { .. } | ServerTrouble::StateFile(NoStateFile::NotRegular(_)) => {
+            ProgramExit::CannotOpen
+        }
+        ServerTrouble::AllowList { .. } => ProgramExit::Usage,
+        ServerTrouble::GaveUp(_) => ProgramExit::GaveUp,
     }
 }

@@ -20,14 +20,16 @@ use crate::base::geometry::PieceIndex;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::Metainfo;
 use crate::codec::resume::{ResumeRecord, Witness};
-use crate::logic::disk::piece_condition::{FileCondition, FileFacts, PieceCondition, Written, counted, of_wrong_piece};
-use crate::logic::torrent::selection::Wanted;
+use crate::logic::disk::piece_condition::{
+    FileCondition, FileFacts, PieceCondition, WrittenRanges, counted, of_wrong_piece,
+};
+use crate::logic::torrent::selection::WantedPieces;
 use crate::storage::check::{Halt, Hasher, data_ranges, every_piece};
 use crate::storage::file_entry::specs_of;
-use crate::storage::files::Files;
-use crate::storage::folder::Folder;
+use crate::storage::files::StoredFiles;
+use crate::storage::folder::OutputFolder;
 use crate::storage::part_file::Part;
-use crate::storage::record::{Found, Peek, peek};
+use crate::storage::record::{FoundRecord, Peek, peek};
 use crate::storage::trouble::DiskTrouble;
 use crate::storage::whereabouts::is_anything_in;
 
@@ -38,16 +40,16 @@ const MOST_NUMBERS: usize = 20;
 pub fn run(args: &VerifyArgs, output: &Output) -> Result<ProgramExit, Problem> {
     let metainfo = source::load(&args.file, args.names.into())?;
     places::must_be_folder(&args.dir)?;
-    let folder = Folder::open(&args.dir);
+    let folder = OutputFolder::open(&args.dir);
     let folder =
         folder.map_err(|error| Problem::new(ProgramExit::NotFound, format!("{}: {error}", args.dir.display())))?;
     let chosen = select(&args.files, &metainfo)?;
     let record = look_at_state(&args.dir, &metainfo, output);
-    let files = Files::new(folder, specs_of(&metainfo), Descriptors::of_this_process(1, 1).files);
+    let files = StoredFiles::new(folder, specs_of(&metainfo), Descriptors::of_this_process(1, 1).files);
     let files = with_part(files, &metainfo, record.as_ref()).map_err(problem)?;
     let wanted = chosen.as_ref().map_or_else(
-        || Wanted::everything(&metainfo.geometry),
-        |chosen| Wanted::of_files(&metainfo.geometry, files.layout(), chosen),
+        || WantedPieces::everything(&metainfo.geometry),
+        |chosen| WantedPieces::of_files(&metainfo.geometry, files.layout(), chosen),
     );
     let wrong = check(&files, &metainfo, &wanted, output)?;
     let survey = Survey { metainfo: &metainfo, files: &files, record: record.as_ref(), wrong };
@@ -72,14 +74,18 @@ fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<Res
             "another tt-actors (process {process}) is at work on this torrent here; what it has not recorded yet counts as missing"
         ));
     }
-    let Found::Record(record, _) = found else { return None };
+    let FoundRecord::Record(record, _) = found else { return None };
     let fits = record.pieces == metainfo.geometry.piece_count() && record.files.len() == metainfo.files.len();
     fits.then_some(*record)
 }
 
 /// Bytes of files that are not there come from the part file that a fetch of some files left. So may those of a file that
 /// the record calls not ours, when what is in its place is wrong.
-fn with_part(files: Files, metainfo: &Metainfo, record: Option<&ResumeRecord>) -> Result<Files, DiskTrouble> {
+fn with_part(
+    files: StoredFiles,
+    metainfo: &Metainfo,
+    record: Option<&ResumeRecord>,
+) -> Result<StoredFiles, DiskTrouble> {
     let is_not_ours = |file: usize| record.is_some_and(|record| record.files.get(file) == Some(&Witness::NOT_OURS));
     let (mut held, mut strayed) = (Vec::new(), Vec::new());
     for file in 0..files.specs().len() {
@@ -100,10 +106,15 @@ struct Wrong {
 }
 
 /// The pieces that do not hash right, ascending.
-fn check(files: &Files, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> Result<Vec<Wrong>, Problem> {
+fn check(
+    files: &StoredFiles,
+    metainfo: &Metainfo,
+    wanted: &WantedPieces,
+    output: &Output,
+) -> Result<Vec<Wrong>, Problem> {
     let geometry = metainfo.geometry;
     let meter = HashProgress::new(output, "checking", geometry.total_len());
-    let wrong_ones = |hasher: &mut Hasher<&Files>, run: &[PieceIndex]| {
+    let wrong_ones = |hasher: &mut Hasher<&StoredFiles>, run: &[PieceIndex]| {
         let run: Vec<PieceIndex> = run.iter().copied().filter(|piece| wanted.pieces().has(*piece)).collect();
         let judged = hasher.are_right(&metainfo.hashes, &run).into_iter().zip(&run);
         let wrong = judged.filter_map(|(right, piece)| right.map(|right| (!right).then_some(*piece)).transpose());
@@ -118,7 +129,7 @@ fn check(files: &Files, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -
     })
 }
 
-fn is_strayed(files: &Files, metainfo: &Metainfo, piece: PieceIndex) -> bool {
+fn is_strayed(files: &StoredFiles, metainfo: &Metainfo, piece: PieceIndex) -> bool {
     if !files.part().is_some_and(Part::has_strays) {
         return false;
     }
@@ -130,7 +141,7 @@ fn is_strayed(files: &Files, metainfo: &Metainfo, piece: PieceIndex) -> bool {
 /// All that was found out.
 struct Survey<'a> {
     metainfo: &'a Metainfo,
-    files: &'a Files,
+    files: &'a StoredFiles,
     record: Option<&'a ResumeRecord>,
     wrong: Vec<Wrong>,
 }
@@ -173,7 +184,7 @@ impl Survey<'_> {
         let mut written = data_ranges(self.files)?;
         let padding = self.metainfo.files.iter().filter(|file| file.padding);
         written.extend(padding.map(|file| file.offset..file.offset + file.len));
-        let (written, geometry) = (Written::new(written), &self.metainfo.geometry);
+        let (written, geometry) = (WrittenRanges::new(written), &self.metainfo.geometry);
         let recorded = self.record.map(|record| &record.have);
         let judge = |wrong: &Wrong| (wrong.piece, of_wrong_piece(wrong.piece, geometry, &written, recorded));
         Ok(self.wrong.iter().map(judge).collect())
@@ -241,7 +252,7 @@ impl Report {
         self.first_fault.get_or_insert(sentence);
     }
 
-    fn tell(&self, metainfo: &Metainfo, wanted: &Wanted, output: &Output) -> ProgramExit {
+    fn tell(&self, metainfo: &Metainfo, wanted: &WantedPieces, output: &Output) -> ProgramExit {
         let Self { missing, damaged, incomplete_files, damaged_files, first_fault } = self;
         let (status, exit) = match (incomplete_files + u32::from(!missing.is_empty()), damaged_files) {
             (0, 0) if damaged.is_empty() => ("complete", ProgramExit::Complete),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::behaviour_syntax::{Field, Text, Word, no_value, show_duration, spoken};
+use super::behaviour_syntax::{BehaviourWord, EscapedText, Field, no_value, show_duration, spoken};
 use crate::base::units::{parse_bytes, parse_duration};
 
 /// What a peer does. Fields are independent of each other: any mixture is a behaviour.
@@ -14,7 +14,7 @@ pub struct Behaviour {
     /// The handshake.
     pub greeting: Greeting,
     /// The peer id, or how it starts: the rest is drawn.
-    pub id: Option<Text>,
+    pub id: Option<EscapedText>,
     /// What it says to have.
     pub opening: Opening,
     /// Share of the pieces that it has.
@@ -68,18 +68,18 @@ pub struct Behaviour {
     /// How often it changes its interest, at once.
     pub interest_flood: u32,
     /// Its handshake of the extension protocol.
-    pub extended: Extended,
+    pub extended: ExtendedHandshake,
     /// Peers named a second, unasked (BEP 11).
     pub pex_flood: u32,
     /// The size of the metadata, as digits (BEP 9).
-    pub metadata_size: Option<Text>,
+    pub metadata_size: Option<EscapedText>,
     /// What it says about metadata, asked or not.
     pub metadata: MetadataAnswer,
 }
 
 /// Its handshake of the extension protocol (BEP 10).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Extended {
+pub enum ExtendedHandshake {
     /// None, unless another word needs one.
     #[default]
     Unspoken,
@@ -244,7 +244,7 @@ one_of!(Answer, "reject" => Reject, "wrong_index" => WrongIndex, "wrong_begin" =
 one_of!(MetadataAnswer, "metadata_reject" => Reject, "metadata_wrong_hash" => WrongHash,
     "metadata_wrong_piece" => WrongPiece);
 
-impl Field for Extended {
+impl Field for ExtendedHandshake {
     fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
         *self = match word {
             "extended_deep" => return parse_bytes(value).map(|depth| *self = Self::Deep(depth)),
@@ -324,13 +324,13 @@ const fn word(
     cites: &'static str,
     says: &'static str,
     field: fn(&mut Behaviour) -> &mut dyn Field,
-) -> Word<Behaviour> {
-    Word { name, cites, says, field }
+) -> BehaviourWord<Behaviour> {
+    BehaviourWord { name, cites, says, field }
 }
 
 /// Every word a peer's behaviour is made of.
 #[rustfmt::skip]
-pub const WORDS: &[Word<Behaviour>] = &[
+pub const WORDS: &[BehaviourWord<Behaviour>] = &[
     word("silent", "P-02", "accepts and never says a word", |b| &mut b.greeting),
     word("slow_handshake", "P-02", "one byte of the handshake, then a pause, and so on", |b| &mut b.greeting),
     word("reset_on_handshake", "P-03", "resets behind the handshake", |b| &mut b.greeting),
@@ -410,7 +410,7 @@ impl Behaviour {
     /// Some word needs the extension protocol.
     pub fn speaks_extensions(&self) -> bool {
         let says_more = self.pex_flood > 0 || self.metadata_size.is_some();
-        says_more || self.extended != Extended::Unspoken || self.metadata != MetadataAnswer::Nothing
+        says_more || self.extended != ExtendedHandshake::Unspoken || self.metadata != MetadataAnswer::Nothing
     }
 }
 

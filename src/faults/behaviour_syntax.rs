@@ -1,6 +1,6 @@
 //! How a behaviour is written on a command line: `corrupt=0.01,reset_every=300k,silent`.
 //!
-//! A behaviour is a plain struct; each of its fields is a [`Field`]; a table of [`Word`]s names the fields and cites the
+//! A behaviour is a plain struct; each of its fields is a [`Field`]; a table of [`BehaviourWord`]s names the fields and cites the
 //! catalogue. Reading, writing and listing all follow from the table. Knows no behaviour in particular.
 
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::base::units::{parse_bytes, parse_duration};
 
 /// One word of a behaviour, and the field it stands for.
-pub struct Word<B> {
+pub struct BehaviourWord<B> {
     /// As it is written before the `=`.
     pub name: &'static str,
     /// What the catalogue of faults (or of wishes) calls it.
@@ -19,7 +19,7 @@ pub struct Word<B> {
     pub field: fn(&mut B) -> &mut dyn Field,
 }
 
-impl<B> std::fmt::Debug for Word<B> {
+impl<B> std::fmt::Debug for BehaviourWord<B> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} ({}): {}", self.name, self.cites, self.says)
     }
@@ -39,7 +39,7 @@ pub trait Field {
 pub struct BadBehaviour(pub String);
 
 /// Reads words separated by commas. An empty text is the default.
-pub fn read<B: Default + Clone>(words: &'static [Word<B>], text: &str) -> Result<B, BadBehaviour> {
+pub fn read<B: Default + Clone>(words: &'static [BehaviourWord<B>], text: &str) -> Result<B, BadBehaviour> {
     let mut behaviour = B::default();
     let items: Vec<&str> = text.split(',').map(str::trim_start).filter(|item| !item.is_empty()).collect();
     for item in &items {
@@ -57,16 +57,19 @@ pub fn read<B: Default + Clone>(words: &'static [Word<B>], text: &str) -> Result
 }
 
 /// Writes the words that hold, in the order of the table: what [`read`] reads.
-pub fn write<B: Clone>(words: &'static [Word<B>], behaviour: &B) -> String {
+pub fn write<B: Clone>(words: &'static [BehaviourWord<B>], behaviour: &B) -> String {
     let mut behaviour = behaviour.clone();
-    let shown = |word: &Word<B>| {
+    let shown = |word: &BehaviourWord<B>| {
         let value = (word.field)(&mut behaviour).show(word.name)?;
         Some(if value.is_empty() { word.name.to_owned() } else { format!("{}={value}", word.name) })
     };
     words.iter().filter_map(shown).collect::<Vec<_>>().join(",")
 }
 
-fn split<'a, B>(words: &'static [Word<B>], item: &'a str) -> Result<(&'static Word<B>, &'a str), BadBehaviour> {
+fn split<'a, B>(
+    words: &'static [BehaviourWord<B>],
+    item: &'a str,
+) -> Result<(&'static BehaviourWord<B>, &'a str), BadBehaviour> {
     let (name, value) = item.split_once('=').unwrap_or((item, ""));
     let known = words.iter().find(|word| word.name == name);
     Ok((known.ok_or_else(|| BadBehaviour(format!("nobody here behaves like `{name}`")))?, value))
@@ -177,11 +180,11 @@ impl<T: std::str::FromStr<Err: std::fmt::Display> + ToString> Field for Vec<T> {
 
 /// Bytes written as text with the escapes of C: `\n`, `\x1b`. A comma is `\x2c`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Text(pub Vec<u8>);
+pub struct EscapedText(pub Vec<u8>);
 
-impl Field for Option<Text> {
+impl Field for Option<EscapedText> {
     fn set(&mut self, _word: &str, value: &str) -> Result<(), String> {
-        *self = Some(Text(unescape(value).ok_or("a broken escape")?)).filter(|text| !text.0.is_empty());
+        *self = Some(EscapedText(unescape(value).ok_or("a broken escape")?)).filter(|text| !text.0.is_empty());
         Ok(())
     }
 
@@ -227,17 +230,17 @@ mod tests {
         share: Option<f64>,
         wait: Option<Duration>,
         ids: Vec<u8>,
-        text: Option<Text>,
+        text: Option<EscapedText>,
     }
 
-    const WORDS: &[Word<Sample>] = &[
-        Word { name: "flag", cites: "", says: "", field: |s| &mut s.flag },
-        Word { name: "size", cites: "", says: "", field: |s| &mut s.size },
-        Word { name: "count", cites: "", says: "", field: |s| &mut s.count },
-        Word { name: "share", cites: "", says: "", field: |s| &mut s.share },
-        Word { name: "wait", cites: "", says: "", field: |s| &mut s.wait },
-        Word { name: "ids", cites: "", says: "", field: |s| &mut s.ids },
-        Word { name: "text", cites: "", says: "", field: |s| &mut s.text },
+    const WORDS: &[BehaviourWord<Sample>] = &[
+        BehaviourWord { name: "flag", cites: "", says: "", field: |s| &mut s.flag },
+        BehaviourWord { name: "size", cites: "", says: "", field: |s| &mut s.size },
+        BehaviourWord { name: "count", cites: "", says: "", field: |s| &mut s.count },
+        BehaviourWord { name: "share", cites: "", says: "", field: |s| &mut s.share },
+        BehaviourWord { name: "wait", cites: "", says: "", field: |s| &mut s.wait },
+        BehaviourWord { name: "ids", cites: "", says: "", field: |s| &mut s.ids },
+        BehaviourWord { name: "text", cites: "", says: "", field: |s| &mut s.text },
     ];
 
     #[test]
@@ -250,7 +253,7 @@ mod tests {
             share: Some(0.01),
             wait: Some(Duration::from_millis(50)),
             ids: vec![21, 99],
-            text: Some(Text(b"a\x1b[2J\n".to_vec())),
+            text: Some(EscapedText(b"a\x1b[2J\n".to_vec())),
         };
         assert_eq!(sample, want);
         assert_eq!(read(WORDS, "").unwrap(), Sample::default());
@@ -288,7 +291,7 @@ mod tests {
                 share: Some(f64::from(thousandths) / 1000.0),
                 wait: wait.map(|ms| Duration::from_millis(ms.into())),
                 ids,
-                text: Some(Text(text)),
+                text: Some(EscapedText(text)),
             };
             prop_assert_eq!(read(WORDS, &write(WORDS, &sample)), Ok(sample));
         }

@@ -3,7 +3,7 @@
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
+pub struct CatalogueEntry {
     /// `T` trackers, `P` peers, `D` disk, `X` process, `N` network, and a number.
     pub id: &'static str,
     /// What goes wrong.
@@ -12,17 +12,17 @@ pub struct Entry {
     pub why_not: Option<&'static str>,
 }
 
-const fn entry(id: &'static str, title: &'static str) -> Entry {
-    Entry { id, title, why_not: None }
+const fn entry(id: &'static str, title: &'static str) -> CatalogueEntry {
+    CatalogueEntry { id, title, why_not: None }
 }
 
-const fn not_yet(id: &'static str, title: &'static str, why_not: &'static str) -> Entry {
-    Entry { id, title, why_not: Some(why_not) }
+const fn not_yet(id: &'static str, title: &'static str, why_not: &'static str) -> CatalogueEntry {
+    CatalogueEntry { id, title, why_not: Some(why_not) }
 }
 
 /// The hundred of the first plan, and what was met since.
 #[rustfmt::skip]
-pub const ENTRIES: [Entry; 104] = [
+pub const ENTRIES: [CatalogueEntry; 104] = [
     entry("T-01", "TCP refused / ICMP unreachable"),
     entry("T-02", "SYN black hole"),
     entry("T-03", "accepts, never answers"),
@@ -130,7 +130,7 @@ pub const ENTRIES: [Entry; 104] = [
 ];
 
 /// The entry of this id.
-pub fn find(id: &str) -> Option<&'static Entry> {
+pub fn find(id: &str) -> Option<&'static CatalogueEntry> {
     ENTRIES.iter().find(|entry| entry.id == id)
 }
 

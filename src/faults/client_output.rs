@@ -7,14 +7,14 @@ use serde_json::Value;
 
 /// What a run has told.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Told {
+pub struct ClientOutput {
     /// The last line of standard output, if it is a result.
     pub result: Option<Value>,
     /// Events of the log.
     pub log: Vec<Value>,
 }
 
-impl Told {
+impl ClientOutput {
     /// From the lines of both streams.
     pub fn read(out: &[String], err: &[String]) -> Self {
         let object = |line: &String| serde_json::from_str::<Value>(line).ok().filter(Value::is_object);
@@ -63,7 +63,7 @@ mod tests {
             "{\"event\":\"progress\"}\n{\"event\":\"result\",\"panics\":0,\"restarts\":[{\"actor\":\"PeerConnection\",\"cause\":\"reset\",\"count\":7}]}",
         );
         let err = lines("a line\n{\"message\":\"peer sent bad data (banned)\",\"addr\":\"127.0.0.1:1\"}");
-        let told = Told::read(&out, &err);
+        let told = ClientOutput::read(&out, &err);
         assert_eq!(told.number("panics"), Some(0));
         assert_eq!(told.restarts(), BTreeMap::from([(("PeerConnection".to_owned(), "reset".to_owned()), 7)]));
         let banned: Vec<_> = told.logged("peer sent bad data (banned)").map(|event| field(event, "addr")).collect();
@@ -72,8 +72,9 @@ mod tests {
 
     #[test]
     fn of_another_client_nothing_is_made_up() {
-        let told = Told::read(&lines("[#1 SIZE:1MiB]\n{\"event\":\"result\"}\n(OK):download completed {}"), &[]);
+        let told =
+            ClientOutput::read(&lines("[#1 SIZE:1MiB]\n{\"event\":\"result\"}\n(OK):download completed {}"), &[]);
         assert_eq!((told.number("panics"), told.restarts().len(), told.log.len()), (None, 0, 0));
-        assert_eq!(Told::read(&lines("{\"event\":\"progress\"}"), &[]).result, None);
+        assert_eq!(ClientOutput::read(&lines("{\"event\":\"progress\"}"), &[]).result, None);
     }
 }

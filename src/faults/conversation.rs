@@ -16,9 +16,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 
 use super::answers::{Answers, frame, kind, numbers};
 use super::behaviour::{Behaviour, Beyond, ChokedRequests, Choking, Greeting, MetadataAnswer, Opening};
-use super::extensions::{self, EXTENSION_BIT, EXTENSION_BYTE, Names};
+use super::extensions::{self, EXTENSION_BIT, EXTENSION_BYTE, MessageNames};
 use super::peer::PeerStats;
-use super::pipe::{Limits, Over, Pace, Pipe, zeros};
+use super::pipe::{Over, Pipe, PipeLimits, PipePace, zeros};
 use super::torrent::Offer;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::BLOCK_LEN;
@@ -44,17 +44,17 @@ const FLOOD_CHUNK: u32 = 1000;
 
 /// What all connections of one peer share.
 #[derive(Debug)]
-pub(super) struct Cast {
+pub(super) struct PeerShared {
     offer: Offer,
     behaviour: Behaviour,
     seed: u64,
     id: PeerId,
     has: Bitfield,
-    pace: Option<Pace>,
+    pace: Option<PipePace>,
     stats: watch::Sender<PeerStats>,
 }
 
-impl Cast {
+impl PeerShared {
     pub(super) fn new(offer: Offer, behaviour: Behaviour, seed: u64, stats: watch::Sender<PeerStats>) -> Self {
         let mut dice = SmallRng::seed_from_u64(seed);
         let mut id: [u8; 20] = *b"-FT0100-............";
@@ -68,7 +68,7 @@ impl Cast {
                 has.clear(piece);
             }
         }
-        let pace = behaviour.max_rate.map(Pace::new);
+        let pace = behaviour.max_rate.map(PipePace::new);
         Self { offer, behaviour, seed, id: PeerId(id), has, pace, stats }
     }
 
@@ -94,12 +94,12 @@ impl Cast {
 }
 
 /// Talks until one side has had enough. `nth` makes the dice of each connection its own.
-pub(super) async fn converse(stream: BoxStream, cast: Rc<Cast>, nth: u64) {
+pub(super) async fn converse(stream: BoxStream, cast: Rc<PeerShared>, nth: u64) {
     let dice = SmallRng::seed_from_u64(cast.seed ^ nth.rotate_left(32));
     let behaviour = &cast.behaviour;
     let mut talk = Conversation {
         pipe: Pipe::new(stream),
-        drip: behaviour.drip.map(Pace::new),
+        drip: behaviour.drip.map(PipePace::new),
         asked: VecDeque::new(),
         queue: VecDeque::new(),
         answers: Answers::new(cast.offer.clone(), behaviour.clone(), dice),
@@ -108,7 +108,7 @@ pub(super) async fn converse(stream: BoxStream, cast: Rc<Cast>, nth: u64) {
         choked: true,
         fast: false,
         answered: 0,
-        names: Names::default(),
+        names: MessageNames::default(),
         cast: Rc::clone(&cast),
     };
     let over = talk.run().await.err().unwrap_or(Over::Lost);
@@ -121,9 +121,9 @@ pub(super) async fn converse(stream: BoxStream, cast: Rc<Cast>, nth: u64) {
 }
 
 struct Conversation {
-    cast: Rc<Cast>,
+    cast: Rc<PeerShared>,
     pipe: Pipe,
-    drip: Option<Pace>,
+    drip: Option<PipePace>,
     /// Requests that wait for their turn.
     asked: VecDeque<RawRequest>,
     /// Frames to be sent.
@@ -139,14 +139,14 @@ struct Conversation {
     /// Blocks sent on this connection.
     answered: u64,
     /// How the other side numbers its extensions.
-    names: Names,
+    names: MessageNames,
 }
 
 impl Conversation {
     async fn run(&mut self) -> Result<(), Over> {
         self.greet().await?;
         let Behaviour { slice, reset_every: reset_after, close_after, .. } = self.cast.behaviour;
-        self.pipe.limit(Limits { slice, reset_after, close_after });
+        self.pipe.limit(PipeLimits { slice, reset_after, close_after });
         self.open();
         self.flush().await?;
         if let Some(len) = self.cast.behaviour.huge_length {
@@ -411,7 +411,7 @@ impl Conversation {
 
     async fn flush(&mut self) -> Result<(), Over> {
         let shared = self.cast.pace.as_ref();
-        let paces: Vec<&Pace> = shared.into_iter().chain(&self.drip).collect();
+        let paces: Vec<&PipePace> = shared.into_iter().chain(&self.drip).collect();
         let (sent, result) = self.pipe.send(&mut self.queue, &paces).await;
         if sent > 0 {
             self.cast.note(|stats| stats.bytes += sent);

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::answers::{frame, kind};
-use super::behaviour::{Behaviour, Extended, MetadataAnswer};
+use super::behaviour::{Behaviour, ExtendedHandshake, MetadataAnswer};
 use super::black_hole::dead_addr;
 use super::torrent::{int, text};
 use crate::codec::compact;
@@ -22,19 +22,19 @@ const OUR_METADATA: u8 = 2;
 
 /// What the other end may call its messages if it has not said so.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Names {
+pub(super) struct MessageNames {
     pex: u8,
     metadata: u8,
 }
 
-impl Default for Names {
+impl Default for MessageNames {
     /// What most clients call them; one that speaks no extension hears them all the same.
     fn default() -> Self {
         Self { pex: 1, metadata: 2 }
     }
 }
 
-impl Names {
+impl MessageNames {
     /// Learns from the other end's handshake. Looks for the names, not for their place: who is honest writes them once.
     pub(super) fn learn(&mut self, handshake: &[u8]) {
         let number = |name: &[u8]| {
@@ -53,7 +53,7 @@ pub(super) fn handshake(behaviour: &Behaviour) -> Option<Bytes> {
         return None;
     }
     let mut out = vec![HANDSHAKE];
-    if let Extended::Deep(depth) = behaviour.extended {
+    if let ExtendedHandshake::Deep(depth) = behaviour.extended {
         // A list in a list in a list; never closed.
         let depth = usize::try_from(depth).unwrap_or(usize::MAX).min(MAX_DEPTH);
         out.extend(b"d1:m");
@@ -70,8 +70,8 @@ pub(super) fn handshake(behaviour: &Behaviour) -> Option<Bytes> {
         int(&mut out, size.0.escape_ascii());
     }
     let (port, reqq, name) = match behaviour.extended {
-        Extended::Numbers => ("0", "-2147483648", 4),
-        Extended::Name(len) => ("6881", "250", usize::try_from(len).unwrap_or(usize::MAX).min(MAX_NAME)),
+        ExtendedHandshake::Numbers => ("0", "-2147483648", 4),
+        ExtendedHandshake::Name(len) => ("6881", "250", usize::try_from(len).unwrap_or(usize::MAX).min(MAX_NAME)),
         _ => ("6881", "250", 4),
     };
     text(&mut out, b"p");
@@ -89,7 +89,7 @@ const MAX_DEPTH: usize = 1 << 20;
 const MAX_NAME: usize = 16 << 20;
 
 /// So many peers in one message of BEP 11: private, local, doubled, and many ports of one host. `nth` makes them new.
-pub(super) fn pex(names: Names, peers: u32, nth: u32) -> Bytes {
+pub(super) fn pex(names: MessageNames, peers: u32, nth: u32) -> Bytes {
     let spread = |number: u32| {
         let low = u16::try_from(number.wrapping_add(nth.wrapping_mul(peers)) % 65_536).unwrap_or(0);
         match number % 4 {
@@ -111,7 +111,7 @@ pub(super) fn pex(names: Names, peers: u32, nth: u32) -> Bytes {
 }
 
 /// The answer to a request for metadata, or one that nobody has asked for: piece 0, of a size that is a lie too.
-pub(super) fn metadata(names: Names, answer: MetadataAnswer) -> Option<Bytes> {
+pub(super) fn metadata(names: MessageNames, answer: MetadataAnswer) -> Option<Bytes> {
     let (kind_of, piece, len) = match answer {
         MetadataAnswer::Nothing => return None,
         MetadataAnswer::Reject => (2, "0", 0),
@@ -161,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_other_ends_names_are_learnt() {
-        let mut names = Names::default();
+        let mut names = MessageNames::default();
         names.learn(b"d1:md11:ut_metadatai13e6:ut_pexi7ee1:v1:xe");
         assert_eq!((names.pex, names.metadata), (7, 13));
         names.learn(b"no bencode at all 6:ut_pexi");
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn floods_and_lies_are_frames_of_their_kind() {
-        let flood = pex(Names::default(), 100, 3);
+        let flood = pex(MessageNames::default(), 100, 3);
         assert!(shown(&flood).starts_with("\\x01d5:added600:"));
         let table = [
             (MetadataAnswer::Reject, "\\x02d8:msg_typei2e5:piecei0ee"),
@@ -178,8 +178,8 @@ mod tests {
             (MetadataAnswer::WrongPiece, "\\x02d8:msg_typei1e5:piecei4294967296e10:total_sizei16384ee"),
         ];
         for (answer, want) in table {
-            assert!(shown(&metadata(Names::default(), answer).unwrap()).starts_with(want), "{answer:?}");
+            assert!(shown(&metadata(MessageNames::default(), answer).unwrap()).starts_with(want), "{answer:?}");
         }
-        assert_eq!(metadata(Names::default(), MetadataAnswer::Nothing), None);
+        assert_eq!(metadata(MessageNames::default(), MetadataAnswer::Nothing), None);
     }
 }

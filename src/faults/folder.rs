@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A folder that is removed when this is dropped, unless it is to stay.
 #[derive(Debug)]
-pub struct Folder {
+pub struct ScratchFolder {
     path: PathBuf,
     kept: bool,
 }
@@ -16,7 +16,7 @@ pub struct Folder {
 /// 1,000 names are tried: more than any process leaves behind that had the same number before.
 const MAX_NAMES: u32 = 1000;
 
-impl Folder {
+impl ScratchFolder {
     /// The one that was named, which always stays, or a new one among the temporary files of the system.
     pub fn new(named: Option<&Path>, keep: bool) -> io::Result<Self> {
         if let Some(path) = named {
@@ -54,7 +54,7 @@ impl Folder {
     }
 }
 
-impl Drop for Folder {
+impl Drop for ScratchFolder {
     fn drop(&mut self) {
         if !self.kept
             && let Err(error) = std::fs::remove_dir_all(&self.path)
@@ -72,7 +72,7 @@ mod tests {
     fn only_what_was_not_asked_for_is_removed() {
         let named = tempfile::tempdir().unwrap();
         for (dir, keep, stays) in [(None, false, false), (None, true, true), (Some(named.path()), false, true)] {
-            let folder = Folder::new(dir, keep).unwrap();
+            let folder = ScratchFolder::new(dir, keep).unwrap();
             let path = folder.path().to_owned();
             std::fs::write(path.join("payload.bin"), b"x").unwrap();
             assert_eq!(folder.is_kept(), stays);

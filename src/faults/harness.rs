@@ -20,12 +20,12 @@ use super::behaviour::Behaviour;
 use super::black_hole::spawn_black_hole;
 use super::full_house::FullHouse;
 use super::payload::Payload;
-use super::peer::{Peer, PeerStats, spawn_peer};
+use super::peer::{FaultyPeer, PeerStats, spawn_peer};
 use super::relay::toxic::Toxics;
 use super::relay::{Relay, RelayStats, spawn_tcp_relay, spawn_udp_relay};
 use super::swarms::Swarms;
 use super::torrent::{Offer, Recipe};
-use super::tracker::{Record, Tracker};
+use super::tracker::{FaultyTracker, TrackerRecord};
 use super::tracker_behaviour::TrackerBehaviour;
 use super::tracker_http::spawn_http_tracker;
 use super::tracker_tls::{Distrust, spawn_tls_tracker};
@@ -48,8 +48,8 @@ pub struct Troupe {
     pub offer: Offer,
     /// Whom the trackers know that know the swarm.
     pub swarms: Swarms,
-    peers: Vec<Option<Peer>>,
-    trackers: Vec<Option<Tracker>>,
+    peers: Vec<Option<FaultyPeer>>,
+    trackers: Vec<Option<FaultyTracker>>,
     others: Vec<Box<dyn std::any::Any>>,
 }
 
@@ -64,7 +64,7 @@ type Job = Box<dyn for<'a> FnOnce(&'a mut Troupe) -> Pin<Box<dyn Future<Output =
 
 /// One torrent with its cast. The cast ends when this is dropped.
 #[derive(Debug)]
-pub struct Stage {
+pub struct Harness {
     recipe: Recipe,
     payload: Payload,
     network: u16,
@@ -96,7 +96,7 @@ pub struct TrackerSeen {
     /// Where it listens.
     pub addr: SocketAddr,
     number: usize,
-    record: watch::Receiver<Record>,
+    record: watch::Receiver<TrackerRecord>,
 }
 
 /// A relay of the cast, as others see it.
@@ -122,7 +122,7 @@ impl RelaySeen {
 
 impl TrackerSeen {
     /// All that it has heard so far.
-    pub fn record(&self) -> Record {
+    pub fn record(&self) -> TrackerRecord {
         self.record.borrow().clone()
     }
 
@@ -142,7 +142,7 @@ pub enum Knows {
     TheSwarm,
 }
 
-impl Stage {
+impl Harness {
     /// An empty stage for this torrent.
     pub fn new(recipe: Recipe, payload: Payload) -> io::Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -343,7 +343,7 @@ impl Stage {
     }
 }
 
-impl Drop for Stage {
+impl Drop for Harness {
     fn drop(&mut self) {
         self.tell = None;
         match self.thread.take().map(JoinHandle::join) {
@@ -368,7 +368,7 @@ impl Troupe {
         seen
     }
 
-    fn add_tracker(&mut self, tracker: Tracker) -> TrackerSeen {
+    fn add_tracker(&mut self, tracker: FaultyTracker) -> TrackerSeen {
         let (url, addr) = (tracker.url().to_owned(), tracker.addr());
         let seen = TrackerSeen { url, addr, number: self.trackers.len(), record: tracker.watch() };
         self.trackers.push(Some(tracker));

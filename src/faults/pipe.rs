@@ -47,12 +47,12 @@ impl From<io::Error> for Over {
 
 /// A rate that several connections may share.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct PipePace {
     bytes_a_second: u64,
     next: Cell<Option<Instant>>,
 }
 
-impl Pace {
+impl PipePace {
     pub(super) fn new(bytes_a_second: u64) -> Self {
         Self { bytes_a_second: bytes_a_second.max(1), next: Cell::new(None) }
     }
@@ -76,7 +76,7 @@ impl Pace {
 
 /// What limits a pipe.
 #[derive(Debug, Default)]
-pub(super) struct Limits {
+pub(super) struct PipeLimits {
     /// Bytes in one write.
     pub(super) slice: Option<u64>,
     /// Bytes until the reset.
@@ -89,18 +89,18 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) struct Pipe {
     stream: BoxStream,
-    limits: Limits,
+    limits: PipeLimits,
     /// Bytes read and not yet understood.
     pub(super) inbox: BytesMut,
 }
 
 impl Pipe {
     pub(super) fn new(stream: BoxStream) -> Self {
-        Self { stream, limits: Limits::default(), inbox: BytesMut::new() }
+        Self { stream, limits: PipeLimits::default(), inbox: BytesMut::new() }
     }
 
     /// From now on.
-    pub(super) fn limit(&mut self, limits: Limits) {
+    pub(super) fn limit(&mut self, limits: PipeLimits) {
         self.limits = limits;
     }
 
@@ -133,7 +133,7 @@ impl Pipe {
     }
 
     /// Sends everything, at the given rates, and returns the bytes that went out; ends early at a limit.
-    pub(super) async fn send(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&Pace]) -> (u64, Result<(), Over>) {
+    pub(super) async fn send(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&PipePace]) -> (u64, Result<(), Over>) {
         let mut sent = 0;
         loop {
             while queue.front().is_some_and(Bytes::is_empty) {
@@ -153,7 +153,7 @@ impl Pipe {
     }
 
     /// One write.
-    async fn send_some(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&Pace]) -> Result<u64, Over> {
+    async fn send_some(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&PipePace]) -> Result<u64, Over> {
         let mut most = u64::MAX;
         let limits = [self.limits.slice, self.limits.reset_after, self.limits.close_after];
         for limit in limits.into_iter().flatten().chain(paces.iter().map(|pace| pace.stride())) {
@@ -258,7 +258,7 @@ mod tests {
     fn a_pace_lets_pass_so_many_bytes_a_second() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
-            let pace = Pace::new(1000);
+            let pace = PipePace::new(1000);
             let start = Instant::now();
             for _ in 0..101 {
                 pace.pass(pace.stride()).await;

@@ -175,7 +175,7 @@ enum Line {
 
 /// A running program, in a process group of its own. Dropped, it is killed with all its children.
 #[derive(Debug)]
-pub struct Program {
+pub struct ClientProgram {
     child: Child,
     lines: Receiver<Line>,
     /// Keeps the channel open: a closed one would not wait.
@@ -189,7 +189,7 @@ pub struct Program {
     usage: Usage,
 }
 
-impl Program {
+impl ClientProgram {
     /// Starts it, without standard input; both outputs are read all the time.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -323,7 +323,7 @@ impl Program {
     }
 }
 
-impl Drop for Program {
+impl Drop for ClientProgram {
     fn drop(&mut self) {
         // Gone already is the usual case. Children of its own may have outlived it.
         let killed = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
@@ -405,8 +405,8 @@ mod tests {
         assert_eq!((command.get_program(), &args[..]), (OsStr::new("x"), &["--port=77", "-d", "/d", "/{dir} t"][..]));
     }
 
-    fn shell(script: &str) -> Program {
-        Program::start(Command::new("sh").args(["-c", script])).unwrap()
+    fn shell(script: &str) -> ClientProgram {
+        ClientProgram::start(Command::new("sh").args(["-c", script])).unwrap()
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -459,7 +459,7 @@ mod tests {
 
     #[test]
     fn a_program_that_is_not_there_is_named() {
-        let why = Program::start(&mut Command::new("/nowhere/client")).unwrap_err().to_string();
+        let why = ClientProgram::start(&mut Command::new("/nowhere/client")).unwrap_err().to_string();
         assert!(why.starts_with("cannot start /nowhere/client: "), "{why}");
     }
 }

@@ -51,7 +51,7 @@ pub struct About {
 
 /// What the referee says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RefereeVerdict {
     /// Everything held.
     Held,
     /// This machine cannot play it, and why. Never silent, never a success.
@@ -69,7 +69,7 @@ pub enum Verdict {
     Crashed(String),
 }
 
-impl Verdict {
+impl RefereeVerdict {
     /// The program's exit code: 0 held, 10 an invariant broke, 11 not live after healing, 12 crash or leak.
     pub const fn exit_code(&self) -> u8 {
         match self {
@@ -97,7 +97,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for RefereeVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Held => f.write_str("held"),
@@ -111,7 +111,7 @@ impl fmt::Display for Verdict {
 
 /// One run of one scenario.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Report {
+pub struct ScenarioReport {
     /// Which.
     pub about: About,
     /// What decided every die.
@@ -127,10 +127,10 @@ pub struct Report {
     /// A hash of everything that happened, where that is deterministic.
     pub events: Option<u64>,
     /// What the referee says.
-    pub verdict: Verdict,
+    pub verdict: RefereeVerdict,
 }
 
-impl Report {
+impl ScenarioReport {
     /// Nothing has happened yet, and that held.
     pub const fn new(about: About, seed: u64) -> Self {
         Self {
@@ -141,7 +141,7 @@ impl Report {
             restarts: BTreeMap::new(),
             took: Duration::ZERO,
             events: None,
-            verdict: Verdict::Held,
+            verdict: RefereeVerdict::Held,
         }
     }
 
@@ -181,11 +181,11 @@ mod tests {
     #[test]
     fn every_verdict_has_the_exit_code_of_the_contract() {
         let table = [
-            (Verdict::Held, 0),
-            (Verdict::Skipped("no root".to_owned()), 0),
-            (Verdict::Broke { invariant: "I1", how: "piece 3".to_owned() }, 10),
-            (Verdict::NotLive("60 s after".to_owned()), 11),
-            (Verdict::Crashed("signal 6".to_owned()), 12),
+            (RefereeVerdict::Held, 0),
+            (RefereeVerdict::Skipped("no root".to_owned()), 0),
+            (RefereeVerdict::Broke { invariant: "I1", how: "piece 3".to_owned() }, 10),
+            (RefereeVerdict::NotLive("60 s after".to_owned()), 11),
+            (RefereeVerdict::Crashed("signal 6".to_owned()), 12),
         ];
         for (verdict, code) in table {
             assert_eq!((verdict.exit_code(), verdict.is_failure()), (code, code != 0), "{verdict}");
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_report_says_how_to_play_it_again() {
-        let report = Report { events: Some(0xff), ..Report::new(ABOUT, 7) };
+        let report = ScenarioReport { events: Some(0xff), ..ScenarioReport::new(ABOUT, 7) };
         assert_eq!(report.replay(), "tt-actors fault run --layer sim --only P-14.one-bit --seed 7");
         let json = report.to_json("abc");
         assert_eq!((&json["events"], &json["verdict"]), (&json!("00000000000000ff"), &json!("held")));

@@ -42,7 +42,7 @@ pub enum BadRecipe {
 
 /// A finished torrent: its file and what its peers serve.
 #[derive(Debug, Clone)]
-pub struct Torrent {
+pub struct MadeTorrent {
     /// The .torrent.
     pub file: Vec<u8>,
     /// For [`spawn_peer`](super::peer::spawn_peer).
@@ -81,7 +81,7 @@ impl Recipe {
     }
 
     /// Hashes the payload and writes the .torrent.
-    pub fn make(&self, payload: Payload) -> Result<Torrent, BadRecipe> {
+    pub fn make(&self, payload: Payload) -> Result<MadeTorrent, BadRecipe> {
         let files: u128 = self.files.iter().map(|(_, len)| u128::from(*len)).sum();
         if !self.files.is_empty() && files != u128::from(payload.len()) {
             return Err(BadRecipe::Lengths { files, payload: payload.len() });
@@ -102,7 +102,7 @@ impl Recipe {
         text(&mut file, b"info");
         file.extend(info);
         file.push(b'e');
-        Ok(Torrent { file, offer: Offer { info_hash, geometry, content: payload.into() } })
+        Ok(MadeTorrent { file, offer: Offer { info_hash, geometry, content: payload.into() } })
     }
 
     fn info(&self, payload: Payload, hashes: &[u8]) -> Vec<u8> {

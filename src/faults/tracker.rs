@@ -31,7 +31,7 @@ pub enum Asked {
 
 /// One request: when, from whom, what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct HeardRequest {
     /// When it was understood.
     pub at: Instant,
     /// The other end of its connection.
@@ -42,7 +42,7 @@ pub struct Heard {
 
 /// All that a tracker has heard and said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Record {
+pub struct TrackerRecord {
     /// Connections accepted (HTTP), datagrams received (UDP).
     pub arrivals: u64,
     /// Requests, also those that are no longer remembered.
@@ -50,10 +50,10 @@ pub struct Record {
     /// Bytes sent.
     pub bytes: u64,
     /// The first 10,000 requests, in order.
-    pub heard: Vec<Heard>,
+    pub heard: Vec<HeardRequest>,
 }
 
-impl Record {
+impl TrackerRecord {
     /// The announces, in order: when and what.
     pub fn announces(&self) -> impl DoubleEndedIterator<Item = (Instant, &AnnounceRequest)> {
         self.heard.iter().filter_map(|heard| match &heard.asked {
@@ -66,14 +66,14 @@ impl Record {
 /// A running tracker. It ends when this is dropped.
 #[derive(Debug)]
 #[must_use = "the tracker ends when this is dropped"]
-pub struct Tracker {
+pub struct FaultyTracker {
     pub(super) addr: SocketAddr,
     pub(super) url: String,
-    pub(super) record: watch::Receiver<Record>,
+    pub(super) record: watch::Receiver<TrackerRecord>,
     pub(super) task: JoinHandle<()>,
 }
 
-impl Tracker {
+impl FaultyTracker {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -85,12 +85,12 @@ impl Tracker {
     }
 
     /// All that it has heard so far.
-    pub fn record(&self) -> Record {
+    pub fn record(&self) -> TrackerRecord {
         self.record.borrow().clone()
     }
 
     /// The same, for waiting until something has been heard, on any thread.
-    pub fn watch(&self) -> watch::Receiver<Record> {
+    pub fn watch(&self) -> watch::Receiver<TrackerRecord> {
         self.record.clone()
     }
 
@@ -101,7 +101,7 @@ impl Tracker {
     }
 }
 
-impl Drop for Tracker {
+impl Drop for FaultyTracker {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -109,15 +109,15 @@ impl Drop for Tracker {
 
 /// What both kinds of tracker do with a request.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct RequestDesk {
     pub(super) swarms: Swarms,
     pub(super) behaviour: TrackerBehaviour,
-    pub(super) record: watch::Sender<Record>,
+    pub(super) record: watch::Sender<TrackerRecord>,
 }
 
-impl Desk {
-    pub(super) fn new(swarms: Swarms, behaviour: TrackerBehaviour) -> (Self, watch::Receiver<Record>) {
-        let (sender, record) = watch::channel(Record::default());
+impl RequestDesk {
+    pub(super) fn new(swarms: Swarms, behaviour: TrackerBehaviour) -> (Self, watch::Receiver<TrackerRecord>) {
+        let (sender, record) = watch::channel(TrackerRecord::default());
         (Self { swarms, behaviour, record: sender }, record)
     }
 
@@ -133,7 +133,7 @@ impl Desk {
         self.record.send_modify(|record| {
             record.requests += 1;
             if record.heard.len() < MAX_HEARD {
-                record.heard.push(Heard { at: Instant::now(), from, asked });
+                record.heard.push(HeardRequest { at: Instant::now(), from, asked });
             }
         });
     }

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::behaviour_syntax::{Field, Text, Word, no_value, spoken};
+use super::behaviour_syntax::{BehaviourWord, EscapedText, Field, no_value, spoken};
 use super::black_hole::dead_addr;
 use crate::base::units::parse_bytes;
 
@@ -18,7 +18,7 @@ pub struct TrackerBehaviour {
     /// The interval as it is sent.
     pub interval: Interval,
     /// Refuses everything with this text.
-    pub failure: Option<Text>,
+    pub failure: Option<EscapedText>,
     /// Never answers.
     pub hang: bool,
     /// Announces that it answers before it never answers again.
@@ -75,7 +75,7 @@ pub struct HttpFaults {
     /// Instead of an honest reply.
     pub reply: HttpReply,
     /// A `warning message`.
-    pub warning: Option<Text>,
+    pub warning: Option<EscapedText>,
     /// A status other than 200.
     pub status: u32,
     /// `Retry-After`, seconds.
@@ -262,13 +262,13 @@ const fn word(
     cites: &'static str,
     says: &'static str,
     field: fn(&mut TrackerBehaviour) -> &mut dyn Field,
-) -> Word<TrackerBehaviour> {
-    Word { name, cites, says, field }
+) -> BehaviourWord<TrackerBehaviour> {
+    BehaviourWord { name, cites, says, field }
 }
 
 /// Every word a tracker's behaviour is made of.
 #[rustfmt::skip]
-pub const WORDS: &[Word<TrackerBehaviour>] = &[
+pub const WORDS: &[BehaviourWord<TrackerBehaviour>] = &[
     word("hang", "T-03", "never answers", |b| &mut b.hang),
     word("hang_after", "T-25", "answers so many announces, then never again", |b| &mut b.hang_after),
     word("delay", "T-02", "waits before every answer", |b| &mut b.delay),

@@ -16,10 +16,10 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::swarms::Swarms;
-use super::tracker::{Desk, TROUBLE_PAUSE, Tracker};
+use super::tracker::{FaultyTracker, RequestDesk, TROUBLE_PAUSE};
 use super::tracker_behaviour::TrackerBehaviour;
 use super::tracker_http::converse;
-use crate::net::{BoxStream, Listen, Net, Stream};
+use crate::net::{BoxStream, ByteStream, Listen, Net};
 
 /// What is wrong with it. All are signed with the one key beside this file, which protects nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +53,12 @@ impl Distrust {
 
 /// Starts one that listens at `at` (port 0: any). Must run where `spawn_local` works. What its record has heard was told
 /// by somebody who believed the certificate, or went on without one.
-pub async fn spawn_tls_tracker(net: &Net, at: SocketAddr, swarms: &Swarms, why: Distrust) -> io::Result<Tracker> {
+pub async fn spawn_tls_tracker(net: &Net, at: SocketAddr, swarms: &Swarms, why: Distrust) -> io::Result<FaultyTracker> {
     let listener = net.listen(at).await?;
     let addr = listener.local_addr()?;
-    let (desk, record) = Desk::new(swarms.clone(), TrackerBehaviour::honest());
+    let (desk, record) = RequestDesk::new(swarms.clone(), TrackerBehaviour::honest());
     let task = spawn_local(accept(listener, Rc::new(desk), why, acceptor(why)?));
-    Ok(Tracker { addr, url: format!("https://localhost:{}/announce", addr.port()), record, task })
+    Ok(FaultyTracker { addr, url: format!("https://localhost:{}/announce", addr.port()), record, task })
 }
 
 fn acceptor(why: Distrust) -> io::Result<TlsAcceptor> {
@@ -70,7 +70,7 @@ fn acceptor(why: Distrust) -> io::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config.map_err(io::Error::other)?)))
 }
 
-async fn accept(listener: Box<dyn Listen>, desk: Rc<Desk>, why: Distrust, acceptor: TlsAcceptor) {
+async fn accept(listener: Box<dyn Listen>, desk: Rc<RequestDesk>, why: Distrust, acceptor: TlsAcceptor) {
     let mut talks = JoinSet::new();
     loop {
         tokio::select! {
@@ -87,7 +87,7 @@ async fn accept(listener: Box<dyn Listen>, desk: Rc<Desk>, why: Distrust, accept
     }
 }
 
-async fn talk(mut stream: BoxStream, from: SocketAddr, desk: Rc<Desk>, why: Distrust, acceptor: TlsAcceptor) {
+async fn talk(mut stream: BoxStream, from: SocketAddr, desk: Rc<RequestDesk>, why: Distrust, acceptor: TlsAcceptor) {
     match why {
         Distrust::Plain => converse(stream, from, desk).await,
         Distrust::Ancient => {
@@ -107,7 +107,7 @@ async fn talk(mut stream: BoxStream, from: SocketAddr, desk: Rc<Desk>, why: Dist
 #[derive(Debug)]
 struct Tls(TlsStream<BoxStream>);
 
-impl Stream for Tls {
+impl ByteStream for Tls {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.0.get_ref().0.peer_addr()
     }

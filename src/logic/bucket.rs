@@ -22,7 +22,7 @@ const LEAST_TURN: u64 = 4096;
 const HUNDREDTHS: u64 = 100;
 
 /// Who asks: one direction of one connection. Never used again for another.
-pub type Tap = u64;
+pub type TapId = u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -40,9 +40,9 @@ pub struct Bucket {
     /// In hundredths of a byte.
     level: u64,
     fed: Option<Instant>,
-    line: VecDeque<Tap>,
-    places: BTreeMap<Tap, Place>,
-    called: VecDeque<Tap>,
+    line: VecDeque<TapId>,
+    places: BTreeMap<TapId, Place>,
+    called: VecDeque<TapId>,
 }
 
 impl Bucket {
@@ -65,7 +65,7 @@ impl Bucket {
 
     /// `tap` wants to move `want` bytes. The answer is how many it may move now; without one it is in the line, and is to
     /// ask again when it is called.
-    pub fn ask(&mut self, now: Instant, tap: Tap, want: u64) -> Option<u64> {
+    pub fn ask(&mut self, now: Instant, tap: TapId, want: u64) -> Option<u64> {
         self.feed(now);
         match self.places.get(&tap) {
             Some(Place::InLine(_)) => None,
@@ -93,7 +93,7 @@ impl Bucket {
     }
 
     /// The tap is gone, with its place in the line.
-    pub fn on_left(&mut self, tap: Tap) {
+    pub fn on_left(&mut self, tap: TapId) {
         if let Some(Place::Called(granted)) = self.places.remove(&tap) {
             self.give_back(granted);
         }
@@ -106,7 +106,7 @@ impl Bucket {
     }
 
     /// The next tap whose turn has come.
-    pub fn poll(&mut self) -> Option<Tap> {
+    pub fn poll(&mut self) -> Option<TapId> {
         self.called.pop_front()
     }
 
@@ -164,7 +164,7 @@ mod tests {
         t0: Instant,
         now: Instant,
         /// What each moved, and when.
-        moved: BTreeMap<Tap, u64>,
+        moved: BTreeMap<TapId, u64>,
         log: Vec<(Duration, u64)>,
         wakes: u64,
     }
@@ -176,7 +176,7 @@ mod tests {
         }
 
         /// Moves until it has to wait; `chunk` at a time.
-        fn drain(&mut self, tap: Tap, chunk: u64) {
+        fn drain(&mut self, tap: TapId, chunk: u64) {
             while let Some(bytes) = self.bucket.ask(self.now, tap, chunk) {
                 *self.moved.entry(tap).or_default() += bytes;
                 self.log.push((self.now - self.t0, bytes));
@@ -184,7 +184,7 @@ mod tests {
         }
 
         /// Until that long after the start, woken each time so much too late.
-        fn run(&mut self, until: Duration, chunk: impl Fn(Tap) -> u64, late: impl Fn() -> Duration) {
+        fn run(&mut self, until: Duration, chunk: impl Fn(TapId) -> u64, late: impl Fn() -> Duration) {
             while let Some(due) = self.bucket.deadline().filter(|due| *due - self.t0 <= until) {
                 self.now = due + late();
                 self.bucket.on_timeout(self.now);

@@ -12,14 +12,14 @@ const PART: Duration = Duration::from_millis(250);
 
 /// A meter of time: a [`Rate`] of the microseconds in which it was so.
 #[derive(Debug, Clone, Default)]
-pub struct Share {
+pub struct BusyRatio {
     /// `None` until something was told.
     spent: Option<Rate>,
     /// It is so, and this is counted up to here.
     since: Option<Instant>,
 }
 
-impl Share {
+impl BusyRatio {
     /// From now on it is so, or not. May be told as often as one likes.
     pub fn set(&mut self, now: Instant, is_so: bool) {
         let spent = self.spent.get_or_insert_with(|| Rate::new(now));
@@ -74,7 +74,7 @@ mod tests {
             ("a moment", &[(0, false), (4900, true), (5000, false)], &[(5000, 2)]),
         ];
         for (what, told, asked) in table {
-            let (t0, mut share) = (base_instant(), Share::default());
+            let (t0, mut share) = (base_instant(), BusyRatio::default());
             for (at, is_so) in *told {
                 share.set(t0 + ms(*at), *is_so);
             }
@@ -89,7 +89,7 @@ mod tests {
         /// However it comes and goes, and however oddly the times lie.
         #[test]
         fn it_is_never_more_than_everything(steps in prop::collection::vec((0u64..20_000, any::<bool>()), 0..60)) {
-            let (mut now, mut share) = (base_instant(), Share::default());
+            let (mut now, mut share) = (base_instant(), BusyRatio::default());
             for (wait, is_so) in steps {
                 now += ms(wait);
                 share.set(now, is_so);
@@ -101,7 +101,7 @@ mod tests {
         /// What was never so has no share, and what was never otherwise has all of it.
         #[test]
         fn all_and_nothing_are_exact(waits in prop::collection::vec(1u64..3000, 1..30), is_so in any::<bool>()) {
-            let (mut now, mut share) = (base_instant(), Share::default());
+            let (mut now, mut share) = (base_instant(), BusyRatio::default());
             share.set(now, is_so);
             for wait in waits {
                 now += ms(wait);

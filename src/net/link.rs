@@ -1,7 +1,7 @@
 //! One connection's bytes: frames in, messages out, nothing decided.
 //!
 //! Polled, not spawned: its actor polls it once a turn. Reading stops after a chunk so that no peer holds the thread;
-//! writing is one vectored call for everything queued. The queue is bounded by whoever fills it: see [`Link::queued`].
+//! writing is one vectored call for everything queued. The queue is bounded by whoever fills it: see [`PeerLink::queued`].
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -15,7 +15,7 @@ use tokio_util::io::poll_read_buf;
 
 use super::BoxStream;
 use super::staging::Staging;
-use super::throttle::{Limits, Tap};
+use super::throttle::{RateLimits, ThrottleTap};
 use crate::base::disconnect::DisconnectReason;
 use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, encode_piece_header};
 
@@ -65,7 +65,7 @@ struct Queued {
 
 /// A connected stream with its half-read frame and its unsent messages.
 #[derive(Debug)]
-pub struct Link {
+pub struct PeerLink {
     stream: BoxStream,
     staging: Staging,
     /// The start of a frame whose end has not come yet, in its chunk.
@@ -77,13 +77,13 @@ pub struct Link {
     queued: usize,
     /// Of those bytes, the ones of blocks.
     queued_blocks: usize,
-    down: Tap,
-    up: Tap,
+    down: ThrottleTap,
+    up: ThrottleTap,
 }
 
-impl Link {
+impl PeerLink {
     /// Over a stream that is connected; nothing has been sent or read.
-    pub fn new(stream: BoxStream, staging: Staging, limits: &Limits, pieces: u32) -> Self {
+    pub fn new(stream: BoxStream, staging: Staging, limits: &RateLimits, pieces: u32) -> Self {
         let decoder = Decoder::new(pieces);
         let (partial, gathering) = (BytesMut::new(), BytesMut::new());
         let (down, up) = (limits.down.tap(), limits.up.tap());
@@ -290,9 +290,9 @@ mod tests {
 
     const PIECES: u32 = 1000;
 
-    fn link(room: usize) -> (Link, DuplexStream) {
+    fn link(room: usize) -> (PeerLink, DuplexStream) {
         let (near, far) = pipe(room);
-        (Link::new(near, Staging::default(), &Limits::default(), PIECES), far)
+        (PeerLink::new(near, Staging::default(), &RateLimits::default(), PIECES), far)
     }
 
     fn handshake() -> Handshake {
@@ -312,7 +312,7 @@ mod tests {
     }
 
     /// All that can be had now.
-    async fn drain(link: &mut Link, messages: &mut Vec<Message>) -> Result<(), LinkEnd> {
+    async fn drain(link: &mut PeerLink, messages: &mut Vec<Message>) -> Result<(), LinkEnd> {
         poll_fn(|cx| {
             loop {
                 match link.poll_messages(cx, messages) {
@@ -325,14 +325,14 @@ mod tests {
         .await
     }
 
-    async fn end_of(link: &mut Link) -> (Vec<Message>, DisconnectReason) {
+    async fn end_of(link: &mut PeerLink) -> (Vec<Message>, DisconnectReason) {
         let mut messages = Vec::new();
         let end = drain(link, &mut messages).await.unwrap_err();
         (messages, end.farewell())
     }
 
     /// As much as goes now.
-    async fn flush(link: &mut Link) -> usize {
+    async fn flush(link: &mut PeerLink) -> usize {
         poll_fn(|cx| {
             Poll::Ready(match link.poll_send(cx) {
                 Poll::Pending => 0,
@@ -383,7 +383,7 @@ mod tests {
                 let mut ends: Vec<_> = (0..3)
                     .map(|nth| {
                         let (near, far) = pipe(1 << 20);
-                        let link = Link::new(near, staging.clone(), &Limits::default(), PIECES);
+                        let link = PeerLink::new(near, staging.clone(), &RateLimits::default(), PIECES);
                         let data = |len: &usize| (0..*len).map(|at| at.to_le_bytes()[0] ^ (nth * 85)).collect();
                         let sent: Vec<_> = lens.iter().map(|len| Message::Piece { piece: 0, begin: 0, data: data(len) }).collect();
                         (link, far, encoded(&sent), Vec::new(), sent)
@@ -452,7 +452,7 @@ mod tests {
         });
     }
 
-    async fn end_of_choke(link: &mut Link) -> bool {
+    async fn end_of_choke(link: &mut PeerLink) -> bool {
         let mut messages = Vec::new();
         while messages.is_empty() {
             poll_fn(|cx| link.poll_messages(cx, &mut messages)).await.unwrap();
@@ -505,9 +505,9 @@ mod tests {
         let sent: Vec<_> = (0..20).map(|piece| block(piece, 16 * 1024)).collect();
         LocalSet::new()
             .run_until(async {
-                let limits = Limits::new(Some(100_000), Some(50_000));
+                let limits = RateLimits::new(Some(100_000), Some(50_000));
                 let (near, mut far) = pipe(1 << 20);
-                let mut link = Link::new(near, Staging::default(), &limits, PIECES);
+                let mut link = PeerLink::new(near, Staging::default(), &limits, PIECES);
                 far.write_all(&encoded(&sent)).await.unwrap();
                 for piece in 0..20 {
                     link.send_piece(piece, 0, Bytes::from(vec![7; 16 * 1024]));

@@ -32,7 +32,7 @@ pub mod vet;
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + 'a>>;
 
 /// A connected byte stream, whatever carries it. It can be handed from one actor to another.
-pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Debug {
+pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + Debug {
     /// The other end.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
     /// This end.
@@ -48,7 +48,7 @@ pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Debug {
 }
 
 /// A stream as everybody holds it.
-pub type BoxStream = Box<dyn Stream>;
+pub type BoxStream = Box<dyn ByteStream>;
 
 /// A listening socket.
 pub trait Listen: Debug {
@@ -59,7 +59,7 @@ pub trait Listen: Debug {
 }
 
 /// A datagram socket.
-pub trait Datagrams: Debug {
+pub trait DatagramSocket: Debug {
     /// Sends one datagram.
     fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Pending<'a, usize>;
     /// Receives one datagram; what does not fit the buffer is lost.
@@ -75,7 +75,7 @@ pub trait Network: Debug + Send + Sync {
     /// Listens for streams. Port 0 lets the system choose.
     fn listen(&self, at: SocketAddr) -> Pending<'static, Box<dyn Listen>>;
     /// Binds a datagram socket.
-    fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn Datagrams>>;
+    fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn DatagramSocket>>;
     /// Addresses of a host name or of a literal address. Without a deadline of its own.
     fn resolve(&self, host: &str, port: u16) -> Pending<'static, Vec<SocketAddr>>;
 }

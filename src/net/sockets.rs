@@ -14,7 +14,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
-use super::{BoxStream, Datagrams, Listen, Net, Network, Pending, Stream};
+use super::{BoxStream, ByteStream, DatagramSocket, Listen, Net, Network, Pending};
 
 /// A listen backlog that a burst of peers does not overflow; the kernel caps it at `somaxconn`.
 const BACKLOG: u32 = 1024;
@@ -99,14 +99,14 @@ impl Network for Sockets {
         })
     }
 
-    fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn Datagrams>> {
+    fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn DatagramSocket>> {
         let local = self.local_for(at);
         let (family, me) = (self.check_family(at), self.clone());
         Box::pin(async move {
             family?;
             let socket = UdpSocket::bind(local).await?;
             me.tie(&socket)?;
-            Ok(Rc::new(Udp(socket)) as Rc<dyn Datagrams>)
+            Ok(Rc::new(Udp(socket)) as Rc<dyn DatagramSocket>)
         })
     }
 
@@ -141,7 +141,7 @@ struct Tcp {
     home: ThreadId,
 }
 
-impl Stream for Tcp {
+impl ByteStream for Tcp {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
     }
@@ -219,7 +219,7 @@ impl Listen for Listener {
 #[derive(Debug)]
 struct Udp(UdpSocket);
 
-impl Datagrams for Udp {
+impl DatagramSocket for Udp {
     fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Pending<'a, usize> {
         Box::pin(self.0.send_to(datagram, to))
     }

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 
-use super::{BoxStream, Datagrams, Listen, Net, Network, Pending, Stream};
+use super::{BoxStream, ByteStream, DatagramSocket, Listen, Net, Network, Pending};
 
 /// Runs a test with real sockets and real time.
 pub(crate) fn run<T>(test: impl Future<Output = T>) -> T {
@@ -35,7 +35,7 @@ struct Memory {
     ends: [SocketAddr; 2],
 }
 
-impl Stream for Memory {
+impl ByteStream for Memory {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.ends[1])
     }
@@ -131,7 +131,7 @@ impl Network for FakeNet {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 
-    fn datagrams(&self, _: SocketAddr) -> Pending<'static, Rc<dyn Datagrams>> {
+    fn datagrams(&self, _: SocketAddr) -> Pending<'static, Rc<dyn DatagramSocket>> {
         Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
     }
 

@@ -1,6 +1,6 @@
 //! The limits of a session, where the bytes are: before a socket is read, and before it is written.
 //!
-//! What is not read stays in the kernel's buffer, and TCP tells the other end. One [`Throttle`] for each direction is shared
+//! What is not read stays in the kernel's buffer, and TCP tells the other end. One [`DirectionLimit`] for each direction is shared
 //! by all connections of a run, on whatever arbiters they are; each holds two taps. The rules are `logic::bucket`'s; here
 //! are the wakers and the one timer, which runs only while somebody waits.
 
@@ -16,35 +16,35 @@ use crate::logic::bucket::{self, Bucket};
 
 /// Both directions. Cheap to clone; no limits unless told.
 #[derive(Debug, Clone, Default)]
-pub struct Limits {
+pub struct RateLimits {
     /// What is read.
-    pub down: Throttle,
+    pub down: DirectionLimit,
     /// What is written.
-    pub up: Throttle,
+    pub up: DirectionLimit,
 }
 
-impl Limits {
+impl RateLimits {
     /// In bytes a second.
     pub fn new(down_bps: Option<u64>, up_bps: Option<u64>) -> Self {
-        Self { down: Throttle::new(down_bps), up: Throttle::new(up_bps) }
+        Self { down: DirectionLimit::new(down_bps), up: DirectionLimit::new(up_bps) }
     }
 }
 
 /// One direction's limit.
 #[derive(Debug, Clone, Default)]
-pub struct Throttle(Option<Shared>);
+pub struct DirectionLimit(Option<Shared>);
 
 type Shared = Arc<Locked<Inner>>;
 
 #[derive(Debug)]
 struct Inner {
     bucket: Bucket,
-    next_tap: bucket::Tap,
-    wakers: BTreeMap<bucket::Tap, Waker>,
+    next_tap: bucket::TapId,
+    wakers: BTreeMap<bucket::TapId, Waker>,
     is_ticking: bool,
 }
 
-impl Throttle {
+impl DirectionLimit {
     /// So many bytes a second, or as many as there are.
     pub fn new(bps: Option<u64>) -> Self {
         let inner = |bps| Inner { bucket: Bucket::new(bps), next_tap: 0, wakers: BTreeMap::new(), is_ticking: false };
@@ -57,8 +57,8 @@ impl Throttle {
     }
 
     /// For one connection.
-    pub fn tap(&self) -> Tap {
-        Tap(self.0.as_ref().map(|shared| {
+    pub fn tap(&self) -> ThrottleTap {
+        ThrottleTap(self.0.as_ref().map(|shared| {
             let mut inner = shared.lock();
             inner.next_tap += 1;
             let (shared, name) = (Arc::clone(shared), inner.next_tap);
@@ -69,18 +69,18 @@ impl Throttle {
 
 /// One direction of one connection.
 #[derive(Debug)]
-pub struct Tap(Option<Box<Limited>>);
+pub struct ThrottleTap(Option<Box<Limited>>);
 
 #[derive(Debug)]
 struct Limited {
     shared: Shared,
-    name: bucket::Tap,
+    name: bucket::TapId,
     granted: usize,
     waits: bool,
     waited_until: Option<Instant>,
 }
 
-impl Tap {
+impl ThrottleTap {
     /// How many of `want` bytes may be moved now, at least one. Must run where `spawn_local` works.
     pub fn poll_grant(&mut self, cx: &Context<'_>, want: usize) -> Poll<usize> {
         self.0.as_mut().map_or(Poll::Ready(want), |limited| limited.poll_grant(cx, want))
@@ -187,7 +187,7 @@ mod tests {
     use super::*;
 
     /// Moves `bytes` through a tap, 16 KiB at a time.
-    async fn pour(throttle: Throttle, bytes: usize) {
+    async fn pour(throttle: DirectionLimit, bytes: usize) {
         let mut tap = throttle.tap();
         let mut left = bytes;
         while left > 0 {
@@ -201,7 +201,7 @@ mod tests {
     async fn many_taps_share_one_limit_and_an_idle_one_is_no_loss() {
         LocalSet::new()
             .run_until(async {
-                let throttle = Throttle::new(Some(1_000_000));
+                let throttle = DirectionLimit::new(Some(1_000_000));
                 let _idle = throttle.tap();
                 let began = Instant::now();
                 let pours: Vec<_> = (0..8).map(|_| spawn_local(pour(throttle.clone(), 500_000))).collect();
@@ -218,7 +218,7 @@ mod tests {
     async fn a_tap_that_goes_leaves_its_turn_to_the_next() {
         LocalSet::new()
             .run_until(async {
-                let throttle = Throttle::new(Some(100_000));
+                let throttle = DirectionLimit::new(Some(100_000));
                 let began = Instant::now();
                 let gone = spawn_local(pour(throttle.clone(), 1 << 30));
                 let stays = spawn_local(pour(throttle.clone(), 100_000));
@@ -235,7 +235,7 @@ mod tests {
     /// Two arbiters, one limit: what both move together takes at least as long as it must.
     #[test]
     fn a_limit_holds_over_threads() {
-        let throttle = Throttle::new(Some(1_000_000));
+        let throttle = DirectionLimit::new(Some(1_000_000));
         let began = std::thread::scope(|scope| {
             let began = Instant::now();
             for _ in 0..2 {
@@ -250,7 +250,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_limit_nobody_waits() {
-        pour(Throttle::default(), 1 << 30).await;
-        assert_eq!(Throttle::default().tap().held_until(), None);
+        pour(DirectionLimit::default(), 1 << 30).await;
+        assert_eq!(DirectionLimit::default().tap().held_until(), None);
     }
 }

@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep_until};
 use super::http::{HttpTrouble, Reached, resolve_tracker};
 use super::tracker::{Announced, TrackerTrouble, UdpEndpoint};
 use super::vet::{Zone, zone};
-use super::{Datagrams, Net};
+use super::{DatagramSocket, Net};
 use crate::base::ids::InfoHash;
 use crate::base::limits::ANNOUNCE_TIMEOUT;
 use crate::codec::tracker::{AnnounceRequest, ScrapeEntry};
 use crate::codec::tracker_udp::UdpReply;
 use crate::logic::trackers::families::IpFamily;
-use crate::logic::trackers::udp_exchange::{Ask, Connection, ExchangeEffect, Trouble, UdpExchange};
+use crate::logic::trackers::udp_exchange::{Connection, ExchangeEffect, UdpExchange, UdpQuestion, UdpTrouble};
 
 /// The largest UDP payload: a reply may fill it, and BEP 15 puts no limit below.
 const MAX_DATAGRAM: usize = 65_535;
@@ -34,7 +34,7 @@ pub struct UdpSession {
     dice: Rc<RefCell<SmallRng>>,
     known: Rc<RefCell<BTreeMap<SocketAddr, Connection>>>,
     /// By family: is it for IPv4?
-    sockets: Rc<RefCell<BTreeMap<bool, Rc<dyn Datagrams>>>>,
+    sockets: Rc<RefCell<BTreeMap<bool, Rc<dyn DatagramSocket>>>>,
 }
 
 impl UdpSession {
@@ -57,7 +57,7 @@ pub async fn announce_udp(
     family: IpFamily,
 ) -> Result<Announced, TrackerTrouble> {
     let endpoint = UdpEndpoint::of(base)?;
-    let ask = Ask::Announce(request.clone(), endpoint.url_data.clone());
+    let ask = UdpQuestion::Announce(request.clone(), endpoint.url_data.clone());
     let (reply, from, path) = converse(net, session, &endpoint, &ask, family).await?;
     match reply {
         UdpReply::Announced(reply) => Ok(Announced { reply, local: zone(from.ip()) != Zone::Global, path }),
@@ -72,7 +72,7 @@ pub async fn scrape_udp(
     base: &str,
     swarms: &[InfoHash],
 ) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
-    let ask = Ask::Scrape(swarms.to_vec());
+    let ask = UdpQuestion::Scrape(swarms.to_vec());
     let (reply, ..) = converse(net, session, &UdpEndpoint::of(base)?, &ask, IpFamily::Any).await?;
     match reply {
         UdpReply::Scraped(numbers) => {
@@ -92,7 +92,7 @@ async fn converse(
     net: &Net,
     session: &UdpSession,
     endpoint: &UdpEndpoint,
-    ask: &Ask,
+    ask: &UdpQuestion,
     family: IpFamily,
 ) -> Result<(UdpReply, SocketAddr, Reached), TrackerTrouble> {
     let deadline = Instant::now() + ANNOUNCE_TIMEOUT;
@@ -115,7 +115,7 @@ async fn converse_with(
     net: &Net,
     session: &UdpSession,
     addr: SocketAddr,
-    ask: Ask,
+    ask: UdpQuestion,
     patience: Duration,
 ) -> Result<UdpReply, TrackerTrouble> {
     let socket = socket_for(net, session, addr).await?;
@@ -156,7 +156,11 @@ fn lost_socket(session: &UdpSession, cause: &'static str, error: &std::io::Error
 }
 
 /// The session's socket of that family, made when it is needed first.
-async fn socket_for(net: &Net, session: &UdpSession, addr: SocketAddr) -> Result<Rc<dyn Datagrams>, TrackerTrouble> {
+async fn socket_for(
+    net: &Net,
+    session: &UdpSession,
+    addr: SocketAddr,
+) -> Result<Rc<dyn DatagramSocket>, TrackerTrouble> {
     let kept = session.sockets.borrow().get(&addr.is_ipv4()).map(Rc::clone);
     if let Some(socket) = kept {
         return Ok(socket);
@@ -183,10 +187,10 @@ fn remember(session: &UdpSession, addr: SocketAddr, connection: Option<Connectio
     };
 }
 
-fn trouble_of(trouble: &Trouble, ignored: u32) -> TrackerTrouble {
+fn trouble_of(trouble: &UdpTrouble, ignored: u32) -> TrackerTrouble {
     let cause = match trouble {
-        Trouble::NoAnswer { .. } => "timeout",
-        Trouble::Refused(_) => "tracker-failure",
+        UdpTrouble::NoAnswer { .. } => "timeout",
+        UdpTrouble::Refused(_) => "tracker-failure",
     };
     let forged = if ignored > 0 { format!(", {ignored} packets did not belong") } else { String::new() };
     TrackerTrouble::new(cause, format!("{trouble}{forged}"))

@@ -16,7 +16,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::faults::scenario::{About, Report, Verdict};
+use crate::faults::scenario::{About, RefereeVerdict, ScenarioReport};
 
 pub mod net;
 pub mod plan;
@@ -27,27 +27,27 @@ pub mod swarm;
 pub mod trace;
 pub mod world;
 
-use plan::Plan;
-use seen::Seen;
+use plan::ScenarioPlan;
+use seen::SimSeen;
 use trace::Trace;
 
 /// A scenario: what it is about, and how its plan follows from the dice.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene {
+pub struct SimScene {
     /// What it is called and covers.
     pub about: About,
     /// How whoever it is about behaves.
     pub words: &'static str,
     /// Fills in a plan whose dice are the seed's, with somebody who behaves as the words say.
-    pub build: fn(&mut Plan, &'static str),
+    pub build: fn(&mut ScenarioPlan, &'static str),
 }
 
 /// Plays a scene to its end. `keep` the log's lines, for whoever wants to read them.
-pub fn play(scene: &Scene, seed: u64, keep: bool) -> (Report, Vec<String>) {
+pub fn play(scene: &SimScene, seed: u64, keep: bool) -> (ScenarioReport, Vec<String>) {
     let trace = Trace::new(keep);
-    let mut report = Report::new(scene.about, seed);
+    let mut report = ScenarioReport::new(scene.about, seed);
     let played = catch_unwind(AssertUnwindSafe(|| {
-        let mut plan = Plan::new(seed);
+        let mut plan = ScenarioPlan::new(seed);
         (scene.build)(&mut plan, scene.words);
         let stays_incomplete = plan.stays_incomplete;
         let criteria = std::mem::take(&mut plan.criteria);
@@ -57,15 +57,15 @@ pub fn play(scene: &Scene, seed: u64, keep: bool) -> (Report, Vec<String>) {
         Ok::<_, String>(())
     }));
     match played {
-        Err(_panic) => report.verdict = Verdict::Crashed("a panic left the tree, or the scene".to_owned()),
-        Ok(Err(error)) => report.verdict = Verdict::Crashed(error),
+        Err(_panic) => report.verdict = RefereeVerdict::Crashed("a panic left the tree, or the scene".to_owned()),
+        Ok(Err(error)) => report.verdict = RefereeVerdict::Crashed(error),
         Ok(Ok(())) => {}
     }
     report.events = Some(trace.hash());
     (report, trace.lines())
 }
 
-fn fill(report: &mut Report, seen: &Seen) {
+fn fill(report: &mut ScenarioReport, seen: &SimSeen) {
     report.took = seen.took;
     for restart in seen.trace.restarts() {
         *report.restarts.entry((restart.actor, restart.cause)).or_default() += 1;

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream, UdpSocket};
 
 use crate::base::locked::Locked;
-use crate::net::{BoxStream, Datagrams, Listen, Net, Network, Pending, Stream};
+use crate::net::{BoxStream, ByteStream, DatagramSocket, Listen, Net, Network, Pending};
 
 /// 10,000 dials are remembered: far more than good manners allow in any run.
 const MAX_DIALS: usize = 10_000;
@@ -33,14 +33,14 @@ struct State {
     resets: BTreeSet<(SocketAddr, SocketAddr)>,
     /// Nothing passes from the one to the other.
     cuts: BTreeSet<(IpAddr, IpAddr)>,
-    names: BTreeMap<String, Name>,
+    names: BTreeMap<String, SimName>,
     dials: Vec<Dial>,
     bytes: u64,
 }
 
 /// What a name leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Name {
+pub enum SimName {
     /// These.
     Leads(Vec<IpAddr>),
     /// To each in turn, one a question.
@@ -75,7 +75,7 @@ impl Wires {
     }
 
     /// Gives a name to addresses.
-    pub fn name(&self, name: &str, leads: Name) {
+    pub fn name(&self, name: &str, leads: SimName) {
         self.with(|state| state.names.insert(name.to_owned(), leads));
     }
 
@@ -165,7 +165,7 @@ impl Network for SimNet {
         })
     }
 
-    fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn Datagrams>> {
+    fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn DatagramSocket>> {
         let ip = self.ip;
         Box::pin(async move {
             if at.is_ipv6() {
@@ -173,26 +173,26 @@ impl Network for SimNet {
             }
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, at.port())).await?;
             let local = SocketAddr::new(ip, socket.local_addr()?.port());
-            Ok(Rc::new(Udp { socket, local }) as Rc<dyn Datagrams>)
+            Ok(Rc::new(Udp { socket, local }) as Rc<dyn DatagramSocket>)
         })
     }
 
     fn resolve(&self, host: &str, port: u16) -> Pending<'static, Vec<SocketAddr>> {
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         let name = self.wires.with(|state| match (literal, state.names.get_mut(host)) {
-            (Ok(ip), _) => Some(Name::Leads(vec![ip])),
-            (Err(_not_literal), Some(Name::Flaps(turns))) => {
+            (Ok(ip), _) => Some(SimName::Leads(vec![ip])),
+            (Err(_not_literal), Some(SimName::Flaps(turns))) => {
                 turns.rotate_left(1);
-                Some(Name::Leads(turns.last().copied().into_iter().collect()))
+                Some(SimName::Leads(turns.last().copied().into_iter().collect()))
             }
             (Err(_not_literal), known) => known.cloned(),
         });
         Box::pin(async move {
             match name {
-                Some(Name::Leads(ips)) if !ips.is_empty() => {
+                Some(SimName::Leads(ips)) if !ips.is_empty() => {
                     Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
                 }
-                Some(Name::Hangs) => pending().await,
+                Some(SimName::Hangs) => pending().await,
                 _ => Err(io::Error::new(io::ErrorKind::NotFound, "no such name")),
             }
         })
@@ -217,7 +217,7 @@ impl Tcp {
     }
 }
 
-impl Stream for Tcp {
+impl ByteStream for Tcp {
     fn peer_addr(&self) -> io::Result<SocketAddr> {
         Ok(self.ends()?.1)
     }
@@ -304,7 +304,7 @@ struct Udp {
     local: SocketAddr,
 }
 
-impl Datagrams for Udp {
+impl DatagramSocket for Udp {
     /// To where there is nobody a datagram is lost, as on any network.
     fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Pending<'a, usize> {
         Box::pin(async move {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::net::Name;
-use super::seen::Seen;
+use super::net::SimName;
+use super::seen::SimSeen;
 use crate::actors::kit::injection::InjectionSite;
 use crate::faults::behaviour::Behaviour;
-use crate::faults::scenario::Verdict;
+use crate::faults::scenario::RefereeVerdict;
 use crate::faults::tracker_behaviour::TrackerBehaviour;
 use crate::storage::memory::{Health, Meddle, Operation};
 
@@ -28,7 +28,7 @@ pub const TRACKER_PORT: u16 = 6969;
 
 /// Something done to the world at some moment.
 #[derive(Debug, Clone)]
-pub enum Deed {
+pub enum SimDeed {
     /// Nothing passes between the client and this host; what is under way waits, as TCP would send it again.
     Hold(Ipv4Addr),
     /// It passes again.
@@ -92,13 +92,13 @@ pub(super) struct TrackerRole {
 }
 
 /// Something the referee must see besides the invariants.
-pub(super) type Criterion = Box<dyn Fn(&Seen) -> Result<(), Verdict>>;
+pub(super) type SimCriterion = Box<dyn Fn(&SimSeen) -> Result<(), RefereeVerdict>>;
 
 /// Asked before every message: does the client panic here?
-pub(super) type Panics = Box<dyn FnMut(InjectionSite) -> bool>;
+pub(super) type PanicPlan = Box<dyn FnMut(InjectionSite) -> bool>;
 
 /// See the head of the file.
-pub struct Plan {
+pub struct ScenarioPlan {
     /// For whatever a scene leaves to chance.
     pub dice: SmallRng,
     pub(super) seed: u64,
@@ -114,8 +114,8 @@ pub struct Plan {
     pub(super) trackers: Vec<TrackerRole>,
     pub(super) tiers: Vec<Vec<String>>,
     pub(super) named: Vec<SocketAddr>,
-    pub(super) names: Vec<(String, Name)>,
-    pub(super) deeds: Vec<(Duration, Deed)>,
+    pub(super) names: Vec<(String, SimName)>,
+    pub(super) deeds: Vec<(Duration, SimDeed)>,
     pub(super) latency: (Duration, Duration),
     pub(super) limit: Duration,
     pub(super) patient: bool,
@@ -123,17 +123,17 @@ pub struct Plan {
     pub(super) max_peers: Option<usize>,
     pub(super) again_after: Option<Duration>,
     pub(super) stays_incomplete: bool,
-    pub(super) panics: Option<Panics>,
-    pub(super) criteria: Vec<Criterion>,
+    pub(super) panics: Option<PanicPlan>,
+    pub(super) criteria: Vec<SimCriterion>,
 }
 
-impl fmt::Debug for Plan {
+impl fmt::Debug for ScenarioPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Plan").field("seed", &self.seed).field("peers", &self.peers).finish_non_exhaustive()
     }
 }
 
-impl Plan {
+impl ScenarioPlan {
     /// 2 MiB in pieces of 32 KiB, nobody there, five minutes of time, round trips of 20 to 100 ms.
     pub fn new(seed: u64) -> Self {
         Self {
@@ -243,12 +243,12 @@ impl Plan {
     }
 
     /// Makes a name lead somewhere.
-    pub fn dns(&mut self, name: &str, leads: Name) {
+    pub fn dns(&mut self, name: &str, leads: SimName) {
         self.names.push((name.to_owned(), leads));
     }
 
     /// Does something after so long.
-    pub fn at(&mut self, at: Duration, deed: Deed) {
+    pub fn at(&mut self, at: Duration, deed: SimDeed) {
         self.deeds.push((at, deed));
     }
 
@@ -288,7 +288,7 @@ impl Plan {
     }
 
     /// The referee must see this as well.
-    pub fn expect(&mut self, criterion: impl Fn(&Seen) -> Result<(), Verdict> + 'static) {
+    pub fn expect(&mut self, criterion: impl Fn(&SimSeen) -> Result<(), RefereeVerdict> + 'static) {
         self.criteria.push(Box::new(criterion));
     }
 

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::plan::{Criterion, PEER_PORT};
-use super::seen::Seen;
+use super::plan::{PEER_PORT, SimCriterion};
+use super::seen::SimSeen;
 use crate::codec::resume::ResumeRecord;
 use crate::faults::payload::Payload;
-use crate::faults::scenario::Verdict;
+use crate::faults::scenario::RefereeVerdict;
 use crate::storage::memory::Medium;
 
 /// 3 dials in 10 minutes to an address that has given nothing (FAULTS P-03, I7).
@@ -32,7 +32,7 @@ pub fn lies(durable: &[u8], record: Option<&[u8]>, payload: Payload, piece_len: 
 }
 
 /// The verdict on a run that came to its end.
-pub fn judge(seen: &Seen, stays_incomplete: bool, criteria: &[Criterion]) -> Verdict {
+pub fn judge(seen: &SimSeen, stays_incomplete: bool, criteria: &[SimCriterion]) -> RefereeVerdict {
     let checks = [
         no_lie(seen),
         says_the_truth(seen),
@@ -42,15 +42,15 @@ pub fn judge(seen: &Seen, stays_incomplete: bool, criteria: &[Criterion]) -> Ver
         manners(seen),
     ];
     let broken = checks.into_iter().chain(criteria.iter().map(|criterion| criterion(seen))).find_map(Result::err);
-    broken.unwrap_or(Verdict::Held)
+    broken.unwrap_or(RefereeVerdict::Held)
 }
 
 /// What broke, and how.
-pub fn broke(invariant: &'static str, how: String) -> Result<(), Verdict> {
-    Err(Verdict::Broke { invariant, how })
+pub fn broke(invariant: &'static str, how: String) -> Result<(), RefereeVerdict> {
+    Err(RefereeVerdict::Broke { invariant, how })
 }
 
-fn no_lie(seen: &Seen) -> Result<(), Verdict> {
+fn no_lie(seen: &SimSeen) -> Result<(), RefereeVerdict> {
     seen.lies.first().map_or(Ok(()), |lie| broke("I1", lie.clone()))
 }
 
@@ -65,7 +65,7 @@ pub fn is_untrue(medium: &Medium, payload: Payload) -> Option<String> {
 }
 
 /// I2 at the moment when it was said, and I6: whatever others do to the files.
-fn says_the_truth(seen: &Seen) -> Result<(), Verdict> {
+fn says_the_truth(seen: &SimSeen) -> Result<(), RefereeVerdict> {
     if let Some(untrue) = seen.runs.iter().find_map(|run| run.untrue.as_ref()) {
         return broke("I2", format!("it said complete, and {untrue}"));
     }
@@ -75,7 +75,7 @@ fn says_the_truth(seen: &Seen) -> Result<(), Verdict> {
     }
 }
 
-fn same_bytes(seen: &Seen) -> Result<(), Verdict> {
+fn same_bytes(seen: &SimSeen) -> Result<(), RefereeVerdict> {
     if seen.is_meddled_with {
         return Ok(());
     }
@@ -89,14 +89,14 @@ fn same_bytes(seen: &Seen) -> Result<(), Verdict> {
     Ok(())
 }
 
-fn lives(seen: &Seen, stays_incomplete: bool) -> Result<(), Verdict> {
+fn lives(seen: &SimSeen, stays_incomplete: bool) -> Result<(), RefereeVerdict> {
     if seen.is_complete() || stays_incomplete {
         return Ok(());
     }
     let view = seen.view();
     let why = view.and_then(|view| view.why.as_ref()).map(|why| why.text.clone()).unwrap_or_default();
     let have = view.map_or(0, |view| view.bytes_have);
-    Err(Verdict::NotLive(format!(
+    Err(RefereeVerdict::NotLive(format!(
         "{have} of {} bytes after {:.0} s, ending {:?}, why `{why}`",
         seen.payload.len(),
         seen.took.as_secs_f64(),
@@ -106,17 +106,19 @@ fn lives(seen: &Seen, stays_incomplete: bool) -> Result<(), Verdict> {
 
 /// I4 and I10: no abnormal restart where nobody was made to panic. Who was once all is complete may be started again or
 /// not, for the end is near (X-04.later seed 15).
-fn only_planned_panics(seen: &Seen) -> Result<(), Verdict> {
+fn only_planned_panics(seen: &SimSeen) -> Result<(), RefereeVerdict> {
     let abnormal = seen.trace.restarts().iter().filter(|restart| !restart.expected).count() as u64;
     if seen.panics.is_empty() && abnormal > seen.late_panics as u64 {
         let first = seen.trace.restarts().into_iter().find(|restart| !restart.expected);
-        return Err(Verdict::Crashed(format!("{abnormal} abnormal restarts, nothing injected; first {first:?}")));
+        return Err(RefereeVerdict::Crashed(format!(
+            "{abnormal} abnormal restarts, nothing injected; first {first:?}"
+        )));
     }
     Ok(())
 }
 
 /// I7: an address that has never given a block is dialled at most three times in ten minutes of one run.
-fn manners(seen: &Seen) -> Result<(), Verdict> {
+fn manners(seen: &SimSeen) -> Result<(), RefereeVerdict> {
     let mut dials: BTreeMap<SocketAddr, Vec<Duration>> = BTreeMap::new();
     for dial in seen.wires.dials() {
         let gave = seen.peers.iter().any(|(ip, stats)| dial.to.ip() == *ip && stats.blocks > 0);

@@ -6,18 +6,18 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::net::{Dial, Wires};
-use super::trace::{Restart, Trace};
+use super::trace::{Trace, TracedRestart};
 use crate::actors::kit::injection::InjectionSite;
 use crate::actors::view::TorrentView;
 use crate::app::outcome::Ending;
 use crate::faults::payload::Payload;
 use crate::faults::peer::PeerStats;
-use crate::faults::tracker::Record;
+use crate::faults::tracker::TrackerRecord;
 use crate::storage::memory::Medium;
 
 /// One run of the client, from its start to its end.
 #[derive(Debug, Clone)]
-pub struct Run {
+pub struct SimRun {
     /// When it was started.
     pub began: Duration,
     /// When it ended, and how; `None` if it was killed or still runs.
@@ -32,7 +32,7 @@ pub struct Run {
 
 /// See the head of the file.
 #[derive(Debug)]
-pub struct Seen {
+pub struct SimSeen {
     /// The bytes that everybody shares.
     pub payload: Payload,
     /// Length of a piece.
@@ -44,11 +44,11 @@ pub struct Seen {
     /// What went over the wires.
     pub wires: Wires,
     /// Every run of the client.
-    pub runs: Vec<Run>,
+    pub runs: Vec<SimRun>,
     /// What each peer has done, over all its lives.
     pub peers: BTreeMap<Ipv4Addr, PeerStats>,
     /// What each tracker has heard, in its last life.
-    pub trackers: BTreeMap<Ipv4Addr, Record>,
+    pub trackers: BTreeMap<Ipv4Addr, TrackerRecord>,
     /// Other programs were at its files, maybe after they were complete.
     pub is_meddled_with: bool,
     /// Lies on the disk: found while the client was at work.
@@ -61,7 +61,7 @@ pub struct Seen {
     pub took: Duration,
 }
 
-impl Seen {
+impl SimSeen {
     /// The end of the last run.
     pub fn ending(&self) -> Option<&Ending> {
         self.runs.last()?.ended.as_ref().map(|(_, ending)| ending)
@@ -79,7 +79,7 @@ impl Seen {
 
     /// Restarts of this kind of actor for this cause.
     pub fn restarts(&self, actor: &str, cause: &str) -> usize {
-        let is_it = |restart: &&Restart| restart.actor == actor && restart.cause == cause;
+        let is_it = |restart: &&TracedRestart| restart.actor == actor && restart.cause == cause;
         self.trace.restarts().iter().filter(is_it).count()
     }
 

@@ -25,9 +25,9 @@ use crate::app::config::{Job, RunConfig};
 use crate::app::run::{Environment, run_on};
 use crate::codec::metainfo::Metainfo;
 use crate::faults::payload::Payload;
-use crate::faults::scenario::{About, Layer, Report, Verdict};
+use crate::faults::scenario::{About, Layer, RefereeVerdict, ScenarioReport};
 use crate::faults::torrent::Recipe;
-use crate::logic::torrent::seeding_goal::Goal;
+use crate::logic::torrent::seeding_goal::SeedingGoal;
 use crate::net::Net;
 use crate::storage::SharedStorage;
 use crate::storage::memory::{Medium, Memory};
@@ -55,7 +55,7 @@ const RIDER_PAYS: f64 = 1.1;
 
 /// A swarm: what it is called, who is in it, and by when all must be done.
 #[derive(Debug, Clone, Copy)]
-pub struct Swarm {
+pub struct SwarmScenario {
     /// What it is called.
     pub about: About,
     /// Bytes of the torrent.
@@ -68,8 +68,14 @@ pub struct Swarm {
     super_seed: bool,
 }
 
-const fn swarm(name: &'static str, title: &'static str, mib: u64, leeches: fn() -> Vec<u64>, within: f64) -> Swarm {
-    Swarm {
+const fn swarm(
+    name: &'static str,
+    title: &'static str,
+    mib: u64,
+    leeches: fn() -> Vec<u64>,
+    within: f64,
+) -> SwarmScenario {
+    SwarmScenario {
         about: About { name, covers: &[], title, layer: Layer::Sim },
         bytes: mib << 20,
         leeches,
@@ -80,12 +86,12 @@ const fn swarm(name: &'static str, title: &'static str, mib: u64, leeches: fn() 
 
 /// All of them.
 #[rustfmt::skip]
-pub const SWARMS: &[Swarm] = &[
+pub const SWARMS: &[SwarmScenario] = &[
     swarm("swarm.8", "a seed and 8 leeches that upload alike", 16, || vec![USUAL_BPS; 8], 1.15),
     swarm("swarm.16", "a seed and 16 leeches that upload alike", 16, || vec![USUAL_BPS; 16], 1.15),
     swarm("swarm.32", "a seed and 32 leeches that upload alike", 16, || vec![USUAL_BPS; 32], 1.15),
     swarm("swarm.mixed", "a seed and 16 leeches from half to twice the usual upload", 16, mixed, 1.25),
-    Swarm { super_seed: true, ..swarm("swarm.super", "a super-seed and 8 leeches that upload alike", 4, || vec![USUAL_BPS; 8], 2.0) },
+    SwarmScenario { super_seed: true, ..swarm("swarm.super", "a super-seed and 8 leeches that upload alike", 4, || vec![USUAL_BPS; 8], 2.0) },
     swarm("swarm.rider", "a seed, 8 leeches that upload alike, and one that gives nothing", 16, with_a_rider, 1.4),
 ];
 
@@ -108,13 +114,13 @@ struct Member {
 type Members = Rc<RefCell<Vec<Member>>>;
 
 /// Plays a swarm until the last leech is done.
-pub fn play(swarm: &Swarm, seed: u64, keep: bool) -> (Report, Vec<String>) {
+pub fn play(swarm: &SwarmScenario, seed: u64, keep: bool) -> (ScenarioReport, Vec<String>) {
     let trace = Trace::new(keep);
-    let mut report = Report::new(swarm.about, seed);
+    let mut report = ScenarioReport::new(swarm.about, seed);
     let played = catch_unwind(AssertUnwindSafe(|| trace.listen(|| World::build(swarm, seed, &trace)?.run())));
     match played {
-        Err(_panic) => report.verdict = Verdict::Crashed("a panic left the tree".to_owned()),
-        Ok(Err(error)) => report.verdict = Verdict::Crashed(error),
+        Err(_panic) => report.verdict = RefereeVerdict::Crashed("a panic left the tree".to_owned()),
+        Ok(Err(error)) => report.verdict = RefereeVerdict::Crashed(error),
         Ok(Ok(members)) => judge(swarm, &members, &mut report),
     }
     report.events = Some(trace.hash());
@@ -130,7 +136,7 @@ struct World {
 }
 
 impl World {
-    fn build(swarm: &Swarm, seed: u64, trace: &Trace) -> Result<Self, String> {
+    fn build(swarm: &SwarmScenario, seed: u64, trace: &Trace) -> Result<Self, String> {
         let payload = Payload::new(seed, swarm.bytes);
         let torrent = Recipe::single("swarm.bin", PIECE_LEN, &[]).make(payload);
         let torrent = torrent.map_err(|bad| bad.to_string())?;
@@ -178,7 +184,7 @@ impl World {
 }
 
 /// Neither ratio nor time ends it.
-const FOR_EVER: Goal = Goal { ratio: None, time: None };
+const FOR_EVER: SeedingGoal = SeedingGoal { ratio: None, time: None };
 
 fn address(nth: usize) -> Ipv4Addr {
     Ipv4Addr::new(40, u8::try_from(nth).expect("fewer than 256 hosts"), 0, 1)
@@ -235,7 +241,7 @@ fn least_time(bytes: u64, rates: &[u64]) -> Duration {
     Duration::from_millis(alone_ms.max(together_ms))
 }
 
-fn judge(swarm: &Swarm, members: &[Member], report: &mut Report) {
+fn judge(swarm: &SwarmScenario, members: &[Member], report: &mut ScenarioReport) {
     let rates: Vec<u64> = members.iter().map(|member| member.up_bps).collect();
     let least = least_time(swarm.bytes, &rates);
     let (riders, givers): (Vec<_>, Vec<_>) = members[1..].iter().partition(|member| member.up_bps == RIDER_BPS);
@@ -244,7 +250,8 @@ fn judge(swarm: &Swarm, members: &[Member], report: &mut Report) {
     let is_done = members.iter().all(|member| member.done.is_some());
     let (Some(took), true) = (last(&givers), is_done) else {
         let done = members.iter().filter(|member| member.done.is_some()).count();
-        report.verdict = Verdict::NotLive(format!("{done} of {} done after {PATIENCE} times {least:?}", members.len()));
+        report.verdict =
+            RefereeVerdict::NotLive(format!("{done} of {} done after {PATIENCE} times {least:?}", members.len()));
         return;
     };
     report.took = took;
@@ -273,7 +280,7 @@ fn judge(swarm: &Swarm, members: &[Member], report: &mut Report) {
     } else {
         None
     };
-    report.verdict = missed.map_or(Verdict::Held, |how| Verdict::Broke { invariant: "criterion", how });
+    report.verdict = missed.map_or(RefereeVerdict::Held, |how| RefereeVerdict::Broke { invariant: "criterion", how });
 }
 
 const fn percent_of(share: f64) -> u64 {

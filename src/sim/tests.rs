@@ -9,7 +9,7 @@ use crate::codec::resume::{ResumeRecord, Witness};
 use crate::faults::catalogue;
 use crate::faults::payload::Payload;
 
-fn scene(name: &str) -> &'static Scene {
+fn scene(name: &str) -> &'static SimScene {
     scenes::all().find(|scene| scene.about.name == name).unwrap()
 }
 
@@ -25,7 +25,7 @@ fn the_same_seed_makes_the_same_events_and_another_one_others() {
 #[test]
 fn a_scene_that_holds_says_so_and_what_was_seen() {
     let (report, lines) = play(scene("P-03"), 3, true);
-    assert_eq!(report.verdict, Verdict::Held);
+    assert_eq!(report.verdict, RefereeVerdict::Held);
     assert_eq!(report.observed["runs"], 1);
     assert!(report.took > std::time::Duration::from_secs(5), "{:?}", report.took);
     assert!(lines.iter().any(|line| line.contains("peer gone") && line.contains("cause=reset")), "{lines:#?}");
@@ -33,7 +33,7 @@ fn a_scene_that_holds_says_so_and_what_was_seen() {
 
 #[test]
 fn a_run_without_any_source_is_not_live() {
-    const NOBODY: Scene = Scene {
+    const NOBODY: SimScene = SimScene {
         about: About { name: "test.nobody", covers: &[], title: "nobody", layer: crate::faults::scenario::Layer::Sim },
         words: "",
         build: |plan, _| {
@@ -42,14 +42,14 @@ fn a_run_without_any_source_is_not_live() {
         },
     };
     let (report, _) = play(&NOBODY, 1, false);
-    assert!(matches!(report.verdict, Verdict::NotLive(_)), "{}", report.verdict);
+    assert!(matches!(report.verdict, RefereeVerdict::NotLive(_)), "{}", report.verdict);
     assert_eq!(report.verdict.exit_code(), 11);
 }
 
 #[test]
 fn every_scene_has_a_name_of_its_own_and_covers_what_there_is() {
     let mut names = BTreeSet::new();
-    for Scene { about, .. } in scenes::all() {
+    for SimScene { about, .. } in scenes::all() {
         assert!(names.insert(about.name), "{} twice", about.name);
         for id in about.covers {
             let entry = catalogue::find(id);
@@ -101,7 +101,7 @@ fn whatever_others_do_to_the_files_complete_is_true() {
     {
         for seed in 1..=seeds() {
             let (report, _) = play(scene, seed, false);
-            assert_eq!(report.verdict, Verdict::Held, "{} seed {seed}", scene.about.name);
+            assert_eq!(report.verdict, RefereeVerdict::Held, "{} seed {seed}", scene.about.name);
         }
     }
 }

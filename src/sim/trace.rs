@@ -25,7 +25,7 @@ const MAX_LINES: usize = 100_000;
 
 /// One supervised restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restart {
+pub struct TracedRestart {
     /// When, since the start of the simulation.
     pub at: Duration,
     /// The kind of actor.
@@ -44,7 +44,7 @@ pub struct Trace(Arc<Locked<Told>>);
 struct Told {
     hash: Fnv,
     events: u64,
-    restarts: Vec<Restart>,
+    restarts: Vec<TracedRestart>,
     counts: BTreeMap<String, u64>,
     said: Vec<(String, String)>,
     keep: bool,
@@ -94,7 +94,7 @@ impl Trace {
     }
 
     /// Every supervised restart, in order.
-    pub fn restarts(&self) -> Vec<Restart> {
+    pub fn restarts(&self) -> Vec<TracedRestart> {
         self.with(|told| told.restarts.clone())
     }
 
@@ -142,7 +142,7 @@ impl Subscriber for Trace {
             told.hash.write(message.as_bytes());
             told.hash.write(text.as_bytes());
             if message == "actor restarts" {
-                told.restarts.push(Restart { at, actor, cause, expected });
+                told.restarts.push(TracedRestart { at, actor, cause, expected });
             }
             if told.keep && told.lines.len() < MAX_LINES {
                 told.lines.push(format!("{:>11.3} {} {message}{text}", at.as_secs_f64(), event.metadata().level()));

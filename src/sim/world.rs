@@ -1,4 +1,4 @@
-//! Plays a [`Plan`]: one turmoil host for the client, one for each of the cast, and a hand that does what is planned.
+//! Plays a [`ScenarioPlan`]: one turmoil host for the client, one for each of the cast, and a hand that does what is planned.
 //!
 //! The client is `app::run` on other ground, unmodified. Knows no scene and judges nothing.
 
@@ -18,9 +18,9 @@ use tokio::task::spawn_local;
 use turmoil::Sim;
 
 use super::net::{SimNet, Wires};
-use super::plan::{CLIENT, Deed, PEER_PORT, PeerRole, Plan, TRACKER_PORT, TrackerRole};
+use super::plan::{CLIENT, PEER_PORT, PeerRole, ScenarioPlan, SimDeed, TRACKER_PORT, TrackerRole};
 use super::referee;
-use super::seen::{Run, Seen};
+use super::seen::{SimRun, SimSeen};
 use super::trace::Trace;
 use crate::actors::kit::injection::{self, InjectionSite};
 use crate::actors::torrent::Aim;
@@ -30,15 +30,15 @@ use crate::app::config::{Job, RunConfig};
 use crate::app::outcome::Ending;
 use crate::app::run::{Environment, run_on};
 use crate::codec::metainfo::Metainfo;
-use crate::faults::host::leech::{self, Given};
+use crate::faults::host::leech::{self, LeechTally};
 use crate::faults::payload::Payload;
 use crate::faults::peer::{PeerStats, spawn_peer};
 use crate::faults::swarms::Swarms;
 use crate::faults::torrent::{Offer, Recipe};
-use crate::faults::tracker::Record;
+use crate::faults::tracker::TrackerRecord;
 use crate::faults::tracker_http::spawn_http_tracker;
 use crate::faults::tracker_udp::spawn_udp_tracker;
-use crate::logic::torrent::seeding_goal::Goal;
+use crate::logic::torrent::seeding_goal::SeedingGoal;
 use crate::net::Net;
 use crate::storage::SharedStorage;
 use crate::storage::memory::{Medium, Memory};
@@ -49,11 +49,11 @@ const TICK: Duration = Duration::from_millis(10);
 /// What happens inside the hosts and is told outside.
 #[derive(Debug, Default)]
 struct Book {
-    runs: Vec<Run>,
+    runs: Vec<SimRun>,
     stop: Option<mpsc::Sender<()>>,
     sleep: Option<mpsc::Sender<Duration>>,
     peers: BTreeMap<Ipv4Addr, Vec<watch::Receiver<PeerStats>>>,
-    trackers: BTreeMap<Ipv4Addr, watch::Receiver<Record>>,
+    trackers: BTreeMap<Ipv4Addr, watch::Receiver<TrackerRecord>>,
     panics: Vec<InjectionSite>,
     late_panics: usize,
 }
@@ -61,7 +61,7 @@ struct Book {
 type Shared = Rc<RefCell<Book>>;
 
 /// Plays it to its end, listened to by `trace`.
-pub fn play(plan: Plan, trace: &Trace) -> Result<Seen, String> {
+pub fn play(plan: ScenarioPlan, trace: &Trace) -> Result<SimSeen, String> {
     trace.listen(|| World::build(plan, trace.clone())?.run())
 }
 
@@ -72,7 +72,7 @@ struct World {
     book: Shared,
     /// Of the power cuts.
     dice: SmallRng,
-    deeds: Vec<(Duration, Deed)>,
+    deeds: Vec<(Duration, SimDeed)>,
     limit: Duration,
     again_after: Option<Duration>,
     payload: Payload,
@@ -86,7 +86,7 @@ struct World {
 }
 
 impl World {
-    fn build(plan: Plan, trace: Trace) -> Result<Self, String> {
+    fn build(plan: ScenarioPlan, trace: Trace) -> Result<Self, String> {
         let wires = Wires::default();
         plan.names.into_iter().for_each(|(name, leads)| wires.name(&name, leads));
         let payload = Payload::new(plan.seed, plan.bytes);
@@ -101,7 +101,7 @@ impl World {
         (config.seed, config.peers, config.wait_for_space) = (plan.seed, plan.named, plan.patient);
         config.max_down_bps = plan.max_down_bps;
         config.max_peers = plan.max_peers.unwrap_or(config.max_peers);
-        config.aim = Aim::Fetch { then: plan.seeds_for.map(|time| Goal { time: Some(time), ratio: None }) };
+        config.aim = Aim::Fetch { then: plan.seeds_for.map(|time| SeedingGoal { time: Some(time), ratio: None }) };
         let mut sim = turmoil::Builder::new()
             .rng_seed(plan.seed)
             .tick_duration(TICK)
@@ -122,7 +122,7 @@ impl World {
         }
         host_client(&mut sim, config, (&medium, payload), &wires, (&book, &trace));
         let mut deeds = plan.deeds;
-        let is_meddled_with = deeds.iter().any(|(_, deed)| matches!(deed, Deed::Meddle(_)));
+        let is_meddled_with = deeds.iter().any(|(_, deed)| matches!(deed, SimDeed::Meddle(_)));
         deeds.sort_by_key(|(at, _)| *at);
         Ok(Self {
             sim,
@@ -143,7 +143,7 @@ impl World {
         })
     }
 
-    fn run(mut self) -> Result<Seen, String> {
+    fn run(mut self) -> Result<SimSeen, String> {
         let mut took = self.limit;
         while self.sim.elapsed() < self.limit {
             while self.deeds.first().is_some_and(|(at, _)| *at <= self.sim.elapsed()) {
@@ -172,42 +172,42 @@ impl World {
     }
 
     fn start_again(&mut self, ended: Duration) {
-        let is_planned = self.deeds.iter().any(|(_, deed)| matches!(deed, Deed::Restart));
+        let is_planned = self.deeds.iter().any(|(_, deed)| matches!(deed, SimDeed::Restart));
         if let Some(pause) = self.again_after.filter(|_| !is_planned) {
-            self.deeds.push((ended + pause, Deed::Restart));
+            self.deeds.push((ended + pause, SimDeed::Restart));
             self.deeds.sort_by_key(|(at, _)| *at);
         }
     }
 
-    fn perform(&mut self, deed: Deed) {
+    fn perform(&mut self, deed: SimDeed) {
         let client = CLIENT.to_string();
         match deed {
-            Deed::Hold(host) => self.sim.hold(client, host.to_string()),
-            Deed::Release(host) => self.sim.release(client, host.to_string()),
-            Deed::Cut { from, to } => {
+            SimDeed::Hold(host) => self.sim.hold(client, host.to_string()),
+            SimDeed::Release(host) => self.sim.release(client, host.to_string()),
+            SimDeed::Cut { from, to } => {
                 self.wires.set_cut(from.into(), to.into(), true);
                 self.sim.partition_oneway(from.to_string(), to.to_string());
             }
-            Deed::Mend { from, to } => {
+            SimDeed::Mend { from, to } => {
                 self.wires.set_cut(from.into(), to.into(), false);
                 self.sim.repair_oneway(from.to_string(), to.to_string());
             }
-            Deed::Latency(max) => self.sim.set_max_message_latency(max),
-            Deed::Stop(host) => self.sim.crash(host.to_string()),
-            Deed::Start(host) => self.sim.bounce(host.to_string()),
-            Deed::Kill => self.sim.crash(client),
-            Deed::PowerCut => {
+            SimDeed::Latency(max) => self.sim.set_max_message_latency(max),
+            SimDeed::Stop(host) => self.sim.crash(host.to_string()),
+            SimDeed::Start(host) => self.sim.bounce(host.to_string()),
+            SimDeed::Kill => self.sim.crash(client),
+            SimDeed::PowerCut => {
                 self.sim.crash(client);
                 let dice = &mut self.dice;
                 self.medium.cut_power(|| dice.random());
             }
-            Deed::Restart => self.sim.bounce(client),
-            Deed::Wish => drop(self.book.borrow().stop.as_ref().map(|stop| stop.try_send(()))),
-            Deed::Suspend(time) => drop(self.book.borrow().sleep.as_ref().map(|sleep| sleep.try_send(time))),
-            Deed::Disk(health) => self.medium.change(|now| *now = health),
-            Deed::Strike(operation, nth, error) => self.medium.strike(operation, nth, error),
-            Deed::Tamper(tamper) => self.medium.tamper_with_record(tamper),
-            Deed::Meddle(what) => self.medium.meddle(what),
+            SimDeed::Restart => self.sim.bounce(client),
+            SimDeed::Wish => drop(self.book.borrow().stop.as_ref().map(|stop| stop.try_send(()))),
+            SimDeed::Suspend(time) => drop(self.book.borrow().sleep.as_ref().map(|sleep| sleep.try_send(time))),
+            SimDeed::Disk(health) => self.medium.change(|now| *now = health),
+            SimDeed::Strike(operation, nth, error) => self.medium.strike(operation, nth, error),
+            SimDeed::Tamper(tamper) => self.medium.tamper_with_record(tamper),
+            SimDeed::Meddle(what) => self.medium.meddle(what),
         }
     }
 
@@ -222,12 +222,12 @@ impl World {
         self.judged = records;
     }
 
-    fn close(self, took: Duration) -> Seen {
+    fn close(self, took: Duration) -> SimSeen {
         let book = self.book.borrow();
         let peers = book.peers.iter().map(|(ip, lives)| (*ip, sum(lives))).collect();
         let trackers = book.trackers.iter().map(|(ip, record)| (*ip, record.borrow().clone())).collect();
         self.trace.stir(self.wires.bytes());
-        Seen {
+        SimSeen {
             payload: self.payload,
             piece_len: self.piece_len,
             medium: self.medium.clone(),
@@ -352,7 +352,8 @@ fn host_leech(sim: &mut Sim<'static>, ip: Ipv4Addr, offer: Offer, payload: Paylo
         let (net, offer) = (Net::clone(&net), offer.clone());
         async move {
             let listener = net.listen(SocketAddr::from((ip, PEER_PORT))).await?;
-            leech::serve(listener, offer, payload, leech::Appetite::Endless, watch::channel(Given::default()).0).await;
+            leech::serve(listener, offer, payload, leech::Appetite::Endless, watch::channel(LeechTally::default()).0)
+                .await;
             Ok(())
         }
     });
@@ -379,7 +380,7 @@ fn host_client(
             let nth = {
                 let mut book = book.borrow_mut();
                 (book.stop, book.sleep) = (Some(stop), Some(sleeper()));
-                book.runs.push(Run { began, ended: None, view: None, kept: 0, untrue: None });
+                book.runs.push(SimRun { began, ended: None, view: None, kept: 0, untrue: None });
                 book.runs.len() - 1
             };
             // The same command draws other dice each time.

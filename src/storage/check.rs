@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use sha1::{Digest, Sha1};
 
-use super::files::Files;
-use super::sha1_lanes::{Stream, absorb, width};
+use super::files::StoredFiles;
+use super::sha1_lanes::{Sha1Stream, absorb, width};
 use super::trouble::{DiskTrouble, TroubleKind};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::codec::metainfo::PieceHashes;
@@ -28,7 +28,7 @@ pub trait Reader {
     fn read(&mut self, start: u64, buffer: &mut [u8]) -> Result<(), Self::Error>;
 }
 
-impl Reader for &Files {
+impl Reader for &StoredFiles {
     type Error = DiskTrouble;
 
     fn announce(&mut self, bytes: Range<u64>) {
@@ -36,7 +36,7 @@ impl Reader for &Files {
     }
 
     fn read(&mut self, start: u64, buffer: &mut [u8]) -> Result<(), DiskTrouble> {
-        Files::read(self, start, buffer)
+        StoredFiles::read(self, start, buffer)
     }
 }
 
@@ -77,7 +77,7 @@ impl<R: Reader> Hasher<R> {
 struct Pass<E> {
     /// What is still to be read, in bytes of the torrent.
     ahead: Range<u64>,
-    stream: Stream,
+    stream: Sha1Stream,
     error: Option<E>,
 }
 
@@ -85,7 +85,7 @@ impl<E> Pass<E> {
     fn new(geometry: &Geometry, piece: PieceIndex) -> Self {
         let start = geometry.piece_start(piece);
         let ahead = start..start + u64::from(geometry.piece_len(piece));
-        Self { ahead, stream: Stream::new(), error: None }
+        Self { ahead, stream: Sha1Stream::new(), error: None }
     }
 
     /// The next part and where it is to be absorbed; nothing at the end, or after an error.
@@ -93,7 +93,7 @@ impl<E> Pass<E> {
         &'a mut self,
         reader: &mut impl Reader<Error = E>,
         buffer: &'a mut [u8],
-    ) -> Option<(&'a mut Stream, [&'a [u8]; 1])> {
+    ) -> Option<(&'a mut Sha1Stream, [&'a [u8]; 1])> {
         let len = usize::try_from(self.ahead.end - self.ahead.start).unwrap_or(usize::MAX).min(buffer.len());
         let part = &mut buffer[..len];
         if let Err(error) = reader.read(self.ahead.start, part) {
@@ -110,7 +110,7 @@ impl<E> Pass<E> {
     }
 }
 
-impl Hasher<&Files> {
+impl Hasher<&StoredFiles> {
     /// Does each piece on the disk hash right? A file that is missing or too short is `false`, not trouble.
     pub fn are_right(&mut self, hashes: &PieceHashes, pieces: &[PieceIndex]) -> Vec<Result<bool, DiskTrouble>> {
         let found = self.hash(pieces).into_iter().zip(pieces);
@@ -226,7 +226,7 @@ pub fn hash_of_zeros(len: u32) -> [u8; 20] {
 }
 
 /// The parts of the torrent that may have data on the disk, as ranges of the torrent's bytes, ascending.
-pub fn data_ranges(files: &Files) -> Result<Vec<Range<u64>>, DiskTrouble> {
+pub fn data_ranges(files: &StoredFiles) -> Result<Vec<Range<u64>>, DiskTrouble> {
     let mut ranges = Vec::new();
     let mut offset = 0;
     for (file, spec) in files.specs().iter().enumerate() {

@@ -8,7 +8,7 @@ const MOST: u64 = 1024 * 1024;
 
 /// Ranges that lie one behind the other, to be read or written at once.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Run {
+pub(super) struct CoalescedRun {
     /// Where it begins, in the torrent's bytes.
     pub(super) start: u64,
     pub(super) len: u64,
@@ -17,10 +17,10 @@ pub(super) struct Run {
 }
 
 /// Start and length of each range; ranges that overlap are taken apart.
-pub(super) fn runs(ranges: &[(u64, u64)]) -> Vec<Run> {
+pub(super) fn runs(ranges: &[(u64, u64)]) -> Vec<CoalescedRun> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_by_key(|nth| ranges[*nth]);
-    let mut runs: Vec<Run> = Vec::new();
+    let mut runs: Vec<CoalescedRun> = Vec::new();
     for nth in order {
         let (start, len) = ranges[nth];
         match runs.last_mut().filter(|run| run.start + run.len == start && run.len + len <= MOST) {
@@ -28,7 +28,7 @@ pub(super) fn runs(ranges: &[(u64, u64)]) -> Vec<Run> {
                 run.len += len;
                 run.parts.push(nth);
             }
-            None => runs.push(Run { start, len, parts: vec![nth] }),
+            None => runs.push(CoalescedRun { start, len, parts: vec![nth] }),
         }
     }
     runs

@@ -19,29 +19,29 @@ use crate::base::locked::Locked;
 
 /// An output folder that exists. Clones have one descriptor together.
 #[derive(Debug, Clone)]
-pub struct Folder {
+pub struct OutputFolder {
     fd: Arc<Locked<Arc<OwnedFd>>>,
     path: Arc<Path>,
 }
 
 /// The folders of a run, each opened once however many torrents go there. Clones are the same folders.
 #[derive(Debug, Clone, Default)]
-pub struct Folders(Arc<Locked<BTreeMap<PathBuf, Folder>>>);
+pub struct Folders(Arc<Locked<BTreeMap<PathBuf, OutputFolder>>>);
 
 impl Folders {
-    /// As [`Folder::create`], for the first who asks.
-    pub fn create(&self, path: &Path) -> io::Result<Folder> {
+    /// As [`OutputFolder::create`], for the first who asks.
+    pub fn create(&self, path: &Path) -> io::Result<OutputFolder> {
         let mut folders = self.0.lock();
         if let Some(folder) = folders.get(path) {
             return Ok(folder.clone());
         }
-        let folder = Folder::create(path)?;
+        let folder = OutputFolder::create(path)?;
         folders.insert(path.to_path_buf(), folder.clone());
         Ok(folder)
     }
 }
 
-impl Folder {
+impl OutputFolder {
     /// Opens the folder, making it (and its parents) when it is not there.
     pub fn create(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
@@ -238,7 +238,7 @@ mod tests {
     use super::*;
     use std::io::Write;
 
-    fn opens(folder: &Folder, path: &str) -> [io::Result<()>; 2] {
+    fn opens(folder: &OutputFolder, path: &str) -> [io::Result<()>; 2] {
         let flags = OFlags::RDWR | OFlags::CREATE;
         let by_hand = folder.walk(Path::new(path), flags | OFlags::CLOEXEC, Mode::from_raw_mode(0o666));
         [folder.open_file(Path::new(path), flags).map(drop), by_hand.map(drop)]
@@ -251,7 +251,7 @@ mod tests {
         std::fs::write(outside.path().join("canary"), "untouched").unwrap();
         std::os::unix::fs::symlink(outside.path(), inside.path().join("link")).unwrap();
         std::os::unix::fs::symlink(outside.path().join("canary"), inside.path().join("file")).unwrap();
-        let folder = Folder::open(inside.path()).unwrap();
+        let folder = OutputFolder::open(inside.path()).unwrap();
         let absolute = outside.path().join("canary");
         for path in ["link/canary", "link/new", "file", "../x", absolute.to_str().unwrap()] {
             for opened in opens(&folder, path) {
@@ -274,7 +274,7 @@ mod tests {
         link(Path::new("album/song"), "song");
         link(&outside.path().join("nothing"), "dangling");
         link(Path::new("circle"), "circle");
-        let folder = Folder::open(inside.path()).unwrap();
+        let folder = OutputFolder::open(inside.path()).unwrap();
         for path in ["album/song", "song"] {
             let (file, meta) = folder.open_file(Path::new(path), OFlags::RDONLY).unwrap();
             assert_eq!((meta.len(), io::read_to_string(file).unwrap()), (2, "la".to_owned()), "{path}");
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn files_are_made_below_with_their_parents() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::create(&dir.path().join("a/b")).unwrap();
+        let folder = OutputFolder::create(&dir.path().join("a/b")).unwrap();
         folder.create_parents(Path::new("c/d/file")).unwrap();
         folder.create_parents(Path::new("c/d/file")).unwrap();
         for opened in opens(&folder, "c/d/file") {
@@ -323,7 +323,7 @@ mod tests {
     fn a_folder_that_was_moved_away_is_found_again_by_its_path() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a/b");
-        let folder = Folder::create(&path).unwrap();
+        let folder = OutputFolder::create(&path).unwrap();
         assert!(!folder.renew(true).unwrap(), "it is where it was");
         std::fs::rename(dir.path().join("a"), dir.path().join("moved")).unwrap();
         assert_eq!(folder.renew(false).unwrap_err().kind(), io::ErrorKind::NotFound);
@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn what_lies_under_a_name_is_seen_without_opening_it() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
+        let folder = OutputFolder::open(dir.path()).unwrap();
         std::fs::write(dir.path().join("file"), "abc").unwrap();
         std::os::unix::fs::symlink("file", dir.path().join("link")).unwrap();
         assert_eq!(folder.look(Path::new("file")).unwrap().len(), 3);

@@ -11,13 +11,13 @@ use crate::base::locked::Locked;
 
 /// An open file.
 #[derive(Debug)]
-pub(super) struct Handle {
+pub(super) struct OpenFile {
     pub(super) file: File,
     /// Found out when it was opened, by a thread of the pool: a file system that hangs does not even say what it is.
     promptness: Promptness,
 }
 
-impl Handle {
+impl OpenFile {
     pub(super) fn new(file: File) -> Self {
         let promptness = Promptness::of(&file);
         Self { file, promptness }
@@ -59,7 +59,7 @@ impl Kept {
     }
 
     /// Keeps a file, one of at most so many. Returns those that are to be closed for it.
-    fn put(&mut self, number: usize, handle: &Arc<Handle>, (writable, most): (bool, usize)) -> [Option<Slot>; 2] {
+    fn put(&mut self, number: usize, handle: &Arc<OpenFile>, (writable, most): (bool, usize)) -> [Option<Slot>; 2] {
         let before = self.slots.remove(&number);
         let used = self.touch(number, before.as_ref().map(|slot| slot.used));
         let is_full = self.slots.len() >= most;
@@ -72,7 +72,7 @@ impl Kept {
 
 #[derive(Debug)]
 struct Slot {
-    handle: Arc<Handle>,
+    handle: Arc<OpenFile>,
     /// When it was last used, by the clock of [`Kept`].
     used: u64,
     /// Opened for writing and as long as it should be.
@@ -86,7 +86,7 @@ impl OpenFiles {
     }
 
     /// One that is open, for writing if it is `to_write`.
-    pub(super) fn get(&self, file: usize, to_write: bool) -> Option<Arc<Handle>> {
+    pub(super) fn get(&self, file: usize, to_write: bool) -> Option<Arc<OpenFile>> {
         let mut kept = self.kept.lock();
         let before = kept.slots.get(&file).filter(|slot| slot.writable || !to_write)?.used;
         let used = kept.touch(file, Some(before));
@@ -99,14 +99,14 @@ impl OpenFiles {
     ///
     /// Files are looked at and closed without the lock, for that may take as long as a disk hangs, and whoever reads at once
     /// waits for the lock.
-    pub(super) fn keep(&self, number: usize, file: File, writable: bool) -> Arc<Handle> {
-        let handle = Arc::new(Handle::new(file));
+    pub(super) fn keep(&self, number: usize, file: File, writable: bool) -> Arc<OpenFile> {
+        let handle = Arc::new(OpenFile::new(file));
         self.put(number, &handle, writable);
         handle
     }
 
     /// The same with one that is in use.
-    pub(super) fn put(&self, number: usize, handle: &Arc<Handle>, writable: bool) {
+    pub(super) fn put(&self, number: usize, handle: &Arc<OpenFile>, writable: bool) {
         if self.most == 0 {
             return;
         }

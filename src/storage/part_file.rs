@@ -1,6 +1,6 @@
 //! The part file: bytes of files that are not there, which came with pieces of files that are.
 //!
-//! One file beside the record, sparse, its form given by [`PartMap`]. To [`super::files::Files`] it is one more file,
+//! One file beside the record, sparse, its form given by [`PartMap`]. To [`super::files::StoredFiles`] it is one more file,
 //! behind the torrent's own. Knows which files have their bytes in it in this run, and which may have some from before;
 //! not which bytes are right: only hashes tell.
 

@@ -73,7 +73,7 @@ pub enum NoRecord {
 
 /// What was found in place of a record.
 #[derive(Debug)]
-pub enum Found {
+pub enum FoundRecord {
     /// No record: nothing is known.
     Nothing,
     /// A record, and whether it is the previous one because the newest was not whole.
@@ -104,7 +104,7 @@ impl StateFolder {
     }
 
     /// The newest record that is whole.
-    pub fn load(&self) -> Found {
+    pub fn load(&self) -> FoundRecord {
         load_from(&self.folder, self.info_hash)
     }
 
@@ -210,7 +210,7 @@ impl Drop for StateFolder {
 #[derive(Debug)]
 pub struct Peek {
     /// The record.
-    pub found: Found,
+    pub found: FoundRecord,
     /// The process that is at work on the torrent, by its number.
     pub holder: Option<String>,
 }
@@ -261,13 +261,13 @@ fn holder_of(lock: &mut File) -> String {
     if is_known { holder.to_owned() } else { "unknown".to_owned() }
 }
 
-fn load_from(folder: &Path, info_hash: InfoHash) -> Found {
+fn load_from(folder: &Path, info_hash: InfoHash) -> FoundRecord {
     let read = |ending| read_record(&folder.join(format!("{info_hash}.{ending}")), info_hash);
     match (read("resume"), read("resume.prev")) {
-        (Ok(record), _) => Found::Record(Box::new(record), None),
-        (Err(reason), Ok(record)) => Found::Record(Box::new(record), Some(reason)),
-        (Err(NoRecord::Absent), Err(NoRecord::Absent)) => Found::Nothing,
-        (Err(NoRecord::Absent), Err(reason)) | (Err(reason), Err(_)) => Found::Unusable(reason),
+        (Ok(record), _) => FoundRecord::Record(Box::new(record), None),
+        (Err(reason), Ok(record)) => FoundRecord::Record(Box::new(record), Some(reason)),
+        (Err(NoRecord::Absent), Err(NoRecord::Absent)) => FoundRecord::Nothing,
+        (Err(NoRecord::Absent), Err(reason)) | (Err(reason), Err(_)) => FoundRecord::Unusable(reason),
     }
 }
 
@@ -325,10 +325,10 @@ mod tests {
     fn the_newest_record_counts() {
         for durable in [true, false] {
             let (_dir, state) = state();
-            assert!(matches!(state.load(), Found::Nothing));
+            assert!(matches!(state.load(), FoundRecord::Nothing));
             for downloaded in 1..4 {
                 state.save(&record(OURS, downloaded), durable).unwrap();
-                assert!(matches!(state.load(), Found::Record(found, None) if *found == record(OURS, downloaded)));
+                assert!(matches!(state.load(), FoundRecord::Record(found, None) if *found == record(OURS, downloaded)));
             }
         }
     }
@@ -339,12 +339,12 @@ mod tests {
         state.save(&record(OURS, 1), true).unwrap();
         state.save(&record(OURS, 2), true).unwrap();
         cut(&state.path("resume"));
-        let Found::Record(found, Some(NoRecord::Bad(BadRecord::Torn))) = state.load() else {
+        let FoundRecord::Record(found, Some(NoRecord::Bad(BadRecord::Torn))) = state.load() else {
             panic!("{:?}", state.load())
         };
         assert_eq!(found.downloaded, 1);
         cut(&state.path("resume.prev"));
-        assert!(matches!(state.load(), Found::Unusable(NoRecord::Bad(BadRecord::Torn))));
+        assert!(matches!(state.load(), FoundRecord::Unusable(NoRecord::Bad(BadRecord::Torn))));
     }
 
     /// Killed at each step of a save: beside, away, in place.
@@ -353,23 +353,23 @@ mod tests {
         let (_dir, state) = state();
         state.save(&record(OURS, 1), true).unwrap();
         std::fs::write(state.path("resume.new"), "half").unwrap();
-        assert!(matches!(state.load(), Found::Record(found, None) if found.downloaded == 1));
+        assert!(matches!(state.load(), FoundRecord::Record(found, None) if found.downloaded == 1));
         std::fs::rename(state.path("resume"), state.path("resume.prev")).unwrap();
-        assert!(matches!(state.load(), Found::Record(found, Some(NoRecord::Absent)) if found.downloaded == 1));
+        assert!(matches!(state.load(), FoundRecord::Record(found, Some(NoRecord::Absent)) if found.downloaded == 1));
         state.save(&record(OURS, 2), true).unwrap();
-        assert!(matches!(state.load(), Found::Record(found, None) if found.downloaded == 2));
+        assert!(matches!(state.load(), FoundRecord::Record(found, None) if found.downloaded == 2));
     }
 
     #[test]
     fn a_record_of_another_torrent_is_not_ours() {
         let (_dir, state) = state();
         std::fs::write(state.path("resume"), record(OTHER, 1).encode()).unwrap();
-        assert!(matches!(state.load(), Found::Unusable(NoRecord::OtherTorrent(OTHER))));
+        assert!(matches!(state.load(), FoundRecord::Unusable(NoRecord::OtherTorrent(OTHER))));
         std::fs::write(state.path("resume"), "nonsense").unwrap();
-        assert!(matches!(state.load(), Found::Unusable(NoRecord::Bad(BadRecord::Torn))));
+        assert!(matches!(state.load(), FoundRecord::Unusable(NoRecord::Bad(BadRecord::Torn))));
         std::fs::remove_file(state.path("resume")).unwrap();
         std::fs::create_dir(state.path("resume")).unwrap();
-        assert!(matches!(state.load(), Found::Unusable(NoRecord::Unreadable(_))));
+        assert!(matches!(state.load(), FoundRecord::Unusable(NoRecord::Unreadable(_))));
     }
 
     /// D-18.
@@ -402,7 +402,7 @@ mod tests {
         let state = StateFolder::lock(dir.path(), OURS).unwrap();
         state.save(&record(OURS, 2), false).unwrap();
         state.forget();
-        assert!(matches!(state.load(), Found::Nothing));
+        assert!(matches!(state.load(), FoundRecord::Nothing));
         drop(state);
         assert_eq!(entries(&dir.path().join(STATE_FOLDER)), 1, "the lock of the other torrent");
         drop(other);
@@ -437,16 +437,16 @@ mod tests {
     #[test]
     fn a_look_takes_no_lock_and_tells_who_has_it() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(matches!(peek(dir.path(), OURS), Peek { found: Found::Nothing, holder: None }));
+        assert!(matches!(peek(dir.path(), OURS), Peek { found: FoundRecord::Nothing, holder: None }));
         assert_eq!(entries(dir.path()), 0, "it makes nothing");
         let state = StateFolder::lock(dir.path(), OURS).unwrap();
         state.save(&record(OURS, 5), false).unwrap();
         let seen = peek(dir.path(), OURS);
-        assert!(matches!(seen.found, Found::Record(found, None) if found.downloaded == 5));
+        assert!(matches!(seen.found, FoundRecord::Record(found, None) if found.downloaded == 5));
         assert_eq!(seen.holder, Some(std::process::id().to_string()));
         assert!(peek(dir.path(), OTHER).holder.is_none());
         drop(state);
-        assert!(matches!(peek(dir.path(), OURS), Peek { found: Found::Record(..), holder: None }));
+        assert!(matches!(peek(dir.path(), OURS), Peek { found: FoundRecord::Record(..), holder: None }));
         assert!(StateFolder::lock(dir.path(), OURS).is_ok());
     }
 

@@ -15,14 +15,14 @@ use super::files::read_ahead;
 use super::trouble::DiskTrouble;
 use crate::base::safe::Safe;
 use crate::codec::resume::Witness;
-use crate::logic::disk::layout::{Layout, Span};
+use crate::logic::disk::layout::{FileSpan, Layout};
 
 /// Our own state beside the data (`docs/FORMATS.md`): never part of it.
 const STATE_FOLDER: &str = ".tt-actors";
 
 /// A file or a folder to make a torrent of.
 #[derive(Debug)]
-pub struct Source {
+pub struct PayloadSource {
     /// Its own name.
     pub name: String,
     /// It is a folder, even if there is a single file in it.
@@ -96,7 +96,7 @@ pub enum BadSource {
     IsOutput(String),
 }
 
-impl Source {
+impl PayloadSource {
     /// Looks at everything, and opens every file once: one that cannot be read is found now and not in an hour.
     pub fn scan(path: &Path, except: &Except) -> Result<Self, BadSource> {
         let metadata = look_at(path)?;
@@ -233,10 +233,10 @@ impl SourceFile {
     }
 }
 
-/// Reads a [`Source`] with one file open at a time.
+/// Reads a [`PayloadSource`] with one file open at a time.
 #[derive(Debug)]
 pub struct SourceReader<'a> {
-    source: &'a Source,
+    source: &'a PayloadSource,
     open: Option<(usize, File)>,
 }
 
@@ -260,7 +260,7 @@ impl Reader for SourceReader<'_> {
     /// Only in the file that is open: small ones come in one read anyway.
     fn announce(&mut self, bytes: Range<u64>) {
         let first = self.source.layout.spans(bytes.start, bytes.end - bytes.start).next();
-        if let Some(Span { file, offset, len }) = first
+        if let Some(FileSpan { file, offset, len }) = first
             && let Ok(file) = self.file(file)
         {
             read_ahead(file, offset, len);
@@ -270,7 +270,7 @@ impl Reader for SourceReader<'_> {
     fn read(&mut self, start: u64, buffer: &mut [u8]) -> Result<(), BadSource> {
         let source = self.source;
         let mut rest = buffer;
-        for Span { file, offset, len } in source.layout.spans(start, rest.len() as u64) {
+        for FileSpan { file, offset, len } in source.layout.spans(start, rest.len() as u64) {
             let (part, tail) = rest.split_at_mut(usize::try_from(len).expect("a span lies inside the buffer"));
             rest = tail;
             let path = &source.files[file].path;
@@ -323,15 +323,15 @@ mod tests {
         dir
     }
 
-    fn scan(dir: &tempfile::TempDir) -> Result<Source, BadSource> {
-        Source::scan(&dir.path().join("top"), &Except::default())
+    fn scan(dir: &tempfile::TempDir) -> Result<PayloadSource, BadSource> {
+        PayloadSource::scan(&dir.path().join("top"), &Except::default())
     }
 
-    fn inner(source: &Source) -> Vec<&str> {
+    fn inner(source: &PayloadSource) -> Vec<&str> {
         source.files.iter().map(|file| file.inner.as_str()).collect()
     }
 
-    fn read(source: &Source) -> Result<Vec<u8>, BadSource> {
+    fn read(source: &PayloadSource) -> Result<Vec<u8>, BadSource> {
         let mut bytes = vec![0; usize::try_from(source.layout.total_len()).unwrap()];
         let mut reader = source.reader();
         reader.announce(0..bytes.len() as u64);
@@ -382,9 +382,9 @@ mod tests {
         let mut patterns = globset::GlobSetBuilder::new();
         patterns.add(globset::Glob::new("a/x*").unwrap()).add(globset::Glob::new("z.*").unwrap());
         let except = Except { output: identity_of(&top.join("out.torrent")), patterns: patterns.build().unwrap() };
-        let source = Source::scan(&top, &except).unwrap();
+        let source = PayloadSource::scan(&top, &except).unwrap();
         assert_eq!(inner(&source), ["a/y"]);
-        let itself = Source::scan(&top.join("out.torrent"), &except);
+        let itself = PayloadSource::scan(&top.join("out.torrent"), &except);
         assert!(matches!(itself, Err(BadSource::IsOutput(_))));
     }
 
@@ -395,7 +395,7 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(top.join("socket")).unwrap();
         let source = scan(&dir).unwrap();
         assert_eq!((inner(&source), &source.skipped), (vec!["a"], &vec![top.join("socket")]));
-        let alone = Source::scan(&top.join("socket"), &Except::default());
+        let alone = PayloadSource::scan(&top.join("socket"), &Except::default());
         assert!(matches!(alone, Err(BadSource::NoFile(_))));
     }
 

@@ -31,7 +31,7 @@ struct Inner {
 
 /// A new file in the making.
 #[derive(Debug)]
-pub struct Draft {
+pub struct StateDraft {
     file: File,
     seal: Seal,
 }
@@ -97,18 +97,18 @@ impl StateFile {
     }
 
     /// Begins a new one. `saved_at` is in seconds since 1970.
-    pub fn begin(&self, saved_at: u64) -> Later<Result<Draft, DiskTrouble>> {
+    pub fn begin(&self, saved_at: u64) -> Later<Result<StateDraft, DiskTrouble>> {
         let inner = Arc::clone(&self.0);
         off_thread(move || {
             let (path, (seal, header)) = (beside(&inner.path, "new"), Seal::begin(saved_at));
             let made = make_anew(&path);
             let begun = made.and_then(|mut file| file.write_all(&header).map(|()| file));
-            Ok(Draft { file: begun.map_err(|error| DiskTrouble::new("write", &path, &error))?, seal })
+            Ok(StateDraft { file: begun.map_err(|error| DiskTrouble::new("write", &path, &error))?, seal })
         })
     }
 
     /// Adds swarms to a new one.
-    pub fn append(&self, mut draft: Draft, swarms: Vec<u8>) -> Later<Result<Draft, DiskTrouble>> {
+    pub fn append(&self, mut draft: StateDraft, swarms: Vec<u8>) -> Later<Result<StateDraft, DiskTrouble>> {
         let inner = Arc::clone(&self.0);
         off_thread(move || {
             draft.seal.add(&swarms);
@@ -119,10 +119,10 @@ impl StateFile {
     }
 
     /// Puts the new one in the place of the old one. It survives a power cut once this is done.
-    pub fn replace(&self, draft: Draft) -> Later<Result<(), DiskTrouble>> {
+    pub fn replace(&self, draft: StateDraft) -> Later<Result<(), DiskTrouble>> {
         let inner = Arc::clone(&self.0);
         off_thread(move || {
-            let (new, Draft { mut file, seal }) = (beside(&inner.path, "new"), draft);
+            let (new, StateDraft { mut file, seal }) = (beside(&inner.path, "new"), draft);
             let trouble = |error: io::Error| DiskTrouble::new("write", &new, &error);
             file.write_all(&seal.end()).and_then(|()| file.sync_all()).map_err(trouble)?;
             std::fs::rename(&new, &inner.path).map_err(trouble)?;

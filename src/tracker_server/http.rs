@@ -22,7 +22,7 @@ use actix_web::{App, HttpRequest, HttpResponse};
 use tokio::time::{sleep, timeout};
 
 use super::connections::Connections;
-use super::keeper::{Page, Query, Survey, SwarmKeeper};
+use super::keeper::{GetCounts, Page, Query, SwarmKeeper};
 use super::pages;
 use super::turns::Turns;
 use crate::actors::kit::{self, Child, Ctx, Goodbye};
@@ -93,14 +93,14 @@ async fn scrape(request: HttpRequest, keeper: Data<Addr<SwarmKeeper>>) -> HttpRe
 }
 
 async fn stats(keeper: Data<Addr<SwarmKeeper>>) -> HttpResponse {
-    match keeper.send(Survey).await {
+    match keeper.send(GetCounts).await {
         Ok(stats) => HttpResponse::Ok().content_type(ContentType::json()).body(pages::stats(&stats)),
         Err(_restarting) => HttpResponse::ServiceUnavailable().finish(),
     }
 }
 
 async fn metrics(keeper: Data<Addr<SwarmKeeper>>) -> HttpResponse {
-    match keeper.send(Survey).await {
+    match keeper.send(GetCounts).await {
         Ok(stats) => {
             let text = pages::metrics(&stats, &kit::snapshot());
             HttpResponse::Ok().content_type("text/plain; version=0.0.4").body(text)

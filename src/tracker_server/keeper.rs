@@ -1,7 +1,7 @@
 //! `SwarmKeeper`: every swarm of a tracker.
 //!
-//! Owns one [`logic::tracker_server::Desk`](crate::logic::tracker_server::Desk). Child of `TrackerServer`, permanent, 5 restarts in 60 s.
-//! Hears `Query`, `Datagrams`, `NewAllowList`, `Survey`, `SavePart` and `RestoreSwarms`, and answers each in the turn it hears
+//! Owns one [`logic::tracker_server::TrackerDesk`](crate::logic::tracker_server::TrackerDesk). Child of `TrackerServer`, permanent, 5 restarts in 60 s.
+//! Hears `Query`, `AnswerDatagrams`, `NewAllowList`, `GetCounts`, `SavePart` and `RestoreSwarms`, and answers each in the turn it hears
 //! it; tells and asks nobody. Its mailbox holds at most one request of each HTTP connection and one batch of each datagram socket. After a
 //! panic it keeps its peers if they are sound, else they come again by themselves. Ends when told to.
 
@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::actors::kit::{Child, Ctx, Goodbye, Timer};
 use crate::codec::swarm_state::SavedState;
-use crate::logic::tracker_server::{AllowList, Desk, DeskConfig, Stats};
+use crate::logic::tracker_server::{AllowList, DeskConfig, Stats, TrackerDesk};
 
 /// Which page a query was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub(super) struct Query {
 /// Requests over UDP. The answer has those that are not answered with silence.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<(Vec<u8>, SocketAddr)>")]
-pub(super) struct Datagrams(pub(super) Vec<(Bytes, SocketAddr)>);
+pub(super) struct AnswerDatagrams(pub(super) Vec<(Bytes, SocketAddr)>);
 
 /// From now on only these torrents.
 #[derive(Debug, Message)]
@@ -46,7 +46,7 @@ pub(super) struct NewAllowList(pub(super) AllowList);
 /// What it has done and holds.
 #[derive(Debug, Message)]
 #[rtype(result = "Stats")]
-pub(super) struct Survey;
+pub(super) struct GetCounts;
 
 /// A part of all swarms for the state file, from this position down.
 #[derive(Debug, Message)]
@@ -66,7 +66,7 @@ pub(super) struct RestoreSwarms {
 /// See the head of the file.
 #[derive(Debug)]
 pub(super) struct SwarmKeeper {
-    desk: Desk,
+    desk: TrackerDesk,
     timer: Timer<Self>,
 }
 
@@ -74,7 +74,7 @@ crate::metered!(SwarmKeeper, "SwarmKeeper");
 
 impl SwarmKeeper {
     pub(super) fn new(cfg: DeskConfig) -> Self {
-        Self { desk: Desk::new(cfg, Instant::now().into_std()), timer: Timer::new() }
+        Self { desk: TrackerDesk::new(cfg, Instant::now().into_std()), timer: Timer::new() }
     }
 
     fn arm(&mut self, ctx: &mut Ctx<Self>) {
@@ -118,10 +118,10 @@ impl Handler<Query> for SwarmKeeper {
     }
 }
 
-impl Handler<Datagrams> for SwarmKeeper {
+impl Handler<AnswerDatagrams> for SwarmKeeper {
     type Result = Vec<(Vec<u8>, SocketAddr)>;
 
-    fn handle(&mut self, Datagrams(batch): Datagrams, _: &mut Ctx<Self>) -> Self::Result {
+    fn handle(&mut self, AnswerDatagrams(batch): AnswerDatagrams, _: &mut Ctx<Self>) -> Self::Result {
         let now = Instant::now().into_std();
         let answer =
             |(datagram, from): (Bytes, SocketAddr)| Some((self.desk.on_datagram(now, &datagram, from.ip())?, from));
@@ -137,10 +137,10 @@ impl Handler<NewAllowList> for SwarmKeeper {
     }
 }
 
-impl Handler<Survey> for SwarmKeeper {
-    type Result = MessageResult<Survey>;
+impl Handler<GetCounts> for SwarmKeeper {
+    type Result = MessageResult<GetCounts>;
 
-    fn handle(&mut self, _: Survey, _: &mut Ctx<Self>) -> MessageResult<Survey> {
+    fn handle(&mut self, _: GetCounts, _: &mut Ctx<Self>) -> MessageResult<GetCounts> {
         MessageResult(self.desk.stats(Instant::now().into_std()))
     }
 }

@@ -18,15 +18,15 @@ use tokio::sync::watch;
 use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::keeper::{NewAllowList, Survey, SwarmKeeper};
+use super::keeper::{GetCounts, NewAllowList, SwarmKeeper};
 use super::server::{ServerConfig, TrackerServer};
 use super::state::{NotSaved, Restored, SAVE_EVERY, SwarmState, WallClock};
 use crate::actors::kit::{self, ActorExit};
 use crate::actors::metrics::write_summary;
 use crate::actors::policies;
-use crate::logic::tracker_server::{AllowList, BadAllowList, DeskConfig, Limits, Stats};
+use crate::logic::tracker_server::{AllowList, BadAllowList, DeskConfig, RegistryLimits, Stats};
 use crate::net::sockets::Sockets;
-use crate::net::{Datagrams, Listen, Net};
+use crate::net::{DatagramSocket, Listen, Net};
 use crate::storage::regular;
 use crate::storage::state_file::NoStateFile;
 
@@ -41,7 +41,7 @@ const MAX_ALLOW_LIST: u64 = 64 * 1024 * 1024;
 
 /// A tracker, everything decided.
 #[derive(Clone)]
-pub struct TrackerConfig {
+pub struct TrackerServerConfig {
     /// Where HTTP is served; port 0 lets the system choose.
     pub http: Vec<SocketAddr>,
     /// Where UDP is served.
@@ -51,7 +51,7 @@ pub struct TrackerConfig {
     /// Requests a second of each host; 0: any number.
     pub rate: u32,
     /// What it holds at most.
-    pub limits: Limits,
+    pub limits: RegistryLimits,
     /// HTTP connections at most: as many as the process has descriptors for.
     pub max_connections: usize,
     /// The file that lists the torrents served, read again on SIGHUP; `None`: all torrents.
@@ -68,7 +68,7 @@ pub struct TrackerConfig {
     pub secret: [u8; 32],
 }
 
-impl std::fmt::Debug for TrackerConfig {
+impl std::fmt::Debug for TrackerServerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TrackerConfig").field("http", &self.http).field("udp", &self.udp).finish_non_exhaustive()
     }
@@ -76,7 +76,7 @@ impl std::fmt::Debug for TrackerConfig {
 
 /// What happens while it runs.
 #[derive(Debug)]
-pub enum News {
+pub enum ServerEvent {
     /// It serves here.
     Listening {
         /// HTTP.
@@ -87,7 +87,7 @@ pub enum News {
         allowed: Option<usize>,
     },
     /// The list was read again: torrents on it, or why the old one stays.
-    Reread(Result<usize, Trouble>),
+    Reread(Result<usize, ServerTrouble>),
     /// The state file was looked at.
     Restored(PathBuf, Restored),
     /// The swarms could not be written to the state file.
@@ -96,7 +96,7 @@ pub enum News {
 
 /// Why it cannot start or go on.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum ServerTrouble {
     /// The runtime cannot be made.
     #[error("cannot start: {0}")]
     Runtime(#[from] io::Error),
@@ -133,14 +133,18 @@ pub enum Trouble {
 }
 
 /// Serves until SIGINT or SIGTERM; `tell` hears the news. Gives what was done.
-pub fn serve(config: &TrackerConfig, tell: &mut dyn FnMut(&News)) -> Result<Option<Stats>, Trouble> {
+pub fn serve(config: &TrackerServerConfig, tell: &mut dyn FnMut(&ServerEvent)) -> Result<Option<Stats>, ServerTrouble> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = LocalSet::new().block_on(&runtime, serve_on(&Sockets::any(), config, tell));
     runtime.shutdown_timeout(LAST_JOBS);
     served
 }
 
-async fn serve_on(net: &Net, config: &TrackerConfig, tell: &mut dyn FnMut(&News)) -> Result<Option<Stats>, Trouble> {
+async fn serve_on(
+    net: &Net,
+    config: &TrackerServerConfig,
+    tell: &mut dyn FnMut(&ServerEvent),
+) -> Result<Option<Stats>, ServerTrouble> {
     let mut signals = Signals::new()?;
     let files = tokio::select! {
         biased;
@@ -151,7 +155,7 @@ async fn serve_on(net: &Net, config: &TrackerConfig, tell: &mut dyn FnMut(&News)
     let allowed = allow.as_ref().map(AllowList::len);
     let (http, udp) = open(net, config).await?;
     let addresses = |of: &mut dyn Iterator<Item = SocketAddr>| of.collect::<Vec<_>>();
-    let listening = News::Listening {
+    let listening = ServerEvent::Listening {
         http: addresses(&mut http.iter().map(|(_, at)| *at)),
         udp: addresses(&mut udp.iter().map(|(_, at)| *at)),
         allowed,
@@ -211,7 +215,7 @@ async fn serve_on(net: &Net, config: &TrackerConfig, tell: &mut dyn FnMut(&News)
 }
 
 /// The list and the state file, where they are wished for.
-async fn open_files(config: &TrackerConfig) -> Result<(Option<AllowList>, Option<SwarmState>), Trouble> {
+async fn open_files(config: &TrackerServerConfig) -> Result<(Option<AllowList>, Option<SwarmState>), ServerTrouble> {
     let allow = match config.allow.clone() {
         Some(path) => Some(read_allow_list(path).await?),
         None => None,
@@ -225,7 +229,7 @@ async fn open_files(config: &TrackerConfig) -> Result<(Option<AllowList>, Option
 
 /// What has been read or written.
 enum Done {
-    Reread(Result<AllowList, Trouble>),
+    Reread(Result<AllowList, ServerTrouble>),
     Saved(Result<(), NotSaved>),
 }
 
@@ -245,11 +249,11 @@ impl Chores {
 
     /// What the tracker has done and holds.
     async fn survey(&self) -> Option<Stats> {
-        self.keeper()?.send(Survey).await.ok()
+        self.keeper()?.send(GetCounts).await.ok()
     }
 
     /// Reads the state file, if there is to be one.
-    async fn restore(&mut self, tell: &mut dyn FnMut(&News)) {
+    async fn restore(&mut self, tell: &mut dyn FnMut(&ServerEvent)) {
         let Some(state) = &self.state else { return };
         let Ok(keeper) = self.keepers.wait_for(Option::is_some).await.map(|keeper| keeper.clone()) else { return };
         let Some(keeper) = keeper else { return };
@@ -257,11 +261,11 @@ impl Chores {
         if matches!(restored, Restored::Broken(_, Err(_))) {
             self.state = None;
         }
-        tell(&News::Restored(path, restored));
+        tell(&ServerEvent::Restored(path, restored));
     }
 
     /// Until a signal says stop.
-    async fn look_after(&mut self, signals: &mut Signals, tell: &mut dyn FnMut(&News)) {
+    async fn look_after(&mut self, signals: &mut Signals, tell: &mut dyn FnMut(&ServerEvent)) {
         let (mut is_reading, mut read_again, mut save_at) = (false, false, Instant::now() + SAVE_EVERY);
         loop {
             if read_again && !is_reading {
@@ -297,7 +301,7 @@ impl Chores {
     }
 
     /// Writes a last time, and waits for it. What was never read is not overwritten.
-    async fn save_at_the_end(&mut self, is_unread: bool, tell: &mut dyn FnMut(&News)) {
+    async fn save_at_the_end(&mut self, is_unread: bool, tell: &mut dyn FnMut(&ServerEvent)) {
         if is_unread {
             return;
         }
@@ -311,7 +315,7 @@ impl Chores {
     }
 
     /// The list as it is now goes to the keeper; one that cannot be read leaves the old one in force.
-    fn on_done(&mut self, done: Done, tell: &mut dyn FnMut(&News)) {
+    fn on_done(&mut self, done: Done, tell: &mut dyn FnMut(&ServerEvent)) {
         self.is_saving &= !matches!(done, Done::Saved(_));
         match (done, &self.state) {
             (Done::Reread(Ok(allow)), _) => {
@@ -319,21 +323,21 @@ impl Chores {
                 if let Some(keeper) = self.keeper() {
                     keeper.do_send(NewAllowList(allow));
                 }
-                tell(&News::Reread(Ok(len)));
+                tell(&ServerEvent::Reread(Ok(len)));
             }
-            (Done::Reread(Err(trouble)), _) => tell(&News::Reread(Err(trouble))),
-            (Done::Saved(Err(why)), Some(state)) => tell(&News::NotSaved(state.path().to_owned(), why)),
+            (Done::Reread(Err(trouble)), _) => tell(&ServerEvent::Reread(Err(trouble))),
+            (Done::Saved(Err(why)), Some(state)) => tell(&ServerEvent::NotSaved(state.path().to_owned(), why)),
             (Done::Saved(_), _) => {}
         }
     }
 }
 
 type HttpSockets = Vec<(Rc<dyn Listen>, SocketAddr)>;
-type UdpSockets = Vec<(Rc<dyn Datagrams>, SocketAddr)>;
+type UdpSockets = Vec<(Rc<dyn DatagramSocket>, SocketAddr)>;
 
 /// All sockets, or none.
-async fn open(net: &Net, config: &TrackerConfig) -> Result<(HttpSockets, UdpSockets), Trouble> {
-    let trouble = |scheme, at| move |error| Trouble::Listen { at: format!("{scheme}://{at}"), error };
+async fn open(net: &Net, config: &TrackerServerConfig) -> Result<(HttpSockets, UdpSockets), ServerTrouble> {
+    let trouble = |scheme, at| move |error| ServerTrouble::Listen { at: format!("{scheme}://{at}"), error };
     let (mut http, mut udp) = (Vec::new(), Vec::new());
     for at in &config.http {
         let listener: Rc<dyn Listen> = Rc::from(net.listen(*at).await.map_err(trouble("http", at))?);
@@ -348,15 +352,15 @@ async fn open(net: &Net, config: &TrackerConfig) -> Result<(HttpSockets, UdpSock
     Ok((http, udp))
 }
 
-async fn read_allow_list(path: PathBuf) -> Result<AllowList, Trouble> {
+async fn read_allow_list(path: PathBuf) -> Result<AllowList, ServerTrouble> {
     let read = regular::read(path.clone(), MAX_ALLOW_LIST).await;
     let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
-    let text = text.map_err(|error| Trouble::AllowFile { path: path.clone(), error })?;
-    AllowList::parse(&text).map_err(|error| Trouble::AllowList { path, error })
+    let text = text.map_err(|error| ServerTrouble::AllowFile { path: path.clone(), error })?;
+    AllowList::parse(&text).map_err(|error| ServerTrouble::AllowList { path, error })
 }
 
-fn gave_up(exit: Option<ActorExit>) -> Trouble {
-    Trouble::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
+fn gave_up(exit: Option<ActorExit>) -> ServerTrouble {
+    ServerTrouble::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
 /// SIGINT and SIGTERM end it, SIGHUP makes it read its list again.

@@ -19,7 +19,7 @@ use crate::actors::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye};
 use crate::actors::metrics::{Metrics, MetricsConfig};
 use crate::actors::policies;
 use crate::logic::tracker_server::DeskConfig;
-use crate::net::{Datagrams, Listen};
+use crate::net::{DatagramSocket, Listen};
 
 /// All that a server is given.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct ServerConfig {
     /// Where HTTP is heard, and at which address.
     pub(super) http: Vec<(Rc<dyn Listen>, SocketAddr)>,
     /// The same for UDP.
-    pub(super) udp: Vec<(Rc<dyn Datagrams>, SocketAddr)>,
+    pub(super) udp: Vec<(Rc<dyn DatagramSocket>, SocketAddr)>,
     /// Connections of each HTTP socket at most.
     pub(super) max_connections: usize,
     /// How often metrics go into the log; `None`: never.

@@ -10,7 +10,7 @@ use actix::Addr;
 
 use super::keeper::{RestoreSwarms, SavePart, SwarmKeeper};
 use crate::codec::swarm_state::SavedState;
-use crate::logic::tracker_server::{Limits, Stats, longest_state};
+use crate::logic::tracker_server::{RegistryLimits, Stats, longest_state};
 use crate::storage::DiskTrouble;
 use crate::storage::state_file::{NoStateFile, StateFile};
 
@@ -53,10 +53,10 @@ pub(super) struct SwarmState {
 
 impl SwarmState {
     /// Takes the file.
-    pub(super) async fn open(path: &Path, wall: WallClock, limits: &Limits) -> Result<Self, NoStateFile> {
+    pub(super) async fn open(path: &Path, wall: WallClock, limits: &RegistryLimits) -> Result<Self, NoStateFile> {
         let file = StateFile::open(path.to_owned()).await?;
         // The limits may have been higher in the run that wrote it.
-        let longest = longest_state(limits).max(longest_state(&Limits::default()));
+        let longest = longest_state(limits).max(longest_state(&RegistryLimits::default()));
         Ok(Self { file, wall, longest })
     }
 

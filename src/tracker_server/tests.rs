@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{oneshot, watch};
 use tokio::time::timeout;
 
-use super::keeper::{Survey, SwarmKeeper};
+use super::keeper::{GetCounts, SwarmKeeper};
 use super::server::{ServerConfig, TrackerServer};
 use crate::actors::kit::injection::{self, InjectionSite};
 use crate::actors::kit::testing::with_actors;
@@ -18,9 +18,9 @@ use crate::base::ids::{InfoHash, PeerId};
 use crate::codec::tracker::{AnnounceRequest, Event};
 use crate::codec::tracker_http::{announce_url, parse_announce};
 use crate::codec::tracker_udp::{UdpReply, decode_reply, encode_announce, encode_connect};
-use crate::logic::tracker_server::{DEFAULT_INTERVAL, DEFAULT_RATE, DeskConfig, Limits, Stats};
+use crate::logic::tracker_server::{DEFAULT_INTERVAL, DEFAULT_RATE, DeskConfig, RegistryLimits, Stats};
 use crate::net::sockets::Sockets;
-use crate::net::{BoxStream, Datagrams, Net};
+use crate::net::{BoxStream, DatagramSocket, Net};
 
 /// Beyond this something hangs.
 const WATCHDOG: Duration = Duration::from_secs(30);
@@ -46,7 +46,7 @@ impl Scene {
         let desk = DeskConfig {
             interval: DEFAULT_INTERVAL,
             rate: DEFAULT_RATE,
-            limits: Limits::default(),
+            limits: RegistryLimits::default(),
             allow: None,
             seed: 1,
             secret: [1; 32],
@@ -66,7 +66,7 @@ impl Scene {
     }
 
     async fn stats(&self) -> Stats {
-        self.keeper.send(Survey).await.unwrap()
+        self.keeper.send(GetCounts).await.unwrap()
     }
 
     /// Sends these bytes on one connection and reads until its end.
@@ -113,7 +113,7 @@ fn request(port: u16) -> AnnounceRequest {
 }
 
 /// Asks until it is answered: a datagram of a keeper that falls over is lost.
-async fn ask(socket: &dyn Datagrams, to: SocketAddr, datagram: &[u8], transaction: u32) -> UdpReply {
+async fn ask(socket: &dyn DatagramSocket, to: SocketAddr, datagram: &[u8], transaction: u32) -> UdpReply {
     let mut buffer = [0; 2048];
     let asking = async {
         loop {

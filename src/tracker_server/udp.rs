@@ -14,9 +14,9 @@ use actix::prelude::*;
 use bytes::Bytes;
 use futures_util::FutureExt;
 
-use super::keeper::{Datagrams, SwarmKeeper};
+use super::keeper::{AnswerDatagrams, SwarmKeeper};
 use crate::actors::kit::{ActorExit, Child, Ctx, Goodbye};
-use crate::net::Datagrams as Socket;
+use crate::net::DatagramSocket;
 
 /// 2 KiB: more than an announce with every option of BEP 41, and than a scrape of 74.
 const RECEIVE_LEN: usize = 2048;
@@ -30,7 +30,7 @@ const TROUBLE_PAUSE: Duration = Duration::from_millis(10);
 /// See the head of the file.
 #[derive(Debug)]
 pub(super) struct UdpDesk {
-    socket: Rc<dyn Socket>,
+    socket: Rc<dyn DatagramSocket>,
     at: SocketAddr,
     keeper: Addr<SwarmKeeper>,
 }
@@ -38,13 +38,13 @@ pub(super) struct UdpDesk {
 crate::metered!(UdpDesk, "UdpDesk");
 
 impl UdpDesk {
-    pub(super) fn new(socket: Rc<dyn Socket>, at: SocketAddr, keeper: Addr<SwarmKeeper>) -> Self {
+    pub(super) fn new(socket: Rc<dyn DatagramSocket>, at: SocketAddr, keeper: Addr<SwarmKeeper>) -> Self {
         Self { socket, at, keeper }
     }
 }
 
 /// Until the socket fails.
-async fn serve(socket: Rc<dyn Socket>, keeper: Addr<SwarmKeeper>) -> io::Error {
+async fn serve(socket: Rc<dyn DatagramSocket>, keeper: Addr<SwarmKeeper>) -> io::Error {
     let mut buffer = [0; RECEIVE_LEN];
     loop {
         let batch = match receive(&*socket, &mut buffer).await {
@@ -52,7 +52,7 @@ async fn serve(socket: Rc<dyn Socket>, keeper: Addr<SwarmKeeper>) -> io::Error {
             Err(error) => return error,
         };
         // A keeper that restarts answers nobody: clients ask again.
-        let answers = keeper.send(Datagrams(batch)).await.unwrap_or_default();
+        let answers = keeper.send(AnswerDatagrams(batch)).await.unwrap_or_default();
         for (answer, to) in answers {
             if let Err(error) = socket.send_to(&answer, to).await {
                 tracing::debug!(%error, %to, "an answer cannot be sent");
@@ -62,7 +62,7 @@ async fn serve(socket: Rc<dyn Socket>, keeper: Addr<SwarmKeeper>) -> io::Error {
 }
 
 /// Waits for one datagram and takes what else is there.
-async fn receive(socket: &dyn Socket, buffer: &mut [u8]) -> io::Result<Vec<(Bytes, SocketAddr)>> {
+async fn receive(socket: &dyn DatagramSocket, buffer: &mut [u8]) -> io::Result<Vec<(Bytes, SocketAddr)>> {
     let (len, from) = socket.recv_from(buffer).await?;
     let mut batch = vec![(Bytes::copy_from_slice(&buffer[..len]), from)];
     while batch.len() < MAX_BATCH {

@@ -3,20 +3,20 @@
 
 use std::path::Path;
 
-use tt_actors::faults::host::machine::{Need, SmallDisk};
-use tt_actors::faults::host::{Scene, play_all, scenes};
-use tt_actors::faults::scenario::{Report, Verdict};
+use tt_actors::faults::host::machine::{MachineNeed, SmallDisk};
+use tt_actors::faults::host::{HostScene, play_all, scenes};
+use tt_actors::faults::scenario::{RefereeVerdict, ScenarioReport};
 
 use crate::support::client::tt;
 use crate::support::{Lab, Needs, heavy};
 
 /// What scenes need, as tests name it.
-const SETS: &[(&[Need], &[Needs])] = &[
+const SETS: &[(&[MachineNeed], &[Needs])] = &[
     (&[], &[]),
-    (&[Need::Strace], &[Needs::Strace]),
-    (&[Need::Mount], &[Needs::Mount]),
-    (&[Need::Prlimit], &[Needs::Prlimit]),
-    (&[Need::Prlimit, Need::Mount], &[Needs::Prlimit, Needs::Mount]),
+    (&[MachineNeed::Strace], &[Needs::Strace]),
+    (&[MachineNeed::Mount], &[Needs::Mount]),
+    (&[MachineNeed::Prlimit], &[Needs::Prlimit]),
+    (&[MachineNeed::Prlimit, MachineNeed::Mount], &[Needs::Prlimit, Needs::Mount]),
 ];
 
 /// Which dice: `TT_FAULT_SEED`, or always the same.
@@ -25,18 +25,18 @@ fn seed() -> u64 {
 }
 
 /// Plays all scenes with exactly these needs.
-fn outlives(set: &[Need]) {
+fn outlives(set: &[MachineNeed]) {
     let (_, needs) = SETS.iter().find(|(known, _)| *known == set).unwrap();
     let Some(_lab) = Lab::with(needs) else { return };
     let _alone = heavy();
     let (seed, command) = (seed(), tt());
     println!("seed {seed}");
-    let of_set: Vec<&Scene> = scenes().filter(|scene| scene.needs == set).collect();
+    let of_set: Vec<&HostScene> = scenes().filter(|scene| scene.needs == set).collect();
     assert!(!of_set.is_empty(), "no scene needs {set:?}");
     let mut failed = Vec::new();
-    play_all(&of_set, Path::new(command.get_program()), seed, |report: Report| {
+    play_all(&of_set, Path::new(command.get_program()), seed, |report: ScenarioReport| {
         println!("{} in {:?}: {}", report.about.name, report.took, report.verdict);
-        if report.verdict != Verdict::Held {
+        if report.verdict != RefereeVerdict::Held {
             failed.push(format!("{}: {}\n  {}", report.about.name, report.verdict, report.replay()));
         }
     });
@@ -50,22 +50,22 @@ fn the_program_outlives_faults_that_need_nothing_of_the_machine() {
 
 #[test]
 fn the_program_outlives_failing_system_calls() {
-    outlives(&[Need::Strace]);
+    outlives(&[MachineNeed::Strace]);
 }
 
 #[test]
 fn the_program_outlives_small_disks() {
-    outlives(&[Need::Mount]);
+    outlives(&[MachineNeed::Mount]);
 }
 
 #[test]
 fn the_program_outlives_limits_of_the_system() {
-    outlives(&[Need::Prlimit]);
+    outlives(&[MachineNeed::Prlimit]);
 }
 
 #[test]
 fn the_program_outlives_limits_of_the_system_on_a_small_disk() {
-    outlives(&[Need::Prlimit, Need::Mount]);
+    outlives(&[MachineNeed::Prlimit, MachineNeed::Mount]);
 }
 
 #[test]

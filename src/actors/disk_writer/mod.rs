@@ -26,9 +26,9 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk::flush::FlushClock;
 use crate::logic::disk::health::{Ailment, DiskHealth, Remedy};
 use crate::logic::disk::unreadable::{FETCH_AGAIN_AFTER, Unreadable};
-use crate::logic::disk::unsynced::Doubt;
-use crate::logic::disk::write_batch::Gather;
-use crate::logic::pieces::scheduler::Written;
+use crate::logic::disk::unsynced::Unsynced;
+use crate::logic::disk::write_batch::WriteBatch;
+use crate::logic::pieces::scheduler::WriteOutcome;
 use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, SharedStorage, TroubleKind};
 use opening::{Check, HeldStart};
 use vetting::Vetting;
@@ -57,7 +57,7 @@ pub struct WritePieces {
 /// What became of [`WritePieces`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct PiecesWritten(pub Vec<(PieceIndex, Written)>);
+pub struct PiecesWritten(pub Vec<(PieceIndex, WriteOutcome)>);
 
 /// Read these for a peer; `None` for what we do not have or cannot read.
 #[derive(Debug, Message)]
@@ -158,7 +158,7 @@ pub struct DiskWriter {
     // Kept over restarts.
     have: Option<Bitfield>,
     /// Written, but a sync failed after it: not recorded before it is written anew (D-05).
-    doubt: Doubt,
+    doubt: Unsynced,
     last_failed_sync: Option<DiskTrouble>,
     finishing: bool,
     /// Nothing more is to be done for the torrent.
@@ -167,7 +167,7 @@ pub struct DiskWriter {
     totals: Totals,
     // Live.
     queue: VecDeque<Queued>,
-    gather: Gather,
+    gather: WriteBatch,
     jobs: usize,
     unrecorded: Vec<PieceIndex>,
     flush: FlushClock,
@@ -196,7 +196,7 @@ impl DiskWriter {
         Self {
             cfg,
             have: None,
-            doubt: Doubt::default(),
+            doubt: Unsynced::default(),
             last_failed_sync: None,
             finishing: false,
             done: false,

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use super::{DiskWriter, DiskWriterConfig, MAX_JOBS, PiecesWritten};
 use crate::actors::kit::Ctx;
 use crate::base::geometry::PieceIndex;
-use crate::logic::disk::write_batch::Gather;
-use crate::logic::pieces::scheduler::Written;
+use crate::logic::disk::write_batch::WriteBatch;
+use crate::logic::pieces::scheduler::WriteOutcome;
 use crate::storage::{PieceJob, PieceOutcome};
 
 /// 4 MiB in a job, or as many pieces as are hashed side by side: a wake of the pool costs 5-9 us, which disappears; more
@@ -21,8 +21,8 @@ pub(super) const JOB_BYTES: u64 = 4 * 1024 * 1024;
 pub(super) type Queued = (PieceJob, Rc<Recipient<PiecesWritten>>);
 
 /// How many of this torrent's pieces wait for each other.
-pub(super) fn gather(cfg: &DiskWriterConfig) -> Gather {
-    Gather::new(cfg.storage.abreast(), cfg.geometry.nominal_piece_len())
+pub(super) fn gather(cfg: &DiskWriterConfig) -> WriteBatch {
+    WriteBatch::new(cfg.storage.abreast(), cfg.geometry.nominal_piece_len())
 }
 
 impl DiskWriter {
@@ -74,9 +74,9 @@ impl DiskWriter {
                 PieceOutcome::Written(piece) => {
                     is_well = true;
                     self.on_written(now, piece, era);
-                    news.add(reply, piece, Written::Durable);
+                    news.add(reply, piece, WriteOutcome::Durable);
                 }
-                PieceOutcome::HashMismatch(piece) => news.add(reply, piece, Written::HashMismatch),
+                PieceOutcome::HashMismatch(piece) => news.add(reply, piece, WriteOutcome::HashMismatch),
                 PieceOutcome::Trouble(job, trouble) => {
                     back.push((job, reply));
                     first_trouble.get_or_insert(trouble);
@@ -108,11 +108,11 @@ impl DiskWriter {
 #[derive(Default)]
 struct News {
     to: Option<Rc<Recipient<PiecesWritten>>>,
-    pieces: Vec<(PieceIndex, Written)>,
+    pieces: Vec<(PieceIndex, WriteOutcome)>,
 }
 
 impl News {
-    fn add(&mut self, to: Rc<Recipient<PiecesWritten>>, piece: PieceIndex, written: Written) {
+    fn add(&mut self, to: Rc<Recipient<PiecesWritten>>, piece: PieceIndex, written: WriteOutcome) {
         let is_same = |known: &Rc<_>| Rc::ptr_eq(known, &to) || *known == to;
         if !self.to.as_ref().is_some_and(is_same) {
             self.tell();

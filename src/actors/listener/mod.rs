@@ -3,7 +3,7 @@
 //! Owns the listening socket and the connections that have not said yet which torrent they want. Child of `Session`,
 //! permanent, 10 restarts in 60 s; which torrents are served survives. Hears `RegisterTorrent`. Tells `PeerArrived` to the pool whose
 //! info-hash a stranger names; one that names another is closed without a word. Asks nobody. Limits: those of
-//! [`Lobby`], and [`HANDSHAKE_TIMEOUT`] for each. Ends when told to.
+//! [`PendingInbound`], and [`HANDSHAKE_TIMEOUT`] for each. Ends when told to.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,7 +22,7 @@ use crate::base::ids::InfoHash;
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::wire::Handshake;
 use crate::logic::peers::address::canonical;
-use crate::logic::peers::pending_inbound::{Entry, Lobby, Ticket};
+use crate::logic::peers::pending_inbound::{Admission, PendingInbound, Ticket};
 use crate::net::listen::greeting;
 use crate::net::{BoxStream, Listen};
 
@@ -55,7 +55,7 @@ pub struct Listener {
     // Kept over restarts.
     pools: BTreeMap<InfoHash, Recipient<PeerArrived>>,
     // Live.
-    lobby: Lobby,
+    lobby: PendingInbound,
     waiting: BTreeMap<Ticket, AbortHandle>,
 }
 
@@ -64,7 +64,7 @@ crate::metered!(Listener, "Listener");
 impl Listener {
     /// Takes whoever comes when it starts.
     pub fn new(cfg: ListenerConfig) -> Self {
-        let lobby = Lobby::new(cfg.places);
+        let lobby = PendingInbound::new(cfg.places);
         Self { cfg, pools: BTreeMap::new(), lobby, waiting: BTreeMap::new() }
     }
 
@@ -97,7 +97,7 @@ impl Listener {
     }
 
     fn admit(&mut self, mut stream: BoxStream, from: SocketAddr, ctx: &mut Ctx<Self>) {
-        let Entry::Admitted(ticket, evicted) = self.lobby.on_arrival(from) else {
+        let Admission::Admitted(ticket, evicted) = self.lobby.on_arrival(from) else {
             return tracing::debug!(addr = %from, "too many come from there, one is not taken");
         };
         if let Some(evicted) = evicted.and_then(|evicted| self.waiting.remove(&evicted)) {
@@ -138,7 +138,7 @@ impl Actor for Listener {
 
 impl Supervised for Listener {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
-        self.lobby = Lobby::new(self.cfg.places);
+        self.lobby = PendingInbound::new(self.cfg.places);
         self.waiting.clear();
     }
 }

@@ -8,7 +8,7 @@ use crate::actors::kit::testing::logged_alone;
 use crate::actors::kit::{ChildEvent, SupervisedChild};
 use crate::actors::policies;
 use crate::base::ids::InfoHash;
-use crate::logic::torrent::why::{Reason, Why};
+use crate::logic::torrent::why::{Why, WhyReason};
 
 /// The parent.
 struct Ear;
@@ -28,7 +28,7 @@ async fn run(every: Option<Duration>) {
     let view = TorrentView {
         down_bps: 1000,
         credit_free: 7,
-        why: Some(Why { primary: Reason::Choked, text: "choked by 1 of 1".to_owned() }),
+        why: Some(Why { primary: WhyReason::Choked, text: "choked by 1 of 1".to_owned() }),
         ..TorrentView::new("x".to_owned(), InfoHash([0xab; 20]), 3)
     };
     let (_torrent, views) = watch::channel(view);

@@ -1,7 +1,7 @@
 //! `PeerConnection`: one connection to one peer, from the dial, or from the handshake of a peer that came by itself, to
 //! the farewell.
 //!
-//! Owns the stream and a [`Conversation`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
+//! Owns the stream and a [`PeerProtocol`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
 //! whether and when the next one starts. Hears `PeerOrders` from the scheduler, `ChokeDecision`, `Introduce`, `SharePeers`, `ReportPeerView` and
 //! `Leave` from the pool. Tells `PeerReport` (scheduler) and `PeerNews` (pool). Asks the writer for blocks to upload.
 //! Limits: what is unsent is bounded by `logic::peer::uploads`, what is unread by one frame and its chunk. Ends with a
@@ -27,13 +27,13 @@ use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::extended::{ExtendedHandshake, Pex};
 use crate::codec::wire::Handshake;
-use crate::logic::peer::allowed_fast::Ledger;
-use crate::logic::peer::protocol::{Conversation, Effect, PeerView, Report, Terms};
-use crate::logic::peers::upload_counts::Given;
+use crate::logic::peer::allowed_fast::GrantCounts;
+use crate::logic::peer::protocol::{PeerEffect, PeerProtocol, PeerView, SchedulerNotice, Terms};
+use crate::logic::peers::upload_counts::UploadCounts;
 use crate::net::dial::dial;
-use crate::net::link::{Link, LinkEnd};
+use crate::net::link::{LinkEnd, PeerLink};
 use crate::net::staging::Staging;
-use crate::net::throttle::Limits;
+use crate::net::throttle::RateLimits;
 use crate::net::{BoxStream, Net};
 
 /// 30 s for the disk to answer a read for an upload; the peer is not told, its request is dropped (D-04).
@@ -111,7 +111,7 @@ pub enum PeerWord {
         orders: Recipient<PeerOrders>,
     },
     /// What the conversation reports.
-    Report(Report),
+    Report(SchedulerNotice),
     /// The connection is gone (told by the pool).
     Left,
 }
@@ -174,11 +174,11 @@ pub struct SharedConfig {
     /// Read buffers of this arbiter.
     pub staging: Staging,
     /// What the session may read and write.
-    pub limits: Limits,
+    pub limits: RateLimits,
     /// What was given of the torrent.
-    pub given: Given,
+    pub given: UploadCounts,
     /// What newcomers were given of it while they were choked.
-    pub ledger: Ledger,
+    pub ledger: GrantCounts,
     /// The swarm.
     pub info_hash: InfoHash,
     /// Who we are.
@@ -205,8 +205,8 @@ pub struct PeerConnection {
     cfg: PeerConfig,
     /// The stream of a peer that came by itself, and what it said.
     accepted: Option<Box<(BoxStream, Handshake)>>,
-    link: Option<Link>,
-    conversation: Option<Conversation>,
+    link: Option<PeerLink>,
+    conversation: Option<PeerProtocol>,
     /// As the pool knows them.
     bits: [bool; 4],
     timer: Timer<Self>,
@@ -243,10 +243,10 @@ impl PeerConnection {
     }
 
     /// Mutates the conversation once, performs every effect, arms one timer.
-    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Conversation, std::time::Instant)) {
+    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut PeerProtocol, std::time::Instant)) {
         let Some(conversation) = self.conversation.as_mut() else { return };
         mutate(conversation, Instant::now().into_std());
-        while let Some(effect) = self.conversation.as_mut().and_then(Conversation::poll) {
+        while let Some(effect) = self.conversation.as_mut().and_then(PeerProtocol::poll) {
             self.perform(effect, ctx);
         }
         let Some(conversation) = self.conversation.as_ref() else { return };
@@ -260,7 +260,7 @@ impl PeerConnection {
 
     fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
         self.note_unread();
-        self.step(ctx, Conversation::on_timeout);
+        self.step(ctx, PeerProtocol::on_timeout);
         // A peer that was not to be read may be read from now on.
         self.waker.iter().for_each(task::Waker::wake_by_ref);
     }
@@ -274,29 +274,29 @@ impl PeerConnection {
         }
     }
 
-    fn perform(&mut self, effect: Effect, ctx: &mut Ctx<Self>) {
+    fn perform(&mut self, effect: PeerEffect, ctx: &mut Ctx<Self>) {
         match effect {
-            Effect::Send(message) => {
+            PeerEffect::Send(message) => {
                 tracing::trace!(what = message.name(), "→");
                 if let Some(link) = &mut self.link {
                     link.send(&message);
                 }
             }
-            Effect::Give(range, data) => {
+            PeerEffect::Give(range, data) => {
                 tracing::trace!(what = "piece", "→");
                 if let Some(link) = &mut self.link {
                     link.send_piece(range.piece().get(), range.begin(), data);
                 }
             }
-            Effect::Read(ranges) => self.read_for_peer(ranges, ctx),
-            Effect::Report(report) => self.report(PeerWord::Report(report)),
-            Effect::PeerInterested(interested) => self.tell(PeerEvent::Interested(interested)),
-            Effect::PeersNamed(addrs) => self.tell(PeerEvent::Named(addrs)),
-            Effect::PeerHas(pieces) => self.tell(PeerEvent::Has(pieces)),
-            Effect::Introduced(theirs) => self.tell(PeerEvent::Introduced(theirs)),
-            Effect::Delivered => self.tell(PeerEvent::Delivered),
-            Effect::Served => self.tell(PeerEvent::Served),
-            Effect::Leave(farewell) => self.leave(farewell, ctx),
+            PeerEffect::Read(ranges) => self.read_for_peer(ranges, ctx),
+            PeerEffect::Report(report) => self.report(PeerWord::Report(report)),
+            PeerEffect::PeerInterested(interested) => self.tell(PeerEvent::Interested(interested)),
+            PeerEffect::PeersNamed(addrs) => self.tell(PeerEvent::Named(addrs)),
+            PeerEffect::PeerHas(pieces) => self.tell(PeerEvent::Has(pieces)),
+            PeerEffect::Introduced(theirs) => self.tell(PeerEvent::Introduced(theirs)),
+            PeerEffect::Delivered => self.tell(PeerEvent::Delivered),
+            PeerEffect::Served => self.tell(PeerEvent::Served),
+            PeerEffect::Leave(farewell) => self.leave(farewell, ctx),
         }
     }
 
@@ -314,7 +314,7 @@ impl PeerConnection {
     fn on_connected(&mut self, stream: BoxStream, ctx: &mut Ctx<Self>) {
         self.tell(PeerEvent::Connected);
         let shared = &self.cfg.shared;
-        let mut link = Link::new(stream, shared.staging.clone(), &shared.limits, shared.geometry.piece_count());
+        let mut link = PeerLink::new(stream, shared.staging.clone(), &shared.limits, shared.geometry.piece_count());
         let (info_hash, peer_id) = (shared.info_hash, shared.our_id);
         link.send_handshake(&Handshake { reserved: Handshake::OURS, info_hash, peer_id });
         self.link = Some(link);
@@ -344,7 +344,7 @@ impl PeerConnection {
             pex: shared.pex,
             super_seed: shared.super_seed,
         };
-        let mut conversation = Conversation::new(Instant::now().into_std(), terms);
+        let mut conversation = PeerProtocol::new(Instant::now().into_std(), terms);
         conversation.share(shared.given.clone(), shared.ledger.clone());
         self.conversation = Some(conversation);
         self.introduce(ctx);

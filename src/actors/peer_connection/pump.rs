@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::PeerConnection;
 use crate::actors::kit::Ctx;
 use crate::codec::wire::Message as Wire;
-use crate::net::link::{Link, LinkEnd};
+use crate::net::link::{LinkEnd, PeerLink};
 
 /// 1 MiB read in one turn, then the others have theirs.
 const TURN_BYTES: usize = 1024 * 1024;
@@ -69,7 +69,7 @@ impl PeerConnection {
 
     /// What the peer has not read, and what it costs, decide whether it is read.
     fn may_read(&mut self) -> bool {
-        let talk = self.link.as_ref().map_or(0, Link::queued_talk);
+        let talk = self.link.as_ref().map_or(0, PeerLink::queued_talk);
         self.conversation.as_mut().is_some_and(|it| it.may_read(Instant::now().into_std(), talk))
     }
 

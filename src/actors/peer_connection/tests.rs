@@ -61,13 +61,15 @@ impl Handler<PeerReport> for Ear {
         self.0.write(match word {
             PeerWord::Joined { .. } => "joined".to_owned(),
             PeerWord::Left => "gone".to_owned(),
-            PeerWord::Report(Report::Depth(depth)) => format!("depth: {}", depth > 0),
-            PeerWord::Report(Report::Blocks(blocks)) => format!("{} blocks", blocks.len()),
-            PeerWord::Report(Report::Bitfield(set)) => format!("has {}", set.ones()),
-            PeerWord::Report(Report::Have(pieces)) => format!("got {}", pieces.len()),
-            PeerWord::Report(Report::Lost(piece)) => format!("lost {piece}"),
-            PeerWord::Report(Report::Within(pieces)) => format!("within {}", pieces.map_or(0, |pieces| pieces.len())),
-            PeerWord::Report(Report::Returned(blocks)) => format!("{} returned", blocks.len()),
+            PeerWord::Report(SchedulerNotice::Depth(depth)) => format!("depth: {}", depth > 0),
+            PeerWord::Report(SchedulerNotice::Blocks(blocks)) => format!("{} blocks", blocks.len()),
+            PeerWord::Report(SchedulerNotice::Bitfield(set)) => format!("has {}", set.ones()),
+            PeerWord::Report(SchedulerNotice::Have(pieces)) => format!("got {}", pieces.len()),
+            PeerWord::Report(SchedulerNotice::Lost(piece)) => format!("lost {piece}"),
+            PeerWord::Report(SchedulerNotice::Within(pieces)) => {
+                format!("within {}", pieces.map_or(0, |pieces| pieces.len()))
+            }
+            PeerWord::Report(SchedulerNotice::Returned(blocks)) => format!("{} returned", blocks.len()),
         });
     }
 }
@@ -123,9 +125,9 @@ impl Bench {
             shared: Rc::new(SharedConfig {
                 net,
                 staging: Staging::default(),
-                limits: Limits::default(),
-                given: Given::default(),
-                ledger: Ledger::default(),
+                limits: RateLimits::default(),
+                given: UploadCounts::default(),
+                ledger: GrantCounts::default(),
                 info_hash: INFO_HASH,
                 our_id: OUR_ID,
                 listen_port: None,

@@ -11,10 +11,10 @@ use super::{Ctx, Live, PeerArrived, PeerPool};
 use crate::actors::kit;
 use crate::actors::peer_connection::{PeerConfig, PeerConnection, SharedConfig};
 use crate::base::ids::PeerKey;
-use crate::logic::peer::allowed_fast::Ledger;
+use crate::logic::peer::allowed_fast::GrantCounts;
 use crate::logic::peer::protocol::PeerView;
 use crate::logic::peers::peer_book::Inbound;
-use crate::logic::peers::upload_counts::Given;
+use crate::logic::peers::upload_counts::UploadCounts;
 use crate::net::staging::Staging;
 
 impl PeerPool {
@@ -50,8 +50,8 @@ impl PeerPool {
                 net: Arc::clone(&cfg.net),
                 staging: Staging::default(),
                 limits: cfg.limits.clone(),
-                given: Given::default(),
-                ledger: Ledger::default(),
+                given: UploadCounts::default(),
+                ledger: GrantCounts::default(),
                 info_hash: cfg.info_hash,
                 our_id: cfg.our_id,
                 listen_port: cfg.listen_port,

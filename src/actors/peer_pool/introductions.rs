@@ -13,7 +13,7 @@ use crate::base::ids::PeerKey;
 use crate::codec::extended::{ExtendedHandshake, HANDSHAKE, flag};
 use crate::logic::peer::client_name::told_name;
 use crate::logic::peers::address::Class;
-use crate::logic::peers::peer_book::Source;
+use crate::logic::peers::peer_book::PeerSource;
 
 impl PeerPool {
     pub(super) fn on_introduced(&mut self, peer: PeerKey, theirs: &ExtendedHandshake, ctx: &mut Ctx<Self>) {
@@ -47,7 +47,7 @@ impl PeerPool {
     }
 
     pub(super) fn on_named(&mut self, by: SocketAddr, addrs: &[SocketAddr], ctx: &mut Ctx<Self>) {
-        let source = Source::Peer(Class::of_ip(by.ip()));
+        let source = PeerSource::Peer(Class::of_ip(by.ip()));
         let outcome = self.step(ctx, |book, now| book.add(now, addrs, source));
         tracing::debug!(%by, ?outcome, "peer names peers");
     }

@@ -37,11 +37,11 @@ use crate::codec::wire::Handshake;
 use crate::logic::peer::client_name::client_name;
 use crate::logic::peer::protocol::PeerView;
 use crate::logic::peers::choke::{self, ChokeEffect, Choker};
-use crate::logic::peers::external_ip::Outside;
-use crate::logic::peers::peer_book::{BookConfig, BookEffect, Census, Need, PeerBook, Source};
-use crate::logic::peers::pex::Gossip;
+use crate::logic::peers::external_ip::ExternalIp;
+use crate::logic::peers::peer_book::{BookConfig, BookEffect, Census, PeerBook, PeerNeed, PeerSource};
+use crate::logic::peers::pex::PexFeed;
 use crate::logic::peers::super_seed::SuperSeed;
-use crate::net::throttle::Limits;
+use crate::net::throttle::RateLimits;
 use crate::net::{BoxStream, Net};
 
 /// Addresses to try.
@@ -51,7 +51,7 @@ pub struct PeersFound {
     /// Where peers are said to be.
     pub addrs: Vec<SocketAddr>,
     /// Who says so.
-    pub source: Source,
+    pub source: PeerSource,
 }
 
 /// This address was proven to lie about this piece: never again.
@@ -77,7 +77,7 @@ pub struct SchedulerReady;
 /// To the torrent, when it changes: how much the addresses of more peers are needed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct PeersNeeded(pub Need);
+pub struct PeersNeeded(pub PeerNeed);
 
 /// From the listener: a peer came by itself and named our torrent.
 #[derive(Debug, Message)]
@@ -117,7 +117,7 @@ pub struct PeerPoolConfig {
     /// The way out.
     pub net: Net,
     /// What the session may read and write.
-    pub limits: Limits,
+    pub limits: RateLimits,
     /// The swarm.
     pub info_hash: InfoHash,
     /// Who we are.
@@ -172,7 +172,7 @@ pub struct PeerPool {
     cfg: PeerPoolConfig,
     // Kept over restarts.
     book: PeerBook,
-    outside: Outside,
+    outside: ExternalIp,
     next_key: u32,
     /// Bytes sent by connections that have ended.
     sent_before: u64,
@@ -184,11 +184,11 @@ pub struct PeerPool {
     us: Option<Arc<Recipient<ChildEvent>>>,
     choker: Choker,
     super_seed: Option<Box<SuperSeed>>,
-    gossip: Gossip,
+    gossip: PexFeed,
     /// Boxed: a map of large values that grows at its end is half empty.
     live: BTreeMap<PeerKey, Box<Live>>,
     /// As last told.
-    need: Option<Need>,
+    need: Option<PeerNeed>,
     bell: ChangeNotice,
     timer: Timer<Self>,
     closing: bool,
@@ -210,7 +210,7 @@ impl PeerPool {
         let book = PeerBook::new(cfg.book, cfg.seed);
         Self {
             book,
-            outside: Outside::default(),
+            outside: ExternalIp::default(),
             next_key: 0,
             sent_before: 0,
             seeding: false,
@@ -218,7 +218,7 @@ impl PeerPool {
             us: None,
             choker: choker(&cfg),
             super_seed: super_seed(&cfg),
-            gossip: Gossip::default(),
+            gossip: PexFeed::default(),
             live: BTreeMap::new(),
             need: None,
             bell: ChangeNotice::new(cfg.stirred.clone()),
@@ -372,7 +372,7 @@ impl Supervised for PeerPool {
         }
         self.choker = choker(&self.cfg);
         self.super_seed = super_seed(&self.cfg);
-        self.gossip = Gossip::default();
+        self.gossip = PexFeed::default();
         if self.seeding {
             self.choker.on_complete(Instant::now().into_std());
         }

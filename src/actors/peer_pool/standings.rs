@@ -19,12 +19,12 @@ impl PeerPool {
         let Live { addr, view: kept, .. } = &mut **live;
         let (addr, before) = (*addr, std::mem::replace(kept, view));
         let PeerView { down_bps, up_bps, sent, charged, asks, snubs, .. } = view;
-        let standing = choke::Standing { down_bps, up_bps, taken: charged, asks, snubs };
+        let standing = choke::UploadStanding { down_bps, up_bps, taken: charged, asks, snubs };
         self.choke_step(ctx, |choker, now| choker.on_standing(now, peer, standing));
         if sent > before.sent || down_bps > 0 {
             self.book.on_active(Instant::now().into_std(), addr);
         }
-        let standing = peer_book::Standing {
+        let standing = peer_book::PeerStanding {
             wanted: view.am_interested,
             wants: view.peer_interested,
             chokes_us: view.peer_choking,

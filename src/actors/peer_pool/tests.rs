@@ -103,7 +103,7 @@ impl Bench {
             super_seed: false,
             name: "test".to_owned(),
             net,
-            limits: Limits::default(),
+            limits: RateLimits::default(),
             info_hash: INFO_HASH,
             our_id: OUR_ID,
             geometry: Geometry::new(1 << 20, 1 << 14).unwrap(),
@@ -120,7 +120,7 @@ impl Bench {
 
     fn names(&self, addrs: &[&str]) {
         let addrs = addrs.iter().map(|addr| addr.parse().unwrap()).collect();
-        self.pool.addr.do_send(PeersFound { addrs, source: Source::Manual });
+        self.pool.addr.do_send(PeersFound { addrs, source: PeerSource::Manual });
     }
 
     async fn passes(&self, secs: u64) -> Vec<String> {
@@ -201,7 +201,7 @@ async fn a_banned_liar_is_closed_and_never_dialled_again() {
         bench.pool.addr.do_send(Ban { addr: first, piece });
         assert_eq!(far.read(&mut [0; 100]).await.unwrap(), 0, "closed");
         assert!(bench.passes(1).await.iter().any(|line| line.ends_with("left")));
-        bench.pool.addr.do_send(PeersFound { addrs: vec![first], source: Source::Manual });
+        bench.pool.addr.do_send(PeersFound { addrs: vec![first], source: PeerSource::Manual });
         bench.passes(100).await;
         assert!(arrives.try_recv().is_err());
         let survey = bench.survey().await;
@@ -321,7 +321,7 @@ async fn the_torrent_hears_how_much_peers_are_needed_when_that_changes() {
         let bench = Bench::over(net);
         assert_eq!(bench.passes(60).await, ["need: Alone"]);
         let addrs: Vec<SocketAddr> = (1..=100).map(|n| SocketAddr::new([192, 0, 2, n].into(), 6881)).collect();
-        bench.pool.addr.do_send(PeersFound { addrs, source: Source::Manual });
+        bench.pool.addr.do_send(PeersFound { addrs, source: PeerSource::Manual });
         let heard = bench.passes(1).await;
         assert!(heard.iter().filter(|line| line.starts_with("need")).count() <= 1, "{heard:?}");
         drop(arrives.try_recv());

@@ -19,9 +19,9 @@ use super::kit::{ActorExit, Child, Ctx, Goodbye, Timer};
 use super::peer_connection::{PeerOrders, PeerReport, PeerWord};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
-use crate::logic::peer::protocol::Report;
-use crate::logic::pieces::scheduler::{Effect, Progress, Scheduler, SchedulerConfig};
-use crate::logic::torrent::selection::Wanted;
+use crate::logic::peer::protocol::SchedulerNotice;
+use crate::logic::pieces::scheduler::{DownloadProgress, Scheduler, SchedulerConfig, SchedulerEffect};
+use crate::logic::torrent::selection::WantedPieces;
 use crate::storage::PieceJob;
 
 /// 200 ms, twice the writer's own first back-off: then it is there again.
@@ -44,7 +44,7 @@ pub struct PieceGone(pub PieceIndex);
 
 /// How far are we? `None` while starting.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Option<Progress>")]
+#[rtype(result = "Option<DownloadProgress>")]
 pub struct GetProgress;
 
 /// To the torrent.
@@ -87,7 +87,7 @@ pub struct PieceSchedulerConfig {
     /// The torrent's sizes.
     pub geometry: Geometry,
     /// What is to be fetched.
-    pub wanted: Arc<Wanted>,
+    pub wanted: Arc<WantedPieces>,
     /// Bytes that may be asked for and not yet be written.
     pub credit: u64,
     /// Bytes a second that the session reads from peers at most.
@@ -165,22 +165,22 @@ impl PieceScheduler {
         self.timer.arm(ctx, deadline, |act, ctx| act.step(ctx, Scheduler::on_timeout));
     }
 
-    fn perform(&mut self, effect: Effect, jobs: &mut Vec<PieceJob>) {
+    fn perform(&mut self, effect: SchedulerEffect, jobs: &mut Vec<PieceJob>) {
         match effect {
-            Effect::Grant { peer, blocks } => self.order(peer, PeerOrders::Grant(blocks)),
-            Effect::Cancel { peer, blocks } => self.order(peer, PeerOrders::Cancel(blocks)),
-            Effect::Interest { peer, interested } => self.order(peer, PeerOrders::Interest(interested)),
-            Effect::Write { piece, blocks } => jobs.push(PieceJob { piece, blocks }),
-            Effect::Had { piece } => self.had.push(piece),
-            Effect::Gone { piece } => {
+            SchedulerEffect::Grant { peer, blocks } => self.order(peer, PeerOrders::Grant(blocks)),
+            SchedulerEffect::Cancel { peer, blocks } => self.order(peer, PeerOrders::Cancel(blocks)),
+            SchedulerEffect::Interest { peer, interested } => self.order(peer, PeerOrders::Interest(interested)),
+            SchedulerEffect::Write { piece, blocks } => jobs.push(PieceJob { piece, blocks }),
+            SchedulerEffect::Had { piece } => self.had.push(piece),
+            SchedulerEffect::Gone { piece } => {
                 self.peers.values().for_each(|orders| orders.do_send(PeerOrders::PiecesLost(vec![piece])));
             }
-            Effect::Pardon { addr } => self.cfg.torrent.do_send(SchedulerNews::Acquitted { addr }),
-            Effect::Ban { addr, piece } => self.cfg.torrent.do_send(SchedulerNews::Liar { addr, piece }),
-            Effect::PieceSuspect { piece, failures } => {
+            SchedulerEffect::Pardon { addr } => self.cfg.torrent.do_send(SchedulerNews::Acquitted { addr }),
+            SchedulerEffect::Ban { addr, piece } => self.cfg.torrent.do_send(SchedulerNews::Liar { addr, piece }),
+            SchedulerEffect::PieceSuspect { piece, failures } => {
                 self.cfg.torrent.do_send(SchedulerNews::PieceSuspect { piece, failures });
             }
-            Effect::Completed => {
+            SchedulerEffect::Completed => {
                 let whole = self.machine.as_ref().is_some_and(|machine| machine.have().is_all());
                 self.cfg.torrent.do_send(SchedulerNews::Completed { whole });
             }
@@ -232,13 +232,13 @@ impl Handler<PeerReport> for PieceScheduler {
                 self.step(ctx, |machine, now| machine.on_peer_left(now, peer));
             }
             PeerWord::Report(report) => self.step(ctx, |machine, now| match report {
-                Report::Bitfield(bitfield) => machine.on_bitfield(now, peer, bitfield),
-                Report::Have(pieces) => machine.on_have(now, peer, &pieces),
-                Report::Lost(piece) => machine.on_lost(now, peer, piece),
-                Report::Within(pieces) => machine.on_within(now, peer, pieces),
-                Report::Depth(depth) => machine.on_depth(now, peer, depth),
-                Report::Blocks(blocks) => machine.on_blocks(now, peer, blocks),
-                Report::Returned(blocks) => machine.on_returned(now, peer, &blocks),
+                SchedulerNotice::Bitfield(bitfield) => machine.on_bitfield(now, peer, bitfield),
+                SchedulerNotice::Have(pieces) => machine.on_have(now, peer, &pieces),
+                SchedulerNotice::Lost(piece) => machine.on_lost(now, peer, piece),
+                SchedulerNotice::Within(pieces) => machine.on_within(now, peer, pieces),
+                SchedulerNotice::Depth(depth) => machine.on_depth(now, peer, depth),
+                SchedulerNotice::Blocks(blocks) => machine.on_blocks(now, peer, blocks),
+                SchedulerNotice::Returned(blocks) => machine.on_returned(now, peer, &blocks),
             }),
         }
     }
@@ -277,7 +277,7 @@ impl Handler<PieceGone> for PieceScheduler {
 }
 
 impl Handler<GetProgress> for PieceScheduler {
-    type Result = Option<Progress>;
+    type Result = Option<DownloadProgress>;
 
     fn handle(&mut self, _: GetProgress, _: &mut Ctx<Self>) -> Self::Result {
         self.machine.as_ref().map(|machine| machine.progress(Instant::now().into_std()))

@@ -11,7 +11,7 @@ use crate::actors::kit::{self, ChildEvent, Lifecycle, SupervisedChild};
 use crate::actors::policies;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::BlockAddr;
-use crate::logic::pieces::scheduler::{Block, Written};
+use crate::logic::pieces::scheduler::{ReceivedBlock, WriteOutcome};
 
 /// Four pieces of two blocks.
 fn geometry() -> Geometry {
@@ -107,9 +107,9 @@ impl Handler<Deliver> for Peer {
 
     fn handle(&mut self, _: Deliver, _: &mut Context<Self>) -> usize {
         let data = |addr: BlockAddr| Bytes::from(vec![0; addr.len() as usize]);
-        let blocks: Vec<_> = self.granted.drain(..).map(|addr| Block { addr, data: data(addr) }).collect();
+        let blocks: Vec<_> = self.granted.drain(..).map(|addr| ReceivedBlock { addr, data: data(addr) }).collect();
         let count = blocks.len();
-        self.scheduler.do_send(PeerReport { peer: KEY, word: PeerWord::Report(Report::Blocks(blocks)) });
+        self.scheduler.do_send(PeerReport { peer: KEY, word: PeerWord::Report(SchedulerNotice::Blocks(blocks)) });
         count
     }
 }
@@ -139,7 +139,7 @@ impl Bench {
         let scheduler = PieceScheduler::new(PieceSchedulerConfig {
             name: "test".to_owned(),
             geometry: geometry(),
-            wanted: Arc::new(Wanted::everything(&geometry())),
+            wanted: Arc::new(WantedPieces::everything(&geometry())),
             credit: 1 << 20,
             max_bps: None,
             seed: 1,
@@ -165,15 +165,15 @@ impl Bench {
     async fn joins(&self) -> Vec<String> {
         let (addr, orders) = ("192.0.2.1:1".parse().unwrap(), self.peer.clone().recipient());
         self.says(PeerWord::Joined { addr, orders });
-        self.says(PeerWord::Report(Report::Bitfield(Bitfield::all(4))));
-        self.says(PeerWord::Report(Report::Depth(100)));
+        self.says(PeerWord::Report(SchedulerNotice::Bitfield(Bitfield::all(4))));
+        self.says(PeerWord::Report(SchedulerNotice::Depth(100)));
         sleep(Duration::from_millis(10)).await;
         self.diary.read()
     }
 
     /// Pieces as numbers, each acknowledged.
     async fn written(&self, pieces: std::ops::Range<u32>) -> Vec<String> {
-        let written = pieces.map(|number| (geometry().piece(number).unwrap(), Written::Durable)).collect();
+        let written = pieces.map(|number| (geometry().piece(number).unwrap(), WriteOutcome::Durable)).collect();
         self.scheduler.addr.do_send(PiecesWritten(written));
         sleep(Duration::from_millis(10)).await;
         self.diary.read()
@@ -254,7 +254,7 @@ async fn what_the_disk_lost_is_asked_for_again() {
         bench.peer.send(Deliver).await.unwrap();
         bench.passes(1).await;
         bench.scheduler.addr.do_send(DiskLost);
-        bench.says(PeerWord::Report(Report::Depth(100)));
+        bench.says(PeerWord::Report(SchedulerNotice::Depth(100)));
         bench.passes(1).await;
         assert_eq!(bench.peer.send(Deliver).await.unwrap(), 8);
     })

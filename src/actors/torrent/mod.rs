@@ -28,13 +28,13 @@ use super::view::{Changed, TorrentFailure, TorrentPhase, TorrentView};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::Geometry;
 use crate::base::ids::{InfoHash, PeerId};
-use crate::logic::peers::peer_book::{BookConfig, Source};
+use crate::logic::peers::peer_book::{BookConfig, PeerSource};
 use crate::logic::rate::Rate;
-use crate::logic::torrent::seeding_goal::Goal;
-use crate::logic::torrent::selection::Wanted;
-use crate::logic::torrent::survey_clock::Looks;
+use crate::logic::torrent::seeding_goal::SeedingGoal;
+use crate::logic::torrent::selection::WantedPieces;
+use crate::logic::torrent::survey_clock::SurveyClock;
 use crate::net::Net;
-use crate::net::throttle::Limits;
+use crate::net::throttle::RateLimits;
 use crate::storage::SharedStorage;
 
 /// What a torrent is worked on for.
@@ -43,14 +43,14 @@ pub enum Aim {
     /// To have it; and then, if somebody wishes so, to give it to others.
     Fetch {
         /// For how long it is given.
-        then: Option<Goal>,
+        then: Option<SeedingGoal>,
     },
     /// To give it to others: what is missing is not fetched.
-    Seed(Goal),
+    Seed(SeedingGoal),
 }
 
 impl Aim {
-    const fn goal(self) -> Option<Goal> {
+    const fn goal(self) -> Option<SeedingGoal> {
         match self {
             Self::Fetch { then } => then,
             Self::Seed(goal) => Some(goal),
@@ -68,7 +68,7 @@ pub struct TorrentConfig {
     /// The sizes.
     pub geometry: Geometry,
     /// What is to be fetched.
-    pub wanted: Arc<Wanted>,
+    pub wanted: Arc<WantedPieces>,
     /// What for.
     pub aim: Aim,
     /// Hide what we have from peers and name it piece by piece (BEP 16).
@@ -86,7 +86,7 @@ pub struct TorrentConfig {
     /// The way out.
     pub net: Net,
     /// What the session may read from peers and write to them.
-    pub limits: Limits,
+    pub limits: RateLimits,
     /// Where the bytes go.
     pub storage: SharedStorage,
     /// Wait for a full disk to have space again.
@@ -131,7 +131,7 @@ pub struct Torrent {
     finishing: bool,
     /// Since when it is given to others.
     seeding_since: Option<Instant>,
-    looks: Looks,
+    looks: SurveyClock,
     /// All children have answered when last asked.
     all_answered: bool,
     timer: Timer<Self>,
@@ -156,7 +156,7 @@ impl Torrent {
             before: (0, 0),
             finishing: false,
             seeding_since: None,
-            looks: Looks::default(),
+            looks: SurveyClock::default(),
             all_answered: false,
             timer: Timer::new(),
         }
@@ -213,7 +213,7 @@ impl Torrent {
             listener.do_send(RegisterTorrent { info_hash: self.cfg.info_hash, pool: pool.clone().recipient() });
         }
         if !self.cfg.peers.is_empty() {
-            pool.do_send(PeersFound { addrs: self.cfg.peers.clone(), source: Source::Manual });
+            pool.do_send(PeersFound { addrs: self.cfg.peers.clone(), source: PeerSource::Manual });
         }
         let trackers = TrackerSupervisor::new(TrackerSupervisorConfig {
             name: self.cfg.name.clone(),
@@ -372,7 +372,7 @@ impl Actor for Torrent {
 impl Supervised for Torrent {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
         (self.disk, self.crew) = (None, None);
-        (self.timer, self.looks) = (Timer::new(), Looks::default());
+        (self.timer, self.looks) = (Timer::new(), SurveyClock::default());
         self.view.phase = TorrentPhase::Opening;
     }
 }

@@ -14,7 +14,7 @@ use crate::actors::peer_pool::{PoolSurvey, SurveyPool};
 use crate::actors::piece_scheduler::GetProgress;
 use crate::actors::tracker_supervisor::{Progressed, SurveyTrackers};
 use crate::actors::view::{SwarmView, TorrentPhase, TorrentView, TrackerRow};
-use crate::logic::pieces::scheduler::Progress;
+use crate::logic::pieces::scheduler::DownloadProgress;
 use crate::logic::torrent::survey_clock::Sight;
 use crate::logic::torrent::why::{self, Facts, PeerFacts, TrackerFacts};
 
@@ -39,7 +39,12 @@ impl Torrent {
         }));
     }
 
-    fn take_in(&mut self, progress: Option<Progress>, pool: Option<PoolSurvey>, trackers: Option<Vec<TrackerRow>>) {
+    fn take_in(
+        &mut self,
+        progress: Option<DownloadProgress>,
+        pool: Option<PoolSurvey>,
+        trackers: Option<Vec<TrackerRow>>,
+    ) {
         let now = Instant::now().into_std();
         if let Some(progress) = progress {
             let received = self.before.0 + progress.received;
@@ -96,9 +101,9 @@ impl Torrent {
         let interesting = peers.iter().filter(|peer| peer.view.am_interested);
         Facts {
             phase: match self.view.phase {
-                TorrentPhase::Complete => why::Phase::Complete,
-                TorrentPhase::Seeding => why::Phase::Seeding,
-                _ => why::Phase::Downloading,
+                TorrentPhase::Complete => why::WhyPhase::Complete,
+                TorrentPhase::Seeding => why::WhyPhase::Seeding,
+                _ => why::WhyPhase::Downloading,
             },
             paused: false,
             trackers: TrackerFacts {

@@ -149,7 +149,7 @@ async fn a_torrent_that_nobody_asks_for_looks_at_itself_for_a_reason_only() {
         let time = Duration::from_secs(1500);
         let mut bench = Bench::start_with(Shelf::with(ShelfContent::Everything), |cfg| {
             cfg.peers.clear();
-            cfg.aim = Aim::Seed(Goal { time: Some(time), ratio: None });
+            cfg.aim = Aim::Seed(SeedingGoal { time: Some(time), ratio: None });
         });
         let began = Instant::now();
         bench.until("seeding", |view| matches!(view.phase, TorrentPhase::Seeding)).await;
@@ -159,7 +159,7 @@ async fn a_torrent_that_nobody_asks_for_looks_at_itself_for_a_reason_only() {
         assert!(!bench.views.has_changed().unwrap(), "{:?}", bench.views.borrow());
         bench.with(|torrent| {
             let addrs = vec!["192.0.2.1:6881".parse().unwrap()];
-            crew(torrent).pool.do_send(PeersFound { addrs, source: Source::Manual });
+            crew(torrent).pool.do_send(PeersFound { addrs, source: PeerSource::Manual });
         });
         let named = Instant::now();
         bench.until("dialled", |view| view.swarm.census.known == 1).await;

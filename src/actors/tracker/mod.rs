@@ -19,7 +19,7 @@ use super::tracker_supervisor::{Completed, Progressed};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::{Safe, redact_url};
 use crate::codec::tracker::{AnnounceRequest, Event};
-use crate::logic::peers::peer_book::Need;
+use crate::logic::peers::peer_book::PeerNeed;
 use crate::logic::trackers::announce::{AnnounceEffect, AnnounceState, Announcer, Kept, as_told};
 use crate::logic::trackers::families::{IpFamily, NO_ADDRESS};
 use crate::logic::trackers::tiers::TrackerId;
@@ -179,7 +179,7 @@ pub struct Tracker<P: Protocol> {
     // Kept over restarts.
     machine: Announcer,
     progress: Progressed,
-    need: Need,
+    need: PeerNeed,
     /// What it called us (`tracker id`).
     called: Option<Vec<u8>>,
     /// The addresses that are asked at present.
@@ -193,7 +193,7 @@ pub struct Tracker<P: Protocol> {
 
 impl<P: Protocol> Tracker<P> {
     /// At rest until it is attended to.
-    pub fn new(cfg: TrackerConfig, progress: Progressed, need: Need) -> Self {
+    pub fn new(cfg: TrackerConfig, progress: Progressed, need: PeerNeed) -> Self {
         Self {
             protocol: P::new(cfg.seed),
             machine: announcer(Kept::default(), cfg.seed, need),
@@ -209,7 +209,7 @@ impl<P: Protocol> Tracker<P> {
     }
 }
 
-fn announcer(kept: Kept, seed: u64, need: Need) -> Announcer {
+fn announcer(kept: Kept, seed: u64, need: PeerNeed) -> Announcer {
     let mut new = Announcer::new(kept, seed);
     new.set_need(Instant::now().into_std(), need);
     new

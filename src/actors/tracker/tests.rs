@@ -135,8 +135,12 @@ impl Bench {
             supervisor: ear.clone().recipient(),
         };
         let progress = Progressed { left: 100, ..Progressed::default() };
-        let tracker =
-            kit::spawn(Tracker::<Scripted>::new(cfg, progress, Need::Enough), policies::TRACKER, 1, ear.recipient());
+        let tracker = kit::spawn(
+            Tracker::<Scripted>::new(cfg, progress, PeerNeed::Enough),
+            policies::TRACKER,
+            1,
+            ear.recipient(),
+        );
         tracker.addr.do_send(Attend(true));
         Self { tracker }
     }
@@ -163,7 +167,7 @@ const STARTED: &str = "Started, 200 wanted, 100 left";
 #[tokio::test(start_paused = true)]
 async fn a_restarted_tracker_knows_whether_peers_are_needed() {
     with_actors(async {
-        for (need, announces) in [(Need::Enough, 2), (Need::More, 5)] {
+        for (need, announces) in [(PeerNeed::Enough, 2), (PeerNeed::More, 5)] {
             let bench = Bench::start(&[Fate::Fails, Fate::Hurries]);
             bench.tracker.addr.do_send(PeersNeeded(need));
             let heard = bench.passes(230).await;
@@ -304,7 +308,7 @@ async fn never_means_never() {
     with_actors(async {
         let bench = Bench::start(&[Fate::Refuses]);
         assert_eq!(bench.passes(24 * 3600).await, [STARTED, "failed, again: false"]);
-        bench.tracker.addr.do_send(PeersNeeded(Need::More));
+        bench.tracker.addr.do_send(PeersNeeded(PeerNeed::More));
         bench.tracker.addr.do_send(Completed);
         assert_eq!(bench.passes(24 * 3600).await, [""; 0]);
         assert_eq!(bench.stop().await, (vec!["ended".to_owned()], Duration::ZERO));
@@ -318,7 +322,7 @@ async fn completed_is_said_at_once_and_requests_wait_for_the_floor() {
         let bench = Bench::start(&[Fate::Answers]);
         bench.passes(10).await;
         for _ in 0..100 {
-            bench.tracker.addr.do_send(PeersNeeded(Need::More));
+            bench.tracker.addr.do_send(PeersNeeded(PeerNeed::More));
         }
         assert_eq!(bench.passes(50).await, [""; 0], "51 s after the answer");
         assert_eq!(bench.passes(10).await[0], "Periodic, 200 wanted, 100 left");

@@ -5,7 +5,7 @@
 //! survive. Hears `TrackerNews`, `PeersNeeded`, `Completed`, `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells
 //! `PeersFound` (pool), `Changed` (torrent). A tracker has failed when it has over each family. A tracker whose budget is
 //! spent is disabled with its reason and tried again after half an hour. While all fail and nobody else is there, one after the other is
-//! roused from its back-off ([`Probe`]). Ends when told to, after all trackers have said `stopped`, in
+//! roused from its back-off ([`TrackerProbe`]). Ends when told to, after all trackers have said `stopped`, in
 //! parallel.
 
 use std::collections::BTreeMap;
@@ -25,9 +25,9 @@ use super::view::{ChangeNotice, Changed, TrackerRow};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
 use crate::base::scheme::Scheme;
-use crate::logic::peers::peer_book::Source;
-use crate::logic::trackers::families::{IpFamily, Outcome, Outcomes};
-use crate::logic::trackers::probe::Probe;
+use crate::logic::peers::peer_book::PeerSource;
+use crate::logic::trackers::families::{FamilyOutcome, IpFamily, Outcomes};
+use crate::logic::trackers::probe::TrackerProbe;
 use crate::logic::trackers::tiers::{TierEffect, Tiers, TrackerId};
 use crate::net::Net;
 use crate::net::http::Reached;
@@ -158,7 +158,7 @@ pub struct TrackerSupervisor {
     attended: BTreeMap<TrackerId, bool>,
     // Live.
     outcomes: BTreeMap<TrackerId, Outcomes>,
-    probe: Probe,
+    probe: TrackerProbe,
     /// By tracker and clock: `Any` is the first one, the other is for the family that the first does not go over.
     running: BTreeMap<(TrackerId, IpFamily), Running>,
     bell: ChangeNotice,
@@ -182,7 +182,7 @@ impl TrackerSupervisor {
             attended: BTreeMap::new(),
             tiers,
             outcomes: BTreeMap::new(),
-            probe: Probe::new(cfg.seed),
+            probe: TrackerProbe::new(cfg.seed),
             running: BTreeMap::new(),
             bell: ChangeNotice::new(cfg.stirred.clone()),
             timer: Timer::new(),
@@ -293,27 +293,27 @@ impl TrackerSupervisor {
         (standing.works, standing.failed, standing.disabled_until) = (true, false, None);
         let useful = !reply.peers.is_empty();
         if useful {
-            self.cfg.pool.do_send(PeersFound { addrs: reply.peers, source: Source::Tracker { local } });
+            self.cfg.pool.do_send(PeersFound { addrs: reply.peers, source: PeerSource::Tracker { local } });
         }
         if clock == IpFamily::Any {
             self.probe.forget(id);
             self.match_families(id, path, ctx);
         }
-        let whole = self.note(id, clock, Outcome::Works { useful });
-        let useful = whole == Some(Outcome::Works { useful: true });
+        let whole = self.note(id, clock, FamilyOutcome::Works { useful });
+        let useful = whole == Some(FamilyOutcome::Works { useful: true });
         self.step(ctx, |tiers| tiers.on_success(id, useful));
     }
 
     /// A clock of a tracker has failed. The tracker has, if the other clock has failed too, or there is none.
     fn on_failure(&mut self, id: TrackerId, clock: IpFamily, why: String, ctx: &mut Ctx<Self>) {
-        if self.note(id, clock, Outcome::Failed) == Some(Outcome::Failed) {
+        if self.note(id, clock, FamilyOutcome::Failed) == Some(FamilyOutcome::Failed) {
             let standing = self.standings.entry(id).or_default();
             (standing.state, standing.works, standing.failed) = (why, false, true);
             self.step(ctx, |tiers| tiers.on_failure(id));
         }
     }
 
-    fn note(&mut self, id: TrackerId, clock: IpFamily, outcome: Outcome) -> Option<Outcome> {
+    fn note(&mut self, id: TrackerId, clock: IpFamily, outcome: FamilyOutcome) -> Option<FamilyOutcome> {
         let outcomes = self.outcomes.entry(id).or_default();
         match clock {
             IpFamily::Any => outcomes.on_first(outcome),
@@ -394,7 +394,7 @@ impl Supervised for TrackerSupervisor {
         self.running.clear();
         self.outcomes.clear();
         self.bell.on_survey();
-        self.probe = Probe::new(self.cfg.seed);
+        self.probe = TrackerProbe::new(self.cfg.seed);
         self.timer = Timer::new();
     }
 }

@@ -6,7 +6,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
-use crate::logic::peers::peer_book::Need;
+use crate::logic::peers::peer_book::PeerNeed;
 use crate::net::testing::{Arrived, FakeNet};
 
 /// In place of the pool and the torrent.
@@ -250,7 +250,7 @@ async fn a_tracker_started_later_knows_that_no_peers_are_needed() {
     with_actors(async {
         let (net, mut arrives) = FakeNet::connected();
         let bench = Bench::over(net, &[&[FIRST], &[SECOND]]);
-        bench.supervisor.addr.do_send(PeersNeeded(Need::Enough));
+        bench.supervisor.addr.do_send(PeersNeeded(PeerNeed::Enough));
         let mut answered = Vec::new();
         while answered.len() < 3 {
             let (far, who) = asked(&mut arrives).await;
@@ -273,7 +273,7 @@ async fn after_a_captive_portal_a_tracker_is_asked_within_the_minute() {
     with_actors(async {
         let (net, mut arrives) = FakeNet::connected();
         let bench = Bench::over(net, &[&[FIRST], &[SECOND]]);
-        bench.supervisor.addr.do_send(PeersNeeded(Need::Anybody));
+        bench.supervisor.addr.do_send(PeersNeeded(PeerNeed::Anybody));
         let began = Instant::now();
         let mut times = Vec::new();
         for hours in [1, 5] {

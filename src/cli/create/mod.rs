@@ -20,7 +20,7 @@ use crate::codec::metainfo::Metainfo;
 use crate::codec::metainfo::draft::{BadDraft, Contents, PlannedFile, TorrentDraft, TorrentPlan};
 use crate::storage::check::{Halt, Hasher, every_piece};
 use crate::storage::publish::{NotPublished, publish};
-use crate::storage::source::{BadSource, Except, Source, identity_of, name_of};
+use crate::storage::source::{BadSource, Except, PayloadSource, identity_of, name_of};
 use crate::storage::trouble::TroubleKind;
 
 pub mod args;
@@ -49,7 +49,7 @@ pub fn run(args: &CreateArgs, output: &Output) -> Result<ProgramExit, Problem> {
 }
 
 /// Where the torrent goes, and what it is of.
-fn look(args: &CreateArgs) -> Result<(PathBuf, Source), Problem> {
+fn look(args: &CreateArgs) -> Result<(PathBuf, PayloadSource), Problem> {
     let mut patterns = GlobSetBuilder::new();
     for pattern in &args.exclude {
         patterns.add(Glob::new(pattern).map_err(|error| Problem::new(ProgramExit::Usage, error))?);
@@ -61,11 +61,11 @@ fn look(args: &CreateArgs) -> Result<(PathBuf, Source), Problem> {
         return Err(of_publishing(&NotPublished::Exists(file)));
     }
     let except = Except { output: identity_of(&file), patterns };
-    let source = Source::scan(&args.path, &except).map_err(|bad| of_source(&bad))?;
+    let source = PayloadSource::scan(&args.path, &except).map_err(|bad| of_source(&bad))?;
     Ok((file, source))
 }
 
-fn plan(args: &CreateArgs, source: &Source) -> TorrentPlan {
+fn plan(args: &CreateArgs, source: &PayloadSource) -> TorrentPlan {
     let contents = match &source.files[..] {
         [file] if !source.is_folder => Contents::File { len: file.len, executable: file.executable },
         files => {
@@ -95,7 +95,7 @@ fn plan(args: &CreateArgs, source: &Source) -> TorrentPlan {
     }
 }
 
-fn hash(source: &Source, draft: &TorrentDraft, output: &Output) -> Result<Vec<[u8; 20]>, Problem> {
+fn hash(source: &PayloadSource, draft: &TorrentDraft, output: &Output) -> Result<Vec<[u8; 20]>, Problem> {
     let geometry = draft.geometry();
     let meter = HashProgress::new(output, "hashing", geometry.total_len());
     let stop = stop::on_signal()?;

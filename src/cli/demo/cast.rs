@@ -13,10 +13,10 @@ use crate::base::units::Bytes;
 use crate::faults::behaviour::Behaviour;
 use crate::faults::black_hole::{BlackHole, dead_addr, spawn_black_hole};
 use crate::faults::payload::Payload;
-use crate::faults::peer::{Peer, PeerStats, spawn_peer};
+use crate::faults::peer::{FaultyPeer, PeerStats, spawn_peer};
 use crate::faults::swarms::Swarms;
 use crate::faults::torrent::{Offer, Recipe};
-use crate::faults::tracker::Tracker;
+use crate::faults::tracker::FaultyTracker;
 use crate::faults::tracker_behaviour::TrackerBehaviour;
 use crate::faults::tracker_http::spawn_http_tracker;
 use crate::faults::tracker_udp::spawn_udp_tracker;
@@ -110,7 +110,7 @@ fn play(payload: Payload, seed: u64, tell: oneshot::Sender<io::Result<Ready>>, s
 }
 
 /// What lives as long as the play.
-type Alive = (Vec<Peer>, BlackHole, [Tracker; 2]);
+type Alive = (Vec<FaultyPeer>, BlackHole, [FaultyTracker; 2]);
 
 async fn assemble(payload: Payload, seed: u64) -> io::Result<(Alive, Ready)> {
     let net = Sockets::any();
@@ -140,7 +140,7 @@ struct Troupe {
     offer: Offer,
     seed: u64,
     roles: Vec<DemoPeer>,
-    peers: Vec<Peer>,
+    peers: Vec<FaultyPeer>,
 }
 
 impl Troupe {

@@ -23,7 +23,7 @@ use crate::app::outcome::RunOutcome;
 use crate::app::run as app;
 use crate::base::units::{Bytes, DurationText};
 use crate::codec::metainfo::Metainfo;
-use crate::faults::folder::Folder;
+use crate::faults::folder::ScratchFolder;
 use crate::faults::payload::Payload;
 use crate::faults::peer::PeerStats;
 use cast::{DemoCast, DemoPeer};
@@ -42,7 +42,7 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<ProgramE
     let cast = DemoCast::start(payload, seed)
         .map_err(|error| Problem::new(ProgramExit::Network, format!("no stage: {error}")))?;
     let metainfo = Metainfo::parse(&cast.torrent).map_err(|error| Problem::new(ProgramExit::BadTorrent, error))?;
-    let folder = Folder::new(args.dir.as_deref(), args.keep);
+    let folder = ScratchFolder::new(args.dir.as_deref(), args.keep);
     let folder =
         folder.map_err(|error| Problem::new(ProgramExit::CannotCreate, format!("cannot make a folder: {error}")))?;
     let wanted = hex(payload.sha256());

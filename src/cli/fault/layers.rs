@@ -8,7 +8,7 @@ use crate::cli::exit::{Problem, ProgramExit};
 use crate::cli::output::Output;
 use crate::faults::host;
 use crate::faults::program::Template;
-use crate::faults::scenario::{About, Layer, Report};
+use crate::faults::scenario::{About, Layer, ScenarioReport};
 use crate::faults::sockets::{self, Client};
 use crate::sim;
 
@@ -19,7 +19,7 @@ pub(super) struct Scenario {
     /// What it is about.
     pub(super) about: About,
     /// Plays it with a seed.
-    pub(super) play: Box<dyn Fn(u64) -> Report + Send + Sync>,
+    pub(super) play: Box<dyn Fn(u64) -> ScenarioReport + Send + Sync>,
 }
 
 /// What every layer has to show, for the list.
@@ -40,7 +40,7 @@ pub(super) fn scenarios(layer: Layer, args: &RunArgs, output: &Output) -> Result
 
 fn simulated(args: &RunArgs, output: &Output) -> Vec<Scenario> {
     let trace = args.trace;
-    let scenario = |about, play: Box<dyn Fn(u64) -> (Report, Vec<String>) + Send + Sync>| {
+    let scenario = |about, play: Box<dyn Fn(u64) -> (ScenarioReport, Vec<String>) + Send + Sync>| {
         let output = output.clone();
         let play = move |seed| {
             let (report, lines) = play(seed);
@@ -61,7 +61,7 @@ fn net(args: &RunArgs) -> Result<Vec<Scenario>, Problem> {
         Some(template) => Client { template: template.clone(), is_ours: false, limit: args.limit },
         None => Client { template: ours()?, is_ours: true, limit: args.limit },
     };
-    let scenario = |scene: &'static sockets::Scene| {
+    let scenario = |scene: &'static sockets::NetScene| {
         let client = client.clone();
         Scenario { about: scene.about, play: Box::new(move |seed| sockets::play(scene, &client, seed)) }
     };
@@ -73,7 +73,7 @@ fn host() -> Result<Vec<Scenario>, Problem> {
         Some(other) => PathBuf::from(other),
         None => here()?,
     };
-    let scenario = |scene: &'static host::Scene| {
+    let scenario = |scene: &'static host::HostScene| {
         let program = program.clone();
         Scenario { about: scene.about, play: Box::new(move |seed| host::play(scene, &program, seed)) }
     };

@@ -5,8 +5,8 @@ use serde_json::json;
 use super::args::ListArgs;
 use super::layers::abouts;
 use crate::cli::output::Output;
-use crate::faults::behaviour_syntax::Word;
-use crate::faults::catalogue::{ENTRIES, Entry};
+use crate::faults::behaviour_syntax::BehaviourWord;
+use crate::faults::catalogue::{CatalogueEntry, ENTRIES};
 use crate::faults::scenario::About;
 use crate::faults::{behaviour, relay, tracker_behaviour};
 
@@ -34,7 +34,7 @@ pub(super) fn run(args: &ListArgs, output: &Output) {
     }));
 }
 
-fn show(entry: &Entry, tried: &[&About], output: &Output) {
+fn show(entry: &CatalogueEntry, tried: &[&About], output: &Output) {
     let mut layers: Vec<&str> = tried.iter().map(|about| about.layer.name()).collect();
     layers.sort_unstable();
     layers.dedup();
@@ -62,7 +62,7 @@ fn words(output: &Output) {
     output.json(&json!({"event": "result", "status": "complete", "exit_code": 0}));
 }
 
-fn table<B>(whose: &str, words: &[Word<B>], output: &Output) {
+fn table<B>(whose: &str, words: &[BehaviourWord<B>], output: &Output) {
     for word in words {
         output.line(format!("{whose:<8} {:<24} {:<5} {}", word.name, word.cites, word.says));
         output.json(&json!({"event": "word", "of": whose, "word": word.name, "cites": word.cites, "says": word.says}));

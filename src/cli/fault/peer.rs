@@ -15,7 +15,7 @@ use crate::cli::source;
 use crate::codec::metainfo::Metainfo;
 use crate::codec::safe_path::NameRules;
 use crate::faults::payload::Payload;
-use crate::faults::peer::{Peer, spawn_peer};
+use crate::faults::peer::{FaultyPeer, spawn_peer};
 use crate::faults::torrent::{Offer, Recipe};
 use crate::net::sockets::Sockets;
 
@@ -35,12 +35,12 @@ pub(super) fn run(args: &PeerArgs, output: &Output) -> Result<(), Problem> {
     let net = Sockets::any();
     let start = spawn_peer(&net, args.at, offer, args.behaviour.clone(), args.seed);
     let behaviour = args.behaviour.to_string();
-    let listening = |peer: &Peer| {
+    let listening = |peer: &FaultyPeer| {
         let (addr, torrent) = (peer.addr().to_string(), torrent.display().to_string());
         let line = format!("peer      {addr}\ntorrent   {torrent}\ninfo-hash {info_hash}\nbehaviour {behaviour}");
         (line, json!({"addr": addr, "torrent": torrent, "info_hash": info_hash, "behaviour": behaviour}))
     };
-    let deeds = |peer: &Peer| {
+    let deeds = |peer: &FaultyPeer| {
         let stats = peer.stats();
         let line = format!(
             "{} connections, {} blocks, {} sent, {} lies, {} resets",

@@ -15,7 +15,7 @@ use crate::actors::kit::injection;
 use crate::base::units::{Bytes, DurationText};
 use crate::cli::exit::{Problem, ProgramExit};
 use crate::cli::output::Output;
-use crate::faults::scenario::{About, Layer, Report, Verdict};
+use crate::faults::scenario::{About, Layer, RefereeVerdict, ScenarioReport};
 
 /// In which build this is: `TT_COMMIT` of the time it was made, else the version.
 const COMMIT: &str = match option_env!("TT_COMMIT") {
@@ -60,7 +60,7 @@ fn is_chosen(about: &About, only: &[GlobMatcher]) -> bool {
 }
 
 /// Every scenario with every seed, so many at a time; each is reported when it ends.
-fn play(chosen: &[Scenario], args: &RunArgs, output: &Output) -> Vec<Report> {
+fn play(chosen: &[Scenario], args: &RunArgs, output: &Output) -> Vec<ScenarioReport> {
     let seeds = args.seed..args.seed.saturating_add(args.seeds);
     let all: Vec<(&Scenario, u64)> = seeds.flat_map(|seed| chosen.iter().map(move |one| (one, seed))).collect();
     let next = AtomicUsize::new(0);
@@ -87,7 +87,7 @@ fn play(chosen: &[Scenario], args: &RunArgs, output: &Output) -> Vec<Report> {
 }
 
 /// One run: `seed commit scenario injected observed restarts seconds verdict`.
-fn show(report: &Report, args: &RunArgs, output: &Output) {
+fn show(report: &ScenarioReport, args: &RunArgs, output: &Output) {
     let mut json = report.to_json(COMMIT);
     json["event"] = "run".into();
     json["replay"] = replay(report, args).into();
@@ -113,7 +113,7 @@ fn counts(counts: &BTreeMap<String, u64>) -> String {
 }
 
 /// The command that plays it again, with the client and the limit that it was played with.
-fn replay(report: &Report, args: &RunArgs) -> String {
+fn replay(report: &ScenarioReport, args: &RunArgs) -> String {
     let mut line = report.replay();
     if let Some(client) = &args.client {
         line = format!("{line} --client '{}'", client.to_string().replace('\'', "'\\''"));
@@ -125,15 +125,15 @@ fn replay(report: &Report, args: &RunArgs) -> String {
 }
 
 /// One line for each scenario, over all its seeds.
-fn summarize(reports: &[Report], output: &Output) {
-    let mut rows: BTreeMap<(Layer, &str), Vec<&Report>> = BTreeMap::new();
+fn summarize(reports: &[ScenarioReport], output: &Output) {
+    let mut rows: BTreeMap<(Layer, &str), Vec<&ScenarioReport>> = BTreeMap::new();
     for report in reports {
         rows.entry((report.about.layer, report.about.name)).or_default().push(report);
     }
     output
         .line(format!("\n{:<24}{:>10}{:>10}{:>12}{:>11}  verdict", "scenario", "held", "seconds", "peak", "announces"));
     for ((layer, name), runs) in rows {
-        let held = runs.iter().filter(|run| run.verdict == Verdict::Held).count();
+        let held = runs.iter().filter(|run| run.verdict == RefereeVerdict::Held).count();
         let longest = runs.iter().map(|run| run.took).max().unwrap_or(Duration::ZERO);
         let most = |name: &str| runs.iter().filter_map(|run| run.observed.get(name)).max().copied().unwrap_or(0);
         let worst = runs.iter().max_by_key(|run| run.verdict.exit_code());
@@ -150,14 +150,14 @@ fn summarize(reports: &[Report], output: &Output) {
 }
 
 /// Each run that failed, once more: in a long run its own line is far up.
-fn list_failures(reports: &[Report], args: &RunArgs, output: &Output) {
+fn list_failures(reports: &[ScenarioReport], args: &RunArgs, output: &Output) {
     for report in reports.iter().filter(|report| report.verdict.is_failure()) {
         output.line(format!("\nfailed: {}:{} {}", report.about.layer, report.about.name, report.verdict));
         output.line(format!("replay: {}", replay(report, args)));
     }
 }
 
-fn result(reports: &[Report], worst: u8, output: &Output) {
+fn result(reports: &[ScenarioReport], worst: u8, output: &Output) {
     let count = |word: &str| reports.iter().filter(|report| report.verdict.word() == word).count();
     let [held, skipped, not_live, broke, crashed] = ["held", "skipped", "not live", "broke", "crashed"].map(count);
     output.line(format!(

@@ -7,7 +7,7 @@ use super::serve::until_interrupted;
 use crate::cli::exit::Problem;
 use crate::cli::output::Output;
 use crate::faults::swarms::Swarms;
-use crate::faults::tracker::Tracker;
+use crate::faults::tracker::FaultyTracker;
 use crate::faults::tracker_http::spawn_http_tracker;
 use crate::faults::tracker_udp::spawn_udp_tracker;
 use crate::net::sockets::Sockets;
@@ -23,11 +23,11 @@ pub(super) fn run(args: &FaultTrackerArgs, output: &Output) -> Result<(), Proble
             spawn_http_tracker(&net, args.at, &swarms, args.behaviour.clone()).await
         }
     };
-    let listening = |tracker: &Tracker| {
+    let listening = |tracker: &FaultyTracker| {
         let url = tracker.url();
         (format!("tracker   {url}\nbehaviour {behaviour}"), json!({"url": url, "behaviour": behaviour}))
     };
-    let deeds = |tracker: &Tracker| {
+    let deeds = |tracker: &FaultyTracker| {
         let record = tracker.record();
         let announces = record.announces().count();
         let line = format!("{} visits, {} requests, {announces} announces", record.arrivals, record.requests);

@@ -10,15 +10,15 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::ground::{Ground, MIB, PIECE, Played};
+use super::ground::{HostFixture, MIB, PIECE, Played};
 use super::leech::{Appetite, spawn_leech};
 use super::others::DEEDS;
-use super::{Scene, scene};
-use crate::faults::scenario::Report;
+use super::{HostScene, scene};
+use crate::faults::scenario::ScenarioReport;
 use crate::faults::torrent::Recipe;
 
 /// Its scene.
-pub(super) const SCENES: &[Scene] = &[scene(
+pub(super) const SCENES: &[HostScene] = &[scene(
     "D-22.chance",
     &["D-22", "D-09", "D-15", "D-19"],
     "files are cut, rewritten, removed, exchanged at random moments, and a leech asks for them",
@@ -43,9 +43,9 @@ const LAST_LOOK: Duration = Duration::from_secs(1);
 /// Every block about ten times in a second, and time for other scenes.
 const LEECH_RATE: &str = "32M";
 
-fn chance(program: &Path, report: &mut Report) -> Played {
+fn chance(program: &Path, report: &mut ScenarioReport) -> Played {
     let len = FILES.iter().map(|(_, len)| len).sum();
-    let mut ground = Ground::of(Recipe::folder("many", &FILES, PIECE, &[]), len, program, report)?;
+    let mut ground = HostFixture::of(Recipe::folder("many", &FILES, PIECE, &[]), len, program, report)?;
     let source = ground.source(SLOW)?;
     let (leech, given) = spawn_leech(&ground.stage, 1, Appetite::Endless)?;
     let fetch = ground.fetch().from(source.addr).from(leech).args(&["--max-upload-limit", LEECH_RATE]);
@@ -80,7 +80,7 @@ fn chance(program: &Path, report: &mut Report) -> Played {
 }
 
 /// Does something to one file, to two, or to their folder.
-fn meddle(ground: &mut Ground<'_>) -> io::Result<()> {
+fn meddle(ground: &mut HostFixture<'_>) -> io::Result<()> {
     let names: Vec<PathBuf> = ground.files.iter().map(|(path, _)| ground.out.join(path)).collect();
     let (file, other) =
         (&names[ground.dice.random_range(0..names.len())], &names[ground.dice.random_range(0..names.len())]);

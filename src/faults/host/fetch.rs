@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::syscall_faults::{Meddling, tally};
-use crate::faults::client_output::Told;
-use crate::faults::program::{Finished, Program};
+use super::syscall_faults::{SyscallFaults, tally};
+use crate::faults::client_output::ClientOutput;
+use crate::faults::program::{ClientProgram, Finished};
 
 /// 60 s (I3): without faults a run takes under 3 s, a full disk is looked at again within 30 s.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ pub struct Fetch {
     wrappers: Vec<OsString>,
     program: PathBuf,
     args: Vec<OsString>,
-    meddling: Option<Meddling>,
+    meddling: Option<SyscallFaults>,
     log: PathBuf,
 }
 
@@ -63,7 +63,7 @@ impl Fetch {
 
     /// With this done to its system calls.
     #[must_use]
-    pub fn meddling(mut self, meddling: Meddling) -> Self {
+    pub fn meddling(mut self, meddling: SyscallFaults) -> Self {
         self.meddling = Some(meddling);
         self
     }
@@ -77,11 +77,11 @@ impl Fetch {
         let mut words = words.into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).env_remove("RUST_LOG").env("RUST_BACKTRACE", "0");
-        Ok(Fetching { program: Program::start(&mut command)?, log: self.meddling.map(|_| self.log) })
+        Ok(Fetching { program: ClientProgram::start(&mut command)?, log: self.meddling.map(|_| self.log) })
     }
 
     /// Runs it to its end.
-    pub fn run(self) -> io::Result<Run> {
+    pub fn run(self) -> io::Result<ClientRun> {
         self.start()?.finish()
     }
 }
@@ -90,7 +90,7 @@ impl Fetch {
 #[derive(Debug)]
 pub struct Fetching {
     /// What runs; strace, if it is behind that.
-    pub program: Program,
+    pub program: ClientProgram,
     log: Option<PathBuf>,
 }
 
@@ -126,28 +126,28 @@ impl Fetching {
     }
 
     /// Waits for its end.
-    pub fn finish(self) -> io::Result<Run> {
+    pub fn finish(self) -> io::Result<ClientRun> {
         self.finish_within(LIMIT)
     }
 
     /// Waits for its end, for so long.
-    pub fn finish_within(mut self, limit: Duration) -> io::Result<Run> {
+    pub fn finish_within(mut self, limit: Duration) -> io::Result<ClientRun> {
         let late = self.program.watch(limit)?.is_none();
         let finished = self.program.finish(Duration::ZERO)?;
-        let told = Told::read(&finished.out, &finished.err);
+        let told = ClientOutput::read(&finished.out, &finished.err);
         let noted = self.log.and_then(|log| std::fs::read(log).ok()).unwrap_or_default();
         let trace = String::from_utf8_lossy(&noted).into_owned();
-        Ok(Run { finished, told, faults: tally(&trace), trace, late })
+        Ok(ClientRun { finished, told, faults: tally(&trace), trace, late })
     }
 
     /// Pulls the plug.
-    pub fn kill(self) -> io::Result<Run> {
+    pub fn kill(self) -> io::Result<ClientRun> {
         self.signal(Signal::KILL)?;
         self.finish()
     }
 
     /// Pulls the plug of a client behind strace, which would otherwise let it go on.
-    pub fn kill_all(self) -> io::Result<Run> {
+    pub fn kill_all(self) -> io::Result<ClientRun> {
         self.finish_within(Duration::ZERO)
     }
 
@@ -165,15 +165,15 @@ impl Fetching {
 /// strace at work on a client that runs. Ends when this is dropped.
 #[derive(Debug)]
 pub struct Tampering {
-    strace: Program,
+    strace: ClientProgram,
     log: PathBuf,
 }
 
 impl Tampering {
     /// Begins.
-    pub fn start(meddling: &Meddling, with: &Fetching, log: PathBuf) -> io::Result<Self> {
+    pub fn start(meddling: &SyscallFaults, with: &Fetching, log: PathBuf) -> io::Result<Self> {
         let mut words = meddling.words_for(with.program.id(), &log).into_iter();
-        let mut strace = Program::start(Command::new(words.next().unwrap_or_default()).args(words))?;
+        let mut strace = ClientProgram::start(Command::new(words.next().unwrap_or_default()).args(words))?;
         let begun = strace.wait_for(LIMIT, |line| line.contains(" attached").then_some(()))?;
         begun.ok_or_else(|| io::Error::other(format!("strace does not attach: {:?}", strace.err)))?;
         Ok(Self { strace, log })
@@ -189,11 +189,11 @@ impl Tampering {
 
 /// A run that has ended.
 #[derive(Debug)]
-pub struct Run {
+pub struct ClientRun {
     /// As a process.
     pub finished: Finished,
     /// What it told.
-    pub told: Told,
+    pub told: ClientOutput,
     /// What strace did to it.
     pub faults: BTreeMap<String, u64>,
     /// What strace saw.
@@ -202,7 +202,7 @@ pub struct Run {
     pub late: bool,
 }
 
-impl Run {
+impl ClientRun {
     /// The error of its result; empty without one.
     pub fn error(&self) -> &str {
         self.told.result.as_ref().and_then(|result| result["error"].as_str()).unwrap_or_default()

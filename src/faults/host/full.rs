@@ -5,94 +5,112 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::fetch::{Fetching, Run, Tampering};
-use super::ground::{Fall, Ground, MIB, Played};
-use super::machine::{Need, SmallDisk};
-use super::syscall_faults::{Meddling, When};
-use super::{Scene, scene};
-use crate::faults::scenario::Report;
+use super::fetch::{ClientRun, Fetching, Tampering};
+use super::ground::{Fall, HostFixture, MIB, Played};
+use super::machine::{MachineNeed, SmallDisk};
+use super::syscall_faults::{SyscallFaults, When};
+use super::{HostScene, scene};
+use crate::faults::scenario::ScenarioReport;
 
 /// Their scenes.
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[HostScene] = &[
     scene(
         "D-01.write",
         &["D-01"],
         "ENOSPC from the k-th write on, k by seed: exit 9, then it goes on",
-        &[Need::Strace],
+        &[MachineNeed::Strace],
         write,
     ),
     scene(
         "D-01.start",
         &["D-01"],
         "a disk without room at the start: exit 9 with both numbers, nothing is left",
-        &[Need::Mount],
+        &[MachineNeed::Mount],
         has_no_room,
     ),
     scene(
         "D-01.start-wait",
         &["D-01"],
         "a disk without room at the start is freed: it has waited and begins by itself",
-        &[Need::Mount],
+        &[MachineNeed::Mount],
         waits_for_room,
     ),
-    scene("D-01.exit", &["D-01"], "a small disk fills on the way: exit 9, then it goes on", &[Need::Mount], fills),
+    scene(
+        "D-01.exit",
+        &["D-01"],
+        "a small disk fills on the way: exit 9, then it goes on",
+        &[MachineNeed::Mount],
+        fills,
+    ),
     scene(
         "D-01.wait",
         &["D-01"],
         "a small disk fills on the way and is freed: it waits and goes on by itself",
-        &[Need::Mount],
+        &[MachineNeed::Mount],
         waits,
     ),
-    scene("D-02.record", &["D-02"], "ENOSPC at every record: the data is whole all the same", &[Need::Strace], record),
+    scene(
+        "D-02.record",
+        &["D-02"],
+        "ENOSPC at every record: the data is whole all the same",
+        &[MachineNeed::Strace],
+        record,
+    ),
     scene(
         "D-02.healed",
         &["D-02"],
         "ENOSPC at some records: what they missed is on record later",
-        &[Need::Strace],
+        &[MachineNeed::Strace],
         record_healed,
     ),
     scene(
         "D-02.killed",
         &["D-02"],
         "ENOSPC at every record, then SIGKILL: what is there is found",
-        &[Need::Strace],
+        &[MachineNeed::Strace],
         record_killed,
     ),
     scene(
         "D-08.read-only",
         &["D-08"],
         "EROFS from the k-th write on, k by seed: exit 16, then it goes on",
-        &[Need::Strace],
+        &[MachineNeed::Strace],
         read_only,
     ),
     scene(
         "D-16.limit",
         &["D-16"],
         "a limit of file size (ulimit -f): exit 16 and no signal, then it goes on",
-        &[Need::Prlimit],
+        &[MachineNeed::Prlimit],
         limited,
     ),
     scene(
         "D-08.complete",
         &["D-08"],
         "complete data on a disk that is read-only: exit 0 without state, and one word about it",
-        &[Need::Mount],
+        &[MachineNeed::Mount],
         complete_and_read_only,
     ),
-    scene("D-08.denied", &["D-08"], "EACCES at the data file: exit 16, then it goes on", &[Need::Strace], denied),
+    scene(
+        "D-08.denied",
+        &["D-08"],
+        "EACCES at the data file: exit 16, then it goes on",
+        &[MachineNeed::Strace],
+        denied,
+    ),
 ];
 
-fn write(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn write(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let from = When::From(ground.dice.random_range(1..=6));
-    let run = fails(&mut ground, Meddling::default().fail("pwritev", "ENOSPC", from), 9)?;
+    let run = fails(&mut ground, SyscallFaults::default().fail("pwritev", "ENOSPC", from), 9)?;
     let file = ground.data();
     ground.error_names(&run, &["disk full on ", &file.to_string_lossy(), " free"])?;
     goes_on(&mut ground)
 }
 
 /// A run that this ends.
-fn fails(ground: &mut Ground<'_>, meddling: Meddling, code: i32) -> Result<Run, Fall> {
+fn fails(ground: &mut HostFixture<'_>, meddling: SyscallFaults, code: i32) -> Result<ClientRun, Fall> {
     let source = ground.source("")?;
     let run = ground.fetch().from(source.addr).meddling(meddling).run()?;
     ground.injected(&run)?;
@@ -101,7 +119,7 @@ fn fails(ground: &mut Ground<'_>, meddling: Meddling, code: i32) -> Result<Run, 
 }
 
 /// What is on record is kept: the rest comes, and it completes.
-fn goes_on(ground: &mut Ground<'_>) -> Played {
+fn goes_on(ground: &mut HostFixture<'_>) -> Played {
     let claimed = u64::from(ground.claimed()?);
     let run = ground.heals()?;
     let (kept, piece) = (run.number("bytes_kept"), u64::from(ground.offer.geometry.nominal_piece_len()));
@@ -109,7 +127,7 @@ fn goes_on(ground: &mut Ground<'_>) -> Played {
         .check("I8", kept + piece > claimed * piece, || format!("{claimed} pieces were on record, {kept} B were kept"))
 }
 
-fn has_no_room(program: &Path, report: &mut Report) -> Played {
+fn has_no_room(program: &Path, report: &mut ScenarioReport) -> Played {
     let (mut ground, disk) = on_small_disk(program, report)?;
     disk.fill(8 * MIB - ground.dice.random_range(2 * MIB..7 * MIB / 2))?;
     let source = ground.source("")?;
@@ -124,7 +142,7 @@ fn has_no_room(program: &Path, report: &mut Report) -> Played {
     goes_on(&mut ground)
 }
 
-fn waits_for_room(program: &Path, report: &mut Report) -> Played {
+fn waits_for_room(program: &Path, report: &mut ScenarioReport) -> Played {
     let (mut ground, disk) = on_small_disk(program, report)?;
     disk.fill(8 * MIB - ground.dice.random_range(2 * MIB..7 * MIB / 2))?;
     let source = ground.source("")?;
@@ -133,8 +151,8 @@ fn waits_for_room(program: &Path, report: &mut Report) -> Played {
 }
 
 /// A disk of 8 MiB, with nothing on it yet.
-fn on_small_disk<'a>(program: &'a Path, report: &'a mut Report) -> Result<(Ground<'a>, SmallDisk), Fall> {
-    let mut ground = Ground::new(program, report)?;
+fn on_small_disk<'a>(program: &'a Path, report: &'a mut ScenarioReport) -> Result<(HostFixture<'a>, SmallDisk), Fall> {
+    let mut ground = HostFixture::new(program, report)?;
     let disk = SmallDisk::mount(ground.beside("disk"), 8 * MIB)?;
     ground.out = disk.path().join("out");
     std::fs::create_dir(&ground.out)?;
@@ -142,7 +160,7 @@ fn on_small_disk<'a>(program: &'a Path, report: &'a mut Report) -> Result<(Groun
 }
 
 /// A slow run on a small disk, with a part of it there, when somebody takes the rest of the disk.
-fn is_filled(ground: &mut Ground<'_>, disk: &SmallDisk, args: &[&str]) -> Result<Fetching, Fall> {
+fn is_filled(ground: &mut HostFixture<'_>, disk: &SmallDisk, args: &[&str]) -> Result<Fetching, Fall> {
     let source = ground.source("max_rate=1M")?;
     let mut fetch = ground.fetch().from(source.addr).args(args).start()?;
     let part = ground.dice.random_range(1..2 * MIB);
@@ -153,7 +171,7 @@ fn is_filled(ground: &mut Ground<'_>, disk: &SmallDisk, args: &[&str]) -> Result
     Ok(fetch)
 }
 
-fn fills(program: &Path, report: &mut Report) -> Played {
+fn fills(program: &Path, report: &mut ScenarioReport) -> Played {
     let (mut ground, disk) = on_small_disk(program, report)?;
     let run = is_filled(&mut ground, &disk, &[])?.finish()?;
     ground.ended(&run, 9)?;
@@ -162,13 +180,13 @@ fn fills(program: &Path, report: &mut Report) -> Played {
     goes_on(&mut ground)
 }
 
-fn waits(program: &Path, report: &mut Report) -> Played {
+fn waits(program: &Path, report: &mut ScenarioReport) -> Played {
     let (mut ground, disk) = on_small_disk(program, report)?;
     let fetch = is_filled(&mut ground, &disk, &["--disk-full", "wait"])?;
     goes_on_by_itself(&mut ground, &disk, fetch)
 }
 
-fn goes_on_by_itself(ground: &mut Ground<'_>, disk: &SmallDisk, mut fetch: Fetching) -> Played {
+fn goes_on_by_itself(ground: &mut HostFixture<'_>, disk: &SmallDisk, mut fetch: Fetching) -> Played {
     let is_told = fetch.says("; will resume by itself")?;
     ground.inject("disk full");
     ground.check("I10", is_told, || "nothing says that it will resume by itself".to_owned())?;
@@ -185,7 +203,7 @@ fn goes_on_by_itself(ground: &mut Ground<'_>, disk: &SmallDisk, mut fetch: Fetch
     ground.log_names(&run, &["disk full on ", "need ", " free"])
 }
 
-fn complete_and_read_only(program: &Path, report: &mut Report) -> Played {
+fn complete_and_read_only(program: &Path, report: &mut ScenarioReport) -> Played {
     let (mut ground, disk) = on_small_disk(program, report)?;
     ground.heals()?;
     for has_record in [true, false] {
@@ -209,20 +227,20 @@ fn complete_and_read_only(program: &Path, report: &mut Report) -> Played {
 }
 
 /// A slow run, a part of it there, whose records fail from now on.
-fn unrecorded(ground: &mut Ground<'_>) -> Result<(Fetching, Tampering), Fall> {
+fn unrecorded(ground: &mut HostFixture<'_>) -> Result<(Fetching, Tampering), Fall> {
     let source = ground.source("max_rate=700k")?;
     let mut fetch = ground.fetch().from(source.addr).start()?;
     let has_begun = fetch.has(1)?;
     ground.check("I3", has_begun, || "no byte ever came".to_owned())?;
-    let full = Meddling::default().fail("write", "ENOSPC", When::Always).only(ground.new_record());
+    let full = SyscallFaults::default().fail("write", "ENOSPC", When::Always).only(ground.new_record());
     let tampering = ground.tamper(&fetch, &full)?;
     let is_told = fetch.says("not recorded")?;
     ground.check("I10", is_told, || "nothing says that pieces are not recorded".to_owned())?;
     Ok((fetch, tampering))
 }
 
-fn record(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn record(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let (fetch, tampering) = unrecorded(&mut ground)?;
     let run = fetch.finish()?;
     ground.heal(tampering)?;
@@ -236,8 +254,8 @@ fn record(program: &Path, report: &mut Report) -> Played {
     ground.check("I8", fetched == 0, || format!("all was there, {fetched} B were fetched again"))
 }
 
-fn record_healed(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn record_healed(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let (fetch, tampering) = unrecorded(&mut ground)?;
     ground.heal(tampering)?;
     let run = fetch.finish()?;
@@ -246,8 +264,8 @@ fn record_healed(program: &Path, report: &mut Report) -> Played {
     ground.check("I8", claimed == all, || format!("{claimed} of {all} pieces are on record"))
 }
 
-fn record_killed(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn record_killed(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let (mut fetch, tampering) = unrecorded(&mut ground)?;
     let half = ground.stage.payload().len() / 2;
     let is_there = fetch.has(half)?;
@@ -261,8 +279,8 @@ fn record_killed(program: &Path, report: &mut Report) -> Played {
     ground.check("I8", kept >= half, || format!("a half was there, {kept} B were kept"))
 }
 
-fn limited(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn limited(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let source = ground.source("")?;
     let run = ground.fetch().from(source.addr).behind(&["prlimit", "--fsize=1048576"]).run()?;
     ground.inject("a limit of file size");
@@ -272,18 +290,18 @@ fn limited(program: &Path, report: &mut Report) -> Played {
     goes_on(&mut ground)
 }
 
-fn read_only(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn read_only(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let from = When::From(ground.dice.random_range(1..=6));
-    let run = fails(&mut ground, Meddling::default().fail("pwritev", "EROFS", from), 16)?;
+    let run = fails(&mut ground, SyscallFaults::default().fail("pwritev", "EROFS", from), 16)?;
     let file = ground.data();
     ground.error_names(&run, &["cannot write ", &file.to_string_lossy(), "Read-only file system"])?;
     goes_on(&mut ground)
 }
 
-fn denied(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
-    let run = fails(&mut ground, Meddling::default().fail("openat2", "EACCES", When::Always), 16)?;
+fn denied(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
+    let run = fails(&mut ground, SyscallFaults::default().fail("openat2", "EACCES", When::Always), 16)?;
     let file = ground.data();
     ground.error_names(&run, &["cannot open ", &file.to_string_lossy(), "Permission denied"])?;
     goes_on(&mut ground)

@@ -9,14 +9,14 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
-use super::fetch::{Fetch, Fetching, Run, Tampering};
+use super::fetch::{ClientRun, Fetch, Fetching, Tampering};
 use super::record;
-use super::syscall_faults::Meddling;
-use crate::faults::folder::Folder;
-use crate::faults::harness::{PeerSeen, Stage};
+use super::syscall_faults::SyscallFaults;
+use crate::faults::folder::ScratchFolder;
+use crate::faults::harness::{Harness, PeerSeen};
 use crate::faults::payload::Payload;
 use crate::faults::referee::{files_of, judge_bytes, judge_ending, judge_folder};
-use crate::faults::scenario::{Report, Verdict};
+use crate::faults::scenario::{RefereeVerdict, ScenarioReport};
 use crate::faults::torrent::{Offer, Recipe};
 
 /// 64 pieces of 64 KiB and a little: enough for every sweep to have something behind the fault, little enough to be
@@ -31,7 +31,7 @@ pub const MIB: u64 = 1 << 20;
 #[derive(Debug)]
 pub enum Fall {
     /// The referee has seen enough.
-    Verdict(Verdict),
+    Verdict(RefereeVerdict),
     /// The machine did not do what the harness asked of it.
     Machine(io::Error),
 }
@@ -42,8 +42,8 @@ impl From<io::Error> for Fall {
     }
 }
 
-impl From<Verdict> for Fall {
-    fn from(verdict: Verdict) -> Self {
+impl From<RefereeVerdict> for Fall {
+    fn from(verdict: RefereeVerdict) -> Self {
         Self::Verdict(verdict)
     }
 }
@@ -53,10 +53,10 @@ pub type Played = Result<(), Fall>;
 
 /// See the head of the file.
 #[derive(Debug)]
-pub struct Ground<'a> {
-    folder: Folder,
+pub struct HostFixture<'a> {
+    folder: ScratchFolder,
     /// The cast.
-    pub stage: Stage,
+    pub stage: Harness,
     /// What is fetched, as its peers have it; only its numbers are used here.
     pub offer: Offer,
     /// The .torrent, without trackers.
@@ -68,24 +68,24 @@ pub struct Ground<'a> {
     /// All dice of the scene.
     pub dice: SmallRng,
     program: &'a Path,
-    report: &'a mut Report,
+    report: &'a mut ScenarioReport,
     logs: Cell<u32>,
 }
 
-impl<'a> Ground<'a> {
+impl<'a> HostFixture<'a> {
     /// One file of [`LEN`] bytes.
-    pub fn new(program: &'a Path, report: &'a mut Report) -> io::Result<Self> {
+    pub fn new(program: &'a Path, report: &'a mut ScenarioReport) -> io::Result<Self> {
         let name = "payload.bin";
         Self::of(Recipe::single(name, PIECE, &[]), LEN, program, report)
     }
 
     /// Another torrent of so many bytes.
-    pub fn of(recipe: Recipe, len: u64, program: &'a Path, report: &'a mut Report) -> io::Result<Self> {
+    pub fn of(recipe: Recipe, len: u64, program: &'a Path, report: &'a mut ScenarioReport) -> io::Result<Self> {
         let payload = Payload::new(report.seed, len);
-        let folder = Folder::new(None, false)?;
+        let folder = ScratchFolder::new(None, false)?;
         let made = recipe.make(payload).map_err(io::Error::other)?;
         let files = files_of(&recipe, payload);
-        let stage = Stage::new(recipe, payload)?;
+        let stage = Harness::new(recipe, payload)?;
         let torrent = stage.write_torrent(folder.path(), Vec::new())?;
         let out = folder.path().join("out");
         std::fs::create_dir(&out)?;
@@ -120,7 +120,7 @@ impl<'a> Ground<'a> {
     }
 
     /// Begins to tamper with a client that runs.
-    pub fn tamper(&self, with: &Fetching, meddling: &Meddling) -> io::Result<Tampering> {
+    pub fn tamper(&self, with: &Fetching, meddling: &SyscallFaults) -> io::Result<Tampering> {
         Tampering::start(meddling, with, self.log())
     }
 
@@ -146,7 +146,7 @@ impl<'a> Ground<'a> {
     }
 
     /// The same command line once more, with nothing in its way: it has to complete.
-    pub fn heals(&mut self) -> Result<Run, Fall> {
+    pub fn heals(&mut self) -> Result<ClientRun, Fall> {
         let source = self.source("")?;
         let run = self.fetch().from(source.addr).run()?;
         self.complete(&run)?;
@@ -175,7 +175,7 @@ impl<'a> Ground<'a> {
     }
 
     /// It ended with 0, everything is there and nothing else, and the record is true.
-    pub fn complete(&mut self, run: &Run) -> Played {
+    pub fn complete(&mut self, run: &ClientRun) -> Played {
         self.ended(run, 0)?;
         self.whole()
     }
@@ -191,14 +191,14 @@ impl<'a> Ground<'a> {
     }
 
     /// It ended with this code and did not panic, and the record is true.
-    pub fn ended(&mut self, run: &Run, code: i32) -> Played {
+    pub fn ended(&mut self, run: &ClientRun, code: i32) -> Played {
         self.take_in(run);
         if let Some(verdict) = judge_ending(&run.finished, Some(code - 128)) {
             return Err(verdict.into());
         }
         if run.late {
             let how = format!("still running after {:?}; it last said: {}", run.finished.took, run.last_words());
-            return Err(Verdict::NotLive(how).into());
+            return Err(RefereeVerdict::NotLive(how).into());
         }
         let got = run.finished.code();
         self.check("I4", got == code, || format!("exit code {got}, {code} is due: {}", run.last_words()))?;
@@ -208,7 +208,7 @@ impl<'a> Ground<'a> {
     }
 
     /// I10: its error names what and where.
-    pub fn error_names(&mut self, run: &Run, words: &[&str]) -> Played {
+    pub fn error_names(&mut self, run: &ClientRun, words: &[&str]) -> Played {
         let error = run.error();
         words.iter().try_for_each(|word| {
             self.check("I10", error.contains(word), || format!("its error does not say `{word}`: {error}"))
@@ -216,20 +216,20 @@ impl<'a> Ground<'a> {
     }
 
     /// I10: its log names what and where.
-    pub fn log_names(&mut self, run: &Run, words: &[&str]) -> Played {
+    pub fn log_names(&mut self, run: &ClientRun, words: &[&str]) -> Played {
         let is_said = run.finished.err.iter().any(|line| words.iter().all(|word| line.contains(word)));
         self.check("I10", is_said, || format!("no line of the log says {words:?}"))
     }
 
     /// What strace was told to do has happened.
-    pub fn injected(&mut self, run: &Run) -> Played {
+    pub fn injected(&mut self, run: &ClientRun) -> Played {
         let is_done = !run.faults.is_empty() || run.finished.code() == 137;
         if is_done { Ok(()) } else { Err(never_injected()) }
     }
 
     /// A demand of an invariant.
     pub fn check(&mut self, invariant: &'static str, holds: bool, how: impl FnOnce() -> String) -> Played {
-        if holds { Ok(()) } else { Err(Verdict::Broke { invariant, how: how() }.into()) }
+        if holds { Ok(()) } else { Err(RefereeVerdict::Broke { invariant, how: how() }.into()) }
     }
 
     /// A figure for the report; the largest counts.
@@ -244,7 +244,7 @@ impl<'a> Ground<'a> {
     }
 
     /// The figures of a run.
-    pub fn take_in(&mut self, run: &Run) {
+    pub fn take_in(&mut self, run: &ClientRun) {
         self.count(&run.faults);
         for (restart, count) in run.told.restarts() {
             *self.report.restarts.entry(restart).or_default() += count;

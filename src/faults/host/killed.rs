@@ -6,24 +6,36 @@ use std::time::Duration;
 use rand::RngExt;
 use rustix::process::Signal;
 
-use super::ground::{Fall, Ground, MIB, PIECE, Played};
-use super::machine::Need;
-use super::syscall_faults::Meddling;
-use super::{Scene, scene};
+use super::ground::{Fall, HostFixture, MIB, PIECE, Played};
+use super::machine::MachineNeed;
+use super::syscall_faults::SyscallFaults;
+use super::{HostScene, scene};
 use crate::base::geometry::BLOCK_LEN;
 use crate::base::units::Bytes;
-use crate::faults::scenario::Report;
+use crate::faults::scenario::ScenarioReport;
 use crate::faults::torrent::Recipe;
 
 /// Their scenes.
-pub(super) const SCENES: &[Scene] = &[
-    scene("D-12.write", &["D-12"], "SIGKILL in front of the k-th write of data, three times", &[Need::Strace], write),
-    scene("D-12.sync", &["D-12"], "SIGKILL in front of the k-th sync of data, three times", &[Need::Strace], sync),
+pub(super) const SCENES: &[HostScene] = &[
+    scene(
+        "D-12.write",
+        &["D-12"],
+        "SIGKILL in front of the k-th write of data, three times",
+        &[MachineNeed::Strace],
+        write,
+    ),
+    scene(
+        "D-12.sync",
+        &["D-12"],
+        "SIGKILL in front of the k-th sync of data, three times",
+        &[MachineNeed::Strace],
+        sync,
+    ),
     scene(
         "D-12.record",
         &["D-12", "D-02"],
         "SIGKILL in front of the k-th step of a record, three times",
-        &[Need::Strace],
+        &[MachineNeed::Strace],
         record,
     ),
     scene("X-03.kills", &["X-03"], "SIGKILL at any time, six times", &[], kills),
@@ -39,25 +51,25 @@ pub(super) const SCENES: &[Scene] = &[
 /// Slow enough for a group on the way, and for a kill to find it at work.
 const SLOW: &str = "max_rate=1500k";
 
-fn write(program: &Path, report: &mut Report) -> Played {
+fn write(program: &Path, report: &mut ScenarioReport) -> Played {
     killed_at(program, report, "pwritev", 6)
 }
 
-fn sync(program: &Path, report: &mut Report) -> Played {
+fn sync(program: &Path, report: &mut ScenarioReport) -> Played {
     killed_at(program, report, "fdatasync", 2)
 }
 
-fn record(program: &Path, report: &mut Report) -> Played {
+fn record(program: &Path, report: &mut ScenarioReport) -> Played {
     killed_at(program, report, "fsync,rename", 4)
 }
 
 /// Killed three times in front of one of the first `most` of these calls of a thread, and then left in peace.
-fn killed_at(program: &Path, report: &mut Report, calls: &'static str, most: u32) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn killed_at(program: &Path, report: &mut ScenarioReport, calls: &'static str, most: u32) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let source = ground.source(SLOW)?;
     for _ in 0..3 {
         let nth = ground.dice.random_range(1..=most);
-        let kill = Meddling::default().kill(calls, nth);
+        let kill = SyscallFaults::default().kill(calls, nth);
         let run = ground.fetch().from(source.addr).meddling(kill).run()?;
         if run.finished.code() == 137 {
             ground.inject("SIGKILL");
@@ -72,11 +84,11 @@ fn killed_at(program: &Path, report: &mut Report, calls: &'static str, most: u32
     ground.heals().map(drop)
 }
 
-fn kills(program: &Path, report: &mut Report) -> Played {
+fn kills(program: &Path, report: &mut ScenarioReport) -> Played {
     ended_by(program, report, Signal::KILL, 6)
 }
 
-fn aborts(program: &Path, report: &mut Report) -> Played {
+fn aborts(program: &Path, report: &mut ScenarioReport) -> Played {
     ended_by(program, report, Signal::ABORT, 3)
 }
 
@@ -87,9 +99,9 @@ const READY: Duration = Duration::from_secs(2);
 /// written is found again.
 const WASTE: u64 = 256 * 1024;
 
-fn ended_by(program: &Path, report: &mut Report, signal: Signal, times: u32) -> Played {
+fn ended_by(program: &Path, report: &mut ScenarioReport, signal: Signal, times: u32) -> Played {
     // More than comes in the time of six lives.
-    let mut ground = Ground::of(Recipe::single("payload.bin", PIECE, &[]), 12 * MIB, program, report)?;
+    let mut ground = HostFixture::of(Recipe::single("payload.bin", PIECE, &[]), 12 * MIB, program, report)?;
     let source = ground.source(SLOW)?;
     let mut best = 0;
     for _ in 0..times {
@@ -114,7 +126,7 @@ fn ended_by(program: &Path, report: &mut Report, signal: Signal, times: u32) -> 
 }
 
 /// A record never has less than the one before it.
-fn keeps_what_was_had(ground: &mut Ground<'_>, best: u32) -> Result<u32, Fall> {
+fn keeps_what_was_had(ground: &mut HostFixture<'_>, best: u32) -> Result<u32, Fall> {
     let claimed = ground.claimed()?;
     ground.check("I8", claimed >= best, || format!("{best} pieces were on record, now {claimed}"))?;
     Ok(claimed)

@@ -11,14 +11,14 @@ use tokio::task::spawn_local;
 use crate::base::geometry::BLOCK_LEN;
 use crate::base::ids::PeerId;
 use crate::codec::wire::{Decoder, Handshake, Message, RawRequest};
-use crate::faults::harness::Stage;
+use crate::faults::harness::Harness;
 use crate::faults::payload::Payload;
 use crate::faults::torrent::Offer;
 use crate::net::{BoxStream, Listen};
 
 /// What it was given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Given {
+pub struct LeechTally {
     /// Blocks it asked for.
     pub asked: u64,
     /// Blocks that came.
@@ -28,13 +28,17 @@ pub struct Given {
 }
 
 /// Where it listens, and what it was given so far.
-pub fn spawn_leech(stage: &Stage, host: u8, appetite: Appetite) -> io::Result<(SocketAddr, watch::Receiver<Given>)> {
+pub fn spawn_leech(
+    stage: &Harness,
+    host: u8,
+    appetite: Appetite,
+) -> io::Result<(SocketAddr, watch::Receiver<LeechTally>)> {
     let (at, payload) = (SocketAddr::from((stage.host(host), 0)), stage.payload());
     stage.ask(move |troupe| {
         Box::pin(async move {
             let listener = troupe.net.listen(at).await?;
             let addr = listener.local_addr()?;
-            let (tell, told) = watch::channel(Given::default());
+            let (tell, told) = watch::channel(LeechTally::default());
             // Ends with the stage.
             drop(spawn_local(serve(listener, troupe.offer.clone(), payload, appetite, tell)));
             Ok((addr, told))
@@ -57,7 +61,7 @@ pub async fn serve(
     offer: Offer,
     payload: Payload,
     appetite: Appetite,
-    tell: watch::Sender<Given>,
+    tell: watch::Sender<LeechTally>,
 ) {
     while let Ok((stream, _from)) = listener.accept().await {
         let over = converse(stream, &offer, payload, appetite, &tell).await;
@@ -70,7 +74,7 @@ async fn converse(
     offer: &Offer,
     payload: Payload,
     appetite: Appetite,
-    tell: &watch::Sender<Given>,
+    tell: &watch::Sender<LeechTally>,
 ) -> io::Result<()> {
     let hello = Handshake { reserved: [0; 8], info_hash: offer.info_hash, peer_id: PeerId(*b"-LE0001-a-real-leech") };
     let mut out = BytesMut::from(&hello.encode()[..]);
@@ -109,7 +113,7 @@ fn ones(nth: u32, byte: u8) -> impl Iterator<Item = u32> {
 }
 
 /// The first block of every piece that is there.
-fn ask(offer: &Offer, has: &[u32], tell: &watch::Sender<Given>, out: &mut BytesMut) {
+fn ask(offer: &Offer, has: &[u32], tell: &watch::Sender<LeechTally>, out: &mut BytesMut) {
     for block in has.iter().filter_map(|piece| offer.geometry.block(offer.geometry.piece(*piece)?, 0)) {
         let request = RawRequest { piece: block.piece().get(), begin: block.begin(), len: block.len() };
         Message::Request(request).encode(out);
@@ -127,7 +131,7 @@ fn ask_behind(offer: &Offer, (piece, begin): (u32, u32), out: &mut BytesMut) {
     }
 }
 
-fn judge(offer: &Offer, payload: Payload, (piece, begin, data): (u32, u32, &[u8]), tell: &watch::Sender<Given>) {
+fn judge(offer: &Offer, payload: Payload, (piece, begin, data): (u32, u32, &[u8]), tell: &watch::Sender<LeechTally>) {
     let start = offer.geometry.piece(piece).map(|piece| offer.geometry.piece_start(piece) + u64::from(begin));
     let is_right = start.is_some_and(|start| payload.read(start, data.len()) == data);
     tell.send_modify(|given| {

@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 /// What a scene cannot do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum MachineNeed {
     /// strace, and the right to trace.
     Strace,
     /// The right to mount.
@@ -18,7 +18,7 @@ pub enum Need {
     Prlimit,
 }
 
-impl Need {
+impl MachineNeed {
     /// Why this machine has it not; `None` if it has.
     pub fn missing(self) -> Option<String> {
         match self {

@@ -11,9 +11,9 @@ use std::sync::mpsc;
 
 use tokio::time::Instant;
 
-use super::scenario::{About, Layer, Report, Verdict};
+use super::scenario::{About, Layer, RefereeVerdict, ScenarioReport};
 use ground::{Fall, Played};
-use machine::Need;
+use machine::MachineNeed;
 
 pub mod fetch;
 pub mod ground;
@@ -34,26 +34,26 @@ mod records;
 
 /// One scene: what it is about, what it needs, and how it is played.
 #[derive(Debug, Clone, Copy)]
-pub struct Scene {
+pub struct HostScene {
     /// Its name and what it covers.
     pub about: About,
     /// What the machine must have.
-    pub needs: &'static [Need],
-    play: fn(&Path, &mut Report) -> Played,
+    pub needs: &'static [MachineNeed],
+    play: fn(&Path, &mut ScenarioReport) -> Played,
 }
 
 const fn scene(
     name: &'static str,
     covers: &'static [&'static str],
     title: &'static str,
-    needs: &'static [Need],
-    play: fn(&Path, &mut Report) -> Played,
-) -> Scene {
-    Scene { about: About { name, covers, title, layer: Layer::Host }, needs, play }
+    needs: &'static [MachineNeed],
+    play: fn(&Path, &mut ScenarioReport) -> Played,
+) -> HostScene {
+    HostScene { about: About { name, covers, title, layer: Layer::Host }, needs, play }
 }
 
 /// All of them.
-pub fn scenes() -> impl Iterator<Item = &'static Scene> {
+pub fn scenes() -> impl Iterator<Item = &'static HostScene> {
     [
         full::SCENES,
         broken::SCENES,
@@ -69,15 +69,15 @@ pub fn scenes() -> impl Iterator<Item = &'static Scene> {
 }
 
 /// Plays a scene with the program at this path. `seed` decides every die.
-pub fn play(scene: &Scene, program: &Path, seed: u64) -> Report {
+pub fn play(scene: &HostScene, program: &Path, seed: u64) -> ScenarioReport {
     let began = Instant::now();
-    let mut report = Report::new(scene.about, seed);
+    let mut report = ScenarioReport::new(scene.about, seed);
     report.verdict = match scene.needs.iter().find_map(|need| need.missing()) {
-        Some(why) => Verdict::Skipped(why),
+        Some(why) => RefereeVerdict::Skipped(why),
         None => match (scene.play)(program, &mut report) {
-            Ok(()) => Verdict::Held,
+            Ok(()) => RefereeVerdict::Held,
             Err(Fall::Verdict(verdict)) => verdict,
-            Err(Fall::Machine(error)) => Verdict::Crashed(format!("the harness: {error}")),
+            Err(Fall::Machine(error)) => RefereeVerdict::Crashed(format!("the harness: {error}")),
         },
     };
     report.took = began.elapsed();
@@ -88,7 +88,7 @@ pub fn play(scene: &Scene, program: &Path, seed: u64) -> Report {
 const SIDE_BY_SIDE: usize = 4;
 
 /// Plays scenes side by side; `heard` gets each report as it comes.
-pub fn play_all(scenes: &[&Scene], program: &Path, seed: u64, mut heard: impl FnMut(Report)) {
+pub fn play_all(scenes: &[&HostScene], program: &Path, seed: u64, mut heard: impl FnMut(ScenarioReport)) {
     let next = AtomicUsize::new(0);
     let (tell, told) = mpsc::channel();
     std::thread::scope(|scope| {
@@ -114,7 +114,7 @@ mod tests {
     #[test]
     fn every_scene_covers_entries_and_is_named_for_the_first() {
         let mut names = std::collections::BTreeSet::new();
-        for Scene { about, .. } in scenes() {
+        for HostScene { about, .. } in scenes() {
             assert!(names.insert(about.name), "{} is there twice", about.name);
             assert_eq!(about.name.split('.').next(), about.covers.first().copied(), "{}", about.name);
             for id in about.covers {
@@ -124,11 +124,11 @@ mod tests {
         }
     }
 
-    fn falls(_: &Path, _: &mut Report) -> Played {
-        Err(Verdict::NotLive("never".to_owned()).into())
+    fn falls(_: &Path, _: &mut ScenarioReport) -> Played {
+        Err(RefereeVerdict::NotLive("never".to_owned()).into())
     }
 
-    fn stumbles(_: &Path, _: &mut Report) -> Played {
+    fn stumbles(_: &Path, _: &mut ScenarioReport) -> Played {
         Err(std::io::Error::other("no room").into())
     }
 
@@ -138,7 +138,7 @@ mod tests {
         let mut verdicts = Vec::new();
         play_all(&scenes.each_ref(), Path::new("x"), 7, |report| verdicts.push((report.seed, report.verdict)));
         verdicts.sort_by_key(|(_, verdict)| verdict.exit_code());
-        let crashed = Verdict::Crashed("the harness: no room".to_owned());
-        assert_eq!(verdicts, [(7, Verdict::NotLive("never".to_owned())), (7, crashed)]);
+        let crashed = RefereeVerdict::Crashed("the harness: no room".to_owned());
+        assert_eq!(verdicts, [(7, RefereeVerdict::NotLive("never".to_owned())), (7, crashed)]);
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::ground::{Ground, MIB, Played};
-use super::machine::{Need, SmallDisk};
-use super::{Scene, scene};
-use crate::faults::scenario::Report;
+use super::ground::{HostFixture, MIB, Played};
+use super::machine::{MachineNeed, SmallDisk};
+use super::{HostScene, scene};
+use crate::faults::scenario::ScenarioReport;
 use crate::faults::torrent::Recipe;
 
 /// Their scenes.
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[HostScene] = &[
     scene(
         "D-11.names",
         &["D-11"],
@@ -18,13 +18,19 @@ pub(super) const SCENES: &[Scene] = &[
         &[],
         names,
     ),
-    scene("D-17.files", &["D-17"], "10,000 files and 64 descriptors", &[Need::Prlimit, Need::Mount], files),
+    scene(
+        "D-17.files",
+        &["D-17"],
+        "10,000 files and 64 descriptors",
+        &[MachineNeed::Prlimit, MachineNeed::Mount],
+        files,
+    ),
 ];
 
 /// Every file has as many bytes.
 const SIZE: u64 = 5000;
 
-fn names(program: &Path, report: &mut Report) -> Played {
+fn names(program: &Path, report: &mut ScenarioReport) -> Played {
     let deep = vec!["d".repeat(250); 20].join("/");
     let listed = [
         "plain.bin".to_owned(),
@@ -41,7 +47,7 @@ fn names(program: &Path, report: &mut Report) -> Played {
     ];
     let list: Vec<_> = listed.iter().map(|path| (path.as_str(), SIZE)).collect();
     let recipe = Recipe::folder("names", &list, 16 * 1024, &[]);
-    let mut ground = Ground::of(recipe, SIZE * listed.len() as u64, program, report)?;
+    let mut ground = HostFixture::of(recipe, SIZE * listed.len() as u64, program, report)?;
     // The referee knows no rule of renaming: the files are told apart by what is in them.
     ground.files.clear();
     let source = ground.source("")?;
@@ -80,12 +86,12 @@ fn contents(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(found)
 }
 
-fn files(program: &Path, report: &mut Report) -> Played {
+fn files(program: &Path, report: &mut ScenarioReport) -> Played {
     const FILES: u64 = 10_000;
     let listed: Vec<_> = (0..FILES).map(|number| format!("{:02}/{number}", number % 100)).collect();
     let list: Vec<_> = listed.iter().map(|path| (path.as_str(), 100)).collect();
     let recipe = Recipe::folder("many", &list, 16 * 1024, &[]);
-    let mut ground = Ground::of(recipe, FILES * 100, program, report)?;
+    let mut ground = HostFixture::of(recipe, FILES * 100, program, report)?;
     // In memory: ten thousand syncs of a real disk are no part of the question.
     let disk = SmallDisk::mount(ground.beside("disk"), 128 * MIB)?;
     ground.out = disk.path().join("out");

@@ -7,17 +7,17 @@ use std::path::{Path, PathBuf};
 
 use rand::RngExt;
 
-use super::fetch::Run;
-use super::ground::{Ground, LEN, PIECE, Played};
-use super::{Scene, scene};
-use crate::faults::harness::Stage;
+use super::fetch::ClientRun;
+use super::ground::{HostFixture, LEN, PIECE, Played};
+use super::{HostScene, scene};
+use crate::faults::harness::Harness;
 use crate::faults::payload::Payload;
 use crate::faults::referee::judge_bytes;
-use crate::faults::scenario::Report;
+use crate::faults::scenario::ScenarioReport;
 use crate::faults::torrent::Recipe;
 
 /// Their scenes.
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[HostScene] = &[
     scene(
         "D-09.others",
         &["D-09", "D-22"],
@@ -50,7 +50,7 @@ fn writable(path: &Path) -> io::Result<File> {
 }
 
 /// Does something to the file when a part of it is there; it completes all the same.
-fn disturbed(ground: &mut Ground<'_>, what: &str, deed: impl Fn(&Ground<'_>) -> io::Result<()>) -> Played {
+fn disturbed(ground: &mut HostFixture<'_>, what: &str, deed: impl Fn(&HostFixture<'_>) -> io::Result<()>) -> Played {
     let source = ground.source(SLOW)?;
     let mut fetch = ground.fetch().from(source.addr).start()?;
     let has_begun = fetch.has(1)?;
@@ -64,10 +64,10 @@ fn disturbed(ground: &mut Ground<'_>, what: &str, deed: impl Fn(&Ground<'_>) -> 
 }
 
 /// What another program does to a file; the second path is free for its use.
-pub(super) type Deed = fn(&Path, &Path) -> io::Result<()>;
+pub(super) type FileDeed = fn(&Path, &Path) -> io::Result<()>;
 
 /// What other programs do to a file, by name.
-pub(super) const DEEDS: [(&str, Deed); 6] = [
+pub(super) const DEEDS: [(&str, FileDeed); 6] = [
     ("cut", |data, _| writable(data)?.set_len(1000)),
     ("grown", |data, _| writable(data)?.set_len(fs::metadata(data)?.len() + 4321)),
     ("rewritten", |data, _| writable(data)?.write_all_at(&[0xa5; 9000], 100)),
@@ -80,8 +80,8 @@ pub(super) const DEEDS: [(&str, Deed); 6] = [
     }),
 ];
 
-fn meddled(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn meddled(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     for (what, deed) in DEEDS {
         disturbed(&mut ground, what, |ground| deed(&ground.data(), &ground.beside("elsewhere")))?;
         fs::remove_dir_all(&ground.out)?;
@@ -90,13 +90,13 @@ fn meddled(program: &Path, report: &mut Report) -> Played {
     Ok(())
 }
 
-fn moved(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn moved(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     disturbed(&mut ground, "output folder moved", |ground| fs::rename(&ground.out, ground.beside("elsewhere")))
 }
 
 /// Another torrent whose file has the same path.
-fn rival(ground: &mut Ground<'_>) -> io::Result<PathBuf> {
+fn rival(ground: &mut HostFixture<'_>) -> io::Result<PathBuf> {
     let payload = Payload::new(ground.dice.random(), LEN);
     let made = Recipe::single("payload.bin", PIECE, &[]).make(payload).map_err(io::Error::other)?;
     let path = ground.beside("rival.torrent");
@@ -105,7 +105,7 @@ fn rival(ground: &mut Ground<'_>) -> io::Result<PathBuf> {
 }
 
 /// It ended with 13 and says with whom the file is shared.
-fn refused(ground: &mut Ground<'_>, run: &Run, words: &str) -> Played {
+fn refused(ground: &mut HostFixture<'_>, run: &ClientRun, words: &str) -> Played {
     let code = run.finished.code();
     ground.check("I8", code == 13, || format!("ended with {code}, 13 is due: {}", run.last_words()))?;
     let is_said = run.finished.out.iter().chain(&run.finished.err).any(|line| line.contains(words));
@@ -113,10 +113,10 @@ fn refused(ground: &mut Ground<'_>, run: &Run, words: &str) -> Played {
 }
 
 /// Which of the two is first is left to chance.
-fn one_run(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn one_run(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let recipe = ground.stage.recipe().clone();
-    let rival = Stage::new(recipe, Payload::new(ground.dice.random(), LEN))?;
+    let rival = Harness::new(recipe, Payload::new(ground.dice.random(), LEN))?;
     let folder = ground.beside("rival");
     fs::create_dir(&folder)?;
     let torrent = rival.write_torrent(&folder, Vec::new())?;
@@ -130,8 +130,8 @@ fn one_run(program: &Path, report: &mut Report) -> Played {
     wrong.map_or(Ok(()), |verdict| Err(verdict.into()))
 }
 
-fn two_processes(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn two_processes(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let (source, rival) = (ground.source(SLOW)?, rival(&mut ground)?);
     let mut first = ground.fetch().from(source.addr).start()?;
     let has_begun = first.has(1)?;

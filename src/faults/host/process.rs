@@ -9,15 +9,15 @@ use rustix::process::Signal;
 
 use super::fetch::LIMIT;
 use super::full::is_full;
-use super::ground::{Ground, MIB, PIECE, Played};
-use super::machine::{Need, SmallDisk};
-use super::{Scene, scene};
+use super::ground::{HostFixture, MIB, PIECE, Played};
+use super::machine::{MachineNeed, SmallDisk};
+use super::{HostScene, scene};
 use crate::faults::harness::Knows;
-use crate::faults::scenario::Report;
+use crate::faults::scenario::ScenarioReport;
 use crate::faults::torrent::Recipe;
 
 /// Their scenes.
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[HostScene] = &[
     scene(
         "X-01.stop",
         &["X-01"],
@@ -37,12 +37,12 @@ pub(super) const SCENES: &[Scene] = &[
         "X-07.descriptors",
         &["X-07"],
         "64 descriptors, 120 peers, 300 files: it completes, and waits without spinning",
-        &[Need::Prlimit],
+        &[MachineNeed::Prlimit],
         descriptors,
     ),
     scene("X-09.suspended", &["X-09"], "SIGSTOP for 6 s: nobody is given up for it", &[], suspended),
     scene("X-10.unheard", &["X-10"], "outputs closed, or nobody behind them: it completes", &[], unheard),
-    scene("X-10.log", &["X-10"], "the log file's disk is full: it completes", &[Need::Mount], log_full),
+    scene("X-10.log", &["X-10"], "the log file's disk is full: it completes", &[MachineNeed::Mount], log_full),
     scene(
         "X-11.starved",
         &["X-11"],
@@ -55,8 +55,8 @@ pub(super) const SCENES: &[Scene] = &[
 /// 15 s (X-01).
 const STOP: Duration = Duration::from_secs(15);
 
-fn stops(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn stops(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let tracker = ground.stage.http_tracker("", Knows::TheSwarm)?;
     for signal in [Signal::INT, Signal::TERM] {
         let source = ground.source("max_rate=1M")?;
@@ -83,8 +83,8 @@ fn stops(program: &Path, report: &mut Report) -> Played {
     Ok(())
 }
 
-fn hangs_up(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn hangs_up(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let source = ground.source("max_rate=1M")?;
     let mut fetch = ground.fetch().from(source.addr).start()?;
     let has_part = fetch.has(MIB)?;
@@ -108,8 +108,8 @@ fn hangs_up(program: &Path, report: &mut Report) -> Played {
     ground.complete(&run)
 }
 
-fn twice(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn twice(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     // Answers the first announce, so that `stopped` is due, and nothing after it.
     let tracker = ground.stage.http_tracker("hang_after=1", Knows::TheSwarm)?;
     let source = ground.source("max_rate=1M")?;
@@ -129,11 +129,11 @@ fn twice(program: &Path, report: &mut Report) -> Played {
     ground.heals().map(drop)
 }
 
-fn descriptors(program: &Path, report: &mut Report) -> Played {
+fn descriptors(program: &Path, report: &mut ScenarioReport) -> Played {
     let names: Vec<_> = (0..300).map(|number| format!("{number}.bin")).collect();
     let list: Vec<_> = names.iter().map(|name| (name.as_str(), 16 * 1024)).collect();
     let recipe = Recipe::folder("many", &list, PIECE, &[]);
-    let mut ground = Ground::of(recipe, 300 * 16 * 1024, program, report)?;
+    let mut ground = HostFixture::of(recipe, 300 * 16 * 1024, program, report)?;
     let tracker = ground.stage.http_tracker("", Knows::TheSwarm)?;
     for _ in 0..120 {
         let silent = ground.source("silent")?;
@@ -161,8 +161,8 @@ fn descriptors(program: &Path, report: &mut Report) -> Played {
     ground.check("I5", troubles == 0, || format!("{troubles} times there was no descriptor for a file"))
 }
 
-fn suspended(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn suspended(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let source = ground.source("max_rate=1M")?;
     let mut fetch = ground.fetch().from(source.addr).start()?;
     let has_part = fetch.has(MIB)?;
@@ -176,13 +176,13 @@ fn suspended(program: &Path, report: &mut Report) -> Played {
     nobody_is_given_up(&mut ground, source.stats().connections)
 }
 
-fn nobody_is_given_up(ground: &mut Ground<'_>, connections: u64) -> Played {
+fn nobody_is_given_up(ground: &mut HostFixture<'_>, connections: u64) -> Played {
     ground.note("connections", connections);
     ground.check("I3", connections == 1, || format!("{connections} connections to the one source"))
 }
 
-fn unheard(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn unheard(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let source = ground.source("max_rate=2M")?;
     let shells = [
         ("outputs closed", r#"exec "$@" >&- 2>&-"#),
@@ -201,8 +201,8 @@ fn unheard(program: &Path, report: &mut Report) -> Played {
     Ok(())
 }
 
-fn log_full(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn log_full(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let disk = SmallDisk::mount(ground.beside("disk"), MIB)?;
     let log = disk.path().join("log");
     std::fs::write(&log, "")?;
@@ -217,8 +217,8 @@ fn log_full(program: &Path, report: &mut Report) -> Played {
 /// 5 ms of every 100 ms.
 const SHARE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(95));
 
-fn starved(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn starved(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let source = ground.source("")?;
     let mut fetch = ground.fetch().from(source.addr).start()?;
     ground.inject("a twentieth of the processor");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::codec::resume::ResumeRecord;
 use crate::faults::payload::Payload;
-use crate::faults::scenario::Verdict;
+use crate::faults::scenario::RefereeVerdict;
 use crate::faults::torrent::Offer;
 
 /// Below the output folder.
@@ -28,7 +28,7 @@ pub fn previous(out: &Path, offer: &Offer) -> PathBuf {
 }
 
 /// How many pieces the newest whole record calls had; none without a record. A piece that is not there breaks I1.
-pub fn judge(out: &Path, files: &[(PathBuf, u64)], offer: &Offer, payload: Payload) -> Result<u32, Verdict> {
+pub fn judge(out: &Path, files: &[(PathBuf, u64)], offer: &Offer, payload: Payload) -> Result<u32, RefereeVerdict> {
     let mut claimed = None;
     for path in [newest(out, offer), previous(out, offer)] {
         let Some(record) = std::fs::read(&path).ok().and_then(|bytes| ResumeRecord::decode(&bytes).ok()) else {
@@ -36,7 +36,7 @@ pub fn judge(out: &Path, files: &[(PathBuf, u64)], offer: &Offer, payload: Paylo
         };
         for piece in record.have.pieces(&offer.geometry) {
             if let Err(how) = is_there(out, files, &offer.geometry, payload, piece) {
-                return Err(Verdict::Broke {
+                return Err(RefereeVerdict::Broke {
                     invariant: "I1",
                     how: format!("{} has piece {piece}: {how}", path.display()),
                 });
@@ -111,7 +111,7 @@ mod tests {
         std::fs::write(newest(dir.path(), &offer), record.encode()).unwrap();
         assert_eq!(judged(), Ok(7));
         std::fs::write(dir.path().join("b"), payload.read(31, 70)).unwrap();
-        let Err(Verdict::Broke { invariant: "I1", how }) = judged() else { panic!("it lies") };
+        let Err(RefereeVerdict::Broke { invariant: "I1", how }) = judged() else { panic!("it lies") };
         assert!(how.contains("has piece 1: the disk has other bytes from byte 14"), "{how}");
         std::fs::rename(newest(dir.path(), &offer), previous(dir.path(), &offer)).unwrap();
         assert!(judged().is_err(), "the one before has to be true as well");

@@ -5,17 +5,17 @@ use std::path::Path;
 use rand::RngExt;
 use sha1::{Digest, Sha1};
 
-use super::fetch::Run;
-use super::ground::{Fall, Ground, Played};
+use super::fetch::ClientRun;
+use super::ground::{Fall, HostFixture, Played};
 use super::record::{newest, previous};
-use super::{Scene, scene};
+use super::{HostScene, scene};
 use crate::base::bitfield::Bitfield;
 use crate::base::ids::InfoHash;
 use crate::codec::resume::ResumeRecord;
-use crate::faults::scenario::Report;
+use crate::faults::scenario::ScenarioReport;
 
 /// Their scenes.
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[HostScene] = &[
     scene("D-13.torn", &["D-13"], "the records are torn, flipped, empty or gone: what is there is found", &[], torn),
     scene(
         "D-13.newest",
@@ -35,7 +35,7 @@ pub(super) const SCENES: &[Scene] = &[
 ];
 
 /// What was there is kept, after a look at it, and it completes.
-fn finds(ground: &mut Ground<'_>, there: u64, name: &str) -> Result<Run, Fall> {
+fn finds(ground: &mut HostFixture<'_>, there: u64, name: &str) -> Result<ClientRun, Fall> {
     ground.inject(name);
     let run = ground.heals()?;
     let (kept, checked) = (run.number("bytes_kept"), run.number("bytes_checked"));
@@ -45,7 +45,7 @@ fn finds(ground: &mut Ground<'_>, there: u64, name: &str) -> Result<Run, Fall> {
     Ok(run)
 }
 
-fn torn(program: &Path, report: &mut Report) -> Played {
+fn torn(program: &Path, report: &mut ScenarioReport) -> Played {
     type Damage = fn(&mut Vec<u8>, usize);
     let damages: [(&str, Damage); 4] = [
         ("record torn", |bytes, at| bytes.truncate(at)),
@@ -53,7 +53,7 @@ fn torn(program: &Path, report: &mut Report) -> Played {
         ("record empty", |bytes, _| bytes.clear()),
         ("record overwritten", |bytes, _| *bytes = b"d4:name7:foreigne".to_vec()),
     ];
-    let mut ground = Ground::new(program, report)?;
+    let mut ground = HostFixture::new(program, report)?;
     for (name, damage) in damages {
         let there = ground.stopped()?;
         for path in [newest(&ground.out, &ground.offer), previous(&ground.out, &ground.offer)] {
@@ -69,8 +69,8 @@ fn torn(program: &Path, report: &mut Report) -> Played {
     finds(&mut ground, there, "records removed").map(drop)
 }
 
-fn torn_newest(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn torn_newest(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let there = ground.stopped()?;
     let path = newest(&ground.out, &ground.offer);
     let len = std::fs::metadata(&path)?.len();
@@ -81,9 +81,9 @@ fn torn_newest(program: &Path, report: &mut Report) -> Played {
     ground.check("I8", kept >= there, || format!("{there} B were there, {kept} B were kept"))
 }
 
-fn foreign(program: &Path, report: &mut Report) -> Played {
+fn foreign(program: &Path, report: &mut ScenarioReport) -> Played {
     type Change = fn(ResumeRecord) -> Vec<u8>;
-    let mut ground = Ground::new(program, report)?;
+    let mut ground = HostFixture::new(program, report)?;
     let changes: [(&str, Change); 4] = [
         ("record of another torrent", |record| ResumeRecord { info_hash: InfoHash([9; 20]), ..record }.encode()),
         ("record of another shape", |record| {
@@ -115,8 +115,8 @@ fn from_the_future(record: ResumeRecord) -> Vec<u8> {
     bytes
 }
 
-fn two(program: &Path, report: &mut Report) -> Played {
-    let mut ground = Ground::new(program, report)?;
+fn two(program: &Path, report: &mut ScenarioReport) -> Played {
+    let mut ground = HostFixture::new(program, report)?;
     let source = ground.source("max_rate=2M")?;
     let mut first = ground.fetch().from(source.addr).start()?;
     let has_begun = first.has(1)?;

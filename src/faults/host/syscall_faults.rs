@@ -35,7 +35,7 @@ impl fmt::Display for When {
 
 /// A set of injections.
 #[derive(Debug, Clone, Default)]
-pub struct Meddling {
+pub struct SyscallFaults {
     calls: Vec<&'static str>,
     injections: Vec<String>,
     only: Vec<PathBuf>,
@@ -43,7 +43,7 @@ pub struct Meddling {
     paths: bool,
 }
 
-impl Meddling {
+impl SyscallFaults {
     /// These calls (strace's names, with commas) fail with this error and do nothing.
     #[must_use]
     pub fn fail(self, calls: &'static str, errno: &str, when: When) -> Self {
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn injections_become_words() {
-        let meddling = Meddling::default()
+        let meddling = SyscallFaults::default()
             .fail("pwritev", "ENOSPC", When::From(3))
             .delay("fdatasync", Duration::from_millis(2), When::Always)
             .only("/x/y".into());
@@ -173,7 +173,7 @@ mod tests {
         let words: Vec<_> =
             meddling.words_for(7, Path::new("/log")).into_iter().map(|w| w.into_string().unwrap()).collect();
         assert_eq!(words.join(" "), format!("{options} -p 7"));
-        let killing = Meddling::default().kill("rename", 2).words(Path::new("/log"));
+        let killing = SyscallFaults::default().kill("rename", 2).words(Path::new("/log"));
         assert!(!killing.contains(&"--seccomp-bpf".into()), "{killing:?}");
         assert!(killing.contains(&"inject=rename:signal=KILL:when=2".into()), "{killing:?}");
     }

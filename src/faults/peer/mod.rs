@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_local};
 use tokio::time::sleep;
 
 use super::behaviour::Behaviour;
-use super::conversation::{Cast, converse};
+use super::conversation::{PeerShared, converse};
 use super::torrent::Offer;
 use crate::net::{Listen, Net};
 
@@ -50,23 +50,29 @@ pub struct PeerStats {
 /// A running peer. It ends, with all its connections, when this is dropped.
 #[derive(Debug)]
 #[must_use = "the peer ends when this is dropped"]
-pub struct Peer {
+pub struct FaultyPeer {
     addr: SocketAddr,
     stats: watch::Receiver<PeerStats>,
     task: JoinHandle<()>,
 }
 
 /// Starts a peer that listens at `at` (port 0: any). Must run where `spawn_local` works. `seed` decides every die.
-pub async fn spawn_peer(net: &Net, at: SocketAddr, offer: Offer, behaviour: Behaviour, seed: u64) -> io::Result<Peer> {
+pub async fn spawn_peer(
+    net: &Net,
+    at: SocketAddr,
+    offer: Offer,
+    behaviour: Behaviour,
+    seed: u64,
+) -> io::Result<FaultyPeer> {
     let listener = net.listen(at).await?;
     let addr = listener.local_addr()?;
     let (sender, stats) = watch::channel(PeerStats::default());
-    let cast = Cast::new(offer, behaviour, seed, sender);
+    let cast = PeerShared::new(offer, behaviour, seed, sender);
     let task = spawn_local(accept(listener, Rc::new(cast)));
-    Ok(Peer { addr, stats, task })
+    Ok(FaultyPeer { addr, stats, task })
 }
 
-async fn accept(listener: Box<dyn Listen>, cast: Rc<Cast>) {
+async fn accept(listener: Box<dyn Listen>, cast: Rc<PeerShared>) {
     let mut talks = JoinSet::new();
     let mut nth = 0;
     loop {
@@ -85,7 +91,7 @@ async fn accept(listener: Box<dyn Listen>, cast: Rc<Cast>) {
     }
 }
 
-impl Peer {
+impl FaultyPeer {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
@@ -108,7 +114,7 @@ impl Peer {
     }
 }
 
-impl Drop for Peer {
+impl Drop for FaultyPeer {
     fn drop(&mut self) {
         self.task.abort();
     }

@@ -6,18 +6,18 @@ use tokio::time::Instant;
 use super::*;
 use crate::faults::loopback::{ANY_PORT, run};
 use crate::faults::payload::Payload;
-use crate::faults::torrent::{Recipe, Torrent};
+use crate::faults::torrent::{MadeTorrent, Recipe};
 use crate::net::BoxStream;
 use crate::net::sockets::Sockets;
 
 /// Two pieces and a bit; the last block is 10 bytes, the bitfield has five spare bits.
 const LEN: u64 = 2 * 32768 + 16384 + 10;
 
-fn torrent() -> Torrent {
+fn torrent() -> MadeTorrent {
     Recipe::single("x", 32768, &[]).make(Payload::new(1, LEN)).unwrap()
 }
 
-async fn peer_like(behaviour: &str) -> Peer {
+async fn peer_like(behaviour: &str) -> FaultyPeer {
     spawn_peer(&Sockets::any(), ANY_PORT, torrent().offer, behaviour.parse().unwrap(), 1).await.unwrap()
 }
 
@@ -30,14 +30,14 @@ fn hello() -> [u8; 68] {
 }
 
 /// Connects and says hello.
-async fn call(peer: &Peer) -> BoxStream {
+async fn call(peer: &FaultyPeer) -> BoxStream {
     let mut stream = Sockets::any().connect(peer.addr()).await.unwrap();
     stream.write_all(&hello()).await.unwrap();
     stream
 }
 
 /// Connects, says hello and takes the answer.
-async fn meet(peer: &Peer) -> (BoxStream, [u8; 68]) {
+async fn meet(peer: &FaultyPeer) -> (BoxStream, [u8; 68]) {
     let mut stream = call(peer).await;
     let mut theirs = [0; 68];
     stream.read_exact(&mut theirs).await.unwrap();

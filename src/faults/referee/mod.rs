@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::payload::Payload;
 use super::program::{Finished, Usage};
-use super::scenario::Verdict;
+use super::scenario::RefereeVerdict;
 use super::torrent::Recipe;
-use super::tracker::Record;
+use super::tracker::TrackerRecord;
 use crate::base::units::{Bytes, DurationText};
 use crate::codec::tracker::Event;
 
@@ -51,7 +51,7 @@ pub fn files_of(recipe: &Recipe, payload: Payload) -> Vec<(PathBuf, u64)> {
 }
 
 /// I2: are the bytes below `dir` the payload's? The first that is not, or what hinders the comparison.
-pub fn judge_bytes(dir: &Path, files: &[(PathBuf, u64)], payload: Payload) -> Option<Verdict> {
+pub fn judge_bytes(dir: &Path, files: &[(PathBuf, u64)], payload: Payload) -> Option<RefereeVerdict> {
     let mut offset = 0;
     for (path, len) in files {
         let why = match compare(&dir.join(path), *len, payload, offset) {
@@ -95,7 +95,7 @@ fn compare(path: &Path, len: u64, payload: Payload, offset: u64) -> io::Result<O
 }
 
 /// I2: is there anything below `dir` that is neither the torrent's nor the client's own state?
-pub fn judge_folder(dir: &Path, files: &[(PathBuf, u64)]) -> Option<Verdict> {
+pub fn judge_folder(dir: &Path, files: &[(PathBuf, u64)]) -> Option<RefereeVerdict> {
     let expected: BTreeSet<&Path> = files.iter().flat_map(|(path, _)| path.ancestors()).collect();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
@@ -126,7 +126,7 @@ fn is_own_state(path: &Path) -> bool {
 }
 
 /// I2: is there anything in the folder around the output that we have not put there?
-pub fn judge_surroundings(around: &Path, ours: &[&str]) -> Option<Verdict> {
+pub fn judge_surroundings(around: &Path, ours: &[&str]) -> Option<RefereeVerdict> {
     let entries = std::fs::read_dir(around).ok()?;
     let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
     let foreign = names.find(|name| !ours.iter().any(|own| name == *own))?;
@@ -135,13 +135,13 @@ pub fn judge_surroundings(around: &Path, ours: &[&str]) -> Option<Verdict> {
 
 /// I4: did it die of a signal that we have not sent, or say that it panicked? `sent` is the number of the signal we did
 /// send.
-pub fn judge_ending(run: &Finished, sent: Option<i32>) -> Option<Verdict> {
+pub fn judge_ending(run: &Finished, sent: Option<i32>) -> Option<RefereeVerdict> {
     let code = run.code();
     if code > 128 && sent.is_none_or(|signal| code != 128 + signal) && is_signalled(run) {
-        return Some(Verdict::Crashed(format!("signal {} ended it", code - 128)));
+        return Some(RefereeVerdict::Crashed(format!("signal {} ended it", code - 128)));
     }
     let panicked = run.err.iter().chain(&run.out).find(|line| line.contains("panicked at"));
-    panicked.map(|line| Verdict::Crashed(line.chars().take(200).collect()))
+    panicked.map(|line| RefereeVerdict::Crashed(line.chars().take(200).collect()))
 }
 
 fn is_signalled(run: &Finished) -> bool {
@@ -150,7 +150,7 @@ fn is_signalled(run: &Finished) -> bool {
 }
 
 /// I5: did it stay below its caps?
-pub fn judge_usage(usage: Usage, caps: Caps) -> Option<Verdict> {
+pub fn judge_usage(usage: Usage, caps: Caps) -> Option<RefereeVerdict> {
     let peak = usage.peak_kib * 1024;
     if peak > caps.memory {
         return broke("I5", format!("{} of memory, allowed are {}", Bytes(peak), Bytes(caps.memory)));
@@ -163,7 +163,7 @@ pub fn judge_usage(usage: Usage, caps: Caps) -> Option<Verdict> {
 
 /// I7: were announces without an event at least `floor` apart from the announce before? What an event says is news, and
 /// may come at any time.
-pub fn judge_announces(who: &str, record: &Record, floor: Duration) -> Option<Verdict> {
+pub fn judge_announces(who: &str, record: &TrackerRecord, floor: Duration) -> Option<RefereeVerdict> {
     let announces: Vec<_> = record.announces().collect();
     for pair in announces.windows(2) {
         let [(before, _), (then, request)] = pair else { continue };
@@ -179,26 +179,27 @@ pub fn judge_announces(who: &str, record: &Record, floor: Duration) -> Option<Ve
 }
 
 /// I7: was an address that gave nothing dialled more often than this?
-pub fn judge_dials(who: &str, dials: u64, most: u64) -> Option<Verdict> {
+pub fn judge_dials(who: &str, dials: u64, most: u64) -> Option<RefereeVerdict> {
     if dials <= most { None } else { broke("I7", format!("{who} was dialled {dials} times, allowed are {most}")) }
 }
 
 /// The gravest of several: a crash before a broken invariant, that before a lack of progress.
-pub fn gravest(verdicts: impl IntoIterator<Item = Verdict>) -> Verdict {
-    let weight = |verdict: &Verdict| match verdict {
-        Verdict::Held => 0,
-        Verdict::Skipped(_) => 1,
-        Verdict::NotLive(_) => 2,
-        Verdict::Broke { .. } => 3,
-        Verdict::Crashed(_) => 4,
+pub fn gravest(verdicts: impl IntoIterator<Item = RefereeVerdict>) -> RefereeVerdict {
+    let weight = |verdict: &RefereeVerdict| match verdict {
+        RefereeVerdict::Held => 0,
+        RefereeVerdict::Skipped(_) => 1,
+        RefereeVerdict::NotLive(_) => 2,
+        RefereeVerdict::Broke { .. } => 3,
+        RefereeVerdict::Crashed(_) => 4,
     };
-    let graver = |worst: Verdict, next: Verdict| if weight(&next) > weight(&worst) { next } else { worst };
-    verdicts.into_iter().fold(Verdict::Held, graver)
+    let graver =
+        |worst: RefereeVerdict, next: RefereeVerdict| if weight(&next) > weight(&worst) { next } else { worst };
+    verdicts.into_iter().fold(RefereeVerdict::Held, graver)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every judge gives a verdict or none")]
-fn broke(invariant: &'static str, how: String) -> Option<Verdict> {
-    Some(Verdict::Broke { invariant, how })
+fn broke(invariant: &'static str, how: String) -> Option<RefereeVerdict> {
+    Some(RefereeVerdict::Broke { invariant, how })
 }
 
 #[cfg(test)]

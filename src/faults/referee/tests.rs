@@ -9,13 +9,13 @@ use tokio::time::Instant;
 use super::*;
 use crate::base::ids::{InfoHash, PeerId};
 use crate::codec::tracker::AnnounceRequest;
-use crate::faults::program::Program;
-use crate::faults::tracker::{Asked, Heard};
+use crate::faults::program::ClientProgram;
+use crate::faults::tracker::{Asked, HeardRequest};
 
 const PAYLOAD: Payload = Payload::new(5, 3000);
 
-fn said(verdict: Option<Verdict>) -> String {
-    verdict.unwrap_or(Verdict::Held).to_string()
+fn said(verdict: Option<RefereeVerdict>) -> String {
+    verdict.unwrap_or(RefereeVerdict::Held).to_string()
 }
 
 fn arrived(files: &[(PathBuf, u64)]) -> tempfile::TempDir {
@@ -64,7 +64,7 @@ fn what_nobody_asked_for_is_found_and_a_clients_own_state_is_not_blamed() {
 #[test]
 fn a_death_or_a_panic_is_a_crash_and_an_exit_code_is_not() {
     let run = |script: &str| {
-        let program = Program::start(Command::new("sh").args(["-c", script])).unwrap();
+        let program = ClientProgram::start(Command::new("sh").args(["-c", script])).unwrap();
         program.finish(Duration::from_secs(60)).unwrap()
     };
     assert_eq!(said(judge_ending(&run("exit 5"), None)), "held");
@@ -102,12 +102,12 @@ fn announces_keep_the_floor_apart_unless_they_bring_news() {
             num_want: 50,
             tracker_id: None,
         };
-        let heard = events.iter().map(|(secs, event)| Heard {
+        let heard = events.iter().map(|(secs, event)| HeardRequest {
             at: start + Duration::from_secs(*secs),
             from,
             asked: Asked::Announce(announce(*event)),
         });
-        Record { heard: heard.collect(), ..Record::default() }
+        TrackerRecord { heard: heard.collect(), ..TrackerRecord::default() }
     };
     let floor = Duration::from_secs(60);
     let judge = |events: &[(u64, Event)]| said(judge_announces("x", &heard(events), floor));
@@ -123,10 +123,10 @@ fn announces_keep_the_floor_apart_unless_they_bring_news() {
 
 #[test]
 fn the_gravest_verdict_counts() {
-    let broke = Verdict::Broke { invariant: "I1", how: String::new() };
-    let (late, crash) = (Verdict::NotLive(String::new()), Verdict::Crashed(String::new()));
+    let broke = RefereeVerdict::Broke { invariant: "I1", how: String::new() };
+    let (late, crash) = (RefereeVerdict::NotLive(String::new()), RefereeVerdict::Crashed(String::new()));
     assert_eq!(gravest([late.clone(), broke.clone()]), broke);
     assert_eq!(gravest([crash.clone(), broke]), crash);
-    assert_eq!(gravest([Verdict::Held, late.clone()]), late);
-    assert_eq!(gravest([]), Verdict::Held);
+    assert_eq!(gravest([RefereeVerdict::Held, late.clone()]), late);
+    assert_eq!(gravest([]), RefereeVerdict::Held);
 }

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use super::toxic::Toxics;
 use super::{Post, Relay, RelayStats};
-use crate::faults::pipe::Pace;
+use crate::faults::pipe::PipePace;
 use crate::net::{BoxStream, Listen, Net};
 
 /// 1,000 connections: more than any scene opens, fewer than the descriptors of a process.
@@ -188,7 +188,7 @@ impl Pump<'_> {
 
     async fn write(&mut self, to: &mut WriteHalf<BoxStream>, take: &mut mpsc::Receiver<Parcel>) -> Option<Cut> {
         let mut toxics = self.post.toxics.clone();
-        let mut pace: Option<(u64, Pace)> = None;
+        let mut pace: Option<(u64, PipePace)> = None;
         let mut passed = 0;
         while let Some((due, mut chunk)) = take.recv().await {
             sleep_until(due).await;
@@ -199,7 +199,7 @@ impl Pump<'_> {
                 let slice = chunk.split_to(len);
                 if let Some(rate) = now.bandwidth {
                     if pace.as_ref().is_none_or(|(old, _)| *old != rate) {
-                        pace = Some((rate, Pace::new(rate)));
+                        pace = Some((rate, PipePace::new(rate)));
                     }
                     if let Some((_, pace)) = &pace {
                         pace.pass(len as u64).await;

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::faults::behaviour_syntax::{Field, Word, spoken};
+use crate::faults::behaviour_syntax::{BehaviourWord, Field, spoken};
 
 /// What is done to the traffic. Fields are independent of each other: any mixture is a toxic relay.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,13 +72,13 @@ const fn word(
     cites: &'static str,
     says: &'static str,
     field: fn(&mut Toxics) -> &mut dyn Field,
-) -> Word<Toxics> {
-    Word { name, cites, says, field }
+) -> BehaviourWord<Toxics> {
+    BehaviourWord { name, cites, says, field }
 }
 
 /// Every word a relay's toxics are made of. `a:b` is attribute `b` of toxiproxy's toxic `a`.
 #[rustfmt::skip]
-pub const WORDS: &[Word<Toxics>] = &[
+pub const WORDS: &[BehaviourWord<Toxics>] = &[
     word("stream", "N-02", "holds one way only: `upstream` or `downstream`", |t| &mut t.stream),
     word("latency", "N-07", "passes everything on so much later", |t| &mut t.latency),
     word("latency:jitter", "N-05", "more or less, up to so much", |t| &mut t.jitter),

@@ -15,9 +15,9 @@ use tokio::time::sleep;
 use super::tcp::late;
 use super::toxic::Toxics;
 use super::{Post, Relay, RelayStats};
-use crate::faults::pipe::Pace;
+use crate::faults::pipe::PipePace;
 use crate::faults::tracker::{TROUBLE_PAUSE, refuse_unless};
-use crate::net::{Datagrams, Net};
+use crate::net::{DatagramSocket, Net};
 
 /// 64 KiB: any datagram.
 const RECEIVE_LEN: usize = 64 * 1024;
@@ -53,8 +53,8 @@ pub async fn spawn_udp_relay(
     Ok(Relay { addr, toxics: set, stats, task })
 }
 
-async fn receive(socket: Rc<dyn Datagrams>, net: Net, post: Rc<Post>) {
-    let mut clients: BTreeMap<SocketAddr, Rc<dyn Datagrams>> = BTreeMap::new();
+async fn receive(socket: Rc<dyn DatagramSocket>, net: Net, post: Rc<Post>) {
+    let mut clients: BTreeMap<SocketAddr, Rc<dyn DatagramSocket>> = BTreeMap::new();
     let mut way = Road::new(&post, true);
     let mut backs = JoinSet::new();
     let mut buffer = vec![0; RECEIVE_LEN];
@@ -86,7 +86,7 @@ fn unspecified(like: SocketAddr) -> std::net::IpAddr {
 }
 
 /// Everything that comes for one client, until nobody looks at the relay any more.
-async fn back(far: Rc<dyn Datagrams>, near: Rc<dyn Datagrams>, client: SocketAddr, post: Rc<Post>) {
+async fn back(far: Rc<dyn DatagramSocket>, near: Rc<dyn DatagramSocket>, client: SocketAddr, post: Rc<Post>) {
     let mut way = Road::new(&post, false);
     let mut buffer = vec![0; RECEIVE_LEN];
     while !post.stats.is_closed() {
@@ -106,7 +106,7 @@ struct Road {
     up: bool,
     dice: SmallRng,
     under_way: JoinSet<()>,
-    pace: Option<(u64, Pace)>,
+    pace: Option<(u64, PipePace)>,
 }
 
 impl Road {
@@ -116,7 +116,7 @@ impl Road {
     }
 
     /// Sends it when it is due, or loses it.
-    async fn carry(&mut self, datagram: Bytes, by: &Rc<dyn Datagrams>, to: SocketAddr) {
+    async fn carry(&mut self, datagram: Bytes, by: &Rc<dyn DatagramSocket>, to: SocketAddr) {
         while self.under_way.try_join_next().is_some() {}
         let toxics = self.post.toxics.borrow().holding(self.up);
         let len = datagram.len() as u64;
@@ -125,7 +125,7 @@ impl Road {
         }
         if let Some(rate) = toxics.bandwidth {
             if self.pace.as_ref().is_none_or(|(old, _)| *old != rate) {
-                self.pace = Some((rate, Pace::new(rate)));
+                self.pace = Some((rate, PipePace::new(rate)));
             }
             if let Some((_, pace)) = &self.pace {
                 pace.pass(len).await;

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Role, Scene, Source};
+use super::{NetScene, ScenePeers, SceneTracker};
 use crate::faults::black_hole::dead_addr;
-use crate::faults::harness::{Knows, PeerSeen, RelaySeen, Stage, TrackerSeen};
+use crate::faults::harness::{Harness, Knows, PeerSeen, RelaySeen, TrackerSeen};
 use crate::faults::payload::Payload;
 use crate::faults::torrent::Recipe;
 
@@ -20,8 +20,8 @@ const CROWD_HOST: u8 = 254;
 
 /// A scene that is set.
 #[derive(Debug)]
-pub(super) struct Cast {
-    pub(super) stage: Stage,
+pub(super) struct NetCast {
+    pub(super) stage: Harness,
     pub(super) torrent: PathBuf,
     pub(super) honest: Vec<PeerSeen>,
     pub(super) hostile: Vec<PeerSeen>,
@@ -35,10 +35,10 @@ pub(super) struct Cast {
     seed: u64,
 }
 
-impl Cast {
+impl NetCast {
     /// Brings on everybody; the .torrent goes into `dir`.
-    pub(super) fn new(scene: &Scene, seed: u64, dir: &Path) -> io::Result<Self> {
-        let stage = Stage::new(Recipe::single(NAME, PIECE_LEN, &[]), Payload::new(seed, scene.bytes))?;
+    pub(super) fn new(scene: &NetScene, seed: u64, dir: &Path) -> io::Result<Self> {
+        let stage = Harness::new(Recipe::single(NAME, PIECE_LEN, &[]), Payload::new(seed, scene.bytes))?;
         let mut cast = Self {
             stage,
             torrent: PathBuf::new(),
@@ -56,7 +56,7 @@ impl Cast {
         }
         // Good ones first: others may lead to them. The torrent has them in the order of the scene.
         let mut tiers = vec![Vec::new(); scene.trackers.len()];
-        let is_good = |source: &Source| matches!(source, Source::Good);
+        let is_good = |source: &SceneTracker| matches!(source, SceneTracker::Good);
         for wanted in [true, false] {
             for (tier, source) in tiers.iter_mut().zip(scene.trackers).filter(|(_, source)| is_good(source) == wanted) {
                 *tier = cast.announce(*source)?;
@@ -76,15 +76,15 @@ impl Cast {
         self.stage.host(self.hosts)
     }
 
-    fn bring_on(&mut self, role: Role) -> io::Result<()> {
+    fn bring_on(&mut self, role: ScenePeers) -> io::Result<()> {
         match role {
-            Role::Honest(words) => {
+            ScenePeers::Honest(words) => {
                 let at = self.host();
                 let peer = self.stage.peer(at, words, self.dice())?;
                 self.stage.list(peer.addr)?;
                 self.honest.push(peer);
             }
-            Role::Behind(toxics, words) => {
+            ScenePeers::Behind(toxics, words) => {
                 let at = self.host();
                 let peer = self.stage.peer(at, words, self.dice())?;
                 let relay = self.stage.tcp_relay(at, peer.addr, toxics, self.dice())?;
@@ -92,7 +92,7 @@ impl Cast {
                 self.honest.push(peer);
                 self.relays.push(relay);
             }
-            Role::Hostile(count, words) => {
+            ScenePeers::Hostile(count, words) => {
                 for _ in 0..count {
                     let at = self.host();
                     let peer = self.stage.peer(at, words, self.dice())?;
@@ -100,47 +100,47 @@ impl Cast {
                     self.hostile.push(peer);
                 }
             }
-            Role::Crowd(count, words) => {
+            ScenePeers::Crowd(count, words) => {
                 for _ in 0..count {
                     let peer = self.stage.peer(self.stage.host(CROWD_HOST), words, self.dice())?;
                     self.crowd.push(peer);
                 }
             }
-            Role::FullHouses(count) => {
+            ScenePeers::FullHouses(count) => {
                 for _ in 0..count {
                     let at = self.host();
                     self.stage.list(self.stage.full_house(at)?)?;
                 }
             }
-            Role::Dead(count) => (0..count).try_for_each(|nth| self.stage.list(dead_addr(nth)))?,
+            ScenePeers::Dead(count) => (0..count).try_for_each(|nth| self.stage.list(dead_addr(nth)))?,
         }
         Ok(())
     }
 
     /// The URLs of one tier.
-    fn announce(&mut self, source: Source) -> io::Result<Vec<String>> {
+    fn announce(&mut self, source: SceneTracker) -> io::Result<Vec<String>> {
         let tracker = match source {
-            Source::Good => {
+            SceneTracker::Good => {
                 let tracker = self.stage.http_tracker("", Knows::TheSwarm)?;
                 let url = tracker.url.clone();
                 self.good.push(tracker);
                 return Ok(vec![url]);
             }
-            Source::Http(words) => self.stage.http_tracker(&self.fill(words), Knows::Nobody)?,
-            Source::HttpKnows(words) => self.stage.http_tracker(&self.fill(words), Knows::TheSwarm)?,
-            Source::Udp(words) => self.stage.udp_tracker(&self.fill(words), Knows::Nobody, self.seed)?,
-            Source::UdpKnows(words) => self.stage.udp_tracker(&self.fill(words), Knows::TheSwarm, self.seed)?,
-            Source::Tls(why) => self.stage.tls_tracker(why)?,
-            Source::UdpBehind(toxics) => return self.behind(toxics, true),
-            Source::HttpBehind(toxics) => return self.behind(toxics, false),
-            Source::Url(url) => return Ok(vec![url.to_owned()]),
-            Source::Dead(count) => return Ok((0..count).map(|nth| url("http", dead_addr(nth))).collect()),
-            Source::DeadUdp => return Ok(vec![url("udp", dead_addr(0))]),
-            Source::FullHouse => {
+            SceneTracker::Http(words) => self.stage.http_tracker(&self.fill(words), Knows::Nobody)?,
+            SceneTracker::HttpKnows(words) => self.stage.http_tracker(&self.fill(words), Knows::TheSwarm)?,
+            SceneTracker::Udp(words) => self.stage.udp_tracker(&self.fill(words), Knows::Nobody, self.seed)?,
+            SceneTracker::UdpKnows(words) => self.stage.udp_tracker(&self.fill(words), Knows::TheSwarm, self.seed)?,
+            SceneTracker::Tls(why) => self.stage.tls_tracker(why)?,
+            SceneTracker::UdpBehind(toxics) => return self.behind(toxics, true),
+            SceneTracker::HttpBehind(toxics) => return self.behind(toxics, false),
+            SceneTracker::Url(url) => return Ok(vec![url.to_owned()]),
+            SceneTracker::Dead(count) => return Ok((0..count).map(|nth| url("http", dead_addr(nth))).collect()),
+            SceneTracker::DeadUdp => return Ok(vec![url("udp", dead_addr(0))]),
+            SceneTracker::FullHouse => {
                 let at = self.host();
                 return Ok(vec![url("http", self.stage.full_house(at)?)]);
             }
-            Source::Hole => {
+            SceneTracker::Hole => {
                 let at = self.host();
                 return Ok(vec![url("http", self.stage.black_hole(at)?)]);
             }

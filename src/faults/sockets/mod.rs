@@ -11,18 +11,18 @@ use super::scenario::{About, Layer};
 use super::tracker_tls::Distrust;
 
 /// One of an honest swarm of three, 2 MiB a second together.
-const H: Role = Role::Honest("max_rate=700k");
+const H: ScenePeers = ScenePeers::Honest("max_rate=700k");
 
 /// 4 MiB from 2 MiB a second; the rest is for handshakes that take their ten seconds, and loaded cores.
-const IN_THE_SWARM: Goal = Goal::Completes(secs(45));
+const IN_THE_SWARM: SceneGoal = SceneGoal::Completes(secs(45));
 
 /// These peers among three honest ones. Known to the files below.
 macro_rules! among_three {
     ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
-        $crate::faults::sockets::Scene {
+        $crate::faults::sockets::NetScene {
             about: $crate::faults::sockets::about($name, $covers, $title),
             bytes: 4 * $crate::faults::sockets::MIB,
-            trackers: &[$crate::faults::sockets::Source::Good],
+            trackers: &[$crate::faults::sockets::SceneTracker::Good],
             peers: &[$($role),+, $crate::faults::sockets::H, $crate::faults::sockets::H, $crate::faults::sockets::H],
             deeds: &[],
             goal: $crate::faults::sockets::IN_THE_SWARM,
@@ -44,32 +44,32 @@ mod trackers_http;
 mod trackers_lists;
 mod trackers_udp;
 
-pub use criteria::Criterion;
+pub use criteria::NetCriterion;
 pub use play::play;
 
 /// One scene.
 #[derive(Debug)]
-pub struct Scene {
+pub struct NetScene {
     /// Name, entries of the catalogue, title.
     pub about: About,
     /// Bytes of the payload.
     pub bytes: u64,
     /// Trackers of the torrent, each a tier of its own: whom one hides, another shows.
-    pub trackers: &'static [Source],
+    pub trackers: &'static [SceneTracker],
     /// Peers.
-    pub peers: &'static [Role],
+    pub peers: &'static [ScenePeers],
     /// What happens on the way: what heals, what breaks.
-    pub deeds: &'static [Deed],
+    pub deeds: &'static [NetDeed],
     /// What must come of it.
-    pub goal: Goal,
+    pub goal: SceneGoal,
     /// What else must hold of our own client. Of others only what every client owes is asked.
-    pub criteria: &'static [Criterion],
+    pub criteria: &'static [NetCriterion],
 }
 
 /// A tracker of the torrent. In words, `{good}` stands for the URL of the first good one, `{crowd}` for the addresses of
 /// the crowd with `+` between them.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Source {
+pub enum SceneTracker {
     /// Over HTTP, honest, knows every peer but the crowd.
     Good,
     /// Over HTTP, behaves as its words say, knows nobody but whom they name.
@@ -100,7 +100,7 @@ pub enum Source {
 
 /// Peers. The words are those of `behaviour`.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Role {
+pub enum ScenePeers {
     /// One that gives what it has: never to be blamed.
     Honest(&'static str),
     /// The same behind a relay with these toxics, which is what the trackers name.
@@ -117,7 +117,7 @@ pub enum Role {
 
 /// What happens on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Deed {
+pub struct NetDeed {
     /// So long after the start.
     pub at: Duration,
     /// What.
@@ -135,7 +135,7 @@ pub enum What {
 
 /// What must come of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Goal {
+pub enum SceneGoal {
     /// Every byte is there, at the latest so long after the start.
     Completes(Duration),
     /// It cannot complete, and is alive after so long; then it is told to stop and has [`STOP_LIMIT`].
@@ -157,8 +157,8 @@ pub struct Client {
 }
 
 /// All of them, in the order of the catalogue.
-pub fn scenes() -> Vec<&'static Scene> {
-    let mut all: Vec<&Scene> = [
+pub fn scenes() -> Vec<&'static NetScene> {
+    let mut all: Vec<&NetScene> = [
         trackers_http::SCENES,
         trackers_udp::SCENES,
         trackers_lists::SCENES,

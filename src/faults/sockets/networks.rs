@@ -1,19 +1,19 @@
 //! Networks that stall, cut and heal, as far as a relay on this machine can (N-01 to N-03).
 
-use super::Criterion::HonestDials;
-use super::Goal::Completes;
-use super::Source::Good;
-use super::{Deed, MIB, Role, Scene, What, about, secs};
+use super::NetCriterion::HonestDials;
+use super::SceneGoal::Completes;
+use super::SceneTracker::Good;
+use super::{MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
 
 /// Two at 400 kB a second behind relays.
-const BEHIND: Role = Role::Behind("", "max_rate=400k");
+const BEHIND: ScenePeers = ScenePeers::Behind("", "max_rate=400k");
 
 /// A partition from the second second to the seventh: shorter than any time-out, so that nobody should be lost.
-const PARTITION: &[Deed] =
-    &[Deed { at: secs(2), what: What::Toxics("stall") }, Deed { at: secs(7), what: What::Toxics("") }];
+const PARTITION: &[NetDeed] =
+    &[NetDeed { at: secs(2), what: What::Toxics("stall") }, NetDeed { at: secs(7), what: What::Toxics("") }];
 
-pub(super) const SCENES: &[Scene] = &[
-    Scene {
+pub(super) const SCENES: &[NetScene] = &[
+    NetScene {
         about: about("N-01.heals", &["N-01"], "nobody can be heard for five seconds, then everybody"),
         bytes: 4 * MIB,
         trackers: &[Good],
@@ -22,56 +22,56 @@ pub(super) const SCENES: &[Scene] = &[
         goal: Completes(secs(7 + 40)),
         criteria: &[HonestDials(2)],
     },
-    Scene {
+    NetScene {
         about: about("N-01.cut", &["N-01"], "every connection is cut, and for eight seconds every new one"),
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[BEHIND, BEHIND],
         deeds: &[
-            Deed { at: secs(2), what: What::Toxics("reset_peer=0ms") },
-            Deed { at: secs(10), what: What::Toxics("") },
+            NetDeed { at: secs(2), what: What::Toxics("reset_peer=0ms") },
+            NetDeed { at: secs(10), what: What::Toxics("") },
         ],
         goal: Completes(secs(10 + 60)),
         criteria: &[],
     },
-    Scene {
+    NetScene {
         about: about("N-02.one-way", &["N-02"], "for five seconds we are heard and hear nothing"),
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[BEHIND, BEHIND],
         deeds: &[
-            Deed { at: secs(2), what: What::Toxics("stall,stream=downstream") },
-            Deed { at: secs(7), what: What::Toxics("") },
+            NetDeed { at: secs(2), what: What::Toxics("stall,stream=downstream") },
+            NetDeed { at: secs(7), what: What::Toxics("") },
         ],
         goal: Completes(secs(7 + 40)),
         criteria: &[HonestDials(2)],
     },
-    Scene {
+    NetScene {
         about: about("N-02.unheard", &["N-02"], "for five seconds we hear and are not heard"),
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[BEHIND, BEHIND],
         deeds: &[
-            Deed { at: secs(2), what: What::Toxics("stall,stream=upstream") },
-            Deed { at: secs(7), what: What::Toxics("") },
+            NetDeed { at: secs(2), what: What::Toxics("stall,stream=upstream") },
+            NetDeed { at: secs(7), what: What::Toxics("") },
         ],
         goal: Completes(secs(7 + 40)),
         criteria: &[HonestDials(2)],
     },
-    Scene {
+    NetScene {
         about: about("N-03.half", &["N-03"], "half of the peers are never heard again; the others carry"),
         bytes: 4 * MIB,
         trackers: &[Good],
-        peers: &[BEHIND, BEHIND, Role::Honest("max_rate=400k"), Role::Honest("max_rate=400k")],
-        deeds: &[Deed { at: secs(1), what: What::Toxics("stall") }],
+        peers: &[BEHIND, BEHIND, ScenePeers::Honest("max_rate=400k"), ScenePeers::Honest("max_rate=400k")],
+        deeds: &[NetDeed { at: secs(1), what: What::Toxics("stall") }],
         goal: Completes(secs(60)),
         criteria: &[],
     },
-    Scene {
+    NetScene {
         about: about("N-03.slow", &["N-03"], "the way is long and narrow: 200 ms and 100 kB a second"),
         bytes: MIB,
         trackers: &[Good],
-        peers: &[Role::Behind("latency=100ms,latency:jitter=20ms,bandwidth=100k", "")],
+        peers: &[ScenePeers::Behind("latency=100ms,latency:jitter=20ms,bandwidth=100k", "")],
         deeds: &[],
         goal: Completes(secs(45)),
         criteria: &[HonestDials(1)],

@@ -1,9 +1,9 @@
 //! Peers that hold back, tear or falsify data (P-11 to P-17, P-25 to P-27, P-31, P-32).
 
-use super::Criterion::{AllButOnePiece, CpuAtMost, HonestDials, Lied, Logs, Provoked, WasteAtMost, Within};
-use super::Goal::{Completes, Lives};
-use super::Source::Good;
-use super::{Deed, MIB, Role, Scene, What, about, secs};
+use super::NetCriterion::{AllButOnePiece, CpuAtMost, HonestDials, Lied, Logs, Provoked, WasteAtMost, Within};
+use super::SceneGoal::{Completes, Lives};
+use super::SceneTracker::Good;
+use super::{MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
 
 /// Two pieces for each liar (P-14: "waste ≤ 2 pieces per liar"), and the blocks that were asked of two in the end. Liars
 /// are as fast as the machine.
@@ -13,11 +13,11 @@ const fn waste_of(liars: u64) -> u64 {
 
 macro_rules! sole {
     ($name:literal, $covers:expr, $title:literal, $bytes:expr, $words:literal, $limit:literal, $criteria:expr) => {
-        Scene {
+        NetScene {
             about: about($name, $covers, $title),
             bytes: $bytes,
             trackers: &[Good],
-            peers: &[Role::Honest($words)],
+            peers: &[ScenePeers::Honest($words)],
             deeds: &[],
             goal: Completes(secs($limit)),
             criteria: $criteria,
@@ -25,15 +25,15 @@ macro_rules! sole {
     };
 }
 
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[NetScene] = &[
     among_three!(
         "P-11.choke",
         &["P-11"],
         "peers that choke for ever, or a hundred times a second",
         [
-            Role::Hostile(4, "choke_forever"),
-            Role::Hostile(4, "never_unchoke"),
-            Role::Hostile(2, "flap=100,max_rate=50k")
+            ScenePeers::Hostile(4, "choke_forever"),
+            ScenePeers::Hostile(4, "never_unchoke"),
+            ScenePeers::Hostile(2, "flap=100,max_rate=50k")
         ],
         &[Provoked, HonestDials(1), Within(secs(20))]
     ),
@@ -41,38 +41,42 @@ pub(super) const SCENES: &[Scene] = &[
         "P-12.snub",
         &["P-12"],
         "peers that unchoke and send three blocks, or none",
-        [Role::Hostile(3, "snub_after=0"), Role::Hostile(3, "snub_after=3"), Role::Hostile(1, "delay=3s")],
+        [
+            ScenePeers::Hostile(3, "snub_after=0"),
+            ScenePeers::Hostile(3, "snub_after=3"),
+            ScenePeers::Hostile(1, "delay=3s")
+        ],
         &[Provoked, HonestDials(1), Within(secs(30))]
     ),
     among_three!(
         "P-13.drip",
         &["P-13"],
         "peers that send a byte a second inside a block",
-        [Role::Hostile(3, "drip=1"), Role::Hostile(2, "drip=500")],
+        [ScenePeers::Hostile(3, "drip=1"), ScenePeers::Hostile(2, "drip=500")],
         &[Provoked, HonestDials(1), Within(secs(30))]
     ),
     among_three!(
         "P-14.every",
         &["P-14"],
         "three peers falsify every block",
-        [Role::Hostile(3, "corrupt=1")],
+        [ScenePeers::Hostile(3, "corrupt=1")],
         &[Lied, HonestDials(1), WasteAtMost(waste_of(3)), Logs("peer sent bad data (banned)")]
     ),
     among_three!(
         "P-14.some",
         &["P-14"],
         "three peers falsify one block in ten",
-        [Role::Hostile(3, "corrupt=0.1")],
+        [ScenePeers::Hostile(3, "corrupt=0.1")],
         &[Lied, HonestDials(1), WasteAtMost(waste_of(3))]
     ),
     among_three!(
         "P-14.last",
         &["P-14"],
         "three peers falsify the last block of every piece",
-        [Role::Hostile(3, "corrupt_last")],
+        [ScenePeers::Hostile(3, "corrupt_last")],
         &[Lied, HonestDials(1), WasteAtMost(waste_of(3))]
     ),
-    Scene {
+    NetScene {
         about: about(
             "P-14.alone",
             &["P-14"],
@@ -80,16 +84,16 @@ pub(super) const SCENES: &[Scene] = &[
         ),
         bytes: 2 * MIB,
         trackers: &[Good],
-        peers: &[Role::Hostile(1, "corrupt=0.2,max_rate=200k"), Role::Behind("stall", "")],
-        deeds: &[Deed { at: secs(8), what: What::Toxics("") }],
+        peers: &[ScenePeers::Hostile(1, "corrupt=0.2,max_rate=200k"), ScenePeers::Behind("stall", "")],
+        deeds: &[NetDeed { at: secs(8), what: What::Toxics("") }],
         goal: Completes(secs(60)),
         criteria: &[Lied, Logs("peer sent bad data (banned)")],
     },
-    Scene {
+    NetScene {
         about: about("P-15.poison", &["P-15"], "everybody falsifies the same piece: the rest comes, and nothing spins"),
         bytes: 2 * MIB,
         trackers: &[Good],
-        peers: &[Role::Hostile(3, "corrupt_piece=17")],
+        peers: &[ScenePeers::Hostile(3, "corrupt_piece=17")],
         deeds: &[],
         goal: Lives(secs(15)),
         criteria: &[Lied, Logs("piece fails from every source"), AllButOnePiece, CpuAtMost(5)],
@@ -99,10 +103,10 @@ pub(super) const SCENES: &[Scene] = &[
         &["P-16"],
         "right bytes at wrong places",
         [
-            Role::Hostile(2, "wrong_index"),
-            Role::Hostile(2, "wrong_begin"),
-            Role::Hostile(2, "wrong_length"),
-            Role::Hostile(2, "beyond_end")
+            ScenePeers::Hostile(2, "wrong_index"),
+            ScenePeers::Hostile(2, "wrong_begin"),
+            ScenePeers::Hostile(2, "wrong_length"),
+            ScenePeers::Hostile(2, "beyond_end")
         ],
         &[Lied, HonestDials(1), Within(secs(30))]
     ),
@@ -111,13 +115,13 @@ pub(super) const SCENES: &[Scene] = &[
         &["P-17"],
         "blocks nobody asked for, three times, or too late",
         [
-            Role::Hostile(2, "unrequested=100,max_rate=300k"),
-            Role::Hostile(2, "duplicate=3,max_rate=300k"),
-            Role::Hostile(1, "delay=2s")
+            ScenePeers::Hostile(2, "unrequested=100,max_rate=300k"),
+            ScenePeers::Hostile(2, "duplicate=3,max_rate=300k"),
+            ScenePeers::Hostile(1, "delay=2s")
         ],
         &[Provoked, HonestDials(1)]
     ),
-    Scene {
+    NetScene {
         about: about(
             "P-25.vanished",
             &["P-25", "N-01"],
@@ -125,8 +129,8 @@ pub(super) const SCENES: &[Scene] = &[
         ),
         bytes: 4 * MIB,
         trackers: &[Good],
-        peers: &[Role::Behind("", "max_rate=400k"), Role::Honest("max_rate=400k")],
-        deeds: &[Deed { at: secs(2), what: What::Toxics("stall") }],
+        peers: &[ScenePeers::Behind("", "max_rate=400k"), ScenePeers::Honest("max_rate=400k")],
+        deeds: &[NetDeed { at: secs(2), what: What::Toxics("stall") }],
         goal: Completes(secs(60)),
         criteria: &[],
     },
@@ -135,31 +139,31 @@ pub(super) const SCENES: &[Scene] = &[
         &["P-26"],
         "resets after 1 to 20,000 bytes, in headers and in blocks",
         [
-            Role::Hostile(1, "reset_every=1"),
-            Role::Hostile(1, "reset_every=4"),
-            Role::Hostile(1, "reset_every=5"),
-            Role::Hostile(1, "reset_every=13"),
-            Role::Hostile(1, "reset_every=14"),
-            Role::Hostile(1, "reset_every=18"),
-            Role::Hostile(1, "reset_every=19"),
-            Role::Hostile(1, "reset_every=31"),
-            Role::Hostile(1, "reset_every=32"),
-            Role::Hostile(1, "reset_every=1000"),
-            Role::Hostile(1, "reset_every=16384"),
-            Role::Hostile(1, "reset_every=16397"),
-            Role::Hostile(1, "reset_every=16415"),
-            Role::Hostile(1, "reset_every=16420"),
-            Role::Hostile(1, "reset_every=20000")
+            ScenePeers::Hostile(1, "reset_every=1"),
+            ScenePeers::Hostile(1, "reset_every=4"),
+            ScenePeers::Hostile(1, "reset_every=5"),
+            ScenePeers::Hostile(1, "reset_every=13"),
+            ScenePeers::Hostile(1, "reset_every=14"),
+            ScenePeers::Hostile(1, "reset_every=18"),
+            ScenePeers::Hostile(1, "reset_every=19"),
+            ScenePeers::Hostile(1, "reset_every=31"),
+            ScenePeers::Hostile(1, "reset_every=32"),
+            ScenePeers::Hostile(1, "reset_every=1000"),
+            ScenePeers::Hostile(1, "reset_every=16384"),
+            ScenePeers::Hostile(1, "reset_every=16397"),
+            ScenePeers::Hostile(1, "reset_every=16415"),
+            ScenePeers::Hostile(1, "reset_every=16420"),
+            ScenePeers::Hostile(1, "reset_every=20000")
         ],
         &[Provoked, HonestDials(1)]
     ),
     sole!("P-26.sole", &["P-26"], "the only source resets every 20,000 bytes", 200_000, "reset_every=20000", 90, &[]),
     sole!("P-26.large", &["P-26"], "the only source resets every 300 kB", 2 * MIB, "reset_every=300k", 60, &[]),
-    Scene {
+    NetScene {
         about: about("P-27.slices", &["P-27"], "the only source comes in slices of one byte to ten, both ways"),
         bytes: 256 * 1024,
         trackers: &[Good],
-        peers: &[Role::Behind("slicer:avg=5,slicer:variation=4", "")],
+        peers: &[ScenePeers::Behind("slicer:avg=5,slicer:variation=4", "")],
         deeds: &[],
         goal: Completes(secs(60)),
         criteria: &[HonestDials(1), WasteAtMost(0)],
@@ -173,24 +177,24 @@ pub(super) const SCENES: &[Scene] = &[
         60,
         &[HonestDials(1), WasteAtMost(0)]
     ),
-    Scene {
+    NetScene {
         about: about("P-31.endgame", &["P-31"], "ten slow peers all have the last blocks"),
         bytes: 4 * MIB,
         trackers: &[Good],
-        peers: &[Role::Honest("max_rate=100k,delay=100ms"); 10],
+        peers: &[ScenePeers::Honest("max_rate=100k,delay=100ms"); 10],
         deeds: &[],
         goal: Completes(secs(45)),
         // Two blocks of each of ten, with which another was faster: most seen was one.
         criteria: &[HonestDials(1), WasteAtMost(10 * 2 * 16 * 1024)],
     },
-    Scene {
+    NetScene {
         about: about("P-32.gone", &["P-32"], "everybody leaves near the end and returns ten seconds later"),
         bytes: 2 * MIB,
         trackers: &[Good],
-        peers: &[Role::Behind("limit_data=2000k,stream=downstream", "max_rate=1M")],
+        peers: &[ScenePeers::Behind("limit_data=2000k,stream=downstream", "max_rate=1M")],
         deeds: &[
-            Deed { at: secs(3), what: What::Toxics("reset_peer=0ms") },
-            Deed { at: secs(13), what: What::Toxics("") },
+            NetDeed { at: secs(3), what: What::Toxics("reset_peer=0ms") },
+            NetDeed { at: secs(13), what: What::Toxics("") },
         ],
         goal: Completes(secs(13 + 60)),
         criteria: &[Provoked],

@@ -1,20 +1,20 @@
 //! Peers that ask for too much, read nothing, or come in crowds (P-20, P-21, P-28).
 
-use super::Criterion::{HonestDials, MemoryAtMost, Provoked, Within};
-use super::Goal::Completes;
-use super::Source::Good;
-use super::{Deed, H, MIB, Role, Scene, What, about, secs};
+use super::NetCriterion::{HonestDials, MemoryAtMost, Provoked, Within};
+use super::SceneGoal::Completes;
+use super::SceneTracker::Good;
+use super::{H, MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
 
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[NetScene] = &[
     among_three!(
         "P-20.requests",
         &["P-20"],
         "ten thousand requests at once; for nothing, 2 GiB, 128 KiB and a byte",
         [
-            Role::Hostile(3, "request_flood=10000,max_rate=50k"),
-            Role::Hostile(2, "request_flood=100,request_len=0"),
-            Role::Hostile(2, "request_flood=100,request_len=2147483648"),
-            Role::Hostile(2, "request_flood=100,request_len=131073")
+            ScenePeers::Hostile(3, "request_flood=10000,max_rate=50k"),
+            ScenePeers::Hostile(2, "request_flood=100,request_len=0"),
+            ScenePeers::Hostile(2, "request_flood=100,request_len=2147483648"),
+            ScenePeers::Hostile(2, "request_flood=100,request_len=131073")
         ],
         &[Provoked, HonestDials(1), MemoryAtMost(64)]
     ),
@@ -22,15 +22,15 @@ pub(super) const SCENES: &[Scene] = &[
         "P-21.deaf",
         &["P-21"],
         "peers that ask for what we lack and read nothing",
-        [Role::Hostile(5, "request_flood=2000,deaf"), Role::Hostile(3, "deaf")],
+        [ScenePeers::Hostile(5, "request_flood=2000,deaf"), ScenePeers::Hostile(3, "deaf")],
         &[Provoked, HonestDials(1), MemoryAtMost(64)]
     ),
-    Scene {
+    NetScene {
         about: about("P-28.flood", &["P-28"], "five thousand connections to the client's port in ten seconds"),
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[H, H, H],
-        deeds: &[Deed { at: secs(0), what: What::Flood(5000) }],
+        deeds: &[NetDeed { at: secs(0), what: What::Flood(5000) }],
         goal: Completes(secs(45)),
         criteria: &[HonestDials(1), Within(secs(20)), MemoryAtMost(64)],
     },

@@ -10,18 +10,18 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::cast::Cast;
+use super::cast::NetCast;
 use super::criteria::manners;
-use super::seen::Seen;
-use super::{Client, Deed, Goal, STOP_LIMIT, Scene, What};
+use super::seen::NetSeen;
+use super::{Client, NetDeed, NetScene, STOP_LIMIT, SceneGoal, What};
 use crate::base::units::DurationText;
-use crate::faults::client_output::Told;
-use crate::faults::folder::Folder;
-use crate::faults::program::{Finished, Program};
+use crate::faults::client_output::ClientOutput;
+use crate::faults::folder::ScratchFolder;
+use crate::faults::program::{ClientProgram, Finished};
 use crate::faults::referee::{
     Caps, files_of, gravest, judge_bytes, judge_ending, judge_folder, judge_surroundings, judge_usage,
 };
-use crate::faults::scenario::{Report, Verdict};
+use crate::faults::scenario::{RefereeVerdict, ScenarioReport};
 use crate::net::Net;
 
 /// 20 ms between two looks at what is due.
@@ -41,27 +41,27 @@ const OUT: &str = "out";
 const HOME: &str = "home";
 
 /// Plays it once. `seed` makes the payload and every die of the cast.
-pub fn play(scene: &Scene, client: &Client, seed: u64) -> Report {
-    let mut report = Report::new(scene.about, seed);
+pub fn play(scene: &NetScene, client: &Client, seed: u64) -> ScenarioReport {
+    let mut report = ScenarioReport::new(scene.about, seed);
     if let Err(error) = attempt(scene, client, &mut report) {
-        report.verdict = Verdict::Skipped(format!("the stage cannot be set: {error}"));
+        report.verdict = RefereeVerdict::Skipped(format!("the stage cannot be set: {error}"));
     }
     report
 }
 
-fn attempt(scene: &Scene, client: &Client, report: &mut Report) -> io::Result<()> {
-    let folder = Folder::new(None, false)?;
+fn attempt(scene: &NetScene, client: &Client, report: &mut ScenarioReport) -> io::Result<()> {
+    let folder = ScratchFolder::new(None, false)?;
     let out = folder.path().join(OUT);
     std::fs::create_dir(&out)?;
     std::fs::create_dir(folder.path().join(HOME))?;
-    let cast = Cast::new(scene, report.seed, folder.path())?;
+    let cast = NetCast::new(scene, report.seed, folder.path())?;
     let port = free_port()?;
     let mut command = client.template.command(&cast.torrent, &out, port);
     command.env("HOME", folder.path().join(HOME)).env_remove("XDG_CONFIG_HOME").env_remove("RUST_LOG");
-    let program = match Program::start(&mut command) {
+    let program = match ClientProgram::start(&mut command) {
         Ok(program) => program,
         Err(error) => {
-            report.verdict = Verdict::NotLive(error.to_string());
+            report.verdict = RefereeVerdict::NotLive(error.to_string());
             return Ok(());
         }
     };
@@ -69,9 +69,9 @@ fn attempt(scene: &Scene, client: &Client, report: &mut Report) -> io::Result<()
     let run = Run { scene, client, cast: &cast, program, port, out: &out, files: &files };
     let (ending, run) = run.play_out()?;
     report.took = run.took;
-    let told = if client.is_ours { Told::read(&run.out, &run.err) } else { Told::default() };
+    let told = if client.is_ours { ClientOutput::read(&run.out, &run.err) } else { ClientOutput::default() };
     report.restarts = told.restarts();
-    let seen = Seen::of(run, told, &cast);
+    let seen = NetSeen::of(run, told, &cast);
     report.injected = seen.injected();
     report.observed = seen.observed();
     let ours = [OUT, HOME, "payload.bin.torrent"];
@@ -84,9 +84,9 @@ fn attempt(scene: &Scene, client: &Client, report: &mut Report) -> io::Result<()
 }
 
 /// What is asked besides the goal: of every client that it stays small, of ours its manners and the scene's criteria.
-fn owed(scene: &Scene, client: &Client, seen: &Seen) -> Vec<Verdict> {
+fn owed(scene: &NetScene, client: &Client, seen: &NetSeen) -> Vec<RefereeVerdict> {
     let caps = if client.is_ours { Caps::default() } else { CAPS_OF_OTHERS };
-    let mut verdicts: Vec<Verdict> = judge_usage(seen.run.usage, caps).into_iter().collect();
+    let mut verdicts: Vec<RefereeVerdict> = judge_usage(seen.run.usage, caps).into_iter().collect();
     if client.is_ours {
         verdicts.extend(manners(seen));
         verdicts.extend(scene.criteria.iter().filter_map(|criterion| criterion.judge(seen)));
@@ -109,7 +109,13 @@ enum Ending {
 
 impl Ending {
     /// `differs` is how the bytes differ from the payload, if they do.
-    fn judge(self, scene: &Scene, client: &Client, run: &Finished, differs: Option<Verdict>) -> Vec<Verdict> {
+    fn judge(
+        self,
+        scene: &NetScene,
+        client: &Client,
+        run: &Finished,
+        differs: Option<RefereeVerdict>,
+    ) -> Vec<RefereeVerdict> {
         let sent = match self {
             Self::ByItself => None,
             Self::Complete | Self::Told => Some(Signal::TERM.as_raw()),
@@ -120,19 +126,19 @@ impl Ending {
         let died = if overstayed { None } else { judge_ending(run, sent) };
         let missed = match (self, scene.goal) {
             (Self::Late(limit), _) => {
-                Some(Verdict::NotLive(format!("not complete after {}{}", DurationText(limit), why(run))))
+                Some(RefereeVerdict::NotLive(format!("not complete after {}{}", DurationText(limit), why(run))))
             }
-            (Self::ByItself, Goal::Lives(_)) => {
-                Some(Verdict::NotLive(format!("it ended by itself with {}{}", run.code(), why(run))))
+            (Self::ByItself, SceneGoal::Lives(_)) => {
+                Some(RefereeVerdict::NotLive(format!("it ended by itself with {}{}", run.code(), why(run))))
             }
             // What another client's exit code means is its own affair.
-            (Self::ByItself, Goal::Completes(_)) if run.code() != 0 && (client.is_ours || differs.is_some()) => {
-                Some(Verdict::NotLive(format!("it gave up with {}{}", run.code(), why(run))))
+            (Self::ByItself, SceneGoal::Completes(_)) if run.code() != 0 && (client.is_ours || differs.is_some()) => {
+                Some(RefereeVerdict::NotLive(format!("it gave up with {}{}", run.code(), why(run))))
             }
-            (Self::ByItself | Self::Complete, Goal::Completes(_)) => differs,
+            (Self::ByItself | Self::Complete, SceneGoal::Completes(_)) => differs,
             (Self::Told, _) if overstayed && client.is_ours => {
                 let how = format!("it did not stop in {}", DurationText(STOP_LIMIT));
-                Some(Verdict::Broke { invariant: "I8", how })
+                Some(RefereeVerdict::Broke { invariant: "I8", how })
             }
             _ => None,
         };
@@ -168,10 +174,10 @@ fn free_port() -> io::Result<u16> {
 
 /// A client at work.
 struct Run<'a> {
-    scene: &'a Scene,
+    scene: &'a NetScene,
     client: &'a Client,
-    cast: &'a Cast,
-    program: Program,
+    cast: &'a NetCast,
+    program: ClientProgram,
     port: u16,
     out: &'a Path,
     files: &'a [(PathBuf, u64)],
@@ -191,9 +197,9 @@ impl Run<'_> {
             }
             let now = self.program.elapsed();
             match self.scene.goal {
-                Goal::Lives(wanted) if now >= wanted => break Ending::Told,
-                Goal::Lives(_) => {}
-                Goal::Completes(limit) => {
+                SceneGoal::Lives(wanted) if now >= wanted => break Ending::Told,
+                SceneGoal::Lives(_) => {}
+                SceneGoal::Completes(limit) => {
                     if complete.is_none() && !self.client.is_ours && now >= compared + COMPARE_EVERY {
                         complete = self.is_complete().then_some(now);
                         compared = now;
@@ -228,7 +234,7 @@ impl Run<'_> {
         judge_bytes(self.out, self.files, self.cast.stage.payload()).is_none()
     }
 
-    fn happen(&self, deed: Deed) -> io::Result<()> {
+    fn happen(&self, deed: NetDeed) -> io::Result<()> {
         match deed.what {
             What::Toxics(words) => {
                 let toxics: crate::faults::relay::toxic::Toxics = words.parse().map_err(io::Error::other)?;

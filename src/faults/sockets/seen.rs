@@ -3,29 +3,29 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::cast::Cast;
-use crate::faults::client_output::Told;
+use super::cast::NetCast;
+use crate::faults::client_output::ClientOutput;
 use crate::faults::harness::{PeerSeen, RelaySeen, TrackerSeen};
 use crate::faults::peer::PeerStats;
 use crate::faults::program::Finished;
 use crate::faults::relay::RelayStats;
-use crate::faults::tracker::Record;
+use crate::faults::tracker::TrackerRecord;
 
 /// A run and its witnesses.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct NetSeen {
     pub(super) run: Finished,
-    pub(super) told: Told,
+    pub(super) told: ClientOutput,
     pub(super) honest: Vec<(SocketAddr, PeerStats)>,
     pub(super) hostile: Vec<(SocketAddr, PeerStats)>,
     pub(super) crowd: Vec<(SocketAddr, PeerStats)>,
-    pub(super) good: Vec<(String, Record)>,
-    pub(super) bad: Vec<(String, Record)>,
+    pub(super) good: Vec<(String, TrackerRecord)>,
+    pub(super) bad: Vec<(String, TrackerRecord)>,
     pub(super) relays: Vec<RelayStats>,
 }
 
-impl Seen {
-    pub(super) fn of(run: Finished, told: Told, cast: &Cast) -> Self {
+impl NetSeen {
+    pub(super) fn of(run: Finished, told: ClientOutput, cast: &NetCast) -> Self {
         let peers = |peers: &[PeerSeen]| peers.iter().map(|peer| (peer.addr, peer.stats())).collect::<Vec<_>>();
         let records = |trackers: &[TrackerSeen]| {
             trackers.iter().map(|tracker| (tracker.url.clone(), tracker.record())).collect::<Vec<_>>()
@@ -48,7 +48,7 @@ impl Seen {
     }
 
     /// Every tracker.
-    pub(super) fn trackers(&self) -> impl Iterator<Item = &(String, Record)> {
+    pub(super) fn trackers(&self) -> impl Iterator<Item = &(String, TrackerRecord)> {
         self.good.iter().chain(&self.bad)
     }
 

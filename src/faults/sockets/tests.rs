@@ -11,7 +11,7 @@ use crate::faults::tracker_behaviour::TrackerBehaviour;
 #[test]
 fn every_name_is_its_own_and_starts_with_what_it_covers() {
     let mut names = BTreeSet::new();
-    for Scene { about, .. } in scenes() {
+    for NetScene { about, .. } in scenes() {
         assert!(names.insert(about.name), "{}", about.name);
         let first = about.covers.first().unwrap();
         assert!(about.name.starts_with(first), "{}", about.name);
@@ -36,23 +36,27 @@ fn every_word_is_one_and_every_goal_comes_after_what_heals() {
         let name = scene.about.name;
         for role in scene.peers {
             match role {
-                Role::Honest(words) | Role::Hostile(_, words) | Role::Crowd(_, words) => drop(behaviour(name, words)),
-                Role::Behind(toxics, words) => {
+                ScenePeers::Honest(words) | ScenePeers::Hostile(_, words) | ScenePeers::Crowd(_, words) => {
+                    drop(behaviour(name, words))
+                }
+                ScenePeers::Behind(toxics, words) => {
                     toxics.parse::<Toxics>().unwrap();
                     drop(behaviour(name, words));
                 }
-                Role::FullHouses(_) | Role::Dead(_) => {}
+                ScenePeers::FullHouses(_) | ScenePeers::Dead(_) => {}
             }
         }
         for source in scene.trackers {
-            if let Source::Http(words) | Source::HttpKnows(words) | Source::Udp(words) | Source::UdpKnows(words) =
-                source
+            if let SceneTracker::Http(words)
+            | SceneTracker::HttpKnows(words)
+            | SceneTracker::Udp(words)
+            | SceneTracker::UdpKnows(words) = source
             {
                 let words = words.replace("{crowd}", "127.0.0.1:1");
                 words.parse::<TrackerBehaviour>().unwrap_or_else(|bad| panic!("{name}: {words}: {bad}"));
             }
         }
-        let (Goal::Completes(end) | Goal::Lives(end)) = scene.goal;
+        let (SceneGoal::Completes(end) | SceneGoal::Lives(end)) = scene.goal;
         let mut before = Duration::ZERO;
         for deed in scene.deeds {
             assert!((before..end).contains(&deed.at), "{name}");

@@ -1,26 +1,26 @@
 //! HTTP trackers that refuse, hang, lie and ramble, in front of one that does not (T-01 to T-10, T-22, T-23, T-25).
 
-use super::Criterion::{
+use super::NetCriterion::{
     HeardNothing, HostileDials, Logs, MemoryAtMost, Provoked, Restarts, SaysNoEscapes, VisitsAtMost,
 };
-use super::Goal::{Completes, Lives};
-use super::Source::{Dead, DeadUdp, FullHouse, Good, Hole, Http, HttpBehind, HttpKnows, Tls, Url};
-use super::{Deed, MIB, Role, Scene, What, about, secs};
+use super::SceneGoal::{Completes, Lives};
+use super::SceneTracker::{Dead, DeadUdp, FullHouse, Good, Hole, Http, HttpBehind, HttpKnows, Tls, Url};
+use super::{MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
 use crate::faults::tracker_tls::Distrust::{Ancient, Expired, Plain, SelfSigned, WrongHost};
 
 /// An honest seed.
-const SEED: &[Role] = &[Role::Honest("")];
+const SEED: &[ScenePeers] = &[ScenePeers::Honest("")];
 
 /// 2 MiB from one seed come in a second; the rest is for two loaded cores and for clients that ask one tracker after the
 /// other.
-const SOON: super::Goal = Completes(secs(30));
+const SOON: super::SceneGoal = Completes(secs(30));
 
 /// A sole source that fails first: a back-off of 5 to 10 s, and again as much.
-const LATER: super::Goal = Completes(secs(45));
+const LATER: super::SceneGoal = Completes(secs(45));
 
 macro_rules! hidden_by {
     ($name:literal, $covers:expr, $title:literal, [$($bad:expr),+], $criteria:expr) => {
-        Scene {
+        NetScene {
             about: about($name, $covers, $title),
             bytes: 2 * MIB,
             trackers: &[$($bad),+, Good],
@@ -32,7 +32,7 @@ macro_rules! hidden_by {
     };
 }
 
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[NetScene] = &[
     hidden_by!(
         "T-01.refused",
         &["T-01"],
@@ -40,12 +40,12 @@ pub(super) const SCENES: &[Scene] = &[
         [Dead(1), DeadUdp],
         &[Restarts("HttpTracker", "refused"),]
     ),
-    Scene {
+    NetScene {
         about: about("T-01.back", &["T-01"], "the only tracker resets at first and is back after three seconds"),
         bytes: 2 * MIB,
         trackers: &[HttpBehind("reset_peer=0ms")],
         peers: SEED,
-        deeds: &[Deed { at: secs(3), what: What::Toxics("") }],
+        deeds: &[NetDeed { at: secs(3), what: What::Toxics("") }],
         goal: LATER,
         criteria: &[Provoked],
     },
@@ -91,7 +91,7 @@ pub(super) const SCENES: &[Scene] = &[
         [Http("redirect_to=http://169.254.169.254/latest/meta-data/"), Http("redirect_to=http://127.0.0.1:9/admin")],
         &[Provoked]
     ),
-    Scene {
+    NetScene {
         about: about("T-07.hops", &["T-07"], "the only tracker redirects three times, which is allowed"),
         bytes: 2 * MIB,
         trackers: &[HttpKnows("redirects=3")],
@@ -114,7 +114,7 @@ pub(super) const SCENES: &[Scene] = &[
         [Http("failure=\\x1b]52\\x3bc\\x3bZXZpbA==\\x07\\x1b[2J\\r\\nlevel=error fake"), Http("huge=1M")],
         &[Restarts("HttpTracker", "tracker-failure"), SaysNoEscapes, VisitsAtMost(3)]
     ),
-    Scene {
+    NetScene {
         about: about("T-10.warning", &["T-10"], "the only tracker warns, with escape sequences, and answers"),
         bytes: 2 * MIB,
         trackers: &[HttpKnows("warning=old client \\x1b[31m\\x0d\\x0a update")],
@@ -144,7 +144,7 @@ pub(super) const SCENES: &[Scene] = &[
         [Tls(SelfSigned), Tls(Expired), Tls(WrongHost), Tls(Ancient), Tls(Plain)],
         &[HeardNothing, Restarts("HttpTracker", "tls"), VisitsAtMost(3)]
     ),
-    Scene {
+    NetScene {
         about: about("T-24.herd", &["T-24"], "120 trackers, all but the last dead"),
         bytes: 2 * MIB,
         trackers: &[Dead(119), Good],
@@ -153,17 +153,17 @@ pub(super) const SCENES: &[Scene] = &[
         goal: SOON,
         criteria: &[MemoryAtMost(96), HostileDials(1)],
     },
-    Scene {
+    NetScene {
         about: about(
             "T-25.hung",
             &["T-25"],
             "trackers hang from the start, or from `started` on, and we are told to stop",
         ),
         bytes: 2 * MIB,
-        trackers: &[Http("hang"), Http("hang_after=1,no_peers"), super::Source::Udp("hang_after=1,no_peers")],
+        trackers: &[Http("hang"), Http("hang_after=1,no_peers"), super::SceneTracker::Udp("hang_after=1,no_peers")],
         peers: &[],
         deeds: &[],
         goal: Lives(secs(3)),
-        criteria: &[super::Criterion::Within(secs(3 + 8)), Provoked],
+        criteria: &[super::NetCriterion::Within(secs(3 + 8)), Provoked],
     },
 ];

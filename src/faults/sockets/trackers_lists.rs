@@ -1,14 +1,14 @@
 //! What trackers say when they do answer: intervals and peers that are not to be believed (T-15 to T-21).
 
-use super::Criterion::{CrowdDials, HostileDials, MemoryAtMost, Provoked, VisitsAtMost, Within};
-use super::Goal::{Completes, Lives};
-use super::Source::{Good, Http, HttpKnows, Udp, UdpKnows};
-use super::{MIB, Role, Scene, about, secs};
+use super::NetCriterion::{CrowdDials, HostileDials, MemoryAtMost, Provoked, VisitsAtMost, Within};
+use super::SceneGoal::{Completes, Lives};
+use super::SceneTracker::{Good, Http, HttpKnows, Udp, UdpKnows};
+use super::{MIB, NetScene, ScenePeers, about, secs};
 
-const SEED: &[Role] = &[Role::Honest("")];
+const SEED: &[ScenePeers] = &[ScenePeers::Honest("")];
 
-pub(super) const SCENES: &[Scene] = &[
-    Scene {
+pub(super) const SCENES: &[NetScene] = &[
+    NetScene {
         about: about("T-15.intervals", &["T-15"], "intervals of all kinds, nobody to fetch from: none is asked again"),
         bytes: 2 * MIB,
         trackers: &[
@@ -29,7 +29,7 @@ pub(super) const SCENES: &[Scene] = &[
         // `started` and `stopped`, over UDP each with a connect at most.
         criteria: &[Provoked, VisitsAtMost(4)],
     },
-    Scene {
+    NetScene {
         about: about("T-15.peers", &["T-15"], "the only tracker has no interval, and peers"),
         bytes: 2 * MIB,
         trackers: &[HttpKnows("interval=text")],
@@ -38,25 +38,25 @@ pub(super) const SCENES: &[Scene] = &[
         goal: Completes(secs(30)),
         criteria: &[],
     },
-    Scene {
+    NetScene {
         about: about("T-16.doubles", &["T-16"], "everybody is named ten thousand times"),
         bytes: 2 * MIB,
         trackers: &[HttpKnows("duplicates=10000,dead_peers=5"), UdpKnows("duplicates=200")],
-        peers: &[Role::Honest("max_rate=1M"), Role::Hostile(2, "silent")],
+        peers: &[ScenePeers::Honest("max_rate=1M"), ScenePeers::Hostile(2, "silent")],
         deeds: &[],
         goal: Completes(secs(30)),
         criteria: &[Provoked, HostileDials(1), MemoryAtMost(64)],
     },
-    Scene {
+    NetScene {
         about: about("T-17.self", &["T-17"], "trackers name us to ourselves"),
         bytes: 2 * MIB,
         trackers: &[HttpKnows("self_in_peers"), UdpKnows("self_in_peers")],
-        peers: &[Role::Honest("max_rate=1M"), Role::Hostile(2, "own_id")],
+        peers: &[ScenePeers::Honest("max_rate=1M"), ScenePeers::Hostile(2, "own_id")],
         deeds: &[],
         goal: Completes(secs(30)),
         criteria: &[Provoked, HostileDials(1)],
     },
-    Scene {
+    NetScene {
         about: about("T-18.dead", &["T-18"], "two hundred dead peers first, a live one five seconds later"),
         bytes: 2 * MIB,
         trackers: &[Http("dead_peers=200"), HttpKnows("delay=5s")],
@@ -65,16 +65,16 @@ pub(super) const SCENES: &[Scene] = &[
         goal: Completes(secs(60)),
         criteria: &[Provoked, Within(secs(35))],
     },
-    Scene {
+    NetScene {
         about: about("T-18.syn", &["T-18", "P-01"], "sixty peers that answer no SYN beside a live one"),
         bytes: 2 * MIB,
         trackers: &[Good],
-        peers: &[Role::FullHouses(60), Role::Honest("")],
+        peers: &[ScenePeers::FullHouses(60), ScenePeers::Honest("")],
         deeds: &[],
         goal: Completes(secs(60)),
         criteria: &[Within(secs(35))],
     },
-    Scene {
+    NetScene {
         about: about("T-19.classes", &["T-19"], "private, multicast, unspecified and impossible peers"),
         bytes: 2 * MIB,
         trackers: &[Http("local_peers"), Udp("local_peers"), Good],
@@ -83,7 +83,7 @@ pub(super) const SCENES: &[Scene] = &[
         goal: Completes(secs(30)),
         criteria: &[Provoked],
     },
-    Scene {
+    NetScene {
         about: about(
             "T-20.victim",
             &["T-20"],
@@ -91,13 +91,13 @@ pub(super) const SCENES: &[Scene] = &[
         ),
         bytes: 4 * MIB,
         trackers: &[Http("peers={crowd}"), Udp("peers={crowd}"), Good],
-        peers: &[Role::Crowd(80, "silent"), Role::Honest("max_rate=400k")],
+        peers: &[ScenePeers::Crowd(80, "silent"), ScenePeers::Honest("max_rate=400k")],
         deeds: &[],
         goal: Completes(secs(45)),
         // How often a public host is dialled, all ports together, can only be seen where there are public hosts: layer sim.
         criteria: &[Provoked, CrowdDials(80)],
     },
-    Scene {
+    NetScene {
         about: about("T-21.families", &["T-21"], "peers of IPv6: loopback, mapped, link-local, nowhere"),
         bytes: 2 * MIB,
         trackers: &[

@@ -1,15 +1,15 @@
 //! UDP trackers that answer wrongly, in part, from elsewhere, or not at all (T-11 to T-14).
 
-use super::Criterion::{Provoked, VisitsAtMost};
-use super::Goal::Completes;
-use super::Source::{Good, Udp, UdpBehind, UdpKnows};
-use super::{Deed, MIB, Role, Scene, What, about, secs};
+use super::NetCriterion::{Provoked, VisitsAtMost};
+use super::SceneGoal::Completes;
+use super::SceneTracker::{Good, Udp, UdpBehind, UdpKnows};
+use super::{MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
 
-const SEED: &[Role] = &[Role::Honest("")];
+const SEED: &[ScenePeers] = &[ScenePeers::Honest("")];
 
 macro_rules! beside_a_good_one {
     ($name:literal, $covers:expr, $title:literal, [$($bad:expr),+]) => {
-        Scene {
+        NetScene {
             about: about($name, $covers, $title),
             bytes: 2 * MIB,
             trackers: &[$($bad),+, Good],
@@ -21,7 +21,7 @@ macro_rules! beside_a_good_one {
     };
 }
 
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[NetScene] = &[
     beside_a_good_one!(
         "T-11.ids",
         &["T-11"],
@@ -47,7 +47,7 @@ pub(super) const SCENES: &[Scene] = &[
             Udp("length_lie")
         ]
     ),
-    Scene {
+    NetScene {
         about: about("T-12.odd", &["T-12"], "the only tracker sends a byte behind the last peer"),
         bytes: 2 * MIB,
         trackers: &[UdpKnows("length_lie")],
@@ -57,7 +57,7 @@ pub(super) const SCENES: &[Scene] = &[
         criteria: &[Provoked],
     },
     beside_a_good_one!("T-13.elsewhere", &["T-13"], "replies from another port are nobody's", [UdpKnows("other_port")]),
-    Scene {
+    NetScene {
         about: about("T-14.lost", &["T-14"], "the only tracker loses the first announce; the next is 15 s later"),
         bytes: 2 * MIB,
         trackers: &[UdpKnows("lose=1")],
@@ -66,12 +66,12 @@ pub(super) const SCENES: &[Scene] = &[
         goal: Completes(secs(40)),
         criteria: &[VisitsAtMost(5)],
     },
-    Scene {
+    NetScene {
         about: about("T-14.cut", &["T-14", "N-01"], "the way to the only tracker is cut for ten seconds"),
         bytes: 2 * MIB,
         trackers: &[UdpBehind("stall")],
         peers: SEED,
-        deeds: &[Deed { at: secs(10), what: What::Toxics("") }],
+        deeds: &[NetDeed { at: secs(10), what: What::Toxics("") }],
         goal: Completes(secs(40)),
         criteria: &[Provoked],
     },

@@ -12,10 +12,10 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
 
 use super::gzip_bomb::gzip_bomb;
-use super::pipe::{Over, Pace, Pipe, zeros};
+use super::pipe::{Over, Pipe, PipePace, zeros};
 use super::swarms::Swarms;
 use super::torrent::{int, text};
-use super::tracker::{Asked, Desk, TROUBLE_PAUSE, Tracker, refuse_unless};
+use super::tracker::{Asked, FaultyTracker, RequestDesk, TROUBLE_PAUSE, refuse_unless};
 use super::tracker_behaviour::{HttpReply, Interval, TrackerBehaviour, UdpFaults};
 use crate::codec::compact;
 use crate::codec::tracker::AnnounceReply;
@@ -43,16 +43,16 @@ pub async fn spawn_http_tracker(
     at: SocketAddr,
     swarms: &Swarms,
     behaviour: TrackerBehaviour,
-) -> io::Result<Tracker> {
+) -> io::Result<FaultyTracker> {
     refuse_unless(behaviour.udp == UdpFaults::default(), "an HTTP tracker cannot do what only UDP can")?;
     let listener = net.listen(at).await?;
     let addr = listener.local_addr()?;
-    let (desk, record) = Desk::new(swarms.clone(), behaviour);
+    let (desk, record) = RequestDesk::new(swarms.clone(), behaviour);
     let task = spawn_local(accept(listener, Rc::new(desk)));
-    Ok(Tracker { addr, url: format!("http://{addr}/announce"), record, task })
+    Ok(FaultyTracker { addr, url: format!("http://{addr}/announce"), record, task })
 }
 
-async fn accept(listener: Box<dyn Listen>, desk: Rc<Desk>) {
+async fn accept(listener: Box<dyn Listen>, desk: Rc<RequestDesk>) {
     let mut talks = JoinSet::new();
     loop {
         tokio::select! {
@@ -69,13 +69,13 @@ async fn accept(listener: Box<dyn Listen>, desk: Rc<Desk>) {
     }
 }
 
-pub(super) async fn converse(stream: BoxStream, from: SocketAddr, desk: Rc<Desk>) {
+pub(super) async fn converse(stream: BoxStream, from: SocketAddr, desk: Rc<RequestDesk>) {
     let mut pipe = Pipe::new(stream);
     let over = attend(&mut pipe, from, &desk).await.err().unwrap_or(Over::Close);
     pipe.end(over).await;
 }
 
-async fn attend(pipe: &mut Pipe, from: SocketAddr, desk: &Desk) -> Result<(), Over> {
+async fn attend(pipe: &mut Pipe, from: SocketAddr, desk: &RequestDesk) -> Result<(), Over> {
     match desk.behaviour.http.reply {
         HttpReply::Close => return Err(Over::Close),
         HttpReply::Reset => return Err(Over::Reset),
@@ -88,7 +88,7 @@ async fn attend(pipe: &mut Pipe, from: SocketAddr, desk: &Desk) -> Result<(), Ov
         return Err(pipe.outlast().await);
     }
     desk.think().await;
-    let pace = desk.behaviour.http.drip.map(Pace::new);
+    let pace = desk.behaviour.http.drip.map(PipePace::new);
     let mut page = Page::of(desk, &target, &asked, from);
     let mut queue = VecDeque::from([page.head(), page.body]);
     loop {
@@ -139,7 +139,7 @@ struct Page {
 }
 
 impl Page {
-    fn of(desk: &Desk, target: &str, asked: &Asked, from: SocketAddr) -> Self {
+    fn of(desk: &RequestDesk, target: &str, asked: &Asked, from: SocketAddr) -> Self {
         let http = &desk.behaviour.http;
         let mut page = match &http.reply {
             HttpReply::Garbage => Self::ok(GARBAGE),
@@ -201,7 +201,7 @@ fn hop_of(target: &str) -> u32 {
     hop.and_then(|hop| hop.parse().ok()).unwrap_or(0)
 }
 
-fn body(desk: &Desk, asked: &Asked, from: SocketAddr) -> Vec<u8> {
+fn body(desk: &RequestDesk, asked: &Asked, from: SocketAddr) -> Vec<u8> {
     if let Some(reason) = &desk.behaviour.failure {
         let mut out = b"d".to_vec();
         text(&mut out, b"failure reason");

@@ -14,21 +14,21 @@ fn swarm() -> Swarms {
     swarms
 }
 
-async fn tracker(behaviour: &str) -> Tracker {
+async fn tracker(behaviour: &str) -> FaultyTracker {
     spawn_http_tracker(&Sockets::any(), ANY_PORT, &swarm(), behaviour.parse().unwrap()).await.unwrap()
 }
 
 const QUERY: &str = "?info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=6881&uploaded=0&downloaded=0\
     &left=5&event=started&compact=1&numwant=50";
 
-async fn call(tracker: &Tracker, target: &str) -> BoxStream {
+async fn call(tracker: &FaultyTracker, target: &str) -> BoxStream {
     let mut stream = Sockets::any().connect(tracker.addr()).await.unwrap();
     stream.write_all(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).await.unwrap();
     stream
 }
 
 /// Head and body of the whole response.
-async fn fetch(tracker: &Tracker, target: &str) -> (String, Vec<u8>) {
+async fn fetch(tracker: &FaultyTracker, target: &str) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     call(tracker, target).await.read_to_end(&mut bytes).await.unwrap();
     let end = bytes.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;

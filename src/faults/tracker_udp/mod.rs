@@ -9,13 +9,13 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
 
 use super::swarms::Swarms;
-use super::tracker::{Asked, Desk, TROUBLE_PAUSE, Tracker, refuse_unless};
+use super::tracker::{Asked, FaultyTracker, RequestDesk, TROUBLE_PAUSE, refuse_unless};
 use super::tracker_behaviour::{HttpFaults, TrackerBehaviour, WrongField};
 use crate::codec::tracker::AnnounceReply;
 use crate::codec::tracker_udp::server::{
     UdpRequest, decode_request, encode_announced, encode_connected, encode_error, encode_scraped,
 };
-use crate::net::{Datagrams, Net};
+use crate::net::{DatagramSocket, Net};
 
 /// 2 KiB: more than an announce with every option of BEP 41, and than a scrape of 74.
 const RECEIVE_LEN: usize = 2048;
@@ -36,20 +36,20 @@ pub async fn spawn_udp_tracker(
     swarms: &Swarms,
     behaviour: TrackerBehaviour,
     seed: u64,
-) -> io::Result<Tracker> {
+) -> io::Result<FaultyTracker> {
     refuse_unless(behaviour.http == HttpFaults::default(), "a UDP tracker cannot do what only HTTP can")?;
     let socket = net.datagrams(at).await?;
     let addr = socket.local_addr()?;
     let mouth =
         if behaviour.udp.other_port { net.datagrams(SocketAddr::new(addr.ip(), 0)).await? } else { Rc::clone(&socket) };
     let lose = Cell::new(behaviour.udp.lose);
-    let (desk, record) = Desk::new(swarms.clone(), behaviour);
+    let (desk, record) = RequestDesk::new(swarms.clone(), behaviour);
     let counter = Rc::new(Counter { desk, mouth, lose, seed });
     let task = spawn_local(receive(socket, counter));
-    Ok(Tracker { addr, url: format!("udp://{addr}/announce"), record, task })
+    Ok(FaultyTracker { addr, url: format!("udp://{addr}/announce"), record, task })
 }
 
-async fn receive(socket: Rc<dyn Datagrams>, counter: Rc<Counter>) {
+async fn receive(socket: Rc<dyn DatagramSocket>, counter: Rc<Counter>) {
     let mut answers = JoinSet::new();
     let mut buffer = [0; RECEIVE_LEN];
     loop {
@@ -72,8 +72,8 @@ async fn receive(socket: Rc<dyn Datagrams>, counter: Rc<Counter>) {
 /// Where datagrams are answered.
 #[derive(Debug)]
 struct Counter {
-    desk: Desk,
-    mouth: Rc<dyn Datagrams>,
+    desk: RequestDesk,
+    mouth: Rc<dyn DatagramSocket>,
     /// Announces still to be lost.
     lose: Cell<u32>,
     seed: u64,

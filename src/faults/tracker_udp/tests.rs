@@ -7,7 +7,7 @@ use crate::net::sockets::Sockets;
 
 const HASH: [u8; 20] = [7; 20];
 
-async fn start(behaviour: &str) -> (Tracker, Rc<dyn Datagrams>) {
+async fn start(behaviour: &str) -> (FaultyTracker, Rc<dyn DatagramSocket>) {
     let net = Sockets::any();
     let swarms = Swarms::default();
     swarms.add_seed(InfoHash(HASH), "10.0.0.1:258".parse().unwrap());
@@ -29,7 +29,7 @@ fn scrape(connection: &[u8]) -> Vec<u8> {
     [connection, &[0, 0, 0, 2], b"tid3", &HASH, &[9; 20]].concat()
 }
 
-async fn ask(tracker: &Tracker, socket: &Rc<dyn Datagrams>, datagram: &[u8]) -> (Vec<u8>, SocketAddr) {
+async fn ask(tracker: &FaultyTracker, socket: &Rc<dyn DatagramSocket>, datagram: &[u8]) -> (Vec<u8>, SocketAddr) {
     socket.send_to(datagram, tracker.addr()).await.unwrap();
     let mut buffer = vec![0; 1 << 16];
     let (len, from) = socket.recv_from(&mut buffer).await.unwrap();

@@ -4,7 +4,7 @@
 
 /// A run of bytes inside one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct FileSpan {
     /// The number of the file, in the order of the torrent.
     pub file: usize,
     /// Where the run starts in that file, in bytes.
@@ -48,14 +48,14 @@ impl Layout {
 
     /// The files that hold the `len` bytes of the torrent from `start` on, in order. Files of no length never appear;
     /// what lies beyond the end of the torrent is left out.
-    pub fn spans(&self, start: u64, len: u64) -> impl Iterator<Item = Span> + '_ {
+    pub fn spans(&self, start: u64, len: u64) -> impl Iterator<Item = FileSpan> + '_ {
         let end = start.saturating_add(len).min(self.total_len());
         let first = self.ends.partition_point(|file_end| *file_end <= start);
         (first..self.ends.len())
             .map_while(move |file| {
                 let (file_start, file_end) = (self.file_start(file), self.ends[file]);
                 let from = start.max(file_start);
-                (from < end).then(|| Span { file, offset: from - file_start, len: end.min(file_end) - from })
+                (from < end).then(|| FileSpan { file, offset: from - file_start, len: end.min(file_end) - from })
             })
             .filter(|span| span.len > 0)
     }

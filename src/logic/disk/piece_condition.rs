@@ -33,9 +33,9 @@ pub enum FileCondition {
 
 /// Where bytes of the torrent are on the disk, as ranges that are in order and do not overlap.
 #[derive(Debug, Clone, Default)]
-pub struct Written(Vec<Range<u64>>);
+pub struct WrittenRanges(Vec<Range<u64>>);
 
-impl Written {
+impl WrittenRanges {
     /// From ranges in any order.
     pub fn new(mut ranges: Vec<Range<u64>>) -> Self {
         ranges.retain(|range| range.start < range.end);
@@ -70,7 +70,7 @@ impl Written {
 pub fn of_wrong_piece(
     piece: PieceIndex,
     geometry: &Geometry,
-    written: &Written,
+    written: &WrittenRanges,
     recorded: Option<&Bitfield>,
 ) -> PieceCondition {
     let start = geometry.piece_start(piece);
@@ -132,7 +132,7 @@ mod tests {
     #[test]
     fn a_wrong_piece_is_damaged_where_bytes_are_that_ought_to_be_right() {
         let geometry = Geometry::new(50, 10).unwrap();
-        let written = Written::new(vec![40..50, 5..20, 20..25]);
+        let written = WrittenRanges::new(vec![40..50, 5..20, 20..25]);
         let mut record = Bitfield::none(5);
         for piece in [0, 1, 3] {
             record.set(geometry.piece(piece).unwrap());
@@ -195,7 +195,7 @@ mod tests {
             let ranges: Vec<_> = ranges.into_iter().map(|(start, len)| start..start + len).collect();
             let is_there = |byte: u64| ranges.iter().any(|range| range.contains(&byte));
             let (all, any) = ((start..start + len).all(is_there), (start..start + len).any(is_there));
-            let written = Written::new(ranges.clone());
+            let written = WrittenRanges::new(ranges.clone());
             prop_assert_eq!((written.covers(&(start..start + len)), written.touches(&(start..start + len))), (all, any));
         }
     }

@@ -16,7 +16,7 @@ use crate::logic::disk::layout::Layout;
 
 /// The torrent the record should be of.
 #[derive(Debug, Clone, Copy)]
-pub struct Torrent<'a> {
+pub struct RecordedTorrent<'a> {
     /// Its name.
     pub info_hash: InfoHash,
     /// Its pieces.
@@ -36,18 +36,18 @@ pub struct Present<'a> {
 
 /// What may be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trust {
+pub struct RecordTrust {
     /// Pieces that are had, without looking.
     pub have: Bitfield,
     /// Pieces to be hashed before anything is fetched or written over them, ascending; none of them is in `have`.
     pub check: Vec<PieceIndex>,
     /// Why.
-    pub reason: Reason,
+    pub reason: TrustReason,
 }
 
 /// Why so much is believed and no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reason {
+pub enum TrustReason {
     /// No record and no data: a new download.
     Fresh,
     /// No record, but files: somebody's data, or ours of which the record is lost.
@@ -72,7 +72,7 @@ pub enum Reason {
     MissingStorage,
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for TrustReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Fresh => f.write_str("nothing there yet"),
@@ -91,7 +91,11 @@ impl fmt::Display for Reason {
 
 /// A record as it may be written while pieces are in doubt: it claims none of them, and has the next start look at the
 /// files that they lie in.
-pub fn without_doubts(mut record: ResumeRecord, doubts: &BTreeSet<PieceIndex>, torrent: Torrent<'_>) -> ResumeRecord {
+pub fn without_doubts(
+    mut record: ResumeRecord,
+    doubts: &BTreeSet<PieceIndex>,
+    torrent: RecordedTorrent<'_>,
+) -> ResumeRecord {
     for piece in doubts {
         if record.have.clear(*piece) {
             let len = torrent.geometry.piece_len(*piece).into();
@@ -123,21 +127,25 @@ enum Standing {
 }
 
 /// What of a record may be trusted. `record` is `None` if there is none.
-pub fn trust(record: Option<Result<&ResumeRecord, &BadRecord>>, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
+pub fn trust(
+    record: Option<Result<&ResumeRecord, &BadRecord>>,
+    torrent: RecordedTorrent<'_>,
+    present: Present<'_>,
+) -> RecordTrust {
     let is_there = present.files.iter().take(torrent.layout.file_count()).any(exists);
     match record {
-        None if !is_there => trust_nothing(torrent, present, Reason::Fresh),
-        None => trust_nothing(torrent, present, Reason::NoRecord),
-        Some(Err(bad)) => trust_nothing(torrent, present, Reason::BadRecord(bad.to_string())),
-        Some(Ok(record)) if !is_of(record, torrent) => trust_nothing(torrent, present, Reason::Foreign),
+        None if !is_there => trust_nothing(torrent, present, TrustReason::Fresh),
+        None => trust_nothing(torrent, present, TrustReason::NoRecord),
+        Some(Err(bad)) => trust_nothing(torrent, present, TrustReason::BadRecord(bad.to_string())),
+        Some(Ok(record)) if !is_of(record, torrent) => trust_nothing(torrent, present, TrustReason::Foreign),
         Some(Ok(record)) if is_storage_missing(record, present) => {
-            Trust { have: record.have.clone(), check: Vec::new(), reason: Reason::MissingStorage }
+            RecordTrust { have: record.have.clone(), check: Vec::new(), reason: TrustReason::MissingStorage }
         }
         Some(Ok(record)) => trust_record(record, torrent, present),
     }
 }
 
-fn is_of(record: &ResumeRecord, torrent: Torrent<'_>) -> bool {
+fn is_of(record: &ResumeRecord, torrent: RecordedTorrent<'_>) -> bool {
     record.info_hash == torrent.info_hash
         && record.pieces == torrent.geometry.piece_count()
         && record.have.piece_count() == record.pieces
@@ -152,16 +160,16 @@ fn is_storage_missing(record: &ResumeRecord, present: Present<'_>) -> bool {
 }
 
 /// Every piece with a byte on the disk is checked, nothing is had.
-fn trust_nothing(torrent: Torrent<'_>, present: Present<'_>, reason: Reason) -> Trust {
+fn trust_nothing(torrent: RecordedTorrent<'_>, present: Present<'_>, reason: TrustReason) -> RecordTrust {
     let none = Bitfield::none(torrent.geometry.piece_count());
     let mut check = none.clone();
     for file in 0..torrent.layout.file_count() {
         mark(&mut check, torrent, file, present.file(file).len);
     }
-    Trust { have: none, check: check.pieces(torrent.geometry).collect(), reason }
+    RecordTrust { have: none, check: check.pieces(torrent.geometry).collect(), reason }
 }
 
-fn trust_record(record: &ResumeRecord, torrent: Torrent<'_>, present: Present<'_>) -> Trust {
+fn trust_record(record: &ResumeRecord, torrent: RecordedTorrent<'_>, present: Present<'_>) -> RecordTrust {
     let count = torrent.geometry.piece_count();
     let (mut doubtful, mut gone, mut changed) = (Bitfield::none(count), Bitfield::none(count), 0);
     for (file, then) in record.files.iter().enumerate() {
@@ -184,11 +192,11 @@ fn trust_record(record: &ResumeRecord, torrent: Torrent<'_>, present: Present<'_
         }
     }
     let reason = match (changed, record.clean) {
-        (0, true) => Reason::Clean,
-        (0, false) => Reason::Unclean,
-        (files, _) => Reason::Changed { files },
+        (0, true) => TrustReason::Clean,
+        (0, false) => TrustReason::Unclean,
+        (files, _) => TrustReason::Changed { files },
     };
-    Trust { have, check: check.pieces(torrent.geometry).collect(), reason }
+    RecordTrust { have, check: check.pieces(torrent.geometry).collect(), reason }
 }
 
 /// After a clean stop nothing but the device number may differ: a reboot deals those anew, and size, inode and time of
@@ -209,14 +217,14 @@ fn standing(then: &Witness, now: &Witness, clean: bool) -> Standing {
 }
 
 /// The pieces with a byte among the first `len` of the file.
-fn mark(pieces: &mut Bitfield, torrent: Torrent<'_>, file: usize, len: u64) {
+fn mark(pieces: &mut Bitfield, torrent: RecordedTorrent<'_>, file: usize, len: u64) {
     let Some(range) = torrent.layout.file_range(file) else { return };
     let end = range.end.min(range.start.saturating_add(len));
     torrent.geometry.pieces_of(range.start..end).for_each(|piece| _ = pieces.set(piece));
 }
 
 /// The pieces with a byte of the file that is not among its first `len`.
-fn mark_beyond(pieces: &mut Bitfield, torrent: Torrent<'_>, file: usize, len: u64) {
+fn mark_beyond(pieces: &mut Bitfield, torrent: RecordedTorrent<'_>, file: usize, len: u64) {
     let Some(range) = torrent.layout.file_range(file) else { return };
     let start = range.start.saturating_add(len).min(range.end);
     torrent.geometry.pieces_of(start..range.end).for_each(|piece| _ = pieces.set(piece));
@@ -271,42 +279,49 @@ mod tests {
         record: Option<Result<&ResumeRecord, &BadRecord>>,
         files: &[Witness],
         dev: Option<u64>,
-    ) -> (Vec<u32>, Vec<u32>, Reason) {
+    ) -> (Vec<u32>, Vec<u32>, TrustReason) {
         let (geometry, layout) = ground();
-        let torrent = Torrent { info_hash: HASH, geometry: &geometry, layout: &layout };
+        let torrent = RecordedTorrent { info_hash: HASH, geometry: &geometry, layout: &layout };
         let trust = trust(record, torrent, Present { files, folder_dev: dev });
         let check = trust.check.iter().map(|piece| piece.get()).collect();
         (trust.have.iter_ones().collect(), check, trust.reason)
     }
 
     /// What somebody did to the files since the record, whether the stop was clean, and what follows.
-    type Row = (&'static str, fn(&mut Vec<Witness>), bool, &'static [u32], &'static [u32], Reason);
+    type Row = (&'static str, fn(&mut Vec<Witness>), bool, &'static [u32], &'static [u32], TrustReason);
 
     /// D-09, D-12.
     #[test]
     fn a_record_is_believed_for_what_nobody_touched() {
-        let changed = |files| Reason::Changed { files };
+        let changed = |files| TrustReason::Changed { files };
         let table: &[Row] = &[
-            ("nothing", |_| {}, true, &[0, 1, 2, 3, 4], &[], Reason::Clean),
-            ("nothing, after a crash", |_| {}, false, &[0, 1, 2, 3, 4], &[], Reason::Unclean),
+            ("nothing", |_| {}, true, &[0, 1, 2, 3, 4], &[], TrustReason::Clean),
+            ("nothing, after a crash", |_| {}, false, &[0, 1, 2, 3, 4], &[], TrustReason::Unclean),
             ("removed", |f| f[1] = ABSENT, true, &[0, 1, 4], &[], changed(1)),
             ("all removed", |f| f.fill(ABSENT), true, &[], &[], changed(3)),
             ("cut", |f| f[0].len = 12, true, &[3, 4], &[0], changed(1)),
             ("cut, after a crash", |f| f[0].len = 12, false, &[3, 4], &[0], changed(1)),
             ("cut to nothing", |f| f[2].len = 0, true, &[0, 1, 2], &[], changed(1)),
             ("grown", |f| f[2].len = 99, true, &[0, 1, 2], &[3, 4], changed(1)),
-            ("grown, by ourselves before the crash", |f| f[2].len = 99, false, &[0, 1, 2, 3, 4], &[], Reason::Unclean),
+            (
+                "grown, by ourselves before the crash",
+                |f| f[2].len = 99,
+                false,
+                &[0, 1, 2, 3, 4],
+                &[],
+                TrustReason::Unclean,
+            ),
             ("replaced", |f| f[0].ino = 9, true, &[3, 4], &[0, 1, 2], changed(1)),
             ("replaced, after a crash", |f| f[0].ino = 9, false, &[3, 4], &[0, 1, 2], changed(1)),
             ("written to", |f| f[1].mtime_ns += 1, true, &[0, 1, 4], &[2, 3], changed(1)),
-            ("written to, by ourselves", |f| f[1].mtime_ns += 1, false, &[0, 1, 2, 3, 4], &[], Reason::Unclean),
+            ("written to, by ourselves", |f| f[1].mtime_ns += 1, false, &[0, 1, 2, 3, 4], &[], TrustReason::Unclean),
             (
                 "moved to a renumbered device",
                 |f| f.iter_mut().for_each(|f| f.dev = 5),
                 true,
                 &[0, 1, 2, 3, 4],
                 &[],
-                Reason::Clean,
+                TrustReason::Clean,
             ),
             ("on another device", |f| f.iter_mut().for_each(|f| f.dev = 5), false, &[], &[0, 1, 2, 3, 4], changed(3)),
             ("one removed, one replaced", |f| (f[0], f[1].ino) = (ABSENT, 9), true, &[4], &[3], changed(2)),
@@ -326,7 +341,7 @@ mod tests {
         old.have = Bitfield::none(5);
         old.files = vec![ABSENT; 3];
         let got = judge(Some(Ok(&old)), &[ABSENT, file(10, 4), ABSENT], Some(1));
-        assert_eq!(got, (vec![], vec![2, 3], Reason::Changed { files: 1 }));
+        assert_eq!(got, (vec![], vec![2, 3], TrustReason::Changed { files: 1 }));
     }
 
     /// D-13, D-14: a missing, torn or foreign record never means "start at 0 % over existing data".
@@ -342,14 +357,14 @@ mod tests {
         for make in strange {
             let mut foreign = record(true);
             make(&mut foreign);
-            assert_eq!(judge(Some(Ok(&foreign)), &some, Some(1)), (vec![], vec![0, 1, 3], Reason::Foreign));
+            assert_eq!(judge(Some(Ok(&foreign)), &some, Some(1)), (vec![], vec![0, 1, 3], TrustReason::Foreign));
         }
-        assert_eq!(judge(None, &some, Some(1)), (vec![], vec![0, 1, 3], Reason::NoRecord));
+        assert_eq!(judge(None, &some, Some(1)), (vec![], vec![0, 1, 3], TrustReason::NoRecord));
         let (have, check, reason) = judge(Some(Err(&BadRecord::Version(9))), &some, Some(1));
         assert_eq!((have, check), (vec![], vec![0, 1, 3]));
         assert!(reason.to_string().contains("version 9"), "{reason}");
-        assert_eq!(judge(None, &[ABSENT; 3], Some(1)), (vec![], vec![], Reason::Fresh));
-        assert_eq!(judge(None, &[], None), (vec![], vec![], Reason::Fresh));
+        assert_eq!(judge(None, &[ABSENT; 3], Some(1)), (vec![], vec![], TrustReason::Fresh));
+        assert_eq!(judge(None, &[], None), (vec![], vec![], TrustReason::Fresh));
     }
 
     /// D-10: an empty mount point is no reason to fetch everything again, and nothing is written into it.
@@ -358,13 +373,13 @@ mod tests {
         let all = vec![0, 1, 2, 3, 4];
         for dev in [Some(2), None] {
             let got = judge(Some(Ok(&record(true))), &[ABSENT; 3], dev);
-            assert_eq!(got, (all.clone(), vec![], Reason::MissingStorage), "{dev:?}");
+            assert_eq!(got, (all.clone(), vec![], TrustReason::MissingStorage), "{dev:?}");
         }
         let same = judge(Some(Ok(&record(true))), &[ABSENT; 3], Some(1));
-        assert_eq!(same.2, Reason::Changed { files: 3 }, "the folder is where it was: the files were removed");
+        assert_eq!(same.2, TrustReason::Changed { files: 3 }, "the folder is where it was: the files were removed");
         let mut new = record(true);
         (new.have, new.files) = (Bitfield::none(5), vec![ABSENT; 3]);
-        assert_eq!(judge(Some(Ok(&new)), &[ABSENT; 3], Some(2)).2, Reason::Clean, "there was nothing to lose");
+        assert_eq!(judge(Some(Ok(&new)), &[ABSENT; 3], Some(2)).2, TrustReason::Clean, "there was nothing to lose");
     }
 
     proptest! {
@@ -394,7 +409,7 @@ mod tests {
                 info_hash: HASH, pieces: geometry.piece_count(), have: have.clone(), files: then.clone(),
                 part: ABSENT, downloaded: 0, uploaded: 0, clean,
             };
-            let torrent = Torrent { info_hash: HASH, geometry: &geometry, layout: &layout };
+            let torrent = RecordedTorrent { info_hash: HASH, geometry: &geometry, layout: &layout };
             let trust = trust(Some(Ok(&old)), torrent, Present { files: &now, folder_dev: Some(1) });
             for piece in geometry.pieces() {
                 let len = u64::from(geometry.piece_len(piece));

@@ -17,7 +17,7 @@ const MAX_FAILURES: u32 = 3;
 
 /// The state of one torrent's doubts.
 #[derive(Debug, Clone, Default)]
-pub struct Doubt {
+pub struct Unsynced {
     pieces: BTreeSet<PieceIndex>,
     /// Failed syncs in all: what was being written during one of them is in doubt too.
     era: u32,
@@ -26,7 +26,7 @@ pub struct Doubt {
     rest_until: Option<Instant>,
 }
 
-impl Doubt {
+impl Unsynced {
     /// To be noted with every write that begins.
     pub const fn era(&self) -> u32 {
         self.era
@@ -83,8 +83,8 @@ mod tests {
         let t0 = tokio::time::Instant::now().into_std();
         let geometry = Geometry::new(10, 1).unwrap();
         let piece = |number| geometry.piece(number).unwrap();
-        let listed = |doubt: &Doubt| doubt.pieces().map(PieceIndex::get).collect::<Vec<_>>();
-        let mut doubt = Doubt::default();
+        let listed = |doubt: &Unsynced| doubt.pieces().map(PieceIndex::get).collect::<Vec<_>>();
+        let mut doubt = Unsynced::default();
         assert!(doubt.on_written(piece(1), doubt.era()), "nothing has failed");
         assert_eq!((doubt.is_none(), doubt.deadline()), (true, None));
         let before = doubt.era();
@@ -101,7 +101,7 @@ mod tests {
     #[test]
     fn three_failures_in_a_row_are_enough() {
         let t0 = tokio::time::Instant::now().into_std();
-        let mut doubt = Doubt::default();
+        let mut doubt = Unsynced::default();
         for _ in 0..10 {
             assert!(doubt.on_failed_sync(t0, []) && doubt.on_failed_sync(t0, []));
             doubt.on_sync();

@@ -16,12 +16,12 @@ const LARGE_BATCH: u32 = 16 * 1024 * 1024;
 
 /// Pieces that wait for each other.
 #[derive(Debug)]
-pub struct Gather {
+pub struct WriteBatch {
     enough: usize,
     since: Option<Instant>,
 }
 
-impl Gather {
+impl WriteBatch {
     /// `abreast` pieces of this length are hashed as fast as one.
     pub fn new(abreast: usize, piece_len: u32) -> Self {
         let of = |bytes: u32| usize::try_from(bytes / piece_len.max(1)).unwrap_or(usize::MAX).max(1);
@@ -69,7 +69,7 @@ mod tests {
             (1, 16 * kib, 64),
             (4, 1, 1 << 20),
         ] {
-            assert_eq!(Gather::new(abreast, len).enough(), enough, "{abreast} abreast of {len}");
+            assert_eq!(WriteBatch::new(abreast, len).enough(), enough, "{abreast} abreast of {len}");
         }
     }
 
@@ -77,7 +77,7 @@ mod tests {
     fn a_piece_waits_for_others_but_not_for_long() {
         let start = tokio::time::Instant::now().into_std();
         let at = |micros| start + Duration::from_micros(micros);
-        let mut gather = Gather::new(4, 1024 * 1024);
+        let mut gather = WriteBatch::new(4, 1024 * 1024);
         assert!(gather.deadline().is_none() && !gather.is_due(at(0), 1));
         assert!(!gather.is_due(at(1_900), 3), "the first waits since 0");
         assert_eq!(gather.deadline(), Some(at(2_000)));

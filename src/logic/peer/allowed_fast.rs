@@ -24,7 +24,7 @@ const MOST_NETWORKS: usize = 256;
 
 /// The counts of one torrent. Clones are the same counts.
 #[derive(Debug, Clone, Default)]
-pub struct Ledger(Rc<RefCell<BTreeMap<Subnet, Account>>>);
+pub struct GrantCounts(Rc<RefCell<BTreeMap<Subnet, Account>>>);
 
 #[derive(Debug)]
 struct Account {
@@ -32,7 +32,7 @@ struct Account {
     bytes: u64,
 }
 
-impl Ledger {
+impl GrantCounts {
     /// Has the network of this address had all that it may have for now?
     pub fn is_spent(&self, now: Instant, ip: IpAddr) -> bool {
         let accounts = self.0.borrow();
@@ -70,7 +70,7 @@ mod tests {
     }
 
     /// Bytes that an address has, taking all it may.
-    fn takes(ledger: &Ledger, now: Instant, from: IpAddr) -> u64 {
+    fn takes(ledger: &GrantCounts, now: Instant, from: IpAddr) -> u64 {
         let mut bytes = 0;
         while !ledger.is_spent(now, from) {
             ledger.charge(now, from, BLOCK);
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_network_has_its_share_once_an_hour_however_often_it_comes_back() {
-        let (t0, ledger) = (base_instant(), Ledger::default());
+        let (t0, ledger) = (base_instant(), GrantCounts::default());
         let at = |minutes: u64| t0 + Duration::from_secs(60 * minutes);
         let table = [
             (0, "80.4.4.1", MOST_BYTES),
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn so_many_networks_an_hour_and_no_more() {
-        let (t0, ledger) = (base_instant(), Ledger::default());
+        let (t0, ledger) = (base_instant(), GrantCounts::default());
         let network = |n: u32| IpAddr::from((0x5000_0000 + (n << 8)).to_be_bytes());
         let served = |now, from: u32| (from..from + 1000).filter(|n| takes(&ledger, now, network(*n)) > 0).count();
         assert_eq!(served(t0, 0), MOST_NETWORKS);

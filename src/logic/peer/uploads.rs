@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::base::geometry::PieceRange;
-use crate::logic::peers::upload_counts::{Given, PieceMarks};
+use crate::logic::peers::upload_counts::{PieceMarks, UploadCounts};
 
 /// 2,000 requests: what libtorrent takes of one peer by default; Transmission has 512 under way where nobody told it a
 /// `reqq`. More at once is a flood (P-20).
@@ -57,14 +57,14 @@ pub struct Uploads {
     ready_bytes: u64,
     /// Bytes a second that the peer takes.
     bps: u64,
-    given: Given,
+    given: UploadCounts,
     /// Pieces that this peer was given something of.
     begun: PieceMarks,
 }
 
 impl Uploads {
     /// None yet; counts with the others what is given.
-    pub fn sharing(given: Given) -> Self {
+    pub fn sharing(given: UploadCounts) -> Self {
         Self { given, ..Self::default() }
     }
 
@@ -290,7 +290,7 @@ mod tests {
     fn what_nobody_was_given_goes_first() {
         let geometry = Geometry::new(1 << 20, BLOCK.into()).unwrap();
         let piece = |number| geometry.parse_range(number, 0, BLOCK).unwrap();
-        let shared = Given::default();
+        let shared = UploadCounts::default();
         let asks = |pieces: &[u32]| {
             let mut uploads = Uploads::sharing(shared.clone());
             for number in pieces {

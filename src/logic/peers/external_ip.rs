@@ -16,7 +16,7 @@ const AGREED: usize = 3;
 
 /// The votes and what they say.
 #[derive(Debug, Default)]
-pub struct Outside {
+pub struct ExternalIp {
     votes: VecDeque<(Network, IpAddr)>,
     believed: Option<IpAddr>,
 }
@@ -37,7 +37,7 @@ impl Network {
     }
 }
 
-impl Outside {
+impl ExternalIp {
     /// `voter` says that we come from `seen`. Gives the address that is believed now, if it is another than before.
     pub fn on_vote(&mut self, voter: IpAddr, seen: IpAddr) -> Option<IpAddr> {
         let seen = seen.to_canonical();
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn three_networks_must_agree_and_be_the_most() {
         let us = ip("203.0.113.9");
-        let mut outside = Outside::default();
+        let mut outside = ExternalIp::default();
         let mut says = |voter: &str, seen: &str| outside.on_vote(ip(voter), ip(seen));
         assert_eq!(says("198.51.100.1", "203.0.113.9"), None);
         assert_eq!(says("198.51.100.2", "203.0.113.9"), None, "one network, one vote");
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn old_votes_are_forgotten() {
-        let mut outside = Outside::default();
+        let mut outside = ExternalIp::default();
         for n in 0..200_u8 {
             outside.on_vote(IpAddr::from([100, 0, n, 1]), ip("203.0.113.9"));
         }

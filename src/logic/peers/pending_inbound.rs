@@ -18,7 +18,7 @@ pub struct Ticket(u64);
 
 /// What becomes of somebody who comes in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Entry {
+pub enum Admission {
     /// He may wait; this one has to go instead, if there is one.
     Admitted(Ticket, Option<Ticket>),
     /// His host has its places already.
@@ -27,25 +27,25 @@ pub enum Entry {
 
 /// See the head of the file.
 #[derive(Debug, Clone)]
-pub struct Lobby {
+pub struct PendingInbound {
     places: usize,
     next: u64,
     waiting: BTreeMap<Ticket, IpAddr>,
 }
 
-impl Lobby {
+impl PendingInbound {
     /// With so many places, at least one.
     pub fn new(places: usize) -> Self {
         Self { places: places.max(1), next: 0, waiting: BTreeMap::new() }
     }
 
     /// Somebody has come in.
-    pub fn on_arrival(&mut self, from: SocketAddr) -> Entry {
+    pub fn on_arrival(&mut self, from: SocketAddr) -> Admission {
         let host = host(from.ip());
         // This machine has no share: whoever connects from here is meant to.
         let of_host = self.waiting.values().filter(|other| **other == host).count();
         if of_host >= PER_HOST && Class::of_ip(host) != Class::Loopback {
-            return Entry::Refused;
+            return Admission::Refused;
         }
         let oldest = self.waiting.keys().next().copied();
         let evicted = oldest.filter(|_| self.waiting.len() >= self.places);
@@ -53,7 +53,7 @@ impl Lobby {
         let ticket = Ticket(self.next);
         self.next += 1;
         self.waiting.insert(ticket, host);
-        Entry::Admitted(ticket, evicted)
+        Admission::Admitted(ticket, evicted)
     }
 
     /// He has said what he wants, or is gone.
@@ -74,8 +74,8 @@ fn host(ip: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn admitted(entry: Entry) -> (Ticket, Option<Ticket>) {
-        let Entry::Admitted(ticket, evicted) = entry else { panic!("refused") };
+    fn admitted(entry: Admission) -> (Ticket, Option<Ticket>) {
+        let Admission::Admitted(ticket, evicted) = entry else { panic!("refused") };
         (ticket, evicted)
     }
 
@@ -85,20 +85,20 @@ mod tests {
 
     #[test]
     fn a_host_has_four_places_and_gets_them_back() {
-        let mut lobby = Lobby::new(100);
+        let mut lobby = PendingInbound::new(100);
         let first = admitted(lobby.on_arrival(at(1, 1))).0;
         for port in 2..=4 {
             admitted(lobby.on_arrival(at(1, port)));
         }
-        assert_eq!(lobby.on_arrival(at(1, 5)), Entry::Refused);
-        assert_eq!(lobby.on_arrival("[::ffff:198.51.100.1]:9".parse().unwrap()), Entry::Refused, "the same host");
+        assert_eq!(lobby.on_arrival(at(1, 5)), Admission::Refused);
+        assert_eq!(lobby.on_arrival("[::ffff:198.51.100.1]:9".parse().unwrap()), Admission::Refused, "the same host");
         admitted(lobby.on_arrival(at(2, 5)));
         lobby.on_left(first);
         admitted(lobby.on_arrival(at(1, 6)));
         for host in 1..=4 {
             admitted(lobby.on_arrival(format!("[2001:db8::{host}]:1").parse().unwrap()));
         }
-        assert_eq!(lobby.on_arrival("[2001:db8::5]:1".parse().unwrap()), Entry::Refused, "one /64");
+        assert_eq!(lobby.on_arrival("[2001:db8::5]:1".parse().unwrap()), Admission::Refused, "one /64");
         admitted(lobby.on_arrival("[2001:db8:0:1::5]:1".parse().unwrap()));
         for port in 1..=50 {
             admitted(lobby.on_arrival(SocketAddr::from(([127, 0, 0, 1], port))));
@@ -108,7 +108,7 @@ mod tests {
     /// P-28: the oldest goes, and the table does not grow.
     #[test]
     fn when_all_places_are_taken_the_oldest_goes() {
-        let mut lobby = Lobby::new(3);
+        let mut lobby = PendingInbound::new(3);
         let tickets: Vec<_> = (1..=3).map(|host| admitted(lobby.on_arrival(at(host, 1))).0).collect();
         for (host, gone) in (4..=6).zip(tickets) {
             assert_eq!(admitted(lobby.on_arrival(at(host, 1))).1, Some(gone));

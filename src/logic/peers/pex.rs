@@ -29,7 +29,7 @@ const PATIENCE: u32 = 10;
 
 /// What all the peers that understand peer exchange are told.
 #[derive(Debug, Default)]
-pub struct Gossip {
+pub struct PexFeed {
     listeners: BTreeMap<PeerKey, Listener>,
     next_look: Option<Instant>,
 }
@@ -41,7 +41,7 @@ struct Listener {
     due: Instant,
 }
 
-impl Gossip {
+impl PexFeed {
     /// A peer understands peer exchange. `addr`: where others could dial it, else where it is connected from.
     pub fn on_listener(&mut self, now: Instant, peer: PeerKey, addr: SocketAddr) {
         let told = BTreeSet::new();
@@ -57,7 +57,7 @@ impl Gossip {
         }
     }
 
-    /// When to call [`Gossip::on_timeout`].
+    /// When to call [`PexFeed::on_timeout`].
     pub const fn deadline(&self) -> Option<Instant> {
         self.next_look
     }
@@ -101,12 +101,12 @@ impl Listener {
 
 /// How one peer is listened to.
 #[derive(Debug, Default)]
-pub struct Ear {
+pub struct PexListener {
     last: Option<Instant>,
     too_early: u32,
 }
 
-impl Ear {
+impl PexListener {
     /// A message has come. Should it be read at all? What came too early is skipped, what went on coming so is not heard
     /// any more: a flood costs its sender the extension, and us the bytes (P-22).
     pub fn opens(&mut self, now: Instant) -> bool {
@@ -149,7 +149,7 @@ mod tests {
     }
 
     /// `1 tells +2 -3`, for each peer that is told something.
-    fn said(gossip: &mut Gossip, now: Instant, swarm: &BTreeMap<SocketAddr, u8>) -> String {
+    fn said(gossip: &mut PexFeed, now: Instant, swarm: &BTreeMap<SocketAddr, u8>) -> String {
         let number = |addr: &SocketAddr| match addr.ip() {
             std::net::IpAddr::V4(ip) => ip.octets()[3],
             std::net::IpAddr::V6(_) => 0,
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn everybody_is_told_of_the_others_soon_and_of_changes_once_a_minute() {
         let t0 = base_instant();
-        let mut gossip = Gossip::default();
+        let mut gossip = PexFeed::default();
         assert_eq!(gossip.deadline(), None, "nobody listens");
         gossip.on_listener(t0, PeerKey(1), addr(1));
         gossip.on_listener(t0, PeerKey(2), addr(2));
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn a_message_names_fifty_and_the_next_one_the_others() {
         let t0 = base_instant();
-        let mut gossip = Gossip::default();
+        let mut gossip = PexFeed::default();
         gossip.on_listener(t0, PeerKey(1), addr(999));
         let mut sizes = Vec::new();
         for minute in 0..6 {
@@ -207,7 +207,7 @@ mod tests {
         let t0 = base_instant();
         let all = ["10.0.0.1:6881", "127.0.0.1:6881", "8.8.8.8:6881", "8.8.8.8:0"].map(|at| (at.parse().unwrap(), 0));
         for (to, want) in [("9.9.9.9:1", 1), ("10.9.9.9:1", 2), ("127.0.0.1:1", 2), ("127.0.0.1:6881", 1)] {
-            let mut gossip = Gossip::default();
+            let mut gossip = PexFeed::default();
             gossip.on_listener(t0, PeerKey(1), to.parse().unwrap());
             let told = gossip.on_timeout(t0 + secs(5), &BTreeMap::from(all));
             assert_eq!(told[0].1.added.len(), want, "{to}");
@@ -217,10 +217,10 @@ mod tests {
     /// P-22.
     #[test]
     fn a_flood_costs_its_sender_the_extension() {
-        let (t0, mut ear) = (base_instant(), Ear::default());
+        let (t0, mut ear) = (base_instant(), PexListener::default());
         let heard: Vec<u64> = (0..3600).filter(|s| ear.opens(t0 + secs(*s))).collect();
         assert_eq!(heard, [0]);
-        let mut ear = Ear::default();
+        let mut ear = PexListener::default();
         let heard = (0..3600).step_by(60).filter(|s| ear.opens(t0 + secs(*s))).count();
         assert_eq!(heard, 60, "once a minute for an hour");
     }

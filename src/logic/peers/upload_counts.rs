@@ -10,9 +10,9 @@ use crate::base::geometry::PieceIndex;
 
 /// The counts of one torrent, as long as the last piece that was given. Clones are the same counts.
 #[derive(Debug, Clone, Default)]
-pub struct Given(Rc<RefCell<Vec<u32>>>);
+pub struct UploadCounts(Rc<RefCell<Vec<u32>>>);
 
-impl Given {
+impl UploadCounts {
     /// One more is being given this piece.
     pub fn on_begun(&self, piece: PieceIndex) {
         let mut counts = self.0.borrow_mut();

@@ -13,7 +13,7 @@ use bytes::Bytes;
 
 use crate::base::geometry::{BLOCK_LEN, BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
-use crate::logic::pieces::block_senders::Senders;
+use crate::logic::pieces::block_senders::BlockSenders;
 
 /// Nobody but three is asked for the same block at a time (P-31).
 pub const MOST_ASKERS: usize = 3;
@@ -310,7 +310,7 @@ impl Assembly {
     }
 
     /// The blocks in order and who sent each. Meaningful for a whole piece only.
-    pub fn into_parts(self) -> (Arc<[Bytes]>, Senders) {
+    pub fn into_parts(self) -> (Arc<[Bytes]>, BlockSenders) {
         let sender = |slot: &Slot| if let Slot::Got(_, from) = slot { Some(*from) } else { None };
         let from = self.slots.iter().filter_map(sender).collect();
         (self.slots.into_data(), from)
@@ -477,7 +477,7 @@ mod tests {
         assert_eq!(b.a.got_bytes(), b.g.total_len());
         let (blocks, from) = b.a.into_parts();
         assert!(blocks.iter().enumerate().all(|(n, data)| usize::from(data[0]) == n));
-        assert_eq!(from, Senders::Each(vec![addr(1), addr(1), addr(2), addr(2)]));
+        assert_eq!(from, BlockSenders::Each(vec![addr(1), addr(1), addr(2), addr(2)]));
     }
 
     #[test]
@@ -492,7 +492,7 @@ mod tests {
         assert_eq!(b.put(0, A), Put::Kept { askers: [Some(B), None, None], formerly: vec![A] });
         assert_eq!((b.counts(), b.a.is_whole(), b.a.got_bytes()), ((0, 0, 1), true, 100));
         let (blocks, from) = b.a.into_parts();
-        assert_eq!((blocks.len(), from), (1, Senders::Sole(addr(1))));
+        assert_eq!((blocks.len(), from), (1, BlockSenders::Sole(addr(1))));
     }
 
     #[test]

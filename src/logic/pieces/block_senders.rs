@@ -7,14 +7,14 @@ use std::net::SocketAddr;
 
 /// Who sent each block, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Senders {
+pub enum BlockSenders {
     /// All from one.
     Sole(SocketAddr),
     /// From several, or there is no block.
     Each(Vec<SocketAddr>),
 }
 
-impl FromIterator<SocketAddr> for Senders {
+impl FromIterator<SocketAddr> for BlockSenders {
     fn from_iter<I: IntoIterator<Item = SocketAddr>>(from: I) -> Self {
         let mut rest = from.into_iter();
         let Some(first) = rest.next() else { return Self::Each(Vec::new()) };
@@ -29,7 +29,7 @@ impl FromIterator<SocketAddr> for Senders {
     }
 }
 
-impl Senders {
+impl BlockSenders {
     /// The one who sent it all.
     pub const fn sole(&self) -> Option<SocketAddr> {
         match self {
@@ -77,7 +77,7 @@ mod tests {
             (vec![1, 2], None),
             (vec![1, 1, 2, 1, 3], None),
         ] {
-            let senders: Senders = from.iter().copied().map(addr).collect();
+            let senders: BlockSenders = from.iter().copied().map(addr).collect();
             assert_eq!(senders.sole(), sole.map(addr), "{from:?}");
             assert!(from.iter().enumerate().all(|(block, n)| senders.of(block) == Some(addr(*n))), "{from:?}");
             assert!((1..5).all(|n| senders.include(addr(n)) == from.contains(&n)), "{from:?}");

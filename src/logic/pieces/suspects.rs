@@ -14,7 +14,7 @@ use rand::rngs::SmallRng;
 use sha1::{Digest, Sha1};
 
 use crate::base::geometry::PieceIndex;
-use crate::logic::pieces::block_senders::Senders;
+use crate::logic::pieces::block_senders::BlockSenders;
 
 /// 128 Ki block digests, about 8 MiB: the blocks of 2 GiB of failed pieces. Beyond, liars are caught alone.
 const MOST_EVIDENCE: usize = 128 * 1024;
@@ -97,7 +97,7 @@ impl Suspects {
     }
 
     /// A whole piece failed its hash. `from` names the sender of each of the `blocks`.
-    pub fn on_failed(&mut self, now: Instant, piece: PieceIndex, blocks: &[Bytes], from: &Senders) -> Finding {
+    pub fn on_failed(&mut self, now: Instant, piece: PieceIndex, blocks: &[Bytes], from: &BlockSenders) -> Finding {
         let digests: Vec<Fingerprint> = blocks.iter().map(|block| self.fingerprint(block)).collect();
         let whole = self.fingerprint(&digests.concat());
         let record = self.records.entry(piece).or_insert_with(|| Record {
@@ -149,7 +149,7 @@ impl Suspects {
     }
 
     /// A whole piece passed its hash. Returns those who had sent other bytes for it: proven liars.
-    pub fn on_passed(&mut self, piece: PieceIndex, blocks: &[Bytes], from: &Senders) -> Vec<SocketAddr> {
+    pub fn on_passed(&mut self, piece: PieceIndex, blocks: &[Bytes], from: &BlockSenders) -> Vec<SocketAddr> {
         if self.records.is_empty() {
             return Vec::new();
         }
@@ -272,7 +272,7 @@ mod tests {
         Suspects::new(&mut SmallRng::seed_from_u64(7))
     }
 
-    fn sent_by(from: impl IntoIterator<Item = SocketAddr>) -> Senders {
+    fn sent_by(from: impl IntoIterator<Item = SocketAddr>) -> BlockSenders {
         from.into_iter().collect()
     }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 /// What a person asked for. Where both are given, the one that is reached first ends it, as aria2 has it; where neither
 /// is, nothing does.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Goal {
+pub struct SeedingGoal {
     /// Bytes sent in this run for each byte of the torrent.
     pub ratio: Option<f64>,
     /// Time since the torrent was complete in this run.
     pub time: Option<Duration>,
 }
 
-impl Goal {
+impl SeedingGoal {
     /// Is it reached, with so many bytes of a torrent of that size sent, so long after it was complete? What has no bytes
     /// has no ratio to reach.
     pub fn is_reached(&self, sent: u64, size: u64, since: Duration) -> bool {
@@ -43,9 +43,9 @@ mod tests {
             (Some(1.0), Some(60), 999, 59, false),
         ];
         for (ratio, time, sent, secs, want) in table {
-            let goal = Goal { ratio, time: time.map(Duration::from_secs) };
+            let goal = SeedingGoal { ratio, time: time.map(Duration::from_secs) };
             assert_eq!(goal.is_reached(sent, 1000, Duration::from_secs(secs)), want, "{goal:?} {sent} {secs}");
         }
-        assert!(!Goal { ratio: Some(1.0), time: None }.is_reached(0, 0, Duration::ZERO), "nothing to send");
+        assert!(!SeedingGoal { ratio: Some(1.0), time: None }.is_reached(0, 0, Duration::ZERO), "nothing to send");
     }
 }

@@ -45,14 +45,14 @@ impl FileNumbers {
 
 /// The pieces and the bytes that are wanted of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedPieces {
     pieces: Bitfield,
     /// Wanted pieces in which not every byte is wanted, with how many are.
     partly: BTreeMap<PieceIndex, u32>,
     bytes: u64,
 }
 
-impl Wanted {
+impl WantedPieces {
     /// The whole torrent.
     pub fn everything(geometry: &Geometry) -> Self {
         Self { pieces: Bitfield::all(geometry.piece_count()), partly: BTreeMap::new(), bytes: geometry.total_len() }
@@ -152,19 +152,19 @@ mod tests {
             (&[], &[], [0; 5], 0),
         ];
         for (files, pieces, lens, bytes) in table {
-            let wanted = Wanted::of_files(&geometry, &layout, files);
+            let wanted = WantedPieces::of_files(&geometry, &layout, files);
             assert_eq!(wanted.pieces().iter_ones().collect::<Vec<_>>(), pieces, "{files:?}");
             let got: Vec<_> = geometry.pieces().map(|piece| wanted.bytes_of(&geometry, piece)).collect();
             assert_eq!((got.as_slice(), wanted.bytes()), (lens.as_slice(), bytes), "{files:?}");
         }
-        let all = Wanted::of_files(&geometry, &layout, &[true; 4]);
-        assert_eq!(all, Wanted::everything(&geometry));
+        let all = WantedPieces::of_files(&geometry, &layout, &[true; 4]);
+        assert_eq!(all, WantedPieces::everything(&geometry));
     }
 
     #[test]
     fn it_is_met_by_the_wanted_pieces_whatever_else_is_there() {
         let (geometry, layout) = (Geometry::new(50, 10).unwrap(), Layout::new([25, 0, 10, 15]));
-        let wanted = Wanted::of_files(&geometry, &layout, &[false, false, true]);
+        let wanted = WantedPieces::of_files(&geometry, &layout, &[false, false, true]);
         let mut have = Bitfield::none(5);
         for (piece, is_met, bytes) in [(2, false, 5), (0, false, 5), (3, true, 10), (4, true, 10)] {
             have.set(geometry.piece(piece).unwrap());
@@ -183,7 +183,7 @@ mod tests {
             let geometry = Geometry::new(total, piece_len).unwrap();
             let layout = Layout::new(files.iter().map(|(len, _)| *len));
             let flags: Vec<bool> = files.iter().map(|(_, wanted)| *wanted).collect();
-            let wanted = Wanted::of_files(&geometry, &layout, &flags);
+            let wanted = WantedPieces::of_files(&geometry, &layout, &flags);
             let bytes: Vec<bool> =
                 files.iter().flat_map(|(len, wanted)| std::iter::repeat_n(*wanted, usize::try_from(*len).unwrap())).collect();
             prop_assert_eq!(wanted.bytes(), bytes.iter().filter(|wanted| **wanted).count() as u64);

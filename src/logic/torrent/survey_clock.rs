@@ -44,14 +44,14 @@ impl Sight {
 
 /// The clock of one torrent's looks.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Looks {
+pub struct SurveyClock {
     last: Option<Instant>,
     sight: Sight,
     stirred: bool,
     over: bool,
 }
 
-impl Looks {
+impl SurveyClock {
     /// A look begins. What is stirred from now on it may not see.
     pub fn on_look(&mut self, now: Instant) {
         (self.last, self.sight, self.stirred) = (Some(now), Sight::Moving, false);
@@ -107,7 +107,7 @@ mod tests {
             (still(false, Some(0)), false, Some(1)),
         ];
         for (sight, stirred, want) in table {
-            let mut looks = Looks::default();
+            let mut looks = SurveyClock::default();
             assert_eq!(looks.deadline(), None, "the first look is nobody's deadline");
             looks.on_look(t0);
             looks.on_seen(sight);
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn what_is_stirred_during_a_look_is_looked_at_again() {
         let t0 = base_instant();
-        let mut looks = Looks::default();
+        let mut looks = SurveyClock::default();
         looks.on_stirred();
         looks.on_look(t0);
         looks.on_stirred();

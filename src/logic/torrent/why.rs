@@ -11,7 +11,7 @@ const DISK_BUSY_PERCENT: u8 = 70;
 
 /// What the torrent is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Phase {
+pub enum WhyPhase {
     /// It has no metadata yet (a magnet link).
     Metadata,
     /// Data that was there before is hashed.
@@ -68,7 +68,7 @@ pub struct PeerFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// What the torrent is doing.
-    pub phase: Phase,
+    pub phase: WhyPhase,
     /// A person paused it.
     pub paused: bool,
     /// Trackers.
@@ -91,7 +91,7 @@ pub struct Facts {
 
 /// The one reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum WhyReason {
     /// Nothing holds it up.
     Healthy,
     /// It is all there.
@@ -130,12 +130,12 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
     /// For programs.
-    pub primary: Reason,
+    pub primary: WhyReason,
     /// For people: the evidence and the next action. Safe to be shown.
     pub text: String,
 }
 
-impl Reason {
+impl WhyReason {
     /// Nothing to worry about: it flows, or it is done.
     pub const fn is_healthy(self) -> bool {
         matches!(self, Self::Healthy | Self::Complete)
@@ -171,34 +171,36 @@ pub fn why(facts: &Facts) -> Why {
 }
 
 /// What needs no peers to be said.
-fn stopped(facts: &Facts) -> Option<(Reason, String)> {
+fn stopped(facts: &Facts) -> Option<(WhyReason, String)> {
     if facts.paused {
-        return Some((Reason::Paused, "paused".to_owned()));
+        return Some((WhyReason::Paused, "paused".to_owned()));
     }
     if let Some(trouble) = &facts.disk_trouble {
-        return Some((Reason::DiskTrouble, Safe::new(trouble).to_string()));
+        return Some((WhyReason::DiskTrouble, Safe::new(trouble).to_string()));
     }
     match facts.phase {
-        Phase::Checking { done, total } => {
-            Some((Reason::Checking, format!("checking what is there: {done} of {total} pieces")))
+        WhyPhase::Checking { done, total } => {
+            Some((WhyReason::Checking, format!("checking what is there: {done} of {total} pieces")))
         }
-        Phase::Complete => Some((Reason::Complete, "complete".to_owned())),
-        Phase::Seeding => Some((Reason::Complete, format!("seeding to {}", count(facts.peers.connected, "peer")))),
-        Phase::Metadata | Phase::Downloading => None,
+        WhyPhase::Complete => Some((WhyReason::Complete, "complete".to_owned())),
+        WhyPhase::Seeding => {
+            Some((WhyReason::Complete, format!("seeding to {}", count(facts.peers.connected, "peer"))))
+        }
+        WhyPhase::Metadata | WhyPhase::Downloading => None,
     }
 }
 
 /// Nobody is connected.
-fn lonely(facts: &Facts) -> Option<(Reason, String)> {
+fn lonely(facts: &Facts) -> Option<(WhyReason, String)> {
     let Facts { trackers, peers, .. } = facts;
     if peers.connected > 0 {
         return None;
     }
     let announce = then("next announce", trackers.next_announce);
     Some(if peers.half_open > 0 && peers.unreachable == 0 {
-        (Reason::Starting, format!("dialling {} of {}", count(peers.half_open, "peer"), peers.known))
+        (WhyReason::Starting, format!("dialling {} of {}", count(peers.half_open, "peer"), peers.known))
     } else if trackers.usable > 0 && trackers.tried == 0 && peers.known == 0 {
-        (Reason::Starting, format!("no peers yet: asking {}", count(trackers.usable, "tracker")))
+        (WhyReason::Starting, format!("no peers yet: asking {}", count(trackers.usable, "tracker")))
     } else if peers.known > 0 {
         let next = peers.next_dial.map_or(announce, |_| then("next dial", peers.next_dial));
         let reached = peers.known.saturating_sub(peers.unreachable);
@@ -207,14 +209,14 @@ fn lonely(facts: &Facts) -> Option<(Reason, String)> {
         } else {
             format!("{reached} of {} reachable", peers.known)
         };
-        (Reason::Unreachable, format!("no peers: {evidence}{next}"))
+        (WhyReason::Unreachable, format!("no peers: {evidence}{next}"))
     } else if trackers.usable == 0 {
-        (Reason::NoSource, no_source(trackers.unsupported))
+        (WhyReason::NoSource, no_source(trackers.unsupported))
     } else if trackers.failed >= trackers.tried && trackers.tried > 0 {
-        (Reason::TrackersFailed, format!("no peers: {} failed{announce}", count(trackers.failed, "tracker")))
+        (WhyReason::TrackersFailed, format!("no peers: {} failed{announce}", count(trackers.failed, "tracker")))
     } else {
         let answered = trackers.tried.saturating_sub(trackers.failed);
-        (Reason::NobodyKnown, format!("no peers: {} named none{announce}", count(answered, "tracker")))
+        (WhyReason::NobodyKnown, format!("no peers: {} named none{announce}", count(answered, "tracker")))
     })
 }
 
@@ -226,27 +228,30 @@ fn no_source(unsupported: usize) -> String {
 }
 
 /// There are connections.
-fn among_peers(facts: &Facts) -> (Reason, String) {
+fn among_peers(facts: &Facts) -> (WhyReason, String) {
     let Facts { trackers, peers, .. } = facts;
     let announce = then("next announce", trackers.next_announce);
     let unchoked = peers.interesting.saturating_sub(peers.choked_by);
-    if facts.phase == Phase::Metadata {
-        (Reason::Metadata, format!("waiting for the metadata from {}", count(peers.connected, "peer")))
+    if facts.phase == WhyPhase::Metadata {
+        (WhyReason::Metadata, format!("waiting for the metadata from {}", count(peers.connected, "peer")))
     } else if facts.missing > 0 && facts.nobody_has >= facts.missing {
         let (nobody_has, connected) = (count(facts.nobody_has as usize, "piece"), count(peers.connected, "peer"));
-        (Reason::NobodyHas, format!("{nobody_has} nobody has: waiting for more than these {connected}{announce}"))
+        (WhyReason::NobodyHas, format!("{nobody_has} nobody has: waiting for more than these {connected}{announce}"))
     } else if facts.disk_busy_percent >= DISK_BUSY_PERCENT {
-        (Reason::DiskBusy, format!("disk busy {} %: requests wait for it", facts.disk_busy_percent))
+        (WhyReason::DiskBusy, format!("disk busy {} %: requests wait for it", facts.disk_busy_percent))
     } else if facts.rate_bps > 0 && unchoked > 0 {
-        (Reason::Healthy, format!("fetching from {unchoked} of {}", count(peers.connected, "peer")))
+        (WhyReason::Healthy, format!("fetching from {unchoked} of {}", count(peers.connected, "peer")))
     } else if peers.interesting == 0 {
         let none = format!("none of {} has what we lack", count(peers.connected, "peer"));
-        (Reason::NothingToGet, format!("{none}{announce}"))
+        (WhyReason::NothingToGet, format!("{none}{announce}"))
     } else if unchoked == 0 {
-        (Reason::Choked, format!("choked by {} of {}: waiting for a turn{announce}", peers.choked_by, peers.connected))
+        (
+            WhyReason::Choked,
+            format!("choked by {} of {}: waiting for a turn{announce}", peers.choked_by, peers.connected),
+        )
     } else {
         let asked = if facts.in_flight > 0 { "overdue requests go elsewhere" } else { "about to ask" };
-        (Reason::Stalled, format!("nothing comes from {}: {asked}", count(unchoked, "peer")))
+        (WhyReason::Stalled, format!("nothing comes from {}: {asked}", count(unchoked, "peer")))
     }
 }
 
@@ -299,74 +304,78 @@ mod tests {
             facts
         };
         let table = [
-            (healthy(), Reason::Healthy, "fetching from 9 of 14 peers"),
-            (among(|f| f.phase = Phase::Complete), Reason::Complete, "complete"),
-            (among(|f| f.paused = true), Reason::Paused, "paused"),
+            (healthy(), WhyReason::Healthy, "fetching from 9 of 14 peers"),
+            (among(|f| f.phase = WhyPhase::Complete), WhyReason::Complete, "complete"),
+            (among(|f| f.paused = true), WhyReason::Paused, "paused"),
             (
-                among(|f| f.phase = Phase::Checking { done: 5, total: 80 }),
-                Reason::Checking,
+                among(|f| f.phase = WhyPhase::Checking { done: 5, total: 80 }),
+                WhyReason::Checking,
                 "checking what is there: 5 of 80 pieces",
             ),
             (
                 among(|f| f.disk_trouble = Some("disk full on /x: need 1.2 GB, 0 free; resumes by itself".to_owned())),
-                Reason::DiskTrouble,
+                WhyReason::DiskTrouble,
                 "disk full on /x: need 1.2 GB, 0 free; resumes by itself",
             ),
-            (among(|f| f.phase = Phase::Metadata), Reason::Metadata, "waiting for the metadata from 14 peers"),
-            (among(|f| f.disk_busy_percent = 71), Reason::DiskBusy, "disk busy 71 %: requests wait for it"),
+            (among(|f| f.phase = WhyPhase::Metadata), WhyReason::Metadata, "waiting for the metadata from 14 peers"),
+            (among(|f| f.disk_busy_percent = 71), WhyReason::DiskBusy, "disk busy 71 %: requests wait for it"),
             (
                 among(|f| {
                     (f.peers.interesting, f.peers.choked_by, f.rate_bps) = (14, 14, 0);
                     f.trackers.next_announce = Some(Duration::from_secs(600));
                 }),
-                Reason::Choked,
+                WhyReason::Choked,
                 "choked by 14 of 14: waiting for a turn, next announce in 10 min",
             ),
             (
                 among(|f| (f.missing, f.rate_bps) = (2, 0)),
-                Reason::NobodyHas,
+                WhyReason::NobodyHas,
                 "2 pieces nobody has: waiting for more than these 14 peers",
             ),
             (
                 among(|f| (f.peers.interesting, f.peers.choked_by, f.rate_bps) = (0, 0, 0)),
-                Reason::NothingToGet,
+                WhyReason::NothingToGet,
                 "none of 14 peers has what we lack",
             ),
-            (among(|f| f.rate_bps = 0), Reason::Stalled, "nothing comes from 9 peers: overdue requests go elsewhere"),
+            (
+                among(|f| f.rate_bps = 0),
+                WhyReason::Stalled,
+                "nothing comes from 9 peers: overdue requests go elsewhere",
+            ),
             (
                 alone(trackers(3, 3, 3), peers(0, 0)),
-                Reason::TrackersFailed,
+                WhyReason::TrackersFailed,
                 "no peers: 3 trackers failed, next announce in 42 s",
             ),
             (
                 alone(trackers(3, 1, 1), peers(0, 0)),
-                Reason::TrackersFailed,
+                WhyReason::TrackersFailed,
                 "no peers: 1 tracker failed, next announce in 42 s",
             ),
-            (alone(trackers(3, 0, 0), peers(0, 0)), Reason::Starting, "no peers yet: asking 3 trackers"),
+            (alone(trackers(3, 0, 0), peers(0, 0)), WhyReason::Starting, "no peers yet: asking 3 trackers"),
             (
                 alone(trackers(3, 3, 1), peers(0, 0)),
-                Reason::NobodyKnown,
+                WhyReason::NobodyKnown,
                 "no peers: 2 trackers named none, next announce in 42 s",
             ),
             (
                 alone(trackers(1, 1, 0), PeerFacts { next_dial: Some(Duration::from_secs(9)), ..peers(200, 200) }),
-                Reason::Unreachable,
+                WhyReason::Unreachable,
                 "no peers: 0 of 200 reachable, next dial in 9 s",
             ),
             (
                 alone(trackers(1, 1, 0), PeerFacts { half_open: 50, ..peers(200, 0) }),
-                Reason::Starting,
+                WhyReason::Starting,
                 "dialling 50 peers of 200",
             ),
             (
                 alone(TrackerFacts::default(), peers(0, 0)),
-                Reason::NoSource,
+                WhyReason::NoSource,
                 "no peers: the torrent names no tracker; name a peer or a tracker yourself",
             ),
             (
                 alone(TrackerFacts { unsupported: 2, ..TrackerFacts::default() }, peers(0, 0)),
-                Reason::NoSource,
+                WhyReason::NoSource,
                 "no peers: 2 trackers of a protocol not spoken here; name another",
             ),
         ];
@@ -379,16 +388,16 @@ mod tests {
     fn what_stops_everything_comes_before_what_slows() {
         let mut facts = healthy();
         (facts.disk_busy_percent, facts.disk_trouble) = (99, Some("read-only".to_owned()));
-        assert_eq!(why(&facts).primary, Reason::DiskTrouble);
+        assert_eq!(why(&facts).primary, WhyReason::DiskTrouble);
         facts.paused = true;
-        assert_eq!(why(&facts).primary, Reason::Paused);
+        assert_eq!(why(&facts).primary, WhyReason::Paused);
     }
 
     #[test]
     fn only_a_flowing_or_finished_torrent_is_healthy() {
-        assert!(Reason::Healthy.is_healthy() && Reason::Complete.is_healthy());
-        assert!(!Reason::Choked.is_healthy());
-        assert_eq!(Reason::TrackersFailed.label(), "trackers-failed");
+        assert!(WhyReason::Healthy.is_healthy() && WhyReason::Complete.is_healthy());
+        assert!(!WhyReason::Choked.is_healthy());
+        assert_eq!(WhyReason::TrackersFailed.label(), "trackers-failed");
     }
 
     proptest! {
@@ -396,7 +405,7 @@ mod tests {
         #[test]
         fn any_facts_have_a_reason(n in prop::array::uniform12(0usize..4), rate in 0u64..2, trouble in prop::option::of(".{1,300}")) {
             let facts = Facts {
-                phase: [Phase::Metadata, Phase::Downloading, Phase::Complete, Phase::Checking { done: 9, total: 1 }][n[0]],
+                phase: [WhyPhase::Metadata, WhyPhase::Downloading, WhyPhase::Complete, WhyPhase::Checking { done: 9, total: 1 }][n[0]],
                 paused: n[1] == 0,
                 trackers: TrackerFacts { usable: n[2], unsupported: n[3], tried: n[4], failed: n[5], next_announce: IN_42_S },
                 peers: PeerFacts {
@@ -410,7 +419,7 @@ mod tests {
             };
             let why = why(&facts);
             prop_assert!(!why.text.is_empty() && why.text.chars().count() <= 2010 && why.text.chars().all(is_harmless));
-            prop_assert!(why.primary != Reason::Healthy || rate > 0);
+            prop_assert!(why.primary != WhyReason::Healthy || rate > 0);
         }
     }
 }

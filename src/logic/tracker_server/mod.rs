@@ -1,6 +1,6 @@
 //! A tracker, as a struct: bytes of a client in, bytes for it out (BEP 3, 7, 15, 23, 24, 31, 48).
 //!
-//! [`Desk`] is where everything is decided: who is served, how often, with whom. Knows no sockets and no HTTP beyond the
+//! [`TrackerDesk`] is where everything is decided: who is served, how often, with whom. Knows no sockets and no HTTP beyond the
 //! query of a URL; told the time, the address a request came from, and its secrets.
 //!
 //! | file | for |
@@ -31,10 +31,10 @@ use std::time::{Duration, Instant};
 pub use allow::{AllowList, BadAllowList};
 pub use counts::{Counts, Stats};
 use pool::HashKey;
-pub use registry::{Heard, Limits, Registry};
+pub use registry::{Registry, RegistryLimits, SwarmAnswer};
 use registry::{Return, Rhythm};
-pub use swarm::{Tally, Visit, Wanted};
-use throttle::Throttle;
+pub use swarm::{Tally, Visit, WantedPeers};
+use throttle::AnnounceThrottle;
 use tickets::Tickets;
 use ticks::Tick;
 
@@ -91,7 +91,7 @@ pub struct DeskConfig {
     /// Requests a second of each host; 0: any number. This machine's own are not counted.
     pub rate: u32,
     /// What it holds at most.
-    pub limits: Limits,
+    pub limits: RegistryLimits,
     /// Only these torrents; `None`: all.
     pub allow: Option<AllowList>,
     /// For dice and hashes.
@@ -101,7 +101,7 @@ pub struct DeskConfig {
 }
 
 /// The longest file that a tracker with these limits writes, with room for swarms and peers that come and go meanwhile.
-pub fn longest_state(limits: &Limits) -> u64 {
+pub fn longest_state(limits: &RegistryLimits) -> u64 {
     let all = limits.swarms.saturating_mul(SWARM_LEN).saturating_add(limits.peers.saturating_mul(PEER_LEN));
     (all as u64).saturating_mul(2).saturating_add(SAVED_PART as u64)
 }
@@ -138,25 +138,25 @@ impl Refusal {
 
 /// See the head of the file.
 #[derive(Debug)]
-pub struct Desk {
+pub struct TrackerDesk {
     cfg: DeskConfig,
     epoch: Instant,
     registry: Registry,
-    throttle: Throttle,
+    throttle: AnnounceThrottle,
     tickets: Tickets,
     hosts: HashKey,
     counts: Counts,
     sweep_at: Instant,
 }
 
-impl Desk {
+impl TrackerDesk {
     /// Opens at `now`, with nobody in any swarm.
     pub fn new(cfg: DeskConfig, now: Instant) -> Self {
         let interval = cfg.interval.clamp(Duration::from_secs(1), MAX_INTERVAL);
         Self {
             epoch: now,
             registry: Registry::new(cfg.limits, rhythm(interval), cfg.seed),
-            throttle: Throttle::new(now, cfg.rate),
+            throttle: AnnounceThrottle::new(now, cfg.rate),
             tickets: Tickets::new(now, cfg.secret),
             hosts: HashKey::new(cfg.seed.wrapping_add(1)),
             counts: Counts::default(),
@@ -191,7 +191,7 @@ impl Desk {
             UdpRequest::Announce { transaction_id, request, .. } => {
                 self.counts.announces_udp += 1;
                 let most = if from.is_ipv4() { MAX_WANTED } else { MAX_WANTED_UDP_V6 };
-                let wanted = Wanted::SameFamily(most.min(request.num_want as usize));
+                let wanted = WantedPeers::SameFamily(most.min(request.num_want as usize));
                 Some(match self.announce(now, &request, from, wanted) {
                     Ok(reply) => encode_announced(transaction_id, &reply, from.is_ipv6()),
                     Err(refusal) => encode_error(transaction_id, &refusal.to_string()),
@@ -242,7 +242,7 @@ impl Desk {
         self.registry.sweep(age, (all / round_s + 1).min(MAX_SWEEP), keep);
     }
 
-    /// When [`Desk::on_timeout`] is due.
+    /// When [`TrackerDesk::on_timeout`] is due.
     pub const fn deadline(&self) -> Instant {
         self.sweep_at
     }
@@ -291,7 +291,7 @@ impl Desk {
         self.admit(now, from)?;
         let query = parse_query(query).inspect_err(|_bad| self.counts.malformed += 1)?;
         self.counts.announces_http += 1;
-        let wanted = Wanted::AnyFamily(MAX_WANTED.min(query.request.num_want as usize));
+        let wanted = WantedPeers::AnyFamily(MAX_WANTED.min(query.request.num_want as usize));
         let reply = self.announce(now, &query.request, believed(query.ip, from), wanted)?;
         let external_ip = Some(from);
         Ok(encode_announce(&AnnounceReply { external_ip, ..reply }, query.compact))
@@ -313,7 +313,7 @@ impl Desk {
         now: Instant,
         request: &AnnounceRequest,
         from: IpAddr,
-        wanted: Wanted,
+        wanted: WantedPeers,
     ) -> Result<AnnounceReply, Refusal> {
         if !self.allows(&request.info_hash) {
             self.counts.unregistered += 1;
@@ -322,7 +322,7 @@ impl Desk {
         self.counts.note(request.event);
         let addr = SocketAddr::new(from, request.port);
         let visit = Visit { addr, event: request.event, is_seed: request.left == 0 };
-        let Heard { numbers, peers } = self.registry.hear(request.info_hash, &visit, wanted, self.tick(now));
+        let SwarmAnswer { numbers, peers } = self.registry.hear(request.info_hash, &visit, wanted, self.tick(now));
         Ok(AnnounceReply {
             interval: i64::try_from(self.cfg.interval.as_secs()).ok(),
             min_interval: i64::try_from(self.cfg.interval.as_secs() / 2).ok(),

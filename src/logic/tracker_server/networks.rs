@@ -20,12 +20,12 @@ const SITES_PER_PROVIDER: u32 = 64;
 
 /// What one customer or one machine room has: a /24 of IPv4, a /48 of IPv6 (RFC 6177: "a /48 to end sites").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Site {
+pub(super) enum NetworkSite {
     V4([u8; 3]),
     V6([u8; 6]),
 }
 
-impl Site {
+impl NetworkSite {
     pub(super) fn of(ip: IpAddr) -> Self {
         match ip {
             IpAddr::V4(ip) => {
@@ -96,23 +96,23 @@ impl Loads {
     }
 
     /// One more entry of this site.
-    pub(super) fn add(&mut self, site: Site, key: HashKey) {
+    pub(super) fn add(&mut self, site: NetworkSite, key: HashKey) {
         self.change(site, key, |count| count.saturating_add(1));
     }
 
     /// One less.
-    pub(super) fn remove(&mut self, site: Site, key: HashKey) {
+    pub(super) fn remove(&mut self, site: NetworkSite, key: HashKey) {
         self.change(site, key, |count| count.saturating_sub(1));
     }
 
-    fn change(&mut self, site: Site, key: HashKey, change: impl Fn(u32) -> u32) {
+    fn change(&mut self, site: NetworkSite, key: HashKey, change: impl Fn(u32) -> u32) {
         self.sites.change(key.hash(site.prefix()), &change);
         self.providers.change(key.hash(site.provider()), &change);
     }
 
     /// How many entries this site is charged for: its own, or its share of the provider's if that is more. Never fewer
     /// than it has.
-    pub(super) fn of(&self, site: Site, key: HashKey) -> u64 {
+    pub(super) fn of(&self, site: NetworkSite, key: HashKey) -> u64 {
         let provider = self.providers.least(key.hash(site.provider())) / SITES_PER_PROVIDER;
         self.sites.least(key.hash(site.prefix())).max(provider).into()
     }
@@ -134,8 +134,8 @@ pub(super) const fn burden(load: u64, is_confirmed: bool, is_overdue: bool) -> u
 mod tests {
     use super::*;
 
-    fn site(ip: &str) -> Site {
-        Site::of(ip.parse().unwrap())
+    fn site(ip: &str) -> NetworkSite {
+        NetworkSite::of(ip.parse().unwrap())
     }
 
     #[test]
@@ -143,8 +143,8 @@ mod tests {
         let (mut loads, key) = (Loads::new(), HashKey::new(1));
         for nth in 0..=255_u8 {
             for _ in 0..8 {
-                loads.add(Site::V4([198, 51, nth]), key);
-                loads.add(Site::V6([0x20, 1, 0xd, 0xb8, nth, 7]), key);
+                loads.add(NetworkSite::V4([198, 51, nth]), key);
+                loads.add(NetworkSite::V6([0x20, 1, 0xd, 0xb8, nth, 7]), key);
             }
         }
         (0..100).for_each(|_| loads.add(site("198.51.3.1"), key));

@@ -12,8 +12,8 @@ use rand::rngs::SmallRng;
 use rand::seq::index;
 use rand::{RngExt, SeedableRng};
 
-use super::networks::{Loads, Site};
-use super::ticks::{Seen, Tick};
+use super::networks::{Loads, NetworkSite};
+use super::ticks::{LastAnnounce, Tick};
 use crate::codec::compact::V4_LEN;
 
 /// 16 peers are looked through faster than hashed, and most swarms have fewer.
@@ -41,12 +41,12 @@ impl HashKey {
 
 /// The hash of all tables, and what each network holds of this one.
 #[derive(Debug)]
-pub(super) struct Ledger {
+pub(super) struct PoolLedger {
     pub(super) key: HashKey,
     pub(super) loads: Loads,
 }
 
-impl Ledger {
+impl PoolLedger {
     pub(super) fn new(key: HashKey) -> Self {
         Self { key, loads: Loads::new() }
     }
@@ -63,7 +63,7 @@ pub(super) struct Places {
 
 /// What an announce says of a peer that stays.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Word {
+pub(super) struct PeerStatus {
     pub(super) is_seed: bool,
     /// It says that it has just completed.
     pub(super) completes: bool,
@@ -82,7 +82,7 @@ pub(super) struct Noted {
 #[derive(Debug, Clone, Copy)]
 struct Member<const N: usize> {
     addr: [u8; N],
-    seen: Seen,
+    seen: LastAnnounce,
 }
 
 /// See the head of the file.
@@ -100,15 +100,15 @@ fn host<const N: usize>(addr: &[u8; N]) -> &[u8] {
     &addr[..if N == V4_LEN { 4 } else { 8 }]
 }
 
-/// The part of an address that is its [`Site`].
+/// The part of an address that is its [`NetworkSite`].
 fn site_bytes<const N: usize>(addr: &[u8; N]) -> &[u8] {
     &addr[..if N == V4_LEN { 3 } else { 6 }]
 }
 
-fn site<const N: usize>(addr: &[u8; N]) -> Site {
+fn site<const N: usize>(addr: &[u8; N]) -> NetworkSite {
     match site_bytes(addr) {
-        [a, b, c] => Site::V4([*a, *b, *c]),
-        longer => Site::V6(std::array::from_fn(|nth| longer[nth])),
+        [a, b, c] => NetworkSite::V4([*a, *b, *c]),
+        longer => NetworkSite::V6(std::array::from_fn(|nth| longer[nth])),
     }
 }
 
@@ -168,7 +168,14 @@ impl<const N: usize> Pool<N> {
 
     /// Lists an address, or hears of it again. A host and a site have so many places at most: beyond that one of theirs
     /// goes that is not confirmed, the oldest one first, or else the oldest of all.
-    pub(super) fn put(&mut self, addr: [u8; N], word: Word, now: Tick, places: &Places, ledger: &mut Ledger) -> Noted {
+    pub(super) fn put(
+        &mut self,
+        addr: [u8; N],
+        word: PeerStatus,
+        now: Tick,
+        places: &Places,
+        ledger: &mut PoolLedger,
+    ) -> Noted {
         let mut found = None;
         let (mut host_first, mut of_host) = (None, 0_usize);
         let (mut site_first, mut of_site) = (None, 0_usize);
@@ -192,14 +199,14 @@ impl<const N: usize> Pool<N> {
         if let Some((_, _, at)) = full_host.or(site_first.filter(|_| of_site >= places.per_site)) {
             self.remove_at(at, ledger);
         }
-        let seen = Seen::first(now).counted(word.is_seed || word.completes);
+        let seen = LastAnnounce::first(now).counted(word.is_seed || word.completes);
         self.insert(addr, word.is_seed, seen, ledger);
         Noted { is_new: true, counts: word.completes, is_confirmed: false }
     }
 
     /// The peer at this position announces again. A download is counted once as long as the peer stays listed, and never
     /// of one that came as a seed.
-    fn hear_again(&mut self, at: usize, word: Word, now: Tick, confirm_after: u16, key: HashKey) -> Noted {
+    fn hear_again(&mut self, at: usize, word: PeerStatus, now: Tick, confirm_after: u16, key: HashKey) -> Noted {
         let before = self.members[at].seen;
         let counts = word.completes && !before.is_counted();
         let seen = before.confirmed(before.age(now) >= confirm_after).again(now).counted(counts || word.is_seed);
@@ -213,7 +220,7 @@ impl<const N: usize> Pool<N> {
     }
 
     /// Lists an address that is not in.
-    pub(super) fn insert(&mut self, addr: [u8; N], is_seed: bool, seen: Seen, ledger: &mut Ledger) {
+    pub(super) fn insert(&mut self, addr: [u8; N], is_seed: bool, seen: LastAnnounce, ledger: &mut PoolLedger) {
         ledger.loads.add(site(&addr), ledger.key);
         self.push(Member { addr, seen }, ledger.key);
         if !is_seed {
@@ -227,9 +234,9 @@ impl<const N: usize> Pool<N> {
         &mut self,
         addr: [u8; N],
         is_seed: bool,
-        seen: Seen,
+        seen: LastAnnounce,
         places: &Places,
-        ledger: &mut Ledger,
+        ledger: &mut PoolLedger,
     ) -> bool {
         let (mut is_in, mut of_host, mut of_site) = (false, 0_usize, 0_usize);
         self.visit_site(&addr, ledger.key, |at| {
@@ -246,19 +253,19 @@ impl<const N: usize> Pool<N> {
     }
 
     /// Takes an address out, if it is in.
-    pub(super) fn remove(&mut self, addr: &[u8; N], ledger: &mut Ledger) {
+    pub(super) fn remove(&mut self, addr: &[u8; N], ledger: &mut PoolLedger) {
         if let Some(at) = self.position(addr, ledger.key) {
             self.remove_at(at, ledger);
         }
     }
 
     /// The site of the peer at this position, and when it was heard of.
-    pub(super) fn look(&self, at: usize) -> (Site, Seen) {
+    pub(super) fn look(&self, at: usize) -> (NetworkSite, LastAnnounce) {
         (site(&self.members[at].addr), self.members[at].seen)
     }
 
     /// Every address, whether it is a seed, and when it was heard of.
-    pub(super) fn members(&self) -> impl ExactSizeIterator<Item = (&[u8; N], bool, Seen)> {
+    pub(super) fn members(&self) -> impl ExactSizeIterator<Item = (&[u8; N], bool, LastAnnounce)> {
         self.members.iter().enumerate().map(|(at, member)| (&member.addr, at >= self.leeches, member.seen))
     }
 
@@ -280,7 +287,7 @@ impl<const N: usize> Pool<N> {
         below: usize,
         budget: usize,
         (now, max_age): (Tick, u16),
-        ledger: &mut Ledger,
+        ledger: &mut PoolLedger,
     ) -> usize {
         let mut at = below.min(self.members.len());
         let end = at.saturating_sub(budget);
@@ -354,7 +361,7 @@ impl<const N: usize> Pool<N> {
     }
 
     /// Takes the peer at this position out; another one takes its place.
-    pub(super) fn remove_at(&mut self, mut at: usize, ledger: &mut Ledger) {
+    pub(super) fn remove_at(&mut self, mut at: usize, ledger: &mut PoolLedger) {
         let key = ledger.key;
         ledger.loads.remove(site(&self.members[at].addr), key);
         if at < self.leeches {

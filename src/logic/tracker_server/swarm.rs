@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use rand::rngs::SmallRng;
 
-use super::networks::Site;
-use super::pool::{HashKey, Ledger, Noted, Places, Pool, Word};
+use super::networks::NetworkSite;
+use super::pool::{HashKey, Noted, PeerStatus, Places, Pool, PoolLedger};
 use super::registry::Return;
-use super::ticks::{Seen, Tick};
+use super::ticks::{LastAnnounce, Tick};
 use crate::base::ids::InfoHash;
 use crate::codec::compact::{V4_LEN, V6_LEN};
 use crate::codec::swarm_state::{SavedNetwork, SavedPeer, SavedSwarm};
@@ -27,7 +27,7 @@ pub struct Visit {
 
 /// How many peers of which family may be named.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum WantedPeers {
     /// Only of the asker's family: a UDP tracker has no room for the other (BEP 15).
     SameFamily(usize),
     /// Of the asker's family first, then of the other (BEP 7).
@@ -72,7 +72,7 @@ impl Tally {
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(super) struct Swarm {
+pub(super) struct TrackedSwarm {
     pub(super) info_hash: InfoHash,
     v4: Pool<V4_LEN>,
     v6: Pool<V6_LEN>,
@@ -81,7 +81,7 @@ pub(super) struct Swarm {
     /// The last announce.
     pub(super) touched: Tick,
     /// The network of the first peer, to which the swarm is charged.
-    pub(super) founder: Site,
+    pub(super) founder: NetworkSite,
     /// Peers of two networks have met here, or one has come back after the minimum interval.
     pub(super) is_established: bool,
 }
@@ -119,19 +119,19 @@ fn v6_addr([ip @ .., high, low]: [u8; V6_LEN]) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::from(ip), u16::from_be_bytes([high, low])))
 }
 
-fn saved_peer<const N: usize>((addr, is_seed, seen): (&[u8; N], bool, Seen), now: Tick) -> SavedPeer<N> {
+fn saved_peer<const N: usize>((addr, is_seed, seen): (&[u8; N], bool, LastAnnounce), now: Tick) -> SavedPeer<N> {
     let (is_confirmed, is_counted) = (seen.is_confirmed(), seen.is_counted());
     SavedPeer { addr: *addr, age: seen.age(now), is_seed, is_confirmed, is_counted }
 }
 
 /// What is known of a saved peer, unless it has expired.
-fn seen<const N: usize>(saved: &SavedPeer<N>, back: Return) -> Option<Seen> {
+fn seen<const N: usize>(saved: &SavedPeer<N>, back: Return) -> Option<LastAnnounce> {
     let tick = back.tick(saved.age)?;
-    Some(Seen::first(tick).confirmed(saved.is_confirmed).counted(saved.is_counted))
+    Some(LastAnnounce::first(tick).confirmed(saved.is_confirmed).counted(saved.is_counted))
 }
 
-impl Swarm {
-    pub(super) fn new(info_hash: InfoHash, founder: Site, now: Tick) -> Self {
+impl TrackedSwarm {
+    pub(super) fn new(info_hash: InfoHash, founder: NetworkSite, now: Tick) -> Self {
         let (v4, v6) = (Pool::default(), Pool::default());
         Self { info_hash, v4, v6, downloaded: 0, touched: now, founder, is_established: false }
     }
@@ -152,24 +152,24 @@ impl Swarm {
 
     /// Takes a visit in. Who stops is gone; who completes is counted, once as long as it stays listed. Says whether the
     /// visitor is listed that was not before.
-    pub(super) fn hear(&mut self, visit: &Visit, now: Tick, places: &Places, ledger: &mut Ledger) -> bool {
+    pub(super) fn hear(&mut self, visit: &Visit, now: Tick, places: &Places, ledger: &mut PoolLedger) -> bool {
         self.touched = now;
         if visit.event == Event::Stopped {
             self.remove(visit.addr, ledger);
             return false;
         }
-        let word = Word { is_seed: visit.is_seed, completes: visit.event == Event::Completed };
+        let word = PeerStatus { is_seed: visit.is_seed, completes: visit.event == Event::Completed };
         let Noted { is_new, counts, is_confirmed } = match Key::from(visit.addr) {
             Key::V4(addr) => self.v4.put(addr, word, now, places, ledger),
             Key::V6(addr) => self.v6.put(addr, word, now, places, ledger),
         };
         self.downloaded = self.downloaded.saturating_add(u32::from(counts));
-        self.is_established |= is_confirmed || Site::of(visit.addr.ip().to_canonical()) != self.founder;
+        self.is_established |= is_confirmed || NetworkSite::of(visit.addr.ip().to_canonical()) != self.founder;
         is_new
     }
 
     /// Takes a peer out, if it is in.
-    pub(super) fn remove(&mut self, addr: SocketAddr, ledger: &mut Ledger) {
+    pub(super) fn remove(&mut self, addr: SocketAddr, ledger: &mut PoolLedger) {
         match Key::from(addr) {
             Key::V4(addr) => self.v4.remove(&addr, ledger),
             Key::V6(addr) => self.v6.remove(&addr, ledger),
@@ -185,12 +185,12 @@ impl Swarm {
     }
 
     /// The site of the peer that stands there, and when it was heard of.
-    pub(super) fn look(&self, at: usize) -> (Site, Seen) {
+    pub(super) fn look(&self, at: usize) -> (NetworkSite, LastAnnounce) {
         at.checked_sub(self.v4.len()).map_or_else(|| self.v4.look(at), |at| self.v6.look(at))
     }
 
     /// Takes out the peer that stands there.
-    pub(super) fn remove_at(&mut self, at: usize, ledger: &mut Ledger) {
+    pub(super) fn remove_at(&mut self, at: usize, ledger: &mut PoolLedger) {
         match at.checked_sub(self.v4.len()) {
             Some(at) => self.v6.remove_at(at, ledger),
             None => self.v4.remove_at(at, ledger),
@@ -198,15 +198,21 @@ impl Swarm {
     }
 
     /// The site of each of its peers.
-    pub(super) fn sites(&self) -> impl Iterator<Item = Site> {
+    pub(super) fn sites(&self) -> impl Iterator<Item = NetworkSite> {
         (0..self.len()).map(|at| self.look(at).0)
     }
 
     /// Peers for somebody: never itself; seeds get no seeds, who would have nothing to say to each other.
-    pub(super) fn name(&self, asker: &Visit, wanted: Wanted, key: HashKey, dice: &mut SmallRng) -> Vec<SocketAddr> {
+    pub(super) fn name(
+        &self,
+        asker: &Visit,
+        wanted: WantedPeers,
+        key: HashKey,
+        dice: &mut SmallRng,
+    ) -> Vec<SocketAddr> {
         let (most, other_too) = match wanted {
-            Wanted::SameFamily(most) => (most, false),
-            Wanted::AnyFamily(most) => (most, true),
+            WantedPeers::SameFamily(most) => (most, false),
+            WantedPeers::AnyFamily(most) => (most, true),
         };
         let mut named = Vec::with_capacity(most.min(self.len()));
         match Key::from(asker.addr) {
@@ -257,8 +263,8 @@ impl Swarm {
     /// As it goes into a file.
     pub(super) fn saved(&self, now: Tick) -> SavedSwarm {
         let founder = match self.founder {
-            Site::V4(prefix) => SavedNetwork::V4(prefix),
-            Site::V6(prefix) => SavedNetwork::V6(prefix),
+            NetworkSite::V4(prefix) => SavedNetwork::V4(prefix),
+            NetworkSite::V6(prefix) => SavedNetwork::V6(prefix),
         };
         SavedSwarm {
             info_hash: self.info_hash,
@@ -278,7 +284,7 @@ impl Swarm {
         free: usize,
         back: Return,
         places: &Places,
-        ledger: &mut Ledger,
+        ledger: &mut PoolLedger,
     ) {
         let mut left = free;
         for peer in saved.v4.iter().filter(|peer| v4_addr(peer.addr).port() != 0) {
@@ -296,7 +302,7 @@ impl Swarm {
     }
 
     /// Forgets who was silent for too long, going down from position `below` of all. Says how far it came.
-    pub(super) fn sweep(&mut self, below: usize, budget: usize, age: (Tick, u16), ledger: &mut Ledger) -> usize {
+    pub(super) fn sweep(&mut self, below: usize, budget: usize, age: (Tick, u16), ledger: &mut PoolLedger) -> usize {
         let v4_len = self.v4.len();
         if below > v4_len {
             v4_len + self.v6.sweep(below - v4_len, budget, age, ledger)

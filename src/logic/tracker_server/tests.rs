@@ -15,7 +15,7 @@ fn config() -> DeskConfig {
     DeskConfig {
         interval: DEFAULT_INTERVAL,
         rate: DEFAULT_RATE,
-        limits: Limits::default(),
+        limits: RegistryLimits::default(),
         allow: None,
         seed: 3,
         secret: [9; 32],
@@ -45,7 +45,7 @@ fn query_of(request: &AnnounceRequest) -> String {
     announce_url("http://t/announce", request).split_once('?').unwrap().1.to_owned()
 }
 
-fn http(desk: &mut Desk, now: Instant, request: &AnnounceRequest, from: &str) -> Reply {
+fn http(desk: &mut TrackerDesk, now: Instant, request: &AnnounceRequest, from: &str) -> Reply {
     parse_announce(&desk.on_announce(now, &query_of(request), ip(from))).unwrap()
 }
 
@@ -66,13 +66,13 @@ fn refusal(reply: Reply) -> TrackerFailure {
 }
 
 /// One whole conversation over UDP: a connection id, then the announce.
-fn udp(desk: &mut Desk, now: Instant, request: &AnnounceRequest, from: &str) -> UdpReply {
+fn udp(desk: &mut TrackerDesk, now: Instant, request: &AnnounceRequest, from: &str) -> UdpReply {
     let id = connection_id(desk, now, from);
     let answer = desk.on_datagram(now, &udp_announce(id, 7, request), ip(from)).unwrap();
     decode_reply(&answer, 7, ip(from).to_canonical().is_ipv6()).unwrap()
 }
 
-fn connection_id(desk: &mut Desk, now: Instant, from: &str) -> u64 {
+fn connection_id(desk: &mut TrackerDesk, now: Instant, from: &str) -> u64 {
     let answer = desk.on_datagram(now, &encode_connect(5), ip(from)).unwrap();
     let UdpReply::Connected { connection_id } = decode_reply(&answer, 5, false).unwrap() else { panic!() };
     connection_id
@@ -87,7 +87,7 @@ fn announced(reply: UdpReply) -> AnnounceReply {
 #[test]
 fn http_and_udp_are_one_swarm() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     peers(http(&mut desk, now, &request(1, 1000, Event::Started, 0), US));
     let over_udp = announced(udp(&mut desk, now, &request(1, 2000, Event::Started, 5), "198.51.100.8"));
     assert_eq!(over_udp.peers, [SocketAddr::new(ip(US), 1000)]);
@@ -106,7 +106,7 @@ fn http_and_udp_are_one_swarm() {
 fn a_reply_over_udp_fits_a_packet() {
     let now = base_instant();
     for (from, most, longest) in [("198.51.100.7", 200, 1472), ("2001:db8::7", 67, 1232)] {
-        let mut desk = Desk::new(config(), now);
+        let mut desk = TrackerDesk::new(config(), now);
         for nth in 0..300_u16 {
             let other = match ip(from) {
                 IpAddr::V4(_) => format!("198.51.{}.{}", nth / 100, 100 + nth % 100),
@@ -126,7 +126,7 @@ fn a_reply_over_udp_fits_a_packet() {
 #[test]
 fn a_mapped_address_is_ipv4() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     announced(udp(&mut desk, now, &request(1, 1000, Event::Started, 0), "::ffff:198.51.100.7"));
     let reply = announced(udp(&mut desk, now, &request(1, 2000, Event::Started, 1), "198.51.100.8"));
     assert_eq!(reply.peers, [SocketAddr::new(ip(US), 1000)]);
@@ -138,7 +138,7 @@ fn a_mapped_address_is_ipv4() {
 #[test]
 fn without_its_connection_id_nobody_is_listed_and_nothing_long_is_sent() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     let ours = connection_id(&mut desk, now, US);
     let announce = request(1, 1000, Event::Started, 0);
     let late = now + Duration::from_secs(200);
@@ -168,7 +168,7 @@ fn without_its_connection_id_nobody_is_listed_and_nothing_long_is_sent() {
 #[test]
 fn a_scrape_counts_every_torrent_asked_for() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     for swarm in 1..=3 {
         for port in 1..=u16::from(swarm) {
             peers(http(&mut desk, now, &request(swarm, port, Event::Started, 0), US));
@@ -193,7 +193,7 @@ fn a_scrape_counts_every_torrent_asked_for() {
 #[test]
 fn the_words_of_a_query_are_obeyed() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     for port in 1..=60 {
         peers(http(&mut desk, now, &request(1, port, Event::Started, 1), US));
     }
@@ -220,7 +220,7 @@ fn the_words_of_a_query_are_obeyed() {
 #[test]
 fn a_bad_query_is_told_what_is_bad() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     let good = query_of(&request(1, 1, Event::Periodic, 1));
     let table = [
         (String::new(), "missing info_hash"),
@@ -279,7 +279,7 @@ fn what_opentracker_serves_is_served() {
     ];
     for (query, want, _why) in table {
         let now = base_instant();
-        let mut desk = Desk::new(config(), now);
+        let mut desk = TrackerDesk::new(config(), now);
         let reply = peers(parse_announce(&desk.on_announce(now, &query, ip(US))).unwrap());
         assert_eq!((reply.complete, reply.incomplete), (Some(want.0), Some(want.1)), "{query}");
     }
@@ -298,7 +298,7 @@ fn an_address_that_a_client_gives_itself_is_believed_of_neighbours_only() {
     ];
     for (from, claimed, want) in table {
         let now = base_instant();
-        let mut desk = Desk::new(config(), now);
+        let mut desk = TrackerDesk::new(config(), now);
         let query = format!("{}&ip={claimed}", query_of(&request(1, 1000, Event::Started, 0)));
         peers(parse_announce(&desk.on_announce(now, &query, ip(from))).unwrap());
         let reply = peers(http(&mut desk, now, &request(1, 2000, Event::Started, 1), "198.51.100.99"));
@@ -310,7 +310,7 @@ fn an_address_that_a_client_gives_itself_is_believed_of_neighbours_only() {
 fn only_what_is_on_the_list_is_served() {
     let now = base_instant();
     let list = |swarm: u8| AllowList::parse(&InfoHash([swarm; 20]).to_string()).unwrap();
-    let mut desk = Desk::new(DeskConfig { allow: Some(list(1)), ..config() }, now);
+    let mut desk = TrackerDesk::new(DeskConfig { allow: Some(list(1)), ..config() }, now);
     peers(http(&mut desk, now, &request(1, 1, Event::Started, 0), US));
     let no = refusal(http(&mut desk, now, &request(2, 1, Event::Started, 0), US));
     assert_eq!((no.reason.as_str(), no.retry_in), ("unregistered torrent", Some(RetryIn::After(RETRY_UNREGISTERED))));
@@ -334,7 +334,7 @@ fn only_what_is_on_the_list_is_served() {
 #[test]
 fn who_asks_too_often_is_refused_over_http_and_unheard_over_udp() {
     let now = base_instant();
-    let mut desk = Desk::new(DeskConfig { rate: 1, ..config() }, now);
+    let mut desk = TrackerDesk::new(DeskConfig { rate: 1, ..config() }, now);
     let announce = request(1, 1, Event::Started, 0);
     for _ in 0..10 {
         peers(http(&mut desk, now, &announce, US));
@@ -351,7 +351,7 @@ fn who_asks_too_often_is_refused_over_http_and_unheard_over_udp() {
 }
 
 /// All that a desk would write.
-fn saved(desk: &Desk, now: Instant, saved_at: u64) -> Vec<u8> {
+fn saved(desk: &TrackerDesk, now: Instant, saved_at: u64) -> Vec<u8> {
     let (mut seal, mut file) = Seal::begin(saved_at);
     let mut below = Some(usize::MAX);
     while let Some(at) = below {
@@ -377,7 +377,7 @@ fn sorted(state: &SavedState<'_>) -> Vec<SavedSwarm> {
 #[test]
 fn swarms_survive_a_restart_and_grow_old_meanwhile() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     let later = now + Duration::from_secs(1000);
     for nth in 0..3 {
         let request = request(1, 1000 + nth, Event::Started, nth.into());
@@ -399,13 +399,13 @@ fn swarms_survive_a_restart_and_grow_old_meanwhile() {
         (u64::MAX, None, (0, 0)),
     ] {
         let list = |swarm: u8| AllowList::parse(&InfoHash([swarm; 20]).to_string()).unwrap();
-        let mut again = Desk::new(DeskConfig { allow: allow.map(list), ..config() }, now);
+        let mut again = TrackerDesk::new(DeskConfig { allow: allow.map(list), ..config() }, now);
         again.restore(now, &state, Duration::from_secs(away));
         let stats = again.stats(now);
         assert_eq!((stats.peers.peers(), stats.swarms), want, "{away} s, {allow:?}");
         assert!(again.registry.is_sound());
     }
-    let mut again = Desk::new(config(), now);
+    let mut again = TrackerDesk::new(config(), now);
     again.restore(now, &state, Duration::ZERO);
     again.restore(now, &state, Duration::ZERO);
     let again_saved = saved(&again, now, 5000);
@@ -419,16 +419,18 @@ fn swarms_survive_a_restart_and_grow_old_meanwhile() {
 #[test]
 fn what_is_read_back_keeps_to_the_limits() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     for nth in 0..100_u8 {
         for port in 1..=20 {
             peers(http(&mut desk, now, &request(nth, port, Event::Started, 1), &format!("198.51.{nth}.{}", port % 3)));
         }
     }
     let file = saved(&desk, now, 0);
-    assert!(file.len() as u64 <= longest_state(&Limits { peers: 2000, swarms: 100, ..Limits::default() }));
-    let limits = Limits { peers: 300, swarms: 30, peers_per_swarm: 12, peers_per_host: 5, peers_per_site: 11 };
-    let mut again = Desk::new(DeskConfig { limits, ..config() }, now);
+    assert!(
+        file.len() as u64 <= longest_state(&RegistryLimits { peers: 2000, swarms: 100, ..RegistryLimits::default() })
+    );
+    let limits = RegistryLimits { peers: 300, swarms: 30, peers_per_swarm: 12, peers_per_host: 5, peers_per_site: 11 };
+    let mut again = TrackerDesk::new(DeskConfig { limits, ..config() }, now);
     again.restore(now, &SavedState::read(&file).unwrap(), Duration::ZERO);
     let stats = again.stats(now);
     assert_eq!(
@@ -443,7 +445,7 @@ fn what_is_read_back_keeps_to_the_limits() {
 #[test]
 fn silent_peers_are_forgotten_after_two_intervals_and_an_eighth() {
     let now = base_instant();
-    let mut desk = Desk::new(DeskConfig { interval: Duration::from_secs(100), ..config() }, now);
+    let mut desk = TrackerDesk::new(DeskConfig { interval: Duration::from_secs(100), ..config() }, now);
     for port in 1..=20 {
         peers(http(&mut desk, now, &request(1, port, Event::Started, 1), US));
     }
@@ -461,7 +463,7 @@ fn silent_peers_are_forgotten_after_two_intervals_and_an_eighth() {
 #[test]
 fn after_a_panic_a_sound_desk_keeps_its_peers() {
     let now = base_instant();
-    let mut desk = Desk::new(config(), now);
+    let mut desk = TrackerDesk::new(config(), now);
     peers(http(&mut desk, now, &request(1, 1, Event::Started, 1), US));
     desk.recover(now);
     assert_eq!((desk.stats(now).peers.peers(), desk.stats(now).counts.announces_http), (1, 1));
@@ -473,7 +475,7 @@ proptest! {
         datagram in prop::collection::vec(any::<u8>(), 0..200), action in 0_u8..4, query in ".{0,200}",
     ) {
         let now = base_instant();
-        let mut desk = Desk::new(config(), now);
+        let mut desk = TrackerDesk::new(config(), now);
         let typed = [&[0; 8][..], &[0, 0, 0, action], &datagram].concat();
         for datagram in [&datagram, &typed] {
             let answer = desk.on_datagram(now, datagram, ip(US)).unwrap_or_default();

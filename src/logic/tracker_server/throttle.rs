@@ -13,7 +13,7 @@ const BURST: Duration = Duration::from_secs(10);
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(super) struct Throttle {
+pub(super) struct AnnounceThrottle {
     epoch: Instant,
     /// What a request costs.
     cost_us: u64,
@@ -21,7 +21,7 @@ pub(super) struct Throttle {
     empty_at: Vec<u64>,
 }
 
-impl Throttle {
+impl AnnounceThrottle {
     /// `per_second` requests of each host; 0: any number.
     pub(super) fn new(epoch: Instant, per_second: u32) -> Self {
         let cost_us = if per_second == 0 { 0 } else { 1_000_000 / u64::from(per_second) };
@@ -57,7 +57,7 @@ mod tests {
     #[test]
     fn a_host_has_its_burst_and_then_its_rate() {
         let epoch = base_instant();
-        let mut throttle = Throttle::new(epoch, 5);
+        let mut throttle = AnnounceThrottle::new(epoch, 5);
         let mut admitted =
             |secs, host, asked| (0..asked).filter(|_| throttle.admits(epoch + Duration::from_secs(secs), host)).count();
         assert_eq!(admitted(0, 1, 100), 50, "ten seconds' worth");
@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn without_a_rate_everybody_may() {
         let epoch = base_instant();
-        let mut throttle = Throttle::new(epoch, 0);
+        let mut throttle = AnnounceThrottle::new(epoch, 0);
         assert!((0..10_000).all(|_| throttle.admits(epoch, 1)));
     }
 }

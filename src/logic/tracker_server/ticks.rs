@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// 8 s: with 14 bits the clock goes round in 36 hours, and a peer is removed at most two ticks late.
 pub(super) const TICK: Duration = Duration::from_secs(8);
 
-/// 14 of the 16 bits of a [`Seen`].
+/// 14 of the 16 bits of a [`LastAnnounce`].
 const CLOCK: u16 = (1 << 14) - 1;
 
 const CONFIRMED: u16 = 1 << 14;
@@ -37,9 +37,9 @@ impl Tick {
 
 /// When a peer last announced, whether it is confirmed, and whether its download was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen(u16);
+pub(super) struct LastAnnounce(u16);
 
-impl Seen {
+impl LastAnnounce {
     /// Of a peer that announces for the first time.
     pub(super) const fn first(now: Tick) -> Self {
         Self(now.0)
@@ -117,9 +117,9 @@ mod tests {
     #[test]
     fn marks_and_clock_do_not_touch_each_other() {
         let (last, next) = (Tick(CLOCK), Tick(0));
-        let seen = Seen::first(last).confirmed(true).counted(true);
+        let seen = LastAnnounce::first(last).confirmed(true).counted(true);
         assert_eq!((seen.tick(), seen.is_confirmed(), seen.is_counted()), (last, true, true));
-        let seen = Seen::first(last).confirmed(true).again(next);
+        let seen = LastAnnounce::first(last).confirmed(true).again(next);
         assert_eq!((seen.tick(), seen.is_confirmed(), seen.is_counted()), (next, true, false));
         assert_eq!(seen.age(Tick(5)), 5);
     }

@@ -11,7 +11,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::codec::tracker::{AnnounceReply, Event, RetryIn};
-use crate::logic::peers::peer_book::Need;
+use crate::logic::peers::peer_book::PeerNeed;
 
 /// 60 s between announces, whatever the tracker says (T-15).
 pub const FLOOR: Duration = Duration::from_secs(60);
@@ -102,7 +102,7 @@ pub struct Announcer {
     kept: Kept,
     dice: SmallRng,
     role: Role,
-    need: Need,
+    need: PeerNeed,
     in_flight: Option<Event>,
     /// The next announce.
     due: Option<Instant>,
@@ -126,7 +126,7 @@ impl Announcer {
             kept,
             dice: SmallRng::seed_from_u64(seed),
             role: Role::Resting,
-            need: Need::More,
+            need: PeerNeed::More,
             in_flight: None,
             due: None,
             regular: None,
@@ -161,11 +161,11 @@ impl Announcer {
 
     /// How much more peers are wanted. Without need the floor is five minutes (T-15). A need that grows is a request. While
     /// there is no peer at all, the next announce comes early; once there is one, it comes when it was planned.
-    pub fn set_need(&mut self, now: Instant, need: Need) {
+    pub fn set_need(&mut self, now: Instant, need: PeerNeed) {
         let before = std::mem::replace(&mut self.need, need);
         match (before, need) {
-            (_, Need::Alone) => self.hurry_alone(now),
-            (Need::Alone, _) if self.due.is_some() && self.kept.fails == 0 => {
+            (_, PeerNeed::Alone) => self.hurry_alone(now),
+            (PeerNeed::Alone, _) if self.due.is_some() && self.kept.fails == 0 => {
                 self.asked = false;
                 self.due = self.regular.max(self.due);
             }
@@ -263,7 +263,7 @@ impl Announcer {
         let wait = wait.mul_f64(self.dice.random_range(1.0..=1.05)).min(MAX_INTERVAL);
         self.plan(now, now + wait);
         (self.regular, self.answered) = (self.due, Some(now));
-        if self.need == Need::Alone {
+        if self.need == PeerNeed::Alone {
             self.hurry_alone(now);
         }
         self.on_last_answer(answered);
@@ -404,7 +404,7 @@ mod tests {
             (Some(1800), Some(i64::MAX), 86_400, 86_400),
         ];
         for (interval, min_interval, short, at_rest) in table {
-            for (need, want) in [(Need::More, short), (Need::Enough, at_rest)] {
+            for (need, want) in [(PeerNeed::More, short), (PeerNeed::Enough, at_rest)] {
                 let (t0, mut announcer) = started();
                 announcer.set_need(t0, need);
                 let wait = announcer.on_reply(t0, &reply(interval, min_interval)).as_secs_f64();
@@ -484,7 +484,7 @@ mod tests {
             (Some(30), None, [60; 6]),
         ] {
             let (mut now, mut announcer) = started();
-            announcer.set_need(now, Need::Alone);
+            announcer.set_need(now, PeerNeed::Alone);
             let waits = want.map(|_| {
                 announcer.on_reply(now, &reply(interval, min_interval));
                 next(&mut announcer, &mut now).unwrap().0
@@ -497,25 +497,25 @@ mod tests {
     #[test]
     fn with_a_peer_the_next_announce_comes_when_it_was_planned() {
         let (t0, mut announcer) = started();
-        announcer.set_need(t0, Need::Alone);
+        announcer.set_need(t0, PeerNeed::Alone);
         let planned = announcer.on_reply(t0, &reply(Some(1800), None));
         assert_eq!(announcer.deadline(), Some(t0 + FLOOR));
-        announcer.set_need(t0 + SECOND, Need::Anybody);
+        announcer.set_need(t0 + SECOND, PeerNeed::Anybody);
         assert_eq!(announcer.deadline(), Some(t0 + planned));
-        announcer.set_need(t0 + SECOND * 2, Need::Alone);
+        announcer.set_need(t0 + SECOND * 2, PeerNeed::Alone);
         assert_eq!(announcer.deadline(), Some(t0 + FLOOR), "it has gone again");
-        announcer.set_need(t0 + SECOND * 700, Need::Enough);
-        announcer.set_need(t0 + SECOND * 701, Need::Alone);
+        announcer.set_need(t0 + SECOND * 700, PeerNeed::Enough);
+        announcer.set_need(t0 + SECOND * 701, PeerNeed::Alone);
         assert_eq!(announced(&mut announcer), Some(Event::Periodic), "long after the last one: at once");
     }
 
     #[test]
     fn a_tracker_that_fails_is_not_asked_earlier_because_we_are_alone() {
         let (t0, mut announcer) = started();
-        announcer.set_need(t0, Need::Alone);
+        announcer.set_need(t0, PeerNeed::Alone);
         let wait = announcer.on_failure(t0, Some(RetryIn::After(SECOND * 1800)));
-        announcer.set_need(t0, Need::Anybody);
-        announcer.set_need(t0, Need::Alone);
+        announcer.set_need(t0, PeerNeed::Anybody);
+        announcer.set_need(t0, PeerNeed::Alone);
         assert_eq!(announcer.deadline(), Some(t0 + wait));
     }
 
@@ -628,7 +628,7 @@ mod tests {
         Reply(Option<i64>, Option<i64>),
         Fail(Option<u32>),
         Request,
-        Need(Need),
+        Need(PeerNeed),
         Rest,
         Start,
         Crash,
@@ -642,7 +642,7 @@ mod tests {
             3 => (secs(), secs()).prop_map(|(a, b)| Act::Reply(a, b)),
             2 => prop::option::of(any::<u32>()).prop_map(Act::Fail),
             4 => Just(Act::Request),
-            2 => prop::sample::select(vec![Need::Enough, Need::More, Need::Anybody, Need::Alone]).prop_map(Act::Need),
+            2 => prop::sample::select(vec![PeerNeed::Enough, PeerNeed::More, PeerNeed::Anybody, PeerNeed::Alone]).prop_map(Act::Need),
             1 => Just(Act::Rest),
             2 => Just(Act::Start),
             1 => Just(Act::Crash),

@@ -65,7 +65,7 @@ impl IpFamily {
 
 /// What the last announce over one family came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum FamilyOutcome {
     /// It was answered; `useful`: with peers.
     Works {
         /// The answer named peers.
@@ -78,28 +78,28 @@ pub enum Outcome {
 /// The last outcomes of one tracker: of its first clock, and of the one for the other family, where there is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcomes {
-    first: Option<Outcome>,
-    second: Option<Outcome>,
+    first: Option<FamilyOutcome>,
+    second: Option<FamilyOutcome>,
 }
 
 impl Outcomes {
     /// An announce of the first clock has ended.
-    pub const fn on_first(&mut self, outcome: Outcome) {
+    pub const fn on_first(&mut self, outcome: FamilyOutcome) {
         self.first = Some(outcome);
     }
 
     /// An announce of the second clock has ended; `None`: there is no second clock any more.
-    pub const fn on_second(&mut self, outcome: Option<Outcome>) {
+    pub const fn on_second(&mut self, outcome: Option<FamilyOutcome>) {
         self.second = outcome;
     }
 
     /// How the tracker stands: it has failed only where nothing works.
-    pub fn whole(self) -> Option<Outcome> {
+    pub fn whole(self) -> Option<FamilyOutcome> {
         match (self.first, self.second) {
-            (Some(Outcome::Works { useful }), Some(Outcome::Works { useful: too })) => {
-                Some(Outcome::Works { useful: useful || too })
+            (Some(FamilyOutcome::Works { useful }), Some(FamilyOutcome::Works { useful: too })) => {
+                Some(FamilyOutcome::Works { useful: useful || too })
             }
-            (works @ Some(Outcome::Works { .. }), _) | (_, works @ Some(Outcome::Works { .. })) => works,
+            (works @ Some(FamilyOutcome::Works { .. }), _) | (_, works @ Some(FamilyOutcome::Works { .. })) => works,
             (first, _) => first,
         }
     }
@@ -111,8 +111,11 @@ mod tests {
 
     #[test]
     fn a_tracker_has_failed_only_where_no_family_works() {
-        let (yes, no, bad) =
-            (Some(Outcome::Works { useful: true }), Some(Outcome::Works { useful: false }), Some(Outcome::Failed));
+        let (yes, no, bad) = (
+            Some(FamilyOutcome::Works { useful: true }),
+            Some(FamilyOutcome::Works { useful: false }),
+            Some(FamilyOutcome::Failed),
+        );
         for (first, second, want) in [
             (None, None, None),
             (yes, None, yes),

@@ -21,7 +21,7 @@ const EVERY_S: RangeInclusive<f64> = 45.0..=55.0;
 
 /// See the head of this file.
 #[derive(Debug)]
-pub struct Probe {
+pub struct TrackerProbe {
     failed: BTreeMap<TrackerId, Failed>,
     next: Option<Instant>,
     dice: SmallRng,
@@ -35,7 +35,7 @@ struct Failed {
     not_before: Option<Instant>,
 }
 
-impl Probe {
+impl TrackerProbe {
     /// Nothing has failed yet.
     pub fn new(seed: u64) -> Self {
         Self { failed: BTreeMap::new(), next: None, dice: SmallRng::seed_from_u64(seed) }
@@ -106,7 +106,7 @@ mod tests {
     }
 
     /// Who is asked in the next `secs` seconds, each with the second; a failure follows at once.
-    fn asked(probe: &mut Probe, now: &mut Instant, secs: u32) -> Vec<(u64, usize)> {
+    fn asked(probe: &mut TrackerProbe, now: &mut Instant, secs: u32) -> Vec<(u64, usize)> {
         let (began, until) = (*now, *now + SECOND * secs);
         let mut asked = Vec::new();
         while let Some(due) = probe.deadline().filter(|due| *due <= until) {
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn when_all_fail_one_after_the_other_is_asked_about_every_fifty_seconds() {
         for count in [1, 2, 5, 50] {
-            let (mut now, mut probe) = (base_instant(), Probe::new(count as u64));
+            let (mut now, mut probe) = (base_instant(), TrackerProbe::new(count as u64));
             for tracker in trackers(count) {
                 probe.on_failure(now, tracker, Some(now + SECOND * 5));
                 now += SECOND;
@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn nobody_is_asked_early_while_there_is_somebody_else() {
-        let (mut now, mut probe) = (base_instant(), Probe::new(1));
+        let (mut now, mut probe) = (base_instant(), TrackerProbe::new(1));
         for tracker in trackers(2) {
             probe.on_failure(now, tracker, Some(now));
         }
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn whoever_works_or_does_not_want_us_is_left_alone() {
-        let (mut now, mut probe) = (base_instant(), Probe::new(1));
+        let (mut now, mut probe) = (base_instant(), TrackerProbe::new(1));
         let [works, refuses, later] = trackers(3)[..] else { panic!("three trackers") };
         probe.on_failure(now, works, Some(now));
         probe.on_failure(now, refuses, None);
@@ -173,7 +173,7 @@ mod tests {
         /// Manners (I7): however the world changes, two early announces are 45 s apart, and none is against a tracker's word.
         #[test]
         fn early_announces_are_rare(seed in any::<u64>(), steps in prop::collection::vec((0usize..4, 0u32..90, 0u8..6), 0..200)) {
-            let (mut now, mut probe, mut last) = (base_instant(), Probe::new(seed), None);
+            let (mut now, mut probe, mut last) = (base_instant(), TrackerProbe::new(seed), None);
             let all = trackers(4);
             let mut not_before = [None; 4];
             for (which, secs, what) in steps {

@@ -12,7 +12,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
 use crate::base::scheme::Scheme;
-use crate::logic::peers::peer_book::Need;
+use crate::logic::peers::peer_book::PeerNeed;
 
 /// 50 trackers in use at once: a torrent that lists 500 does not announce to all of them in one moment (T-24).
 const MAX_ACTIVE: usize = 50;
@@ -72,7 +72,7 @@ pub struct Tiers {
     /// The order of asking: shuffled once; whoever works moves to the front of its tier.
     order: Vec<Vec<TrackerId>>,
     active: BTreeSet<TrackerId>,
-    need: Need,
+    need: PeerNeed,
     outbox: VecDeque<TierEffect>,
 }
 
@@ -106,7 +106,7 @@ impl Tiers {
             standing,
             order,
             active: BTreeSet::new(),
-            need: Need::Enough,
+            need: PeerNeed::Enough,
             outbox: VecDeque::new(),
         };
         new.settle();
@@ -146,20 +146,20 @@ impl Tiers {
     }
 
     /// Whether more peers are wanted than we have.
-    pub fn set_need(&mut self, need: Need) {
+    pub fn set_need(&mut self, need: PeerNeed) {
         self.need = need;
         self.settle();
     }
 
     /// What was last said about that.
-    pub const fn need(&self) -> Need {
+    pub const fn need(&self) -> PeerNeed {
         self.need
     }
 
     /// Nobody who delivers is connected, and every tracker in use has failed.
     pub fn is_stranded(&self) -> bool {
         let has_failed = |tracker: &TrackerId| self.standing[tracker.0] == Standing::Failed;
-        self.need >= Need::Anybody && !self.active.is_empty() && self.active.iter().all(has_failed)
+        self.need >= PeerNeed::Anybody && !self.active.is_empty() && self.active.iter().all(has_failed)
     }
 
     /// The next thing to do, until there is none.
@@ -300,7 +300,7 @@ mod tests {
                     Ok(name) => tiers.on_success(id(&tiers, name), true),
                     Empty(name) => tiers.on_success(id(&tiers, name), false),
                     Fail(name) => tiers.on_failure(id(&tiers, name)),
-                    Short(short) => tiers.set_need(if *short { Need::More } else { Need::Enough }),
+                    Short(short) => tiers.set_need(if *short { PeerNeed::More } else { PeerNeed::Enough }),
                 }
                 assert_eq!(drain(&mut tiers), *want, "{what}");
             }
@@ -322,7 +322,7 @@ mod tests {
     #[test]
     fn with_peers_short_every_tracker_of_a_tier_is_tried_in_the_end() {
         let mut tiers = tiers_of(&[4], 3);
-        tiers.set_need(Need::More);
+        tiers.set_need(PeerNeed::More);
         for place in 0..4 {
             assert_eq!(tiers.active.len(), place + 1);
             let next =
@@ -351,16 +351,16 @@ mod tests {
     #[test]
     fn stranded_is_who_has_nobody_and_is_failed_by_all() {
         let mut tiers = tiers_of(&[2, 1], 1);
-        tiers.set_need(Need::Anybody);
+        tiers.set_need(PeerNeed::Anybody);
         assert!(!tiers.is_stranded(), "nobody was asked yet");
         for (nth, id) in tiers.trackers().enumerate() {
             assert!(!tiers.is_stranded(), "{nth} of 3 failed");
             tiers.on_failure(id);
         }
         assert!(tiers.is_stranded());
-        tiers.set_need(Need::More);
+        tiers.set_need(PeerNeed::More);
         assert!(!tiers.is_stranded(), "somebody delivers");
-        tiers.set_need(Need::Anybody);
+        tiers.set_need(PeerNeed::Anybody);
         tiers.on_success(tiers.trackers().next().unwrap(), false);
         assert!(!tiers.is_stranded(), "one answers");
         assert!(!Tiers::new(Vec::new(), 1).is_stranded(), "there is none to fail");
@@ -370,7 +370,7 @@ mod tests {
     fn five_hundred_trackers_are_not_asked_at_once() {
         for sizes in [&[1; 500][..], &[500], &[250, 250]] {
             let mut tiers = tiers_of(sizes, 9);
-            tiers.set_need(Need::More);
+            tiers.set_need(PeerNeed::More);
             for id in tiers.trackers() {
                 tiers.on_failure(id);
             }
@@ -404,9 +404,9 @@ mod tests {
                     match what {
                         0 | 1 => tiers.on_success(id, what == 0),
                         2 => tiers.on_failure(id),
-                        3 => tiers.set_need(Need::Enough),
-                        4 => tiers.set_need(Need::More),
-                        _ => tiers.set_need(Need::Anybody),
+                        3 => tiers.set_need(PeerNeed::Enough),
+                        4 => tiers.set_need(PeerNeed::More),
+                        _ => tiers.set_need(PeerNeed::Anybody),
                     }
                     prop_assert!(!tiers.is_stranded() || tiers.census().working == 0, "not while one works");
                     let had_one = active.iter().any(|id| tiers.works(*id));

@@ -25,7 +25,7 @@ const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
 /// What is asked of the tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ask {
+pub enum UdpQuestion {
     /// An announce, and the path and query of the tracker's URL (BEP 41), empty if it has none.
     Announce(AnnounceRequest, String),
     /// The numbers of some swarms, at most [`crate::codec::tracker_udp::MAX_SCRAPE`].
@@ -41,7 +41,7 @@ pub struct Connection {
 
 /// Why a conversation came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Trouble {
+pub enum UdpTrouble {
     /// Nothing that belongs to it came back.
     #[error("no answer to {sent} packets")]
     NoAnswer {
@@ -59,13 +59,13 @@ pub enum ExchangeEffect {
     /// Send this datagram to the tracker.
     Send(Vec<u8>),
     /// The end: the answer ([`UdpReply::Announced`] or [`UdpReply::Scraped`], as asked), or why there is none.
-    Done(Result<UdpReply, Trouble>),
+    Done(Result<UdpReply, UdpTrouble>),
 }
 
 /// See the head of this file.
 #[derive(Debug)]
 pub struct UdpExchange {
-    ask: Ask,
+    ask: UdpQuestion,
     ipv6: bool,
     dice: SmallRng,
     connection: Option<Connection>,
@@ -93,7 +93,14 @@ impl UdpExchange {
     /// Starts it: the first datagram is ready to be sent. `known` is what an earlier conversation with the same tracker
     /// left behind; `ipv6` is the family of the tracker's address, which decides how it writes peers; it ends after
     /// `patience` at the latest.
-    pub fn new(now: Instant, ask: Ask, known: Option<Connection>, ipv6: bool, patience: Duration, seed: u64) -> Self {
+    pub fn new(
+        now: Instant,
+        ask: UdpQuestion,
+        known: Option<Connection>,
+        ipv6: bool,
+        patience: Duration,
+        seed: u64,
+    ) -> Self {
         let mut new = Self {
             ask,
             ipv6,
@@ -130,8 +137,10 @@ impl UdpExchange {
                 self.pick_phase(now);
                 self.send(now);
             }
-            (Phase::Asking, Ok(reply @ UdpReply::Announced(_)), Ask::Announce(..)) => self.finish(Ok(reply)),
-            (Phase::Asking, Ok(UdpReply::Scraped(swarms)), Ask::Scrape(asked)) if swarms.len() <= asked.len() => {
+            (Phase::Asking, Ok(reply @ UdpReply::Announced(_)), UdpQuestion::Announce(..)) => self.finish(Ok(reply)),
+            (Phase::Asking, Ok(UdpReply::Scraped(swarms)), UdpQuestion::Scrape(asked))
+                if swarms.len() <= asked.len() =>
+            {
                 self.finish(Ok(UdpReply::Scraped(swarms)));
             }
             // An id from before may be forgotten, or our address may have changed: a fresh one decides.
@@ -141,7 +150,7 @@ impl UdpExchange {
             }
             (_, Ok(UdpReply::Error(reason)), _) => {
                 self.connection = None;
-                self.finish(Err(Trouble::Refused(reason)));
+                self.finish(Err(UdpTrouble::Refused(reason)));
             }
             _ => self.ignored = self.ignored.saturating_add(1),
         }
@@ -153,7 +162,7 @@ impl UdpExchange {
             return;
         }
         if now >= self.give_up_at {
-            self.finish(Err(Trouble::NoAnswer { sent: self.sent }));
+            self.finish(Err(UdpTrouble::NoAnswer { sent: self.sent }));
         } else if now >= self.resend_at {
             self.doublings = (self.doublings + 1).min(MAX_DOUBLINGS);
             if self.phase == Phase::Asking && self.live_connection(now).is_none() {
@@ -208,19 +217,19 @@ impl UdpExchange {
     fn send(&mut self, now: Instant) {
         let packet = match (self.live_connection(now), &self.ask) {
             (None, _) => encode_connect(self.transaction),
-            (Some(id), Ask::Announce(request, url_data)) => {
+            (Some(id), UdpQuestion::Announce(request, url_data)) => {
                 let mut packet = encode_announce(id, self.transaction, request);
                 put_url_data(&mut packet, url_data);
                 packet
             }
-            (Some(id), Ask::Scrape(swarms)) => encode_scrape(id, self.transaction, swarms),
+            (Some(id), UdpQuestion::Scrape(swarms)) => encode_scrape(id, self.transaction, swarms),
         };
         self.sent = self.sent.saturating_add(1);
         self.resend_at = now + FIRST_WAIT * (1 << self.doublings);
         self.outbox.push_back(ExchangeEffect::Send(packet));
     }
 
-    fn finish(&mut self, outcome: Result<UdpReply, Trouble>) {
+    fn finish(&mut self, outcome: Result<UdpReply, UdpTrouble>) {
         self.phase = Phase::Done;
         self.outbox.push_back(ExchangeEffect::Done(outcome));
     }
@@ -240,7 +249,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
     const PATIENCE: Duration = Duration::from_secs(10_000);
 
-    fn announce() -> Ask {
+    fn announce() -> UdpQuestion {
         let request = AnnounceRequest {
             info_hash: InfoHash([1; 20]),
             peer_id: PeerId([2; 20]),
@@ -253,7 +262,7 @@ mod tests {
             num_want: 50,
             tracker_id: None,
         };
-        Ask::Announce(request, "/announce?pass=key".to_owned())
+        UdpQuestion::Announce(request, "/announce?pass=key".to_owned())
     }
 
     fn start(known: Option<Connection>) -> (Instant, UdpExchange) {
@@ -319,7 +328,7 @@ mod tests {
     #[test]
     fn a_scrape_takes_the_same_way() {
         let (t0, swarms) = (base_instant(), vec![InfoHash([1; 20]), InfoHash([2; 20])]);
-        let mut exchange = UdpExchange::new(t0, Ask::Scrape(swarms), None, false, PATIENCE, 1);
+        let mut exchange = UdpExchange::new(t0, UdpQuestion::Scrape(swarms), None, false, PATIENCE, 1);
         let tid = connect_tid(&mut exchange);
         exchange.on_datagram(t0, &encode_connected(tid, 1));
         let Some(UdpRequest::Scrape { transaction_id, .. }) = sent(&mut exchange) else { panic!("no scrape") };
@@ -345,7 +354,7 @@ mod tests {
             }
         }
         assert_eq!(times, [15, 45, 105, 225, 465, 945, 1905, 3825, 7665, 10_000]);
-        assert_eq!(exchange.poll(), Some(ExchangeEffect::Done(Err(Trouble::NoAnswer { sent: 10 }))));
+        assert_eq!(exchange.poll(), Some(ExchangeEffect::Done(Err(UdpTrouble::NoAnswer { sent: 10 }))));
 
         let (t0, mut exchange) = start(None);
         let tid = connected(t0, &mut exchange, 9);
@@ -372,7 +381,7 @@ mod tests {
         exchange.on_timeout(t0 + SECOND * 29);
         assert_eq!(exchange.poll(), None);
         exchange.on_timeout(t0 + SECOND * 30);
-        assert_eq!(exchange.poll(), Some(ExchangeEffect::Done(Err(Trouble::NoAnswer { sent: 2 }))));
+        assert_eq!(exchange.poll(), Some(ExchangeEffect::Done(Err(UdpTrouble::NoAnswer { sent: 2 }))));
     }
 
     #[test]

@@ -7,13 +7,13 @@ use rand::RngExt;
 
 use super::{fail, honest, scene, secs};
 use crate::app::outcome::Ending;
-use crate::sim::Scene;
-use crate::sim::plan::{Deed, Plan};
+use crate::sim::SimScene;
+use crate::sim::plan::{ScenarioPlan, SimDeed};
 use crate::storage::memory::{Health, Operation};
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("D-01.wait", &["D-01"], "full from the k-th write on, freed half a minute later", "", full_and_patient),
     scene("D-01.leave", &["D-01"], "full, the run ends, the same command goes on", "", full_and_gone),
     scene("D-02", &["D-02"], "no room for the record", "", |plan, _| failing(plan, Operation::Record, ErrorKind::StorageFull)),
@@ -32,7 +32,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene("D-14", &["D-14"], "the record is of another version", "", |plan, _| tampered(plan, |record| record.map(of_the_future))),
 ];
 
-fn swarm(plan: &mut Plan) {
+fn swarm(plan: &mut ScenarioPlan) {
     plan.tracker("");
     honest(plan, 3, 64 * 1024);
     plan.within(secs(3 * 11 + 60));
@@ -42,11 +42,11 @@ fn health(operation: Operation, error: ErrorKind) -> Health {
     Health { failing: [(operation, error)].into(), ..Health::default() }
 }
 
-fn full_and_patient(plan: &mut Plan, _: &str) {
+fn full_and_patient(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let from = plan.moment(0.5, 9.0);
-    plan.at(from, Deed::Disk(health(Operation::Write, ErrorKind::StorageFull)));
-    plan.at(from + secs(30), Deed::Disk(Health::default()));
+    plan.at(from, SimDeed::Disk(health(Operation::Write, ErrorKind::StorageFull)));
+    plan.at(from + secs(30), SimDeed::Disk(Health::default()));
     // It resumes within 30 s of the space, and needs what it had not yet.
     plan.within(from + secs(30 + 30 + 15));
     plan.expect(
@@ -54,37 +54,37 @@ fn full_and_patient(plan: &mut Plan, _: &str) {
     );
 }
 
-fn full_and_gone(plan: &mut Plan, _: &str) {
+fn full_and_gone(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     plan.leave_when_full();
     let from = plan.moment(0.5, 9.0);
-    plan.at(from, Deed::Disk(health(Operation::Write, ErrorKind::StorageFull)));
-    plan.at(from + secs(20), Deed::Disk(Health::default()));
+    plan.at(from, SimDeed::Disk(health(Operation::Write, ErrorKind::StorageFull)));
+    plan.at(from + secs(20), SimDeed::Disk(Health::default()));
     plan.start_again_after(secs(5));
 }
 
-fn failing(plan: &mut Plan, operation: Operation, error: ErrorKind) {
+fn failing(plan: &mut ScenarioPlan, operation: Operation, error: ErrorKind) {
     swarm(plan);
     let from = plan.moment(0.5, 9.0);
-    plan.at(from, Deed::Disk(health(operation, error)));
-    plan.at(from + secs(20), Deed::Disk(Health::default()));
+    plan.at(from, SimDeed::Disk(health(operation, error)));
+    plan.at(from + secs(20), SimDeed::Disk(Health::default()));
     plan.start_again_after(secs(5));
     plan.within(secs(3 * 11 + 90));
 }
 
-fn once(plan: &mut Plan, operation: Operation, error: ErrorKind) {
+fn once(plan: &mut ScenarioPlan, operation: Operation, error: ErrorKind) {
     swarm(plan);
     let nth = plan.dice.random_range(1..60);
-    plan.at(Duration::from_millis(100), Deed::Strike(operation, nth, error));
+    plan.at(Duration::from_millis(100), SimDeed::Strike(operation, nth, error));
     plan.expect(|seen| if seen.runs.len() == 1 { Ok(()) } else { fail("one failed write ended it".to_owned()) });
 }
 
 /// It says so and ends; the same command completes when somebody has mended the disk.
-fn broken(plan: &mut Plan, _: &str) {
+fn broken(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let from = plan.moment(0.5, 8.0);
-    plan.at(from, Deed::Disk(health(Operation::Write, ErrorKind::Other)));
-    plan.at(from + secs(60), Deed::Disk(Health::default()));
+    plan.at(from, SimDeed::Disk(health(Operation::Write, ErrorKind::Other)));
+    plan.at(from + secs(60), SimDeed::Disk(Health::default()));
     plan.start_again_after(secs(20));
     plan.within(from + secs(60 + 3 * 11 + 30));
     plan.expect(|seen| match seen.runs.first().and_then(|run| run.ended.as_ref()) {
@@ -93,31 +93,31 @@ fn broken(plan: &mut Plan, _: &str) {
     });
 }
 
-fn unreadable(plan: &mut Plan, _: &str) {
+fn unreadable(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let killed = plan.moment(3.0, 8.0);
-    plan.at(killed, Deed::Kill);
-    plan.at(killed, Deed::Tamper(|_| None));
+    plan.at(killed, SimDeed::Kill);
+    plan.at(killed, SimDeed::Tamper(|_| None));
     let nth = plan.dice.random_range(1..10);
-    plan.at(killed + secs(1), Deed::Strike(Operation::Read, nth, ErrorKind::Other));
-    plan.at(killed + secs(1), Deed::Restart);
+    plan.at(killed + secs(1), SimDeed::Strike(Operation::Read, nth, ErrorKind::Other));
+    plan.at(killed + secs(1), SimDeed::Restart);
 }
 
 /// What a failed sync was to keep is gone after the power cut, and the record never claimed it.
-fn failed_sync(plan: &mut Plan, _: &str) {
+fn failed_sync(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let nth = plan.dice.random_range(1..4);
-    plan.at(Duration::from_millis(100), Deed::Strike(Operation::Sync, nth, ErrorKind::Other));
+    plan.at(Duration::from_millis(100), SimDeed::Strike(Operation::Sync, nth, ErrorKind::Other));
     let cut = plan.moment(5.0, 14.0);
-    plan.at(cut, Deed::PowerCut);
-    plan.at(cut + secs(1), Deed::Restart);
+    plan.at(cut, SimDeed::PowerCut);
+    plan.at(cut + secs(1), SimDeed::Restart);
     // It may be the sync of the second start that fails: then that run ends with its reason.
     plan.start_again_after(secs(5));
 }
 
-fn slow(plan: &mut Plan, delay: Duration) {
+fn slow(plan: &mut ScenarioPlan, delay: Duration) {
     swarm(plan);
-    plan.at(Duration::ZERO, Deed::Disk(Health { delay, ..Health::default() }));
+    plan.at(Duration::ZERO, SimDeed::Disk(Health { delay, ..Health::default() }));
     plan.within(secs(3 * 11 + 60) + 10 * delay);
     // Back-pressure, not time-outs: no peer is lost to a slow disk.
     plan.expect(|seen| match seen.trace.restarts().len() {
@@ -126,31 +126,31 @@ fn slow(plan: &mut Plan, delay: Duration) {
     });
 }
 
-fn stall(plan: &mut Plan, _: &str) {
+fn stall(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
-    plan.at(secs(4), Deed::Disk(Health { delay: secs(60), ..Health::default() }));
-    plan.at(secs(5), Deed::Disk(Health::default()));
+    plan.at(secs(4), SimDeed::Disk(Health { delay: secs(60), ..Health::default() }));
+    plan.at(secs(5), SimDeed::Disk(Health::default()));
     plan.within(secs(4 + 60 + 3 * 11));
 }
 
-fn power_cuts(plan: &mut Plan, _: &str) {
+fn power_cuts(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let mut at = Duration::ZERO;
     for _ in 0..5 {
         at += plan.moment(0.5, 5.0);
-        plan.at(at, Deed::PowerCut);
+        plan.at(at, SimDeed::PowerCut);
         at += secs(1);
-        plan.at(at, Deed::Restart);
+        plan.at(at, SimDeed::Restart);
     }
     plan.within(at + secs(3 * 11 + 30));
 }
 
-fn tampered(plan: &mut Plan, tamper: fn(Option<Vec<u8>>) -> Option<Vec<u8>>) {
+fn tampered(plan: &mut ScenarioPlan, tamper: fn(Option<Vec<u8>>) -> Option<Vec<u8>>) {
     swarm(plan);
     let killed = plan.moment(5.0, 9.0);
-    plan.at(killed, Deed::Kill);
-    plan.at(killed, Deed::Tamper(tamper));
-    plan.at(killed + secs(1), Deed::Restart);
+    plan.at(killed, SimDeed::Kill);
+    plan.at(killed, SimDeed::Tamper(tamper));
+    plan.at(killed + secs(1), SimDeed::Restart);
     // Never from nothing over data that is there.
     plan.expect(|seen| match seen.runs.get(1) {
         Some(run) if run.kept > 0 => Ok(()),

@@ -1,19 +1,19 @@
 //! Our own rate limits: they hold, and what they hold up is nobody's fault.
 
 use super::{fail, honest, never_banned, scene, secs};
-use crate::sim::Scene;
-use crate::sim::plan::Plan;
-use crate::sim::seen::Seen;
+use crate::sim::SimScene;
+use crate::sim::plan::ScenarioPlan;
+use crate::sim::seen::SimSeen;
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("limit.down", &[], "three fast seeds and a limit", "", |plan, _| limited(plan, 3, 64 * 1024)),
     scene("limit.trickle", &[], "thirty seeds and a limit of a block in four seconds", "", |plan, _| limited(plan, 30, 4 * 1024)),
 ];
 
 /// The limit alone decides how long it takes; nobody is taken for late, snubbing or silent because we do not read.
-fn limited(plan: &mut Plan, seeds: u64, bps: u64) {
+fn limited(plan: &mut ScenarioPlan, seeds: u64, bps: u64) {
     plan.payload(1024 * 1024, 32 * 1024);
     plan.tracker("");
     let seeds = honest(plan, seeds, 1024 * 1024);
@@ -29,7 +29,7 @@ fn limited(plan: &mut Plan, seeds: u64, bps: u64) {
     plan.expect(nobody_is_blamed);
 }
 
-fn nobody_is_blamed(seen: &Seen) -> Result<(), crate::faults::scenario::Verdict> {
+fn nobody_is_blamed(seen: &SimSeen) -> Result<(), crate::faults::scenario::RefereeVerdict> {
     match seen.trace.restarts().first() {
         Some(restart) => fail(format!("we did not read, and yet {restart:?}")),
         None => Ok(()),

@@ -4,8 +4,8 @@
 use rand::RngExt;
 
 use super::{fail, honest, scene, secs};
-use crate::sim::Scene;
-use crate::sim::plan::{Deed, Plan};
+use crate::sim::SimScene;
+use crate::sim::plan::{ScenarioPlan, SimDeed};
 use crate::storage::memory::Meddle;
 
 /// Files of the torrent: few enough that each is met often, of lengths that are no multiple of a piece.
@@ -13,7 +13,7 @@ const FILES: u64 = 5;
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("D-09.cut", &["D-09"], "a file is cut while it is fetched", "", |plan, _| fetched(plan, cut)),
     scene("D-09.grown", &["D-09"], "bytes are appended to a file while it is fetched", "", |plan, _| fetched(plan, grown)),
     scene("D-09.rewritten", &["D-09"], "a file is written to while it is fetched", "", |plan, _| fetched(plan, rewritten)),
@@ -31,60 +31,60 @@ pub(super) const SCENES: &[Scene] = &[
     scene("D-22.any", &["D-22", "D-09", "D-15", "D-19"], "others do whatever they like to the files, whenever they like", "", anything),
 ];
 
-fn file(plan: &mut Plan) -> usize {
+fn file(plan: &mut ScenarioPlan) -> usize {
     plan.dice.random_range(0..usize::try_from(FILES).unwrap_or(1))
 }
 
-fn cut(plan: &mut Plan) -> Meddle {
+fn cut(plan: &mut ScenarioPlan) -> Meddle {
     Meddle::Truncate(file(plan), plan.dice.random_range(0..1000))
 }
 
-fn grown(plan: &mut Plan) -> Meddle {
+fn grown(plan: &mut ScenarioPlan) -> Meddle {
     Meddle::Grow(file(plan), plan.dice.random_range(1..100_000))
 }
 
-fn rewritten(plan: &mut Plan) -> Meddle {
+fn rewritten(plan: &mut ScenarioPlan) -> Meddle {
     Meddle::Rewrite(file(plan), plan.dice.random_range(0..1000), plan.dice.random_range(1..100_000))
 }
 
-fn removed(plan: &mut Plan) -> Meddle {
+fn removed(plan: &mut ScenarioPlan) -> Meddle {
     Meddle::Remove(file(plan))
 }
 
-fn replaced(plan: &mut Plan) -> Meddle {
+fn replaced(plan: &mut ScenarioPlan) -> Meddle {
     Meddle::Replace(file(plan))
 }
 
-fn swapped(plan: &mut Plan) -> Meddle {
+fn swapped(plan: &mut ScenarioPlan) -> Meddle {
     Meddle::Swap(file(plan), file(plan))
 }
 
-fn swarm(plan: &mut Plan) {
+fn swarm(plan: &mut ScenarioPlan) {
     plan.tracker("");
     plan.files(FILES);
     honest(plan, 3, 64 * 1024);
 }
 
-fn fetched(plan: &mut Plan, what: fn(&mut Plan) -> Meddle) {
+fn fetched(plan: &mut ScenarioPlan, what: fn(&mut ScenarioPlan) -> Meddle) {
     swarm(plan);
     let (at, what) = (plan.moment(0.5, 10.5), what(plan));
-    plan.at(at, Deed::Meddle(what));
+    plan.at(at, SimDeed::Meddle(what));
     // Three times the calm time twice: everything may have to be fetched again.
     plan.within(secs(2 * 3 * 11 + 60));
     plan.expect(|seen| if seen.runs.len() == 1 { Ok(()) } else { fail("it had to be started again".to_owned()) });
 }
 
-fn given(plan: &mut Plan, what: fn(&mut Plan) -> Meddle) {
+fn given(plan: &mut ScenarioPlan, what: fn(&mut ScenarioPlan) -> Meddle) {
     swarm(plan);
     plan.seed_for(secs(60), 2);
     let (at, what) = (plan.moment(20.0, 50.0), what(plan));
-    plan.at(at, Deed::Meddle(what));
+    plan.at(at, SimDeed::Meddle(what));
     plan.within(secs(2 * 3 * 11 + 60 + 60));
 }
 
 /// Not more than the client puts up with in a row.
-fn anything(plan: &mut Plan, _: &str) {
-    const DEEDS: [fn(&mut Plan) -> Meddle; 7] =
+fn anything(plan: &mut ScenarioPlan, _: &str) {
+    const DEEDS: [fn(&mut ScenarioPlan) -> Meddle; 7] =
         [cut, grown, rewritten, removed, replaced, swapped, |_| Meddle::RemoveAll];
     swarm(plan);
     if plan.dice.random() {
@@ -93,7 +93,7 @@ fn anything(plan: &mut Plan, _: &str) {
     for _ in 0..plan.dice.random_range(1..8) {
         let what = DEEDS[plan.dice.random_range(0..DEEDS.len())](plan);
         let at = plan.moment(0.2, 45.0);
-        plan.at(at, Deed::Meddle(what));
+        plan.at(at, SimDeed::Meddle(what));
     }
     plan.within(secs(600));
 }

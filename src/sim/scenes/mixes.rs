@@ -11,13 +11,13 @@ use rand::{RngExt, SeedableRng};
 
 use super::panics::{contained, lively};
 use super::{done_by, fail, honest, never_banned, scene, secs};
-use crate::sim::Scene;
-use crate::sim::plan::{Deed, Plan};
+use crate::sim::SimScene;
+use crate::sim::plan::{ScenarioPlan, SimDeed};
 use crate::storage::memory::{Health, Operation};
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("mix.hostile-swarm", &[], "three honest peers among seventeen hostile ones", "", hostile_swarm),
     scene("mix.bad-day", &[], "the disk is full and slow, the network is away, the process is killed", "", bad_day),
     scene("mix.airport-wifi", &[], "a captive portal, then a network that comes and goes", "", airport_wifi),
@@ -47,7 +47,7 @@ const HOSTILE: &[&str] = &[
 ];
 
 /// At least 80 % of the rate of the honest ones alone, no honest one banned, two wasted pieces a liar at most.
-fn hostile_swarm(plan: &mut Plan, _: &str) {
+fn hostile_swarm(plan: &mut ScenarioPlan, _: &str) {
     plan.payload(4 * 1024 * 1024, 32 * 1024);
     plan.tracker("");
     let seeds = honest(plan, 3, 64 * 1024);
@@ -70,29 +70,29 @@ fn hostile_swarm(plan: &mut Plan, _: &str) {
 }
 
 /// D-01, D-07, N-01 and X-03.
-fn bad_day(plan: &mut Plan, _: &str) {
+fn bad_day(plan: &mut ScenarioPlan, _: &str) {
     let tracker = plan.tracker("");
     let seeds = honest(plan, 3, 64 * 1024);
     let full = plan.moment(1.0, 20.0);
     let delay = plan.moment(0.0, 2.0);
     let failing = [(Operation::Write, ErrorKind::StorageFull)].into();
-    plan.at(Duration::ZERO, Deed::Disk(Health { delay, ..Health::default() }));
-    plan.at(full, Deed::Disk(Health { failing, delay }));
+    plan.at(Duration::ZERO, SimDeed::Disk(Health { delay, ..Health::default() }));
+    plan.at(full, SimDeed::Disk(Health { failing, delay }));
     let freed = full + plan.moment(1.0, 40.0);
-    plan.at(freed, Deed::Disk(Health { delay, ..Health::default() }));
+    plan.at(freed, SimDeed::Disk(Health { delay, ..Health::default() }));
     let away = plan.moment(1.0, 30.0);
     let back = away + plan.moment(1.0, 90.0);
     for host in seeds.iter().copied().chain([tracker]) {
-        plan.at(away, Deed::Hold(host));
-        plan.at(back, Deed::Release(host));
+        plan.at(away, SimDeed::Hold(host));
+        plan.at(back, SimDeed::Release(host));
     }
     let mut at = Duration::ZERO;
     for _ in 0..plan.dice.random_range(1..5) {
         at += plan.moment(0.5, 25.0);
         let is_mild = plan.dice.random();
-        plan.at(at, if is_mild { Deed::Kill } else { Deed::PowerCut });
+        plan.at(at, if is_mild { SimDeed::Kill } else { SimDeed::PowerCut });
         at += plan.moment(0.1, 3.0);
-        plan.at(at, Deed::Restart);
+        plan.at(at, SimDeed::Restart);
     }
     // Healed when the last of it is over; then three times the fault-free time, a minute for the trackers' floor, the
     // delay of each flush, and a disk that is tried every 30 s.
@@ -103,23 +103,23 @@ fn bad_day(plan: &mut Plan, _: &str) {
 
 /// What can be had of N-04, 05, 08 and 10: everything is held for a while now and then, latency jumps, and for the first
 /// half minute a log-in page answers for the tracker.
-fn airport_wifi(plan: &mut Plan, _: &str) {
+fn airport_wifi(plan: &mut ScenarioPlan, _: &str) {
     let tracker = plan.tracker_of_lives(&["html", ""]);
     let logged_in = plan.moment(5.0, 40.0);
-    plan.at(logged_in, Deed::Stop(tracker));
-    plan.at(logged_in + Duration::from_millis(100), Deed::Start(tracker));
+    plan.at(logged_in, SimDeed::Stop(tracker));
+    plan.at(logged_in + Duration::from_millis(100), SimDeed::Start(tracker));
     let seeds = honest(plan, 3, 64 * 1024);
     let mut at = logged_in;
     for _ in 0..plan.dice.random_range(2..8) {
         at += plan.moment(0.5, 8.0);
         let gone = plan.moment(0.1, 6.0);
         for host in seeds.iter().copied().chain([tracker]) {
-            plan.at(at, Deed::Hold(host));
-            plan.at(at + gone, Deed::Release(host));
+            plan.at(at, SimDeed::Hold(host));
+            plan.at(at + gone, SimDeed::Release(host));
         }
         at += gone;
         let jitter = Duration::from_millis(plan.dice.random_range(20..500));
-        plan.at(at, Deed::Latency(jitter));
+        plan.at(at, SimDeed::Latency(jitter));
     }
     // A minute after the portal it asks again (N-10).
     plan.within(at.max(logged_in + secs(60)) + secs(3 * 11 + 60));
@@ -127,7 +127,7 @@ fn airport_wifi(plan: &mut Plan, _: &str) {
 }
 
 /// T-15, 16, 19 and 20.
-fn poisoned_tracker(plan: &mut Plan, _: &str) {
+fn poisoned_tracker(plan: &mut ScenarioPlan, _: &str) {
     let interval = super::trackers::IMPOSSIBLE.choose(&mut plan.dice).copied().unwrap_or("0");
     let duplicates = plan.dice.random_range(1..2000);
     let victims = plan.dice.random_range(1..200);
@@ -145,7 +145,7 @@ fn poisoned_tracker(plan: &mut Plan, _: &str) {
 
 /// Contained: the transfer completes, and there are as many restarts as injections. A kind is struck twice a minute at
 /// most: what comes more often is a crash loop, and that is X-05.
-fn restart_storm(plan: &mut Plan, _: &str) {
+fn restart_storm(plan: &mut ScenarioPlan, _: &str) {
     plan.payload(8 * 1024 * 1024, 64 * 1024);
     lively(plan);
     plan.within(secs(600));

@@ -4,12 +4,12 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use super::{done_by, fail, honest, never_banned, restarted, scene, secs};
-use crate::sim::Scene;
-use crate::sim::plan::{CLIENT, Deed, Plan};
+use crate::sim::SimScene;
+use crate::sim::plan::{CLIENT, ScenarioPlan, SimDeed};
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("calm", &[], "nothing goes wrong", "", calm),
     scene("N-01.second", &["N-01"], "nothing passes for a second", "", |plan, _| partition(plan, 1)),
     scene("N-01.minute", &["N-01"], "nothing passes for a minute", "", |plan, _| partition(plan, 60)),
@@ -20,7 +20,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene("N-03", &["N-03"], "half of the peers are clogged, in turns", "", swizzle),
 ];
 
-fn swarm(plan: &mut Plan) -> (Ipv4Addr, Vec<Ipv4Addr>) {
+fn swarm(plan: &mut ScenarioPlan) -> (Ipv4Addr, Vec<Ipv4Addr>) {
     let tracker = plan.tracker("");
     let seeds = honest(plan, 3, 64 * 1024);
     plan.within(secs(3 * 11 + 30));
@@ -28,7 +28,7 @@ fn swarm(plan: &mut Plan) -> (Ipv4Addr, Vec<Ipv4Addr>) {
     (tracker, seeds)
 }
 
-fn calm(plan: &mut Plan, _: &str) {
+fn calm(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     plan.expect(done_by(secs(15)));
     plan.expect(|seen| match seen.trace.restarts().len() {
@@ -38,47 +38,47 @@ fn calm(plan: &mut Plan, _: &str) {
 }
 
 /// Back within half a minute of the heal, whatever the partition did to the connections.
-fn partition(plan: &mut Plan, lasts: u64) {
+fn partition(plan: &mut ScenarioPlan, lasts: u64) {
     let (tracker, seeds) = swarm(plan);
     let from = plan.moment(1.0, 8.0);
     for host in seeds.into_iter().chain([tracker]) {
-        plan.at(from, Deed::Hold(host));
-        plan.at(from + secs(lasts), Deed::Release(host));
+        plan.at(from, SimDeed::Hold(host));
+        plan.at(from + secs(lasts), SimDeed::Release(host));
     }
     plan.within(from + secs(lasts) + secs(30 + 3 * 11));
 }
 
-fn one_way(plan: &mut Plan, out: bool) {
+fn one_way(plan: &mut ScenarioPlan, out: bool) {
     let (_, seeds) = swarm(plan);
     let from = plan.moment(1.0, 8.0);
     for seed in seeds {
         let (from_ip, to_ip) = if out { (CLIENT, seed) } else { (seed, CLIENT) };
-        plan.at(from, Deed::Cut { from: from_ip, to: to_ip });
-        plan.at(from + secs(150), Deed::Mend { from: from_ip, to: to_ip });
+        plan.at(from, SimDeed::Cut { from: from_ip, to: to_ip });
+        plan.at(from + secs(150), SimDeed::Mend { from: from_ip, to: to_ip });
     }
     plan.within(from + secs(150) + secs(60 + 3 * 11));
     plan.expect(restarted("PeerConnection", "silent"));
 }
 
 /// A minute after it has ended the tracker is asked again, and no tracker is disabled for good.
-fn captive_portal(plan: &mut Plan, words: &'static str) {
+fn captive_portal(plan: &mut ScenarioPlan, words: &'static str) {
     let tracker = plan.tracker_of_lives(&[words, ""]);
     honest(plan, 3, 64 * 1024);
-    plan.at(secs(600), Deed::Stop(tracker));
-    plan.at(secs(600) + Duration::from_millis(100), Deed::Start(tracker));
+    plan.at(secs(600), SimDeed::Stop(tracker));
+    plan.at(secs(600) + Duration::from_millis(100), SimDeed::Start(tracker));
     plan.within(secs(600 + 60 + 15));
     plan.expect(restarted("HttpTracker", "bad-reply"));
 }
 
 /// Every 5 s another half. The others carry on: no longer than twice the time, and what a clogged one held.
-fn swizzle(plan: &mut Plan, _: &str) {
+fn swizzle(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     let seeds = honest(plan, 6, 32 * 1024);
     for round in 0..6 {
         let clogged = seeds.iter().enumerate().filter(|(nth, _)| (nth + round) % 2 == 0);
         for (_, seed) in clogged {
-            plan.at(secs(2 + 5 * round as u64), Deed::Hold(*seed));
-            plan.at(secs(2 + 5 * round as u64) + Duration::from_millis(4900), Deed::Release(*seed));
+            plan.at(secs(2 + 5 * round as u64), SimDeed::Hold(*seed));
+            plan.at(secs(2 + 5 * round as u64) + Duration::from_millis(4900), SimDeed::Release(*seed));
         }
     }
     plan.within(secs(3 * 11 + 30));

@@ -7,14 +7,14 @@ use rand::RngExt;
 use super::{fail, honest, restarted, scene, secs};
 use crate::actors::kit::injection::InjectionSite;
 use crate::app::outcome::Ending;
-use crate::faults::scenario::Verdict;
-use crate::sim::Scene;
-use crate::sim::plan::Plan;
-use crate::sim::seen::Seen;
+use crate::faults::scenario::RefereeVerdict;
+use crate::sim::SimScene;
+use crate::sim::plan::ScenarioPlan;
+use crate::sim::seen::SimSeen;
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("X-04.first", &["X-04"], "a panic at the first message of one site; the seed says which", "", |plan, _| nth_site(plan, 1)),
     scene("X-04.later", &["X-04"], "a panic at a later message of one site", "", later),
     scene("X-05.tracker", &["X-05"], "a tracker panics at everything", "", looping_tracker),
@@ -25,7 +25,7 @@ pub(super) const SCENES: &[Scene] = &[
 const SITES: u64 = 64;
 
 /// Everybody has something to say: both kinds of tracker, seeds, one that asks, one that goes, one that lies.
-pub(super) fn lively(plan: &mut Plan) {
+pub(super) fn lively(plan: &mut ScenarioPlan) {
     plan.tracker("");
     plan.udp_tracker("");
     honest(plan, 2, 64 * 1024);
@@ -35,7 +35,7 @@ pub(super) fn lively(plan: &mut Plan) {
     plan.within(secs(180));
 }
 
-fn nth_site(plan: &mut Plan, nth_message: u64) {
+fn nth_site(plan: &mut ScenarioPlan, nth_message: u64) {
     lively(plan);
     let target = plan.seed % SITES;
     let mut seen: BTreeMap<InjectionSite, (u64, u64)> = BTreeMap::new();
@@ -48,14 +48,14 @@ fn nth_site(plan: &mut Plan, nth_message: u64) {
     plan.expect(contained);
 }
 
-fn later(plan: &mut Plan, _: &str) {
+fn later(plan: &mut ScenarioPlan, _: &str) {
     let nth = plan.dice.random_range(2..20);
     nth_site(plan, nth);
 }
 
 /// As many abnormal restarts as panics; who panics while saying goodbye has ended, and is not started again. The next
 /// connection to a peer comes when the book says so, if ever: there each panic is one that went.
-pub(super) fn contained(seen: &Seen) -> Result<(), Verdict> {
+pub(super) fn contained(seen: &SimSeen) -> Result<(), RefereeVerdict> {
     let panics = seen.panics.iter().filter(|site| site.message != "Goodbye");
     let (of_peers, of_others): (Vec<&InjectionSite>, Vec<&InjectionSite>) =
         panics.partition(|site| site.actor == "PeerConnection");
@@ -70,11 +70,11 @@ pub(super) fn contained(seen: &Seen) -> Result<(), Verdict> {
     let how = format!(
         "{restarts} abnormal restarts, {gone} peers gone after panics of {of_others:?}, {of_peers:?} and {late} late ones"
     );
-    Err(Verdict::Broke { invariant: "I10", how })
+    Err(RefereeVerdict::Broke { invariant: "I10", how })
 }
 
 /// It is disabled; the others go on, and the download with them.
-fn looping_tracker(plan: &mut Plan, _: &str) {
+fn looping_tracker(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     plan.udp_tracker("");
     honest(plan, 3, 16 * 1024);
@@ -84,7 +84,7 @@ fn looping_tracker(plan: &mut Plan, _: &str) {
 }
 
 /// Its budget is spent, then the torrent's: the program ends with its reason, and the same command completes.
-fn looping_scheduler(plan: &mut Plan, _: &str) {
+fn looping_scheduler(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     honest(plan, 3, 64 * 1024);
     let from: u32 = plan.dice.random_range(0..200);

@@ -7,14 +7,14 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::{done_by, fail, honest, never_banned, scene, secs};
-use crate::faults::scenario::Verdict;
-use crate::sim::Scene;
-use crate::sim::plan::{Deed, PEER_PORT, Plan};
-use crate::sim::seen::Seen;
+use crate::faults::scenario::RefereeVerdict;
+use crate::sim::SimScene;
+use crate::sim::plan::{PEER_PORT, ScenarioPlan, SimDeed};
+use crate::sim::seen::SimSeen;
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("P-01", &["P-01"], "refused, and addresses that never answer", "", unreachable_peers),
     scene("P-02.silent", &["P-02"], "accepts and is silent", "silent", never_greets),
     scene("P-02.drip", &["P-02"], "one byte of the handshake a second", "slow_handshake=1s", never_greets),
@@ -79,26 +79,26 @@ pub(super) const SCENES: &[Scene] = &[
 ];
 
 /// Three seeds that need 5.3 s alone, and three that behave as the words say.
-fn cast(plan: &mut Plan, words: &str) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
+fn cast(plan: &mut ScenarioPlan, words: &str) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
     plan.tracker("");
     let seeds = honest(plan, 3, 128 * 1024);
     plan.within(secs(3 * 7 + 30));
     (seeds, (0..3).map(|_| plan.peer(words)).collect())
 }
 
-fn hostile(plan: &mut Plan, words: &'static str) {
+fn hostile(plan: &mut ScenarioPlan, words: &'static str) {
     with(plan, words, None);
 }
 
 /// The peer's own rate needs 16 s.
-fn super_seed(plan: &mut Plan, words: &str) {
+fn super_seed(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker("");
     plan.peer(words);
     plan.within(secs(3 * 16 + 30));
 }
 
 /// Forty that have nothing, and eight places; the one that has something is let in in the end.
-fn full_of_useless(plan: &mut Plan, words: &str) {
+fn full_of_useless(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker("");
     (0..40).for_each(|_| _ = plan.peer(words));
     honest(plan, 1, 256 * 1024);
@@ -106,12 +106,12 @@ fn full_of_useless(plan: &mut Plan, words: &str) {
     plan.within(secs(180));
 }
 
-fn violates(plan: &mut Plan, words: &'static str) {
+fn violates(plan: &mut ScenarioPlan, words: &'static str) {
     with(plan, words, Some("protocol-violation"));
 }
 
 /// Long enough to see that it is given up.
-fn never_greets(plan: &mut Plan, words: &'static str) {
+fn never_greets(plan: &mut ScenarioPlan, words: &'static str) {
     plan.tracker("");
     honest(plan, 2, 64 * 1024);
     let bad: Vec<_> = (0..3).map(|_| plan.peer(words)).collect();
@@ -121,7 +121,7 @@ fn never_greets(plan: &mut Plan, words: &'static str) {
 }
 
 /// `farewell` is what must be seen of the hostile ones, as the cause of a restart or of an end.
-fn with(plan: &mut Plan, words: &'static str, farewell: Option<&'static str>) {
+fn with(plan: &mut ScenarioPlan, words: &'static str, farewell: Option<&'static str>) {
     let (seeds, bad) = cast(plan, words);
     plan.expect(never_banned(seeds));
     plan.expect(done_by(secs(25)));
@@ -131,7 +131,7 @@ fn with(plan: &mut Plan, words: &'static str, farewell: Option<&'static str>) {
 }
 
 /// One of these peers went for this cause.
-fn gone(seen: &Seen, bad: &[Ipv4Addr], cause: &str) -> Result<(), Verdict> {
+fn gone(seen: &SimSeen, bad: &[Ipv4Addr], cause: &str) -> Result<(), RefereeVerdict> {
     let has_gone = |ip: &Ipv4Addr| {
         let field = format!("addr={ip}:{PEER_PORT} cause={cause}");
         seen.trace.said("peer gone", &field) > 0
@@ -139,10 +139,10 @@ fn gone(seen: &Seen, bad: &[Ipv4Addr], cause: &str) -> Result<(), Verdict> {
     if bad.iter().any(has_gone) {
         return Ok(());
     }
-    Err(Verdict::Broke { invariant: "I10", how: format!("nobody went for `{cause}`") })
+    Err(RefereeVerdict::Broke { invariant: "I10", how: format!("nobody went for `{cause}`") })
 }
 
-fn unreachable_peers(plan: &mut Plan, _: &str) {
+fn unreachable_peers(plan: &mut ScenarioPlan, _: &str) {
     let (seeds, _) = cast(plan, "");
     for nth in 0..10 {
         plan.name_peer((Ipv4Addr::new(31, nth, 0, 1), PEER_PORT).into());
@@ -153,7 +153,7 @@ fn unreachable_peers(plan: &mut Plan, _: &str) {
 }
 
 /// What they hold back is asked for elsewhere: hardly slower than the honest ones alone.
-fn snubs(plan: &mut Plan, words: &'static str) {
+fn snubs(plan: &mut ScenarioPlan, words: &'static str) {
     plan.payload(8 * 1024 * 1024, 64 * 1024);
     plan.tracker("");
     let seeds = honest(plan, 3, 128 * 1024);
@@ -165,7 +165,7 @@ fn snubs(plan: &mut Plan, words: &'static str) {
 }
 
 /// The liars are found and banned; each costs two pieces at most.
-fn lies(plan: &mut Plan, words: &'static str) {
+fn lies(plan: &mut ScenarioPlan, words: &'static str) {
     let (seeds, bad) = cast(plan, words);
     plan.expect(never_banned(seeds));
     plan.expect(move |seen| {
@@ -179,20 +179,20 @@ fn lies(plan: &mut Plan, words: &'static str) {
     });
 }
 
-fn lies_alone(plan: &mut Plan, words: &'static str) {
+fn lies_alone(plan: &mut ScenarioPlan, words: &'static str) {
     plan.tracker("");
     let seeds: Vec<_> = (0..2).map(|_| plan.peer("partial=0.5,max_rate=128k")).collect();
     plan.peer(&format!("{words},max_rate=128k"));
     // Somebody honest comes with the rest.
     let late = plan.peer("max_rate=128k");
-    plan.at(Duration::ZERO, Deed::Stop(late));
-    plan.at(secs(60), Deed::Start(late));
+    plan.at(Duration::ZERO, SimDeed::Stop(late));
+    plan.at(secs(60), SimDeed::Start(late));
     plan.within(secs(60 + 60 + 60));
     plan.expect(never_banned([seeds, vec![late]].concat()));
 }
 
 /// The rest comes home, and the piece is not fetched over and over.
-fn poisoned(plan: &mut Plan, words: &'static str) {
+fn poisoned(plan: &mut ScenarioPlan, words: &'static str) {
     plan.tracker("");
     (0..4).for_each(|_| _ = plan.peer(words));
     plan.stay_incomplete();
@@ -211,11 +211,11 @@ fn poisoned(plan: &mut Plan, words: &'static str) {
 }
 
 /// Its slot is free after 125 s at most: 120 s of silence and the look at the clock.
-fn vanishes(plan: &mut Plan, _: &str) {
+fn vanishes(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     honest(plan, 1, 8 * 1024);
     let gone = plan.peer("max_rate=8k");
-    plan.at(secs(5), Deed::Hold(gone));
+    plan.at(secs(5), SimDeed::Hold(gone));
     plan.within(secs(600));
     plan.expect(move |seen| {
         let silent = seen.trace.restarts().into_iter().find(|restart| restart.cause == "silent");
@@ -226,20 +226,20 @@ fn vanishes(plan: &mut Plan, _: &str) {
     });
 }
 
-fn resets(plan: &mut Plan, _: &str) {
+fn resets(plan: &mut ScenarioPlan, _: &str) {
     let every = plan.dice.random_range(1..=20_000);
     let (seeds, bad) = cast(plan, &format!("reset_every={every},max_rate=128k"));
     plan.expect(never_banned(seeds));
     plan.expect(move |seen| gone(seen, &bad, "reset"));
 }
 
-fn sole_source(plan: &mut Plan, words: &'static str) {
+fn sole_source(plan: &mut ScenarioPlan, words: &'static str) {
     plan.tracker("");
     plan.peer(words);
     plan.within(secs(3 * 17 + 30));
 }
 
-fn sliced(plan: &mut Plan, _: &str) {
+fn sliced(plan: &mut ScenarioPlan, _: &str) {
     let slice = plan.dice.random_range(1..40);
     plan.payload(64 * 1024, 32 * 1024);
     plan.tracker("");
@@ -249,7 +249,7 @@ fn sliced(plan: &mut Plan, _: &str) {
 }
 
 /// What is on its way cannot be cancelled: each peer may send one block in vain, and half of them two.
-fn endgame(plan: &mut Plan, _: &str) {
+fn endgame(plan: &mut ScenarioPlan, _: &str) {
     plan.payload(1024 * 1024, 32 * 1024);
     plan.tracker("");
     let seeds = honest(plan, 10, 32 * 1024);
@@ -261,13 +261,13 @@ fn endgame(plan: &mut Plan, _: &str) {
     });
 }
 
-fn all_leave(plan: &mut Plan, _: &str) {
+fn all_leave(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     let seeds = honest(plan, 3, 32 * 1024);
     for seed in &seeds {
-        plan.at(secs(15), Deed::Stop(*seed));
+        plan.at(secs(15), SimDeed::Stop(*seed));
     }
-    plan.at(secs(3615), Deed::Start(seeds[0]));
+    plan.at(secs(3615), SimDeed::Start(seeds[0]));
     // A minute until it is found again, and what is left at its rate.
     plan.within(secs(3615 + 60 + 30));
     plan.expect(never_banned(seeds));

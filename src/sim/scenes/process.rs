@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use super::{fail, honest, scene, secs};
 use crate::app::outcome::Ending;
-use crate::sim::Scene;
-use crate::sim::plan::{Deed, Plan};
+use crate::sim::SimScene;
+use crate::sim::plan::{ScenarioPlan, SimDeed};
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("X-01", &["X-01"], "told to stop, started again", "", told_to_stop),
     scene("X-02", &["X-02"], "told to stop twice", "", told_twice),
     scene("X-03", &["X-03"], "killed ten times, at any moment", "", killed),
@@ -18,12 +18,12 @@ pub(super) const SCENES: &[Scene] = &[
 ];
 
 /// Of everything that was there, nothing is hashed or fetched again.
-fn told_to_stop(plan: &mut Plan, _: &str) {
+fn told_to_stop(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     honest(plan, 3, 64 * 1024);
     let at = plan.moment(1.0, 9.0);
-    plan.at(at, Deed::Wish);
-    plan.at(at + secs(16), Deed::Restart);
+    plan.at(at, SimDeed::Wish);
+    plan.at(at + secs(16), SimDeed::Restart);
     plan.within(at + secs(16 + 33 + 30));
     plan.expect(|seen| {
         let [first, second] = &seen.runs[..] else { return fail(format!("{} runs, not two", seen.runs.len())) };
@@ -36,26 +36,26 @@ fn told_to_stop(plan: &mut Plan, _: &str) {
     });
 }
 
-fn told_twice(plan: &mut Plan, _: &str) {
+fn told_twice(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("hang_after=1");
     (0..3).for_each(|_| _ = plan.known_peer("max_rate=64k"));
     let at = plan.moment(1.0, 9.0);
-    plan.at(at, Deed::Wish);
-    plan.at(at + Duration::from_millis(200), Deed::Wish);
+    plan.at(at, SimDeed::Wish);
+    plan.at(at + Duration::from_millis(200), SimDeed::Wish);
     plan.start_again_after(secs(1));
     plan.within(at + secs(3 * 11 + 60));
 }
 
 /// Each kill costs what was under way; what was written is there for the next run.
-fn killed(plan: &mut Plan, _: &str) {
+fn killed(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     honest(plan, 3, 64 * 1024);
     let mut at = Duration::ZERO;
     for _ in 0..10 {
         at += plan.moment(0.2, 3.0);
-        plan.at(at, Deed::Kill);
+        plan.at(at, SimDeed::Kill);
         at += Duration::from_millis(500);
-        plan.at(at, Deed::Restart);
+        plan.at(at, SimDeed::Restart);
     }
     plan.within(at + secs(3 * 11 + 30));
     plan.expect(|seen| {
@@ -72,11 +72,11 @@ fn killed(plan: &mut Plan, _: &str) {
     });
 }
 
-fn sleeps(plan: &mut Plan, nap: Duration) {
+fn sleeps(plan: &mut ScenarioPlan, nap: Duration) {
     plan.tracker("");
     let seeds = honest(plan, 3, 64 * 1024);
     let at = plan.moment(1.0, 9.0);
-    plan.at(at, Deed::Suspend(nap));
+    plan.at(at, SimDeed::Suspend(nap));
     plan.within(secs(3 * 11 + 60));
     plan.expect(super::never_banned(seeds));
 }

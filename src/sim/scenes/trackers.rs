@@ -10,15 +10,15 @@ use tokio::time::Instant;
 
 use super::{done_by, fail, honest, restarted, scene, secs};
 use crate::codec::tracker::Event;
-use crate::faults::scenario::Verdict;
-use crate::sim::Scene;
-use crate::sim::net::{Name, VOID, second_address};
-use crate::sim::plan::{CLIENT, Deed, PEER_PORT, Plan, url};
-use crate::sim::seen::Seen;
+use crate::faults::scenario::RefereeVerdict;
+use crate::sim::SimScene;
+use crate::sim::net::{SimName, VOID, second_address};
+use crate::sim::plan::{CLIENT, PEER_PORT, ScenarioPlan, SimDeed, url};
+use crate::sim::seen::SimSeen;
 
 /// See the head of the file.
 #[rustfmt::skip]
-pub(super) const SCENES: &[Scene] = &[
+pub(super) const SCENES: &[SimScene] = &[
     scene("T-01", &["T-01"], "nobody listens where the tracker should be", "", refused),
     scene("T-02", &["T-02"], "the tracker's address never answers", "", black_hole),
     scene("T-03", &["T-03"], "accepts and never answers", "hang", |plan, words| http(plan, words, "timeout")),
@@ -57,7 +57,7 @@ pub(super) const SCENES: &[Scene] = &[
     scene("T-21.dual", &["T-21"], "a tracker with addresses of both families, each with its own interval", "", dual_stack),
     scene("T-21.half", &["T-21"], "a tracker with addresses of both families of which one does not answer", "", half_dual_stack),
     scene("T-22.none", &["T-22"], "a name that does not exist", "", |plan, _| named(plan, None, "cannot-resolve")),
-    scene("T-22.hangs", &["T-22"], "a name server that hangs", "", |plan, _| named(plan, Some(Name::Hangs), "timeout")),
+    scene("T-22.hangs", &["T-22"], "a name server that hangs", "", |plan, _| named(plan, Some(SimName::Hangs), "timeout")),
     scene("T-22.rebinding", &["T-22"], "a name that leads to this machine", "", rebinding),
     scene("T-22.flapping", &["T-22"], "a name that leads somewhere else each time", "", flapping),
     scene("T-24", &["T-24"], "five hundred trackers in one torrent", "", five_hundred),
@@ -68,12 +68,12 @@ pub(super) const SCENES: &[Scene] = &[
 pub(super) const IMPOSSIBLE: [&str; 7] = ["-1", "0", "1", "2147483648", "9223372036854775808", "missing", "text"];
 
 /// Three seeds that need 43 s, so that time-outs of trackers are seen.
-fn slow_seeds(plan: &mut Plan) {
+fn slow_seeds(plan: &mut ScenarioPlan) {
     honest(plan, 3, 16 * 1024);
     plan.within(secs(3 * 43 + 30));
 }
 
-fn http(plan: &mut Plan, words: &'static str, cause: &'static str) {
+fn http(plan: &mut ScenarioPlan, words: &'static str, cause: &'static str) {
     let bad = plan.tracker(words);
     plan.tracker("");
     slow_seeds(plan);
@@ -82,7 +82,7 @@ fn http(plan: &mut Plan, words: &'static str, cause: &'static str) {
     plan.expect(backs_off(bad));
 }
 
-fn udp(plan: &mut Plan, words: &'static str, cause: &'static str) {
+fn udp(plan: &mut ScenarioPlan, words: &'static str, cause: &'static str) {
     plan.udp_tracker(words);
     plan.udp_tracker("");
     honest(plan, 3, 8 * 1024);
@@ -92,7 +92,7 @@ fn udp(plan: &mut Plan, words: &'static str, cause: &'static str) {
 }
 
 /// Retries of a failing tracker: never two connections within a second, never more than six in a minute.
-fn backs_off(tracker: Ipv4Addr) -> impl Fn(&Seen) -> Result<(), Verdict> {
+fn backs_off(tracker: Ipv4Addr) -> impl Fn(&SimSeen) -> Result<(), RefereeVerdict> {
     move |seen| {
         let times: Vec<Duration> = seen.dials_to(tracker).iter().map(|dial| dial.at).collect();
         // A redirect is followed at once, five times; what counts is when a round begins.
@@ -109,7 +109,7 @@ fn backs_off(tracker: Ipv4Addr) -> impl Fn(&Seen) -> Result<(), Verdict> {
     }
 }
 
-fn refused(plan: &mut Plan, _: &str) {
+fn refused(plan: &mut ScenarioPlan, _: &str) {
     plan.tier(&[url("31.0.0.1", false)]);
     plan.tier(&["udp://31.0.0.2:6969/announce".to_owned()]);
     plan.tracker("");
@@ -117,7 +117,7 @@ fn refused(plan: &mut Plan, _: &str) {
     plan.expect(restarted("HttpTracker", "refused"));
 }
 
-fn black_hole(plan: &mut Plan, _: &str) {
+fn black_hole(plan: &mut ScenarioPlan, _: &str) {
     plan.tier(&[url("50.0.0.1", false)]);
     plan.tracker("");
     slow_seeds(plan);
@@ -125,7 +125,7 @@ fn black_hole(plan: &mut Plan, _: &str) {
     plan.expect(done_by(secs(60)));
 }
 
-fn come_back_later(plan: &mut Plan, words: &str) {
+fn come_back_later(plan: &mut ScenarioPlan, words: &str) {
     let bad = plan.tracker(words);
     plan.tracker("");
     honest(plan, 1, 2 * 1024);
@@ -141,7 +141,7 @@ fn come_back_later(plan: &mut Plan, words: &str) {
     });
 }
 
-fn warning(plan: &mut Plan, words: &str) {
+fn warning(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
@@ -151,24 +151,24 @@ fn warning(plan: &mut Plan, words: &str) {
     });
 }
 
-fn only(plan: &mut Plan, words: &str) {
+fn only(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
 }
 
 /// Warned of once, however often the tracker is asked.
-fn cut_list(plan: &mut Plan, words: &str) {
+fn cut_list(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(&format!("{words},interval=60"));
     cut_lists_are_used(plan);
 }
 
-fn cut_udp_list(plan: &mut Plan, words: &str) {
+fn cut_udp_list(plan: &mut ScenarioPlan, words: &str) {
     plan.udp_tracker(&format!("{words},interval=60"));
     cut_lists_are_used(plan);
 }
 
-fn cut_lists_are_used(plan: &mut Plan) {
+fn cut_lists_are_used(plan: &mut ScenarioPlan) {
     honest(plan, 1, 16 * 1024);
     plan.within(secs(3 * 128 + 30));
     plan.expect(|seen| match seen.trace.count("tracker sends a list of peers that is cut short or broken") {
@@ -178,23 +178,23 @@ fn cut_lists_are_used(plan: &mut Plan) {
 }
 
 /// The tracker asks for half an hour. The seed is there, and is named, 90 s after the first announce.
-fn seed_appears(plan: &mut Plan, _: &str) {
+fn seed_appears(plan: &mut ScenarioPlan, _: &str) {
     let tracker = plan.tracker_of_lives(&["no_peers", ""]);
     honest(plan, 1, 256 * 1024);
-    plan.at(secs(85), Deed::Stop(tracker));
-    plan.at(secs(90), Deed::Start(tracker));
+    plan.at(secs(85), SimDeed::Stop(tracker));
+    plan.at(secs(90), SimDeed::Start(tracker));
     plan.within(secs(60 + 120 + 30));
     plan.expect(move |seen| floor_is_kept(seen, tracker));
 }
 
-fn only_udp(plan: &mut Plan, words: &str) {
+fn only_udp(plan: &mut ScenarioPlan, words: &str) {
     plan.udp_tracker(words);
     plan.udp_tracker("");
     honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
 }
 
-fn cut_datagrams(plan: &mut Plan, _: &str) {
+fn cut_datagrams(plan: &mut ScenarioPlan, _: &str) {
     let len = plan.dice.random_range(0..64);
     plan.udp_tracker(&format!("truncated={len}"));
     plan.udp_tracker("");
@@ -203,13 +203,13 @@ fn cut_datagrams(plan: &mut Plan, _: &str) {
 }
 
 /// 15, 30 and 60 s: BEP 15's own waits. Nobody else names the peers.
-fn lost(plan: &mut Plan, words: &str) {
+fn lost(plan: &mut ScenarioPlan, words: &str) {
     plan.udp_tracker(words);
     honest(plan, 3, 128 * 1024);
     plan.within(secs(60 + 60 + 120));
 }
 
-fn intervals(plan: &mut Plan, _: &str) {
+fn intervals(plan: &mut ScenarioPlan, _: &str) {
     let interval = IMPOSSIBLE.choose(&mut plan.dice).copied().unwrap_or("0");
     let tracker = plan.tracker(&format!("interval={interval}"));
     honest(plan, 1, 3 * 1024);
@@ -218,7 +218,7 @@ fn intervals(plan: &mut Plan, _: &str) {
 }
 
 /// 60 s between announces without an event, whatever the tracker says (T-15).
-pub(super) fn floor_is_kept(seen: &Seen, tracker: Ipv4Addr) -> Result<(), Verdict> {
+pub(super) fn floor_is_kept(seen: &SimSeen, tracker: Ipv4Addr) -> Result<(), RefereeVerdict> {
     let Some(record) = seen.trackers.get(&tracker) else { return fail(format!("{tracker} never heard of us")) };
     let heard: Vec<_> = record.announces().map(|(at, request)| (at, request.event)).collect();
     let is_too_soon = |two: &&[(Instant, Event)]| two[1].1 == Event::Periodic && two[1].0 - two[0].0 < secs(59);
@@ -228,7 +228,7 @@ pub(super) fn floor_is_kept(seen: &Seen, tracker: Ipv4Addr) -> Result<(), Verdic
     }
 }
 
-fn itself(plan: &mut Plan, words: &str) {
+fn itself(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
@@ -238,13 +238,13 @@ fn itself(plan: &mut Plan, words: &str) {
     });
 }
 
-fn dead_peers(plan: &mut Plan, _: &str) {
+fn dead_peers(plan: &mut ScenarioPlan, _: &str) {
     let dead: Vec<String> = (0..200).map(|nth| format!("50.{nth}.0.1:6881")).collect();
     plan.tracker(&format!("no_peers,peers={}", dead.join("+")));
     // The honest one is found a minute later, by another tracker.
     let late = plan.tracker("");
-    plan.at(Duration::ZERO, Deed::Stop(late));
-    plan.at(secs(60), Deed::Start(late));
+    plan.at(Duration::ZERO, SimDeed::Stop(late));
+    plan.at(secs(60), SimDeed::Start(late));
     honest(plan, 1, 256 * 1024);
     plan.within(secs(60 + 60 + 30 + 30));
     plan.expect(|seen| {
@@ -262,36 +262,36 @@ fn is_void(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == VOID)
 }
 
-fn local_peers(plan: &mut Plan, words: &str) {
+fn local_peers(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     let seeds = honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
     plan.expect(move |seen| nobody_else_is_dialled(seen, &seeds));
 }
 
-fn nobody_else_is_dialled(seen: &Seen, seeds: &[Ipv4Addr]) -> Result<(), Verdict> {
+fn nobody_else_is_dialled(seen: &SimSeen, seeds: &[Ipv4Addr]) -> Result<(), RefereeVerdict> {
     let is_known = |ip| seeds.iter().chain(seen.trackers.keys()).any(|known| ip == *known);
     match seen.wires.dials().iter().find(|dial| !is_known(dial.to.ip())) {
-        Some(dial) => Err(Verdict::Broke { invariant: "I7", how: format!("{} was dialled", dial.to) }),
+        Some(dial) => Err(RefereeVerdict::Broke { invariant: "I7", how: format!("{} was dialled", dial.to) }),
         None => Ok(()),
     }
 }
 
-fn victims(plan: &mut Plan, words: &str) {
+fn victims(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     honest(plan, 1, 8 * 1024);
     plan.within(secs(600));
     plan.expect(|seen| match seen.dials_to(Ipv4Addr::new(192, 0, 2, 1)).len() {
         0..=3 => Ok(()),
-        dials => Err(Verdict::Broke { invariant: "I7", how: format!("the victim was dialled {dials} times") }),
+        dials => Err(RefereeVerdict::Broke { invariant: "I7", how: format!("the victim was dialled {dials} times") }),
     });
 }
 
 /// Behind each address there is one half of the tracker, so that it is seen over which family it was asked.
-fn dual_stack(plan: &mut Plan, _: &str) {
+fn dual_stack(plan: &mut ScenarioPlan, _: &str) {
     let (v4, v6) = (plan.tracker("interval=100"), plan.tracker("interval=200"));
     plan.tiers.clear();
-    plan.dns("tracker.example", Name::Leads(vec![v4.into(), second_address(v6)]));
+    plan.dns("tracker.example", SimName::Leads(vec![v4.into(), second_address(v6)]));
     plan.tier(&[url("tracker.example", false)]);
     honest(plan, 1, 4 * 1024);
     plan.within(secs(900));
@@ -315,10 +315,10 @@ fn dual_stack(plan: &mut Plan, _: &str) {
 }
 
 /// What works is enough: the tracker has not failed, and nothing is held up.
-fn half_dual_stack(plan: &mut Plan, _: &str) {
+fn half_dual_stack(plan: &mut ScenarioPlan, _: &str) {
     let works = plan.tracker("");
     plan.tiers.clear();
-    plan.dns("tracker.example", Name::Leads(vec![works.into(), second_address(Ipv4Addr::new(31, 0, 0, 1))]));
+    plan.dns("tracker.example", SimName::Leads(vec![works.into(), second_address(Ipv4Addr::new(31, 0, 0, 1))]));
     plan.tier(&[url("tracker.example", false)]);
     honest(plan, 1, 16 * 1024);
     plan.within(secs(3 * 128 + 30));
@@ -328,7 +328,7 @@ fn half_dual_stack(plan: &mut Plan, _: &str) {
     });
 }
 
-fn named(plan: &mut Plan, leads: Option<Name>, cause: &'static str) {
+fn named(plan: &mut ScenarioPlan, leads: Option<SimName>, cause: &'static str) {
     if let Some(leads) = leads {
         plan.dns("tracker.example", leads);
     }
@@ -339,8 +339,8 @@ fn named(plan: &mut Plan, leads: Option<Name>, cause: &'static str) {
 }
 
 /// A public name that leads to this machine: nothing of it may be asked for, but an announce (S-07).
-fn rebinding(plan: &mut Plan, _: &str) {
-    plan.dns("tracker.example", Name::Leads(vec![Ipv4Addr::LOCALHOST.into()]));
+fn rebinding(plan: &mut ScenarioPlan, _: &str) {
+    plan.dns("tracker.example", SimName::Leads(vec![Ipv4Addr::LOCALHOST.into()]));
     plan.tier(&["http://tracker.example:6969/admin?delete=all".to_owned()]);
     plan.tracker("");
     slow_seeds(plan);
@@ -351,16 +351,16 @@ fn rebinding(plan: &mut Plan, _: &str) {
     });
 }
 
-fn flapping(plan: &mut Plan, _: &str) {
+fn flapping(plan: &mut ScenarioPlan, _: &str) {
     let good = plan.tracker("");
     plan.tiers.clear();
-    plan.dns("tracker.example", Name::Flaps(vec![Ipv4Addr::new(31, 0, 0, 1).into(), good.into()]));
+    plan.dns("tracker.example", SimName::Flaps(vec![Ipv4Addr::new(31, 0, 0, 1).into(), good.into()]));
     plan.tier(&[url("tracker.example", false)]);
     honest(plan, 3, 128 * 1024);
     plan.within(secs(90));
 }
 
-fn five_hundred(plan: &mut Plan, _: &str) {
+fn five_hundred(plan: &mut ScenarioPlan, _: &str) {
     let urls: Vec<String> =
         (0..500u16).map(|nth| format!("http://50.{}.{}.1:80/announce", nth / 250, nth % 250)).collect();
     plan.tier(&urls);
@@ -375,10 +375,10 @@ fn five_hundred(plan: &mut Plan, _: &str) {
 }
 
 /// The stop takes 5 s at most, whatever the tracker does, and the same command goes on.
-fn hung_at_the_end(plan: &mut Plan, words: &str) {
+fn hung_at_the_end(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     (0..2).for_each(|_| _ = plan.known_peer("max_rate=32k"));
-    plan.at(secs(10), Deed::Wish);
+    plan.at(secs(10), SimDeed::Wish);
     plan.start_again_after(secs(1));
     plan.within(secs(180));
     plan.expect(|seen| match seen.runs.first().and_then(|run| run.ended.as_ref()) {

@@ -10,7 +10,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::base::locked::Locked;
 use crate::codec::resume::ResumeRecord;
-use crate::logic::disk::resume::{Torrent, without_doubts};
+use crate::logic::disk::resume::{RecordedTorrent, without_doubts};
 use crate::storage::DiskTrouble;
 use crate::storage::file_entry::FileSpec;
 use crate::storage::part_file::Part;
@@ -95,7 +95,7 @@ impl Inner {
     /// A record claims nothing that is in doubt.
     pub(super) fn without_doubts(&self, record: ResumeRecord, opened: &Opened) -> ResumeRecord {
         let layout = opened.files.layout();
-        let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout };
+        let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout };
         without_doubts(record, &opened.doubts.0.lock(), torrent)
     }
 }

@@ -17,10 +17,10 @@ use super::check::{Hasher, data_ranges, hash_of_zeros};
 use super::claims::Claims;
 use super::coalesce;
 use super::file_entry::{FileSpec, specs_of};
-use super::files::{Files, Owner};
+use super::files::{Owner, StoredFiles};
 use super::folder::Folders;
 use super::part_file::Part;
-use super::record::Found;
+use super::record::FoundRecord;
 use super::room::{Claim, Room};
 use super::{
     DiskTrouble, Durability, Inventory, Later, OpenTrouble, PieceJob, PieceOutcome, Snapshot, Storage, sha1_lanes,
@@ -32,11 +32,11 @@ use crate::base::locked::Locked;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{ResumeRecord, Witness};
-use crate::logic::disk::resume::{Present, Reason, Torrent, Trust, trust};
+use crate::logic::disk::resume::{Present, RecordTrust, RecordedTorrent, TrustReason, trust};
 use admitting::strangers;
 use doubts::Doubts;
 use reading::Reading;
-use state::State;
+use state::DiskState;
 
 /// 100 characters of a torrent's name in a sentence.
 const SHOWN_NAME: usize = 100;
@@ -89,8 +89,8 @@ struct Inner {
 /// What is there once [`Storage::open`] has succeeded.
 #[derive(Debug)]
 struct Opened {
-    files: Files,
-    state: State,
+    files: StoredFiles,
+    state: DiskState,
     looked: Locked<Looked>,
     /// The room for what is still to be written.
     claim: Locked<Option<Claim>>,
@@ -202,8 +202,8 @@ impl Inner {
         if self.opened.get().is_none() {
             let folder = self.config.folders.create(&self.config.folder);
             let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
-            let state = State::lock(&self.config.folder, self.info_hash)?;
-            let files = Files::new(folder, self.specs.clone(), self.config.max_open);
+            let state = DiskState::lock(&self.config.folder, self.info_hash)?;
+            let files = StoredFiles::new(folder, self.specs.clone(), self.config.max_open);
             let part = self.find_part(&files, &state)?;
             let root = std::fs::canonicalize(&self.config.folder);
             let root = root.unwrap_or_else(|_unreadable| self.config.folder.clone());
@@ -222,15 +222,17 @@ impl Inner {
         let present = part != Witness::default() || seen.iter().any(Option::is_some);
         let witnesses: Vec<Witness> = seen.into_iter().map(Option::unwrap_or_default).collect();
         let (record, note) = match opened.state.load() {
-            Found::Record(record, None) => (Some(record), None),
-            Found::Record(record, Some(reason)) => (Some(record), Some(format!("{reason}; the one before it is used"))),
-            Found::Unusable(reason) => (None, Some(reason.to_string())),
-            Found::Nothing => (None, None),
+            FoundRecord::Record(record, None) => (Some(record), None),
+            FoundRecord::Record(record, Some(reason)) => {
+                (Some(record), Some(format!("{reason}; the one before it is used")))
+            }
+            FoundRecord::Unusable(reason) => (None, Some(reason.to_string())),
+            FoundRecord::Nothing => (None, None),
         };
         let (received, sent) = record.as_ref().map_or((0, 0), |record| (record.downloaded, record.uploaded));
         let strangers = strangers(record.as_deref(), &witnesses, &self.specs);
         let trusted = record.map(|record| parts::without_marks(*record));
-        let Trust { have, check, reason } = self.trust(trusted.as_ref(), files, (&witnesses, &part))?;
+        let RecordTrust { have, check, reason } = self.trust(trusted.as_ref(), files, (&witnesses, &part))?;
         files.vouch(witnesses.iter().copied().chain([part]));
         let witnesses = parts::with_marks(witnesses, files);
         let check = if present { self.worth_checking(files, check)? } else { Vec::new() };
@@ -244,23 +246,23 @@ impl Inner {
     fn trust(
         &self,
         record: Option<&ResumeRecord>,
-        files: &Files,
+        files: &StoredFiles,
         (witnesses, part): (&[Witness], &Witness),
-    ) -> Result<Trust, DiskTrouble> {
+    ) -> Result<RecordTrust, DiskTrouble> {
         let record = record.filter(|_| !self.config.verify);
-        let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout: files.layout() };
+        let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout: files.layout() };
         let present = Present { files: witnesses, folder_dev: files.folder().device() };
         let mut trust = trust(record.map(Ok), torrent, present);
-        if trust.reason != Reason::MissingStorage {
+        if trust.reason != TrustReason::MissingStorage {
             self.doubt_parts(&mut trust, record, files, (witnesses, part));
         }
         match trust.reason {
             // What was written after the last record is there: hashing it is cheaper than fetching it again.
-            Reason::Unclean | Reason::Changed { .. } => {
+            TrustReason::Unclean | TrustReason::Changed { .. } => {
                 trust.check = self.geometry.pieces().filter(|piece| !trust.have.has(*piece)).collect();
                 Ok(trust)
             }
-            Reason::MissingStorage => {
+            TrustReason::MissingStorage => {
                 let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
                 Err(DiskTrouble::new("open", files.folder().path(), &gone))
             }
@@ -269,7 +271,7 @@ impl Inner {
     }
 
     /// Of the pieces that nobody vouches for, those that have data on the disk, or that are all zeros anyway.
-    fn worth_checking(&self, files: &Files, pieces: Vec<PieceIndex>) -> Result<Vec<PieceIndex>, DiskTrouble> {
+    fn worth_checking(&self, files: &StoredFiles, pieces: Vec<PieceIndex>) -> Result<Vec<PieceIndex>, DiskTrouble> {
         let mut has_data = Bitfield::none(self.geometry.piece_count());
         for range in data_ranges(files)? {
             for piece in self.geometry.pieces_of(range) {

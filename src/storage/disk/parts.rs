@@ -10,28 +10,28 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use sha1::{Digest, Sha1};
 
-use super::state::State;
+use super::state::DiskState;
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::codec::resume::{ResumeRecord, Witness};
-use crate::logic::disk::resume::{Reason, Trust};
-use crate::storage::files::Files;
+use crate::logic::disk::resume::{RecordTrust, TrustReason};
+use crate::storage::files::StoredFiles;
 use crate::storage::part_file::{self, Part};
-use crate::storage::record::Found;
+use crate::storage::record::FoundRecord;
 use crate::storage::{DiskTrouble, Snapshot};
 
 impl Inner {
     /// The part file, if some file needs one or there is one.
-    pub(super) fn find_part(&self, files: &Files, state: &State) -> Result<Option<Part>, DiskTrouble> {
+    pub(super) fn find_part(&self, files: &StoredFiles, state: &DiskState) -> Result<Option<Part>, DiskTrouble> {
         let is_wanted = |file: usize| self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
         let exists = self.config.folder.join(part_file::path(self.info_hash)).exists();
         if !exists && (0..self.specs.len()).all(is_wanted) {
             return Ok(None);
         }
         let record = match state.load() {
-            Found::Record(record, _) => Some(record),
-            Found::Unusable(_) | Found::Nothing => None,
+            FoundRecord::Record(record, _) => Some(record),
+            FoundRecord::Unusable(_) | FoundRecord::Nothing => None,
         };
         let (mut held, mut strayed) = (Vec::new(), Vec::new());
         for (file, spec) in self.specs.iter().enumerate() {
@@ -49,9 +49,9 @@ impl Inner {
     /// none of them, and what lay in the part file went with it.
     pub(super) fn doubt_parts(
         &self,
-        trust: &mut Trust,
+        trust: &mut RecordTrust,
         record: Option<&ResumeRecord>,
-        files: &Files,
+        files: &StoredFiles,
         (witnesses, part_now): (&[Witness], &Witness),
     ) {
         let is_part_same = record
@@ -69,8 +69,8 @@ impl Inner {
                 }
             }
         }
-        if trust.reason == Reason::Clean && check.len() > trust.check.len() {
-            trust.reason = Reason::Reselected;
+        if trust.reason == TrustReason::Clean && check.len() > trust.check.len() {
+            trust.reason = TrustReason::Reselected;
         }
         trust.check = check.into_iter().collect();
     }
@@ -125,7 +125,7 @@ impl Opened {
 }
 
 /// For the record: files whose bytes are in the part file are not ours, whatever is in their place.
-pub(super) fn with_marks(mut witnesses: Vec<Witness>, files: &Files) -> Vec<Witness> {
+pub(super) fn with_marks(mut witnesses: Vec<Witness>, files: &StoredFiles) -> Vec<Witness> {
     let held = |file: usize| files.part().is_some_and(|part| part.holds(file));
     witnesses
         .iter_mut()
@@ -146,7 +146,7 @@ pub(super) fn without_marks(mut record: ResumeRecord) -> ResumeRecord {
 }
 
 /// The pieces that may have something in the part file.
-pub(super) fn pieces_with_part(files: &Files, has_data: &mut Bitfield) -> Result<(), DiskTrouble> {
+pub(super) fn pieces_with_part(files: &StoredFiles, has_data: &mut Bitfield) -> Result<(), DiskTrouble> {
     let Some(part) = files.part() else { return Ok(()) };
     for range in files.data_extents(files.part_number())? {
         for piece in part.map.pieces_in(range) {

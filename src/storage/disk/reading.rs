@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Inner;
 use crate::base::geometry::{PieceIndex, PieceRange};
 use crate::storage::DiskTrouble;
-use crate::storage::coalesce::{self, Run};
+use crate::storage::coalesce::{self, CoalescedRun};
 
 /// A batch, read in part.
 #[derive(Debug)]
@@ -16,7 +16,7 @@ pub(super) struct Reading {
     places: Vec<(u64, u64)>,
     pieces: Vec<PieceIndex>,
     /// What is still to be read.
-    rest: Vec<Run>,
+    rest: Vec<CoalescedRun>,
     results: Vec<Result<Bytes, DiskTrouble>>,
 }
 
@@ -73,7 +73,7 @@ impl Reading {
         }
     }
 
-    fn part(&mut self, run: &Run, bytes: &Bytes) {
+    fn part(&mut self, run: &CoalescedRun, bytes: &Bytes) {
         for nth in &run.parts {
             let (start, len) = self.places[*nth];
             self.results[*nth] = Ok(bytes.slice(within(start - run.start, len)));

@@ -2,18 +2,23 @@
 
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
-use crate::logic::torrent::selection::Wanted;
+use crate::logic::torrent::selection::WantedPieces;
 use crate::storage::{DiskTrouble, PieceJob, TroubleKind};
 
 impl Inner {
-    pub(super) fn wanted(&self, opened: &Opened) -> Wanted {
-        let of_files = |select: &Vec<bool>| Wanted::of_files(&self.geometry, opened.files.layout(), select);
-        self.config.select.as_ref().map_or_else(|| Wanted::everything(&self.geometry), of_files)
+    pub(super) fn wanted(&self, opened: &Opened) -> WantedPieces {
+        let of_files = |select: &Vec<bool>| WantedPieces::of_files(&self.geometry, opened.files.layout(), select);
+        self.config.select.as_ref().map_or_else(|| WantedPieces::everything(&self.geometry), of_files)
     }
 
     /// Claims the room that is needed, or says how much is needed and how much is free. Where that cannot be told, the
     /// disk is taken to be large enough.
-    pub(super) fn claim_room(&self, opened: &Opened, wanted: &Wanted, have: &Bitfield) -> Result<(), DiskTrouble> {
+    pub(super) fn claim_room(
+        &self,
+        opened: &Opened,
+        wanted: &WantedPieces,
+        have: &Bitfield,
+    ) -> Result<(), DiskTrouble> {
         let need = self.need(opened, wanted, have)?;
         let folder = opened.files.folder();
         let (Some(device), Some(free)) = (folder.device(), opened.files.free()) else { return Ok(()) };
@@ -31,7 +36,7 @@ impl Inner {
     }
 
     /// Bytes that have no place on the disk yet: what is to be fetched, less the blocks that the files have already.
-    fn need(&self, opened: &Opened, wanted: &Wanted, have: &Bitfield) -> Result<u64, DiskTrouble> {
+    fn need(&self, opened: &Opened, wanted: &WantedPieces, have: &Bitfield) -> Result<u64, DiskTrouble> {
         let to_fetch = wanted.bytes().saturating_sub(wanted.bytes_had(&self.geometry, have));
         let is_wanted = |file: usize| self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
         let mut without_place = 0;

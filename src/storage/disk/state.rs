@@ -7,18 +7,18 @@ use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
 use crate::codec::resume::ResumeRecord;
 use crate::storage::DiskTrouble;
-use crate::storage::record::{Found, StateFolder, StateTrouble, peek};
+use crate::storage::record::{FoundRecord, StateFolder, StateTrouble, peek};
 
 /// See the head of the file.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct DiskState {
     output: PathBuf,
     info_hash: InfoHash,
     /// Why there is none, where there is none.
     folder: Locked<Result<StateFolder, DiskTrouble>>,
 }
 
-impl State {
+impl DiskState {
     /// Takes the lock. Fails if another process has it; where no lock can be made, there is no state.
     pub(super) fn lock(output: &Path, info_hash: InfoHash) -> Result<Self, StateTrouble> {
         let folder = match StateFolder::lock(output, info_hash) {
@@ -30,7 +30,7 @@ impl State {
     }
 
     /// The record, which may also be one that cannot be replaced.
-    pub(super) fn load(&self) -> Found {
+    pub(super) fn load(&self) -> FoundRecord {
         match &*self.folder.lock() {
             Ok(folder) => folder.load(),
             Err(_) => peek(&self.output, self.info_hash).found,

@@ -8,9 +8,9 @@ use std::sync::{Arc, Weak};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use super::super::open_files::Handle;
+use super::super::open_files::OpenFile;
 use super::super::trouble::{DiskTrouble, TroubleKind};
-use super::Files;
+use super::StoredFiles;
 use super::vetting::look_at;
 
 /// The lock of one file.
@@ -18,7 +18,7 @@ use super::vetting::look_at;
 pub(super) struct FileLock {
     mode: Option<LockMode>,
     /// The open file that holds it.
-    holder: Weak<Handle>,
+    holder: Weak<OpenFile>,
 }
 
 /// What is locked out.
@@ -32,7 +32,7 @@ pub enum LockMode {
 
 impl FileLock {
     /// Takes the lock that was asked for with a file that was just opened. `false` if another process has it.
-    fn take(&mut self, handle: &Arc<Handle>, mode: LockMode) -> bool {
+    fn take(&mut self, handle: &Arc<OpenFile>, mode: LockMode) -> bool {
         if let Some(own) = self.holder.upgrade().filter(|own| !Arc::ptr_eq(own, handle)) {
             // It would lock ourselves out.
             if let Err(error) = rustix::fs::flock(&own.file, FlockOperation::Unlock) {
@@ -45,7 +45,7 @@ impl FileLock {
     }
 }
 
-fn flock(handle: &Handle, mode: LockMode) -> bool {
+fn flock(handle: &OpenFile, mode: LockMode) -> bool {
     let operation = match mode {
         LockMode::Shared => FlockOperation::NonBlockingLockShared,
         LockMode::Exclusive => FlockOperation::NonBlockingLockExclusive,
@@ -57,7 +57,7 @@ fn flock(handle: &Handle, mode: LockMode) -> bool {
     }
 }
 
-impl Files {
+impl StoredFiles {
     /// Locks a file for as long as it is open, and whenever it is opened again. A file that is not there cannot be locked;
     /// fails where another process has the lock.
     pub fn lock(&self, file: usize, mode: LockMode) -> Result<(), DiskTrouble> {
@@ -70,7 +70,7 @@ impl Files {
 
     /// The file was opened to be read: the lock that it had before. Where another process has taken it meanwhile, what that
     /// process writes is seen when it is read.
-    pub(super) fn lock_again(&self, file: usize, handle: &Arc<Handle>) {
+    pub(super) fn lock_again(&self, file: usize, handle: &Arc<OpenFile>) {
         let mut lock = self.tracked[file].lock.lock();
         if let Some(mode) = lock.mode
             && lock.holder.upgrade().is_none()
@@ -80,11 +80,11 @@ impl Files {
     }
 
     /// The file was opened to be written.
-    pub(super) fn lock_to_write(&self, file: usize, handle: &Arc<Handle>) -> Result<(), DiskTrouble> {
+    pub(super) fn lock_to_write(&self, file: usize, handle: &Arc<OpenFile>) -> Result<(), DiskTrouble> {
         self.take_lock(file, handle, LockMode::Exclusive)
     }
 
-    fn take_lock(&self, file: usize, handle: &Arc<Handle>, mode: LockMode) -> Result<(), DiskTrouble> {
+    fn take_lock(&self, file: usize, handle: &Arc<OpenFile>, mode: LockMode) -> Result<(), DiskTrouble> {
         let is_ours = self.tracked[file].lock.lock().take(handle, mode)
             || (self.gave_up_locks_of(file, handle) && flock(handle, mode));
         if is_ours { Ok(()) } else { Err(self.taken(file)) }
@@ -92,11 +92,11 @@ impl Files {
 
     /// Gives up the locks that other files of this torrent hold on the inode of `handle`: another program can have moved
     /// one file of the torrent to the name of another (D-22). Returns false if there were none.
-    fn gave_up_locks_of(&self, file: usize, handle: &Handle) -> bool {
+    fn gave_up_locks_of(&self, file: usize, handle: &OpenFile) -> bool {
         let Ok(wanted) = look_at(&handle.file) else { return false };
         let others = self.tracked.iter().enumerate().filter(|(number, _)| *number != file);
         let holders = others.filter_map(|(_, tracked)| tracked.lock.lock().holder.upgrade());
-        let is_same = |holder: &Arc<Handle>| {
+        let is_same = |holder: &Arc<OpenFile>| {
             look_at(&holder.file).is_ok_and(|held| (held.dev, held.ino) == (wanted.dev, wanted.ino))
         };
         holders.filter(is_same).filter(|holder| rustix::fs::flock(&holder.file, FlockOperation::Unlock).is_ok()).count()

@@ -20,14 +20,14 @@ use rustix::fs::{Advice, OFlags};
 
 use super::claims::{Claimant, TakenBy};
 use super::file_entry::FileSpec;
-use super::folder::Folder;
-use super::open_files::{Handle, OpenFiles};
+use super::folder::OutputFolder;
+use super::open_files::{OpenFile, OpenFiles};
 use super::part_file::Part;
 use super::trouble::{DiskTrouble, TroubleKind};
 use super::vectored::Slices;
 use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
-use crate::logic::disk::layout::{Layout, Span};
+use crate::logic::disk::layout::{FileSpan, Layout};
 pub use locking::LockMode;
 use vetting::{Tracked, look_at};
 
@@ -36,8 +36,8 @@ const STAT_BLOCK: u64 = 512;
 
 /// The files of a torrent below an output folder.
 #[derive(Debug)]
-pub struct Files {
-    folder: Folder,
+pub struct StoredFiles {
+    folder: OutputFolder,
     specs: Vec<FileSpec>,
     layout: Layout,
     part: Option<Part>,
@@ -72,10 +72,10 @@ enum ChangeFailed {
     Change(io::Error),
 }
 
-impl Files {
+impl StoredFiles {
     /// Nothing is opened or made yet. `max_open`: files that stay open at most (D-17); with none
     /// each is opened for every job anew.
-    pub fn new(folder: Folder, specs: Vec<FileSpec>, max_open: usize) -> Self {
+    pub fn new(folder: OutputFolder, specs: Vec<FileSpec>, max_open: usize) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
         let tracked = (0..=specs.len()).map(|_| Tracked::default()).collect();
         let open = OpenFiles::new(max_open);
@@ -132,7 +132,7 @@ impl Files {
     }
 
     /// The output folder.
-    pub fn folder(&self) -> &Folder {
+    pub fn folder(&self) -> &OutputFolder {
         &self.folder
     }
 
@@ -145,7 +145,7 @@ impl Files {
     pub fn write(&self, start: u64, blocks: &[Bytes]) -> Result<(), DiskTrouble> {
         let len = blocks.iter().map(|block| block.len() as u64).sum();
         let mut rest = Slices::new(blocks);
-        for Span { file, offset, len } in self.places(start, len, Part::holds) {
+        for FileSpan { file, offset, len } in self.places(start, len, Part::holds) {
             let slices = rest.take(usize::try_from(len).expect("a span lies inside buffers in memory"));
             if self.spec(file).padding {
                 continue;
@@ -183,7 +183,7 @@ impl Files {
         mut fill: impl FnMut(usize, &mut [u8], u64) -> Result<(), DiskTrouble>,
     ) -> Result<(), DiskTrouble> {
         let mut rest = buffer;
-        for Span { file, offset, len } in self.places(start, rest.len() as u64, in_part) {
+        for FileSpan { file, offset, len } in self.places(start, rest.len() as u64, in_part) {
             let len = usize::try_from(len).expect("a span lies inside the buffer");
             let (part, tail) = rest.split_at_mut(len);
             rest = tail;
@@ -198,7 +198,7 @@ impl Files {
 
     /// Tells the kernel that these bytes will be read soon.
     pub fn read_ahead(&self, bytes: Range<u64>) {
-        for Span { file, offset, len } in self.places(bytes.start, bytes.end - bytes.start, Part::holds) {
+        for FileSpan { file, offset, len } in self.places(bytes.start, bytes.end - bytes.start, Part::holds) {
             if !self.spec(file).padding
                 && let Ok(handle) = self.readable(file)
             {
@@ -270,7 +270,7 @@ impl Files {
     }
 
     /// Changes a file, and sees to it that nothing is taken for our change that was somebody else's.
-    fn change(&self, file: usize, change: impl FnOnce(&Handle) -> io::Result<()>) -> Result<(), ChangeFailed> {
+    fn change(&self, file: usize, change: impl FnOnce(&OpenFile) -> io::Result<()>) -> Result<(), ChangeFailed> {
         let tracked = &self.tracked[file];
         let _turn = tracked.turn.lock();
         let handle = self.writable(file).map_err(ChangeFailed::Open)?;
@@ -309,18 +309,18 @@ impl Files {
     }
 
     /// Where bytes of the torrent lie: in their own file, or in the part file if that has them.
-    fn places(&self, start: u64, len: u64, in_part: fn(&Part, usize) -> bool) -> impl Iterator<Item = Span> + '_ {
+    fn places(&self, start: u64, len: u64, in_part: fn(&Part, usize) -> bool) -> impl Iterator<Item = FileSpan> + '_ {
         self.layout.spans(start, len).flat_map(move |span| {
             let part = self.part.as_ref().filter(|part| in_part(part, span.file));
             let own = part.is_none().then_some(span);
             let at = self.layout.file_range(span.file).map_or(0, |range| range.start + span.offset);
             let runs = part.into_iter().flat_map(move |part| part.map.runs(at, span.len));
-            let kept = runs.map(|(offset, len)| Span { file: self.part_number(), offset, len });
+            let kept = runs.map(|(offset, len)| FileSpan { file: self.part_number(), offset, len });
             own.into_iter().chain(kept)
         })
     }
 
-    fn readable(&self, file: usize) -> Result<Arc<Handle>, DiskTrouble> {
+    fn readable(&self, file: usize) -> Result<Arc<OpenFile>, DiskTrouble> {
         if let Some(handle) = self.open.get(file, false) {
             return Ok(handle);
         }
@@ -331,7 +331,7 @@ impl Files {
         Ok(handle)
     }
 
-    fn writable(&self, file: usize) -> Result<Arc<Handle>, DiskTrouble> {
+    fn writable(&self, file: usize) -> Result<Arc<OpenFile>, DiskTrouble> {
         if let Some(handle) = self.open.get(file, true) {
             return Ok(handle);
         }
@@ -359,7 +359,7 @@ impl Files {
         }
     }
 
-    fn open_or_create(&self, file: usize) -> io::Result<Arc<Handle>> {
+    fn open_or_create(&self, file: usize) -> io::Result<Arc<OpenFile>> {
         let FileSpec { path, .. } = self.spec(file);
         let open = |flags| self.folder.open_file(path, OFlags::RDWR | flags);
         let opened = match open(OFlags::CREATE) {
@@ -377,7 +377,7 @@ impl Files {
         if meta.len() == 0 {
             self.remember_entry(path);
         }
-        Ok(Arc::new(Handle::new(opened)))
+        Ok(Arc::new(OpenFile::new(opened)))
     }
 
     /// Makes a file that is open to be written as long as it should be; what is added is a hole.
@@ -474,16 +474,16 @@ mod tests {
 
     const MAX_OPEN: usize = 10;
 
-    fn files_of(lens: &[u64]) -> (tempfile::TempDir, Files) {
+    fn files_of(lens: &[u64]) -> (tempfile::TempDir, StoredFiles) {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::open(dir.path()).unwrap();
+        let folder = OutputFolder::open(dir.path()).unwrap();
         let spec = |(nth, len): (usize, &u64)| FileSpec {
             path: format!("d{}/f{nth}", nth % 2).into(),
             len: *len,
             padding: nth == 2,
         };
         let specs = lens.iter().enumerate().map(spec).collect();
-        (dir, Files::new(folder, specs, MAX_OPEN))
+        (dir, StoredFiles::new(folder, specs, MAX_OPEN))
     }
 
     proptest! {
@@ -515,7 +515,7 @@ mod tests {
     fn more_files_than_descriptors_are_no_trouble() {
         for max_open in [MAX_OPEN, 0] {
             let (_dir, files) = files_of(&[1; 400]);
-            let files = Files { open: OpenFiles::new(max_open), ..files };
+            let files = StoredFiles { open: OpenFiles::new(max_open), ..files };
             for round in 0..2u8 {
                 for at in (0..400).filter(|at| *at != 2) {
                     files.write(at, &[Bytes::copy_from_slice(&[round])]).unwrap();

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 
 use super::super::part_file::Part;
 use super::super::trouble::{DiskTrouble, SYNC, TroubleKind};
-use super::Files;
+use super::StoredFiles;
 use crate::codec::resume::Witness;
 
-impl Files {
+impl StoredFiles {
     /// Makes everything written since the last call durable: data, then the entries of folders that got new files. Says
     /// which files those were, and what they look like now.
     pub fn sync(&self) -> Result<BTreeMap<usize, Witness>, DiskTrouble> {

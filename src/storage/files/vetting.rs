@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::super::part_file::Part;
 use super::super::trouble::DiskTrouble;
 use super::locking::FileLock;
-use super::{Files, witness};
+use super::{StoredFiles, witness};
 use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
 use crate::logic::disk::file_watch::{FileWatch, ReadTicket};
@@ -69,7 +69,7 @@ pub(super) fn look_at(file: &File) -> io::Result<Witness> {
     Ok(witness(&file.metadata()?))
 }
 
-impl Files {
+impl StoredFiles {
     /// These files are vouched for as they were seen, in the order of the torrent, and the part file last.
     pub fn vouch(&self, seen: impl IntoIterator<Item = Witness>) {
         for (tracked, now) in self.tracked.iter().zip(seen) {

@@ -27,10 +27,10 @@ use crate::base::locked::Locked;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{BadRecord, ResumeRecord, Witness};
 use crate::logic::disk::layout::Layout;
-use crate::logic::disk::resume::{Present, Reason, Torrent, Trust, trust, without_doubts};
+use crate::logic::disk::resume::{Present, RecordTrust, RecordedTorrent, TrustReason, trust, without_doubts};
 pub use names::Meddle;
-use names::{Name, Nameless};
-use program::Program;
+use names::{MemoryName, Nameless};
+use program::DiskProgram;
 
 /// 4 KiB: what a file system writes or loses as one.
 const PAGE: usize = 4096;
@@ -82,7 +82,7 @@ struct State {
     strikes: BTreeMap<Operation, (u64, io::ErrorKind)>,
     failures: BTreeMap<Operation, u64>,
     /// The files, in the order of the torrent. None before a program uses the disk.
-    names: Vec<Name>,
+    names: Vec<MemoryName>,
     nameless: BTreeMap<u64, Nameless>,
     /// Changes of files so far: the clock of their times.
     ticks: i64,
@@ -269,7 +269,7 @@ const fn word_for(operation: Operation) -> &'static str {
 pub struct Memory {
     medium: Medium,
     torrent: Arc<Shape>,
-    program: Arc<Locked<Program>>,
+    program: Arc<Locked<DiskProgram>>,
 }
 
 #[derive(Debug)]
@@ -293,7 +293,7 @@ impl Memory {
     }
 
     /// Waits as long as the disk takes, then does it.
-    fn run<T: 'static>(&self, job: impl FnOnce(&Shape, &mut State, &mut Program) -> T + 'static) -> Later<T> {
+    fn run<T: 'static>(&self, job: impl FnOnce(&Shape, &mut State, &mut DiskProgram) -> T + 'static) -> Later<T> {
         let Self { medium, torrent, program } = self.clone();
         let delay = medium.lock().health.delay;
         Box::pin(async move {
@@ -383,13 +383,13 @@ impl Shape {
         start..start + self.geometry.piece_len(piece) as usize
     }
 
-    fn is_right(&self, state: &State, program: &mut Program, piece: PieceIndex) -> bool {
+    fn is_right(&self, state: &State, program: &mut DiskProgram, piece: PieceIndex) -> bool {
         let (start, len) = (self.geometry.piece_start(piece), self.geometry.piece_len(piece).into());
         let bytes: Result<Vec<_>, _> = self.layout.spans(start, len).map(|span| program.read(state, &span)).collect();
         bytes.is_ok_and(|bytes| <[u8; 20]>::from(Sha1::digest(bytes.concat())) == self.hashes.get(piece))
     }
 
-    fn write(&self, job: PieceJob, state: &mut State, program: &mut Program) -> PieceOutcome {
+    fn write(&self, job: PieceJob, state: &mut State, program: &mut DiskProgram) -> PieceOutcome {
         let hash = job.blocks.iter().fold(Sha1::new(), Digest::chain_update).finalize();
         if <[u8; 20]>::from(hash) != self.hashes.get(job.piece) {
             return PieceOutcome::HashMismatch(job.piece);
@@ -413,7 +413,12 @@ impl Shape {
         }
     }
 
-    fn read_for_peer(&self, range: PieceRange, state: &mut State, program: &mut Program) -> Result<Bytes, DiskTrouble> {
+    fn read_for_peer(
+        &self,
+        range: PieceRange,
+        state: &mut State,
+        program: &mut DiskProgram,
+    ) -> Result<Bytes, DiskTrouble> {
         state.attempt(Operation::Read)?;
         let start = self.geometry.range_start(range);
         let spans = self.layout.spans(start, range.len().into());
@@ -436,13 +441,13 @@ impl Shape {
             Some(Err(bad)) => before.or(Some(Err(bad))),
             other => other,
         };
-        let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
+        let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
         let files: Vec<_> = (0..self.layout.file_count()).map(|file| state.witness(file)).collect();
-        let Trust { have, check: _, reason } =
+        let RecordTrust { have, check: _, reason } =
             trust(found.as_ref().map(Result::as_ref), torrent, Present { files: &files, folder_dev: Some(1) });
         let zeros = hash_of_zeros(self.geometry.nominal_piece_len());
         let worth = |piece: &PieceIndex| self.has_data(state, *piece) || self.hashes.get(*piece) == zeros;
-        let is_doubtful = !matches!(reason, Reason::Clean | Reason::Fresh);
+        let is_doubtful = !matches!(reason, TrustReason::Clean | TrustReason::Fresh);
         let missing = self.geometry.pieces().filter(|piece| !have.has(*piece)).filter(worth);
         let check: Vec<PieceIndex> = if is_doubtful { missing.collect() } else { Vec::new() };
         let totals = found.and_then(Result::ok).map_or((0, 0), |record| (record.downloaded, record.uploaded));
@@ -454,7 +459,7 @@ impl Shape {
         pages_of(&self.bytes_of(piece)).any(|page| state.pages[0][page])
     }
 
-    fn record(&self, snapshot: &Snapshot, program: &Program) -> ResumeRecord {
+    fn record(&self, snapshot: &Snapshot, program: &DiskProgram) -> ResumeRecord {
         let record = ResumeRecord {
             info_hash: self.info_hash,
             pieces: self.geometry.piece_count(),
@@ -465,7 +470,7 @@ impl Shape {
             uploaded: snapshot.sent,
             clean: snapshot.clean,
         };
-        let torrent = Torrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
+        let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
         without_doubts(record, &program.doubts, torrent)
     }
 }

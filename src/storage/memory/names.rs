@@ -8,7 +8,7 @@ use crate::logic::disk::layout::Layout;
 
 /// One name, and the file under it. Its bytes are a range of the disk's.
 #[derive(Debug)]
-pub(super) struct Name {
+pub(super) struct MemoryName {
     range: Range<usize>,
     /// Somebody has removed or moved it.
     is_gone: bool,
@@ -93,7 +93,7 @@ impl State {
             let range = layout.file_range(file).unwrap_or_default();
             let at = |at: u64| usize::try_from(at).expect("a torrent that is simulated fits into memory");
             let range = at(range.start)..at(range.end);
-            self.names.push(Name {
+            self.names.push(MemoryName {
                 range,
                 is_gone: false,
                 is_made: false,
@@ -187,7 +187,7 @@ impl State {
         let Some(file) = self.named_by(ino) else {
             return self.nameless.get(&ino)?.bytes.get(offset..offset + len).map(<[u8]>::to_vec);
         };
-        let Name { range, .. } = &self.names[file];
+        let MemoryName { range, .. } = &self.names[file];
         let is_inside = (offset + len) as u64 <= self.witness(file).len && offset + len <= range.len();
         is_inside.then(|| self.cache[range.start + offset..range.start + offset + len].to_vec())
     }

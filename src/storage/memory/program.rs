@@ -14,7 +14,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::codec::resume::Witness;
 use crate::logic::disk::file_watch::FileWatch;
-use crate::logic::disk::layout::Span;
+use crate::logic::disk::layout::FileSpan;
 use crate::storage::DiskTrouble;
 
 /// 5 s, as on a real disk.
@@ -22,7 +22,7 @@ const NAME_EVERY: Duration = Duration::from_secs(5);
 
 /// See the head of the file.
 #[derive(Debug, Default)]
-pub(super) struct Program {
+pub(super) struct DiskProgram {
     files: Vec<Open>,
     /// Pieces that lie in files which others have changed, and were not hashed since.
     pub(super) doubts: BTreeSet<PieceIndex>,
@@ -37,7 +37,7 @@ struct Open {
     named: Option<Instant>,
 }
 
-impl Program {
+impl DiskProgram {
     pub(super) const fn has_begun(&self) -> bool {
         !self.files.is_empty()
     }
@@ -56,7 +56,7 @@ impl Program {
         self.files.iter().map(|open| open.watch.known()).collect()
     }
 
-    pub(super) fn write(&mut self, state: &mut State, span: &Span, bytes: &[u8]) {
+    pub(super) fn write(&mut self, state: &mut State, span: &FileSpan, bytes: &[u8]) {
         let Open { watch, handle, .. } = &mut self.files[span.file];
         let ino = *handle.get_or_insert_with(|| {
             let found = state.open(span.file);
@@ -70,7 +70,7 @@ impl Program {
     }
 
     /// Bytes to be hashed; a file that is gone or too short is `Missing`.
-    pub(super) fn read(&mut self, state: &State, span: &Span) -> Result<Vec<u8>, DiskTrouble> {
+    pub(super) fn read(&mut self, state: &State, span: &FileSpan) -> Result<Vec<u8>, DiskTrouble> {
         let Open { handle, .. } = &mut self.files[span.file];
         let named = state.witness(span.file);
         if handle.is_none() && named != Witness::default() {
@@ -81,7 +81,7 @@ impl Program {
     }
 
     /// Bytes for a peer.
-    pub(super) fn read_vouched(&mut self, state: &State, span: &Span) -> Result<Vec<u8>, DiskTrouble> {
+    pub(super) fn read_vouched(&mut self, state: &State, span: &FileSpan) -> Result<Vec<u8>, DiskTrouble> {
         let changed = || DiskTrouble::changed("read", Path::new(PLACE));
         if self.files[span.file].named.is_none_or(|named| named.elapsed() >= NAME_EVERY) {
             self.look_by_name(state, span.file);

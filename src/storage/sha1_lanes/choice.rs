@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-use super::kernel::{BLOCK_LEN, Kernel, Run};
+use super::kernel::{BLOCK_LEN, Kernel, ShaRun};
 
 /// A kernel, and how many messages it is given at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ fn time(kernel: Kernel, messages: usize) -> u128 {
     let blocks = [[0x5a; BLOCK_LEN]; 1024 / BLOCK_LEN];
     let mut states = vec![[0; 5]; messages];
     let mut try_once = || {
-        let mut runs: Vec<Run<'_>> = states.iter_mut().map(|state| Run { state, blocks: &blocks }).collect();
+        let mut runs: Vec<ShaRun<'_>> = states.iter_mut().map(|state| ShaRun { state, blocks: &blocks }).collect();
         let start = Instant::now();
         black_box(kernel.compress(black_box(&mut runs)));
         start.elapsed()

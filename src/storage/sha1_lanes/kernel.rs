@@ -10,16 +10,16 @@ use super::{
 pub(super) const BLOCK_LEN: usize = 64;
 
 /// What is hashed at a time.
-pub(super) type Block = [u8; BLOCK_LEN];
+pub(super) type ShaBlock = [u8; BLOCK_LEN];
 
 /// A digest in the making: FIPS 180-4's `a` to `e`.
-pub(super) type State = [u32; 5];
+pub(super) type ShaState = [u32; 5];
 
 /// The blocks that come next in a message, and where they go.
 #[derive(Debug)]
-pub(super) struct Run<'a> {
-    pub(super) state: &'a mut State,
-    pub(super) blocks: &'a [Block],
+pub(super) struct ShaRun<'a> {
+    pub(super) state: &'a mut ShaState,
+    pub(super) blocks: &'a [ShaBlock],
 }
 
 /// A way to hash blocks.
@@ -79,7 +79,7 @@ impl Kernel {
 
     /// Hashes as many blocks of each run as the shortest has, and tells how many these were. There are at least one run and
     /// at most [`Self::width`].
-    pub(super) fn compress(self, runs: &mut [Run<'_>]) -> usize {
+    pub(super) fn compress(self, runs: &mut [ShaRun<'_>]) -> usize {
         let len = runs.iter().map(|run| run.blocks.len()).min().unwrap_or(0);
         match self {
             Self::Plain => runs.iter_mut().for_each(|run| sha1::block_api::compress(run.state, &run.blocks[..len])),

@@ -1,20 +1,20 @@
 //! `Lane`: a stream that is being hashed, and the parts that are still to come for it.
 
 use super::choice::Gait;
-use super::kernel::Run;
-use super::stream::Stream;
+use super::kernel::ShaRun;
+use super::stream::Sha1Stream;
 
 /// One of the streams that are hashed in turn, block by block.
 #[derive(Debug)]
 pub(super) struct Lane<'s, 'b, P> {
-    stream: &'s mut Stream,
+    stream: &'s mut Sha1Stream,
     /// What is left of the part that is being hashed.
     part: &'b [u8],
     parts: P,
 }
 
 impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
-    pub(super) fn new(stream: &'s mut Stream, parts: P) -> Self {
+    pub(super) fn new(stream: &'s mut Sha1Stream, parts: P) -> Self {
         Self { stream, part: &[], parts }
     }
 
@@ -37,7 +37,7 @@ impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
         self.refill().then_some(self)
     }
 
-    fn run(&mut self) -> Run<'_> {
+    fn run(&mut self) -> ShaRun<'_> {
         self.stream.run(self.part)
     }
 

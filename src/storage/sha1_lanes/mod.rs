@@ -20,7 +20,7 @@ mod tests;
 
 use choice::Choice;
 use lane::Lane;
-pub use stream::Stream;
+pub use stream::Sha1Stream;
 
 /// So many messages keep this CPU busy: give as many at a time, or a multiple. 1 if there is nothing to gain.
 #[must_use]
@@ -32,7 +32,7 @@ pub fn width() -> usize {
 ///
 /// Each stream that has begun goes on until its parts end, then the next one takes its place. So that none is left to run
 /// alone, give the longest first.
-pub fn absorb<'s, 'b, P>(work: impl IntoIterator<Item = (&'s mut Stream, P)>)
+pub fn absorb<'s, 'b, P>(work: impl IntoIterator<Item = (&'s mut Sha1Stream, P)>)
 where
     P: IntoIterator<Item = &'b [u8]>,
 {
@@ -48,7 +48,7 @@ where
     digests_with(Choice::measured(), messages)
 }
 
-fn absorb_with<'s, 'b, P>(choice: &Choice, work: impl IntoIterator<Item = (&'s mut Stream, P)>)
+fn absorb_with<'s, 'b, P>(choice: &Choice, work: impl IntoIterator<Item = (&'s mut Sha1Stream, P)>)
 where
     P: IntoIterator<Item = &'b [u8]>,
 {
@@ -70,7 +70,7 @@ where
     P: IntoIterator<Item = &'b [u8]>,
 {
     let messages: Vec<P> = messages.into_iter().collect();
-    let mut streams = vec![Stream::new(); messages.len()];
+    let mut streams = vec![Sha1Stream::new(); messages.len()];
     absorb_with(choice, streams.iter_mut().zip(messages));
-    streams.into_iter().map(Stream::finish).collect()
+    streams.into_iter().map(Sha1Stream::finish).collect()
 }

@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 };
 use std::array::from_fn;
 
-use super::kernel::{Block, Run, State};
+use super::kernel::{ShaBlock, ShaRun, ShaState};
 
 /// Proof that this CPU has the instructions.
 #[derive(Debug, Clone, Copy)]
@@ -26,7 +26,7 @@ impl ShaNi {
     /// Hashes `len` blocks of each run, of which there are at most four.
     #[expect(clippy::unused_self, reason = "it is the proof")]
     #[expect(unsafe_code, reason = "the compiler cannot know that the CPU has been asked")]
-    pub(super) fn compress(self, runs: &mut [Run<'_>], len: usize) {
+    pub(super) fn compress(self, runs: &mut [ShaRun<'_>], len: usize) {
         // SAFETY: all that `compress` demands is a CPU with the features it is compiled for. A `ShaNi` is made nowhere
         // but in `detect`, after the CPU has been found to have each of them, and a CPU does not lose them.
         unsafe { compress(runs, len) }
@@ -34,7 +34,7 @@ impl ShaNi {
 }
 
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn compress(runs: &mut [Run<'_>], len: usize) {
+fn compress(runs: &mut [ShaRun<'_>], len: usize) {
     if let Some(runs) = runs.first_chunk_mut::<4>() {
         compress_runs(runs, len);
     } else if let Some(runs) = runs.first_chunk_mut::<3>() {
@@ -47,7 +47,7 @@ fn compress(runs: &mut [Run<'_>], len: usize) {
 }
 
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn compress_runs<const N: usize>(runs: &mut [Run<'_>; N], len: usize) {
+fn compress_runs<const N: usize>(runs: &mut [ShaRun<'_>; N], len: usize) {
     let mut sums = runs.each_ref().map(|run| Sum::load(run.state));
     for nth in 0..len {
         sums = compress_one(sums, runs.each_ref().map(|run| &run.blocks[nth]));
@@ -60,7 +60,7 @@ fn compress_runs<const N: usize>(runs: &mut [Run<'_>; N], len: usize) {
 /// All 80 rounds of a block of each message.
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
-fn compress_one<const N: usize>(sums: [Sum; N], blocks: [&Block; N]) -> [Sum; N] {
+fn compress_one<const N: usize>(sums: [Sum; N], blocks: [&ShaBlock; N]) -> [Sum; N] {
     let mut rounds: [Rounds; N] = from_fn(|lane| Rounds::begin(sums[lane], blocks[lane]));
     for _ in 1..4 {
         for lane in &mut rounds {
@@ -97,14 +97,14 @@ struct Sum {
 impl Sum {
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
-    fn load(state: &State) -> Self {
+    fn load(state: &ShaState) -> Self {
         let word = |nth: usize| state[nth].cast_signed();
         Self { abcd: _mm_set_epi32(word(0), word(1), word(2), word(3)), e: _mm_set_epi32(word(4), 0, 0, 0) }
     }
 
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
-    fn store(self) -> State {
+    fn store(self) -> ShaState {
         let words = [
             _mm_extract_epi32::<3>(self.abcd),
             _mm_extract_epi32::<2>(self.abcd),
@@ -136,7 +136,7 @@ impl Rounds {
     /// The first four rounds, which alone have an `e` that was no `a` before.
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
-    fn begin(sum: Sum, block: &Block) -> Self {
+    fn begin(sum: Sum, block: &ShaBlock) -> Self {
         let quarters = block.as_chunks().0;
         let [w0, w1, w2, w3] = from_fn(|nth| load(&quarters[nth]));
         let abcd = _mm_sha1rnds4_epu32::<0>(sum.abcd, _mm_add_epi32(sum.e, w0));

@@ -1,33 +1,33 @@
-//! `Stream`: how far one message has been hashed.
+//! `Sha1Stream`: how far one message has been hashed.
 //!
 //! Does the book-keeping of bytes that do not fill a block, and the padding; does not know how a block is hashed.
 
-use super::kernel::{BLOCK_LEN, Block, Run, State};
+use super::kernel::{BLOCK_LEN, ShaBlock, ShaRun, ShaState};
 
 /// FIPS 180-4, 5.3.1.
-const INITIAL: State = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
+const INITIAL: ShaState = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
 
 /// The length of the message, in bits, ends the last block.
 const LENGTH_LEN: usize = size_of::<u64>();
 
 /// An unfinished SHA-1. [`absorb`](super::absorb) feeds it.
 #[derive(Debug, Clone)]
-pub struct Stream {
-    state: State,
+pub struct Sha1Stream {
+    state: ShaState,
     /// Bytes that have gone into `state`.
     hashed: u64,
-    carry: Block,
+    carry: ShaBlock,
     /// So many bytes at the start of `carry` wait for the rest of their block.
     carried: usize,
 }
 
-impl Default for Stream {
+impl Default for Sha1Stream {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl Stream {
+impl Sha1Stream {
     /// Nothing is absorbed yet.
     #[must_use]
     pub fn new() -> Self {
@@ -65,9 +65,9 @@ impl Stream {
     }
 
     /// The whole blocks that come next, of the carry or else of `part`, and where they belong.
-    pub(super) fn run<'s>(&'s mut self, part: &'s [u8]) -> Run<'s> {
+    pub(super) fn run<'s>(&'s mut self, part: &'s [u8]) -> ShaRun<'s> {
         let blocks = if self.carried == 0 { part.as_chunks().0 } else { std::slice::from_ref(&self.carry) };
-        Run { state: &mut self.state, blocks }
+        ShaRun { state: &mut self.state, blocks }
     }
 
     /// Is there a whole block?
@@ -100,7 +100,7 @@ mod tests {
         last[56..].copy_from_slice(&[0, 0, 0, 0x0a, 0, 0, 0, 3 * 8]);
         sha1::block_api::compress(&mut expected, &[last]);
 
-        let mut stream = Stream { hashed: 5 << 30, ..Stream::new() };
+        let mut stream = Sha1Stream { hashed: 5 << 30, ..Sha1Stream::new() };
         super::super::absorb([(&mut stream, [b"end".as_slice()])]);
         assert_eq!(stream.finish(), expected.map(u32::to_be_bytes).as_flattened());
     }

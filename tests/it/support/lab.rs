@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use tt_actors::faults::host::machine::Need;
+use tt_actors::faults::host::machine::MachineNeed;
 
 use super::netns::can_make_hosts;
 use crate::harness;
@@ -50,8 +50,8 @@ impl Needs {
             Self::Mount => rustix::process::geteuid().is_root() && can_mount(),
             Self::Namespaces => rustix::process::geteuid().is_root() && can_make_hosts(),
             Self::Terminal => answers("script", &["--version"]),
-            Self::Strace => Need::Strace.missing().is_none(),
-            Self::Prlimit => Need::Prlimit.missing().is_none(),
+            Self::Strace => MachineNeed::Strace.missing().is_none(),
+            Self::Prlimit => MachineNeed::Prlimit.missing().is_none(),
             Self::Git => answers("git", &["--version"]),
             Self::Bash => answers("bash", &["--version"]),
         }

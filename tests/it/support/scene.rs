@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use tt_actors::faults::harness::{Knows, PeerSeen, Stage, TrackerSeen};
+use tt_actors::faults::harness::{Harness, Knows, PeerSeen, TrackerSeen};
 use tt_actors::faults::payload::Payload;
 use tt_actors::faults::referee::{files_of, judge_bytes};
 use tt_actors::faults::torrent::Recipe;
@@ -18,7 +18,7 @@ use super::process::until;
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) lab: Lab,
-    stage: Stage,
+    stage: Harness,
     /// How many have been brought on.
     peers: Cell<u64>,
 }
@@ -32,7 +32,7 @@ impl Scene {
     /// The same with another name, for where there are several.
     pub(crate) fn named(name: &str, bytes: u64, piece_len: u32) -> Self {
         let recipe = Recipe::single(name, piece_len, &[]);
-        let stage = Stage::new(recipe, Payload::new(bytes, bytes)).unwrap();
+        let stage = Harness::new(recipe, Payload::new(bytes, bytes)).unwrap();
         Self { lab: Lab::new(), stage, peers: Cell::new(0) }
     }
 

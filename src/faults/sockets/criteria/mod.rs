@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::seen::Seen;
+use super::seen::NetSeen;
 use crate::base::units::{Bytes, DurationText};
 use crate::faults::client_output::field;
 use crate::faults::referee::{judge_announces, judge_dials};
-use crate::faults::scenario::Verdict;
+use crate::faults::scenario::RefereeVerdict;
 
 /// T-15: "clamp to [60 s (or min 300 s when no need), 24 h]".
 const ANNOUNCE_FLOOR: Duration = Duration::from_secs(60);
@@ -17,7 +17,7 @@ const MAX_UNPRODUCTIVE: u64 = 3;
 
 /// What must hold of our client in this scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Criterion {
+pub enum NetCriterion {
     /// Somebody hostile was met, or the scene proves nothing.
     Provoked,
     /// Somebody lied, or the scene proves nothing.
@@ -50,9 +50,9 @@ pub enum Criterion {
     AllButOnePiece,
 }
 
-impl Criterion {
+impl NetCriterion {
     /// What broke it, if anything did.
-    pub(super) fn judge(self, seen: &Seen) -> Option<Verdict> {
+    pub(super) fn judge(self, seen: &NetSeen) -> Option<RefereeVerdict> {
         match self {
             Self::Provoked => self.unless(seen.injected().values().sum::<u64>() > 0, "nobody hostile was met"),
             Self::Lied => self.unless(seen.liars().any(|(_, stats)| stats.lies > 0), "nobody got to lie"),
@@ -107,13 +107,13 @@ impl Criterion {
         }
     }
 
-    fn unless(self, holds: bool, how: &str) -> Option<Verdict> {
+    fn unless(self, holds: bool, how: &str) -> Option<RefereeVerdict> {
         if holds { None } else { self.broke(how) }
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "every arm gives a verdict or none")]
-    fn broke(self, how: &str) -> Option<Verdict> {
-        Some(Verdict::Broke { invariant: self.invariant(), how: how.to_owned() })
+    fn broke(self, how: &str) -> Option<RefereeVerdict> {
+        Some(RefereeVerdict::Broke { invariant: self.invariant(), how: how.to_owned() })
     }
 
     /// The invariant that it stands for.
@@ -133,25 +133,25 @@ impl Criterion {
 }
 
 /// Whoever was dialled or visited more often than allowed.
-fn worst<T>(all: &[T], figures: impl Fn(&T) -> (String, u64), most: u64) -> Option<Verdict> {
+fn worst<T>(all: &[T], figures: impl Fn(&T) -> (String, u64), most: u64) -> Option<RefereeVerdict> {
     all.iter().map(figures).find_map(|(who, times)| judge_dials(&who, times, most))
 }
 
 /// What our client owes in every scene: announces keep the floor, who gives nothing is not dialled again and again, nobody
 /// honest is banned, nothing panics.
-pub(super) fn manners(seen: &Seen) -> impl Iterator<Item = Verdict> {
+pub(super) fn manners(seen: &NetSeen) -> impl Iterator<Item = RefereeVerdict> {
     let announces = seen.trackers().filter_map(|(url, record)| judge_announces(url, record, ANNOUNCE_FLOOR));
     let idle = seen.liars().filter(|(_, stats)| stats.blocks == 0);
     let dials = idle.filter_map(|(addr, stats)| judge_dials(&addr.to_string(), stats.connections, MAX_UNPRODUCTIVE));
     let banned = seen.told.logged("peer sent bad data (banned)").filter_map(|event| field(event, "addr").as_str());
     let wronged = banned.filter(|banned| seen.honest.iter().any(|(addr, _)| addr.to_string() == **banned));
     let wronged =
-        wronged.map(|addr| Verdict::Broke { invariant: "I7", how: format!("banned {addr}, which is honest") });
+        wronged.map(|addr| RefereeVerdict::Broke { invariant: "I7", how: format!("banned {addr}, which is honest") });
     let panics = seen.told.number("panics").filter(|panics| *panics > 0);
-    let panics = panics.map(|panics| Verdict::Crashed(format!("{panics} panics were caught")));
+    let panics = panics.map(|panics| RefereeVerdict::Crashed(format!("{panics} panics were caught")));
     // Who is killed because it is late has no result; its log says what happened.
     let logged = seen.told.logged("code panicked").next();
-    let logged = logged.map(|event| Verdict::Crashed(format!("code panicked in {}", field(event, "place"))));
+    let logged = logged.map(|event| RefereeVerdict::Crashed(format!("code panicked in {}", field(event, "place"))));
     announces.chain(dials).chain(wronged).chain(panics).chain(logged).collect::<Vec<_>>().into_iter()
 }
 

@@ -5,13 +5,13 @@
 
 use std::time::Instant;
 
-use super::{Batch, Conversation, Effect, Message, Report};
+use super::{Batch, Message, PeerEffect, PeerProtocol, SchedulerNotice};
 use crate::base::bitfield::Bitfield;
 use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::PieceIndex;
 use crate::codec::extended::{self, ExtendedHandshake, ExtendedMessage, Numbers, Pex};
 use crate::logic::peer::uploads::MAX_QUEUED;
-use crate::logic::peers::pex::{self, Ear};
+use crate::logic::peers::pex::{self, PexListener};
 
 /// What we call ourselves: `tt-actors 0.1.0`.
 const CLIENT: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
@@ -30,7 +30,7 @@ pub(super) struct Extensions {
     /// Pieces that it has lost so far.
     lost: u32,
     /// How its peer exchange is listened to.
-    ear: Ear,
+    ear: PexListener,
 }
 
 impl Extensions {
@@ -41,12 +41,12 @@ impl Extensions {
             numbers: Numbers::default(),
             upload_only: false,
             lost: 0,
-            ear: Ear::default(),
+            ear: PexListener::default(),
         }
     }
 }
 
-impl Conversation {
+impl PeerProtocol {
     /// Pieces that we had and have lost. A peer that has no word for it will be rejected, or wait in vain.
     pub fn on_pieces_lost(&mut self, now: Instant, pieces: &[PieceIndex]) {
         for piece in pieces {
@@ -121,7 +121,7 @@ impl Conversation {
             Some(ExtendedMessage::UploadOnly(only)) => self.extensions.upload_only = only,
             Some(ExtendedMessage::Pex(pex)) if self.exchanges() => {
                 let worth_trying = pex::worth_trying(&pex, self.have.is_all());
-                self.effects.push_back(Effect::PeersNamed(worth_trying));
+                self.effects.push_back(PeerEffect::PeersNamed(worth_trying));
             }
             Some(ExtendedMessage::Pex(_)) | None => self.on_unknown(now),
         }
@@ -137,7 +137,7 @@ impl Conversation {
         if let Some(reqq) = theirs.reqq {
             self.pipeline.on_reqq(reqq);
         }
-        self.effects.push_back(Effect::Introduced(theirs));
+        self.effects.push_back(PeerEffect::Introduced(theirs));
     }
 
     /// "The peer no longer has that piece" (BEP 54). Who loses more than there is loses it again and again, and that costs
@@ -155,7 +155,7 @@ impl Conversation {
         }
         if self.welcomed {
             self.report_haves(batch);
-            self.effects.push_back(Effect::Report(Report::Lost(piece)));
+            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Lost(piece)));
         }
     }
 

@@ -9,7 +9,7 @@
 
 use std::time::Instant;
 
-use super::{Conversation, Message};
+use super::{Message, PeerProtocol};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 
@@ -47,7 +47,7 @@ impl Haves {
     }
 }
 
-impl Conversation {
+impl PeerProtocol {
     /// Pieces we have got. A peer that has them need not know.
     pub fn on_pieces_had(&mut self, now: Instant, pieces: &[PieceIndex]) {
         if let Some(hidden) = &mut self.hidden {

@@ -4,20 +4,20 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Batch, Conversation, Effect, Report};
+use super::{Batch, PeerEffect, PeerProtocol, SchedulerNotice};
 use crate::base::bitfield::Bitfield;
 use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::BLOCK_LEN;
 use crate::base::limits::BLOCKS_A_READ;
 use crate::codec::wire::{Message, RawRequest};
 use crate::logic::peer::requests::{Arrival, Rejected};
-use crate::logic::pieces::scheduler::Block;
+use crate::logic::pieces::scheduler::ReceivedBlock;
 use crate::logic::rate::Rate;
 
 /// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
 
-impl Conversation {
+impl PeerProtocol {
     pub(super) fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
         // Blocks are what we want, requests and `have`s are charged by what they bring; of the others nobody needs many.
         if !matches!(message, Message::Piece { .. } | Message::Request(_) | Message::Cancel(_) | Message::Have(_)) {
@@ -120,7 +120,7 @@ impl Conversation {
         self.peer_have = pieces;
         self.tell_all_progress();
         if self.welcomed {
-            self.effects.push_back(Effect::Report(Report::Bitfield(self.peer_have.clone())));
+            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Bitfield(self.peer_have.clone())));
         }
     }
 
@@ -134,13 +134,13 @@ impl Conversation {
             Arrival::Expected | Arrival::Late => {
                 if !self.delivered {
                     self.delivered = true;
-                    self.effects.push_back(Effect::Delivered);
+                    self.effects.push_back(PeerEffect::Delivered);
                 }
                 // One list for all of a read, that need not grow.
                 if batch.blocks.is_empty() {
                     batch.blocks.reserve(BLOCKS_A_READ);
                 }
-                batch.blocks.push(Block { addr, data });
+                batch.blocks.push(ReceivedBlock { addr, data });
             }
             Arrival::Unasked => self.on_unasked(),
         }

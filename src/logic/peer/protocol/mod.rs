@@ -1,7 +1,7 @@
 //! One peer's side of the protocol after the handshake: who chokes whom, what is asked, what is answered (BEP 3, BEP 6).
 //!
 //! Knows the messages and the rules; not the socket, not the other peers. What the whole torrent must know goes out as
-//! a [`Report`]; what is decided for the whole torrent comes in through `on_grant`, `on_cancel`, `on_interest`.
+//! a [`SchedulerNotice`]; what is decided for the whole torrent comes in through `on_grant`, `on_cancel`, `on_interest`.
 
 mod allowance;
 mod cost;
@@ -24,11 +24,11 @@ use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::{BlockAddr, PieceIndex};
 use crate::base::limits::{KEEP_ALIVE_EVERY, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
-use crate::logic::peer::allowed_fast::Ledger;
+use crate::logic::peer::allowed_fast::GrantCounts;
 use crate::logic::peer::requests::{Granted, MOST_DEPTH, Pipeline, USUAL_REQQ};
 use crate::logic::peer::uploads::Uploads;
-use crate::logic::peers::upload_counts::Given;
-use crate::logic::pieces::scheduler::Block;
+use crate::logic::peers::upload_counts::UploadCounts;
+use crate::logic::pieces::scheduler::ReceivedBlock;
 use crate::logic::rate::Rate;
 
 use allowance::Budget;
@@ -37,7 +37,7 @@ use extended::Extensions;
 use fast::Fast;
 use haves::Haves;
 use stance::{Deafness, Stance};
-pub use values::{Effect, PeerView, Report, Terms};
+pub use values::{PeerEffect, PeerView, SchedulerNotice, Terms};
 
 /// One minute without the socket taking a byte of what we have for it (P-21).
 const WRITE_STALL: Duration = Duration::from_secs(60);
@@ -52,7 +52,7 @@ const STRAY_REJECTS_A_MINUTE: u32 = MOST_DEPTH;
 /// The protocol state of one connection.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
-pub struct Conversation {
+pub struct PeerProtocol {
     terms: Terms,
     have: Bitfield,
     /// All that we have, where the peer is to believe that it is only `have` (BEP 16).
@@ -75,8 +75,8 @@ pub struct Conversation {
     cost: Cost,
     /// The scheduler was told to keep to the pieces that the peer allows.
     within_told: bool,
-    given: Given,
-    ledger: Ledger,
+    given: UploadCounts,
+    ledger: GrantCounts,
     /// Made at the first request.
     uploads: Option<Box<Uploads>>,
     unasked: u32,
@@ -97,10 +97,10 @@ pub struct Conversation {
     stalled_since: Option<Instant>,
     unsent: usize,
     left: bool,
-    effects: VecDeque<Effect>,
+    effects: VecDeque<PeerEffect>,
 }
 
-impl Conversation {
+impl PeerProtocol {
     /// After both handshakes.
     pub fn new(now: Instant, terms: Terms) -> Self {
         let pieces = terms.geometry.piece_count();
@@ -124,8 +124,8 @@ impl Conversation {
             deafness: Deafness::default(),
             cost: Cost::new(now),
             within_told: false,
-            given: Given::default(),
-            ledger: Ledger::default(),
+            given: UploadCounts::default(),
+            ledger: GrantCounts::default(),
             uploads: None,
             unasked: 0,
             unknown: Budget::a_minute(now, UNKNOWN_A_MINUTE),
@@ -146,12 +146,12 @@ impl Conversation {
     }
 
     /// Counts what it gives together with the other conversations of the torrent.
-    pub fn share(&mut self, given: Given, ledger: Ledger) {
+    pub fn share(&mut self, given: UploadCounts, ledger: GrantCounts) {
         (self.given, self.ledger) = (given, ledger);
     }
 
     /// The next thing to do.
-    pub fn poll(&mut self) -> Option<Effect> {
+    pub fn poll(&mut self) -> Option<PeerEffect> {
         let next = self.effects.pop_front();
         if next.is_none() && self.is_idle() {
             self.effects = VecDeque::new();
@@ -164,7 +164,7 @@ impl Conversation {
         self.pipeline.outstanding() == 0 && self.uploads.as_ref().is_none_or(|uploads| uploads.is_empty())
     }
 
-    /// When to call [`Conversation::on_timeout`] at the latest.
+    /// When to call [`PeerProtocol::on_timeout`] at the latest.
     pub fn deadline(&self) -> Option<Instant> {
         let quiet = [self.last_heard + SILENCE_TIMEOUT, self.last_sent + KEEP_ALIVE_EVERY];
         let stalled = self.stalled_since.map(|since| since + WRITE_STALL);
@@ -215,7 +215,7 @@ impl Conversation {
         }
         if self.told_pieces {
             self.tell_all_progress();
-            self.effects.push_back(Effect::Report(Report::Bitfield(self.peer_have.clone())));
+            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Bitfield(self.peer_have.clone())));
         }
         self.depth_told = 0;
         self.within_told = false;
@@ -342,7 +342,7 @@ impl Conversation {
         let haves = std::mem::take(&mut batch.haves);
         self.tell_progress(&haves);
         if !haves.is_empty() && self.welcomed {
-            self.effects.push_back(Effect::Report(Report::Have(haves)));
+            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Have(haves)));
         }
     }
 
@@ -350,20 +350,20 @@ impl Conversation {
         self.report_haves(&mut batch);
         let Batch { haves: _, blocks, returned, choked } = batch;
         if !blocks.is_empty() {
-            self.effects.push_back(Effect::Report(Report::Blocks(blocks)));
+            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Blocks(blocks)));
             self.depth_told = 0;
         }
         if !returned.is_empty() {
             self.give_back(returned);
         }
         if choked {
-            self.effects.push_back(Effect::Report(Report::Depth(0)));
+            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Depth(0)));
             self.depth_told = 0;
         }
     }
 
     fn give_back(&mut self, blocks: Vec<BlockAddr>) {
-        self.effects.push_back(Effect::Report(Report::Returned(blocks)));
+        self.effects.push_back(PeerEffect::Report(SchedulerNotice::Returned(blocks)));
         self.depth_told = 0;
     }
 
@@ -373,7 +373,7 @@ impl Conversation {
             return;
         }
         if let Some(batch) = self.uploads.as_mut().and_then(|uploads| uploads.next_read()) {
-            self.effects.push_back(Effect::Read(batch));
+            self.effects.push_back(PeerEffect::Read(batch));
         }
         if self.is_seed() && (self.peer_have.is_all() || self.extensions.upload_only) {
             return self.leave(DisconnectReason::BothSeeds);
@@ -382,7 +382,7 @@ impl Conversation {
         let depth = if self.pipeline.wants() == 0 { 0 } else { self.pipeline.depth() };
         if depth > self.depth_told && self.am_interested {
             self.depth_told = depth;
-            self.effects.push_back(Effect::Report(Report::Depth(depth)));
+            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Depth(depth)));
         }
     }
 
@@ -393,7 +393,7 @@ impl Conversation {
         if self.welcomed && is_news {
             self.within_told = within;
             let pieces = within.then(|| self.fast.taken().clone());
-            self.effects.push_back(Effect::Report(Report::Within(pieces)));
+            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Within(pieces)));
         }
     }
 
@@ -403,13 +403,13 @@ impl Conversation {
 
     fn send(&mut self, now: Instant, message: Message) {
         self.last_sent = now;
-        self.effects.push_back(Effect::Send(message));
+        self.effects.push_back(PeerEffect::Send(message));
     }
 
     fn leave(&mut self, farewell: DisconnectReason) {
         if !self.left {
             self.left = true;
-            self.effects.push_back(Effect::Leave(farewell));
+            self.effects.push_back(PeerEffect::Leave(farewell));
         }
     }
 }
@@ -418,7 +418,7 @@ impl Conversation {
 #[derive(Debug, Default)]
 struct Batch {
     haves: Vec<PieceIndex>,
-    blocks: Vec<Block>,
+    blocks: Vec<ReceivedBlock>,
     returned: Vec<BlockAddr>,
     choked: bool,
 }

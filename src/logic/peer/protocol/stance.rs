@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Conversation, Effect, Message};
+use super::{Message, PeerEffect, PeerProtocol};
 use crate::logic::peers::choke::ROUND;
 
 /// `choke` or `interested` on the wire: length and type.
@@ -65,7 +65,7 @@ impl Stance {
     }
 }
 
-impl Conversation {
+impl PeerProtocol {
     /// Tells whether we choke the peer and are interested in it, as far as it has read what it was told before.
     pub(super) fn tell_stance(&mut self, now: Instant) {
         if !self.welcomed {
@@ -109,7 +109,7 @@ impl Conversation {
         if self.stance.peer_interested != self.peer_interested && self.stance.changes < CHANGES_A_ROUND {
             self.stance.changes += 1;
             self.stance.peer_interested = self.peer_interested;
-            self.effects.push_back(Effect::PeerInterested(self.peer_interested));
+            self.effects.push_back(PeerEffect::PeerInterested(self.peer_interested));
         }
     }
 
@@ -138,7 +138,7 @@ impl Deafness {
     }
 }
 
-impl Conversation {
+impl PeerProtocol {
     /// Is the peer to be read now, while so many bytes of messages, blocks aside, wait for its socket? What it sends makes
     /// answers, and costs us work: so whoever does not read is not read, and whoever asks for too many small things is read
     /// later.

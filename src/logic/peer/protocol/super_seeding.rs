@@ -4,11 +4,11 @@
 
 use std::time::Instant;
 
-use super::{Conversation, Effect, Message};
+use super::{Message, PeerEffect, PeerProtocol};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 
-impl Conversation {
+impl PeerProtocol {
     /// We have these; the peer is told of none, and is served none, until it is named.
     pub(super) fn hide(&mut self, have: Bitfield) -> Bitfield {
         let pieces = have.piece_count();
@@ -32,7 +32,7 @@ impl Conversation {
     /// What the peer has got, for whoever decides what it is named next.
     pub(super) fn tell_progress(&mut self, pieces: &[PieceIndex]) {
         if self.terms.super_seed && self.welcomed && !pieces.is_empty() {
-            self.effects.push_back(Effect::PeerHas(pieces.to_vec()));
+            self.effects.push_back(PeerEffect::PeerHas(pieces.to_vec()));
         }
     }
 

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Conversation, Effect, Message, bps};
+use super::{Message, PeerEffect, PeerProtocol, bps};
 use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::{BLOCK_LEN, PieceRange};
 use crate::base::limits::MAX_REQUEST_LEN;
 use crate::codec::wire::RawRequest;
 use crate::logic::peer::uploads::Uploads;
 
-impl Conversation {
+impl PeerProtocol {
     /// The choker has decided. Before the welcome the peer is not told: the bitfield comes first.
     pub fn on_choke_decision(&mut self, now: Instant, choke: bool) {
         if self.am_choking != choke {
@@ -52,7 +52,7 @@ impl Conversation {
             self.unsent += data.len();
             self.sent += data.len() as u64;
             self.charged += u64::from(range.len().max(usual));
-            self.effects.push_back(Effect::Give(range, data));
+            self.effects.push_back(PeerEffect::Give(range, data));
         }
     }
 
@@ -69,7 +69,7 @@ impl Conversation {
         if self.sent > 0 && before < block {
             self.taken += taken as u64;
             if self.taken >= block {
-                self.effects.push_back(Effect::Served);
+                self.effects.push_back(PeerEffect::Served);
             }
         }
     }

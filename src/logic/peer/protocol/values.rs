@@ -11,7 +11,7 @@ use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::codec::extended::ExtendedHandshake;
 use crate::codec::wire::Message;
-use crate::logic::pieces::scheduler::Block;
+use crate::logic::pieces::scheduler::ReceivedBlock;
 
 /// What is settled when both handshakes are through.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +39,7 @@ pub struct Terms {
 
 /// What the scheduler of the torrent is told.
 #[derive(Debug)]
-pub enum Report {
+pub enum SchedulerNotice {
     /// What the peer has, all at once.
     Bitfield(Bitfield),
     /// Pieces that the peer has got.
@@ -51,22 +51,22 @@ pub enum Report {
     /// The peer could have this many blocks outstanding, those it has included.
     Depth(u32),
     /// Blocks that came.
-    Blocks(Vec<Block>),
+    Blocks(Vec<ReceivedBlock>),
     /// Blocks that this peer will not deliver, or not in time.
     Returned(Vec<BlockAddr>),
 }
 
 /// What is to be done.
 #[derive(Debug)]
-pub enum Effect {
+pub enum PeerEffect {
     /// Send this to the peer.
     Send(Message),
     /// Send this block of ours to the peer.
     Give(PieceRange, Bytes),
-    /// Read these for the peer and hand them to [`super::Conversation::on_read`].
+    /// Read these for the peer and hand them to [`super::PeerProtocol::on_read`].
     Read(Vec<PieceRange>),
     /// Tell the scheduler.
-    Report(Report),
+    Report(SchedulerNotice),
     /// The peer wants to be unchoked, or no longer.
     PeerInterested(bool),
     /// What the peer says of itself; none of it is proven (BEP 10).

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::pace::{MOST_PATIENCE, Pace};
+use super::pace::{LinkPace, MOST_PATIENCE};
 use super::{Arrival, Granted, MOST_DEPTH, Rejected};
 use crate::base::geometry::BlockAddr;
 
@@ -58,7 +58,7 @@ enum Debt {
 /// What a peer was asked for, and what still may come of it.
 #[derive(Debug)]
 pub(super) struct Outstanding {
-    pace: Pace,
+    pace: LinkPace,
     serial: u64,
     sent: HashMap<BlockAddr, Sent>,
     /// In order of sending; entries whose serial is gone from `sent` are skipped. Those sent once have the measured
@@ -78,7 +78,7 @@ pub(super) struct Outstanding {
 impl Outstanding {
     pub(super) fn new(max_depth: u32) -> Self {
         Self {
-            pace: Pace::new(max_depth),
+            pace: LinkPace::new(max_depth),
             serial: 0,
             sent: HashMap::new(),
             first_tries: VecDeque::new(),

@@ -114,7 +114,7 @@ impl Flow {
 
 /// The measured link. All times are from the sending of a request to the arrival of its block.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct LinkPace {
     max_depth: u32,
     delivered: u64,
     flow: Flow,
@@ -139,7 +139,7 @@ struct Round {
     rate: f64,
 }
 
-impl Pace {
+impl LinkPace {
     /// Nothing measured yet. `max_depth` is what the peer takes.
     pub(super) const fn new(max_depth: u32) -> Self {
         Self {
@@ -307,7 +307,7 @@ mod tests {
         let t0 = tokio::time::Instant::now().into_std();
         let ms = Duration::from_millis;
         for (took, want) in [(ms(1), ms(500)), (ms(400), ms(800)), (ms(3000), ms(6000)), (ms(60_000), ms(20_000))] {
-            let mut pace = Pace::new(500);
+            let mut pace = LinkPace::new(500);
             assert_eq!(pace.patience(), FIRST_PATIENCE);
             for _ in 0..20 {
                 pace.on_block(t0 + took, BLOCK_LEN, t0, 0);

@@ -24,10 +24,10 @@ use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 
 use crate::base::ids::PeerKey;
-use rank::{Held, IDLE, Peer};
+use rank::{ChokePeer, Held, IDLE};
 use slots::Slots;
 
-pub use rank::Standing;
+pub use rank::UploadStanding;
 
 /// Four slots at least: "the number of simultaneous uploads should be capped" for TCP's sake (BEP 3); four is what its author
 /// chose.
@@ -86,7 +86,7 @@ pub struct Choker {
     /// Nobody can give us anything any more.
     seeding: bool,
     dice: SmallRng,
-    peers: BTreeMap<PeerKey, Peer>,
+    peers: BTreeMap<PeerKey, ChokePeer>,
     /// How many of them are interested: counted, for it is asked after every change of one of them.
     interested: usize,
     /// How many have a slot; those that are greeted have none.
@@ -146,7 +146,7 @@ impl Choker {
     }
 
     /// How a peer stands. One that does not use what it has makes room for others.
-    pub fn on_standing(&mut self, now: Instant, key: PeerKey, standing: Standing) {
+    pub fn on_standing(&mut self, now: Instant, key: PeerKey, standing: UploadStanding) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.on_standing(now, standing);
         let is_greeted = self.greeted.contains(&key);
@@ -235,12 +235,12 @@ impl Choker {
         self.greet(now);
     }
 
-    fn interested(&self) -> impl Iterator<Item = (PeerKey, &Peer)> {
+    fn interested(&self) -> impl Iterator<Item = (PeerKey, &ChokePeer)> {
         self.peers.iter().filter(|(_, peer)| peer.interested).map(|(key, peer)| (*key, peer))
     }
 
     /// Who has a slot.
-    fn holders(&self) -> impl Iterator<Item = (PeerKey, &Peer)> {
+    fn holders(&self) -> impl Iterator<Item = (PeerKey, &ChokePeer)> {
         self.interested().filter(|(key, _)| self.has_slot(*key))
     }
 
@@ -254,7 +254,7 @@ impl Choker {
 
     /// Who wants a slot, the first to have one first.
     fn ranked(&self, now: Instant) -> Vec<PeerKey> {
-        let rank = |(key, peer): (PeerKey, &Peer)| (peer.rank(now, self.quota, self.seeding), key);
+        let rank = |(key, peer): (PeerKey, &ChokePeer)| (peer.rank(now, self.quota, self.seeding), key);
         let mut ranked: Vec<_> = self.interested().map(rank).collect();
         ranked.sort_unstable();
         ranked.into_iter().map(|(_, key)| key).collect()
@@ -265,9 +265,9 @@ impl Choker {
         if !self.is_contested() {
             return;
         }
-        let waits = |(key, peer): &(PeerKey, &Peer)| !self.has_slot(*key) && !peer.is_last(now);
+        let waits = |(key, peer): &(PeerKey, &ChokePeer)| !self.has_slot(*key) && !peer.is_last(now);
         let waiting = self.interested().filter(waits).count();
-        let gives = |peer: &Peer| !self.seeding && peer.standing.down_bps > 0;
+        let gives = |peer: &ChokePeer| !self.seeding && peer.standing.down_bps > 0;
         let idle = self.holders().filter(|(_, peer)| peer.is_idle(IDLE) && !gives(peer));
         let mut idle: Vec<_> = idle.filter_map(|(key, peer)| Some((peer.held?.used, key))).collect();
         idle.sort_unstable();
@@ -296,7 +296,7 @@ impl Choker {
         if !self.seeding || room == 0 || self.interested <= self.holding + self.greeted.len() {
             return;
         }
-        let is_new = |(_, peer): &(PeerKey, &Peer)| peer.is_new() && !peer.was_greeted;
+        let is_new = |(_, peer): &(PeerKey, &ChokePeer)| peer.is_new() && !peer.was_greeted;
         let next: Vec<_> = self.interested().filter(is_new).map(|(key, _)| key).take(room).collect();
         for key in next {
             self.greeted.insert(key);

@@ -30,7 +30,7 @@ const MOST_DOUBLINGS: u32 = 6;
 
 /// How a peer stands, lately.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct UploadStanding {
     /// Bytes a second that it gives us.
     pub down_bps: u64,
     /// Bytes a second that it takes from us.
@@ -57,9 +57,9 @@ pub(super) struct Held {
 
 /// A peer as the choker knows it.
 #[derive(Debug, Default)]
-pub(super) struct Peer {
+pub(super) struct ChokePeer {
     pub(super) interested: bool,
-    pub(super) standing: Standing,
+    pub(super) standing: UploadStanding,
     /// When its standing was told.
     pub(super) seen: Option<Instant>,
     pub(super) held: Option<Held>,
@@ -74,9 +74,9 @@ pub(super) struct Peer {
 /// Smaller comes first. Snubs, gives, wastes slots, has done its turn, takes, holds no slot, had one.
 pub(super) type Rank = (bool, Reverse<u64>, bool, bool, Reverse<u64>, bool, Option<Instant>);
 
-impl Peer {
+impl ChokePeer {
     pub(super) fn rank(&self, now: Instant, quota: u64, seeding: bool) -> Rank {
-        let Standing { down_bps, up_bps, snubs, .. } = self.standing;
+        let UploadStanding { down_bps, up_bps, snubs, .. } = self.standing;
         // What still goes to a peer that was just choked must not unchoke it again.
         let takes = if self.held.is_some() { up_bps } else { 0 };
         let done = self.has_done_its_turn(now, quota);
@@ -90,7 +90,7 @@ impl Peer {
     }
 
     /// How it stands now.
-    pub(super) fn on_standing(&mut self, now: Instant, standing: Standing) {
+    pub(super) fn on_standing(&mut self, now: Instant, standing: UploadStanding) {
         let has_taken = standing.taken > self.standing.taken;
         if let Some(held) = self.held.as_mut().filter(|_| has_taken || standing.asks) {
             (held.used, held.was_used) = (now, true);

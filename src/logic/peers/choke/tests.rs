@@ -72,7 +72,11 @@ fn a_round_gives_the_slots_to_those_who_give_most_and_one_to_chance() {
     for key in 0..8 {
         // Who takes most gives least.
         let (down_bps, up_bps) = (u64::from(key) * 1000, 100_000 - u64::from(key));
-        choker.on_standing(t0, PeerKey(key), Standing { down_bps, up_bps: up_bps / 1000, ..Standing::default() });
+        choker.on_standing(
+            t0,
+            PeerKey(key),
+            UploadStanding { down_bps, up_bps: up_bps / 1000, ..UploadStanding::default() },
+        );
     }
     choker.on_timeout(t0 + ROUND / 2);
     assert_eq!(drain(&mut choker).0.len(), 4, "no round yet: those of the start");
@@ -89,7 +93,7 @@ fn a_seed_keeps_the_fastest_takers_and_forgets_who_gave() {
     for key in 0..8 {
         let up_bps = [900, 10, 800, 700][key as usize % 4];
         let down_bps = if key > 4 { 1 << 20 } else { 0 };
-        choker.on_standing(t0, PeerKey(key), Standing { down_bps, up_bps, ..Standing::default() });
+        choker.on_standing(t0, PeerKey(key), UploadStanding { down_bps, up_bps, ..UploadStanding::default() });
     }
     choker.on_timeout(t0 + ROUND);
     let have = unchoked(&choker, 8);
@@ -104,7 +108,7 @@ fn a_seed_takes_turns() {
         let (t0, mut choker) = choker_of(5, SLOTS);
         choker.on_complete(t0);
         choker.on_served(t0, PeerKey(4));
-        let takes = |taken| Standing { up_bps: 1 << 20, taken, ..Standing::default() };
+        let takes = |taken| UploadStanding { up_bps: 1 << 20, taken, ..UploadStanding::default() };
         choker.on_standing(t0, PeerKey(0), takes(pieces * piece));
         (1..4).for_each(|key| choker.on_standing(t0, PeerKey(key), takes(0)));
         // The last slot of four is chance's, so that five want three; no new slots for it.
@@ -131,7 +135,7 @@ fn of_those_who_wait_the_longest_waiting_comes_first() {
 #[test]
 fn a_peer_that_snubs_us_has_no_slot_by_rank_while_others_wait() {
     let (t0, mut choker) = choker_of(12, SLOTS);
-    let gives = |down_bps, snubs| Standing { down_bps, snubs, ..Standing::default() };
+    let gives = |down_bps, snubs| UploadStanding { down_bps, snubs, ..UploadStanding::default() };
     (0..12).for_each(|key| choker.on_standing(t0, PeerKey(key), gives(1000 - u64::from(key), key < 2)));
     let mut had = BTreeMap::new();
     for round in 1..=300 {
@@ -149,7 +153,7 @@ fn a_peer_that_snubs_us_has_no_slot_by_rank_while_others_wait() {
 #[test]
 fn a_slot_nobody_else_wants_is_not_refused_to_a_snubber() {
     let (t0, mut choker) = choker_of(4, SLOTS);
-    choker.on_standing(t0, PeerKey(0), Standing { snubs: true, ..Standing::default() });
+    choker.on_standing(t0, PeerKey(0), UploadStanding { snubs: true, ..UploadStanding::default() });
     choker.on_timeout(t0 + ROUND);
     assert_eq!(unchoked(&choker, 4), [0, 1, 2, 3]);
 }
@@ -160,7 +164,7 @@ fn the_optimistic_slot_reaches_everybody_in_the_end() {
         let (t0, mut choker) = choker_of(10, slots);
         for key in 0..10 {
             let down_bps = 1000 - u64::from(key);
-            choker.on_standing(t0, PeerKey(key), Standing { down_bps, ..Standing::default() });
+            choker.on_standing(t0, PeerKey(key), UploadStanding { down_bps, ..UploadStanding::default() });
         }
         let mut seen = BTreeSet::new();
         for _round in 0..400 {
@@ -182,7 +186,9 @@ fn newcomers_are_three_times_as_likely() {
         (0..8).for_each(|key| choker.on_interest(t0, PeerKey(key), true));
         // All but 0 to 3 have had their slot.
         choker.peers.iter_mut().skip(4).for_each(|(_, peer)| peer.had_slot_at = Some(t0));
-        (0..2).for_each(|key| choker.on_standing(t0, PeerKey(key), Standing { down_bps: 2000, ..Standing::default() }));
+        (0..2).for_each(|key| {
+            choker.on_standing(t0, PeerKey(key), UploadStanding { down_bps: 2000, ..UploadStanding::default() })
+        });
         choker.peers.get_mut(&PeerKey(1)).unwrap().standing.down_bps = 0;
         choker.on_timeout(t0 + ROUND);
         // 0 has its slot by rank; 1 had one before and weighs 1, 2 and 3 weigh 3 each, 4 to 7 weigh 1 each.
@@ -195,7 +201,7 @@ fn newcomers_are_three_times_as_likely() {
 #[test]
 fn an_optimistic_slot_lasts_three_rounds() {
     let (t0, mut choker) = choker_of(40, 2);
-    choker.on_standing(t0, PeerKey(39), Standing { down_bps: 1000, ..Standing::default() });
+    choker.on_standing(t0, PeerKey(39), UploadStanding { down_bps: 1000, ..UploadStanding::default() });
     let lucky: Vec<_> = (1..=30)
         .map(|round| {
             choker.on_timeout(t0 + ROUND * round);
@@ -212,7 +218,7 @@ fn slots_follow_what_they_carry() {
     let (t0, mut choker) = choker_of(30, SLOTS);
     for round in 1..=20 {
         for key in 0..30 {
-            let takes = Standing { up_bps: 1 << 20, asks: true, ..Standing::default() };
+            let takes = UploadStanding { up_bps: 1 << 20, asks: true, ..UploadStanding::default() };
             choker.on_standing(t0 + ROUND * round, PeerKey(key), takes);
         }
         choker.on_timeout(t0 + ROUND * round);
@@ -256,7 +262,7 @@ impl Seed {
                 first.get_or_insert(now);
             }
             let up_bps = if takes { bytes } else { 0 };
-            let standing = Standing { up_bps, taken: *taken, asks: takes, ..Standing::default() };
+            let standing = UploadStanding { up_bps, taken: *taken, asks: takes, ..UploadStanding::default() };
             self.choker.on_standing(now, key, standing);
             if takes {
                 self.choker.on_served(now, key);
@@ -337,7 +343,7 @@ fn a_trickle_is_no_reason_to_keep_a_slot_for_ever() {
         choker.on_served(t0, PeerKey(4));
         for key in 0..4 {
             let up_bps = if key == 0 { up_bps } else { 1 << 20 };
-            let takes = Standing { up_bps, taken: up_bps, asks: true, ..Standing::default() };
+            let takes = UploadStanding { up_bps, taken: up_bps, asks: true, ..UploadStanding::default() };
             choker.on_standing(t0, PeerKey(key), takes);
         }
         let ranked = choker.ranked(t0 + Duration::from_secs(secs));
@@ -371,7 +377,7 @@ proptest! {
                 3 | 4 => {
                     let snubs = rate % 3 == 0;
                     let asks = rate % 2 == 0;
-                    choker.on_standing(now, peer, Standing { down_bps: rate, up_bps: rate / 2, taken: rate, asks, snubs });
+                    choker.on_standing(now, peer, UploadStanding { down_bps: rate, up_bps: rate / 2, taken: rate, asks, snubs });
                 }
                 _ => {
                     now += ROUND;

@@ -31,7 +31,7 @@ impl Default for BookConfig {
 
 /// Who named an address. It decides which addresses are accepted (T-19) and how long they are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Source {
+pub enum PeerSource {
     /// A person, on the command line: every address that can be dialled is, and none is dropped for being unreachable.
     Manual,
     /// A tracker.
@@ -117,7 +117,7 @@ pub enum Refusal {
 /// What passes between us and a connected peer, for the choice of who gives way to an address that was not tried yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "three bits of BEP 3 and two facts, all independent")]
-pub struct Standing {
+pub struct PeerStanding {
     /// It has something that we want.
     pub wanted: bool,
     /// We have something that it wants.
@@ -132,7 +132,7 @@ pub struct Standing {
 
 /// How much a torrent needs the addresses of more peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Need {
+pub enum PeerNeed {
     /// It has enough, connected or yet to be tried.
     #[default]
     Enough,
@@ -144,7 +144,7 @@ pub enum Need {
     Alone,
 }
 
-impl Need {
+impl PeerNeed {
     /// Peers are wanted.
     pub const fn is_short(self) -> bool {
         !matches!(self, Self::Enough)

@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::PeerBook;
 use super::config::BookEffect;
-use super::entry::{Entry, LONELY_CAP, PRODUCTIVE_BACKOFF, State};
+use super::entry::{AddressState, BookEntry, LONELY_CAP, PRODUCTIVE_BACKOFF};
 use crate::base::disconnect::{DisconnectReason, RedialVerdict};
 use crate::base::limits::CONNECT_TIMEOUT;
 
@@ -45,7 +45,7 @@ impl PeerBook {
         self.hosts.charge(now, addr);
         let entry = self.entries.get_mut(&addr).expect("what is ready is in the book");
         self.untried -= usize::from(entry.attempts == 0);
-        entry.state = State::Dialling;
+        entry.state = AddressState::Dialling;
         entry.attempts = entry.attempts.saturating_add(1);
         entry.dialled = Some(now);
         entry.window.charge(now);
@@ -57,11 +57,11 @@ impl PeerBook {
     pub(super) fn leave(&mut self, addr: SocketAddr) -> bool {
         let Some(entry) = self.entries.get(&addr) else { return false };
         match entry.state {
-            State::Dialling => {
+            AddressState::Dialling => {
                 self.half_open -= 1;
                 self.hosts.release(addr);
             }
-            State::Connected => {
+            AddressState::Connected => {
                 self.dialled -= 1;
                 self.proven_connected -= usize::from(entry.proven);
             }
@@ -76,7 +76,7 @@ impl PeerBook {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         entry.last = Some(farewell);
         if self.bans.has(addr) {
-            entry.state = State::Forgotten;
+            entry.state = AddressState::Forgotten;
             return self.forget(addr);
         }
         let wait = match farewell {
@@ -84,7 +84,7 @@ impl PeerBook {
             // the first is gone. Both contradict the word `Forget` and cost one dial.
             DisconnectReason::Shutdown | DisconnectReason::Duplicate => PRODUCTIVE_BACKOFF,
             _ if farewell.verdict() == RedialVerdict::Forget => {
-                entry.state = State::Forgotten;
+                entry.state = AddressState::Forgotten;
                 return;
             }
             _ if productive => PRODUCTIVE_BACKOFF,
@@ -93,7 +93,7 @@ impl PeerBook {
             _ => {
                 entry.fails = entry.fails.saturating_add(1);
                 let Some(wait) = entry.backoff_after_failure(lonely) else {
-                    entry.state = State::Dropped;
+                    entry.state = AddressState::Dropped;
                     return;
                 };
                 wait
@@ -108,7 +108,7 @@ impl PeerBook {
     /// Nobody delivers any more: those who once did are not left waiting for minutes (N-01, P-32).
     pub(super) fn hurry_the_proven(&mut self, now: Instant) {
         let latest = now + LONELY_CAP.mul_f64(1.0 + JITTER);
-        let is_slow = |entry: &Entry| matches!(entry.state, State::Waiting(due) if due > latest);
+        let is_slow = |entry: &BookEntry| matches!(entry.state, AddressState::Waiting(due) if due > latest);
         let slow = self.entries.iter().filter(|(_, entry)| entry.proven && is_slow(entry));
         for addr in slow.map(|(addr, _)| *addr).collect::<Vec<_>>() {
             self.queue.remove(addr, &self.entries[&addr]);
@@ -119,8 +119,9 @@ impl PeerBook {
 
     /// Seeds that were let go because both sides had everything.
     pub(super) fn recall_seeds(&mut self, now: Instant) {
-        let was_let_go =
-            |entry: &Entry| entry.state == State::Forgotten && entry.last == Some(DisconnectReason::BothSeeds);
+        let was_let_go = |entry: &BookEntry| {
+            entry.state == AddressState::Forgotten && entry.last == Some(DisconnectReason::BothSeeds)
+        };
         let seeds = self.entries.iter().filter(|(_, entry)| was_let_go(entry));
         for addr in seeds.map(|(addr, _)| *addr).collect::<Vec<_>>() {
             let wait = self.jittered(PRODUCTIVE_BACKOFF);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::config::Source;
+use super::config::PeerSource;
 use super::window::Window;
 use crate::base::disconnect::DisconnectReason;
 use crate::base::ids::PeerId;
@@ -34,9 +34,9 @@ const MANUAL_BASE: Duration = Duration::from_secs(2);
 
 /// What the book remembers of one address.
 #[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) source: Source,
-    pub(super) state: State,
+pub(super) struct BookEntry {
+    pub(super) source: PeerSource,
+    pub(super) state: AddressState,
     /// Higher is dialled first among equals (BEP 40, or diced).
     pub(super) rank: u32,
     pub(super) attempts: u32,
@@ -56,7 +56,7 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum AddressState {
     /// To be dialled from this time on.
     Waiting(Instant),
     /// To be dialled as soon as there is a slot; the time is its turn.
@@ -69,12 +69,12 @@ pub(super) enum State {
     Forgotten,
 }
 
-impl Entry {
+impl BookEntry {
     /// A new address, not queued yet.
-    pub(super) fn new(source: Source, rank: u32) -> Self {
+    pub(super) fn new(source: PeerSource, rank: u32) -> Self {
         Self {
             source,
-            state: State::Forgotten,
+            state: AddressState::Forgotten,
             rank,
             attempts: 0,
             dialled: None,
@@ -90,19 +90,19 @@ impl Entry {
 
     /// A dial or a connection is under way.
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.state, State::Dialling | State::Connected)
+        matches!(self.state, AddressState::Dialling | AddressState::Connected)
     }
 
     /// Exempt from the limits on strangers' addresses: a person named it, or it has delivered.
     pub(super) fn is_trusted(&self) -> bool {
-        self.proven || self.source == Source::Manual
+        self.proven || self.source == PeerSource::Manual
     }
 
     /// How long others go first though they are due later.
     pub(super) fn handicap(&self) -> Duration {
         let secs = match (self.proven, self.source, self.attempts) {
             (true, ..) => 0,
-            (_, Source::Manual, _) => 10,
+            (_, PeerSource::Manual, _) => 10,
             (_, _, 0) => 20,
             _ => 60,
         };
@@ -115,7 +115,7 @@ impl Entry {
         let steady = UNPRODUCTIVE_BACKOFF.saturating_mul(self.fails);
         match (self.proven, self.source) {
             (true, _) if lonely => Some(doubling(PRODUCTIVE_BACKOFF).min(LONELY_CAP)),
-            (_, Source::Manual) => Some(doubling(MANUAL_BASE).min(MANUAL_CAP)),
+            (_, PeerSource::Manual) => Some(doubling(MANUAL_BASE).min(MANUAL_CAP)),
             (true, _) => Some(steady.min(PROVEN_CAP)),
             _ => (self.fails < MAX_FAILS).then_some(steady),
         }
@@ -125,9 +125,9 @@ impl Entry {
     /// those dropped so lately that forgetting them would forget their dials (I7).
     pub(super) fn worth(&self, now: Instant) -> Option<(u8, u32)> {
         let kind = match self.state {
-            State::Dropped if self.window.opens_at(now).is_none() => 0,
-            State::Forgotten => 1,
-            State::Waiting(_) | State::Ready(_) if self.attempts > 0 => 2,
+            AddressState::Dropped if self.window.opens_at(now).is_none() => 0,
+            AddressState::Forgotten => 1,
+            AddressState::Waiting(_) | AddressState::Ready(_) if self.attempts > 0 => 2,
             _ => return None,
         };
         (!self.is_trusted()).then_some((kind, u32::MAX - self.fails))
@@ -136,14 +136,14 @@ impl Entry {
 
 /// T-19: a public tracker may name public addresses and ports nobody reserves; a tracker on a local network, its
 /// neighbours too; a person, whatever can be dialled; a peer, what is as near to it, and itself.
-pub(super) fn may_name(source: Source, addr: SocketAddr, allow_local: bool) -> bool {
-    let trusted = allow_local || matches!(source, Source::Manual | Source::Tracker { local: true });
+pub(super) fn may_name(source: PeerSource, addr: SocketAddr, allow_local: bool) -> bool {
+    let trusted = allow_local || matches!(source, PeerSource::Manual | PeerSource::Tracker { local: true });
     match (Class::of(addr), source) {
         (Class::Nowhere, _) => false,
         _ if trusted => true,
         (Class::Global, _) => addr.port() >= FIRST_FREE_PORT,
-        (local, Source::Peer(teller)) => local == teller && addr.port() >= FIRST_FREE_PORT,
-        (_, Source::Itself) => true,
+        (local, PeerSource::Peer(teller)) => local == teller && addr.port() >= FIRST_FREE_PORT,
+        (_, PeerSource::Itself) => true,
         (Class::Loopback | Class::Private | Class::LinkLocal, _) => false,
     }
 }

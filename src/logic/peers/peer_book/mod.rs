@@ -37,10 +37,10 @@ use crate::base::ids::PeerId;
 use crate::logic::peers::address::canonical;
 use accepted::Accepted;
 use bans::Bans;
-pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, Need, Refusal, Source, Standing};
-use entry::{Entry, PRODUCTIVE_BACKOFF, State, may_name};
+pub use config::{AddOutcome, BookConfig, BookEffect, Census, Inbound, PeerNeed, PeerSource, PeerStanding, Refusal};
+use entry::{AddressState, BookEntry, PRODUCTIVE_BACKOFF, may_name};
 use hosts::Hosts;
-use panics::Panics;
+use panics::RecentPanics;
 use queue::Queue;
 use turnover::Turnover;
 use window::Window;
@@ -54,7 +54,7 @@ const ENOUGH: usize = 30;
 pub struct PeerBook {
     config: BookConfig,
     dice: SmallRng,
-    entries: BTreeMap<SocketAddr, Entry>,
+    entries: BTreeMap<SocketAddr, BookEntry>,
     queue: Queue,
     /// Dial windows and dials under way of public hosts.
     hosts: Hosts,
@@ -67,7 +67,7 @@ pub struct PeerBook {
     /// Connected peers that delivered.
     proven_connected: usize,
     untried: usize,
-    panics: Panics,
+    panics: RecentPanics,
     turnover: Turnover,
     /// The torrent is complete and is given to others.
     seeding: bool,
@@ -90,7 +90,7 @@ impl PeerBook {
             dialled: 0,
             proven_connected: 0,
             untried: 0,
-            panics: Panics::default(),
+            panics: RecentPanics::default(),
             turnover: Turnover::default(),
             seeding: false,
             outbox: VecDeque::new(),
@@ -98,7 +98,7 @@ impl PeerBook {
     }
 
     /// Somebody named these addresses.
-    pub fn add(&mut self, now: Instant, addrs: &[SocketAddr], source: Source) -> AddOutcome {
+    pub fn add(&mut self, now: Instant, addrs: &[SocketAddr], source: PeerSource) -> AddOutcome {
         let strangers = addrs.iter().filter(|addr| !self.entries.contains_key(&canonical(**addr))).count();
         self.make_room(now, strangers);
         let mut outcome = AddOutcome::default();
@@ -148,8 +148,10 @@ impl PeerBook {
     /// A dial got through; the handshake is still to come.
     pub fn on_connected(&mut self, now: Instant, addr: SocketAddr) {
         let addr = canonical(addr);
-        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == State::Dialling) else { return };
-        entry.state = State::Connected;
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == AddressState::Dialling) else {
+            return;
+        };
+        entry.state = AddressState::Connected;
         entry.reached = true;
         self.proven_connected += usize::from(entry.proven);
         self.half_open -= 1;
@@ -207,7 +209,9 @@ impl PeerBook {
         if self.accepted.prove(addr) {
             return;
         }
-        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == State::Connected) else { return };
+        let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == AddressState::Connected) else {
+            return;
+        };
         if !entry.proven || entry.fails > 0 {
             self.proven_connected += usize::from(!entry.proven);
             (entry.proven, entry.fails, entry.window) = (true, 0, Window::default());
@@ -237,7 +241,7 @@ impl PeerBook {
         // Who gave way to an untried address is not an untried address itself.
         let comes_back = farewell.verdict() == RedialVerdict::Retry && farewell != DisconnectReason::GivesWay;
         if let Some(listens) = listens.filter(|_| comes_back) {
-            self.add(now, &[listens], Source::Itself);
+            self.add(now, &[listens], PeerSource::Itself);
         }
         if self.is_lonely() {
             self.hurry_the_proven(now);
@@ -289,7 +293,7 @@ impl PeerBook {
     /// It was not proven to lie after all (P-15): it may be dialled again, like any address that was vetted before.
     pub fn pardon(&mut self, now: Instant, addr: SocketAddr) {
         self.bans.lift(canonical(addr));
-        self.add(now, &[addr], Source::Tracker { local: true });
+        self.add(now, &[addr], PeerSource::Tracker { local: true });
     }
 
     /// The pool was restarted: every connection is gone, and nobody is to blame.
@@ -338,21 +342,21 @@ impl PeerBook {
     }
 
     /// Are there as many peers as are worth having, connected or yet untried? Else more trackers are wanted (W-10).
-    pub fn need(&self) -> Need {
+    pub fn need(&self) -> PeerNeed {
         let there = self.connected() + self.half_open + self.untried;
         let short = there < ENOUGH.min(self.config.max_connected);
         match (short, self.is_lonely()) {
-            (false, _) => Need::Enough,
-            (true, false) => Need::More,
+            (false, _) => PeerNeed::Enough,
+            (true, false) => PeerNeed::More,
             // Whoever wants what we give finds us by an announce of its own.
-            (true, true) if there == 0 && !self.seeding => Need::Alone,
-            (true, true) => Need::Anybody,
+            (true, true) if there == 0 && !self.seeding => PeerNeed::Alone,
+            (true, true) => PeerNeed::Anybody,
         }
     }
 
     /// The book in numbers. Walks the whole book: for a report, not for every message.
     pub fn census(&self) -> Census {
-        let count = |has: fn(&Entry) -> bool| self.entries.values().filter(|entry| has(entry)).count();
+        let count = |has: fn(&BookEntry) -> bool| self.entries.values().filter(|entry| has(entry)).count();
         Census {
             known: self.entries.len(),
             tried: count(|entry| entry.attempts > 0),
@@ -361,7 +365,7 @@ impl PeerBook {
             inbound: self.accepted.len(),
             half_open: self.half_open,
             waiting: self.queue.len(),
-            resting: count(|entry| matches!(entry.state, State::Dropped | State::Forgotten)),
+            resting: count(|entry| matches!(entry.state, AddressState::Dropped | AddressState::Forgotten)),
             banned: self.bans.len(),
         }
     }
@@ -380,7 +384,7 @@ impl PeerBook {
     }
 
     fn is_open(&self, addr: SocketAddr) -> bool {
-        self.entries.get(&addr).is_some_and(Entry::is_open)
+        self.entries.get(&addr).is_some_and(BookEntry::is_open)
     }
 
     /// Nobody is connected who ever delivered.
@@ -393,12 +397,12 @@ impl PeerBook {
         self.accepted.is_proven(addr) || self.entries.get(&addr).is_some_and(|entry| entry.proven)
     }
 
-    fn insert(&mut self, now: Instant, addr: SocketAddr, source: Source) {
+    fn insert(&mut self, now: Instant, addr: SocketAddr, source: PeerSource) {
         let rank = match self.config.external {
             Some(ours) => canonical::priority(ours, addr),
             None => self.dice.random(),
         };
-        let mut entry = Entry::new(source, rank);
+        let mut entry = BookEntry::new(source, rank);
         self.queue.park(addr, &mut entry, now);
         self.entries.insert(addr, entry);
         self.untried += 1;
@@ -406,13 +410,13 @@ impl PeerBook {
 
     /// An address that is known is named once more: a person's word counts more than a tracker's, and a dropped one gets
     /// another chance once its window allows it.
-    fn name_again(&mut self, now: Instant, addr: SocketAddr, source: Source) {
+    fn name_again(&mut self, now: Instant, addr: SocketAddr, source: PeerSource) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
-        if source == Source::Manual {
+        if source == PeerSource::Manual {
             entry.source = source;
         }
-        let is_free = entry.window.opens_at(now).is_none() || entry.source == Source::Manual;
-        if entry.state == State::Dropped && is_free {
+        let is_free = entry.window.opens_at(now).is_none() || entry.source == PeerSource::Manual;
+        if entry.state == AddressState::Dropped && is_free {
             entry.fails = 0;
             self.wait(now, addr, Duration::ZERO);
         }
@@ -433,11 +437,12 @@ impl PeerBook {
     }
 
     /// Peers name as many as they like (P-22): theirs are a quarter of the book at most.
-    fn is_full_for(&self, source: Source) -> bool {
-        let named_by_peers = || self.entries.values().filter(|entry| matches!(entry.source, Source::Peer(_))).count();
+    fn is_full_for(&self, source: PeerSource) -> bool {
+        let named_by_peers =
+            || self.entries.values().filter(|entry| matches!(entry.source, PeerSource::Peer(_))).count();
         match source {
-            Source::Manual => false,
-            Source::Peer(_) if named_by_peers() >= self.config.max_known / 4 => true,
+            PeerSource::Manual => false,
+            PeerSource::Peer(_) if named_by_peers() >= self.config.max_known / 4 => true,
             _ => self.entries.len() >= self.config.max_known,
         }
     }

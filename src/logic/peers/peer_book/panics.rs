@@ -12,12 +12,12 @@ pub(super) const PAUSE: Duration = Duration::from_secs(30);
 
 /// The panics of the last minute.
 #[derive(Debug, Default)]
-pub(super) struct Panics {
+pub(super) struct RecentPanics {
     times: VecDeque<Instant>,
     held_until: Option<Instant>,
 }
 
-impl Panics {
+impl RecentPanics {
     /// One more; says whether it is the one too many.
     pub(super) fn count(&mut self, now: Instant) -> bool {
         self.times.push_back(now);

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use super::entry::{Entry, State};
+use super::entry::{AddressState, BookEntry};
 
 /// The place of an address among those that may be dialled: earliest first, then the highest rank. The time is that of
 /// being due plus a handicap, so better candidates go first and yet everybody's turn comes.
 type Turn = (Instant, Reverse<u32>, SocketAddr);
 
-/// Both queues; an entry's [`State`] says in which it is, and under what time.
+/// Both queues; an entry's [`AddressState`] says in which it is, and under what time.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeSet<(Instant, SocketAddr)>,
@@ -20,26 +20,26 @@ pub(super) struct Queue {
 
 impl Queue {
     /// To be dialled from `until` on. The entry must not be queued.
-    pub(super) fn park(&mut self, addr: SocketAddr, entry: &mut Entry, until: Instant) {
-        entry.state = State::Waiting(until);
+    pub(super) fn park(&mut self, addr: SocketAddr, entry: &mut BookEntry, until: Instant) {
+        entry.state = AddressState::Waiting(until);
         self.waiting.insert((until, addr));
     }
 
-    pub(super) fn remove(&mut self, addr: SocketAddr, entry: &Entry) {
+    pub(super) fn remove(&mut self, addr: SocketAddr, entry: &BookEntry) {
         match entry.state {
-            State::Waiting(due) => self.waiting.remove(&(due, addr)),
-            State::Ready(at) => self.ready.remove(&(at, Reverse(entry.rank), addr)),
+            AddressState::Waiting(due) => self.waiting.remove(&(due, addr)),
+            AddressState::Ready(at) => self.ready.remove(&(at, Reverse(entry.rank), addr)),
             _ => false,
         };
     }
 
     /// Everything that is due may be dialled.
-    pub(super) fn wake(&mut self, now: Instant, entries: &mut BTreeMap<SocketAddr, Entry>) {
+    pub(super) fn wake(&mut self, now: Instant, entries: &mut BTreeMap<SocketAddr, BookEntry>) {
         while let Some((due, addr)) = self.waiting.first().copied().filter(|(due, _)| *due <= now) {
             self.waiting.remove(&(due, addr));
             let Some(entry) = entries.get_mut(&addr) else { continue };
             let at = due + entry.handicap();
-            entry.state = State::Ready(at);
+            entry.state = AddressState::Ready(at);
             self.ready.insert((at, Reverse(entry.rank), addr));
         }
     }

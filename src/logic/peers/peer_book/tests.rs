@@ -8,7 +8,7 @@ use super::*;
 use crate::logic::testing::base_instant;
 
 const SECOND: Duration = Duration::from_secs(1);
-const PUBLIC: Source = Source::Tracker { local: false };
+const PUBLIC: PeerSource = PeerSource::Tracker { local: false };
 const OURS: PeerId = PeerId(*b"-TA0100-oooooooooooo");
 
 fn addr(text: &str) -> SocketAddr {
@@ -74,7 +74,7 @@ fn gaps(times: &[f64]) -> Vec<f64> {
 /// T-19, T-21: which address may be named by whom.
 #[test]
 fn addresses_are_vetted_by_who_names_them() {
-    let (near, person) = (Source::Tracker { local: true }, Source::Manual);
+    let (near, person) = (PeerSource::Tracker { local: true }, PeerSource::Manual);
     let table = [
         ("8.8.8.8:6881", [true, true, true]),
         ("8.8.8.8:1024", [true, true, true]),
@@ -145,7 +145,7 @@ fn naming_a_dead_address_again_does_not_hammer_it() {
         let mut dialled = Vec::new();
         for second in 0..7200 {
             let now = t0 + SECOND * second;
-            book.add(now, &[dead], Source::Tracker { local: true });
+            book.add(now, &[dead], PeerSource::Tracker { local: true });
             for addr in dials(&mut book, now) {
                 dialled.push(second);
                 book.on_farewell(now, addr, DisconnectReason::Refused, false);
@@ -289,7 +289,7 @@ fn when_an_accepted_peer_was_the_last_to_deliver_the_proven_are_called() {
 #[test]
 fn a_manual_peer_is_never_dropped_for_being_unreachable() {
     let (t0, mut book) = (base_instant(), book());
-    book.add(t0, &hosts(1), Source::Manual);
+    book.add(t0, &hosts(1), PeerSource::Manual);
     let times = dial_times(&mut book, t0, 3600, DisconnectReason::Refused, false);
     let gaps = gaps(&times);
     assert!((1.6..=2.4).contains(&gaps[0]), "{gaps:?}");
@@ -303,7 +303,7 @@ fn a_persons_word_makes_a_trackers_peer_a_manual_one() {
     book.add(t0, &hosts(1), PUBLIC);
     let _three = dial_times(&mut book, t0, 1000, DisconnectReason::Refused, false);
     assert_eq!(book.census().resting, 1);
-    book.add(t0, &hosts(1), Source::Manual);
+    book.add(t0, &hosts(1), PeerSource::Manual);
     assert_eq!((book.census().resting, book.census().waiting), (0, 1));
 }
 
@@ -391,7 +391,7 @@ fn a_victims_host_is_dialled_three_times_in_ten_minutes() {
 fn many_peers_on_one_local_host_are_all_dialled_at_once() {
     let (t0, mut book) = (base_instant(), book());
     let ports: Vec<_> = (2000..2040).map(|port| SocketAddr::new([127, 0, 0, 1].into(), port)).collect();
-    book.add(t0, &ports, Source::Tracker { local: true });
+    book.add(t0, &ports, PeerSource::Tracker { local: true });
     assert_eq!(dials(&mut book, t0).len(), 40);
 }
 
@@ -522,7 +522,7 @@ fn crossed_connections_are_resolved_alike_at_both_ends() {
 fn a_liar_is_banned_with_its_host() {
     let (t0, mut book) = (base_instant(), book());
     let (liar, same, here) = (addr("9.9.9.9:6881"), addr("9.9.9.9:7000"), addr("127.0.0.1:6881"));
-    book.add(t0, &[liar, here], Source::Tracker { local: true });
+    book.add(t0, &[liar, here], PeerSource::Tracker { local: true });
     book.on_inbound(t0, same);
     for addr in dials(&mut book, t0) {
         book.on_connected(t0, addr);
@@ -539,7 +539,7 @@ fn a_liar_is_banned_with_its_host() {
     assert_eq!(closed.iter().copied().collect::<BTreeSet<_>>(), BTreeSet::from([liar, same, here]));
     assert_eq!(book.on_inbound(t0, addr("9.9.9.9:1")), Inbound::Refused(Refusal::Banned));
     assert_eq!(book.on_inbound(t0, addr("127.0.0.1:1")), Inbound::Welcome);
-    assert_eq!(book.add(t0, &[liar, same, here], Source::Manual).banned, 3);
+    assert_eq!(book.add(t0, &[liar, same, here], PeerSource::Manual).banned, 3);
     assert_eq!(dials(&mut book, t0 + SECOND * 10_000), []);
     assert_eq!((book.census().banned, book.census().connected), (2, 1));
 }
@@ -653,23 +653,23 @@ fn tried_and_failed_addresses_make_room_for_new_ones() {
 #[test]
 fn peers_are_needed_until_enough_are_connected_or_untried() {
     let (t0, mut book) = (base_instant(), book());
-    assert_eq!(book.need(), Need::Alone);
+    assert_eq!(book.need(), PeerNeed::Alone);
     book.add(t0, &hosts(40), PUBLIC);
-    assert_eq!(book.need(), Need::Enough, "untried ones");
+    assert_eq!(book.need(), PeerNeed::Enough, "untried ones");
     let mut dialled = dials(&mut book, t0);
     let last = dialled.pop().unwrap();
     for addr in dialled {
         book.on_farewell(t0, addr, DisconnectReason::Refused, false);
     }
-    assert_eq!(book.need(), Need::Anybody, "nobody has delivered");
+    assert_eq!(book.need(), PeerNeed::Anybody, "nobody has delivered");
     book.on_connected(t0, last);
-    assert_eq!(book.need(), Need::Anybody, "nor has the one that is connected");
+    assert_eq!(book.need(), PeerNeed::Anybody, "nor has the one that is connected");
     book.on_productive(last);
-    assert_eq!(book.need(), Need::More);
+    assert_eq!(book.need(), PeerNeed::More);
     book.on_farewell(t0, last, DisconnectReason::Reset, true);
-    assert_eq!(book.need(), Need::Alone);
+    assert_eq!(book.need(), PeerNeed::Alone);
     book.on_complete();
-    assert_eq!(book.need(), Need::Anybody, "a seed is found by whoever comes");
+    assert_eq!(book.need(), PeerNeed::Anybody, "a seed is found by whoever comes");
 }
 
 #[test]
@@ -743,7 +743,7 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
         let open: BTreeSet<_> = dialling.iter().chain(&connected).chain(&guests).copied().collect();
         match act {
             Act::Add(which, manual) => {
-                let source = if *manual { Source::Manual } else { Source::Tracker { local: true } };
+                let source = if *manual { PeerSource::Manual } else { PeerSource::Tracker { local: true } };
                 let addrs: Vec<_> = which.iter().map(|n| place(*n)).collect();
                 let o = book.add(now, &addrs, source);
                 prop_assert_eq!(o.added + o.known + o.filtered + o.banned + o.full, addrs.len());
@@ -865,7 +865,7 @@ fn a_peer_names_what_is_as_near_as_it_is() {
     ];
     for (text, want) in table {
         for (teller, want) in [Class::Global, Class::Private, Class::Loopback].into_iter().zip(want) {
-            let outcome = book().add(base_instant(), &[addr(text)], Source::Peer(teller));
+            let outcome = book().add(base_instant(), &[addr(text)], PeerSource::Peer(teller));
             assert_eq!(outcome.added == 1, want, "{text} by {teller:?}");
         }
     }
@@ -876,7 +876,7 @@ fn a_peer_names_what_is_as_near_as_it_is() {
 fn peers_fill_a_quarter_of_the_book() {
     use crate::logic::peers::address::Class;
     let (t0, mut book) = (base_instant(), PeerBook::new(BookConfig { max_known: 40, ..BookConfig::default() }, 1));
-    let outcome = book.add(t0, &hosts(100), Source::Peer(Class::Global));
+    let outcome = book.add(t0, &hosts(100), PeerSource::Peer(Class::Global));
     assert_eq!((outcome.added, outcome.full), (10, 90));
     assert_eq!(book.add(t0, &hosts(200)[100..], PUBLIC).added, 30);
 }

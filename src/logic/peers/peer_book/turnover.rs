@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::PeerBook;
-use super::config::{BookEffect, Source, Standing};
+use super::config::{BookEffect, PeerSource, PeerStanding};
 use crate::base::disconnect::DisconnectReason;
 
 /// 10 s between two looks for peers to let go: as often as the choker deals its slots.
@@ -79,7 +79,7 @@ impl Turnover {
         self.places.remove(&addr);
     }
 
-    fn on_standing(&mut self, now: Instant, addr: SocketAddr, standing: Standing, seeding: bool) {
+    fn on_standing(&mut self, now: Instant, addr: SocketAddr, standing: PeerStanding, seeding: bool) {
         let Some(place) = self.places.get_mut(&addr) else { return };
         let moves = standing.gives || standing.takes;
         let has_business = if seeding { standing.wants } else { standing.wanted };
@@ -139,7 +139,7 @@ impl Turnover {
 
 impl PeerBook {
     /// How a connected peer stands now. Cheap; to be told as often as it is known.
-    pub fn on_standing(&mut self, now: Instant, addr: SocketAddr, standing: Standing) {
+    pub fn on_standing(&mut self, now: Instant, addr: SocketAddr, standing: PeerStanding) {
         self.turnover.on_standing(now, super::canonical(addr), standing, self.seeding);
     }
 
@@ -151,7 +151,8 @@ impl PeerBook {
         self.turnover.looked = Some(now);
         let quota = self.turnover.quota(now, self.config.max_connected);
         let untried = self.queue.ready().filter(|addr| self.is_untried(now, *addr)).take(quota).count();
-        let is_named = |addr: &SocketAddr| self.entries.get(addr).is_some_and(|entry| entry.source == Source::Manual);
+        let is_named =
+            |addr: &SocketAddr| self.entries.get(addr).is_some_and(|entry| entry.source == PeerSource::Manual);
         let useless = self.turnover.useless(now).into_iter().filter(|addr| !is_named(addr));
         let leaving: Vec<_> = useless.take(untried).collect();
         for addr in leaving {
@@ -168,7 +169,7 @@ impl PeerBook {
     /// For a newcomer: whoever has been of no use for longest. `of_guests`: among those that came by themselves too.
     pub(super) fn useless_for_newcomer(&mut self, now: Instant, of_guests: bool) -> Option<SocketAddr> {
         let may_go = |addr: &SocketAddr| match self.entries.get(addr).filter(|entry| entry.is_open()) {
-            Some(entry) => !of_guests && entry.source != Source::Manual,
+            Some(entry) => !of_guests && entry.source != PeerSource::Manual,
             None => self.accepted.has(*addr),
         };
         let addr = self.turnover.useless(now).into_iter().find(may_go)?;
@@ -191,14 +192,15 @@ mod tests {
     use crate::logic::testing::base_instant;
 
     const SECOND: Duration = Duration::from_secs(1);
-    const PUBLIC: Source = Source::Tracker { local: false };
+    const PUBLIC: PeerSource = PeerSource::Tracker { local: false };
 
-    const UNWANTED: Standing = Standing { wanted: false, wants: false, chokes_us: true, gives: false, takes: false };
-    const WANTS: Standing = Standing { wants: true, ..UNWANTED };
-    const CHOKES: Standing = Standing { wanted: true, ..UNWANTED };
-    const READY: Standing = Standing { wanted: true, chokes_us: false, ..UNWANTED };
-    const GIVES: Standing = Standing { gives: true, ..READY };
-    const TAKES: Standing = Standing { takes: true, ..WANTS };
+    const UNWANTED: PeerStanding =
+        PeerStanding { wanted: false, wants: false, chokes_us: true, gives: false, takes: false };
+    const WANTS: PeerStanding = PeerStanding { wants: true, ..UNWANTED };
+    const CHOKES: PeerStanding = PeerStanding { wanted: true, ..UNWANTED };
+    const READY: PeerStanding = PeerStanding { wanted: true, chokes_us: false, ..UNWANTED };
+    const GIVES: PeerStanding = PeerStanding { gives: true, ..READY };
+    const TAKES: PeerStanding = PeerStanding { takes: true, ..WANTS };
 
     fn hosts(count: u32) -> Vec<SocketAddr> {
         (0..count).map(|n| SocketAddr::new((0x0800_0000 + n * 7).to_be_bytes().into(), 6881)).collect()
@@ -214,14 +216,14 @@ mod tests {
     }
 
     impl Swarm {
-        fn new(places: usize, addrs: &[SocketAddr], source: Source) -> Self {
+        fn new(places: usize, addrs: &[SocketAddr], source: PeerSource) -> Self {
             let now = base_instant();
             let mut book = PeerBook::new(BookConfig { max_connected: places, ..BookConfig::default() }, 1);
             book.add(now, addrs, source);
             Self { book, now, connected: BTreeSet::new(), dialled: Vec::new(), let_go: Vec::new() }
         }
 
-        fn pass(&mut self, secs: u32, standing: impl Fn(SocketAddr) -> Standing) {
+        fn pass(&mut self, secs: u32, standing: impl Fn(SocketAddr) -> PeerStanding) {
             for _second in 0..secs {
                 self.obey();
                 for addr in &self.connected {
@@ -315,7 +317,7 @@ mod tests {
     #[test]
     fn whom_a_person_named_keeps_its_place() {
         let addrs = hosts(20);
-        let mut swarm = Swarm::new(10, &addrs[..10], Source::Manual);
+        let mut swarm = Swarm::new(10, &addrs[..10], PeerSource::Manual);
         swarm.pass(1, |_| UNWANTED);
         swarm.book.add(swarm.now, &addrs[10..], PUBLIC);
         swarm.pass(1000, |_| UNWANTED);

@@ -22,7 +22,7 @@ pub(super) const NEVER: u64 = u64::MAX;
 
 /// What is true as long as nobody is asked for more and nothing comes.
 #[derive(Debug, Default)]
-pub(super) struct Debts {
+pub(super) struct DeliveryEstimate {
     counted: Option<Moment>,
     debtors: BTreeMap<PeerKey, Debtor>,
     /// Of all blocks that may be asked of one more the one that comes last.
@@ -41,7 +41,7 @@ struct Debtor {
     queue: Vec<u64>,
 }
 
-impl Debts {
+impl DeliveryEstimate {
     /// Microseconds until the first of these has sent the block; [`NEVER`], where all of them stall. Of whom nothing has come
     /// yet is taken to be as fast as `usual_bps`.
     pub(super) fn soonest_us<'a>(&self, askers: impl Iterator<Item = &'a Asker> + Clone, usual_bps: u64) -> u64 {
@@ -103,12 +103,12 @@ mod tests {
     const BLOCK_US: u64 = 1_000_000;
 
     /// A block a second each, or what is said.
-    fn debts(debtors: &[(u32, bool, Option<u64>, &[u64])]) -> Debts {
+    fn debts(debtors: &[(u32, bool, Option<u64>, &[u64])]) -> DeliveryEstimate {
         let debtor = |(key, stalls, blocks_per_s, queue): &(u32, bool, Option<u64>, &[u64])| {
             let bps = blocks_per_s.map(|blocks| blocks * u64::from(BLOCK_LEN));
             (PeerKey(*key), Debtor { stalls: *stalls, bps, queue: queue.to_vec() })
         };
-        Debts { debtors: debtors.iter().map(debtor).collect(), ..Debts::default() }
+        DeliveryEstimate { debtors: debtors.iter().map(debtor).collect(), ..DeliveryEstimate::default() }
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::time::Instant;
 
 use super::Scheduler;
 use super::delivery_estimate::{ENDGAME_DEPTH, NEVER, delivery_us};
-use super::grants::Ask;
-use super::peer::Peer;
+use super::grants::GrantRequest;
+use super::peer::SchedulerPeer;
 use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
 use crate::logic::pieces::assembly::{Asker, MOST_ASKERS};
@@ -37,7 +37,7 @@ impl Scheduler {
     /// Endgame: blocks that others are asked for, those first that will come last, and only where they would come sooner
     /// from this peer. Before the endgame only while credit or trust is short, and only what stalled peers owe.
     /// Nothing at all as long as it is our own limit that everybody waits for.
-    pub(super) fn duplicate(&mut self, ask: &mut Ask) {
+    pub(super) fn duplicate(&mut self, ask: &mut GrantRequest) {
         let before = ask.blocks.len();
         let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + before;
         let most = ask.left().min((ENDGAME_DEPTH as usize).saturating_sub(in_flight));
@@ -86,7 +86,7 @@ impl Scheduler {
     }
 
     /// Blocks that others are asked for, that this peer may be asked for too, and that would come sooner from it.
-    fn candidates(&self, ask: &mut Ask, endgame: bool, (first_us, my_bps): (u64, u64)) -> Vec<Candidate> {
+    fn candidates(&self, ask: &mut GrantRequest, endgame: bool, (first_us, my_bps): (u64, u64)) -> Vec<Candidate> {
         let (key, has) = (ask.key, Arc::clone(&ask.has));
         let mut candidates = Vec::new();
         let may = |piece: &PieceIndex| has.has(*piece) && self.admits(key, *piece);
@@ -113,7 +113,7 @@ impl Scheduler {
     /// Is there a place for this peer among those that are asked for a block, and in whose stead? The last one is kept for
     /// the best that has nothing to do, and whoever has kept a full house waiting gives way to it: three that answer with
     /// something else, or not at all, would shut out an honest peer until the patience of each has ended (P-16, P-31).
-    fn place_among(&self, askers: &[Asker], ask: &Ask, piece: PieceIndex) -> Option<Place> {
+    fn place_among(&self, askers: &[Asker], ask: &GrantRequest, piece: PieceIndex) -> Option<Place> {
         if askers.len() + 1 < MOST_ASKERS {
             return Some(Place::Free);
         }
@@ -139,11 +139,12 @@ impl Scheduler {
     }
 
     /// It has proven something, or nobody else there has; and nobody with nothing to do is more than twice as fast.
-    fn is_best_idle(&self, ask: &Ask, piece: PieceIndex, askers: &[Asker]) -> bool {
+    fn is_best_idle(&self, ask: &GrantRequest, piece: PieceIndex, askers: &[Asker]) -> bool {
         let is_other = |key: &PeerKey| *key != ask.key && askers.iter().all(|asker| asker.peer != *key);
-        let known = |peer: &Peer| peer.has.has(piece) && peer.trust.is_begun();
+        let known = |peer: &SchedulerPeer| peer.has.has(piece) && peer.trust.is_begun();
         let others = || self.peers.iter().filter(|(key, peer)| is_other(key) && known(peer));
-        let is_idle = |key: &PeerKey, peer: &Peer| self.waiting.contains(key) && peer.in_flight < ENDGAME_DEPTH;
+        let is_idle =
+            |key: &PeerKey, peer: &SchedulerPeer| self.waiting.contains(key) && peer.in_flight < ENDGAME_DEPTH;
         let enough = self.bps(ask.key, ask.now).saturating_mul(2);
         (self.peers.get(&ask.key).is_some_and(|peer| known(peer)) || others().next().is_none())
             && (self.debts.fastest_idle <= enough
@@ -164,7 +165,7 @@ impl Scheduler {
     }
 
     /// Does another peer owe blocks and send none? Says when the next one will.
-    fn anybody_stalls(&self, ask: &mut Ask) -> bool {
+    fn anybody_stalls(&self, ask: &mut GrantRequest) -> bool {
         let others = self.peers.iter().filter(|(key, _)| **key != ask.key);
         let (stalled, moving): (Vec<_>, Vec<_>) =
             others.filter_map(|(_, peer)| self.stalled_at(peer)).partition(|at| *at <= ask.now);

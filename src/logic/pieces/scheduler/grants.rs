@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::peer::Peer;
-use super::{Effect, Scheduler};
+use super::peer::SchedulerPeer;
+use super::{Scheduler, SchedulerEffect};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BLOCK_LEN, BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
@@ -37,7 +37,7 @@ const DRIPPING: Duration = Duration::from_secs(60);
 
 /// One peer's ask while it is being answered.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one ask")]
-pub(super) struct Ask {
+pub(super) struct GrantRequest {
     pub(super) key: PeerKey,
     addr: SocketAddr,
     pub(super) has: Arc<Bitfield>,
@@ -57,7 +57,7 @@ pub(super) struct Ask {
     recheck: Option<Instant>,
 }
 
-impl Ask {
+impl GrantRequest {
     pub(super) fn left(&self) -> usize {
         self.want - self.blocks.len()
     }
@@ -110,7 +110,7 @@ impl Scheduler {
     fn tell_cancels(&mut self) {
         for (peer, blocks) in std::mem::take(&mut self.cancels) {
             if self.peers.contains_key(&peer) {
-                self.effects.push_back(Effect::Cancel { peer, blocks });
+                self.effects.push_back(SchedulerEffect::Cancel { peer, blocks });
             }
         }
     }
@@ -123,7 +123,7 @@ impl Scheduler {
         if want == 0 {
             return self.ceiling.on_held_back();
         }
-        let mut ask = Ask {
+        let mut ask = GrantRequest {
             key,
             addr: peer.addr,
             has: peer.offers(),
@@ -154,11 +154,11 @@ impl Scheduler {
         self.tell_cancels();
         if granted > 0 {
             self.turn = PeerKey(key.0.wrapping_add(1));
-            self.effects.push_back(Effect::Grant { peer: key, blocks: ask.blocks });
+            self.effects.push_back(SchedulerEffect::Grant { peer: key, blocks: ask.blocks });
         }
     }
 
-    fn find_work(&mut self, ask: &mut Ask) {
+    fn find_work(&mut self, ask: &mut GrantRequest) {
         let key = ask.key;
         self.go_on(ask);
         self.help(ask, |assembly| assembly.owner == Some(key));
@@ -184,7 +184,7 @@ impl Scheduler {
     }
 
     /// More of the piece that the peer is filling.
-    fn go_on(&mut self, ask: &mut Ask) {
+    fn go_on(&mut self, ask: &mut GrantRequest) {
         let Some(peer) = self.peers.get(&ask.key) else { return };
         if let Some(piece) = peer.current
             && self.open.get(&piece).is_some_and(|a| a.owner == Some(ask.key) || !(a.exclusive || ask.probation))
@@ -194,7 +194,7 @@ impl Scheduler {
     }
 
     /// Failed pieces, each whole from one peer that has not failed it yet.
-    fn retry_suspects(&mut self, ask: &mut Ask) {
+    fn retry_suspects(&mut self, ask: &mut GrantRequest) {
         let Self { suspects, open, writing, .. } = self;
         let failed: Vec<(PieceIndex, Instant)> = suspects
             .pieces()
@@ -227,10 +227,10 @@ impl Scheduler {
     }
 
     /// Is somebody without work who would bring the piece sooner? It comes whole from one, so that one should be good.
-    fn a_faster_one_waits(&self, piece: PieceIndex, ask: &Ask) -> bool {
-        let bps = |peer: &Peer| peer.flow.bps(ask.now);
+    fn a_faster_one_waits(&self, piece: PieceIndex, ask: &GrantRequest) -> bool {
+        let bps = |peer: &SchedulerPeer| peer.flow.bps(ask.now);
         let mine = self.peers.get(&ask.key).map_or(0, |peer| bps(peer));
-        let may = |peer: &&Peer| {
+        let may = |peer: &&SchedulerPeer| {
             let is_spent = self.suspects.is_shirker(piece, peer.addr) || self.suspects.was_tried(piece, peer.addr);
             peer.has.has(piece) && !is_spent && self.trusts(peer, piece)
         };
@@ -242,7 +242,7 @@ impl Scheduler {
     }
 
     /// Free blocks of open pieces that `wanted` says yes to.
-    fn help(&mut self, ask: &mut Ask, wanted: impl Fn(&Assembly) -> bool) {
+    fn help(&mut self, ask: &mut GrantRequest, wanted: impl Fn(&Assembly) -> bool) {
         if ask.is_full() || self.loose.is_empty() {
             return;
         }
@@ -261,7 +261,7 @@ impl Scheduler {
     }
 
     /// Pieces that nobody has begun. A peer that could take several at once is given neighbours, where they are small.
-    fn open_pieces(&mut self, ask: &mut Ask) {
+    fn open_pieces(&mut self, ask: &mut GrantRequest) {
         let mut before = None;
         while !ask.is_full() {
             if self.is_credit_spent() {
@@ -306,7 +306,7 @@ impl Scheduler {
     }
 
     /// A piece that the peer is admitted to.
-    fn open_piece(&mut self, piece: PieceIndex, exclusive: bool, ask: &mut Ask) {
+    fn open_piece(&mut self, piece: PieceIndex, exclusive: bool, ask: &mut GrantRequest) {
         let mut assembly = Box::new(Assembly::new(&self.geometry, piece, ask.key, exclusive, ask.now));
         self.reserved += u64::from(assembly.piece_len());
         let alone = self.picker.available(piece) <= 1;
@@ -320,7 +320,7 @@ impl Scheduler {
     }
 
     /// Free blocks of one open piece.
-    fn ask_for(&mut self, piece: PieceIndex, ask: &mut Ask) {
+    fn ask_for(&mut self, piece: PieceIndex, ask: &mut GrantRequest) {
         if !self.admits(ask.key, piece) {
             ask.short_of_trust = true;
             return;
@@ -345,7 +345,7 @@ impl Scheduler {
     }
 
     /// Gives up an open piece that nobody works on, so that its credit serves this ask.
-    fn evict_for(&mut self, ask: &mut Ask) -> bool {
+    fn evict_for(&mut self, ask: &mut GrantRequest) -> bool {
         let mut victim: Option<(u32, PieceIndex)> = None;
         for piece in &self.loose {
             let Some(assembly) = self.open.get(piece).filter(|assembly| assembly.asked() == 0) else { continue };
@@ -365,7 +365,7 @@ impl Scheduler {
     }
 
     /// Exclusive pieces whose owner does nothing, or too little, go to a peer that has nothing else to do.
-    fn take_over(&mut self, ask: &mut Ask) {
+    fn take_over(&mut self, ask: &mut GrantRequest) {
         let mut stale = Vec::new();
         for (piece, assembly) in &self.open {
             if !assembly.exclusive || assembly.owner == Some(ask.key) || !ask.has.has(*piece) {
@@ -396,13 +396,13 @@ impl Scheduler {
     }
 
     /// Twice what a block of this peer takes at its rate, between [`STALLED`] and [`IDLE`], or longer below our own limit.
-    pub(super) fn usual_wait(&self, peer: &Peer, now: Instant) -> Duration {
+    pub(super) fn usual_wait(&self, peer: &SchedulerPeer, now: Instant) -> Duration {
         let block = (u64::from(BLOCK_LEN) * 2000).checked_div(peer.flow.bps(now)).map(Duration::from_millis);
         block.unwrap_or(STALLED).clamp(STALLED, IDLE).max(self.held_for())
     }
 
     /// When a peer that owes blocks counts as stalled.
-    pub(super) fn stalled_at(&self, peer: &Peer) -> Option<Instant> {
+    pub(super) fn stalled_at(&self, peer: &SchedulerPeer) -> Option<Instant> {
         peer.waiting_since().map(|since| since + STALLED.max(self.held_for()))
     }
 

@@ -36,21 +36,21 @@ use rand::rngs::SmallRng;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
-use crate::logic::busy_ratio::Share;
+use crate::logic::busy_ratio::BusyRatio;
 use crate::logic::pieces::assembly::Assembly;
-use crate::logic::pieces::block_senders::Senders;
+use crate::logic::pieces::block_senders::BlockSenders;
 use crate::logic::pieces::picker::Picker;
 use crate::logic::pieces::suspects::Suspects;
-use crate::logic::torrent::selection::Wanted;
-use delivery_estimate::Debts;
-use peer::{Peer, Templates};
-use rate_cap::Ceiling;
-pub use values::{Block, Effect, Progress, SchedulerConfig, Written};
+use crate::logic::torrent::selection::WantedPieces;
+use delivery_estimate::DeliveryEstimate;
+use peer::{SchedulerPeer, Templates};
+use rate_cap::RateCap;
+pub use values::{DownloadProgress, ReceivedBlock, SchedulerConfig, SchedulerEffect, WriteOutcome};
 
 #[derive(Debug)]
 struct Writing {
     blocks: Arc<[Bytes]>,
-    from: Senders,
+    from: BlockSenders,
 }
 
 /// Which block from whom, for one torrent.
@@ -58,9 +58,9 @@ struct Writing {
 pub struct Scheduler {
     geometry: Geometry,
     credit: u64,
-    ceiling: Ceiling,
+    ceiling: RateCap,
     dice: SmallRng,
-    wanted: Arc<Wanted>,
+    wanted: Arc<WantedPieces>,
     have: Bitfield,
     /// Pieces that are ours or not wanted.
     settled: Bitfield,
@@ -70,7 +70,7 @@ pub struct Scheduler {
     suspects: Suspects,
     templates: Templates,
     /// Boxed: a map of large values that grows at its end is half empty.
-    peers: BTreeMap<PeerKey, Box<Peer>>,
+    peers: BTreeMap<PeerKey, Box<SchedulerPeer>>,
     /// Peers whose ask is not satisfied.
     waiting: BTreeSet<PeerKey>,
     /// In boxes: with thousands of small pieces a map that moves them about is what they cost most.
@@ -87,16 +87,16 @@ pub struct Scheduler {
     paused: bool,
     endgame: bool,
     /// Requests are held back until the disk gives credit back.
-    held_up: Share,
+    held_up: BusyRatio,
     /// Blocks ever asked for, duplicates counted.
     asks: u64,
-    debts: Debts,
+    debts: DeliveryEstimate,
     /// Something was freed: every waiting peer is to be served.
     stirred: bool,
     /// The next to be served first.
     turn: PeerKey,
     cancels: BTreeMap<PeerKey, Vec<BlockAddr>>,
-    effects: VecDeque<Effect>,
+    effects: VecDeque<SchedulerEffect>,
     recheck: Option<Instant>,
     now: Option<Instant>,
 }
@@ -110,7 +110,7 @@ impl Scheduler {
         Self {
             geometry,
             credit,
-            ceiling: Ceiling::new(max_bps),
+            ceiling: RateCap::new(max_bps),
             bytes_done: wanted.bytes_had(&geometry, &have),
             wanted,
             bytes_have: geometry.len_of(have.pieces(&geometry)),
@@ -132,9 +132,9 @@ impl Scheduler {
             hash_failures: 0,
             paused: false,
             endgame: false,
-            held_up: Share::default(),
+            held_up: BusyRatio::default(),
             asks: 0,
-            debts: Debts::default(),
+            debts: DeliveryEstimate::default(),
             stirred: false,
             turn: PeerKey(0),
             cancels: BTreeMap::new(),
@@ -147,10 +147,10 @@ impl Scheduler {
     /// A peer shook hands. It has nothing until it says so.
     pub fn on_peer_joined(&mut self, now: Instant, peer: PeerKey, addr: SocketAddr) {
         if let Some(piece) = self.suspects.banned_for(addr) {
-            self.effects.push_back(Effect::Ban { addr, piece });
+            self.effects.push_back(SchedulerEffect::Ban { addr, piece });
         } else {
             self.on_peer_left(now, peer);
-            self.peers.insert(peer, Box::new(Peer::new(addr, &self.templates)));
+            self.peers.insert(peer, Box::new(SchedulerPeer::new(addr, &self.templates)));
             self.recall(peer);
         }
         self.settle(now);
@@ -231,7 +231,7 @@ impl Scheduler {
     }
 
     /// Blocks came. Those that nobody asked this peer for, or that are here already, are dropped and counted as waste.
-    pub fn on_blocks(&mut self, now: Instant, key: PeerKey, blocks: Vec<Block>) {
+    pub fn on_blocks(&mut self, now: Instant, key: PeerKey, blocks: Vec<ReceivedBlock>) {
         for block in blocks {
             let len = block.data.len() as u64;
             self.received += len;
@@ -280,7 +280,7 @@ impl Scheduler {
     }
 
     /// The disk has answered for these pieces.
-    pub fn on_written(&mut self, now: Instant, pieces: impl IntoIterator<Item = (PieceIndex, Written)>) {
+    pub fn on_written(&mut self, now: Instant, pieces: impl IntoIterator<Item = (PieceIndex, WriteOutcome)>) {
         for (piece, written) in pieces {
             self.on_piece_written(now, piece, written);
         }
@@ -297,7 +297,7 @@ impl Scheduler {
     pub fn on_disk_lost(&mut self, now: Instant) {
         for (piece, Writing { from, .. }) in std::mem::take(&mut self.writing) {
             self.reserved -= u64::from(self.geometry.piece_len(piece));
-            self.conclude(piece, &from, Written::Failed);
+            self.conclude(piece, &from, WriteOutcome::Failed);
             self.lose(piece);
         }
         self.stirred = true;
@@ -320,7 +320,7 @@ impl Scheduler {
     }
 
     /// The next thing to do.
-    pub fn poll(&mut self) -> Option<Effect> {
+    pub fn poll(&mut self) -> Option<SchedulerEffect> {
         self.effects.pop_front()
     }
 
@@ -335,9 +335,9 @@ impl Scheduler {
     }
 
     /// Where the download stands.
-    pub fn progress(&self, now: Instant) -> Progress {
+    pub fn progress(&self, now: Instant) -> DownloadProgress {
         let count = |len: usize| u32::try_from(len).unwrap_or(u32::MAX);
-        Progress {
+        DownloadProgress {
             pieces_have: self.have.ones(),
             pieces_total: self.geometry.piece_count(),
             pieces_missing: self.geometry.piece_count() - self.settled.ones(),
@@ -362,7 +362,7 @@ impl Scheduler {
     }
 }
 
-fn settled(geometry: &Geometry, have: &Bitfield, wanted: &Wanted) -> Bitfield {
+fn settled(geometry: &Geometry, have: &Bitfield, wanted: &WantedPieces) -> Bitfield {
     let mut settled = Bitfield::all(geometry.piece_count());
     for piece in wanted.pieces().pieces(geometry).filter(|piece| !have.has(*piece)) {
         settled.clear(piece);

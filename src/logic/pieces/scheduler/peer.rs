@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::trust::Trust;
+use super::trust::PeerTrust;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 use crate::logic::peer::requests::Flow;
@@ -35,7 +35,7 @@ struct Within {
 }
 
 #[derive(Debug)]
-pub(super) struct Peer {
+pub(super) struct SchedulerPeer {
     pub(super) addr: SocketAddr,
     pub(super) has: Arc<Bitfield>,
     /// Of these, what it answers for while it chokes us (BEP 6); none: it answers for all.
@@ -50,7 +50,7 @@ pub(super) struct Peer {
     pub(super) current: Option<PieceIndex>,
     pub(super) shortlist: Shortlist,
     pub(super) flow: Flow,
-    pub(super) trust: Trust,
+    pub(super) trust: PeerTrust,
     pub(super) interested: bool,
     /// Pieces it has that we want and lack; of no meaning for a seed.
     missing: u32,
@@ -61,7 +61,7 @@ pub(super) struct Peer {
     doubts: u32,
 }
 
-impl Peer {
+impl SchedulerPeer {
     pub(super) fn new(addr: SocketAddr, templates: &Templates) -> Self {
         Self {
             addr,
@@ -73,7 +73,7 @@ impl Peer {
             current: None,
             shortlist: Shortlist::default(),
             flow: Flow::default(),
-            trust: Trust::default(),
+            trust: PeerTrust::default(),
             interested: false,
             missing: 0,
             seed: false,

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Block, Effect, Scheduler, Writing, Written};
+use super::{ReceivedBlock, Scheduler, SchedulerEffect, WriteOutcome, Writing};
 use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
 use crate::logic::pieces::assembly::{Asker, Put};
@@ -12,8 +12,8 @@ use crate::logic::pieces::suspects::SUSPECT_AFTER;
 
 impl Scheduler {
     /// Takes one block in; false if it is of no use.
-    pub(super) fn keep(&mut self, now: Instant, key: PeerKey, block: Block) -> bool {
-        let Block { addr, data } = block;
+    pub(super) fn keep(&mut self, now: Instant, key: PeerKey, block: ReceivedBlock) -> bool {
+        let ReceivedBlock { addr, data } = block;
         let (Some(peer), Some(assembly)) = (self.peers.get_mut(&key), self.open.get_mut(&addr.piece())) else {
             return false;
         };
@@ -39,35 +39,35 @@ impl Scheduler {
         }
         if whole && let Some(assembly) = self.open.remove(&addr.piece()) {
             let (blocks, from) = assembly.into_parts();
-            self.effects.push_back(Effect::Write { piece: addr.piece(), blocks: Arc::clone(&blocks) });
+            self.effects.push_back(SchedulerEffect::Write { piece: addr.piece(), blocks: Arc::clone(&blocks) });
             self.writing.insert(addr.piece(), Writing { blocks, from });
         }
         true
     }
 
     /// The disk has answered for a piece.
-    pub(super) fn on_piece_written(&mut self, now: Instant, piece: PieceIndex, written: Written) {
+    pub(super) fn on_piece_written(&mut self, now: Instant, piece: PieceIndex, written: WriteOutcome) {
         let Some(Writing { blocks, from }) = self.writing.remove(&piece) else { return };
         self.reserved -= u64::from(self.geometry.piece_len(piece));
         self.stirred = true;
         self.conclude(piece, &from, written);
         match written {
-            Written::Durable => {
+            WriteOutcome::Durable => {
                 let liars = self.suspects.on_passed(piece, &blocks, &from);
                 self.gain(piece);
                 self.ban(now, &liars, piece);
             }
-            Written::HashMismatch => {
+            WriteOutcome::HashMismatch => {
                 self.hash_failures += 1;
                 self.wasted += u64::from(self.geometry.piece_len(piece));
                 let finding = self.suspects.on_failed(now, piece, &blocks, &from);
                 self.ban(now, &finding.liars, piece);
-                self.effects.extend(finding.acquitted.into_iter().map(|addr| Effect::Pardon { addr }));
+                self.effects.extend(finding.acquitted.into_iter().map(|addr| SchedulerEffect::Pardon { addr }));
                 if finding.failures >= SUSPECT_AFTER || !self.has_untried_source(piece) {
-                    self.effects.push_back(Effect::PieceSuspect { piece, failures: finding.failures });
+                    self.effects.push_back(SchedulerEffect::PieceSuspect { piece, failures: finding.failures });
                 }
             }
-            Written::Failed => self.lose(piece),
+            WriteOutcome::Failed => self.lose(piece),
         }
     }
 
@@ -80,16 +80,16 @@ impl Scheduler {
         self.bytes_done += u64::from(self.wanted.bytes_of(&self.geometry, piece));
         self.settled.set(piece);
         self.picker.on_had(piece);
-        self.effects.push_back(Effect::Had { piece });
+        self.effects.push_back(SchedulerEffect::Had { piece });
         let complete = self.settled.is_all();
         for (key, peer) in &mut self.peers {
             peer.on_piece_had(piece);
             if let Some(interested) = peer.turn_interest(complete) {
-                self.effects.push_back(Effect::Interest { peer: *key, interested });
+                self.effects.push_back(SchedulerEffect::Interest { peer: *key, interested });
             }
         }
         if complete {
-            self.effects.push_back(Effect::Completed);
+            self.effects.push_back(SchedulerEffect::Completed);
         }
     }
 
@@ -100,13 +100,13 @@ impl Scheduler {
         }
         self.bytes_have -= u64::from(self.geometry.piece_len(piece));
         self.bytes_done -= u64::from(self.wanted.bytes_of(&self.geometry, piece));
-        self.effects.push_back(Effect::Gone { piece });
+        self.effects.push_back(SchedulerEffect::Gone { piece });
         if self.wanted.pieces().has(piece) && self.settled.clear(piece) {
             self.picker.on_gone(piece);
             for (key, peer) in &mut self.peers {
                 peer.on_piece_gone(piece);
                 if let Some(interested) = peer.turn_interest(false) {
-                    self.effects.push_back(Effect::Interest { peer: *key, interested });
+                    self.effects.push_back(SchedulerEffect::Interest { peer: *key, interested });
                 }
             }
             self.stirred = true;
@@ -192,7 +192,7 @@ impl Scheduler {
     pub(super) fn ban(&mut self, now: Instant, liars: &[SocketAddr], piece: PieceIndex) {
         for &addr in liars {
             self.suspects.on_banned(addr, piece);
-            self.effects.push_back(Effect::Ban { addr, piece });
+            self.effects.push_back(SchedulerEffect::Ban { addr, piece });
             let keys: Vec<PeerKey> =
                 self.peers.iter().filter(|(_, peer)| peer.addr == addr).map(|(key, _)| *key).collect();
             for key in keys {
@@ -218,7 +218,7 @@ impl Scheduler {
         if let Some(peer) = self.peers.get_mut(&key)
             && let Some(interested) = peer.turn_interest(self.settled.is_all())
         {
-            self.effects.push_back(Effect::Interest { peer: key, interested });
+            self.effects.push_back(SchedulerEffect::Interest { peer: key, interested });
         }
     }
 }

@@ -19,13 +19,13 @@ const BUSY_S: u64 = 2;
 
 /// The limit as the scheduler sees it.
 #[derive(Debug, Default)]
-pub(super) struct Ceiling {
+pub(super) struct RateCap {
     max_bps: Option<u64>,
     /// Somebody was refused because enough was asked for.
     held_back: bool,
 }
 
-impl Ceiling {
+impl RateCap {
     pub(super) const fn new(max_bps: Option<u64>) -> Self {
         Self { max_bps, held_back: false }
     }
@@ -79,7 +79,7 @@ mod tests {
             (Some(1 << 20), 100, 500, 156),
             (Some(u64::MAX), 1_000_000, 500, 500),
         ] {
-            let mut ceiling = Ceiling::new(max_bps);
+            let mut ceiling = RateCap::new(max_bps);
             assert_eq!(ceiling.room(in_flight, want), room, "{max_bps:?}");
             assert!(!ceiling.lets_in(0), "nobody was held back");
             if room < want {
@@ -93,10 +93,10 @@ mod tests {
 
     #[test]
     fn patience_is_for_those_who_share_and_only_below_a_limit() {
-        assert_eq!(Ceiling::new(None).patience(|| 80), Duration::ZERO);
-        assert_eq!(Ceiling::new(Some(16 * 1024)).patience(|| 5), Duration::from_secs(10));
-        assert!(!Ceiling::new(None).is_the_cause(1_000_000));
-        assert!(Ceiling::new(Some(8 * 1024)).is_the_cause(1));
-        assert!(!Ceiling::new(Some(16 * 1024)).is_the_cause(1));
+        assert_eq!(RateCap::new(None).patience(|| 80), Duration::ZERO);
+        assert_eq!(RateCap::new(Some(16 * 1024)).patience(|| 5), Duration::from_secs(10));
+        assert!(!RateCap::new(None).is_the_cause(1_000_000));
+        assert!(RateCap::new(Some(8 * 1024)).is_the_cause(1));
+        assert!(!RateCap::new(Some(16 * 1024)).is_the_cause(1));
     }
 }

@@ -237,7 +237,7 @@ impl Swarm {
                 guest.lied = true;
             }
             assert_ne!(guest.pipeline.on_block(self.now, addr), Arrival::Unasked);
-            blocks.push(Block { addr, data: Bytes::from(vec![byte; addr.len() as usize]) });
+            blocks.push(ReceivedBlock { addr, data: Bytes::from(vec![byte; addr.len() as usize]) });
         }
         self.s.on_blocks(self.now, key, blocks);
         self.drain();
@@ -253,21 +253,21 @@ impl Swarm {
         self.guests.iter_mut().find(|guest| guest.key == Some(key))
     }
 
-    fn perform(&mut self, effect: Effect) {
+    fn perform(&mut self, effect: SchedulerEffect) {
         let now = self.now;
         match &effect {
-            Effect::Write { piece, .. } => self.trace.push(format!("write {piece}")),
+            SchedulerEffect::Write { piece, .. } => self.trace.push(format!("write {piece}")),
             effect => self.trace.push(format!("{effect:?}")),
         }
         match effect {
-            Effect::Grant { peer, blocks } => {
+            SchedulerEffect::Grant { peer, blocks } => {
                 let Some(guest) = self.guest(peer) else { return };
                 assert!(blocks.iter().all(|block| guest.has.has(block.piece())), "only what it has");
                 let granted = guest.pipeline.on_granted(now, blocks);
                 guest.queue.extend(granted.send);
                 self.s.on_returned(now, peer, &granted.refuse);
             }
-            Effect::Cancel { peer, blocks } => {
+            SchedulerEffect::Cancel { peer, blocks } => {
                 let Some(guest) = self.guest(peer) else { return };
                 for block in blocks {
                     if guest.pipeline.on_cancelled(now, block) {
@@ -275,12 +275,12 @@ impl Swarm {
                     }
                 }
             }
-            Effect::Interest { peer, interested } => {
+            SchedulerEffect::Interest { peer, interested } => {
                 let Some(guest) = self.guest(peer) else { return };
                 assert_ne!(guest.interested, interested, "only changes");
                 guest.interested = interested;
             }
-            Effect::Write { piece, blocks } => {
+            SchedulerEffect::Write { piece, blocks } => {
                 assert!(!self.s.have().has(piece));
                 let addrs = self.geometry.blocks(piece);
                 assert_eq!(self.geometry.block_count(piece) as usize, blocks.len());
@@ -291,17 +291,17 @@ impl Swarm {
                 assert!(self.disk.iter().all(|(other, _)| *other != piece), "one write at a time");
                 self.disk.push_back((piece, good));
             }
-            Effect::Ban { addr, .. } => {
+            SchedulerEffect::Ban { addr, .. } => {
                 let guest = self.guests.iter_mut().find(|guest| guest.addr == addr).unwrap();
                 assert!(guest.lied, "an honest peer was banned: {addr}");
                 (guest.banned, guest.key) = (true, None);
             }
-            Effect::Pardon { addr } => {
+            SchedulerEffect::Pardon { addr } => {
                 let guest = self.guests.iter_mut().find(|guest| guest.addr == addr).unwrap();
                 guest.banned = false;
             }
-            Effect::Completed => self.completed += 1,
-            Effect::Had { .. } | Effect::Gone { .. } | Effect::PieceSuspect { .. } => {}
+            SchedulerEffect::Completed => self.completed += 1,
+            SchedulerEffect::Had { .. } | SchedulerEffect::Gone { .. } | SchedulerEffect::PieceSuspect { .. } => {}
         }
     }
 
@@ -317,9 +317,9 @@ impl Swarm {
         for _ in 0..self.dice.random_range(0..8) {
             let Some((piece, good)) = self.disk.pop_front() else { break };
             let outcome = match good {
-                _ if self.chance(10) => Written::Failed,
-                true => Written::Durable,
-                false => Written::HashMismatch,
+                _ if self.chance(10) => WriteOutcome::Failed,
+                true => WriteOutcome::Durable,
+                false => WriteOutcome::HashMismatch,
             };
             self.s.on_written(self.now, [(piece, outcome)]);
         }
@@ -483,11 +483,11 @@ fn the_cost_of_a_grant_does_not_grow_with_the_pieces() {
             s.on_ask(now, key, 16);
             while let Some(effect) = s.poll() {
                 match effect {
-                    Effect::Grant { peer, blocks } => {
-                        let block = |addr: &BlockAddr| Block { addr: *addr, data: Bytes::from(vec![0; 16384]) };
+                    SchedulerEffect::Grant { peer, blocks } => {
+                        let block = |addr: &BlockAddr| ReceivedBlock { addr: *addr, data: Bytes::from(vec![0; 16384]) };
                         s.on_blocks(now, peer, blocks.iter().map(block).collect());
                     }
-                    Effect::Write { piece, .. } => s.on_written(now, [(piece, Written::Durable)]),
+                    SchedulerEffect::Write { piece, .. } => s.on_written(now, [(piece, WriteOutcome::Durable)]),
                     _ => {}
                 }
             }

@@ -6,8 +6,8 @@ pub(super) fn t0() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-pub(super) fn everything(geometry: &Geometry) -> Arc<Wanted> {
-    Arc::new(Wanted::everything(geometry))
+pub(super) fn everything(geometry: &Geometry) -> Arc<WantedPieces> {
+    Arc::new(WantedPieces::everything(geometry))
 }
 
 fn addr(n: u16) -> SocketAddr {
@@ -79,14 +79,14 @@ impl Desk {
         self.stranger(n, Bitfield::all(self.g.piece_count()));
     }
 
-    fn effects(&mut self) -> Vec<Effect> {
+    fn effects(&mut self) -> Vec<SchedulerEffect> {
         std::iter::from_fn(|| self.s.poll()).collect()
     }
 
     fn grants(&mut self) -> Vec<(u32, Vec<BlockAddr>)> {
         let effects = self.effects().into_iter();
         effects
-            .filter_map(|e| if let Effect::Grant { peer, blocks } = e { Some((peer.0, blocks)) } else { None })
+            .filter_map(|e| if let SchedulerEffect::Grant { peer, blocks } = e { Some((peer.0, blocks)) } else { None })
             .collect()
     }
 
@@ -98,18 +98,22 @@ impl Desk {
     }
 
     fn send(&mut self, n: u32, blocks: &[BlockAddr], byte: u8) {
-        let block = |addr: &BlockAddr| Block { addr: *addr, data: Bytes::from(vec![byte; addr.len() as usize]) };
+        let block =
+            |addr: &BlockAddr| ReceivedBlock { addr: *addr, data: Bytes::from(vec![byte; addr.len() as usize]) };
         self.s.on_blocks(self.now, PeerKey(n), blocks.iter().map(block).collect());
     }
 
     /// Answers for every piece to be written: right if all its bytes are 0.
-    fn write_all(&mut self) -> Vec<Effect> {
+    fn write_all(&mut self) -> Vec<SchedulerEffect> {
         let mut others = Vec::new();
         while let Some(effect) = self.s.poll() {
-            if let Effect::Write { piece, blocks } = effect {
+            if let SchedulerEffect::Write { piece, blocks } = effect {
                 assert_eq!(blocks.iter().map(Bytes::len).sum::<usize>(), self.g.piece_len(piece) as usize);
                 let good = blocks.iter().all(|block| block.iter().all(|byte| *byte == 0));
-                self.s.on_written(self.now, [(piece, if good { Written::Durable } else { Written::HashMismatch })]);
+                self.s.on_written(
+                    self.now,
+                    [(piece, if good { WriteOutcome::Durable } else { WriteOutcome::HashMismatch })],
+                );
             } else {
                 others.push(effect);
             }
@@ -127,7 +131,7 @@ impl Desk {
 fn a_sole_seed_gives_everything_in_runs_of_whole_pieces() {
     let mut d = Desk::new();
     d.seed(1);
-    assert_eq!(d.effects(), [Effect::Interest { peer: PeerKey(1), interested: true }]);
+    assert_eq!(d.effects(), [SchedulerEffect::Interest { peer: PeerKey(1), interested: true }]);
     let blocks = d.ask(1, 1000);
     assert_eq!(blocks.len() as u64, d.g.total_blocks());
     for run in blocks.chunk_by(|a, b| a.piece() == b.piece()) {
@@ -135,9 +139,9 @@ fn a_sole_seed_gives_everything_in_runs_of_whole_pieces() {
     }
     d.send(1, &blocks, 0);
     let effects = d.write_all();
-    assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Had { .. })).count(), 10);
-    assert_eq!(effects.iter().filter(|e| **e == Effect::Completed).count(), 1);
-    assert!(effects.contains(&Effect::Interest { peer: PeerKey(1), interested: false }));
+    assert_eq!(effects.iter().filter(|e| matches!(e, SchedulerEffect::Had { .. })).count(), 10);
+    assert_eq!(effects.iter().filter(|e| **e == SchedulerEffect::Completed).count(), 1);
+    assert!(effects.contains(&SchedulerEffect::Interest { peer: PeerKey(1), interested: false }));
     let p = d.s.progress(d.now);
     assert_eq!((p.credit_free, p.in_flight_blocks, p.wasted, p.bytes_have), (1 << 30, 0, 0, d.g.total_len()));
 }
@@ -171,9 +175,9 @@ fn credit_bounds_what_is_open_and_comes_back_when_written() {
     assert_eq!(blocks.len(), 8);
     assert_eq!(d.s.progress(d.now).credit_free, 0);
     d.send(1, &blocks[..4], 0);
-    assert!(matches!(d.effects()[..], [Effect::Write { .. }]));
+    assert!(matches!(d.effects()[..], [SchedulerEffect::Write { .. }]));
     assert_eq!(d.s.progress(d.now).writing_pieces, 1);
-    d.s.on_written(d.now, [(blocks[0].piece(), Written::Durable)]);
+    d.s.on_written(d.now, [(blocks[0].piece(), WriteOutcome::Durable)]);
     let rest = d.grants().remove(0).1;
     assert_eq!(rest.len() as u32, d.g.block_count(rest[0].piece()), "the rest of the ask was remembered");
 }
@@ -199,7 +203,7 @@ fn the_disk_is_busy_while_it_holds_the_credit_that_requests_wait_for() {
         d.now += 4 * second;
         assert_eq!(d.s.progress(d.now).disk_busy_percent, share, "{what}");
         if is_written {
-            d.s.on_written(d.now, [(blocks[0].piece(), Written::Durable)]);
+            d.s.on_written(d.now, [(blocks[0].piece(), WriteOutcome::Durable)]);
             d.now += 6 * second;
             assert_eq!(d.s.progress(d.now).disk_busy_percent, 0, "{what}, and then it is done");
         }
@@ -256,7 +260,7 @@ fn silent_peers_do_not_hold_all_credit() {
     let mut stolen = d.grants().remove(0).1;
     assert_eq!(stolen.len(), silent.len().min(8));
     d.send(3, &stolen, 0);
-    assert!(d.write_all().iter().any(|e| matches!(e, Effect::Had { .. })));
+    assert!(d.write_all().iter().any(|e| matches!(e, SchedulerEffect::Had { .. })));
     stolen.sort();
     silent.sort();
     assert_eq!(stolen, silent);
@@ -332,7 +336,7 @@ fn the_endgame_begins_when_everything_is_asked_for_and_is_bounded() {
     d.send(2, &last, 0);
     let effects = d.write_all().into_iter();
     let cancelled =
-        effects.filter_map(|e| if let Effect::Cancel { blocks, .. } = e { Some(blocks.len()) } else { None });
+        effects.filter_map(|e| if let SchedulerEffect::Cancel { blocks, .. } = e { Some(blocks.len()) } else { None });
     assert_eq!(cancelled.sum::<usize>(), copies.values().sum::<usize>(), "every duplicate is cancelled");
     let p = d.s.progress(d.now);
     assert_eq!((p.in_flight_blocks, p.wasted, p.pieces_have), (0, 0, 10));
@@ -407,7 +411,7 @@ fn a_duplicate_that_comes_anyway_is_waste_and_written_once() {
     d.send(1, &one, 0);
     d.send(2, &two, 0);
     assert_eq!(d.s.progress(d.now).wasted, 8192);
-    assert_eq!(d.effects().iter().filter(|e| matches!(e, Effect::Write { .. })).count(), 1);
+    assert_eq!(d.effects().iter().filter(|e| matches!(e, SchedulerEffect::Write { .. })).count(), 1);
 }
 
 #[test]
@@ -417,7 +421,7 @@ fn unasked_and_misshapen_blocks_are_dropped() {
     d.seed(2);
     let blocks = d.ask(1, 2);
     d.send(2, &blocks, 0);
-    let short = Block { addr: blocks[0], data: Bytes::from_static(b"short") };
+    let short = ReceivedBlock { addr: blocks[0], data: Bytes::from_static(b"short") };
     d.s.on_blocks(d.now, PeerKey(1), vec![short]);
     assert_eq!(d.s.progress(d.now).wasted, d.s.progress(d.now).received);
     d.send(1, &blocks, 0);
@@ -429,14 +433,14 @@ fn interest_changes_are_told_once_and_exactly() {
     let mut d = Desk::new();
     d.join(1, &[]);
     d.join(2, &[3]);
-    assert_eq!(d.effects(), [Effect::Interest { peer: PeerKey(2), interested: true }]);
+    assert_eq!(d.effects(), [SchedulerEffect::Interest { peer: PeerKey(2), interested: true }]);
     d.s.on_have(d.now, PeerKey(1), &[d.piece(3), d.piece(3)]);
-    assert_eq!(d.effects(), [Effect::Interest { peer: PeerKey(1), interested: true }]);
+    assert_eq!(d.effects(), [SchedulerEffect::Interest { peer: PeerKey(1), interested: true }]);
     let blocks = d.ask(2, 4);
     d.send(2, &blocks, 0);
     let effects = d.write_all();
     for n in [1, 2] {
-        assert!(effects.contains(&Effect::Interest { peer: PeerKey(n), interested: false }), "{effects:?}");
+        assert!(effects.contains(&SchedulerEffect::Interest { peer: PeerKey(n), interested: false }), "{effects:?}");
     }
     assert_eq!(effects.len(), 3);
 }
@@ -450,7 +454,7 @@ fn a_failed_piece_that_its_owner_gives_back_goes_to_the_next_peer_at_once() {
     let piece = blocks[0].piece();
     d.send(1, &blocks, 0);
     d.effects();
-    d.s.on_written(d.now, [(piece, Written::HashMismatch)]);
+    d.s.on_written(d.now, [(piece, WriteOutcome::HashMismatch)]);
     d.seed(2);
     d.seed(3);
     d.effects();
@@ -478,7 +482,7 @@ fn disk_trouble_gives_the_pieces_back() {
     d.send(1, &blocks, 0);
     d.effects();
     d.s.set_paused(d.now, true);
-    d.s.on_written(d.now, [(blocks[0].piece(), Written::Failed)]);
+    d.s.on_written(d.now, [(blocks[0].piece(), WriteOutcome::Failed)]);
     assert_eq!(d.ask(1, 4), []);
     d.s.set_paused(d.now, false);
     let again = d.grants();
@@ -487,7 +491,7 @@ fn disk_trouble_gives_the_pieces_back() {
     d.effects();
     d.s.on_disk_lost(d.now);
     assert_eq!(d.s.progress(d.now).credit_free, PIECE);
-    d.s.on_written(d.now, [(again[0].1[0].piece(), Written::Durable)]);
+    d.s.on_written(d.now, [(again[0].1[0].piece(), WriteOutcome::Durable)]);
     assert_eq!(d.s.progress(d.now).pieces_have, 0, "an answer from before the restart is not believed");
 }
 
@@ -499,16 +503,16 @@ fn a_sole_liar_is_banned_at_once_and_stays_out() {
     let blocks = d.ask(1, 4);
     d.send(1, &blocks, 9);
     let effects = d.write_all();
-    assert!(effects.contains(&Effect::Ban { addr: addr(1), piece: blocks[0].piece() }), "{effects:?}");
+    assert!(effects.contains(&SchedulerEffect::Ban { addr: addr(1), piece: blocks[0].piece() }), "{effects:?}");
     assert_eq!(d.ask(1, 4), []);
     d.s.on_peer_joined(d.now, PeerKey(7), addr(1));
-    assert!(matches!(d.effects()[..], [Effect::Ban { .. }]));
+    assert!(matches!(d.effects()[..], [SchedulerEffect::Ban { .. }]));
     let rest = d.ask(2, 1000);
     assert_eq!(rest.len() as u64, d.g.total_blocks());
     d.send(2, &rest, 0);
     let effects = d.write_all();
-    assert!(effects.contains(&Effect::Completed));
-    assert!(!effects.iter().any(|e| matches!(e, Effect::Ban { .. })));
+    assert!(effects.contains(&SchedulerEffect::Completed));
+    assert!(!effects.iter().any(|e| matches!(e, SchedulerEffect::Ban { .. })));
 }
 
 #[test]
@@ -522,14 +526,14 @@ fn of_two_senders_the_good_copy_convicts_the_liar_only() {
     assert_eq!((one.len(), two.len()), (2, 2));
     d.send(1, &one, 0);
     d.send(2, &two, 9);
-    assert!(!d.write_all().iter().any(|e| matches!(e, Effect::Ban { .. })));
+    assert!(!d.write_all().iter().any(|e| matches!(e, SchedulerEffect::Ban { .. })));
     let whole = d.ask(3, 100);
     assert_eq!(whole.len(), 4, "from one peer alone");
     assert_eq!(d.ask(1, 100), []);
     d.send(3, &whole, 0);
     let effects = d.write_all();
-    let bans: Vec<_> = effects.iter().filter(|e| matches!(e, Effect::Ban { .. })).collect();
-    assert_eq!(bans, [&Effect::Ban { addr: addr(2), piece: d.piece(0) }]);
+    let bans: Vec<_> = effects.iter().filter(|e| matches!(e, SchedulerEffect::Ban { .. })).collect();
+    assert_eq!(bans, [&SchedulerEffect::Ban { addr: addr(2), piece: d.piece(0) }]);
 }
 
 #[test]
@@ -543,10 +547,10 @@ fn a_poisoned_piece_is_reported_and_does_not_loop_while_the_rest_completes() {
         (1..=4).for_each(|n| d.s.on_ask(d.now, PeerKey(n), 1000));
         loop {
             let effects = d.write_all();
-            reported += effects.iter().filter(|e| matches!(e, Effect::PieceSuspect { .. })).count();
+            reported += effects.iter().filter(|e| matches!(e, SchedulerEffect::PieceSuspect { .. })).count();
             let mut grants = 0;
             for effect in effects {
-                let Effect::Grant { peer, blocks } = effect else { continue };
+                let SchedulerEffect::Grant { peer, blocks } = effect else { continue };
                 grants += 1;
                 for block in blocks {
                     let poisoned = block.piece().get() == 3;
@@ -639,13 +643,13 @@ fn a_stranger_has_two_pieces_under_way_and_gets_the_next_when_one_hashed_right()
     let two = d.ask(1, 1000);
     assert_eq!((two.len(), pieces_of(&two).len()), (8, 2));
     d.send(1, &two, 0);
-    let writes: Vec<_> = d.effects().into_iter().filter(|e| matches!(e, Effect::Write { .. })).collect();
+    let writes: Vec<_> = d.effects().into_iter().filter(|e| matches!(e, SchedulerEffect::Write { .. })).collect();
     assert_eq!(writes.len(), 2, "whole, and nothing more is granted until the disk has answered");
-    d.s.on_written(d.now, [(two[0].piece(), Written::Durable)]);
+    d.s.on_written(d.now, [(two[0].piece(), WriteOutcome::Durable)]);
     let more: Vec<_> = d.grants().into_iter().flat_map(|(_, blocks)| blocks).collect();
     assert_eq!(pieces_of(&more).len(), 1, "the other is being hashed");
-    d.s.on_written(d.now, [(two[4].piece(), Written::HashMismatch)]);
-    assert!(d.effects().contains(&Effect::Ban { addr: addr(1), piece: two[4].piece() }));
+    d.s.on_written(d.now, [(two[4].piece(), WriteOutcome::HashMismatch)]);
+    assert!(d.effects().contains(&SchedulerEffect::Ban { addr: addr(1), piece: two[4].piece() }));
 }
 
 #[test]
@@ -689,7 +693,7 @@ fn what_others_finished_faster_makes_room_for_a_stranger() {
     for _ in 0..10 {
         d.s.on_ask(d.now, PeerKey(2), 1000);
         for effect in d.write_all() {
-            if let Effect::Grant { peer: PeerKey(2), blocks } = effect {
+            if let SchedulerEffect::Grant { peer: PeerKey(2), blocks } = effect {
                 d.send(2, &blocks, 0);
             }
         }
@@ -789,7 +793,7 @@ fn below_a_limit_little_is_asked_for_and_of_those_who_deliver() {
     }
     let asked = |s: &mut Scheduler| -> BTreeMap<u32, usize> {
         let grants = std::iter::from_fn(|| s.poll()).filter_map(|effect| match effect {
-            Effect::Grant { peer, blocks } => Some((peer.0, blocks.len())),
+            SchedulerEffect::Grant { peer, blocks } => Some((peer.0, blocks.len())),
             _ => None,
         });
         grants.collect()
@@ -817,7 +821,7 @@ fn what_a_peer_has_lost_is_not_asked_of_it() {
     let asked = d.ask(1, 1000);
     assert_eq!(pieces_of(&asked), (4..10).collect());
     d.s.on_lost(d.now, PeerKey(2), d.piece(3));
-    assert!(d.effects().contains(&Effect::Interest { peer: PeerKey(2), interested: false }));
+    assert!(d.effects().contains(&SchedulerEffect::Interest { peer: PeerKey(2), interested: false }));
     d.s.on_have(d.now, PeerKey(1), &[d.piece(0)]);
     assert_eq!(d.s.progress(d.now).nobody_has, 3, "1, 2 and 3");
 }
@@ -828,7 +832,7 @@ fn choosy() -> Desk {
     let lens = [5 * PIECE / 2, 9 * PIECE / 2, PIECE / 2];
     let rest = g.total_len() - lens.iter().sum::<u64>();
     let layout = crate::logic::disk::layout::Layout::new(lens.into_iter().chain([rest]));
-    let wanted = Arc::new(Wanted::of_files(&g, &layout, &[true, false, true]));
+    let wanted = Arc::new(WantedPieces::of_files(&g, &layout, &[true, false, true]));
     let mut have = Bitfield::none(g.piece_count());
     have.set(g.piece(5).unwrap());
     Desk {
@@ -850,9 +854,9 @@ fn only_wanted_pieces_are_asked_for_and_all_of_them_are_enough() {
     assert!(before.endgame, "nothing else is to be had");
     d.send(1, &blocks, 0);
     let effects = d.write_all();
-    assert_eq!(effects.iter().filter(|e| **e == Effect::Completed).count(), 1);
+    assert_eq!(effects.iter().filter(|e| **e == SchedulerEffect::Completed).count(), 1);
     assert!(
-        effects.contains(&Effect::Interest { peer: PeerKey(1), interested: false }),
+        effects.contains(&SchedulerEffect::Interest { peer: PeerKey(1), interested: false }),
         "a seed has nothing more for us"
     );
     let after = d.s.progress(d.now);
@@ -871,7 +875,7 @@ fn interest_is_in_those_who_have_something_wanted() {
     assert_eq!(d.s.progress(d.now).nobody_has, 4, "of those that are wanted");
     d.s.on_have(d.now, PeerKey(1), &[d.piece(7)]);
     let effects = d.effects();
-    assert!(effects.contains(&Effect::Interest { peer: PeerKey(1), interested: true }), "{effects:?}");
+    assert!(effects.contains(&SchedulerEffect::Interest { peer: PeerKey(1), interested: true }), "{effects:?}");
 }
 
 /// D-04.
@@ -882,23 +886,24 @@ fn a_piece_of_ours_that_is_gone_is_told_and_fetched_again() {
     d.join(2, &[4, 5]);
     let blocks = d.ask(1, 1000);
     d.send(1, &blocks, 0);
-    assert!(d.write_all().contains(&Effect::Completed));
+    assert!(d.write_all().contains(&SchedulerEffect::Completed));
     d.s.on_ask(d.now, PeerKey(1), 1000);
     d.s.on_gone(d.now, d.piece(4));
     d.s.on_gone(d.now, d.piece(4));
     let effects = d.effects();
-    assert_eq!(effects.iter().filter(|e| matches!(e, Effect::Gone { .. })).count(), 1);
+    assert_eq!(effects.iter().filter(|e| matches!(e, SchedulerEffect::Gone { .. })).count(), 1);
     for n in [1, 2] {
-        assert!(effects.contains(&Effect::Interest { peer: PeerKey(n), interested: true }), "{effects:?}");
+        assert!(effects.contains(&SchedulerEffect::Interest { peer: PeerKey(n), interested: true }), "{effects:?}");
     }
-    let asked =
-        effects.iter().find_map(|e| if let Effect::Grant { blocks, .. } = e { Some(blocks.clone()) } else { None });
+    let asked = effects
+        .iter()
+        .find_map(|e| if let SchedulerEffect::Grant { blocks, .. } = e { Some(blocks.clone()) } else { None });
     let asked = asked.unwrap();
     assert_eq!((pieces_of(&asked), asked.len()), (BTreeSet::from([4]), 4));
     let now = d.s.progress(d.now);
     assert_eq!((now.pieces_missing, now.bytes_have), (1, d.g.total_len() - PIECE));
     d.send(1, &asked, 0);
-    assert!(d.write_all().contains(&Effect::Completed), "once more");
+    assert!(d.write_all().contains(&SchedulerEffect::Completed), "once more");
     assert_eq!(d.s.progress(d.now).bytes_done, d.g.total_len());
 }
 
@@ -911,7 +916,7 @@ fn an_unwanted_piece_that_is_gone_is_missed_by_nobody() {
     d.write_all();
     d.s.on_ask(d.now, PeerKey(1), 1000);
     d.s.on_gone(d.now, d.piece(5));
-    assert_eq!(d.effects(), [Effect::Gone { piece: d.piece(5) }]);
+    assert_eq!(d.effects(), [SchedulerEffect::Gone { piece: d.piece(5) }]);
     assert_eq!(d.s.progress(d.now).pieces_missing, 0);
 }
 

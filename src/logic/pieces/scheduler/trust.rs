@@ -7,11 +7,11 @@
 
 use std::collections::BTreeSet;
 
-use super::peer::Peer;
-use super::{Scheduler, Written};
+use super::peer::SchedulerPeer;
+use super::{Scheduler, WriteOutcome};
 use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
-use crate::logic::pieces::block_senders::Senders;
+use crate::logic::pieces::block_senders::BlockSenders;
 
 /// Two pieces: one comes while the other is hashed.
 const FIRST_PIECES: u32 = 2;
@@ -29,13 +29,13 @@ const PROVEN_AFTER: u32 = 32;
 
 /// What one connection has proven, and what it has not yet.
 #[derive(Debug, Default)]
-pub(super) struct Trust {
+pub(super) struct PeerTrust {
     /// Pieces with blocks of it that hashed right, since the last that did not.
     verified: u32,
     under_way: BTreeSet<PieceIndex>,
 }
 
-impl Trust {
+impl PeerTrust {
     /// May it be asked for blocks of this piece? One under suspicion works on one at a time.
     pub(super) fn admits(&self, piece: PieceIndex, nominal_len: u32, probation: bool) -> bool {
         self.has_room(nominal_len, probation) || self.under_way.contains(&piece)
@@ -99,7 +99,7 @@ impl Scheduler {
         self.peers.get(&key).is_some_and(|peer| self.trusts(peer, piece))
     }
 
-    pub(super) fn trusts(&self, peer: &Peer, piece: PieceIndex) -> bool {
+    pub(super) fn trusts(&self, peer: &SchedulerPeer, piece: PieceIndex) -> bool {
         let probation = self.suspects.is_on_probation(peer.addr);
         peer.trust.admits(piece, self.geometry.nominal_piece_len(), probation)
     }
@@ -123,13 +123,13 @@ impl Scheduler {
     }
 
     /// The disk has answered for a piece with blocks from these: it speaks for them or against them.
-    pub(super) fn conclude(&mut self, piece: PieceIndex, from: &Senders, written: Written) {
+    pub(super) fn conclude(&mut self, piece: PieceIndex, from: &BlockSenders, written: WriteOutcome) {
         let mut fallen = Vec::new();
         for (key, peer) in &mut self.peers {
             peer.trust.end(piece);
             match written {
-                Written::Durable if !peer.trust.is_proven() && from.include(peer.addr) => peer.trust.on_verified(),
-                Written::HashMismatch if from.include(peer.addr) => {
+                WriteOutcome::Durable if !peer.trust.is_proven() && from.include(peer.addr) => peer.trust.on_verified(),
+                WriteOutcome::HashMismatch if from.include(peer.addr) => {
                     peer.trust.on_failed();
                     fallen.push(*key);
                 }
@@ -152,7 +152,7 @@ mod tests {
     }
 
     /// How many pieces a peer gets that nothing comes back from.
-    fn room(trust: &mut Trust, nominal_len: u32, probation: bool) -> usize {
+    fn room(trust: &mut PeerTrust, nominal_len: u32, probation: bool) -> usize {
         let taken: Vec<_> = pieces()
             .filter(|piece| {
                 let admitted = trust.admits(*piece, nominal_len, probation);
@@ -174,14 +174,14 @@ mod tests {
         for (len, expected) in
             [(16 * kib, 8), (32 * kib, 4), (40_000, 4), (64 * kib, 2), (256 * kib, 2), (16384 * kib, 2)]
         {
-            assert_eq!(room(&mut Trust::default(), len, false), expected, "pieces of {len}");
-            assert_eq!(room(&mut Trust::default(), len, true), 1, "pieces of {len}, under suspicion");
+            assert_eq!(room(&mut PeerTrust::default(), len, false), expected, "pieces of {len}");
+            assert_eq!(room(&mut PeerTrust::default(), len, true), 1, "pieces of {len}, under suspicion");
         }
     }
 
     #[test]
     fn every_second_verified_piece_makes_room_for_one_more_until_all_is_allowed() {
-        let mut trust = Trust::default();
+        let mut trust = PeerTrust::default();
         for verified in 0..PROVEN_AFTER as usize {
             assert_eq!(room(&mut trust, 1 << 18, false), 2 + verified / 2);
             trust.on_verified();
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn what_is_under_way_may_go_on_without_room() {
-        let mut trust = Trust::default();
+        let mut trust = PeerTrust::default();
         let all: Vec<_> = pieces().take(3).collect();
         trust.begin(all[0]);
         trust.begin(all[1]);

@@ -8,11 +8,11 @@ use bytes::Bytes;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
-use crate::logic::torrent::selection::Wanted;
+use crate::logic::torrent::selection::WantedPieces;
 
 /// One whole block that came.
 #[derive(Debug, Clone)]
-pub struct Block {
+pub struct ReceivedBlock {
     /// Which.
     pub addr: BlockAddr,
     /// Its bytes, `addr.len()` of them.
@@ -27,7 +27,7 @@ pub struct SchedulerConfig {
     /// Pieces that are on the disk.
     pub have: Bitfield,
     /// What is to be fetched.
-    pub wanted: Arc<Wanted>,
+    pub wanted: Arc<WantedPieces>,
     /// Bytes of pieces that may be open or in writing.
     pub credit: u64,
     /// Bytes a second that are read from peers at most.
@@ -38,7 +38,7 @@ pub struct SchedulerConfig {
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub enum SchedulerEffect {
     /// Ask this peer for these blocks, in this order.
     Grant {
         /// Whom.
@@ -102,7 +102,7 @@ pub enum Effect {
 
 /// What became of a piece that was to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Written {
+pub enum WriteOutcome {
     /// Written, and hashed right.
     Durable,
     /// The hash differs: somebody lied.
@@ -113,7 +113,7 @@ pub enum Written {
 
 /// Where the download stands. Sums of bytes are since the start of the scheduler.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Progress {
+pub struct DownloadProgress {
     /// Pieces that are ours.
     pub pieces_have: u32,
     /// Pieces there are.

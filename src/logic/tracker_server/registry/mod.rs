@@ -12,10 +12,10 @@ use hashbrown::HashTable;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use super::networks::{Loads, Site, burden};
-use super::pool::{HashKey, Ledger, Places};
+use super::networks::{Loads, NetworkSite, burden};
+use super::pool::{HashKey, Places, PoolLedger};
 use super::sizes::Sizes;
-use super::swarm::{Swarm, Tally, Visit, Wanted};
+use super::swarm::{Tally, TrackedSwarm, Visit, WantedPeers};
 use super::ticks::Tick;
 use crate::base::ids::InfoHash;
 use crate::codec::tracker::{Event, ScrapeEntry};
@@ -27,7 +27,7 @@ const DRAWN: usize = 16;
 
 /// What the registry holds at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct RegistryLimits {
     /// Peers in all.
     pub peers: usize,
     /// Swarms, also those that are empty now.
@@ -40,7 +40,7 @@ pub struct Limits {
     pub peers_per_site: usize,
 }
 
-impl Default for Limits {
+impl Default for RegistryLimits {
     /// About 300 MiB when everything is full. A router with more than 64 peers of one torrent behind it is rare, the
     /// largest swarms of the wild have some 100,000. Four full hosts for a site: with more, ten honest peers of a swarm would
     /// be too few to be named among those that one network invents.
@@ -61,7 +61,7 @@ pub(super) struct Rhythm {
 
 /// What is known of a swarm, and whom it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct SwarmAnswer {
     /// Its numbers, the visitor counted in.
     pub numbers: ScrapeEntry,
     /// Peers for the visitor.
@@ -80,15 +80,15 @@ struct Cursor {
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Registry {
-    limits: Limits,
+    limits: RegistryLimits,
     rhythm: Rhythm,
     /// What each network has of the peers.
-    ledger: Ledger,
+    ledger: PoolLedger,
     /// How many swarms each network has founded.
     founders: Loads,
     dice: SmallRng,
     #[expect(clippy::vec_box, reason = "a vector of a million swarms that grows would hold them twice")]
-    swarms: Vec<Box<Swarm>>,
+    swarms: Vec<Box<TrackedSwarm>>,
     /// Positions by info-hash.
     index: HashTable<u32>,
     /// Their peers, by the same positions.
@@ -99,12 +99,12 @@ pub struct Registry {
 
 impl Registry {
     /// Without swarms. `seed` is for the dice and the secret of the hashes.
-    pub(super) fn new(limits: Limits, rhythm: Rhythm, seed: u64) -> Self {
+    pub(super) fn new(limits: RegistryLimits, rhythm: Rhythm, seed: u64) -> Self {
         let mut dice = SmallRng::seed_from_u64(seed);
         Self {
             limits,
             rhythm,
-            ledger: Ledger::new(HashKey::new(dice.random())),
+            ledger: PoolLedger::new(HashKey::new(dice.random())),
             founders: Loads::new(),
             dice,
             swarms: Vec::new(),
@@ -122,7 +122,7 @@ impl Registry {
 
     /// Everybody, and the memory of it all.
     pub fn total(&self) -> Tally {
-        let of_swarms = self.swarms.capacity() * size_of::<Box<Swarm>>()
+        let of_swarms = self.swarms.capacity() * size_of::<Box<TrackedSwarm>>()
             + self.index.allocation_size()
             + self.sizes.capacity() * size_of::<u32>();
         Tally { bytes: self.total.bytes + of_swarms, ..self.total }
@@ -134,17 +134,17 @@ impl Registry {
     }
 
     /// A peer comes, says that it is still there, or goes; others are named to it.
-    pub(super) fn hear(&mut self, info_hash: InfoHash, visit: &Visit, wanted: Wanted, now: Tick) -> Heard {
+    pub(super) fn hear(&mut self, info_hash: InfoHash, visit: &Visit, wanted: WantedPeers, now: Tick) -> SwarmAnswer {
         // Who cannot be dialled is answered, not listed; and a swarm is not made by one who goes.
         let is_listed = visit.addr.port() != 0;
         let may_found = is_listed && visit.event != Event::Stopped;
         let founded = |registry: &mut Self| {
-            let founder = Site::of(visit.addr.ip().to_canonical());
-            registry.make_room_for_swarm(founder, now).then(|| registry.add(Swarm::new(info_hash, founder, now)))
+            let founder = NetworkSite::of(visit.addr.ip().to_canonical());
+            registry.make_room_for_swarm(founder, now).then(|| registry.add(TrackedSwarm::new(info_hash, founder, now)))
         };
         let found = self.find(&info_hash).or_else(|| if may_found { founded(self) } else { None });
         let Some(at) = found else {
-            return Heard {
+            return SwarmAnswer {
                 numbers: ScrapeEntry { info_hash, complete: 0, incomplete: 0, downloaded: 0 },
                 peers: Vec::new(),
             };
@@ -159,7 +159,7 @@ impl Registry {
         let is_leaving = visit.event == Event::Stopped;
         let key = self.ledger.key;
         let peers = if is_leaving { Vec::new() } else { swarm.name(visit, wanted, key, &mut self.dice) };
-        Heard { numbers: numbers(swarm), peers }
+        SwarmAnswer { numbers: numbers(swarm), peers }
     }
 
     /// Looks at `budget` peers and forgets those not heard of for more than `max_age` ticks, with swarms that nobody came
@@ -217,7 +217,7 @@ impl Registry {
     }
 
     fn places(&self) -> Places {
-        let Limits { peers_per_host: per_host, peers_per_site: per_site, .. } = self.limits;
+        let RegistryLimits { peers_per_host: per_host, peers_per_site: per_site, .. } = self.limits;
         Places { per_host, per_site, confirm_after: self.rhythm.confirm_after }
     }
 
@@ -228,7 +228,7 @@ impl Registry {
     }
 
     /// Takes in a swarm without peers. There must be room for it.
-    fn add(&mut self, swarm: Swarm) -> usize {
+    fn add(&mut self, swarm: TrackedSwarm) -> usize {
         let at = self.swarms.len();
         let short = u32::try_from(at).expect("the limit of swarms is far below 32 bits");
         let key = self.ledger.key;
@@ -244,7 +244,7 @@ impl Registry {
 
     fn remove(&mut self, at: usize) {
         let key = self.ledger.key;
-        let position_of = |swarm: &Swarm| key.hash(swarm.info_hash.as_bytes());
+        let position_of = |swarm: &TrackedSwarm| key.hash(swarm.info_hash.as_bytes());
         let last = self.swarms.len() - 1;
         let (hash, hash_of_last) = (position_of(&self.swarms[at]), position_of(&self.swarms[last]));
         if let Ok(entry) = self.index.find_entry(hash, |position| *position as usize == at) {
@@ -262,7 +262,7 @@ impl Registry {
     }
 
     /// Changes one swarm and keeps the sums right.
-    fn change<T>(&mut self, at: usize, change: impl FnOnce(&mut Swarm, &mut Ledger) -> T) -> T {
+    fn change<T>(&mut self, at: usize, change: impl FnOnce(&mut TrackedSwarm, &mut PoolLedger) -> T) -> T {
         let swarm = &mut self.swarms[at];
         let before = swarm.tally();
         let done = change(swarm, &mut self.ledger);
@@ -274,7 +274,7 @@ impl Registry {
 
     /// Whether there is room for one more swarm of this founder. Of some that are drawn the one goes whose founder's
     /// network has most, if that is more than this one's; one without peers goes in any case.
-    fn make_room_for_swarm(&mut self, founder: Site, now: Tick) -> bool {
+    fn make_room_for_swarm(&mut self, founder: NetworkSite, now: Tick) -> bool {
         if self.swarms.len() < self.limits.swarms {
             return true;
         }
@@ -292,7 +292,7 @@ impl Registry {
         has_room
     }
 
-    fn burden_of(&self, swarm: &Swarm, now: Tick) -> u64 {
+    fn burden_of(&self, swarm: &TrackedSwarm, now: Tick) -> u64 {
         if swarm.len() == 0 {
             return u64::MAX;
         }
@@ -325,7 +325,7 @@ impl Registry {
             let is_overdue = age > self.rhythm.overdue_after;
             (burden(self.ledger.loads.of(site, key), seen.is_confirmed(), is_overdue), Reverse(age), *at, *nth)
         };
-        let load_of_guest = self.ledger.loads.of(Site::of(guest.ip().to_canonical()), key);
+        let load_of_guest = self.ledger.loads.of(NetworkSite::of(guest.ip().to_canonical()), key);
         match drawn.iter().map(rank).max() {
             Some((given_up, _, at, nth)) if given_up > burden(load_of_guest, false, false) => {
                 self.change(at, |swarm, ledger| swarm.remove_at(nth, ledger));
@@ -345,7 +345,7 @@ impl Registry {
     }
 }
 
-fn numbers(swarm: &Swarm) -> ScrapeEntry {
+fn numbers(swarm: &TrackedSwarm) -> ScrapeEntry {
     let tally = swarm.tally();
     let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     ScrapeEntry {

@@ -1,8 +1,8 @@
 //! The registry in a file and back: part by part, so that requests are answered in between, and within all limits.
 
-use super::{Registry, Swarm};
+use super::{Registry, TrackedSwarm};
 use crate::codec::swarm_state::{AGE_UNIT_S, SavedNetwork, SavedSwarm};
-use crate::logic::tracker_server::networks::Site;
+use crate::logic::tracker_server::networks::NetworkSite;
 use crate::logic::tracker_server::ticks::{TICK, Tick};
 
 const _: () = assert!(TICK.as_secs() == AGE_UNIT_S, "ages are saved as they are");
@@ -50,10 +50,10 @@ impl Registry {
             return;
         };
         let founder = match saved.founder {
-            SavedNetwork::V4(prefix) => Site::V4(prefix),
-            SavedNetwork::V6(prefix) => Site::V6(prefix),
+            SavedNetwork::V4(prefix) => NetworkSite::V4(prefix),
+            SavedNetwork::V6(prefix) => NetworkSite::V6(prefix),
         };
-        let mut swarm = Swarm::new(saved.info_hash, founder, touched);
+        let mut swarm = TrackedSwarm::new(saved.info_hash, founder, touched);
         (swarm.downloaded, swarm.is_established) = (saved.downloaded, saved.is_established);
         let at = self.add(swarm);
         let free = self.limits.peers.saturating_sub(self.total.peers()).min(self.limits.peers_per_swarm);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::logic::torrent::selection::Wanted;
+use crate::logic::torrent::selection::WantedPieces;
 
 /// Pieces: 0 `a`; 1 `a`, `b`, `d`; 2 `d`, `e`; 3 and 4 `e`.
 fn odd_borders() -> Vec<Entry> {
@@ -28,8 +28,10 @@ impl Bench {
     fn wanted(&self, select: Option<&[bool]>) -> Vec<u32> {
         let geometry = &self.metainfo.geometry;
         let layout = crate::logic::disk::layout::Layout::new(self.files.iter().map(|file| file.1.len() as u64));
-        let wanted =
-            select.map_or_else(|| Wanted::everything(geometry), |select| Wanted::of_files(geometry, &layout, select));
+        let wanted = select.map_or_else(
+            || WantedPieces::everything(geometry),
+            |select| WantedPieces::of_files(geometry, &layout, select),
+        );
         wanted.pieces().iter_ones().collect()
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::storage::TroubleKind;
-use crate::storage::folder::Folder;
+use crate::storage::folder::OutputFolder;
 use crate::storage::record::StateTrouble;
 
 fn done(have: &Bitfield) -> Snapshot {
@@ -160,7 +160,7 @@ fn a_download_that_has_no_room_does_not_begin() {
     let bench = Bench::new(several_files());
     let room = Room::default();
     let mut have = bench.none();
-    let device = Folder::open(bench.dir.path()).unwrap().device().unwrap();
+    let device = OutputFolder::open(bench.dir.path()).unwrap().device().unwrap();
     let other = room.claim(device, InfoHash([7; 20]), 1 << 61, u64::MAX).unwrap();
     let disk = bench.disk_with(|config| config.room = room.clone());
     bench.open(&disk);

@@ -16,6 +16,6 @@ kernel!();
 /// The `nth` four words of the blocks of a lane and of the fourth after it.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-fn rows(blocks: &[&Block; LANES], lane: usize, nth: usize) -> Words {
+fn rows(blocks: &[&ShaBlock; LANES], lane: usize, nth: usize) -> Words {
     two_rows(blocks[lane], blocks[lane + 4], nth)
 }

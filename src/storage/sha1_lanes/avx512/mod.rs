@@ -12,7 +12,7 @@ use std::arch::x86_64::{
 };
 use std::array::from_fn;
 
-use super::kernel::{Block, Run};
+use super::kernel::{ShaBlock, ShaRun};
 
 /// Proof that this CPU has the instructions.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +31,7 @@ impl Avx512 {
     /// Hashes `len` blocks of each run, of which there are at least one and at most eight.
     #[expect(clippy::unused_self, reason = "it is the proof")]
     #[expect(unsafe_code, reason = "the compiler cannot know that the CPU has been asked")]
-    pub(super) fn compress_eight(self, runs: &mut [Run<'_>], len: usize) {
+    pub(super) fn compress_eight(self, runs: &mut [ShaRun<'_>], len: usize) {
         // SAFETY: all that `compress` demands is a CPU with the features it is compiled for. An `Avx512` is made nowhere
         // but in `detect`, after the CPU has been found to have each of them, and a CPU does not lose them.
         unsafe { eight::compress(runs, len) }
@@ -40,7 +40,7 @@ impl Avx512 {
     /// The same, at most sixteen.
     #[expect(clippy::unused_self, reason = "it is the proof")]
     #[expect(unsafe_code, reason = "the compiler cannot know that the CPU has been asked")]
-    pub(super) fn compress_sixteen(self, runs: &mut [Run<'_>], len: usize) {
+    pub(super) fn compress_sixteen(self, runs: &mut [ShaRun<'_>], len: usize) {
         // SAFETY: as above.
         unsafe { sixteen::compress(runs, len) }
     }
@@ -69,17 +69,17 @@ macro_rules! kernel {
         use std::array::from_fn;
 
         use super::{CHOOSE, K, MAJORITY, PARITY};
-        use crate::storage::sha1_lanes::kernel::{Block, Run, State};
+        use crate::storage::sha1_lanes::kernel::{ShaBlock, ShaRun, ShaState};
 
         /// The states of all messages.
         type Sums = [Words; 5];
 
         /// Lanes without a run do what the last run's does, and nobody looks at what comes of it.
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-        pub(super) fn compress(runs: &mut [Run<'_>], len: usize) {
+        pub(super) fn compress(runs: &mut [ShaRun<'_>], len: usize) {
             let last = runs.len() - 1;
-            let blocks: [&[Block]; LANES] = from_fn(|lane| &runs[lane.min(last)].blocks[..len]);
-            let states: [State; LANES] = from_fn(|lane| *runs[lane.min(last)].state);
+            let blocks: [&[ShaBlock]; LANES] = from_fn(|lane| &runs[lane.min(last)].blocks[..len]);
+            let states: [ShaState; LANES] = from_fn(|lane| *runs[lane.min(last)].state);
             let mut sums: Sums = from_fn(|word| join(states.map(|state| state[word])));
             for nth in 0..len {
                 sums = compress_one(sums, blocks.map(|blocks| &blocks[nth]));
@@ -93,7 +93,7 @@ macro_rules! kernel {
         /// All 80 rounds of a block of each message.
         #[inline]
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-        fn compress_one(before: Sums, blocks: [&Block; LANES]) -> Sums {
+        fn compress_one(before: Sums, blocks: [&ShaBlock; LANES]) -> Sums {
             let mut words = load(blocks);
             let mut sums = before;
             rounds!(sums, words, 0: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19);
@@ -130,7 +130,7 @@ macro_rules! kernel {
         /// The sixteen words of each message's block: quarters of four words are turned from rows into columns.
         #[inline]
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-        fn load(blocks: [&Block; LANES]) -> [Words; 16] {
+        fn load(blocks: [&ShaBlock; LANES]) -> [Words; 16] {
             let mut words = [repeat(0); 16];
             for (nth, columns) in words.as_chunks_mut::<4>().0.iter_mut().enumerate() {
                 let [r0, r1, r2, r3] = from_fn(|lane| rows(&blocks, lane, nth));
@@ -154,7 +154,7 @@ pub(super) mod sixteen;
 /// The `nth` four words of two blocks.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-fn two_rows(low: &Block, high: &Block, nth: usize) -> __m256i {
+fn two_rows(low: &ShaBlock, high: &ShaBlock, nth: usize) -> __m256i {
     let big_endian = _mm_set_epi64x(0x0c0d_0e0f_0809_0a0b, 0x0405_0607_0001_0203);
     let both = _mm256_set_m128i(row(high, nth), row(low, nth));
     _mm256_shuffle_epi8(both, _mm256_broadcastsi128_si256(big_endian))
@@ -162,7 +162,7 @@ fn two_rows(low: &Block, high: &Block, nth: usize) -> __m256i {
 
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-fn row(block: &Block, nth: usize) -> __m128i {
+fn row(block: &ShaBlock, nth: usize) -> __m128i {
     let half = |at: usize| i64::from_le_bytes(from_fn(|byte| block[nth * 16 + at + byte]));
     _mm_set_epi64x(half(8), half(0))
 }

@@ -17,7 +17,7 @@ kernel!();
 /// The `nth` four words of the blocks of a lane and of each fourth after it.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
-fn rows(blocks: &[&Block; LANES], lane: usize, nth: usize) -> Words {
+fn rows(blocks: &[&ShaBlock; LANES], lane: usize, nth: usize) -> Words {
     let low = two_rows(blocks[lane], blocks[lane + 4], nth);
     let high = two_rows(blocks[lane + 8], blocks[lane + 12], nth);
     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)

@@ -4,10 +4,10 @@
 use super::*;
 
 /// A queue that nobody reads: what was sent to a peer whose socket takes nothing, in bytes.
-fn queued(talk: &mut Talk, input: impl FnOnce(&mut Conversation, Instant)) -> usize {
+fn queued(talk: &mut Talk, input: impl FnOnce(&mut PeerProtocol, Instant)) -> usize {
     input(&mut talk.it, talk.now);
     let effects = std::iter::from_fn(|| talk.it.poll());
-    let sent = effects.filter_map(|effect| if let Effect::Send(message) = effect { Some(message) } else { None });
+    let sent = effects.filter_map(|effect| if let PeerEffect::Send(message) = effect { Some(message) } else { None });
     let mut bytes = bytes::BytesMut::new();
     sent.for_each(|message| message.encode(&mut bytes));
     bytes.len()
@@ -72,7 +72,7 @@ fn what_is_lost_is_told_no_faster_than_it_is_read() {
     let pieces = 1 << 17;
     let geometry = Geometry::new(pieces, 1).unwrap();
     let mut talk = Talk::fresh();
-    talk.it = Conversation::new(talk.now, Terms { extended: true, ..terms(geometry, false) });
+    talk.it = PeerProtocol::new(talk.now, Terms { extended: true, ..terms(geometry, false) });
     talk.does(|it, now| it.on_welcome(now, Bitfield::all(1 << 17)));
     let numbers = b"d1:md11:lt_donthavei7eee".to_vec();
     talk.hears([Message::Extended { id: 0, payload: numbers.into() }]);
@@ -98,12 +98,12 @@ fn who_does_not_read_is_not_read_and_let_go() {
     assert!(talk.it.may_read(talk.now, 0), "it has read");
     assert!(!talk.it.may_read(talk.now, 1_000_000));
     talk.passes(59);
-    assert_eq!(talk.does(Conversation::on_timeout), "");
+    assert_eq!(talk.does(PeerProtocol::on_timeout), "");
     // Taking a byte now and then does not help.
     talk.does(|it, now| it.on_sent(now, 1, 999_999));
     assert!(!talk.it.may_read(talk.now, 999_999));
     talk.passes(1);
-    assert_eq!(talk.does(Conversation::on_timeout), "leave: write-stalled");
+    assert_eq!(talk.does(PeerProtocol::on_timeout), "leave: write-stalled");
 }
 
 /// 2,000 requests for a byte wait at most; a peer that asks for more when they are answered is read again later.
@@ -118,7 +118,7 @@ fn a_peer_that_asks_for_single_bytes_is_read_as_fast_as_that_is_worth() {
                 asked += 500;
                 // All of it is read from the disk and taken by the socket at once.
                 while let Some(effect) = talk.it.poll() {
-                    if let Effect::Read(ranges) = effect {
+                    if let PeerEffect::Read(ranges) = effect {
                         let blocks: Vec<_> =
                             ranges.iter().map(|range| Some(zeros.slice(..range.len() as usize))).collect();
                         talk.it.on_read(talk.now, blocks);

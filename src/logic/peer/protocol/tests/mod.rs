@@ -78,34 +78,36 @@ fn sent(message: &Message) -> String {
     }
 }
 
-fn shown(effect: &Effect) -> String {
+fn shown(effect: &PeerEffect) -> String {
     match effect {
-        Effect::Send(message) => sent(message),
-        Effect::Give(range, data) => format!("gives {}:{}+{}", range.piece(), range.begin(), data.len()),
-        Effect::Read(ranges) => ranges.iter().fold("read".to_owned(), |text, range| {
+        PeerEffect::Send(message) => sent(message),
+        PeerEffect::Give(range, data) => format!("gives {}:{}+{}", range.piece(), range.begin(), data.len()),
+        PeerEffect::Read(ranges) => ranges.iter().fold("read".to_owned(), |text, range| {
             format!("{text} {}:{}+{}", range.piece(), range.begin(), range.len())
         }),
-        Effect::Report(Report::Bitfield(set)) => format!("has {:04b}", set.as_bytes()[0] >> 4),
-        Effect::Report(Report::Have(pieces)) => {
+        PeerEffect::Report(SchedulerNotice::Bitfield(set)) => format!("has {:04b}", set.as_bytes()[0] >> 4),
+        PeerEffect::Report(SchedulerNotice::Have(pieces)) => {
             pieces.iter().fold("got".to_owned(), |text, piece| format!("{text} {piece}"))
         }
-        Effect::Report(Report::Lost(piece)) => format!("lost {piece}"),
-        Effect::Report(Report::Within(None)) => "within all".to_owned(),
-        Effect::Report(Report::Within(Some(pieces))) => {
+        PeerEffect::Report(SchedulerNotice::Lost(piece)) => format!("lost {piece}"),
+        PeerEffect::Report(SchedulerNotice::Within(None)) => "within all".to_owned(),
+        PeerEffect::Report(SchedulerNotice::Within(Some(pieces))) => {
             pieces.iter().fold("within".to_owned(), |text, piece| format!("{text} {piece}"))
         }
-        Effect::Report(Report::Depth(0)) => "depth 0".to_owned(),
-        Effect::Report(Report::Depth(_)) => "depth".to_owned(),
-        Effect::Report(Report::Blocks(blocks)) => named("blocks", blocks.iter().map(|block| &block.addr)),
-        Effect::Report(Report::Returned(blocks)) => named("returned", blocks),
-        Effect::PeerInterested(true) => "peer wants".to_owned(),
-        Effect::PeerInterested(false) => "peer wants no more".to_owned(),
-        Effect::PeersNamed(addrs) => addrs.iter().fold("names".to_owned(), |text, addr| format!("{text} {addr}")),
-        Effect::PeerHas(pieces) => pieces.iter().fold("peer has".to_owned(), |text, piece| format!("{text} {piece}")),
-        Effect::Introduced(theirs) => format!("is {theirs:?}"),
-        Effect::Delivered => "delivered".to_owned(),
-        Effect::Served => "served".to_owned(),
-        Effect::Leave(farewell) => format!("leave: {farewell}"),
+        PeerEffect::Report(SchedulerNotice::Depth(0)) => "depth 0".to_owned(),
+        PeerEffect::Report(SchedulerNotice::Depth(_)) => "depth".to_owned(),
+        PeerEffect::Report(SchedulerNotice::Blocks(blocks)) => named("blocks", blocks.iter().map(|block| &block.addr)),
+        PeerEffect::Report(SchedulerNotice::Returned(blocks)) => named("returned", blocks),
+        PeerEffect::PeerInterested(true) => "peer wants".to_owned(),
+        PeerEffect::PeerInterested(false) => "peer wants no more".to_owned(),
+        PeerEffect::PeersNamed(addrs) => addrs.iter().fold("names".to_owned(), |text, addr| format!("{text} {addr}")),
+        PeerEffect::PeerHas(pieces) => {
+            pieces.iter().fold("peer has".to_owned(), |text, piece| format!("{text} {piece}"))
+        }
+        PeerEffect::Introduced(theirs) => format!("is {theirs:?}"),
+        PeerEffect::Delivered => "delivered".to_owned(),
+        PeerEffect::Served => "served".to_owned(),
+        PeerEffect::Leave(farewell) => format!("leave: {farewell}"),
     }
 }
 
@@ -119,20 +121,20 @@ fn terms(geometry: Geometry, fast: bool) -> Terms {
 /// A conversation and its clock.
 struct Talk {
     now: Instant,
-    it: Conversation,
+    it: PeerProtocol,
 }
 
 impl Talk {
     /// After the handshakes; the scheduler has not spoken.
     fn fresh() -> Self {
         let now = base_instant();
-        Self { now, it: Conversation::new(now, terms(geometry(), false)) }
+        Self { now, it: PeerProtocol::new(now, terms(geometry(), false)) }
     }
 
     /// The same with a peer that speaks the Fast extension.
     fn fast(have: &[u32]) -> Self {
         let mut talk = Self::fresh();
-        talk.it = Conversation::new(talk.now, terms(geometry(), true));
+        talk.it = PeerProtocol::new(talk.now, terms(geometry(), true));
         talk.does(|it, now| it.on_welcome(now, pieces(have)));
         talk
     }
@@ -140,7 +142,7 @@ impl Talk {
     /// The same with a peer that speaks the extension protocol.
     fn extended(have: &[u32]) -> Self {
         let mut talk = Self::fresh();
-        talk.it = Conversation::new(talk.now, Terms { extended: true, ..terms(geometry(), false) });
+        talk.it = PeerProtocol::new(talk.now, Terms { extended: true, ..terms(geometry(), false) });
         talk.does(|it, now| it.on_welcome(now, pieces(have)));
         talk
     }
@@ -169,7 +171,7 @@ impl Talk {
     }
 
     /// All that follows from `input`, one effect after the other, separated by `, `.
-    fn does(&mut self, input: impl FnOnce(&mut Conversation, Instant)) -> String {
+    fn does(&mut self, input: impl FnOnce(&mut PeerProtocol, Instant)) -> String {
         input(&mut self.it, self.now);
         let effects: Vec<String> = std::iter::from_fn(|| self.it.poll()).map(|effect| shown(&effect)).collect();
         effects.join(", ")
@@ -194,7 +196,7 @@ impl Talk {
         let due = self.it.deadline().unwrap();
         let waited = due.saturating_duration_since(self.now).as_secs();
         self.now = due;
-        (waited, self.does(Conversation::on_timeout))
+        (waited, self.does(PeerProtocol::on_timeout))
     }
 
     fn passes(&mut self, secs: u64) {
@@ -443,7 +445,7 @@ fn requests_that_cannot_be_answered() {
     let wide = Geometry::new(1 << 20, 1 << 20).unwrap();
     for (len, want) in [(MAX_REQUEST_LEN, "read 0:0+131072"), (MAX_REQUEST_LEN + 1, "leave: protocol-violation")] {
         let mut talk = Talk::fresh();
-        talk.it = Conversation::new(talk.now, terms(wide, false));
+        talk.it = PeerProtocol::new(talk.now, terms(wide, false));
         talk.does(|it, now| it.on_welcome(now, Bitfield::all(1)));
         talk.does(|it, now| it.on_choke_decision(now, false));
         assert_eq!(talk.hears([request(0, 0, len)]), want, "{len} bytes");
@@ -525,7 +527,7 @@ fn a_peer_that_names_its_pieces_one_by_one_is_told_that_we_have_got_them() {
     assert_eq!(had(&mut talk, 2), "");
 
     let geometry = Geometry::new(1000 * u64::from(PIECE_LEN), PIECE_LEN.into()).unwrap();
-    let mut talk = Talk { now: base_instant(), it: Conversation::new(base_instant(), terms(geometry, false)) };
+    let mut talk = Talk { now: base_instant(), it: PeerProtocol::new(base_instant(), terms(geometry, false)) };
     talk.does(|it, now| it.on_welcome(now, Bitfield::none(1000)));
     talk.hears((0..100).map(Message::Have));
     let new: Vec<_> = geometry.pieces().take(99).collect();
@@ -539,7 +541,7 @@ fn a_peer_that_names_its_pieces_one_by_one_is_told_that_we_have_got_them() {
 #[test]
 fn a_super_seed_shows_and_serves_only_what_it_has_named() {
     let mut talk = Talk::fresh();
-    talk.it = Conversation::new(talk.now, Terms { super_seed: true, ..terms(geometry(), true) });
+    talk.it = PeerProtocol::new(talk.now, Terms { super_seed: true, ..terms(geometry(), true) });
     assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[0, 1, 2, 3]))), "→ have none");
     assert_eq!(talk.hears([bitfield(&[3])]), "peer has 3, has 0001");
     talk.hears([Message::Interested]);
@@ -656,7 +658,7 @@ fn a_second_welcome_tells_the_peer_what_is_new() {
 fn a_fast_peer_is_told_all_or_none_in_one_byte() {
     let welcome = |fast, have: &[u32]| {
         let mut talk = Talk::fresh();
-        talk.it = Conversation::new(talk.now, terms(geometry(), fast));
+        talk.it = PeerProtocol::new(talk.now, terms(geometry(), fast));
         talk.does(|it, now| it.on_welcome(now, pieces(have)))
     };
     assert_eq!(welcome(true, &[0, 1, 2, 3]), "→ have all");
@@ -808,7 +810,7 @@ const INTRODUCTION: &[u8] = b"d1:md11:lt_donthavei2e11:upload_onlyi3e6:ut_pexi1e
 fn we_introduce_ourselves_behind_our_bitfield() {
     let welcome = |have: &[u32]| {
         let mut talk = Talk::fresh();
-        talk.it = Conversation::new(talk.now, Terms { extended: true, ..terms(geometry(), true) });
+        talk.it = PeerProtocol::new(talk.now, Terms { extended: true, ..terms(geometry(), true) });
         talk.does(|it, now| it.on_welcome(now, pieces(have)))
     };
     let numbers = "d1:md11:lt_donthavei7e11:upload_onlyi3ee1:pi6881e4:reqqi2000e";
@@ -826,7 +828,7 @@ fn no_more_is_asked_for_than_the_peer_keeps() {
     assert!(talk.hears([said(0, INTRODUCTION)]).starts_with("is ExtendedHandshake"));
     talk.it.on_messages(talk.now, [bitfield(&[0, 1, 2, 3]), Message::Unchoke]);
     let depth = std::iter::from_fn(|| talk.it.poll()).find_map(|effect| match effect {
-        Effect::Report(Report::Depth(depth)) => Some(depth),
+        PeerEffect::Report(SchedulerNotice::Depth(depth)) => Some(depth),
         _ => None,
     });
     assert_eq!(depth, Some(3));
@@ -889,7 +891,7 @@ fn a_few_bad_extended_messages_are_tolerated() {
 fn peers_are_exchanged_where_the_torrent_allows_it() {
     let talk_with = |pex| {
         let mut talk = Talk::fresh();
-        talk.it = Conversation::new(talk.now, Terms { extended: true, pex, ..terms(geometry(), false) });
+        talk.it = PeerProtocol::new(talk.now, Terms { extended: true, pex, ..terms(geometry(), false) });
         let ours = talk.does(|it, now| it.on_welcome(now, pieces(&[])));
         assert_eq!(ours.contains("ut_pexi1e"), pex, "{ours}");
         talk
@@ -928,7 +930,7 @@ fn ten_thousand_pieces_do_not_flood_fifty_peers() {
         let mut has = Bitfield::none(PIECES);
         all.iter().filter(|piece| piece.get() % 50 < nth).for_each(|piece| _ = has.set(*piece));
         let mut talk = Talk::fresh();
-        talk.it = Conversation::new(talk.now, terms(wide, false));
+        talk.it = PeerProtocol::new(talk.now, terms(wide, false));
         talk.does(|it, now| it.on_welcome(now, Bitfield::none(PIECES)));
         talk.it.on_messages(talk.now, [Message::Bitfield(Bytes::copy_from_slice(has.as_bytes()))]);
         let mut told = Vec::new();
@@ -949,7 +951,7 @@ fn who_falls_behind_is_told_as_much_as_it_reads() {
     let wide = Geometry::new(u64::from(PIECES) * 16384, 16384).unwrap();
     let all: Vec<PieceIndex> = wide.pieces().take(9_999).collect();
     let mut talk = Talk::fresh();
-    talk.it = Conversation::new(talk.now, terms(wide, false));
+    talk.it = PeerProtocol::new(talk.now, terms(wide, false));
     talk.does(|it, now| it.on_welcome(now, Bitfield::none(PIECES)));
     talk.it.on_pieces_had(talk.now, &all);
     let mut told = haves_in(&mut talk);
@@ -971,6 +973,7 @@ fn who_falls_behind_is_told_as_much_as_it_reads() {
 
 fn haves_in(talk: &mut Talk) -> Vec<u32> {
     let effects = std::iter::from_fn(|| talk.it.poll());
-    let haves = effects.filter_map(|effect| if let Effect::Send(Message::Have(n)) = effect { Some(n) } else { None });
+    let haves =
+        effects.filter_map(|effect| if let PeerEffect::Send(Message::Have(n)) = effect { Some(n) } else { None });
     haves.collect()
 }

@@ -3,7 +3,8 @@
 use super::*;
 
 /// A table that a flood of a few hundred fills.
-const SMALL: Limits = Limits { peers: 600, swarms: 200, peers_per_swarm: 150, peers_per_host: 64, peers_per_site: 140 };
+const SMALL: RegistryLimits =
+    RegistryLimits { peers: 600, swarms: 200, peers_per_swarm: 150, peers_per_host: 64, peers_per_site: 140 };
 
 /// Seconds after which a peer that announces again is confirmed, and none is overdue.
 const LATER: u64 = 1000;
@@ -34,9 +35,9 @@ fn flooder(host: u16, port: u16) -> SocketAddr {
 }
 
 fn announce(registry: &mut Registry, name: u32, addr: SocketAddr, secs: u64) -> Vec<SocketAddr> {
-    registry.hear(torrent(name), &visit(addr, Event::Periodic, true), Wanted::AnyFamily(0), tick(secs));
+    registry.hear(torrent(name), &visit(addr, Event::Periodic, true), WantedPeers::AnyFamily(0), tick(secs));
     let asker = SocketAddr::from(([192, 0, 2, 1], 0));
-    registry.hear(torrent(name), &visit(asker, Event::Periodic, false), Wanted::AnyFamily(200), tick(secs)).peers
+    registry.hear(torrent(name), &visit(asker, Event::Periodic, false), WantedPeers::AnyFamily(200), tick(secs)).peers
 }
 
 fn is_listed(registry: &Registry, name: u32, addr: SocketAddr) -> bool {
@@ -46,7 +47,7 @@ fn is_listed(registry: &Registry, name: u32, addr: SocketAddr) -> bool {
 
 #[test]
 fn ten_peers_of_a_new_torrent_meet_while_one_host_has_filled_the_table() {
-    let limits = Limits { peers: 2000, ..Limits::default() };
+    let limits = RegistryLimits { peers: 2000, ..RegistryLimits::default() };
     let mut registry = new_registry(limits, 3);
     (0..3000).for_each(|name| drop(announce(&mut registry, name, flooder(2, 1), 0)));
     assert_eq!(registry.total().peers(), 2000);
@@ -61,7 +62,7 @@ fn ten_peers_of_a_new_torrent_meet_while_one_host_has_filled_the_table() {
 #[test]
 fn a_flood_of_names_leaves_every_lone_seed() {
     for confirmed in [false, true] {
-        let mut registry = new_registry(Limits { swarms: 1000, ..Limits::default() }, 5);
+        let mut registry = new_registry(RegistryLimits { swarms: 1000, ..RegistryLimits::default() }, 5);
         for nth in 0..20 {
             announce(&mut registry, u32::from(nth), honest(nth), 0);
             if confirmed {
@@ -77,7 +78,7 @@ fn a_flood_of_names_leaves_every_lone_seed() {
 
 #[test]
 fn one_network_cannot_hide_the_peers_of_a_swarm() {
-    let mut registry = new_registry(Limits::default(), 7);
+    let mut registry = new_registry(RegistryLimits::default(), 7);
     (0..10).for_each(|nth| drop(announce(&mut registry, 1, honest(nth), 0)));
     for host in 0..250 {
         for port in 1..=64 {
@@ -85,13 +86,13 @@ fn one_network_cannot_hide_the_peers_of_a_swarm() {
         }
     }
     let at = registry.find(&torrent(1)).unwrap();
-    assert_eq!(registry.swarms[at].len(), 10 + Limits::default().peers_per_site);
+    assert_eq!(registry.swarms[at].len(), 10 + RegistryLimits::default().peers_per_site);
     assert!((0..10).all(|nth| is_listed(&registry, 1, honest(nth))) && registry.is_sound());
 }
 
 #[test]
 fn a_confirmed_peer_survives_the_neighbours_behind_its_address() {
-    let mut registry = new_registry(Limits::default(), 7);
+    let mut registry = new_registry(RegistryLimits::default(), 7);
     let us = SocketAddr::from(([203, 0, 113, 5], 6881));
     announce(&mut registry, 1, us, 0);
     announce(&mut registry, 1, us, LATER);
@@ -102,7 +103,7 @@ fn a_confirmed_peer_survives_the_neighbours_behind_its_address() {
 /// Without a flood: the first ones stay as long as they announce, and then make room.
 #[test]
 fn in_a_table_full_of_honest_peers_the_overdue_make_room() {
-    let limits = Limits { peers: 100, ..Limits::default() };
+    let limits = RegistryLimits { peers: 100, ..RegistryLimits::default() };
     let mut registry = new_registry(limits, 9);
     (0..100).for_each(|nth| drop(announce(&mut registry, u32::from(nth), honest(nth), 0)));
     announce(&mut registry, 500, honest(500), 8);
@@ -115,7 +116,7 @@ fn in_a_table_full_of_honest_peers_the_overdue_make_room() {
 /// A million of them stay in 248 MiB.
 #[test]
 fn a_torrent_with_a_lone_seed_takes_at_most_260_bytes() {
-    let mut registry = new_registry(Limits::default(), 1);
+    let mut registry = new_registry(RegistryLimits::default(), 1);
     (0..1 << 14).for_each(|name| drop(announce(&mut registry, name, honest(4), 0)));
     let bytes = registry.total().bytes / (1 << 14);
     assert!(bytes <= 260, "{bytes}");

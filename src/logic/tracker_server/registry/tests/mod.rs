@@ -30,7 +30,7 @@ fn tick(secs: u64) -> Tick {
 /// Confirmed after 15 minutes, overdue after half an hour.
 const RHYTHM: Rhythm = Rhythm { confirm_after: 112, overdue_after: 226 };
 
-fn new_registry(limits: Limits, seed: u64) -> Registry {
+fn new_registry(limits: RegistryLimits, seed: u64) -> Registry {
     Registry::new(limits, RHYTHM, seed)
 }
 
@@ -38,8 +38,8 @@ fn visit(addr: SocketAddr, event: Event, is_seed: bool) -> Visit {
     Visit { addr, event, is_seed }
 }
 
-fn hear(registry: &mut Registry, addr: SocketAddr, event: Event, is_seed: bool, most: usize) -> Heard {
-    registry.hear(A, &visit(addr, event, is_seed), Wanted::AnyFamily(most), tick(0))
+fn hear(registry: &mut Registry, addr: SocketAddr, event: Event, is_seed: bool, most: usize) -> SwarmAnswer {
+    registry.hear(A, &visit(addr, event, is_seed), WantedPeers::AnyFamily(most), tick(0))
 }
 
 fn counts(registry: &Registry) -> (u32, u32, u32) {
@@ -48,7 +48,7 @@ fn counts(registry: &Registry) -> (u32, u32, u32) {
 
 #[test]
 fn peers_come_complete_and_go() {
-    let mut registry = new_registry(Limits::default(), 1);
+    let mut registry = new_registry(RegistryLimits::default(), 1);
     let table = [
         (v4(1), Event::Started, false, (0, 1, 0)),
         (v4(2), Event::Started, true, (1, 1, 0)),
@@ -77,7 +77,7 @@ fn peers_come_complete_and_go() {
 
 #[test]
 fn nobody_hears_of_itself_and_seeds_hear_of_no_seeds() {
-    let mut registry = new_registry(Limits::default(), 1);
+    let mut registry = new_registry(RegistryLimits::default(), 1);
     for nth in 0..10 {
         hear(&mut registry, v4(nth), Event::Started, nth < 4, 0);
         hear(&mut registry, v6(nth), Event::Started, nth < 4, 0);
@@ -105,17 +105,17 @@ impl SortedLike for Vec<SocketAddr> {
 /// BEP 7: peers of the other family fill what is left; BEP 15 has no room for them.
 #[test]
 fn the_askers_family_comes_first() {
-    let mut registry = new_registry(Limits::default(), 1);
+    let mut registry = new_registry(RegistryLimits::default(), 1);
     for nth in 0..10 {
         hear(&mut registry, v4(nth), Event::Started, false, 0);
         hear(&mut registry, v6(nth), Event::Started, false, 0);
     }
     let table = [
-        (v4(0), Wanted::AnyFamily(12), (9, 3)),
-        (v6(0), Wanted::AnyFamily(12), (3, 9)),
-        (v4(0), Wanted::SameFamily(12), (9, 0)),
-        (v6(0), Wanted::SameFamily(12), (0, 9)),
-        (v4(0), Wanted::AnyFamily(4), (4, 0)),
+        (v4(0), WantedPeers::AnyFamily(12), (9, 3)),
+        (v6(0), WantedPeers::AnyFamily(12), (3, 9)),
+        (v4(0), WantedPeers::SameFamily(12), (9, 0)),
+        (v6(0), WantedPeers::SameFamily(12), (0, 9)),
+        (v4(0), WantedPeers::AnyFamily(4), (4, 0)),
     ];
     for (addr, wanted, want) in table {
         let named = registry.hear(A, &visit(addr, Event::Periodic, false), wanted, tick(0)).peers;
@@ -127,7 +127,7 @@ fn the_askers_family_comes_first() {
 /// Each of 99 others is named 1,000 times on average in 9,900 answers of ten; five deviations are 150.
 #[test]
 fn everybody_is_as_likely_to_be_named_as_anybody_else() {
-    let mut registry = new_registry(Limits::default(), 7);
+    let mut registry = new_registry(RegistryLimits::default(), 7);
     for nth in 0..100 {
         hear(&mut registry, v4(nth), Event::Started, nth % 3 == 0, 0);
     }
@@ -145,12 +145,12 @@ fn everybody_is_as_likely_to_be_named_as_anybody_else() {
 
 #[test]
 fn who_cannot_be_dialled_is_answered_and_not_listed() {
-    let mut registry = new_registry(Limits::default(), 1);
+    let mut registry = new_registry(RegistryLimits::default(), 1);
     hear(&mut registry, v4(1), Event::Started, true, 0);
     let nowhere = SocketAddr::new(v4(2).ip(), 0);
     assert_eq!(hear(&mut registry, nowhere, Event::Started, false, 50).peers, [v4(1)]);
     assert_eq!(counts(&registry), (1, 0, 0));
-    let mut empty = new_registry(Limits::default(), 1);
+    let mut empty = new_registry(RegistryLimits::default(), 1);
     hear(&mut empty, v4(1), Event::Stopped, true, 50);
     hear(&mut empty, nowhere, Event::Started, true, 50);
     assert_eq!(empty.swarms(), 0, "no swarm for those");
@@ -158,12 +158,12 @@ fn who_cannot_be_dialled_is_answered_and_not_listed() {
 
 #[test]
 fn silent_peers_are_forgotten_and_then_their_swarm() {
-    let mut registry = new_registry(Limits::default(), 1);
+    let mut registry = new_registry(RegistryLimits::default(), 1);
     for nth in 0..1000 {
         let swarm = InfoHash([u8::try_from(nth % 7).unwrap(); 20]);
         let addr = if nth % 2 == 0 { v4(nth) } else { v6(nth) };
         let at = if nth % 5 == 0 { 40 } else { 0 };
-        registry.hear(swarm, &visit(addr, Event::Started, nth % 3 == 0), Wanted::AnyFamily(0), tick(at));
+        registry.hear(swarm, &visit(addr, Event::Started, nth % 3 == 0), WantedPeers::AnyFamily(0), tick(at));
     }
     let sweep_all = |registry: &mut Registry, now: u64| {
         for _ in 0..3000 {
@@ -181,10 +181,10 @@ fn silent_peers_are_forgotten_and_then_their_swarm() {
 
 #[test]
 fn swarms_that_are_no_longer_wanted_go() {
-    let mut registry = new_registry(Limits::default(), 1);
+    let mut registry = new_registry(RegistryLimits::default(), 1);
     for nth in 0..20 {
         let swarm = InfoHash([nth; 20]);
-        registry.hear(swarm, &visit(v4(1), Event::Started, true), Wanted::AnyFamily(0), tick(0));
+        registry.hear(swarm, &visit(v4(1), Event::Started, true), WantedPeers::AnyFamily(0), tick(0));
     }
     (0..10).for_each(|_| registry.sweep((tick(0), 30), 10, |swarm| swarm.0[0] % 2 == 0));
     assert_eq!((registry.swarms(), registry.total().peers(), registry.is_sound()), (10, 10, true));
@@ -193,7 +193,7 @@ fn swarms_that_are_no_longer_wanted_go() {
 
 #[test]
 fn one_host_has_no_more_places_than_allowed_and_its_oldest_goes() {
-    let mut registry = new_registry(Limits { peers_per_host: 3, ..Limits::default() }, 1);
+    let mut registry = new_registry(RegistryLimits { peers_per_host: 3, ..RegistryLimits::default() }, 1);
     let at = |host: SocketAddr, port| SocketAddr::new(host.ip(), port);
     let neighbour = |addr: SocketAddr| match addr.ip() {
         IpAddr::V4(_) => addr,
@@ -203,10 +203,10 @@ fn one_host_has_no_more_places_than_allowed_and_its_oldest_goes() {
         for port in 1..=10 {
             let addr = if port % 2 == 0 { at(base, port) } else { neighbour(at(base, port)) };
             let seen = tick(u64::from(port) * 8);
-            registry.hear(A, &visit(addr, Event::Started, false), Wanted::AnyFamily(0), seen);
+            registry.hear(A, &visit(addr, Event::Started, false), WantedPeers::AnyFamily(0), seen);
         }
     }
-    let others = registry.hear(A, &visit(v4(2), Event::Started, false), Wanted::AnyFamily(50), tick(100)).peers;
+    let others = registry.hear(A, &visit(v4(2), Event::Started, false), WantedPeers::AnyFamily(50), tick(100)).peers;
     let ports: BTreeSet<_> = others.iter().map(|peer| (peer.is_ipv4(), peer.port())).collect();
     assert_eq!(ports, [(true, 8), (true, 9), (true, 10), (false, 8), (false, 9), (false, 10)].into());
 }
@@ -240,11 +240,11 @@ proptest! {
     /// Beside a model that is nothing but maps: every number, every answer.
     #[test]
     fn counts_and_answers_are_right_after_any_events(steps in steps(), seed: u64) {
-        let mut registry = new_registry(Limits::default(), seed);
+        let mut registry = new_registry(RegistryLimits::default(), seed);
         let mut model: BTreeMap<u8, (Peers, u32)> = BTreeMap::new();
         for step in &steps {
             let visit = visit(step.addr, step.event, step.is_seed);
-            let heard = registry.hear(InfoHash([step.swarm; 20]), &visit, Wanted::AnyFamily(step.most), tick(0));
+            let heard = registry.hear(InfoHash([step.swarm; 20]), &visit, WantedPeers::AnyFamily(step.most), tick(0));
             let (peers, downloaded) = model.entry(step.swarm).or_default();
             if step.event == Event::Stopped {
                 peers.remove(&step.addr);
@@ -274,12 +274,12 @@ proptest! {
     /// Tight limits, sweeps in between: never more than allowed, never a wrong count.
     #[test]
     fn no_limit_is_ever_passed(steps in steps(), seed: u64, budget in 1_usize..20) {
-        let limits = Limits { peers: 40, swarms: 3, peers_per_swarm: 25, peers_per_host: 2, peers_per_site: 9 };
+        let limits = RegistryLimits { peers: 40, swarms: 3, peers_per_swarm: 25, peers_per_host: 2, peers_per_site: 9 };
         let mut registry = new_registry(limits, seed);
         for (nth, step) in (0_u64..).zip(&steps) {
             let visit = visit(step.addr, step.event, step.is_seed);
             let now = tick(nth);
-            let heard = registry.hear(InfoHash([step.swarm; 20]), &visit, Wanted::AnyFamily(step.most), now);
+            let heard = registry.hear(InfoHash([step.swarm; 20]), &visit, WantedPeers::AnyFamily(step.most), now);
             prop_assert!(!heard.peers.contains(&step.addr));
             prop_assert!(registry.total().peers() <= limits.peers && registry.swarms() <= limits.swarms);
             prop_assert!((heard.numbers.complete + heard.numbers.incomplete) as usize <= limits.peers_per_swarm);
