@@ -106,7 +106,7 @@ pub(super) mod testing {
         for seed in 0..4 {
             let make = || -> ProbeActor<Unborn> { panic!("as the test wants it") };
             let mut unborn = kit::spawn_at(place, make, policies::METRICS, seed, ear.clone().recipient());
-            unborn.leash.ended().await;
+            unborn.control.ended().await;
         }
     }
 }
@@ -139,7 +139,7 @@ mod tests {
             assert!(far.addr.send(Do(|_, _| panic!("as the test wants it"))).await.is_err());
             far.addr.send(Do(|probe, _| note_where(probe))).await.unwrap();
             far.stop();
-            far.leash.ended().await;
+            far.control.ended().await;
             let life = ["starts 1", "lives on arbiter-2", "starts 2", "lives on arbiter-2", "hears goodbye", "stopped"];
             let life: Vec<_> = life.iter().chain(&["dropped"]).map(|what| format!("far {what}")).collect();
             assert_eq!(diary.read(), life);

@@ -35,7 +35,7 @@ pub enum DisconnectReason {
     /// Nothing to give, nothing to take: both are seeds.
     BothSeeds,
     /// It kept its promise for too long: unchoked but never delivered (P-12).
-    Useless,
+    Evicted,
     /// Of no use for long, it gave its place to an address that was not tried yet, or to a newcomer.
     GivesWay,
     /// We are stopping.
@@ -75,7 +75,7 @@ impl DisconnectReason {
             Self::ProtocolViolation => "protocol-violation",
             Self::BadData => "bad-data",
             Self::BothSeeds => "both-seeds",
-            Self::Useless => "useless",
+            Self::Evicted => "evicted",
             Self::GivesWay => "gives-way",
             Self::Shutdown => "shutdown",
             Self::Panicked => "panicked",
@@ -97,7 +97,7 @@ impl DisconnectReason {
             | Self::Silent
             | Self::WriteStalled
             | Self::ProtocolViolation
-            | Self::Useless
+            | Self::Evicted
             | Self::GivesWay
             | Self::Panicked
             | Self::SocketError => RedialVerdict::Retry,

@@ -41,7 +41,7 @@ const NETWORKS: u16 = 110 * 256;
 
 /// Everybody on a stage. It lives on the stage's own thread.
 #[derive(Debug)]
-pub struct Troupe {
+pub struct HarnessThread {
     /// The way out.
     pub net: Net,
     /// What the peers have.
@@ -53,14 +53,14 @@ pub struct Troupe {
     others: Vec<Box<dyn std::any::Any>>,
 }
 
-impl Troupe {
+impl HarnessThread {
     /// Keeps something alive as long as the stage.
     pub fn keep(&mut self, other: impl std::any::Any) {
         self.others.push(Box::new(other));
     }
 }
 
-type Job = Box<dyn for<'a> FnOnce(&'a mut Troupe) -> Pin<Box<dyn Future<Output = ()> + 'a>> + Send>;
+type Job = Box<dyn for<'a> FnOnce(&'a mut HarnessThread) -> Pin<Box<dyn Future<Output = ()> + 'a>> + Send>;
 
 /// One torrent with its cast. The cast ends when this is dropped.
 #[derive(Debug)]
@@ -180,11 +180,11 @@ impl Harness {
     pub fn peer(&self, at: Ipv4Addr, words: &str, seed: u64) -> io::Result<PeerSeen> {
         let behaviour: Behaviour = words.parse().map_err(invalid)?;
         let at = SocketAddr::new(IpAddr::V4(at), 0);
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                let peer = spawn_peer(&troupe.net, at, troupe.offer.clone(), behaviour, seed).await?;
-                let seen = PeerSeen { addr: peer.addr(), number: troupe.peers.len(), stats: peer.watch() };
-                troupe.peers.push(Some(peer));
+                let peer = spawn_peer(&thread.net, at, thread.offer.clone(), behaviour, seed).await?;
+                let seen = PeerSeen { addr: peer.addr(), number: thread.peers.len(), stats: peer.watch() };
+                thread.peers.push(Some(peer));
                 Ok(seen)
             })
         })
@@ -193,9 +193,9 @@ impl Harness {
     /// Ends a peer: its port is closed, its connections are gone.
     pub fn dismiss_peer(&self, peer: &PeerSeen) -> io::Result<()> {
         let number = peer.number;
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                if let Some(peer) = troupe.peers.get_mut(number).and_then(Option::take) {
+                if let Some(peer) = thread.peers.get_mut(number).and_then(Option::take) {
                     peer.stop().await;
                 }
                 Ok(())
@@ -211,11 +211,11 @@ impl Harness {
     /// The same at this address.
     pub fn http_tracker_at(&self, at: SocketAddr, words: &str, knows: Knows) -> io::Result<TrackerSeen> {
         let behaviour: TrackerBehaviour = words.parse().map_err(invalid)?;
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                let swarms = troupe.known(knows);
-                let tracker = spawn_http_tracker(&troupe.net, at, &swarms, behaviour).await?;
-                Ok(troupe.add_tracker(tracker))
+                let swarms = thread.known(knows);
+                let tracker = spawn_http_tracker(&thread.net, at, &swarms, behaviour).await?;
+                Ok(thread.add_tracker(tracker))
             })
         })
     }
@@ -228,11 +228,11 @@ impl Harness {
     /// The same at this address.
     pub fn udp_tracker_at(&self, at: SocketAddr, words: &str, knows: Knows, seed: u64) -> io::Result<TrackerSeen> {
         let behaviour: TrackerBehaviour = words.parse().map_err(invalid)?;
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                let swarms = troupe.known(knows);
-                let tracker = spawn_udp_tracker(&troupe.net, at, &swarms, behaviour, seed).await?;
-                Ok(troupe.add_tracker(tracker))
+                let swarms = thread.known(knows);
+                let tracker = spawn_udp_tracker(&thread.net, at, &swarms, behaviour, seed).await?;
+                Ok(thread.add_tracker(tracker))
             })
         })
     }
@@ -240,9 +240,9 @@ impl Harness {
     /// Ends a tracker: its port is closed.
     pub fn dismiss_tracker(&self, tracker: &TrackerSeen) -> io::Result<()> {
         let number = tracker.number;
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                if let Some(tracker) = troupe.trackers.get_mut(number).and_then(Option::take) {
+                if let Some(tracker) = thread.trackers.get_mut(number).and_then(Option::take) {
                     tracker.stop().await;
                 }
                 Ok(())
@@ -252,11 +252,11 @@ impl Harness {
 
     /// Brings on an HTTPS tracker that knows the swarm and that nobody should believe. It is `localhost`'s.
     pub fn tls_tracker(&self, why: Distrust) -> io::Result<TrackerSeen> {
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
                 let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-                let tracker = spawn_tls_tracker(&troupe.net, at, &troupe.swarms, why).await?;
-                Ok(troupe.add_tracker(tracker))
+                let tracker = spawn_tls_tracker(&thread.net, at, &thread.swarms, why).await?;
+                Ok(thread.add_tracker(tracker))
             })
         })
     }
@@ -264,10 +264,10 @@ impl Harness {
     /// Puts a relay with these toxics in front of an address.
     pub fn tcp_relay(&self, at: Ipv4Addr, to: SocketAddr, toxics: &str, seed: u64) -> io::Result<RelaySeen> {
         let toxics: Toxics = toxics.parse().map_err(invalid)?;
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                let relay = spawn_tcp_relay(&troupe.net, SocketAddr::from((at, 0)), to, toxics, seed).await?;
-                Ok(troupe.add_relay(relay))
+                let relay = spawn_tcp_relay(&thread.net, SocketAddr::from((at, 0)), to, toxics, seed).await?;
+                Ok(thread.add_relay(relay))
             })
         })
     }
@@ -275,21 +275,21 @@ impl Harness {
     /// The same for datagrams.
     pub fn udp_relay(&self, at: Ipv4Addr, to: SocketAddr, toxics: &str, seed: u64) -> io::Result<RelaySeen> {
         let toxics: Toxics = toxics.parse().map_err(invalid)?;
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                let relay = spawn_udp_relay(&troupe.net, SocketAddr::from((at, 0)), to, toxics, seed).await?;
-                Ok(troupe.add_relay(relay))
+                let relay = spawn_udp_relay(&thread.net, SocketAddr::from((at, 0)), to, toxics, seed).await?;
+                Ok(thread.add_relay(relay))
             })
         })
     }
 
     /// Opens a port whose every SYN goes unanswered.
     pub fn full_house(&self, at: Ipv4Addr) -> io::Result<SocketAddr> {
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
                 let house = FullHouse::open(at)?;
                 let addr = house.addr();
-                troupe.keep(house);
+                thread.keep(house);
                 Ok(addr)
             })
         })
@@ -297,11 +297,11 @@ impl Harness {
 
     /// Opens a port that accepts and is silent for ever.
     pub fn black_hole(&self, at: Ipv4Addr) -> io::Result<SocketAddr> {
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                let hole = spawn_black_hole(&troupe.net, SocketAddr::from((at, 0))).await?;
+                let hole = spawn_black_hole(&thread.net, SocketAddr::from((at, 0))).await?;
                 let addr = hole.addr();
-                troupe.keep(hole);
+                thread.keep(hole);
                 Ok(addr)
             })
         })
@@ -309,9 +309,9 @@ impl Harness {
 
     /// Has this address named by the trackers that know the swarm.
     pub fn list(&self, addr: SocketAddr) -> io::Result<()> {
-        self.ask(move |troupe| {
+        self.ask(move |thread| {
             Box::pin(async move {
-                troupe.swarms.add_seed(troupe.offer.info_hash, addr);
+                thread.swarms.add_seed(thread.offer.info_hash, addr);
                 Ok(())
             })
         })
@@ -328,14 +328,14 @@ impl Harness {
     /// Has something done on the stage's own thread, and waits for it. Must not be called from a runtime's thread.
     pub fn ask<T: Send + 'static>(
         &self,
-        job: impl for<'a> FnOnce(&'a mut Troupe) -> Pending<'a, T> + Send + 'static,
+        job: impl for<'a> FnOnce(&'a mut HarnessThread) -> Pending<'a, T> + Send + 'static,
     ) -> io::Result<T> {
         let gone = || io::Error::other("the stage's thread has ended");
         let (tell, told) = mpsc::channel();
-        let job: Job = Box::new(move |troupe| {
+        let job: Job = Box::new(move |thread| {
             Box::pin(async move {
                 // Nobody waits any more only if the asking thread is gone.
-                drop(tell.send(job(troupe).await));
+                drop(tell.send(job(thread).await));
             })
         });
         self.tell.as_ref().ok_or_else(gone)?.blocking_send(job).map_err(|_gone| gone())?;
@@ -354,7 +354,7 @@ impl Drop for Harness {
     }
 }
 
-impl Troupe {
+impl HarnessThread {
     fn known(&self, knows: Knows) -> Swarms {
         match knows {
             Knows::Nobody => Swarms::default(),
@@ -380,9 +380,9 @@ impl Troupe {
 async fn play(recipe: Recipe, payload: Payload, mut heard: jobs::Receiver<Job>) -> io::Result<()> {
     let offer = recipe.make(payload).map_err(invalid)?.offer;
     let (net, swarms) = (Sockets::any(), Swarms::default());
-    let mut troupe = Troupe { net, offer, swarms, peers: Vec::new(), trackers: Vec::new(), others: Vec::new() };
+    let mut thread = HarnessThread { net, offer, swarms, peers: Vec::new(), trackers: Vec::new(), others: Vec::new() };
     while let Some(job) = heard.recv().await {
-        job(&mut troupe).await;
+        job(&mut thread).await;
     }
     Ok(())
 }

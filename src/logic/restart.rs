@@ -1,7 +1,7 @@
 //! When a child that ended abnormally may start again, and when that is enough.
 //!
 //! Only *abnormal* ends come here: a panic, a broken invariant. What the network deals out every minute (refused, timed
-//! out, reset) is the business of [`super::peer_book`] and [`super::announce`] and never touches this budget.
+//! out, reset) is the business of [`crate::logic::peers::peer_book`] and [`crate::logic::trackers::announce`] and never touches this budget.
 //! Knows no actors, no clock and no dice: the guard hands in the time and the jitter.
 
 use std::collections::VecDeque;

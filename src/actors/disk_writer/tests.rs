@@ -306,7 +306,7 @@ impl Bench {
     async fn stop(mut self) -> (Vec<String>, Duration) {
         let began = Instant::now();
         self.writer.stop();
-        self.writer.leash.ended().await;
+        self.writer.control.ended().await;
         let took = began.elapsed();
         sleep(Duration::from_millis(1)).await;
         (self.diary.read(), took)

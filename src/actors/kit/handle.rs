@@ -26,34 +26,34 @@ pub struct SupervisedChild<A: Actor> {
     /// Where to send messages; valid over all incarnations.
     pub addr: Addr<A>,
     /// Everything else.
-    pub leash: ChildHandle,
+    pub control: ChildHandle,
 }
 
 impl<A: Actor> SupervisedChild<A> {
     /// Which child this is.
     pub fn id(&self) -> ChildId {
-        self.leash.id
+        self.control.id
     }
 
     /// Ends the child in good order: see [`ChildHandle::stop`].
     pub fn stop(&self) {
-        self.leash.stop();
+        self.control.stop();
     }
 
     /// Cuts a rest short: see [`ChildHandle::rouse`].
     pub fn rouse(&self) {
-        self.leash.rouse();
+        self.control.rouse();
     }
 }
 
 impl<A: Actor> fmt::Debug for SupervisedChild<A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Handle").field("leash", &self.leash).finish_non_exhaustive()
+        f.debug_struct("SupervisedChild").field("control", &self.control).finish_non_exhaustive()
     }
 }
 
 /// Power over one child, whatever its type. Dropping it is as dropping a [`SupervisedChild`].
-#[must_use = "a dropped leash stops its child"]
+#[must_use = "a dropped control stops its child"]
 pub struct ChildHandle {
     id: ChildId,
     kind: &'static str,
@@ -120,7 +120,7 @@ impl Drop for ChildHandle {
 
 impl fmt::Debug for ChildHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Leash").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("ChildHandle").field("kind", &self.kind).field("id", &self.id).finish_non_exhaustive()
     }
 }
 

@@ -36,7 +36,7 @@ async fn run(every: Option<Duration>) {
     let mut metrics: SupervisedChild<Metrics> = kit::spawn(metrics, policies::METRICS, 1, Ear.start().recipient());
     sleep(Duration::from_millis(3500)).await;
     metrics.stop();
-    metrics.leash.ended().await;
+    metrics.control.ended().await;
     write_summary();
 }
 

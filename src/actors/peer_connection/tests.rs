@@ -315,7 +315,7 @@ async fn it_leaves_when_told_and_says_goodbye_to_nobody_twice() {
     with_actors(async {
         let bench = Bench::welcomed(Bitfield::none(8)).await;
         bench.connection.addr.do_send(Leave(DisconnectReason::BadData));
-        bench.connection.addr.do_send(Leave(DisconnectReason::Useless));
+        bench.connection.addr.do_send(Leave(DisconnectReason::Evicted));
         bench.connection.stop();
         assert_eq!(bench.passes(1).await, ["left: bad-data", "ended"]);
         let bench = Bench::welcomed(Bitfield::none(8)).await;

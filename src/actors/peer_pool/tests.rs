@@ -304,7 +304,7 @@ async fn a_goodbye_ends_the_connections_and_then_the_pool() {
         let (_, _second) = next(&mut arrives, 9).await;
         bench.passes(1).await;
         bench.pool.stop();
-        bench.pool.leash.ended().await;
+        bench.pool.control.ended().await;
         assert_eq!(first.read(&mut [0; 10]).await.unwrap(), 0);
         let mut heard = bench.passes(1).await;
         heard.sort();

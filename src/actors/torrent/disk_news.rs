@@ -42,16 +42,16 @@ impl Torrent {
                 }
             }
             DiskNews::Gone(piece) => {
-                if let Some(crew) = &self.crew {
-                    crew.scheduler.do_send(PieceGone(piece));
+                if let Some(running) = &self.running {
+                    running.scheduler.do_send(PieceGone(piece));
                 }
                 if self.cfg.wanted.pieces().has(piece) {
                     self.on_incomplete();
                 }
             }
             DiskNews::Lost => {
-                if let Some(crew) = &self.crew {
-                    crew.scheduler.do_send(DiskLost);
+                if let Some(running) = &self.running {
+                    running.scheduler.do_send(DiskLost);
                 }
                 // It may have failed over the very word.
                 if self.finishing {
@@ -64,8 +64,8 @@ impl Torrent {
     /// What was complete is not any more.
     fn on_incomplete(&mut self) {
         self.finishing = false;
-        if let Some(crew) = &self.crew {
-            crew.pool.do_send(FetchingResumed);
+        if let Some(running) = &self.running {
+            running.pool.do_send(FetchingResumed);
         }
         if matches!(self.view.phase, TorrentPhase::Seeding) {
             self.view.phase = TorrentPhase::Fetching;

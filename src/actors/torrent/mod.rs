@@ -122,7 +122,7 @@ pub struct Torrent {
     view: TorrentView,
     family: Family,
     disk: Option<Addr<DiskWriter>>,
-    crew: Option<Running>,
+    running: Option<Running>,
     down: Rate,
     up: Rate,
     /// Bytes received and wasted before the scheduler was last restarted: its own counters begin anew.
@@ -150,7 +150,7 @@ impl Torrent {
             view,
             family: Family::new(policies::TORRENT_CHILDREN),
             disk: None,
-            crew: None,
+            running: None,
             down: Rate::new(now),
             up: Rate::new(now),
             before: (0, 0),
@@ -176,7 +176,7 @@ impl Torrent {
     }
 
     fn start_crew(&mut self, ctx: &mut Ctx<Self>) {
-        let (Some(disk), None) = (self.disk.clone(), &self.crew) else { return };
+        let (Some(disk), None) = (self.disk.clone(), &self.running) else { return };
         let me = ctx.address();
         let scheduler = PieceScheduler::new(PieceSchedulerConfig {
             name: self.cfg.name.clone(),
@@ -229,7 +229,7 @@ impl Torrent {
         });
         let trackers = kit::spawn(trackers, policies::TRACKER_SUPERVISOR, self.cfg.seed ^ 4, me.recipient());
         let trackers = self.family.adopt(trackers);
-        self.crew = Some(Running { scheduler, pool, trackers });
+        self.running = Some(Running { scheduler, pool, trackers });
     }
 
     fn on_ready(&mut self, have: &Bitfield, checked: u64, ctx: &mut Ctx<Self>) {
@@ -282,23 +282,23 @@ impl Torrent {
     }
 
     fn pause(&self, paused: bool) {
-        if let Some(crew) = &self.crew {
-            crew.scheduler.do_send(Pause(paused));
+        if let Some(running) = &self.running {
+            running.scheduler.do_send(Pause(paused));
         }
     }
 
     fn on_scheduler_news(&mut self, news: SchedulerNews, ctx: &mut Ctx<Self>) {
-        let Some(crew) = &self.crew else { return };
+        let Some(running) = &self.running else { return };
         match news {
             SchedulerNews::Ready => {
                 self.before = (self.view.bytes_received, self.view.bytes_wasted);
-                crew.pool.do_send(SchedulerReady);
+                running.pool.do_send(SchedulerReady);
                 if self.view.disk_trouble.is_some() {
                     self.pause(true);
                 }
             }
-            SchedulerNews::Liar { addr, piece } => crew.pool.do_send(Ban { addr, piece }),
-            SchedulerNews::Acquitted { addr } => crew.pool.do_send(Pardon(addr)),
+            SchedulerNews::Liar { addr, piece } => running.pool.do_send(Ban { addr, piece }),
+            SchedulerNews::Acquitted { addr } => running.pool.do_send(Pardon(addr)),
             SchedulerNews::PieceSuspect { piece, failures } => {
                 tracing::warn!(%piece, failures, "piece fails from every source");
             }
@@ -306,9 +306,9 @@ impl Torrent {
                 // Every new scheduler says so of what is complete, and again when a lost piece is back: no news for
                 // trackers. Who has a part only is no seed, whatever it does not want of the rest (BEP 21).
                 if whole && self.seeding_since.is_none() {
-                    crew.trackers.do_send(Completed);
+                    running.trackers.do_send(Completed);
                 }
-                crew.pool.do_send(SeedingBegun);
+                running.pool.do_send(SeedingBegun);
                 if !matches!(self.view.phase, TorrentPhase::Seeding) {
                     self.finishing = true;
                     // One last survey, so that the final figures are whole.
@@ -371,7 +371,7 @@ impl Actor for Torrent {
 
 impl Supervised for Torrent {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
-        (self.disk, self.crew) = (None, None);
+        (self.disk, self.running) = (None, None);
         (self.timer, self.looks) = (Timer::new(), SurveyClock::default());
         self.view.phase = TorrentPhase::Opening;
     }
@@ -405,8 +405,8 @@ impl Handler<PeersNeeded> for Torrent {
     type Result = ();
 
     fn handle(&mut self, needed: PeersNeeded, _: &mut Ctx<Self>) {
-        if let Some(crew) = &self.crew {
-            crew.trackers.do_send(needed);
+        if let Some(running) = &self.running {
+            running.trackers.do_send(needed);
         }
     }
 }

@@ -24,10 +24,10 @@ const SURVEY_TIMEOUT: Duration = Duration::from_millis(500);
 impl Torrent {
     /// Surveys the children and takes in what they say.
     pub(super) fn look(&mut self, ctx: &mut Ctx<Self>, then: impl FnOnce(&mut Self, &mut Ctx<Self>) + 'static) {
-        let Some(crew) = self.crew.clone() else { return then(self, ctx) };
-        let progress = timeout(SURVEY_TIMEOUT, crew.scheduler.send(GetProgress));
-        let pool = timeout(SURVEY_TIMEOUT, crew.pool.send(SurveyPool));
-        let trackers = timeout(SURVEY_TIMEOUT, crew.trackers.send(SurveyTrackers));
+        let Some(running) = self.running.clone() else { return then(self, ctx) };
+        let progress = timeout(SURVEY_TIMEOUT, running.scheduler.send(GetProgress));
+        let pool = timeout(SURVEY_TIMEOUT, running.pool.send(SurveyPool));
+        let trackers = timeout(SURVEY_TIMEOUT, running.trackers.send(SurveyTrackers));
         let surveyed = join3(progress, pool, trackers).into_actor(self);
         ctx.spawn(surveyed.map(|(progress, pool, trackers), act, ctx| {
             let progress = progress.ok().and_then(Result::ok).flatten();
@@ -75,10 +75,10 @@ impl Torrent {
         if let Some(disk) = &self.disk {
             disk.do_send(Totals { received, sent });
         }
-        if let Some(crew) = &self.crew {
+        if let Some(running) = &self.running {
             let left = self.view.bytes_total - self.view.bytes_have;
             let partial_seed = left > 0 && matches!(self.view.phase, TorrentPhase::Seeding);
-            crew.trackers.do_send(Progressed { downloaded: received, uploaded: sent, left, partial_seed });
+            running.trackers.do_send(Progressed { downloaded: received, uploaded: sent, left, partial_seed });
         }
     }
 

@@ -44,8 +44,8 @@ impl Handler<With> for Torrent {
     }
 }
 
-fn crew(torrent: &Torrent) -> &Running {
-    torrent.crew.as_ref().unwrap()
+fn running(torrent: &Torrent) -> &Running {
+    torrent.running.as_ref().unwrap()
 }
 
 struct Bench {
@@ -98,7 +98,7 @@ impl Bench {
 
     async fn stop(mut self) {
         self.torrent.stop();
-        timeout(PATIENCE, self.torrent.leash.ended()).await.unwrap();
+        timeout(PATIENCE, self.torrent.control.ended()).await.unwrap();
     }
 }
 
@@ -109,7 +109,7 @@ async fn files_that_cannot_be_worked_on_are_published_as_a_failure() {
         let view = bench.until("failed", |view| matches!(view.phase, TorrentPhase::Failed(_))).await;
         let TorrentPhase::Failed(failure @ TorrentFailure::Open(_)) = view.phase else { panic!("{:?}", view.phase) };
         assert!(failure.to_string().contains("/shelf"), "{failure}");
-        bench.with(|torrent| assert!(torrent.crew.is_none(), "nobody else was started"));
+        bench.with(|torrent| assert!(torrent.running.is_none(), "nobody else was started"));
         bench.stop().await;
     })
     .await;
@@ -121,7 +121,7 @@ async fn what_is_all_there_is_published_and_nobody_is_asked() {
         let mut bench = Bench::start(Shelf::with(ShelfContent::Everything));
         let view = bench.until_complete().await;
         assert_eq!((view.bytes_have, view.bytes_kept, view.bytes_received), (4 * PIECE, 4 * PIECE, 0));
-        bench.with(|torrent| assert!(torrent.crew.is_none()));
+        bench.with(|torrent| assert!(torrent.running.is_none()));
         bench.stop().await;
     })
     .await;
@@ -159,7 +159,7 @@ async fn a_torrent_that_nobody_asks_for_looks_at_itself_for_a_reason_only() {
         assert!(!bench.views.has_changed().unwrap(), "{:?}", bench.views.borrow());
         bench.with(|torrent| {
             let addrs = vec!["192.0.2.1:6881".parse().unwrap()];
-            crew(torrent).pool.do_send(PeersFound { addrs, source: PeerSource::Manual });
+            running(torrent).pool.do_send(PeersFound { addrs, source: PeerSource::Manual });
         });
         let named = Instant::now();
         bench.until("dialled", |view| view.swarm.census.known == 1).await;
@@ -179,7 +179,7 @@ async fn a_restart_of_the_scheduler_forgets_no_byte() {
         let mut bench = Bench::start(Shelf::with(ShelfContent::Nothing));
         bench.allow(4);
         bench.until("half", |view| view.bytes_received == 2 * PIECE).await;
-        bench.with(|torrent| crew(torrent).scheduler.do_send(FallOver));
+        bench.with(|torrent| running(torrent).scheduler.do_send(FallOver));
         for _second in 0..5 {
             sleep(Duration::from_secs(1)).await;
             assert!(bench.views.borrow().bytes_received >= 2 * PIECE, "{:?}", bench.views.borrow());
@@ -199,9 +199,9 @@ async fn a_restart_of_the_scheduler_forgets_no_byte() {
 async fn a_restart_of_any_child_leaves_the_download_going() {
     type Fall = (&'static str, u32, fn(&Torrent));
     let falls: [Fall; 4] = [
-        ("PieceScheduler", 1, |torrent| crew(torrent).scheduler.do_send(FallOver)),
-        ("PeerPool", 2, |torrent| crew(torrent).pool.do_send(FallOver)),
-        ("TrackerSupervisor", 1, |torrent| crew(torrent).trackers.do_send(FallOver)),
+        ("PieceScheduler", 1, |torrent| running(torrent).scheduler.do_send(FallOver)),
+        ("PeerPool", 2, |torrent| running(torrent).pool.do_send(FallOver)),
+        ("TrackerSupervisor", 1, |torrent| running(torrent).trackers.do_send(FallOver)),
         ("DiskWriter", 1, |torrent| torrent.disk.as_ref().unwrap().do_send(FallOver)),
     ];
     for (who, dials, fall) in falls {

@@ -154,7 +154,7 @@ impl Bench {
     async fn stop(mut self) -> (Vec<String>, Duration) {
         let began = Instant::now();
         self.tracker.stop();
-        self.tracker.leash.ended().await;
+        self.tracker.control.ended().await;
         let took = began.elapsed();
         sleep(Duration::from_millis(1)).await;
         (DIARY.with(Diary::read), took)

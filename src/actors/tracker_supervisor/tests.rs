@@ -77,7 +77,7 @@ impl Bench {
     async fn stop(mut self) -> Duration {
         let began = Instant::now();
         self.supervisor.stop();
-        self.supervisor.leash.ended().await;
+        self.supervisor.control.ended().await;
         began.elapsed()
     }
 }

@@ -127,15 +127,15 @@ async fn assemble(payload: Payload, seed: u64) -> io::Result<(Alive, Ready)> {
         DemoPeer::new("udp", &udp.url(), "third tier; names the other half"),
     ];
     let hole = spawn_black_hole(&net, ANY_PORT).await?;
-    let mut troupe = Troupe { net, offer: torrent.offer, seed, roles: Vec::new(), peers: Vec::new() };
-    troupe.assemble(payload.len() / SHARES, &by_http, &by_udp).await?;
-    troupe.mention(&by_udp, "black hole", hole.addr(), "accepts and does not even read");
-    troupe.mention(&by_udp, "gone", dead_addr(1), "nobody listens there");
-    Ok(((troupe.peers, hole, [http, udp]), (torrent.file, trackers, troupe.roles)))
+    let mut thread = HarnessThread { net, offer: torrent.offer, seed, roles: Vec::new(), peers: Vec::new() };
+    thread.assemble(payload.len() / SHARES, &by_http, &by_udp).await?;
+    thread.mention(&by_udp, "black hole", hole.addr(), "accepts and does not even read");
+    thread.mention(&by_udp, "gone", dead_addr(1), "nobody listens there");
+    Ok(((thread.peers, hole, [http, udp]), (torrent.file, trackers, thread.roles)))
 }
 
 /// The peers, and what each needs.
-struct Troupe {
+struct HarnessThread {
     net: Net,
     offer: Offer,
     seed: u64,
@@ -143,7 +143,7 @@ struct Troupe {
     peers: Vec<FaultyPeer>,
 }
 
-impl Troupe {
+impl HarnessThread {
     /// Everybody with a wire; `rate` in bytes a second.
     async fn assemble(&mut self, rate: u64, by_http: &Swarms, by_udp: &Swarms) -> io::Result<()> {
         let (often, seldom) = (rate / 3, rate / 2);

@@ -162,7 +162,7 @@ fn upload(program: &Path, report: &mut ScenarioReport) -> Played {
     let mut ground = HostFixture::new(program, report)?;
     ground.stopped()?;
     let source = ground.source("max_rate=1M")?;
-    let (leech, given) = spawn_leech(&ground.stage, 1, Appetite::Once)?;
+    let (leech, given) = spawn_leech(&ground.harness, 1, Appetite::Once)?;
     // What is not to be had at once is read by who can wait.
     let sick =
         SyscallFaults::default().fail("preadv2", "EAGAIN", When::Always).fail("pread64", "EIO", When::Every(2, 3));

@@ -47,7 +47,7 @@ fn chance(program: &Path, report: &mut ScenarioReport) -> Played {
     let len = FILES.iter().map(|(_, len)| len).sum();
     let mut ground = HostFixture::of(Recipe::folder("many", &FILES, PIECE, &[]), len, program, report)?;
     let source = ground.source(SLOW)?;
-    let (leech, given) = spawn_leech(&ground.stage, 1, Appetite::Endless)?;
+    let (leech, given) = spawn_leech(&ground.harness, 1, Appetite::Endless)?;
     let fetch = ground.fetch().from(source.addr).from(leech).args(&["--max-upload-limit", LEECH_RATE]);
     let seeds: bool = ground.dice.random();
     let fetch = if seeds { fetch.args(&["--seed", "--seed-time", "4s"]) } else { fetch };

@@ -267,7 +267,7 @@ fn record_healed(program: &Path, report: &mut ScenarioReport) -> Played {
 fn record_killed(program: &Path, report: &mut ScenarioReport) -> Played {
     let mut ground = HostFixture::new(program, report)?;
     let (mut fetch, tampering) = unrecorded(&mut ground)?;
-    let half = ground.stage.payload().len() / 2;
+    let half = ground.harness.payload().len() / 2;
     let is_there = fetch.has(half)?;
     ground.check("I3", is_there, || "it never had a half".to_owned())?;
     fetch.kill()?;

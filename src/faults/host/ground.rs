@@ -56,7 +56,7 @@ pub type Played = Result<(), Fall>;
 pub struct HostFixture<'a> {
     folder: ScratchFolder,
     /// The cast.
-    pub stage: Harness,
+    pub harness: Harness,
     /// What is fetched, as its peers have it; only its numbers are used here.
     pub offer: Offer,
     /// The .torrent, without trackers.
@@ -85,12 +85,12 @@ impl<'a> HostFixture<'a> {
         let folder = ScratchFolder::new(None, false)?;
         let made = recipe.make(payload).map_err(io::Error::other)?;
         let files = files_of(&recipe, payload);
-        let stage = Harness::new(recipe, payload)?;
-        let torrent = stage.write_torrent(folder.path(), Vec::new())?;
+        let harness = Harness::new(recipe, payload)?;
+        let torrent = harness.write_torrent(folder.path(), Vec::new())?;
         let out = folder.path().join("out");
         std::fs::create_dir(&out)?;
         let dice = SmallRng::seed_from_u64(report.seed);
-        Ok(Self { offer: made.offer, folder, stage, torrent, files, out, dice, program, report, logs: Cell::new(0) })
+        Ok(Self { offer: made.offer, folder, harness, torrent, files, out, dice, program, report, logs: Cell::new(0) })
     }
 
     /// A path beside the output folder.
@@ -100,8 +100,8 @@ impl<'a> HostFixture<'a> {
 
     /// An honest source, whom the words make slower or less honest.
     pub fn source(&mut self, words: &str) -> io::Result<PeerSeen> {
-        let host = self.stage.host(self.dice.random_range(2..=254));
-        self.stage.peer(host, words, self.report.seed)
+        let host = self.harness.host(self.dice.random_range(2..=254));
+        self.harness.peer(host, words, self.report.seed)
     }
 
     /// The client's command line, to be finished and started.
@@ -141,7 +141,7 @@ impl<'a> HostFixture<'a> {
         fetch.signal(Signal::TERM)?;
         let run = fetch.finish()?;
         self.ended(&run, 7)?;
-        self.stage.dismiss_peer(&source)?;
+        self.harness.dismiss_peer(&source)?;
         Ok(run.number("bytes_have"))
     }
 
@@ -169,7 +169,7 @@ impl<'a> HostFixture<'a> {
         if self.files.is_empty() {
             return Ok(0);
         }
-        let claimed = record::judge(&self.out, &self.files, &self.offer, self.stage.payload())?;
+        let claimed = record::judge(&self.out, &self.files, &self.offer, self.harness.payload())?;
         self.note("pieces on record", u64::from(claimed));
         Ok(claimed)
     }
@@ -182,7 +182,7 @@ impl<'a> HostFixture<'a> {
 
     /// What is there is the torrent's, all of it, and the record is true.
     pub fn whole(&mut self) -> Played {
-        let payload = self.stage.payload();
+        let payload = self.harness.payload();
         let wrong = judge_bytes(&self.out, &self.files, payload).or_else(|| judge_folder(&self.out, &self.files));
         match wrong {
             Some(verdict) => Err(verdict.into()),

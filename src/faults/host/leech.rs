@@ -29,18 +29,18 @@ pub struct LeechTally {
 
 /// Where it listens, and what it was given so far.
 pub fn spawn_leech(
-    stage: &Harness,
+    harness: &Harness,
     host: u8,
     appetite: Appetite,
 ) -> io::Result<(SocketAddr, watch::Receiver<LeechTally>)> {
-    let (at, payload) = (SocketAddr::from((stage.host(host), 0)), stage.payload());
-    stage.ask(move |troupe| {
+    let (at, payload) = (SocketAddr::from((harness.host(host), 0)), harness.payload());
+    harness.ask(move |thread| {
         Box::pin(async move {
-            let listener = troupe.net.listen(at).await?;
+            let listener = thread.net.listen(at).await?;
             let addr = listener.local_addr()?;
             let (tell, told) = watch::channel(LeechTally::default());
             // Ends with the stage.
-            drop(spawn_local(serve(listener, troupe.offer.clone(), payload, appetite, tell)));
+            drop(spawn_local(serve(listener, thread.offer.clone(), payload, appetite, tell)));
             Ok((addr, told))
         })
     })

@@ -56,7 +56,7 @@ fn names(program: &Path, report: &mut ScenarioReport) -> Played {
     ground.ended(&run, 0)?;
     let first = contents(&ground.out)?;
     for number in 0..listed.len() as u64 {
-        let want = ground.stage.payload().read(number * SIZE, 5000);
+        let want = ground.harness.payload().read(number * SIZE, 5000);
         let is_there = first.values().filter(|bytes| **bytes == want).count() == 1;
         let name = &listed[usize::try_from(number).unwrap_or(0)];
         ground.check("I2", is_there, || format!("the file called {name:?} is not there once"))?;

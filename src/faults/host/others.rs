@@ -59,7 +59,7 @@ fn disturbed(ground: &mut HostFixture<'_>, what: &str, deed: impl Fn(&HostFixtur
     ground.inject(what);
     let run = fetch.finish()?;
     ground.complete(&run)?;
-    ground.stage.dismiss_peer(&source)?;
+    ground.harness.dismiss_peer(&source)?;
     Ok(())
 }
 
@@ -115,7 +115,7 @@ fn refused(ground: &mut HostFixture<'_>, run: &ClientRun, words: &str) -> Played
 /// Which of the two is first is left to chance.
 fn one_run(program: &Path, report: &mut ScenarioReport) -> Played {
     let mut ground = HostFixture::new(program, report)?;
-    let recipe = ground.stage.recipe().clone();
+    let recipe = ground.harness.recipe().clone();
     let rival = Harness::new(recipe, Payload::new(ground.dice.random(), LEN))?;
     let folder = ground.beside("rival");
     fs::create_dir(&folder)?;
@@ -126,7 +126,7 @@ fn one_run(program: &Path, report: &mut ScenarioReport) -> Played {
     ground.take_in(&run);
     refused(&mut ground, &run, "of this run has it too")?;
     let judge = |payload| judge_bytes(&ground.out, &ground.files, payload);
-    let wrong = judge(ground.stage.payload()).and(judge(rival.payload()));
+    let wrong = judge(ground.harness.payload()).and(judge(rival.payload()));
     wrong.map_or(Ok(()), |verdict| Err(verdict.into()))
 }
 

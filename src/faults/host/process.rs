@@ -57,7 +57,7 @@ const STOP: Duration = Duration::from_secs(15);
 
 fn stops(program: &Path, report: &mut ScenarioReport) -> Played {
     let mut ground = HostFixture::new(program, report)?;
-    let tracker = ground.stage.http_tracker("", Knows::TheSwarm)?;
+    let tracker = ground.harness.http_tracker("", Knows::TheSwarm)?;
     for signal in [Signal::INT, Signal::TERM] {
         let source = ground.source("max_rate=1M")?;
         let mut fetch = ground.fetch().from(source.addr).args(&["--tracker", &tracker.url]).start()?;
@@ -111,7 +111,7 @@ fn hangs_up(program: &Path, report: &mut ScenarioReport) -> Played {
 fn twice(program: &Path, report: &mut ScenarioReport) -> Played {
     let mut ground = HostFixture::new(program, report)?;
     // Answers the first announce, so that `stopped` is due, and nothing after it.
-    let tracker = ground.stage.http_tracker("hang_after=1", Knows::TheSwarm)?;
+    let tracker = ground.harness.http_tracker("hang_after=1", Knows::TheSwarm)?;
     let source = ground.source("max_rate=1M")?;
     let mut fetch = ground.fetch().from(source.addr).args(&["--tracker", &tracker.url]).start()?;
     let has_part = fetch.has(MIB)?;
@@ -134,10 +134,10 @@ fn descriptors(program: &Path, report: &mut ScenarioReport) -> Played {
     let list: Vec<_> = names.iter().map(|name| (name.as_str(), 16 * 1024)).collect();
     let recipe = Recipe::folder("many", &list, PIECE, &[]);
     let mut ground = HostFixture::of(recipe, 300 * 16 * 1024, program, report)?;
-    let tracker = ground.stage.http_tracker("", Knows::TheSwarm)?;
+    let tracker = ground.harness.http_tracker("", Knows::TheSwarm)?;
     for _ in 0..120 {
         let silent = ground.source("silent")?;
-        ground.stage.list(silent.addr)?;
+        ground.harness.list(silent.addr)?;
     }
     let mut fetch = ground.fetch().args(&["--tracker", &tracker.url]).behind(&["prlimit", "--nofile=64"]).start()?;
     ground.inject("64 descriptors");

@@ -21,7 +21,7 @@ const CROWD_HOST: u8 = 254;
 /// A scene that is set.
 #[derive(Debug)]
 pub(super) struct NetCast {
-    pub(super) stage: Harness,
+    pub(super) harness: Harness,
     pub(super) torrent: PathBuf,
     pub(super) honest: Vec<PeerSeen>,
     pub(super) hostile: Vec<PeerSeen>,
@@ -38,9 +38,9 @@ pub(super) struct NetCast {
 impl NetCast {
     /// Brings on everybody; the .torrent goes into `dir`.
     pub(super) fn new(scene: &NetScene, seed: u64, dir: &Path) -> io::Result<Self> {
-        let stage = Harness::new(Recipe::single(NAME, PIECE_LEN, &[]), Payload::new(seed, scene.bytes))?;
+        let harness = Harness::new(Recipe::single(NAME, PIECE_LEN, &[]), Payload::new(seed, scene.bytes))?;
         let mut cast = Self {
-            stage,
+            harness,
             torrent: PathBuf::new(),
             honest: Vec::new(),
             hostile: Vec::new(),
@@ -62,7 +62,7 @@ impl NetCast {
                 *tier = cast.announce(*source)?;
             }
         }
-        cast.torrent = cast.stage.write_torrent(dir, tiers)?;
+        cast.torrent = cast.harness.write_torrent(dir, tiers)?;
         Ok(cast)
     }
 
@@ -73,46 +73,46 @@ impl NetCast {
 
     fn host(&mut self) -> std::net::Ipv4Addr {
         self.hosts += 1;
-        self.stage.host(self.hosts)
+        self.harness.host(self.hosts)
     }
 
     fn bring_on(&mut self, role: ScenePeers) -> io::Result<()> {
         match role {
             ScenePeers::Honest(words) => {
                 let at = self.host();
-                let peer = self.stage.peer(at, words, self.dice())?;
-                self.stage.list(peer.addr)?;
+                let peer = self.harness.peer(at, words, self.dice())?;
+                self.harness.list(peer.addr)?;
                 self.honest.push(peer);
             }
             ScenePeers::Behind(toxics, words) => {
                 let at = self.host();
-                let peer = self.stage.peer(at, words, self.dice())?;
-                let relay = self.stage.tcp_relay(at, peer.addr, toxics, self.dice())?;
-                self.stage.list(relay.addr)?;
+                let peer = self.harness.peer(at, words, self.dice())?;
+                let relay = self.harness.tcp_relay(at, peer.addr, toxics, self.dice())?;
+                self.harness.list(relay.addr)?;
                 self.honest.push(peer);
                 self.relays.push(relay);
             }
             ScenePeers::Hostile(count, words) => {
                 for _ in 0..count {
                     let at = self.host();
-                    let peer = self.stage.peer(at, words, self.dice())?;
-                    self.stage.list(peer.addr)?;
+                    let peer = self.harness.peer(at, words, self.dice())?;
+                    self.harness.list(peer.addr)?;
                     self.hostile.push(peer);
                 }
             }
             ScenePeers::Crowd(count, words) => {
                 for _ in 0..count {
-                    let peer = self.stage.peer(self.stage.host(CROWD_HOST), words, self.dice())?;
+                    let peer = self.harness.peer(self.harness.host(CROWD_HOST), words, self.dice())?;
                     self.crowd.push(peer);
                 }
             }
             ScenePeers::FullHouses(count) => {
                 for _ in 0..count {
                     let at = self.host();
-                    self.stage.list(self.stage.full_house(at)?)?;
+                    self.harness.list(self.harness.full_house(at)?)?;
                 }
             }
-            ScenePeers::Dead(count) => (0..count).try_for_each(|nth| self.stage.list(dead_addr(nth)))?,
+            ScenePeers::Dead(count) => (0..count).try_for_each(|nth| self.harness.list(dead_addr(nth)))?,
         }
         Ok(())
     }
@@ -121,16 +121,16 @@ impl NetCast {
     fn announce(&mut self, source: SceneTracker) -> io::Result<Vec<String>> {
         let tracker = match source {
             SceneTracker::Good => {
-                let tracker = self.stage.http_tracker("", Knows::TheSwarm)?;
+                let tracker = self.harness.http_tracker("", Knows::TheSwarm)?;
                 let url = tracker.url.clone();
                 self.good.push(tracker);
                 return Ok(vec![url]);
             }
-            SceneTracker::Http(words) => self.stage.http_tracker(&self.fill(words), Knows::Nobody)?,
-            SceneTracker::HttpKnows(words) => self.stage.http_tracker(&self.fill(words), Knows::TheSwarm)?,
-            SceneTracker::Udp(words) => self.stage.udp_tracker(&self.fill(words), Knows::Nobody, self.seed)?,
-            SceneTracker::UdpKnows(words) => self.stage.udp_tracker(&self.fill(words), Knows::TheSwarm, self.seed)?,
-            SceneTracker::Tls(why) => self.stage.tls_tracker(why)?,
+            SceneTracker::Http(words) => self.harness.http_tracker(&self.fill(words), Knows::Nobody)?,
+            SceneTracker::HttpKnows(words) => self.harness.http_tracker(&self.fill(words), Knows::TheSwarm)?,
+            SceneTracker::Udp(words) => self.harness.udp_tracker(&self.fill(words), Knows::Nobody, self.seed)?,
+            SceneTracker::UdpKnows(words) => self.harness.udp_tracker(&self.fill(words), Knows::TheSwarm, self.seed)?,
+            SceneTracker::Tls(why) => self.harness.tls_tracker(why)?,
             SceneTracker::UdpBehind(toxics) => return self.behind(toxics, true),
             SceneTracker::HttpBehind(toxics) => return self.behind(toxics, false),
             SceneTracker::Url(url) => return Ok(vec![url.to_owned()]),
@@ -138,11 +138,11 @@ impl NetCast {
             SceneTracker::DeadUdp => return Ok(vec![url("udp", dead_addr(0))]),
             SceneTracker::FullHouse => {
                 let at = self.host();
-                return Ok(vec![url("http", self.stage.full_house(at)?)]);
+                return Ok(vec![url("http", self.harness.full_house(at)?)]);
             }
             SceneTracker::Hole => {
                 let at = self.host();
-                return Ok(vec![url("http", self.stage.black_hole(at)?)]);
+                return Ok(vec![url("http", self.harness.black_hole(at)?)]);
             }
         };
         let url = tracker.url.clone();
@@ -153,12 +153,12 @@ impl NetCast {
     fn behind(&mut self, toxics: &str, is_udp: bool) -> io::Result<Vec<String>> {
         let at = self.host();
         let (tracker, relay, scheme) = if is_udp {
-            let tracker = self.stage.udp_tracker("", Knows::TheSwarm, self.seed)?;
-            let relay = self.stage.udp_relay(at, tracker.addr, toxics, self.dice())?;
+            let tracker = self.harness.udp_tracker("", Knows::TheSwarm, self.seed)?;
+            let relay = self.harness.udp_relay(at, tracker.addr, toxics, self.dice())?;
             (tracker, relay, "udp")
         } else {
-            let tracker = self.stage.http_tracker("", Knows::TheSwarm)?;
-            let relay = self.stage.tcp_relay(at, tracker.addr, toxics, self.dice())?;
+            let tracker = self.harness.http_tracker("", Knows::TheSwarm)?;
+            let relay = self.harness.tcp_relay(at, tracker.addr, toxics, self.dice())?;
             (tracker, relay, "http")
         };
         let url = url(scheme, relay.addr);

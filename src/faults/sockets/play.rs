@@ -65,7 +65,7 @@ fn attempt(scene: &NetScene, client: &Client, report: &mut ScenarioReport) -> io
             return Ok(());
         }
     };
-    let files = files_of(cast.stage.recipe(), cast.stage.payload());
+    let files = files_of(cast.harness.recipe(), cast.harness.payload());
     let run = Run { scene, client, cast: &cast, program, port, out: &out, files: &files };
     let (ending, run) = run.play_out()?;
     report.took = run.took;
@@ -76,7 +76,7 @@ fn attempt(scene: &NetScene, client: &Client, report: &mut ScenarioReport) -> io
     report.observed = seen.observed();
     let ours = [OUT, HOME, "payload.bin.torrent"];
     let left = [judge_folder(&out, &files), judge_surroundings(folder.path(), &ours)];
-    let arrived = judge_bytes(&out, &files, cast.stage.payload());
+    let arrived = judge_bytes(&out, &files, cast.harness.payload());
     let judged = ending.judge(scene, client, &seen.run, arrived);
     let verdicts = left.into_iter().flatten().chain(judged);
     report.verdict = gravest(verdicts.chain(owed(scene, client, &seen)));
@@ -231,7 +231,7 @@ impl Run<'_> {
     }
 
     fn is_complete(&self) -> bool {
-        judge_bytes(self.out, self.files, self.cast.stage.payload()).is_none()
+        judge_bytes(self.out, self.files, self.cast.harness.payload()).is_none()
     }
 
     fn happen(&self, deed: NetDeed) -> io::Result<()> {
@@ -251,10 +251,10 @@ impl Run<'_> {
     fn flood(&self, connections: u32) -> io::Result<()> {
         const A_SECOND: u32 = 500;
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        self.cast.stage.ask(move |troupe| {
+        self.cast.harness.ask(move |thread| {
             let mut flood = JoinSet::new();
             for nth in 0..connections {
-                let net = Net::clone(&troupe.net);
+                let net = Net::clone(&thread.net);
                 flood.spawn_local(async move {
                     sleep(Duration::from_secs(1) * nth / A_SECOND).await;
                     if let Ok(stream) = net.connect(to).await {
@@ -263,7 +263,7 @@ impl Run<'_> {
                     }
                 });
             }
-            troupe.keep(flood);
+            thread.keep(flood);
             Box::pin(std::future::ready(Ok(())))
         })
     }

@@ -18,7 +18,7 @@ use super::process::until;
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) lab: Lab,
-    stage: Harness,
+    harness: Harness,
     /// How many have been brought on.
     peers: Cell<u64>,
 }
@@ -32,13 +32,13 @@ impl Scene {
     /// The same with another name, for where there are several.
     pub(crate) fn named(name: &str, bytes: u64, piece_len: u32) -> Self {
         let recipe = Recipe::single(name, piece_len, &[]);
-        let stage = Harness::new(recipe, Payload::new(bytes, bytes)).unwrap();
-        Self { lab: Lab::new(), stage, peers: Cell::new(0) }
+        let harness = Harness::new(recipe, Payload::new(bytes, bytes)).unwrap();
+        Self { lab: Lab::new(), harness, peers: Cell::new(0) }
     }
 
     /// Its length in bytes.
     pub(crate) fn bytes(&self) -> u64 {
-        self.stage.payload().len()
+        self.harness.payload().len()
     }
 
     /// A peer on 127.0.0.1 that behaves as these words say; none is an honest seed.
@@ -50,26 +50,26 @@ impl Scene {
     pub(crate) fn peer_at(&self, ip: Ipv4Addr, words: &str) -> PeerSeen {
         // Another seed for each, and with it another peer id.
         self.peers.set(self.peers.get() + 1);
-        self.stage.peer(ip, words, self.peers.get()).unwrap()
+        self.harness.peer(ip, words, self.peers.get()).unwrap()
     }
 
     /// An HTTP tracker that behaves as these words say; it knows nobody but whom they name.
     pub(crate) fn http_tracker(&self, words: &str) -> TrackerSeen {
-        self.stage.http_tracker(words, Knows::Nobody).unwrap()
+        self.harness.http_tracker(words, Knows::Nobody).unwrap()
     }
 
     /// The same over UDP.
     pub(crate) fn udp_tracker(&self, words: &str) -> TrackerSeen {
-        self.stage.udp_tracker(words, Knows::Nobody, 7).unwrap()
+        self.harness.udp_tracker(words, Knows::Nobody, 7).unwrap()
     }
 
     /// A tracker on 127.0.0.1 and one on the same port of `::1`: both families of one tracker, told apart.
     pub(crate) fn tracker_of_both_families(&self, udp: bool, words: &str) -> [TrackerSeen; 2] {
         let start = |at: SocketAddr| {
             if udp {
-                self.stage.udp_tracker_at(at, words, Knows::Nobody, 7)
+                self.harness.udp_tracker_at(at, words, Knows::Nobody, 7)
             } else {
-                self.stage.http_tracker_at(at, words, Knows::Nobody)
+                self.harness.http_tracker_at(at, words, Knows::Nobody)
             }
         };
         // The port that is free in one family may be taken in the other.
@@ -84,13 +84,13 @@ impl Scene {
     /// Writes the .torrent with these tiers.
     pub(crate) fn torrent(&self, tiers: &[&[&str]]) -> PathBuf {
         let tiers = tiers.iter().map(|tier| tier.iter().map(|url| (*url).to_owned()).collect()).collect();
-        self.stage.write_torrent(self.lab.path(), tiers).unwrap()
+        self.harness.write_torrent(self.lab.path(), tiers).unwrap()
     }
 
     /// Compares what a fetch has left in `dir` with the payload, byte by byte.
     pub(crate) fn assert_arrived(&self, dir: &Path) {
-        let payload = self.stage.payload();
-        assert_eq!(judge_bytes(dir, &files_of(self.stage.recipe(), payload), payload), None);
+        let payload = self.harness.payload();
+        assert_eq!(judge_bytes(dir, &files_of(self.harness.recipe(), payload), payload), None);
     }
 }
 

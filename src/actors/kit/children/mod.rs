@@ -73,7 +73,7 @@ impl Family {
 
     /// Takes a child in, below those that are in already.
     pub fn adopt<A: Actor>(&mut self, child: SupervisedChild<A>) -> Addr<A> {
-        self.members.push(child.leash);
+        self.members.push(child.control);
         child.addr
     }
 

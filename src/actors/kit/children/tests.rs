@@ -258,8 +258,8 @@ async fn the_grandchildren_of_a_killed_child_do_not_outlive_it_for_long() {
         };
         let mut parent = spawn(Parent::new(&diary, POLICY, deaf), POLICY, 1, ear.recipient());
         sleep(MS).await;
-        parent.leash.kill();
-        parent.leash.ended().await;
+        parent.control.kill();
+        parent.control.ended().await;
         assert_eq!(Grandchild::meter().snapshot().live, 3);
         sleep(LONG).await;
         assert_eq!(Grandchild::meter().snapshot().live, 0);

@@ -105,8 +105,8 @@ impl<A: Child + Handler<Goodbye>> PendingGuard<A> {
         let (id, orders, mailbox) = (ChildId::fresh(), Arc::new(GuardOrders::default()), Mailbox::default());
         let (alive, ended) = oneshot::channel();
         let addr = mailbox.address();
-        let leash = ChildHandle::new((id, A::KIND), Arc::clone(&orders), addr.clone().recipient(), ended);
-        (SupervisedChild { addr, leash }, Self { mailbox, id, orders, superior, alive })
+        let control = ChildHandle::new((id, A::KIND), Arc::clone(&orders), addr.clone().recipient(), ended);
+        (SupervisedChild { addr, control }, Self { mailbox, id, orders, superior, alive })
     }
 
     /// Starts the child, on this arbiter.

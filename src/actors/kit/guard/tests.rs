@@ -293,8 +293,8 @@ async fn goodbye_ends_a_resting_child_at_once_and_without_starting_it() {
         sleep(LONG).await;
         child.stop();
         child.stop();
-        child.leash.ended().await;
-        child.leash.ended().await;
+        child.control.ended().await;
+        child.control.ended().await;
         sleep(MS).await;
         assert_eq!(diary.read(), ["p starts 1", "p stopped", "p dropped"]);
         assert_eq!(ends(&heard), [(ActorExit::Normal, false)]);
@@ -320,7 +320,7 @@ async fn a_child_told_to_end_is_not_restarted_whatever_it_does() {
             let (mut child, heard) = begin(probe, POLICY);
             sleep(MS).await;
             child.stop();
-            child.leash.ended().await;
+            child.control.ended().await;
             sleep(LONG).await;
             assert_eq!(ends(&heard), [(want, false)], "{what}");
         })
@@ -341,8 +341,8 @@ async fn a_child_that_will_not_end_is_killed() {
         sleep(LONG).await;
         assert_eq!(diary.read(), ["p starts 1", "p hears goodbye"]);
         do_it(&child, |probe, _| probe.note("handles more"));
-        child.leash.kill();
-        child.leash.ended().await;
+        child.control.kill();
+        child.control.ended().await;
         sleep(MS).await;
         assert_eq!(diary.read(), ["p stopped", "p dropped"]);
         assert!(matches!(&ends(&heard)[..], [(ActorExit::Fault { what }, false)] if what.starts_with("killed")));

@@ -266,7 +266,7 @@ impl PeerBook {
         if is_half || self.free_places() == 0 {
             let (evicted, farewell) = match self.accepted.evict(now, addr) {
                 None => (self.useless_for_newcomer(now, is_half), DisconnectReason::GivesWay),
-                evicted => (evicted, DisconnectReason::Useless),
+                evicted => (evicted, DisconnectReason::Evicted),
             };
             let Some(addr) = evicted else { return Inbound::Refused(Refusal::Full) };
             self.outbox.push_back(BookEffect::Close { addr, farewell });

@@ -553,7 +553,7 @@ fn farewells_are_followed_by_their_verdicts() {
         (DisconnectReason::Ourselves, false),
         (DisconnectReason::BadData, false),
         (DisconnectReason::Refused, true),
-        (DisconnectReason::Useless, true),
+        (DisconnectReason::Evicted, true),
         (DisconnectReason::ProtocolViolation, true),
         (DisconnectReason::Panicked, true),
         (DisconnectReason::Shutdown, true),
