@@ -70,9 +70,15 @@ impl FileWatch {
         self.in_doubt
     }
 
-    /// Somebody else remembers now which bytes are in doubt.
-    pub fn on_doubt_noted(&mut self) {
-        self.in_doubt = false;
+    /// How many changes by others were seen so far.
+    pub const fn changes(&self) -> u32 {
+        self.changes
+    }
+
+    /// The caller remembers now which bytes were in doubt after so many changes. A change that was seen since leaves the
+    /// file in doubt.
+    pub fn on_doubt_noted(&mut self, changes: u32) {
+        self.in_doubt &= self.changes != changes;
     }
 
     /// What it looked like when it was last seen.
@@ -172,9 +178,14 @@ mod tests {
         assert!(watch.holds(ticket, file(9, 1, 2)), "our own change");
         watch.on_seen(file(9, 1, 3));
         assert!(!watch.holds(ticket, file(9, 1, 3)), "somebody else has noticed the change");
-        watch.on_doubt_noted();
+        watch.on_doubt_noted(watch.changes());
         assert!(!watch.holds(ticket, file(9, 1, 3)), "and noted it, but the read began before");
         assert!(watch.holds(watch.ticket().unwrap(), file(9, 1, 3)));
+        watch.on_seen(file(9, 1, 4));
+        let changes = watch.changes();
+        watch.on_seen(file(9, 1, 5));
+        watch.on_doubt_noted(changes);
+        assert!(watch.is_in_doubt(), "the second change was not noted");
     }
 
     proptest! {
@@ -200,7 +211,7 @@ mod tests {
                         let is_changed = watch.on_seen(now) || watch.is_in_doubt();
                         prop_assert_eq!(is_changed, changed_by_others);
                         // Hashed again and found right.
-                        watch.on_doubt_noted();
+                        watch.on_doubt_noted(watch.changes());
                         changed_by_others = false;
                     }
                     _ => {

@@ -5,7 +5,6 @@
 //! When the whole storage seems to be away, nothing is concluded at all (D-10). Knows records, lengths and file facts;
 //! reads no disk.
 
-use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::base::bitfield::Bitfield;
@@ -93,13 +92,13 @@ impl fmt::Display for TrustReason {
 /// files that they lie in.
 pub fn without_doubts(
     mut record: ResumeRecord,
-    doubts: &BTreeSet<PieceIndex>,
+    doubts: impl IntoIterator<Item = PieceIndex>,
     torrent: RecordedTorrent<'_>,
 ) -> ResumeRecord {
     for piece in doubts {
-        if record.have.clear(*piece) {
-            let len = torrent.geometry.piece_len(*piece).into();
-            for span in torrent.layout.spans(torrent.geometry.piece_start(*piece), len) {
+        if record.have.clear(piece) {
+            let len = torrent.geometry.piece_len(piece).into();
+            for span in torrent.layout.spans(torrent.geometry.piece_start(piece), len) {
                 record.files.get_mut(span.file).into_iter().for_each(doubt);
                 doubt(&mut record.part);
             }

@@ -2,7 +2,7 @@
 //!
 //! They are read for nobody and recorded by nobody. A check or a write that finds one right ends its doubt.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{Inner, Opened};
@@ -15,26 +15,52 @@ use crate::storage::DiskTrouble;
 use crate::storage::file_entry::FileSpec;
 use crate::storage::part_file::Part;
 
-/// See the head of the file.
+/// The pieces in doubt.
 #[derive(Debug, Default)]
-pub(super) struct Doubts(Locked<BTreeSet<PieceIndex>>);
+pub(super) struct Doubts(Locked<Noted>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    /// When each piece was last put in doubt.
+    pieces: BTreeMap<PieceIndex, DoubtMark>,
+    now: DoubtMark,
+}
+
+/// A point in the sequence of doubts: later doubts have greater marks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DoubtMark(u64);
 
 impl Doubts {
     pub(super) fn is_none(&self) -> bool {
-        self.0.lock().is_empty()
+        self.0.lock().pieces.is_empty()
     }
 
     pub(super) fn has(&self, piece: PieceIndex) -> bool {
-        self.0.lock().contains(&piece)
+        self.0.lock().pieces.contains_key(&piece)
     }
 
-    /// It is what the torrent says: it was hashed since, or written.
-    pub(super) fn end(&self, piece: PieceIndex) {
-        self.0.lock().remove(&piece);
+    /// Returns the mark of this moment, to be taken before a piece is hashed or written.
+    pub(super) fn mark(&self) -> DoubtMark {
+        self.0.lock().now
+    }
+
+    /// The piece was hashed right or written after `since`. What has put it in doubt after `since` still holds.
+    pub(super) fn end(&self, piece: PieceIndex, since: DoubtMark) {
+        let mut noted = self.0.lock();
+        if noted.pieces.get(&piece).is_some_and(|doubted| *doubted <= since) {
+            noted.pieces.remove(&piece);
+        }
+    }
+
+    fn note(&self, pieces: impl Iterator<Item = PieceIndex>) {
+        let mut noted = self.0.lock();
+        noted.now.0 += 1;
+        let now = noted.now;
+        noted.pieces.extend(pieces.map(|piece| (piece, now)));
     }
 
     fn among(&self, have: &Bitfield) -> Vec<PieceIndex> {
-        self.0.lock().iter().copied().filter(|piece| have.has(*piece)).collect()
+        self.0.lock().pieces.keys().copied().filter(|piece| have.has(*piece)).collect()
     }
 }
 
@@ -47,10 +73,9 @@ impl Inner {
             let path = opened.files.shown_path(*file);
             tracing::warn!(path = %path.display(), "file was changed by another program, what it holds is hashed again");
         }
-        self.note_doubts(opened, &changed, have);
-        for range in self.missing_ends(opened) {
-            self.doubt(opened, range, have);
-        }
+        self.note_doubts(opened, &changed);
+        let lost = self.missing_ends(opened).into_iter().flat_map(|range| self.geometry.pieces_of(range));
+        opened.doubts.note(lost.filter(|piece| have.has(*piece)));
         let doubtful = opened.doubts.among(have);
         if doubtful.is_empty() {
             self.ease_if_done(opened, have);
@@ -58,16 +83,15 @@ impl Inner {
         Ok(doubtful)
     }
 
-    /// From now on these files' bytes are in doubt piece by piece.
-    pub(super) fn note_doubts(&self, opened: &Opened, files: &[usize], have: &Bitfield) {
-        for range in files.iter().flat_map(|file| self.ranges_of(opened, *file)) {
-            self.doubt(opened, range, have);
+    /// Puts every piece of these files in doubt, piece by piece from now on. Also those that are not there as far as the
+    /// caller knows: a write that it has not heard of yet can have gone to a file that was moved away.
+    pub(super) fn note_doubts(&self, opened: &Opened, files: &[usize]) {
+        let changes: Vec<_> = files.iter().map(|file| (*file, opened.files.changes(*file))).collect();
+        let ranges = files.iter().flat_map(|file| self.ranges_of(opened, *file));
+        opened.doubts.note(ranges.flat_map(|range| self.geometry.pieces_of(range)));
+        for (file, changes) in changes {
+            opened.files.on_doubt_noted(file, changes);
         }
-        opened.files.on_doubts_noted(files);
-    }
-
-    fn doubt(&self, opened: &Opened, range: Range<u64>, have: &Bitfield) {
-        opened.doubts.0.lock().extend(self.geometry.pieces_of(range).filter(|piece| have.has(*piece)));
     }
 
     /// Where the bytes of a file are in the torrent; of the part file, those of all files that it holds.
@@ -96,6 +120,6 @@ impl Inner {
     pub(super) fn without_doubts(&self, record: ResumeRecord, opened: &Opened) -> ResumeRecord {
         let layout = opened.files.layout();
         let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout };
-        without_doubts(record, &opened.doubts.0.lock(), torrent)
+        without_doubts(record, opened.doubts.0.lock().pieces.keys().copied(), torrent)
     }
 }

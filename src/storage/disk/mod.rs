@@ -286,10 +286,11 @@ impl Inner {
     /// A piece that is right with bytes of the part file is right, and noted.
     fn check(&self, pieces: Vec<PieceIndex>) -> Vec<(PieceIndex, Result<bool, DiskTrouble>)> {
         let opened = self.opened();
+        let began = opened.doubts.mark();
         let judged = Hasher::new(&opened.files, self.geometry).are_right(&self.hashes, &pieces);
         let with_part = |(piece, judged)| match judged {
             Ok(true) => {
-                opened.doubts.end(piece);
+                opened.doubts.end(piece, began);
                 (piece, Ok(true))
             }
             Ok(false) if self.is_strayed(opened, piece) => {
@@ -322,12 +323,13 @@ impl Inner {
         // All at once: each lies elsewhere in a long list, and memory answers several questions in the time of one.
         let expected: Vec<_> = jobs.iter().map(|job| self.hashes.get(job.piece)).collect();
         let is_right: Vec<bool> = digests.into_iter().zip(expected).map(|(digest, hash)| digest == hash).collect();
+        let began = self.opened().doubts.mark();
         let written = self.keep(&jobs, &is_right);
         self.note_room(&jobs, &is_right, &written);
         let outcome = |((job, is_right), written): ((PieceJob, bool), _)| match written {
             _ if !is_right => PieceOutcome::HashMismatch(job.piece),
             Ok(()) => {
-                self.opened().doubts.end(job.piece);
+                self.opened().doubts.end(job.piece, began);
                 PieceOutcome::Written(job.piece)
             }
             Err(trouble) => PieceOutcome::Trouble(job, self.with_need(self.opened(), trouble)),
@@ -366,7 +368,7 @@ impl Inner {
             // The last look: nothing of ours changes the files any more.
             self.vet(&snapshot.have)?;
         } else {
-            self.note_doubts(opened, &opened.files.doubtful(), &snapshot.have);
+            self.note_doubts(opened, &opened.files.doubtful());
         }
         opened.looked.lock().note(touched);
         if snapshot.clean && self.is_state_useless(snapshot, opened) {

@@ -168,13 +168,16 @@ impl StoredFiles {
         (0..self.tracked.len()).filter(|file| self.tracked[*file].with(|watch| watch.is_in_doubt())).collect()
     }
 
-    /// Somebody else remembers which bytes of these files are in doubt.
-    pub fn on_doubts_noted(&self, files: &[usize]) {
-        for file in files {
-            self.tracked[*file].with(FileWatch::on_doubt_noted);
-            // What the record says of it is no longer so.
-            self.touch(*file);
-        }
+    /// How many changes of a file by other programs were seen so far.
+    pub fn changes(&self, file: usize) -> u32 {
+        self.tracked[file].with(|watch| watch.changes())
+    }
+
+    /// The caller remembers which bytes of a file were in doubt after so many changes.
+    pub fn on_doubt_noted(&self, file: usize, changes: u32) {
+        self.tracked[file].with(|watch| watch.on_doubt_noted(changes));
+        // What the record says of it is no longer so.
+        self.touch(file);
     }
 
     fn vet_file(&self, file: usize, may_write: bool) -> Result<bool, DiskTrouble> {
@@ -190,7 +193,7 @@ impl StoredFiles {
         }
         if len == 0 {
             // Nothing is lost with a file that has no bytes.
-            self.tracked[file].with(FileWatch::on_doubt_noted);
+            self.tracked[file].with(|watch| watch.on_doubt_noted(watch.changes()));
         }
         Ok(in_doubt && len > 0)
     }

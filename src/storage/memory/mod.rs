@@ -365,7 +365,7 @@ impl Storage for Memory {
                 program.vet(shape, state, &snapshot.have);
             } else {
                 program.look_at_all(state);
-                program.note_doubts(shape, &snapshot.have);
+                program.note_doubts(shape);
             }
             state.save(&shape.record(&snapshot, program))
         })
@@ -471,7 +471,7 @@ impl Shape {
             clean: snapshot.clean,
         };
         let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
-        without_doubts(record, &program.doubts, torrent)
+        without_doubts(record, program.doubts.iter().copied(), torrent)
     }
 }
 

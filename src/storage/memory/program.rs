@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -121,25 +120,24 @@ impl DiskProgram {
                 self.files[file].watch.on_own_change(state.witness(file));
             }
             if known.len < len {
-                self.doubt(shape, range.start + known.len..range.end, have);
+                let lost = shape.geometry.pieces_of(range.start + known.len..range.end);
+                self.doubts.extend(lost.filter(|piece| have.has(*piece)));
             }
         }
-        self.note_doubts(shape, have);
+        self.note_doubts(shape);
         self.doubts.iter().copied().filter(|piece| have.has(*piece)).collect()
     }
 
-    /// Files in doubt become pieces in doubt.
-    pub(super) fn note_doubts(&mut self, shape: &Shape, have: &Bitfield) {
+    /// Files in doubt become pieces in doubt, all of them: see `storage::disk::doubts`.
+    pub(super) fn note_doubts(&mut self, shape: &Shape) {
         for file in 0..self.files.len() {
             if self.files[file].watch.is_in_doubt() {
-                self.doubt(shape, shape.layout.file_range(file).unwrap_or_default(), have);
-                self.files[file].watch.on_doubt_noted();
+                let range = shape.layout.file_range(file).unwrap_or_default();
+                self.doubts.extend(shape.geometry.pieces_of(range));
+                let watch = &mut self.files[file].watch;
+                watch.on_doubt_noted(watch.changes());
             }
         }
-    }
-
-    fn doubt(&mut self, shape: &Shape, range: Range<u64>, have: &Bitfield) {
-        self.doubts.extend(shape.geometry.pieces_of(range).filter(|piece| have.has(*piece)));
     }
 }
 

@@ -166,6 +166,24 @@ fn a_change_between_two_writes_is_seen() {
     assert!(bench.vet(&disk, &have).is_empty());
 }
 
+/// A piece that was written when its file was moved away, and that the writer has not yet heard of when it looks.
+#[test]
+fn a_piece_that_was_written_before_the_look_and_reported_after_it_is_in_doubt() {
+    let bench = Bench::new(one_large_file());
+    let disk = bench.disk();
+    let (mut have, _) = bench.survey(&disk);
+    bench.admit(&disk, &have).unwrap();
+    bench.write(&disk, &[2, 3], &mut have);
+    let before = have.clone();
+    bench.write(&disk, &[6], &mut have);
+    std::fs::rename(bench.path("big.bin"), bench.dir.path().join("elsewhere")).unwrap();
+    let doubtful: Vec<u32> = bench.vet(&disk, &before).into_iter().map(PieceIndex::get).collect();
+    assert_eq!(doubtful, [2, 3]);
+    assert!(bench.read_piece(&disk, bench.piece(6)).is_err());
+    let doubtful: Vec<u32> = bench.vet(&disk, &have).into_iter().map(PieceIndex::get).collect();
+    assert_eq!(doubtful, [2, 3, 6]);
+}
+
 /// The bytes that come through an open handle are right, but the file is not there any more.
 #[test]
 fn a_file_that_was_moved_away_is_missed_after_a_while() {
