@@ -101,5 +101,5 @@ fn words(program: &Path, args: &[&str]) -> Command {
 /// The same info-hash means the same hash of every piece.
 fn is_right(made: &Path, lab: &Lab) -> bool {
     let made = fs::read(made).ok().and_then(|file| Metainfo::parse(&file).ok());
-    made.is_some_and(|made| made.info_hash.0 == lab.content.info_hash)
+    made.is_some_and(|made| made.info.info_hash.0 == lab.content.info_hash)
 }

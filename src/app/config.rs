@@ -11,7 +11,7 @@ use super::descriptors::Descriptors;
 use super::hook::CompletionHook;
 use crate::actors::torrent::Aim;
 use crate::base::ids::PeerId;
-use crate::codec::metainfo::Metainfo;
+use crate::codec::metainfo::{Info, Metainfo};
 use crate::logic::disk::layout::Layout;
 use crate::logic::torrent::selection::WantedPieces;
 use crate::storage::Durability;
@@ -35,7 +35,7 @@ impl Job {
 
     /// What is wanted of it.
     pub fn wanted(&self) -> WantedPieces {
-        let Metainfo { geometry, files, .. } = &self.metainfo;
+        let Info { geometry, files, .. } = &*self.metainfo.info;
         let layout = Layout::new(files.iter().map(|file| file.len));
         let of_files = |select: &Vec<bool>| WantedPieces::of_files(geometry, &layout, select);
         self.select.as_ref().map_or_else(|| WantedPieces::everything(geometry), of_files)

@@ -33,7 +33,11 @@ pub(super) struct Torrents(Vec<One>);
 impl Torrents {
     pub(super) fn new(config: &RunConfig) -> Self {
         let one = |Job { metainfo, .. }: &Job| {
-            let view = TorrentView::new(metainfo.name.clone(), metainfo.info_hash, metainfo.geometry.total_len());
+            let view = TorrentView::new(
+                metainfo.info.name.clone(),
+                metainfo.info.info_hash,
+                metainfo.info.geometry.total_len(),
+            );
             let (publish, views) = watch::channel(view);
             One { publish: Arc::new(publish), views, ending: None }
         };
@@ -57,16 +61,16 @@ impl Torrents {
         let homes = storages.into_iter().zip(places.iter().cycle());
         let all = config.jobs.iter().zip(homes).zip(&self.0).map(|((job, (storage, place)), one)| {
             let Job { metainfo, tiers, .. } = job;
-            let piece_len = u64::from(metainfo.geometry.nominal_piece_len());
+            let piece_len = u64::from(metainfo.info.geometry.nominal_piece_len());
             let torrent = TorrentConfig {
-                name: metainfo.name.clone(),
-                info_hash: metainfo.info_hash,
-                geometry: metainfo.geometry,
+                name: metainfo.info.name.clone(),
+                info_hash: metainfo.info.info_hash,
+                geometry: metainfo.info.geometry,
                 wanted: Arc::new(job.wanted()),
                 aim: config.aim,
                 super_seed: config.super_seed,
                 tiers: tiers.clone(),
-                private: metainfo.private,
+                private: metainfo.info.private,
                 peers: config.peers.clone(),
                 our_id,
                 port,

@@ -140,7 +140,7 @@ mod tests {
     use crate::storage::OpenTrouble;
 
     fn ended(ending: Ending, change: impl FnOnce(&mut TorrentView)) -> TorrentOutcome {
-        let mut view = TorrentView::new("x\u{1b}[2J".to_owned(), torrent().info_hash, 4 << 20);
+        let mut view = TorrentView::new("x\u{1b}[2J".to_owned(), torrent().info.info_hash, 4 << 20);
         (view.bytes_have, view.bytes_done, view.bytes_received) = (1 << 20, 1 << 20, 1 << 20);
         change(&mut view);
         TorrentOutcome { ending, view, advice: None }
@@ -223,7 +223,7 @@ mod tests {
         );
         assert_eq!((&result["bytes_total"], &result["bytes_wasted"]), (&(4 << 20).into(), &5.into()));
         assert_eq!((&result["restarts"][0]["count"], &result["panics"]), (&7.into(), &0.into()));
-        assert_eq!(result["info_hash"], torrent().info_hash.to_string());
+        assert_eq!(result["info_hash"], torrent().info.info_hash.to_string());
     }
 
     /// W-35: several torrents, one result; the first that did not end well gives the number.

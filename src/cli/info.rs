@@ -32,7 +32,7 @@ pub fn list(metainfo: &Metainfo, select: Option<&[bool]>, output: &Output) {
         output.json(&as_json(metainfo, select));
         return;
     }
-    for (file, entry) in metainfo.files.iter().enumerate().filter(|(_, entry)| !entry.padding) {
+    for (file, entry) in metainfo.info.files.iter().enumerate().filter(|(_, entry)| !entry.padding) {
         let shown = entry.path.as_path().display().to_string();
         let mark = select.map_or("", |select| if select.get(file) == Some(&true) { "* " } else { "  " });
         let size = Bytes(entry.len).to_string();
@@ -41,17 +41,17 @@ pub fn list(metainfo: &Metainfo, select: Option<&[bool]>, output: &Output) {
 }
 
 fn as_text(metainfo: &Metainfo) -> String {
-    let geometry = metainfo.geometry;
+    let geometry = metainfo.info.geometry;
     let mut text = String::new();
     let mut row = |name: &str, value: String| {
         let _infallible = writeln!(text, "{name:<12}{value}");
     };
-    row("name", Safe::new(&metainfo.name).to_string());
-    row("info-hash", metainfo.info_hash.to_string());
+    row("name", Safe::new(&metainfo.info.name).to_string());
+    row("info-hash", metainfo.info.info_hash.to_string());
     row("size", format!("{} ({} bytes)", Bytes(geometry.total_len()), geometry.total_len()));
     let piece = Bytes(u64::from(geometry.nominal_piece_len()));
     row("pieces", format!("{} of {piece}", geometry.piece_count()));
-    if metainfo.private {
+    if metainfo.info.private {
         row("private", "yes: no peers but the trackers'".to_owned());
     }
     for (nth, tier) in (1..).zip(&metainfo.tiers) {
@@ -63,17 +63,17 @@ fn as_text(metainfo: &Metainfo) -> String {
         row("web seed", crate::base::safe::redact_url(url));
     }
     for (name, value) in
-        [("comment", &metainfo.comment), ("created by", &metainfo.created_by), ("source", &metainfo.source)]
+        [("comment", &metainfo.comment), ("created by", &metainfo.created_by), ("source", &metainfo.info.source)]
     {
         if let Some(value) = value {
             row(name, Safe::new(value).to_string());
         }
     }
-    for file in metainfo.files.iter().filter(|file| !file.padding) {
+    for file in metainfo.info.files.iter().filter(|file| !file.padding) {
         let shown = file.path.as_path().display().to_string();
         row("file", format!("{:>10}  {}", Bytes(file.len).to_string(), Safe::new(&shown).at_most(400)));
     }
-    for link in &metainfo.links {
+    for link in &metainfo.info.links {
         let shown = Safe::new(link.path.as_str()).at_most(400);
         row("link", format!("{:>10}  {shown} -> {}", "", link.target));
     }
@@ -84,7 +84,7 @@ fn as_text(metainfo: &Metainfo) -> String {
 }
 
 fn as_json(metainfo: &Metainfo, select: Option<&[bool]>) -> Value {
-    let files = metainfo.files.iter().enumerate().map(|(file, entry)| {
+    let files = metainfo.info.files.iter().enumerate().map(|(file, entry)| {
         json!({
             "number": file + 1,
             "path": entry.path.as_path().display().to_string(),
@@ -94,7 +94,7 @@ fn as_json(metainfo: &Metainfo, select: Option<&[bool]>) -> Value {
         })
     });
     // They have no number: nothing of them is fetched, and nothing is made.
-    let links = metainfo.links.iter().map(|link| {
+    let links = metainfo.info.links.iter().map(|link| {
         json!({
             "number": null,
             "path": link.path.as_str(),
@@ -108,18 +108,18 @@ fn as_json(metainfo: &Metainfo, select: Option<&[bool]>) -> Value {
         "event": "result",
         "status": "complete",
         "exit_code": 0,
-        "name": metainfo.name,
-        "info_hash": metainfo.info_hash.to_string(),
-        "bytes_total": metainfo.geometry.total_len(),
-        "piece_length": metainfo.geometry.nominal_piece_len(),
-        "pieces": metainfo.geometry.piece_count(),
-        "private": metainfo.private,
+        "name": metainfo.info.name,
+        "info_hash": metainfo.info.info_hash.to_string(),
+        "bytes_total": metainfo.info.geometry.total_len(),
+        "piece_length": metainfo.info.geometry.nominal_piece_len(),
+        "pieces": metainfo.info.geometry.piece_count(),
+        "private": metainfo.info.private,
         "trackers": metainfo.tiers.iter().map(|tier| redacted(tier)).collect::<Vec<_>>(),
         "web_seeds": redacted(&metainfo.web_seeds),
         "comment": metainfo.comment,
         "created_by": metainfo.created_by,
         "creation_date": metainfo.creation_date,
-        "source": metainfo.source,
+        "source": metainfo.info.source,
         "files": files.chain(links).collect::<Vec<_>>(),
         "warnings": metainfo.warnings.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
@@ -139,7 +139,7 @@ pub fn is_no_secret(url: &str) -> bool {
 pub fn magnet(metainfo: &Metainfo, named: impl Fn(&str) -> bool) -> String {
     let encode =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");
-    let mut link = format!("magnet:?xt=urn:btih:{}&dn={}", metainfo.info_hash, encode(&metainfo.name));
+    let mut link = format!("magnet:?xt=urn:btih:{}&dn={}", metainfo.info.info_hash, encode(&metainfo.info.name));
     for url in metainfo.tiers.iter().flatten().filter(|url| named(url)) {
         link.push_str("&tr=");
         link.push_str(&encode(url));

@@ -33,7 +33,7 @@ pub fn run(args: &ScrapeArgs, global: &Global, output: &Output) -> Result<Progra
     let mut torrents = Vec::new();
     for file in &args.file {
         let torrent = source::load(file, NameRules::default())?;
-        if seen.insert(torrent.info_hash) {
+        if seen.insert(torrent.info.info_hash) {
             torrents.push(torrent);
         }
     }
@@ -45,10 +45,10 @@ pub fn run(args: &ScrapeArgs, global: &Global, output: &Output) -> Result<Progra
         source::block_on(ask(&Sockets::any(), questions)).map_err(|error| Problem::new(ProgramExit::Unknown, error))?;
     for torrent in &torrents {
         if torrents.len() > 1 {
-            output.line(Safe::new(&torrent.name));
+            output.line(Safe::new(&torrent.info.name));
         }
         for url in trackers(torrent, &args.tracker) {
-            if let Some(answer) = answers.get(&(url.clone(), torrent.info_hash)) {
+            if let Some(answer) = answers.get(&(url.clone(), torrent.info.info_hash)) {
                 show(torrent, url, answer, output);
             }
         }
@@ -67,7 +67,7 @@ fn questions(torrents: &[Metainfo], more: &[String]) -> BTreeMap<String, Vec<Inf
     let mut questions: BTreeMap<String, Vec<InfoHash>> = BTreeMap::new();
     for torrent in torrents {
         for url in trackers(torrent, more) {
-            questions.entry(url.clone()).or_default().push(torrent.info_hash);
+            questions.entry(url.clone()).or_default().push(torrent.info.info_hash);
         }
     }
     questions
@@ -86,8 +86,8 @@ fn show(torrent: &Metainfo, url: &str, answer: &Answer, output: &Output) {
     let shown = redact_url(url);
     let mut row = json!({
         "event": "scrape",
-        "info_hash": torrent.info_hash.to_string(),
-        "name": torrent.name,
+        "info_hash": torrent.info.info_hash.to_string(),
+        "name": torrent.info.name,
         "tracker": shown,
         "ok": answer.is_ok(),
     });
@@ -108,7 +108,7 @@ fn show(torrent: &Metainfo, url: &str, answer: &Answer, output: &Output) {
 fn report(torrents: &[Metainfo], answers: &Answers, output: &Output) -> ProgramExit {
     let answered = answers.values().filter(|answer| answer.is_ok()).count();
     let exit = if answered > 0 { ProgramExit::Complete } else { ProgramExit::Network };
-    let of_one = if let [torrent] = torrents { Some(torrent.info_hash.to_string()) } else { None };
+    let of_one = if let [torrent] = torrents { Some(torrent.info.info_hash.to_string()) } else { None };
     output.json(&json!({
         "event": "result",
         "status": if answered > 0 { "complete" } else { "failed" },

@@ -26,7 +26,7 @@ pub fn select(args: &SelectArgs, metainfo: &Metainfo) -> Result<Option<Vec<bool>
     if args.select_file.is_empty() && args.select.is_empty() {
         return Ok(None);
     }
-    let count = metainfo.files.len();
+    let count = metainfo.info.files.len();
     if let Some(beyond) = args.select_file.iter().map(FileNumbers::last).find(|last| *last > count) {
         return Err(usage(metainfo, &format!("--select-file {beyond}: there is no such file")));
     }
@@ -37,37 +37,37 @@ pub fn select(args: &SelectArgs, metainfo: &Metainfo) -> Result<Option<Vec<bool>
         let glob = glob.map_err(|error| Problem::new(ProgramExit::Usage, format!("--select {pattern}: {error}")))?;
         let glob = glob.compile_matcher();
         let matches: Vec<bool> =
-            metainfo.files.iter().map(|file| !file.padding && is_match(&glob, file, metainfo)).collect();
+            metainfo.info.files.iter().map(|file| !file.padding && is_match(&glob, file, metainfo)).collect();
         if !matches.contains(&true) {
             return Err(usage(metainfo, &format!("--select {pattern}: no file matches")));
         }
         wanted.iter_mut().zip(matches).for_each(|(wanted, matches)| *wanted |= matches);
     }
     let chosen: Vec<bool> =
-        wanted.into_iter().zip(&metainfo.files).map(|(wanted, file)| wanted && !file.padding).collect();
+        wanted.into_iter().zip(&metainfo.info.files).map(|(wanted, file)| wanted && !file.padding).collect();
     if !chosen.contains(&true) {
         return Err(usage(metainfo, "--select-file: these numbers are of padding only"));
     }
-    let is_everything = chosen.iter().zip(&metainfo.files).all(|(wanted, file)| *wanted || file.padding);
+    let is_everything = chosen.iter().zip(&metainfo.info.files).all(|(wanted, file)| *wanted || file.padding);
     Ok((!is_everything).then_some(chosen))
 }
 
 /// By the path as `--list` shows it, or by the part of it below the torrent's own folder. `*` takes slashes too.
 fn is_match(glob: &GlobMatcher, file: &FileEntry, metainfo: &Metainfo) -> bool {
     let path = file.path.as_path();
-    let below = path.strip_prefix(&metainfo.name).ok().filter(|_| metainfo.multi_file);
+    let below = path.strip_prefix(&metainfo.info.name).ok().filter(|_| metainfo.info.multi_file);
     glob.is_match(path) || below.is_some_and(|below| glob.is_match(below))
 }
 
 fn usage(metainfo: &Metainfo, what: &str) -> Problem {
-    let files = metainfo.files.iter().filter(|file| !file.padding);
+    let files = metainfo.info.files.iter().filter(|file| !file.padding);
     let names: Vec<String> = files
         .clone()
         .take(NAMES_SHOWN)
         .map(|file| Safe::new(&file.path.as_path().display().to_string()).at_most(60).to_string())
         .collect();
     let more = if files.count() > NAMES_SHOWN { ", …" } else { "" };
-    let last = metainfo.files.len();
+    let last = metainfo.info.files.len();
     Problem::new(
         ProgramExit::Usage,
         format!("{what}; the torrent has 1-{last}: {}{more} (--list shows all)", names.join(", ")),

@@ -115,7 +115,7 @@ mod tests {
             assert_eq!(problem.exit, want, "{source}: {}", problem.text);
         }
         let good = file("good", info("1:x").as_bytes());
-        assert_eq!(load(good.as_ref(), NameRules::Native).unwrap().name, "x");
+        assert_eq!(load(good.as_ref(), NameRules::Native).unwrap().info.name, "x");
     }
 
     #[test]
@@ -124,7 +124,7 @@ mod tests {
         let path = dir.path().join(OsStr::from_bytes(b"caf\xe9\x1b.torrent"));
         std::fs::write(&path, format!("d4:infod6:lengthi3e4:name1:x12:piece lengthi3e6:pieces20:{}ee", "x".repeat(20)))
             .unwrap();
-        assert_eq!(load(path.as_os_str(), NameRules::Native).unwrap().name, "x");
+        assert_eq!(load(path.as_os_str(), NameRules::Native).unwrap().info.name, "x");
         std::fs::write(&path, "no torrent").unwrap();
         let problem = load(path.as_os_str(), NameRules::Native).unwrap_err();
         assert!(problem.text.contains(r"caf\xe9\u{1b}.torrent is not a torrent"), "{}", problem.text);

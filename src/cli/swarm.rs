@@ -45,7 +45,7 @@ pub fn jobs(sources: &[OsString], args: &SwarmArgs) -> Result<Vec<Job>, Problem>
         for warning in &metainfo.warnings {
             tracing::warn!(%warning, "torrent is odd");
         }
-        if jobs.iter().any(|job| job.metainfo.info_hash == metainfo.info_hash) {
+        if jobs.iter().any(|job| job.metainfo.info.info_hash == metainfo.info.info_hash) {
             let shown = source::shown(source);
             return Err(Problem::new(ProgramExit::Usage, format!("{shown} is the same torrent as one before it")));
         }

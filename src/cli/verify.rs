@@ -48,8 +48,8 @@ pub fn run(args: &VerifyArgs, output: &Output) -> Result<ProgramExit, Problem> {
     let files = StoredFiles::new(folder, specs_of(&metainfo), Descriptors::of_this_process(1, 1).files);
     let files = with_part(files, &metainfo, record.as_ref()).map_err(problem)?;
     let wanted = chosen.as_ref().map_or_else(
-        || WantedPieces::everything(&metainfo.geometry),
-        |chosen| WantedPieces::of_files(&metainfo.geometry, files.layout(), chosen),
+        || WantedPieces::everything(&metainfo.info.geometry),
+        |chosen| WantedPieces::of_files(&metainfo.info.geometry, files.layout(), chosen),
     );
     let wrong = check(&files, &metainfo, &wanted, output)?;
     let survey = Survey { metainfo: &metainfo, files: &files, record: record.as_ref(), wrong };
@@ -67,7 +67,7 @@ fn problem(trouble: DiskTrouble) -> Problem {
 
 /// The record, if one is there that fits the torrent. Says so when a process is at work on it.
 fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<ResumeRecord> {
-    let Peek { found, holder } = peek(dir, metainfo.info_hash);
+    let Peek { found, holder } = peek(dir, metainfo.info.info_hash);
     if let Some(process) = holder {
         output.json(&json!({"event": "at_work", "process": process}));
         output.complain(&format!(
@@ -75,7 +75,7 @@ fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<Res
         ));
     }
     let FoundRecord::Record(record, _) = found else { return None };
-    let fits = record.pieces == metainfo.geometry.piece_count() && record.files.len() == metainfo.files.len();
+    let fits = record.pieces == metainfo.info.geometry.piece_count() && record.files.len() == metainfo.info.files.len();
     fits.then_some(*record)
 }
 
@@ -89,11 +89,11 @@ fn with_part(
     let is_not_ours = |file: usize| record.is_some_and(|record| record.files.get(file) == Some(&Witness::NOT_OURS));
     let (mut held, mut strayed) = (Vec::new(), Vec::new());
     for file in 0..files.specs().len() {
-        let is_absent = files.witness(file)?.is_none() && !metainfo.files[file].padding;
+        let is_absent = files.witness(file)?.is_none() && !metainfo.info.files[file].padding;
         held.push(is_absent);
         strayed.push(!is_absent && is_not_ours(file));
     }
-    let part = Part::new((metainfo.info_hash, metainfo.geometry, files.layout()), held, strayed);
+    let part = Part::new((metainfo.info.info_hash, metainfo.info.geometry, files.layout()), held, strayed);
     Ok(files.with_part((part.is_needed() || part.has_strays()).then_some(part)))
 }
 
@@ -112,11 +112,11 @@ fn check(
     wanted: &WantedPieces,
     output: &Output,
 ) -> Result<Vec<Wrong>, Problem> {
-    let geometry = metainfo.geometry;
+    let geometry = metainfo.info.geometry;
     let meter = HashProgress::new(output, "checking", geometry.total_len());
     let wrong_ones = |hasher: &mut Hasher<&StoredFiles>, run: &[PieceIndex]| {
         let run: Vec<PieceIndex> = run.iter().copied().filter(|piece| wanted.pieces().has(*piece)).collect();
-        let judged = hasher.are_right(&metainfo.hashes, &run).into_iter().zip(&run);
+        let judged = hasher.are_right(&metainfo.info.hashes, &run).into_iter().zip(&run);
         let wrong = judged.filter_map(|(right, piece)| right.map(|right| (!right).then_some(*piece)).transpose());
         let wrong =
             wrong.map(|piece| piece.map(|piece| Wrong { piece, right_with_part: is_strayed(files, metainfo, piece) }));
@@ -133,9 +133,9 @@ fn is_strayed(files: &StoredFiles, metainfo: &Metainfo, piece: PieceIndex) -> bo
     if !files.part().is_some_and(Part::has_strays) {
         return false;
     }
-    let mut bytes = vec![0; metainfo.geometry.piece_len(piece) as usize];
-    files.read_strayed(metainfo.geometry.piece_start(piece), &mut bytes).is_ok()
-        && <[u8; 20]>::from(Sha1::digest(&bytes)) == metainfo.hashes.get(piece)
+    let mut bytes = vec![0; metainfo.info.geometry.piece_len(piece) as usize];
+    files.read_strayed(metainfo.info.geometry.piece_start(piece), &mut bytes).is_ok()
+        && <[u8; 20]>::from(Sha1::digest(&bytes)) == metainfo.info.hashes.get(piece)
 }
 
 /// All that was found out.
@@ -151,7 +151,8 @@ impl Survey<'_> {
     fn report(&self, is_chosen: impl Fn(usize) -> bool, output: &Output) -> Result<Report, DiskTrouble> {
         let conditions = self.conditions()?;
         let mut report = Report::of(&conditions, &self.wrong);
-        let shown = self.metainfo.files.iter().enumerate().filter(|(file, entry)| !entry.padding && is_chosen(*file));
+        let shown =
+            self.metainfo.info.files.iter().enumerate().filter(|(file, entry)| !entry.padding && is_chosen(*file));
         for (file, entry) in shown {
             let facts = self.facts(file, &conditions)?;
             let (condition, fault) = facts.judge();
@@ -182,23 +183,23 @@ impl Survey<'_> {
             return Ok(BTreeMap::new());
         }
         let mut written = data_ranges(self.files)?;
-        let padding = self.metainfo.files.iter().filter(|file| file.padding);
+        let padding = self.metainfo.info.files.iter().filter(|file| file.padding);
         written.extend(padding.map(|file| file.offset..file.offset + file.len));
-        let (written, geometry) = (WrittenRanges::new(written), &self.metainfo.geometry);
+        let (written, geometry) = (WrittenRanges::new(written), &self.metainfo.info.geometry);
         let recorded = self.record.map(|record| &record.have);
         let judge = |wrong: &Wrong| (wrong.piece, of_wrong_piece(wrong.piece, geometry, &written, recorded));
         Ok(self.wrong.iter().map(judge).collect())
     }
 
     fn facts(&self, file: usize, conditions: &BTreeMap<PieceIndex, PieceCondition>) -> Result<FileFacts, DiskTrouble> {
-        let entry = &self.metainfo.files[file];
+        let entry = &self.metainfo.info.files[file];
         let range = entry.offset..entry.offset + entry.len;
         let is_strayed = self.files.part().is_some_and(|part| !part.holds(file) && part.held_once(file));
         let elsewhere = |piece: &PieceIndex| {
             let at = self.wrong.binary_search_by_key(piece, |wrong| wrong.piece);
             !is_strayed && at.is_ok_and(|at| self.wrong[at].right_with_part)
         };
-        let pieces = || self.metainfo.geometry.pieces_of(range.clone());
+        let pieces = || self.metainfo.info.geometry.pieces_of(range.clone());
         let count =
             |condition| pieces().filter(|piece| conditions.get(piece) == Some(&condition) && !elsewhere(piece)).count();
         Ok(FileFacts {
@@ -266,8 +267,8 @@ impl Report {
             "event": "result",
             "status": status,
             "exit_code": exit as u8,
-            "info_hash": metainfo.info_hash.to_string(),
-            "pieces": metainfo.geometry.piece_count(),
+            "info_hash": metainfo.info.info_hash.to_string(),
+            "pieces": metainfo.info.geometry.piece_count(),
             "pieces_selected": wanted.pieces().ones(),
             "bad_pieces": bad,
             "damaged_pieces": numbers(damaged),

@@ -15,7 +15,7 @@ use super::bencode::{self, BencodeLimits, TreeStep, View};
 use super::extended::{self, ExtendedMessage};
 use super::http_chunked::Chunked;
 use super::http_head::{self, Framing};
-use super::metainfo::Metainfo;
+use super::metainfo::{Info, Metainfo};
 use super::resume::ResumeRecord;
 use super::safe_path::{self, NameRules, SafePath};
 use super::swarm_state::{SavedState, Seal};
@@ -96,15 +96,17 @@ pub fn metainfo(input: &[u8]) -> bool {
 fn check_metainfo(input: &[u8], names: NameRules) -> bool {
     let Ok(meta) = Metainfo::parse_named(input, names) else { return false };
     let mut end: u64 = 0;
-    for file in &meta.files {
+    for file in &meta.info.files {
         assert_eq!(file.offset, end, "files follow each other");
         end = end.checked_add(file.len).expect("the total is checked");
         assert_below(&file.path);
     }
-    assert_eq!(meta.geometry.total_len(), end, "the geometry is that of the files");
-    let real: Vec<_> = meta.files.iter().filter(|file| !file.padding).map(|file| file.path.as_path()).collect();
+    assert_eq!(meta.info.geometry.total_len(), end, "the geometry is that of the files");
+    let real: Vec<_> = meta.info.files.iter().filter(|file| !file.padding).map(|file| file.path.as_path()).collect();
     assert_eq!(real.iter().collect::<HashSet<_>>().len(), real.len(), "no two files have one place");
-    let _last = meta.hashes.get(meta.geometry.last_piece());
+    let _last = meta.info.hashes.get(meta.info.geometry.last_piece());
+    let (alone, _warnings) = Info::parse(&meta.info.raw, names).expect("the dictionary is good without its file");
+    assert_eq!(alone.info_hash, meta.info.info_hash, "the dictionary is kept byte for byte");
     assert!(meta.warnings.iter().all(|warning| warning.to_string().chars().all(is_shown)), "warnings are safe to show");
     true
 }

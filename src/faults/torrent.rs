@@ -63,7 +63,7 @@ pub struct Offer {
 impl Offer {
     /// Of a torrent that somebody else has made; `content` is all its files, one after the other.
     pub fn of(torrent: &Metainfo, content: impl Into<Content>) -> Self {
-        Self { info_hash: torrent.info_hash, geometry: torrent.geometry, content: content.into() }
+        Self { info_hash: torrent.info.info_hash, geometry: torrent.info.geometry, content: content.into() }
     }
 }
 
@@ -209,10 +209,10 @@ mod tests {
         let read = Metainfo::parse(&made.file).unwrap();
         let offer = Offer::of(&read, payload);
         assert_eq!((offer.info_hash, offer.geometry), (made.offer.info_hash, made.offer.geometry));
-        let last = read.geometry.last_piece();
-        let bytes = payload.read(read.geometry.piece_start(last), 32768);
-        assert_eq!(read.hashes.get(last)[..], Sha1::digest(bytes)[..]);
-        assert_eq!((read.files.len(), read.tiers.concat()), (2, urls.to_vec()));
+        let last = read.info.geometry.last_piece();
+        let bytes = payload.read(read.info.geometry.piece_start(last), 32768);
+        assert_eq!(read.info.hashes.get(last)[..], Sha1::digest(bytes)[..]);
+        assert_eq!((read.info.files.len(), read.tiers.concat()), (2, urls.to_vec()));
     }
 
     #[test]

@@ -19,5 +19,5 @@ pub struct FileSpec {
 pub fn specs_of(metainfo: &Metainfo) -> Vec<FileSpec> {
     let spec =
         |file: &FileEntry| FileSpec { path: file.path.as_path().to_path_buf(), len: file.len, padding: file.padding };
-    metainfo.files.iter().map(spec).collect()
+    metainfo.info.files.iter().map(spec).collect()
 }

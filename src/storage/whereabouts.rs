@@ -15,7 +15,7 @@ const MOST_FILES: usize = 10;
 
 /// The path of the torrent's own folder, or of its only file, if `dir` is the output folder.
 pub fn place_in(dir: &Path, metainfo: &Metainfo) -> PathBuf {
-    let first = metainfo.files.iter().find_map(|file| file.path.as_path().components().next());
+    let first = metainfo.info.files.iter().find_map(|file| file.path.as_path().components().next());
     first.map_or_else(|| dir.to_path_buf(), |top| dir.join(top))
 }
 
@@ -55,7 +55,7 @@ fn is_in(dir: &Path, metainfo: &Metainfo) -> bool {
 }
 
 fn files_of(metainfo: &Metainfo) -> impl Iterator<Item = (&Path, u64)> {
-    metainfo.files.iter().filter(|file| !file.padding).map(|file| (file.path.as_path(), file.len))
+    metainfo.info.files.iter().filter(|file| !file.padding).map(|file| (file.path.as_path(), file.len))
 }
 
 #[cfg(test)]

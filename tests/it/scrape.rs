@@ -65,7 +65,7 @@ fn tiny(folder: &Path, number: usize, urls: &[&str]) -> (PathBuf, String) {
     let bytes = format!("d13:announce-listl{list}e4:info{info}e");
     let path = folder.join(format!("{number}.torrent"));
     std::fs::write(&path, &bytes).unwrap();
-    (path, Metainfo::parse(bytes.as_bytes()).unwrap().info_hash.to_string())
+    (path, Metainfo::parse(bytes.as_bytes()).unwrap().info.info_hash.to_string())
 }
 
 /// More torrents than one question of either protocol holds; each third one has a seed.

@@ -107,25 +107,25 @@ fn hash(source: &PayloadSource, draft: &TorrentDraft, output: &Output) -> Result
 }
 
 fn report(file: &Path, metainfo: &Metainfo, output: &Output) {
-    let geometry = metainfo.geometry;
+    let geometry = metainfo.info.geometry;
     let piece_len = geometry.nominal_piece_len();
     output.json(&json!({
         "event": "result",
         "status": "complete",
         "exit_code": 0,
         "file": file.display().to_string(),
-        "name": metainfo.name,
-        "info_hash": metainfo.info_hash.to_string(),
+        "name": metainfo.info.name,
+        "info_hash": metainfo.info.info_hash.to_string(),
         "bytes_total": geometry.total_len(),
-        "files": metainfo.files.len(),
+        "files": metainfo.info.files.len(),
         "pieces": geometry.piece_count(),
         "piece_length": piece_len,
         "magnet": info::magnet(metainfo, info::is_no_secret),
     }));
     let shown = file.display().to_string();
     output.line(format!("{}", Safe::new(&shown).at_most(400)));
-    output.line(format!("info-hash   {}", metainfo.info_hash));
-    output.line(format!("files       {} ({})", metainfo.files.len(), Bytes(geometry.total_len())));
+    output.line(format!("info-hash   {}", metainfo.info.info_hash));
+    output.line(format!("files       {} ({})", metainfo.info.files.len(), Bytes(geometry.total_len())));
     output.line(format!("pieces      {} of {}", geometry.piece_count(), Bytes(piece_len.into())));
 }
 

@@ -49,7 +49,7 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<ProgramE
     introduce(&cast, &metainfo, seed, &wanted, output);
     let narrator = Narrator::new(&cast, output);
     logs::install_beside(global, output, Some("off"), Some(narrator.clone().with_filter(Audible).boxed()))?;
-    let result = folder.path().join(&metainfo.name);
+    let result = folder.path().join(&metainfo.info.name);
     let defaults = RunConfig::new(vec![Job::new(metainfo)], folder.path().to_owned());
     let config = RunConfig { seed, stall_timeout: Some(PATIENCE), ..defaults };
     let ran = app::run(&config, &mut |_, view| narrator.on_view(view));
@@ -72,12 +72,12 @@ fn introduce(cast: &DemoCast, metainfo: &Metainfo, seed: u64, sha256: &str, outp
     output.json(&json!({
         "event": "cast",
         "seed": seed,
-        "bytes_total": metainfo.geometry.total_len(),
+        "bytes_total": metainfo.info.geometry.total_len(),
         "sha256": sha256,
         "trackers": roles(&cast.trackers),
         "peers": roles(&cast.peers),
     }));
-    let geometry = metainfo.geometry;
+    let geometry = metainfo.info.geometry;
     let piece = Bytes(u64::from(geometry.nominal_piece_len()));
     output.line(format!(
         "payload    {} in {} pieces of {piece}, seed {seed}",

@@ -96,7 +96,7 @@ fn served(torrent: &Path, dir: &Path) -> Result<Offer, Problem> {
 /// Every file, one after the other.
 fn content(metainfo: &Metainfo, dir: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    for file in &metainfo.files {
+    for file in &metainfo.info.files {
         let path = dir.join(file.path.as_path());
         let at = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         if file.padding {

@@ -189,7 +189,7 @@ fn check_names(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
         Contents::Folder(files) => files.iter().map(|file| format!("{}/{}", plan.name, file.path)).collect(),
     };
     let differs = |(name, file): &(&String, &FileEntry)| file.padding || *name != file.path.as_str();
-    let Some((name, file)) = planned.iter().zip(&read.files).find(differs) else { return Ok(()) };
+    let Some((name, file)) = planned.iter().zip(&read.info.files).find(differs) else { return Ok(()) };
     let alone = SafePath::from_raw(name.split('/').map(str::as_bytes), plan.names);
     let why = if file.padding {
         "clients take files of this name for padding"
@@ -208,7 +208,7 @@ fn check_names(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
 fn check_text(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
     let texts = [
         ("comment", &plan.comment, &read.comment),
-        ("source", &plan.source, &read.source),
+        ("source", &plan.source, &read.info.source),
         ("name of the program", &plan.created_by, &read.created_by),
     ];
     if let Some((what, ..)) = texts.into_iter().find(|(_, planned, read)| planned != read) {
@@ -385,7 +385,7 @@ mod tests {
         let made =
             TorrentDraft::new(TorrentPlan { name: "con:".to_owned(), ..folder(&names) }).unwrap().finish(&[[0; 20]]);
         let read = Metainfo::parse(&made).unwrap();
-        assert!(read.files.iter().map(|file| file.path.as_str()).eq(names.map(|name| format!("con:/{name}"))));
+        assert!(read.info.files.iter().map(|file| file.path.as_str()).eq(names.map(|name| format!("con:/{name}"))));
         assert_eq!(read.warnings, []);
     }
 
@@ -490,10 +490,10 @@ mod tests {
             prop_assert!(crate::codec::bencode::scan(&made, crate::codec::bencode::BencodeLimits::FILE).unwrap().sorted);
             let read = Metainfo::parse(&made).unwrap();
             prop_assert_eq!(&read.warnings, &Vec::new());
-            prop_assert!(geometry.pieces().all(|piece| read.hashes.get(piece) == hash(piece)));
-            prop_assert_eq!((&read.name, read.private, read.geometry.nominal_piece_len()), (&plan.name, plan.private, plan.piece_len));
-            prop_assert_eq!((read.tiers, read.source, read.comment, read.creation_date), (plan.tiers, plan.source, plan.comment, plan.creation_date));
-            let found = read.files.iter().map(|file| (file.path.as_str().to_owned(), file.len, file.executable));
+            prop_assert!(geometry.pieces().all(|piece| read.info.hashes.get(piece) == hash(piece)));
+            prop_assert_eq!((&read.info.name, read.info.private, read.info.geometry.nominal_piece_len()), (&plan.name, plan.private, plan.piece_len));
+            prop_assert_eq!((read.tiers, read.info.source.clone(), read.comment, read.creation_date), (plan.tiers, plan.source, plan.comment, plan.creation_date));
+            let found = read.info.files.iter().map(|file| (file.path.as_str().to_owned(), file.len, file.executable));
             let planned = match plan.contents {
                 Contents::File { len, executable } => vec![("top".to_owned(), len, executable)],
                 Contents::Folder(files) => files.into_iter().map(|file| (format!("top/{}", file.path), file.len, file.executable)).collect(),

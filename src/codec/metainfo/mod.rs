@@ -9,43 +9,28 @@
 //!
 //! Does not know what is on the disk, nor which of the trackers make sense.
 
-use bytes::Bytes;
-use sha1::{Digest, Sha1};
+use std::sync::Arc;
 
 use self::warning::Warnings;
 use super::bencode::{BadBencode, BencodeLimits, Picked, View};
-use super::safe_path::{NameRules, SafePath};
-use crate::base::geometry::{BadGeometry, Geometry, PieceIndex};
-use crate::base::ids::InfoHash;
-use crate::base::safe::Safe;
+use super::safe_path::NameRules;
+use crate::base::geometry::BadGeometry;
 
 pub mod draft;
 mod files;
 mod hybrid;
+mod info;
 mod sources;
 mod warning;
 
+pub use self::info::{FileEntry, Info, PieceHashes, SymbolicLink};
 pub use self::warning::TorrentWarning;
 
-/// A torrent, as its file describes it.
+/// A torrent, as its file describes it: its content, and what the swarm needs not agree about.
 #[derive(Debug, Clone)]
 pub struct Metainfo {
-    /// Its swarm's name: SHA-1 of the raw `info` dictionary.
-    pub info_hash: InfoHash,
-    /// The file's or the folder's name, made safe for the disk, not for showing.
-    pub name: String,
-    /// How its bytes fall into pieces.
-    pub geometry: Geometry,
-    /// The hash of every piece.
-    pub hashes: PieceHashes,
-    /// In the order of the torrent; at least one. No two that are not padding have the same path.
-    pub files: Vec<FileEntry>,
-    /// Symbolic links (BEP 47), which are not created.
-    pub links: Vec<SymbolicLink>,
-    /// "Private": peers come from its trackers only (BEP 27).
-    pub private: bool,
-    /// Has a folder of its own, even with a single file in it.
-    pub multi_file: bool,
+    /// The content: what the info-hash stands for.
+    pub info: Arc<Info>,
     /// Trackers, best tier first (BEP 12); the one of `announce` if there is no list. Each URL once, as given.
     pub tiers: Vec<Vec<String>>,
     /// Web seeds (BEP 19), each once, as given.
@@ -56,53 +41,8 @@ pub struct Metainfo {
     pub created_by: Option<String>,
     /// Seconds since 1970.
     pub creation_date: Option<i64>,
-    /// Where it was made for; private trackers use it to make info-hashes differ. Not made safe for showing.
-    pub source: Option<String>,
-    /// What was tolerated: odd fields, renamed files.
+    /// What was tolerated in the file and in its `info`: odd fields, renamed files.
     pub warnings: Vec<TorrentWarning>,
-}
-
-/// A symbolic link of a torrent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SymbolicLink {
-    /// Where it would be, below the output folder.
-    pub path: SafePath,
-    /// Where it would lead, as the torrent says. Safe to show.
-    pub target: String,
-}
-
-/// One file of a torrent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileEntry {
-    /// Below the output folder; starts with the torrent's name if that has a folder of its own.
-    pub path: SafePath,
-    /// Bytes; may be zero.
-    pub len: u64,
-    /// Where it starts in the torrent.
-    pub offset: u64,
-    /// Nothing but zeros so that the next file starts with a piece (BEP 47, BitComet): never on the disk, and its path
-    /// may be another's.
-    pub padding: bool,
-    /// To be made executable (BEP 47).
-    pub executable: bool,
-}
-
-/// The SHA-1 of every piece. Cheap to clone.
-#[derive(Clone, PartialEq, Eq)]
-pub struct PieceHashes(Bytes);
-
-impl PieceHashes {
-    /// What a piece must hash to. For a piece of another torrent that this one has not: zeros, which nothing hashes to.
-    pub fn get(&self, piece: PieceIndex) -> [u8; 20] {
-        let (hashes, _rest) = self.0.as_chunks();
-        hashes.get(piece.at()).copied().unwrap_or_default()
-    }
-}
-
-impl std::fmt::Debug for PieceHashes {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "PieceHashes({} bytes)", self.0.len())
-    }
 }
 
 /// Why bytes are no torrent, or one that must not be touched.
@@ -173,39 +113,17 @@ impl Metainfo {
         let root = root.pick(&ROOT_KEYS);
         let raw_info = root.find(b"info").filter(|info| info.is_dict());
         let raw_info = raw_info.ok_or(BadTorrent::Missing("`info` dictionary"))?;
-        let info = raw_info.pick(&INFO_KEYS);
-        if let Some(key) = root.repeated().filter(|key| *key == b"info").or(info.repeated()) {
+        if let Some(key) = root.repeated().filter(|key| *key == b"info") {
             return Err(BadTorrent::Repeated { key });
         }
-        let info_hash = InfoHash(Sha1::digest(raw_info.raw()).into());
-        let hashes = hashes(&info, &mut warnings)?;
-        let raw_name = text(&info, b"name.utf-8", b"name").ok_or(BadTorrent::Missing("`name`"))?;
-        let name = name_of(raw_name, &info, info_hash, names, &mut warnings)?;
-        let files::TorrentFiles { files, links } = files::read(&info, (&name, raw_name), names, &mut warnings)?;
-        hybrid::check(&info, raw_name)?;
-        let total_len = files.last().map_or(0, |last| last.offset.saturating_add(last.len));
-        let piece_len =
-            info.find(b"piece length").and_then(View::number).ok_or(BadTorrent::Missing("`piece length`"))?;
-        let geometry = Geometry::new(total_len, u64::try_from(piece_len).unwrap_or(0))?;
-        let due = u64::from(geometry.piece_count()).saturating_mul(20);
-        if u64::try_from(hashes.len()) != Ok(due) {
-            return Err(BadTorrent::Hashes { bytes: hashes.len(), pieces: geometry.piece_count() });
-        }
+        let info = Info::read(&raw_info, names, &mut warnings)?;
         Ok(Self {
-            info_hash,
-            name,
-            geometry,
-            hashes: PieceHashes(Bytes::copy_from_slice(hashes)),
-            files,
-            links,
-            private: is_private(&info),
-            multi_file: files::list(&info).is_some(),
+            info: Arc::new(info),
             tiers: sources::tiers(&root, &mut warnings),
             web_seeds: sources::web_seeds(&root, &mut warnings),
             comment: sources::free_text(text(&root, b"comment.utf-8", b"comment")),
             created_by: sources::free_text(text(&root, b"created by.utf-8", b"created by")),
             creation_date: root.find(b"creation date").and_then(View::lenient_number),
-            source: sources::free_text(text(&info, b"source.utf-8", b"source")),
             warnings: warnings.into_list(),
         })
     }
@@ -230,25 +148,6 @@ fn scan(input: &[u8]) -> Result<(View<'_>, Warnings), BadTorrent> {
     Ok((root, warnings))
 }
 
-/// The torrent's name as the disk can have it. A folder whose name has nothing in it is called by the info-hash, as in
-/// libtorrent; a single file is refused there too.
-fn name_of(
-    raw: &[u8],
-    info: &Picked<'_>,
-    info_hash: InfoHash,
-    names: NameRules,
-    warnings: &mut Warnings,
-) -> Result<String, BadTorrent> {
-    match names.component(raw) {
-        Some(name) => Ok(name),
-        None if files::list(info).is_some() => {
-            warnings.add(TorrentWarning::NameIsInfoHash);
-            Ok(info_hash.to_string())
-        }
-        None => Err(BadTorrent::Name { name: Safe::new(raw).to_string() }),
-    }
-}
-
 /// What is read of the torrent.
 const ROOT_KEYS: [&[u8]; 9] = [
     b"announce",
@@ -261,45 +160,6 @@ const ROOT_KEYS: [&[u8]; 9] = [
     b"info",
     b"url-list",
 ];
-
-/// What is read of its `info`.
-const INFO_KEYS: [&[u8]; 12] = [
-    b"attr",
-    b"file tree",
-    b"files",
-    b"length",
-    b"meta version",
-    b"name",
-    b"name.utf-8",
-    b"piece length",
-    b"pieces",
-    b"private",
-    b"source",
-    b"source.utf-8",
-];
-
-/// The concatenated hashes; what tells version 1, 2 and hybrid torrents apart (BEP 52).
-fn hashes<'a>(info: &Picked<'a>, warnings: &mut Warnings) -> Result<&'a [u8], BadTorrent> {
-    let is_version_two = info.find(b"meta version").is_some() || info.find(b"file tree").is_some();
-    match info.find(b"pieces").and_then(View::bytes) {
-        Some(hashes) => {
-            if is_version_two {
-                warnings.add(TorrentWarning::Hybrid);
-            }
-            Ok(hashes)
-        }
-        None if is_version_two => Err(BadTorrent::VersionTwo),
-        None => Err(BadTorrent::Missing("`pieces`")),
-    }
-}
-
-/// "private=1" (BEP 27). Some makers write it as text; a torrent that wants to be private is taken at its word.
-fn is_private(info: &Picked<'_>) -> bool {
-    info.find(b"private").is_some_and(|flag| match flag.number() {
-        Some(number) => number != 0,
-        None => flag.bytes() == Some(b"1") || flag.lenient_number().is_some_and(|number| number != 0),
-    })
-}
 
 /// A string under the first key that has one; `.utf-8` keys come from makers whose plain ones are in another encoding.
 fn text<'a>(dict: &Picked<'a>, preferred: &[u8], plain: &[u8]) -> Option<&'a [u8]> {

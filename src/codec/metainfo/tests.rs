@@ -1,4 +1,8 @@
+use sha1::{Digest, Sha1};
+
 use super::*;
+use crate::base::geometry::Geometry;
+use crate::base::ids::InfoHash;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
@@ -62,7 +66,7 @@ fn told(meta: &Metainfo) -> Vec<String> {
 }
 
 fn paths(meta: &Metainfo) -> Vec<&str> {
-    meta.files.iter().map(|file| file.path.as_str()).collect()
+    meta.info.files.iter().map(|file| file.path.as_str()).collect()
 }
 
 /// Adds raw entries at the end of `info`; unsorted if they do not belong there.
@@ -75,11 +79,11 @@ fn with_extra(info: &Info, extra: &[u8]) -> Vec<u8> {
 #[test]
 fn a_single_file_torrent_is_read() {
     let meta = parse(&single(b"debian.iso", 40000, 16384)).unwrap();
-    assert_eq!((meta.name.as_str(), meta.multi_file, meta.private), ("debian.iso", false, false));
-    assert_eq!(meta.geometry, Geometry::new(40000, 16384).unwrap());
+    assert_eq!((meta.info.name.as_str(), meta.info.multi_file, meta.info.private), ("debian.iso", false, false));
+    assert_eq!(meta.info.geometry, Geometry::new(40000, 16384).unwrap());
     assert_eq!(paths(&meta), ["debian.iso"]);
-    assert_eq!((meta.files[0].len, meta.files[0].offset), (40000, 0));
-    assert_eq!(meta.hashes.get(meta.geometry.last_piece()), [1; 20]);
+    assert_eq!((meta.info.files[0].len, meta.info.files[0].offset), (40000, 0));
+    assert_eq!(meta.info.hashes.get(meta.info.geometry.last_piece()), [1; 20]);
     assert_eq!(meta.warnings, []);
 }
 
@@ -89,11 +93,23 @@ fn a_single_file_torrent_is_read() {
 fn the_info_hash_is_over_the_raw_bytes() {
     let info = b"d6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae";
     let meta = Metainfo::parse(&torrent(b"", info, b"")).unwrap();
-    assert_eq!(meta.info_hash.to_string(), INFO_SHA1);
+    assert_eq!(meta.info.info_hash.to_string(), INFO_SHA1);
     let odd = [&info[..info.len() - 1], b"1:zle1:ai1ee"].concat();
     let meta = Metainfo::parse(&torrent(b"", &odd, b"")).unwrap();
-    assert_eq!(meta.info_hash, InfoHash(Sha1::digest(&odd).into()));
+    assert_eq!(meta.info.info_hash, InfoHash(Sha1::digest(&odd).into()));
     assert_eq!(meta.warnings, [TorrentWarning::UnsortedKeys]);
+}
+
+/// BEP 9: the dictionary alone is what peers send.
+#[test]
+fn the_dictionary_is_kept_and_is_enough_for_the_content() {
+    let raw = b"d6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae";
+    let meta = Metainfo::parse(&torrent(b"", raw, b"")).unwrap();
+    assert_eq!(meta.info.raw[..], raw[..]);
+    let (alone, warnings) = super::Info::parse(&meta.info.raw, NameRules::default()).unwrap();
+    assert_eq!((alone.info_hash, alone.files, warnings), (meta.info.info_hash, meta.info.files.clone(), Vec::new()));
+    assert_eq!(alone.hashes.get(alone.geometry.last_piece()), [b'a'; 20]);
+    assert_eq!(super::Info::parse(b"i5e", NameRules::default()).unwrap_err(), BadTorrent::Missing("`info` dictionary"));
 }
 
 const INFO_SHA1: &str = "67e956e7f453e8f1ec1989b7f2fb135490164bd5";
@@ -103,8 +119,8 @@ const INFO_SHA1: &str = "67e956e7f453e8f1ec1989b7f2fb135490164bd5";
 fn a_single_file_may_be_called_files_and_pieces_may_be_of_any_length() {
     for (name, piece_len) in [(&b"files"[..], 16384), (b"length", 1), (b"path", 7), (b"info", 1_000_003)] {
         let meta = parse(&single(name, 20000, piece_len)).unwrap();
-        assert_eq!((meta.name.as_bytes(), meta.multi_file), (name, false));
-        assert_eq!(meta.geometry.nominal_piece_len(), u32::try_from(piece_len).unwrap());
+        assert_eq!((meta.info.name.as_bytes(), meta.info.multi_file), (name, false));
+        assert_eq!(meta.info.geometry.nominal_piece_len(), u32::try_from(piece_len).unwrap());
     }
 }
 
@@ -118,9 +134,9 @@ fn files_of_a_folder_follow_each_other_and_may_be_empty() {
         file(&[b"end"], 0, Some("h")),
     ];
     let meta = parse(&many(files)).unwrap();
-    assert!(meta.multi_file);
+    assert!(meta.info.multi_file);
     assert_eq!(paths(&meta), ["top/a", "top/empty", "top/sub/b", "top/end"]);
-    let spans: Vec<_> = meta.files.iter().map(|file| (file.offset, file.len, file.executable)).collect();
+    let spans: Vec<_> = meta.info.files.iter().map(|file| (file.offset, file.len, file.executable)).collect();
     assert_eq!(spans, [(0, 5, false), (5, 0, false), (5, 20000, true), (20005, 0, false)]);
 }
 
@@ -136,10 +152,10 @@ fn padding_is_known_and_links_are_never_created() {
         file(&[b"_____padding_file_1_if you see this"], 10, None),
     ];
     let meta = parse(&many(files)).unwrap();
-    assert_eq!(meta.files.iter().map(|file| file.padding).collect::<Vec<_>>(), [false, true, false, true, true]);
-    assert_eq!(meta.files[2].offset, 16384);
+    assert_eq!(meta.info.files.iter().map(|file| file.padding).collect::<Vec<_>>(), [false, true, false, true, true]);
+    assert_eq!(meta.info.files[2].offset, 16384);
     assert_eq!(told(&meta), ["symbolic link `top/link` is not created"]);
-    assert_eq!((meta.links.len(), meta.links[0].path.as_str()), (1, "top/link"));
+    assert_eq!((meta.info.links.len(), meta.info.links[0].path.as_str()), (1, "top/link"));
 }
 
 /// libtorrent 2.1.1: "symlinks have an implied size of zero", so the layout of all files behind one depends on it.
@@ -155,9 +171,9 @@ fn a_link_has_no_bytes_whatever_its_length_says() {
     for (link, warnings) in [("", 1), ("6:lengthi0e", 1), ("6:lengthi5e", 2), ("6:lengthi05e", 3), ("6:lengthi-1e", 2)]
     {
         let meta = Metainfo::parse(&torrent(b"", raw(link).as_bytes(), b"")).unwrap();
-        let files: Vec<_> = meta.files.iter().map(|file| (file.path.as_str(), file.offset)).collect();
+        let files: Vec<_> = meta.info.files.iter().map(|file| (file.path.as_str(), file.offset)).collect();
         assert_eq!(files, [("top/a", 0), ("top/b", 5)], "{link}");
-        let SymbolicLink { path, target } = &meta.links[0];
+        let SymbolicLink { path, target } = &meta.info.links[0];
         assert_eq!(
             (path.as_str(), target.as_str(), meta.warnings.len()),
             ("top/k", "a/..\\u{1b}a", warnings),
@@ -202,13 +218,13 @@ fn a_torrent_without_a_usable_name_is_called_by_its_info_hash_or_refused() {
         let refused = parse(&single(name, 5, 16384)).unwrap_err();
         assert!(matches!(refused, BadTorrent::Name { .. }) && refused.is_unsafe(), "{}", name.escape_ascii());
         let meta = parse(&Info { name: ByteBuf::from(name), ..many(vec![file(&[b"a"], 5, None)]) }).unwrap();
-        assert_eq!(meta.name, meta.info_hash.to_string());
-        assert_eq!(paths(&meta), [format!("{}/a", meta.name)]);
+        assert_eq!(meta.info.name, meta.info.info_hash.to_string());
+        assert_eq!(paths(&meta), [format!("{}/a", meta.info.name)]);
         assert_eq!(meta.warnings[0], TorrentWarning::NameIsInfoHash);
     }
     for (name, want) in [(&b"a/"[..], "a"), (b"/etc/passwd", "etcpasswd"), (b"temp/../../abc", "temp....abc")] {
         let meta = parse(&single(name, 5, 16384)).unwrap();
-        assert_eq!((meta.name.as_str(), &paths(&meta)[..]), (want, &[want][..]));
+        assert_eq!((meta.info.name.as_str(), &paths(&meta)[..]), (want, &[want][..]));
         assert!(matches!(&meta.warnings[..], [TorrentWarning::Renamed { .. }]), "{:?}", meta.warnings);
     }
 }
@@ -265,11 +281,11 @@ fn what_changes_nothing_is_tolerated_and_told() {
     for (input, want) in table {
         let meta = Metainfo::parse(&input).unwrap_or_else(|refused| panic!("{}: {refused}", input.escape_ascii()));
         assert_eq!(meta.warnings, want, "{}", input.escape_ascii());
-        assert_eq!(meta.geometry.total_len(), 5, "{}", input.escape_ascii());
+        assert_eq!(meta.info.geometry.total_len(), 5, "{}", input.escape_ascii());
     }
-    let bare = Metainfo::parse(&torrent(b"", info, b"")).unwrap().info_hash;
+    let bare = Metainfo::parse(&torrent(b"", info, b"")).unwrap().info.info_hash;
     let trailing = Metainfo::parse(&[&torrent(b"", info, b"")[..], b"\n"].concat()).unwrap();
-    assert_eq!(trailing.info_hash, bare, "what is behind the dictionary has no part in it");
+    assert_eq!(trailing.info.info_hash, bare, "what is behind the dictionary has no part in it");
 }
 
 #[test]
@@ -277,7 +293,7 @@ fn padding_needs_no_path() {
     let files = "d6:lengthi5e4:pathl1:aeed4:attr1:p6:lengthi11ee";
     let rest = format!("4:name3:top12:piece lengthi16384e6:pieces20:{}e", "x".repeat(20));
     let meta = Metainfo::parse(&torrent(b"", format!("d5:filesl{files}e{rest}").as_bytes(), b"")).unwrap();
-    assert_eq!((meta.files[1].padding, meta.files[1].len, &meta.warnings[..]), (true, 11, &[][..]));
+    assert_eq!((meta.info.files[1].padding, meta.info.files[1].len, &meta.warnings[..]), (true, 11, &[][..]));
     let plain = format!("d5:filesld6:lengthi5eee{rest}");
     let refused = Metainfo::parse(&torrent(b"", plain.as_bytes(), b"")).unwrap_err();
     assert_eq!(refused, BadTorrent::Missing("`path` of a file"));
@@ -373,11 +389,11 @@ fn hybrid_torrents_are_read_as_version_one() {
 fn private_is_whatever_may_mean_it() {
     for (flag, want) in [(&b"i1e"[..], true), (b"i0e", false), (b"1:1", true), (b"1:0", false), (b"le", false)] {
         let raw = with_extra(&single(b"x", 5, 16384), &[b"7:private", flag].concat());
-        assert_eq!(Metainfo::parse(&raw).unwrap().private, want, "{}", flag.escape_ascii());
+        assert_eq!(Metainfo::parse(&raw).unwrap().info.private, want, "{}", flag.escape_ascii());
     }
     let info = serde_bencode::to_bytes(&single(b"x", 5, 16384)).unwrap();
     let outside = Metainfo::parse(&torrent(b"", &info, b"7:privatei1e")).unwrap();
-    assert!(!outside.private, "outside of `info` it means nothing");
+    assert!(!outside.info.private, "outside of `info` it means nothing");
 }
 
 #[test]
@@ -410,7 +426,7 @@ fn decoration_is_read_where_it_can_be() {
     let meta = Metainfo::parse(&torrent(before, info, b"8:url-listl8:http://a8:http://ae")).unwrap();
     assert_eq!(meta.comment.as_deref(), Some("café"));
     assert_eq!(meta.created_by.as_deref(), Some("mktg"));
-    assert_eq!((meta.creation_date, meta.source.as_deref()), (Some(1_700_000_000), Some("ABC")));
+    assert_eq!((meta.creation_date, meta.info.source.as_deref()), (Some(1_700_000_000), Some("ABC")));
     assert_eq!(meta.web_seeds, ["http://a"]);
     let odd = torrent(b"7:commentle13:creation date2:no", info, b"8:url-list8:http://b");
     let meta = Metainfo::parse(&odd).unwrap();
@@ -423,7 +439,7 @@ fn decoration_is_read_where_it_can_be() {
 fn many_renamed_files_are_counted() {
     let files = vec![file(&[b"same"], 1, None); 100_000];
     let meta = parse(&many(files)).unwrap();
-    assert_eq!(meta.files[99_999].path.as_str(), "top/same~100000");
+    assert_eq!(meta.info.files[99_999].path.as_str(), "top/same~100000");
     assert_eq!(meta.warnings.len(), warning::MAX_WARNINGS + 1);
     assert_eq!(meta.warnings.last(), Some(&TorrentWarning::More(99_949)));
 }
@@ -444,13 +460,13 @@ proptest! {
         let info = Info { files, length: None, ..single(b"top", total, piece_len) };
         match parse(&info) {
             Ok(meta) => {
-                prop_assert_eq!(meta.geometry.total_len(), u64::try_from(total).unwrap());
+                prop_assert_eq!(meta.info.geometry.total_len(), u64::try_from(total).unwrap());
                 let mut end = 0;
-                for (entry, (len, _name)) in meta.files.iter().zip(&lens) {
+                for (entry, (len, _name)) in meta.info.files.iter().zip(&lens) {
                     prop_assert_eq!((entry.offset, entry.len), (end, u64::try_from(*len).unwrap()));
                     end += entry.len;
                 }
-                let places: std::collections::HashSet<_> = meta.files.iter().map(|file| file.path.as_str()).collect();
+                let places: std::collections::HashSet<_> = meta.info.files.iter().map(|file| file.path.as_str()).collect();
                 prop_assert_eq!(places.len(), lens.len());
             }
             Err(other) => prop_assert_eq!(other, BadTorrent::Geometry(BadGeometry::Empty)),

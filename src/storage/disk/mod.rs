@@ -124,10 +124,10 @@ impl Disk {
     pub fn new(metainfo: &Metainfo, config: DiskConfig) -> Self {
         Self(Arc::new(Inner {
             config,
-            info_hash: metainfo.info_hash,
-            name: Safe::new(&metainfo.name).at_most(SHOWN_NAME).to_string(),
-            geometry: metainfo.geometry,
-            hashes: metainfo.hashes.clone(),
+            info_hash: metainfo.info.info_hash,
+            name: Safe::new(&metainfo.info.name).at_most(SHOWN_NAME).to_string(),
+            geometry: metainfo.info.geometry,
+            hashes: metainfo.info.hashes.clone(),
             specs: specs_of(metainfo),
             opened: OnceLock::new(),
         }))

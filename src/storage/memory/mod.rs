@@ -284,10 +284,10 @@ impl Memory {
     /// Touches nothing yet. The medium must be as long as the torrent.
     pub fn new(metainfo: &Metainfo, medium: Medium) -> Self {
         let shape = Shape {
-            info_hash: metainfo.info_hash,
-            geometry: metainfo.geometry,
-            hashes: metainfo.hashes.clone(),
-            layout: Layout::new(metainfo.files.iter().map(|file| file.len)),
+            info_hash: metainfo.info.info_hash,
+            geometry: metainfo.info.geometry,
+            hashes: metainfo.info.hashes.clone(),
+            layout: Layout::new(metainfo.info.files.iter().map(|file| file.len)),
         };
         Self { medium, torrent: Arc::new(shape), program: Arc::default() }
     }

@@ -17,15 +17,15 @@ fn disk() -> (Metainfo, Payload, Medium) {
 }
 
 fn job(metainfo: &Metainfo, payload: Payload, number: u32) -> PieceJob {
-    let piece = metainfo.geometry.piece(number).unwrap();
-    let (at, len) = (metainfo.geometry.piece_start(piece), metainfo.geometry.piece_len(piece) as usize);
+    let piece = metainfo.info.geometry.piece(number).unwrap();
+    let (at, len) = (metainfo.info.geometry.piece_start(piece), metainfo.info.geometry.piece_len(piece) as usize);
     PieceJob { piece, blocks: Arc::new([payload.read(at, len).into()]) }
 }
 
 fn snapshot(metainfo: &Metainfo, pieces: &[u32]) -> Snapshot {
-    let mut have = Bitfield::none(metainfo.geometry.piece_count());
+    let mut have = Bitfield::none(metainfo.info.geometry.piece_count());
     for piece in pieces {
-        have.set(metainfo.geometry.piece(*piece).unwrap());
+        have.set(metainfo.info.geometry.piece(*piece).unwrap());
     }
     Snapshot { have, received: 1, sent: 2, clean: false, done: false }
 }
@@ -83,6 +83,6 @@ async fn it_fails_as_it_is_told_and_gives_the_job_back() {
     let outcome = storage.write(vec![wrong, job(&metainfo, payload, 0)]).await;
     assert!(matches!(outcome[..], [PieceOutcome::HashMismatch(_), PieceOutcome::Written(_)]));
     medium.rot(3);
-    let checked = storage.check(vec![metainfo.geometry.piece(0).unwrap()]).await;
+    let checked = storage.check(vec![metainfo.info.geometry.piece(0).unwrap()]).await;
     assert!(matches!(checked[..], [(_, Ok(false))]));
 }

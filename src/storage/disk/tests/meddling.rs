@@ -47,14 +47,14 @@ impl Bench {
         let (mut have, _) = self.survey(disk);
         self.admit(disk, &have).unwrap();
         let missing: Vec<u32> =
-            self.metainfo.geometry.pieces().filter(|piece| !have.has(*piece)).map(PieceIndex::get).collect();
+            self.metainfo.info.geometry.pieces().filter(|piece| !have.has(*piece)).map(PieceIndex::get).collect();
         self.write(disk, &missing, &mut have);
         assert_eq!(self.vet(disk, &have), []);
         have
     }
 
     fn read_piece(&self, disk: &Disk, piece: PieceIndex) -> Result<Bytes, DiskTrouble> {
-        let geometry = self.metainfo.geometry;
+        let geometry = self.metainfo.info.geometry;
         let range = geometry.parse_range(piece.get(), 0, geometry.piece_len(piece).min(16_384)).unwrap();
         self.wait(|| disk.read(vec![range])).remove(0)
     }
@@ -72,7 +72,7 @@ impl Bench {
                 }
             }
             let missing: Vec<u32> =
-                self.metainfo.geometry.pieces().filter(|piece| !have.has(*piece)).map(PieceIndex::get).collect();
+                self.metainfo.info.geometry.pieces().filter(|piece| !have.has(*piece)).map(PieceIndex::get).collect();
             self.write(disk, &missing, have);
         }
         panic!("it never ends");
@@ -113,7 +113,7 @@ fn nothing_of_a_changed_file_is_read_for_a_peer_before_it_was_hashed() {
         let bench = Bench::new(one_large_file());
         let disk = bench.disk();
         let mut have = bench.written(&disk);
-        let pieces: Vec<_> = bench.metainfo.geometry.pieces().collect();
+        let pieces: Vec<_> = bench.metainfo.info.geometry.pieces().collect();
         assert!(pieces.iter().all(|piece| bench.read_piece(&disk, *piece).is_ok()));
         deed(&bench);
         let given = |piece: PieceIndex| bench.read_piece(&disk, piece).ok().map(|bytes| (piece, bytes));
@@ -195,7 +195,7 @@ fn a_file_that_was_moved_away_is_missed_after_a_while() {
     let read = |after| {
         runtime.block_on(async {
             tokio::time::sleep(after).await;
-            let geometry = bench.metainfo.geometry;
+            let geometry = bench.metainfo.info.geometry;
             disk.read(vec![geometry.parse_range(piece.get(), 0, 1000).unwrap()]).await.remove(0)
         })
     };

@@ -131,7 +131,7 @@ impl Bench {
     }
 
     fn piece(&self, number: u32) -> PieceIndex {
-        self.metainfo.geometry.piece(number).unwrap()
+        self.metainfo.info.geometry.piece(number).unwrap()
     }
 
     fn piece_data(&self, piece: PieceIndex) -> &[u8] {
@@ -152,7 +152,7 @@ impl Bench {
     }
 
     fn none(&self) -> Bitfield {
-        Bitfield::none(self.metainfo.geometry.piece_count())
+        Bitfield::none(self.metainfo.info.geometry.piece_count())
     }
 
     /// Fetches what is missing and stops cleanly; afterwards every byte must be there. Says which pieces it fetched.
@@ -160,7 +160,7 @@ impl Bench {
         let (mut have, _) = self.survey(disk);
         self.admit(disk, &have).unwrap();
         let missing: Vec<u32> =
-            self.metainfo.geometry.pieces().filter(|piece| !have.has(*piece)).map(PieceIndex::get).collect();
+            self.metainfo.info.geometry.pieces().filter(|piece| !have.has(*piece)).map(PieceIndex::get).collect();
         self.write(disk, &missing, &mut have);
         self.persist(disk, &have, true);
         for (path, bytes, padding) in &self.files {
@@ -196,7 +196,7 @@ impl Bench {
     }
 
     fn newest_record(&self) -> PathBuf {
-        self.dir.path().join(".tt-actors").join(format!("{}.resume", self.metainfo.info_hash))
+        self.dir.path().join(".tt-actors").join(format!("{}.resume", self.metainfo.info.info_hash))
     }
 }
 
@@ -234,7 +234,7 @@ fn what_is_written_can_be_read_across_files_and_padding() {
     let bench = Bench::new(several_files());
     let disk = bench.disk();
     bench.complete(&disk);
-    let geometry = bench.metainfo.geometry;
+    let geometry = bench.metainfo.info.geometry;
     let whole: Vec<PieceRange> = geometry
         .pieces()
         .map(|piece| geometry.parse_range(piece.get(), 0, geometry.piece_len(piece)).unwrap())
@@ -263,7 +263,7 @@ fn what_is_in_memory_is_read_at_once_but_for_files_that_are_not_open() {
     let bench = Bench::at(tempfile::tempdir_in("/dev/shm").unwrap(), several_files());
     let disk = bench.disk();
     bench.complete(&disk);
-    let geometry = bench.metainfo.geometry;
+    let geometry = bench.metainfo.info.geometry;
     // Across the border of two files, in one, in the last, in padding.
     let range = |piece, begin, len| geometry.parse_range(piece, begin, len).unwrap();
     let [both, inside, last, padding] =

@@ -26,7 +26,7 @@ impl Bench {
     }
 
     fn wanted(&self, select: Option<&[bool]>) -> Vec<u32> {
-        let geometry = &self.metainfo.geometry;
+        let geometry = &self.metainfo.info.geometry;
         let layout = crate::logic::disk::layout::Layout::new(self.files.iter().map(|file| file.1.len() as u64));
         let wanted = select.map_or_else(
             || WantedPieces::everything(geometry),
@@ -50,7 +50,8 @@ impl Bench {
 
     fn reads_right(&self, disk: &Disk, have: &Bitfield) {
         for piece in have.iter_ones().map(|number| self.piece(number)) {
-            let whole = self.metainfo.geometry.parse_range(piece.get(), 0, self.metainfo.geometry.piece_len(piece));
+            let whole =
+                self.metainfo.info.geometry.parse_range(piece.get(), 0, self.metainfo.info.geometry.piece_len(piece));
             let read = self.wait(|| disk.read(vec![whole.unwrap()])).remove(0).unwrap();
             assert!(read == self.piece_data(piece), "piece {piece}");
         }
@@ -66,7 +67,7 @@ impl Bench {
     }
 
     fn part_path(&self) -> PathBuf {
-        self.dir.path().join(super::super::super::part_file::path(self.metainfo.info_hash))
+        self.dir.path().join(super::super::super::part_file::path(self.metainfo.info.info_hash))
     }
 }
 
@@ -149,7 +150,7 @@ fn a_lost_record_costs_a_check_and_no_byte() {
     let bench = Bench::new(odd_borders());
     bench.fetch(Some(A), true);
     for ending in ["resume", "resume.prev"] {
-        let path = bench.dir.path().join(format!(".tt-actors/{}.{ending}", bench.metainfo.info_hash));
+        let path = bench.dir.path().join(format!(".tt-actors/{}.{ending}", bench.metainfo.info.info_hash));
         std::fs::remove_file(path).unwrap();
     }
     assert_eq!(bench.fetch(Some(A), true).0, [0, 1]);

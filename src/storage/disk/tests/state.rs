@@ -39,7 +39,7 @@ fn state_goes_when_nothing_in_it_is_needed_any_more() {
         let bench = Bench::new(several_files());
         let disk = bench.disk_with(|config| config.keep_state = keep_state);
         bench.complete(&disk);
-        let all = Bitfield::all(bench.metainfo.geometry.piece_count());
+        let all = Bitfield::all(bench.metainfo.info.geometry.piece_count());
         bench.wait(|| disk.persist(Snapshot { done: is_done, ..done(&all) })).unwrap();
         drop(disk);
         let is_there = (bench.newest_record().exists(), bench.state_folder().exists());
@@ -89,7 +89,7 @@ fn complete_data_needs_no_state() {
     assert!(have.is_all());
     bench.admit(&disk, &have).unwrap();
     bench.persist(&disk, &have, true);
-    let whole = bench.metainfo.geometry.parse_range(0, 0, 20_000).unwrap();
+    let whole = bench.metainfo.info.geometry.parse_range(0, 0, 20_000).unwrap();
     assert!(bench.wait(|| disk.read(vec![whole])).remove(0).is_ok());
 }
 
@@ -142,7 +142,7 @@ fn data_behind_links_is_read_and_never_written() {
     let disk = bench.disk_with(|config| config.overwrite = true);
     let (mut have, _) = bench.survey(&disk);
     bench.admit(&disk, &have).unwrap();
-    let missing: Vec<_> = bench.metainfo.geometry.pieces().filter(|piece| !have.has(*piece)).collect();
+    let missing: Vec<_> = bench.metainfo.info.geometry.pieces().filter(|piece| !have.has(*piece)).collect();
     let outcomes = bench.wait(|| disk.write(missing.iter().map(|piece| bench.job(*piece)).collect()));
     for outcome in outcomes {
         match outcome {
