@@ -203,13 +203,14 @@ impl State {
         self.cache[range.start..range.start + len].to_vec()
     }
 
-    /// Other bytes in a file than the program's: in what is read, not in what a power cut leaves.
+    /// Puts bytes of another program into a file. A power cut leaves them once the file is synced, whoever syncs it.
     fn fill(&mut self, file: usize, bytes: &[u8]) {
         let range = self.names[file].range.clone();
         let len = bytes.len().min(range.len());
         self.cache[range.start..range.start + len].copy_from_slice(&bytes[..len]);
         self.cache[range.start + len..range.end].fill(0);
         pages_of(&range).for_each(|page| self.pages[0][page] = true);
+        self.unsynced.push(range);
     }
 
     fn truncate(&mut self, file: usize, thousandths: u64) {
