@@ -7,7 +7,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::base::limits::MAX_REQUEST_LEN;
+use crate::base::limits::{MAX_PIECES, MAX_REQUEST_LEN};
 
 mod handshake;
 
@@ -19,6 +19,9 @@ pub const MAX_FRAME_LEN: u32 = 1024 * 1024;
 /// 128 KiB for an extended message: twice what the largest in use need (16 KiB of metadata, a few hundred peers); a
 /// client name of a megabyte is refused (P-24).
 pub const MAX_EXTENDED_LEN: u32 = 128 * 1024;
+
+/// 256 KiB: the bitfield of [`MAX_PIECES`].
+pub const MAX_BITFIELD_LEN: u32 = MAX_PIECES / 8;
 
 /// Three numbers off the wire that name bytes of a piece. Nothing is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -244,7 +247,8 @@ fn len_of(payload: &[u8]) -> u32 {
 /// Cuts a stream of bytes into messages, wherever the reads have cut it (P-27, W-25).
 #[derive(Debug)]
 pub struct Decoder {
-    pieces: u32,
+    /// How many pieces the torrent has; `None` while its content is not known.
+    pieces: Option<u32>,
     /// An unknown message that is streaming by.
     skipping: Option<Skip>,
     need: usize,
@@ -260,7 +264,19 @@ struct Skip {
 impl Decoder {
     /// For a connection of a torrent with that many pieces.
     pub const fn new(pieces: u32) -> Self {
-        Self { pieces, skipping: None, need: LENGTH_LEN }
+        Self { pieces: Some(pieces), skipping: None, need: LENGTH_LEN }
+    }
+
+    /// For a connection of a torrent whose content is not known yet (BEP 9). Until [`Decoder::set_pieces`] says how many
+    /// pieces there are, a bitfield may have any length up to [`MAX_BITFIELD_LEN`], and a piece any number below
+    /// [`MAX_PIECES`]: the receiver compares them with the content when it comes.
+    pub const fn without_content() -> Self {
+        Self { pieces: None, skipping: None, need: LENGTH_LEN }
+    }
+
+    /// The content is known now: it has that many pieces. Messages that follow are judged by it.
+    pub const fn set_pieces(&mut self, pieces: u32) {
+        self.pieces = Some(pieces);
     }
 
     /// Takes the next message out of the buffer, or says that there is no whole one yet. After a refusal the stream
@@ -333,7 +349,7 @@ impl Decoder {
         let fits = match id {
             CHOKE | UNCHOKE | INTERESTED | NOT_INTERESTED | HAVE_ALL | HAVE_NONE => len == 0,
             HAVE | SUGGEST | ALLOWED_FAST => len == 4,
-            BITFIELD => len == self.pieces.div_ceil(8),
+            BITFIELD => self.pieces.map_or(len <= MAX_BITFIELD_LEN, |pieces| len == pieces.div_ceil(8)),
             REQUEST | CANCEL | REJECT => len == 12,
             PIECE => (PIECE_HEAD..=PIECE_HEAD.saturating_add(MAX_REQUEST_LEN)).contains(&len),
             PORT => len == 2,
@@ -366,7 +382,8 @@ impl Decoder {
     }
 
     fn existing(&self, id: u8, piece: u32) -> Result<u32, BadMessage> {
-        if piece < self.pieces { Ok(piece) } else { Err(BadMessage::NoSuchPiece { id, piece, pieces: self.pieces }) }
+        let pieces = self.pieces.unwrap_or(MAX_PIECES);
+        if piece < pieces { Ok(piece) } else { Err(BadMessage::NoSuchPiece { id, piece, pieces }) }
     }
 }
 

@@ -100,6 +100,38 @@ fn pieces_beyond_the_end_are_refused() {
     }
 }
 
+/// BEP 9: peers may say what they have before the metadata came.
+#[test]
+fn without_content_any_bitfield_is_taken_up_to_its_limit() {
+    let bitfield = |len: u32| {
+        let mut bytes = BytesMut::new();
+        Message::Bitfield(vec![0; len as usize].into()).encode(&mut bytes);
+        bytes
+    };
+    let mut decoder = Decoder::without_content();
+    for len in [0, 1, 777, MAX_BITFIELD_LEN] {
+        assert!(
+            matches!(decoder.decode(&mut bitfield(len)), Ok(Some(Message::Bitfield(bits))) if bits.len() == len as usize)
+        );
+    }
+    let len = MAX_BITFIELD_LEN + 1;
+    assert_eq!(Decoder::without_content().decode(&mut bitfield(len)), Err(BadMessage::Length { id: BITFIELD, len }));
+    let have = |piece| {
+        let mut bytes = BytesMut::new();
+        Message::Have(piece).encode(&mut bytes);
+        bytes
+    };
+    assert_eq!(decoder.decode(&mut have(MAX_PIECES - 1)), Ok(Some(Message::Have(MAX_PIECES - 1))));
+    let refused = BadMessage::NoSuchPiece { id: HAVE, piece: MAX_PIECES, pieces: MAX_PIECES };
+    assert_eq!(Decoder::without_content().decode(&mut have(MAX_PIECES)), Err(refused));
+    decoder.set_pieces(PIECES);
+    assert_eq!(
+        decoder.decode(&mut have(PIECES)),
+        Err(BadMessage::NoSuchPiece { id: HAVE, piece: PIECES, pieces: PIECES })
+    );
+    assert!(decoder.decode(&mut bitfield(777)).is_err());
+}
+
 /// P-10, W-04: what `BBtor`, `BitWombat` and others send is passed over, and what follows is read.
 #[test]
 fn unknown_messages_stream_by_without_being_buffered() {
