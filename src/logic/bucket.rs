@@ -1,52 +1,58 @@
-//! A limit in bytes a second, and the line of those who wait for their share of it.
+//! A byte rate limit shared by many connections: a token bucket with a queue of waiting taps.
 //!
-//! A token bucket that is fed in slices of 10 ms and holds two of them: however late its owner is woken, no second brings
-//! more than 1.03 of the limit, and nothing of it is lost as long as it is woken within 20 ms. Whoever finds it empty stands in
-//! line and is called when its turn has come, so that all get the same who want the same. Who asks for nothing is not
-//! in the line and costs nothing. Knows numbers of bytes, not where they go.
+//! The bucket is refilled in slices of 10 ms and holds two slices. No second passes more than 1.03 of the limit,
+//! however late the owner calls, and no tokens are lost as long as it calls within 20 ms. A tap that finds the bucket
+//! empty joins the queue and is called when its turn comes, so taps with equal demand get equal shares. A tap that
+//! asks for nothing is not in the queue and costs nothing. The bucket counts bytes and does not know where they go.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-/// 10 ms: at most a hundred wakes a second for all who wait together, and a hundredth of a second is nobody's burst.
+/// 10 ms: at most a hundred wakes a second for all waiting taps together, and a burst is at most a hundredth of a
+/// second.
 pub const SLICE: Duration = Duration::from_millis(10);
 
-/// Two slices: one that is being spent, and one for a late wake.
+/// Two slices of capacity: one that is being spent, and one for a late wake.
 const MOST_SLICES: u64 = 2;
 
-/// 4 KiB, or a slice where that is less: with many in the line each is called for at least that, so that nobody's turn is a
-/// crumb. Picked by eye.
+/// 4 KiB, or one slice if that is less: the least that a waiting tap is granted per turn when many wait. Picked by
+/// eye.
 const LEAST_TURN: u64 = 4096;
 
-/// Levels are counted in hundredths of a byte: a slice of any whole rate is a whole number of them.
+/// The level is counted in hundredths of a byte, so that one slice of any whole rate is a whole number.
 const HUNDREDTHS: u64 = 100;
 
-/// Who asks: one direction of one connection. Never used again for another.
+/// Identifies one direction of one connection. An id is never reused for another.
 pub type TapId = u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The state of a tap that is not idle.
 enum Place {
-    /// Wants so many bytes.
+    /// Waits in the queue for this many bytes.
     InLine(u64),
-    /// Was called, and may have so many.
+    /// Was called and may move this many bytes.
     Called(u64),
 }
 
-/// The bucket and its line.
+/// A token bucket and the queue of the taps that wait for it.
 #[derive(Debug)]
 pub struct Bucket {
-    /// Bytes a second, which are hundredths of a byte a slice.
+    /// Bytes a second. The same number is hundredths of a byte per slice.
     bps: u64,
-    /// In hundredths of a byte.
+    /// Tokens in hundredths of a byte.
     level: u64,
+    /// The time up to which the bucket was refilled. `None` before the first call.
     fed: Option<Instant>,
+    /// Waiting taps in order of arrival. May still hold taps that have left; `call` skips them.
     line: VecDeque<TapId>,
+    /// The state of every tap that waits or was called.
     places: BTreeMap<TapId, Place>,
+    /// Called taps that [`Self::poll`] has not returned yet.
     called: VecDeque<TapId>,
 }
 
 impl Bucket {
-    /// For so many bytes a second, at least 1.
+    /// A bucket that passes `bps` bytes a second, at least 1.
     pub fn new(bps: u64) -> Self {
         Self {
             bps: bps.max(1),
@@ -58,13 +64,13 @@ impl Bucket {
         }
     }
 
-    /// Bytes a second.
+    /// The limit in bytes a second.
     pub const fn bps(&self) -> u64 {
         self.bps
     }
 
-    /// `tap` wants to move `want` bytes. The answer is how many it may move now; without one it is in the line, and is to
-    /// ask again when it is called.
+    /// `tap` wants to move `want` bytes. Returns how many it may move now. `None`: it was queued and must ask again
+    /// when [`Self::poll`] returns it.
     pub fn ask(&mut self, now: Instant, tap: TapId, want: u64) -> Option<u64> {
         self.feed(now);
         match self.places.get(&tap) {
@@ -86,40 +92,41 @@ impl Bucket {
         }
     }
 
-    /// So many bytes of what was granted were not moved.
+    /// Returns bytes that were granted and not moved.
     pub fn give_back(&mut self, bytes: u64) {
         self.level = self.level.saturating_add(bytes.saturating_mul(HUNDREDTHS)).min(self.most());
         self.call();
     }
 
-    /// The tap is gone, with its place in the line.
+    /// The tap is closed: it leaves the queue, and what it was granted is returned.
     pub fn on_left(&mut self, tap: TapId) {
         if let Some(Place::Called(granted)) = self.places.remove(&tap) {
             self.give_back(granted);
         }
     }
 
-    /// A slice may be over.
+    /// Refills the bucket and calls waiting taps. Call it at [`Self::deadline`].
     pub fn on_timeout(&mut self, now: Instant) {
         self.feed(now);
         self.call();
     }
 
-    /// The next tap whose turn has come.
+    /// Returns the next tap whose turn has come, or `None`.
     pub fn poll(&mut self) -> Option<TapId> {
         self.called.pop_front()
     }
 
-    /// When [`Self::on_timeout`] is due; never while nobody waits.
+    /// When to call [`Self::on_timeout`]: one slice after the last refill. `None` while no tap waits.
     pub fn deadline(&self) -> Option<Instant> {
         self.fed.filter(|_| !self.line.is_empty()).map(|fed| fed + SLICE)
     }
 
-    /// What it holds at most; a byte at least, or nothing would ever flow.
+    /// The capacity in hundredths of a byte: at least one byte, so that the slowest limit still passes something.
     fn most(&self) -> u64 {
         self.bps.saturating_mul(MOST_SLICES).max(HUNDREDTHS)
     }
 
+    /// Adds the slices that have passed since the last refill.
     fn feed(&mut self, now: Instant) {
         let fed = *self.fed.get_or_insert(now);
         let passed = now.saturating_duration_since(fed).as_nanos() / SLICE.as_nanos();
@@ -128,7 +135,7 @@ impl Bucket {
         self.level = self.level.saturating_add(self.bps.saturating_mul(slices.into())).min(self.most());
     }
 
-    /// The first in the line are called as far as the level goes.
+    /// Calls taps from the front of the queue for as long as the level suffices.
     fn call(&mut self) {
         let turn = LEAST_TURN.min(self.bps / HUNDREDTHS).max(1);
         while let Some(tap) = self.line.front().copied() {
@@ -145,6 +152,7 @@ impl Bucket {
         }
     }
 
+    /// Takes up to `want` bytes. Returns how many were there.
     fn take(&mut self, want: u64) -> u64 {
         let taken = want.min(self.level / HUNDREDTHS);
         self.level -= taken * HUNDREDTHS;
@@ -158,12 +166,12 @@ mod tests {
     use crate::logic::testing::base_instant;
     use proptest::prelude::*;
 
-    /// Some taps that always want more, on virtual time.
+    /// Taps that always want more, on virtual time.
     struct Scene {
         bucket: Bucket,
         t0: Instant,
         now: Instant,
-        /// What each moved, and when.
+        /// The tap, the number of bytes and the time of each move.
         moved: BTreeMap<TapId, u64>,
         log: Vec<(Duration, u64)>,
         wakes: u64,
@@ -175,7 +183,7 @@ mod tests {
             Self { bucket: Bucket::new(bps), t0, now: t0, moved: BTreeMap::new(), log: Vec::new(), wakes: 0 }
         }
 
-        /// Moves until it has to wait; `chunk` at a time.
+        /// Moves `chunk` bytes at a time until the tap has to wait.
         fn drain(&mut self, tap: TapId, chunk: u64) {
             while let Some(bytes) = self.bucket.ask(self.now, tap, chunk) {
                 *self.moved.entry(tap).or_default() += bytes;
@@ -183,7 +191,7 @@ mod tests {
             }
         }
 
-        /// Until that long after the start, woken each time so much too late.
+        /// Runs until `until` after the start, with every wake delayed by `late`.
         fn run(&mut self, until: Duration, chunk: impl Fn(TapId) -> u64, late: impl Fn() -> Duration) {
             while let Some(due) = self.bucket.deadline().filter(|due| *due - self.t0 <= until) {
                 self.now = due + late();
@@ -199,7 +207,7 @@ mod tests {
             self.moved.values().sum()
         }
 
-        /// The most that any second brought.
+        /// The most bytes that passed within any second.
         fn worst_second(&self) -> u64 {
             let second = |from: usize| {
                 let end = self.log[from].0 + Duration::from_secs(1);
@@ -211,8 +219,8 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
-        /// Whatever the rate, the number of those who want more, how much each wants at once, and however late the
-        /// wakes: the mean is right to 1 %, and no second brings more than 1.03 of the limit.
+        /// For any rate, number of taps, chunk size and wake delay: the mean is right to 1 %, and no second passes
+        /// more than 1.03 of the limit.
         #[test]
         fn the_mean_is_right_and_no_second_is_a_burst(
             bps in prop_oneof![500u64..5000, 5000u64..1_000_000, 1_000_000u64..1_000_000_000],
@@ -220,7 +228,7 @@ mod tests {
             chunk in prop_oneof![Just(256 * 1024u64), 20_000u64..100_000, 1u64..5000],
             late_ms in 0u64..9,
         ) {
-            // A chunk a wake at the least, or it is the chunk that limits.
+            // At least one chunk a wake, or else the chunk limits the rate.
             prop_assume!(chunk * taps * 100 >= bps || chunk >= bps / 100);
             let mut scene = Scene::new(bps);
             (0..taps).for_each(|tap| scene.drain(tap, chunk));
@@ -232,7 +240,7 @@ mod tests {
             prop_assert!(scene.wakes <= 1010, "{} wakes", scene.wakes);
         }
 
-        /// Those who want the same get the same.
+        /// Taps with equal demand get equal shares.
         #[test]
         fn all_who_want_the_same_get_the_same(
             bps in 10_000u64..10_000_000, taps in 2u64..40, chunk in 4096u64..1_000_000,
@@ -267,7 +275,7 @@ mod tests {
         scene.now += Duration::from_secs(3600);
         scene.bucket.on_timeout(scene.now);
         assert_eq!(scene.bucket.poll(), None, "who left is not called");
-        assert_eq!(scene.bucket.deadline(), None, "nobody waits");
+        assert_eq!(scene.bucket.deadline(), None, "no tap waits");
         assert_eq!(scene.bucket.ask(scene.now, 3, 1 << 20), Some(2000), "an hour of quiet is two slices");
     }
 

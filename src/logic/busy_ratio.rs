@@ -1,26 +1,28 @@
-//! How much of the last seconds something was the case, in percent. Told the time, never asks for it.
+//! The fraction of the last five seconds during which a condition held, in percent. It is given the time and reads no
+//! clock.
 
 use std::time::{Duration, Instant};
 
 use crate::logic::rate::Rate;
 
-/// 5 s: what a [`Rate`] looks back on. Whatever lasted longer fills it.
+/// 5 s: the window of a [`Rate`]. A condition that held for longer gives 100 %.
 const SPAN: Duration = Duration::from_secs(5);
 
-/// 250 ms: a stretch of time goes into the meter in parts of half a slot, so that each lands where it belongs.
+/// 250 ms, half a slot of a [`Rate`]: a long stretch of time is added in parts, so that each part lands in its own
+/// slot.
 const PART: Duration = Duration::from_millis(250);
 
-/// A meter of time: a [`Rate`] of the microseconds in which it was so.
+/// Measures for which fraction of the time a condition held: a [`Rate`] of the microseconds in which it held.
 #[derive(Debug, Clone, Default)]
 pub struct BusyRatio {
-    /// `None` until something was told.
+    /// `None` before the first call of [`Self::set`].
     spent: Option<Rate>,
-    /// It is so, and this is counted up to here.
+    /// While the condition holds: the time up to which it has been counted.
     since: Option<Instant>,
 }
 
 impl BusyRatio {
-    /// From now on it is so, or not. May be told as often as one likes.
+    /// The condition holds from now on, or it does not. May be called as often as one likes.
     pub fn set(&mut self, now: Instant, is_so: bool) {
         let spent = self.spent.get_or_insert_with(|| Rate::new(now));
         if let Some(since) = self.since {
@@ -29,7 +31,8 @@ impl BusyRatio {
         self.since = is_so.then_some(now);
     }
 
-    /// The share of the last 5 s, or of the time since the first word if that is less: 0 to 100.
+    /// The percentage (0 to 100) of the last 5 s, or of the time since the first call of [`Self::set`] if that is
+    /// less.
     pub fn percent(&self, now: Instant) -> u8 {
         let Some(mut spent) = self.spent.clone() else { return 0 };
         if let Some(since) = self.since {
@@ -39,7 +42,7 @@ impl BusyRatio {
     }
 }
 
-/// Counts the time between the two; what lies too far back to matter is left out.
+/// Adds the time from `since` to `now`. Time before the window of the meter is left out.
 fn count(spent: &mut Rate, since: Instant, now: Instant) {
     let oldest = now.checked_sub(SPAN).unwrap_or(since);
     let mut at = since.max(oldest);
@@ -62,7 +65,8 @@ mod tests {
 
     #[test]
     fn the_share_is_that_of_the_last_five_seconds() {
-        // What is told at which millisecond; the share at which millisecond, give or take a slot of half a second.
+        // What is set at which millisecond; the percentage read at which millisecond, within one slot of half a
+        // second.
         type Row = (&'static str, &'static [(u64, bool)], &'static [(u64, u8)]);
         let table: &[Row] = &[
             ("nothing told", &[], &[(0, 0), (9000, 0)]),
@@ -86,7 +90,7 @@ mod tests {
     }
 
     proptest! {
-        /// However it comes and goes, and however oddly the times lie.
+        /// For any sequence of changes at any times.
         #[test]
         fn it_is_never_more_than_everything(steps in prop::collection::vec((0u64..20_000, any::<bool>()), 0..60)) {
             let (mut now, mut share) = (base_instant(), BusyRatio::default());
@@ -98,7 +102,7 @@ mod tests {
             }
         }
 
-        /// What was never so has no share, and what was never otherwise has all of it.
+        /// A condition that never held gives exactly 0 %, one that always held exactly 100 %.
         #[test]
         fn all_and_nothing_are_exact(waits in prop::collection::vec(1u64..3000, 1..30), is_so in any::<bool>()) {
             let (mut now, mut share) = (base_instant(), BusyRatio::default());

@@ -1,15 +1,18 @@
-//! How many bytes a second: a meter over the last seconds. Told the time, never asks for it.
+//! Bytes a second over the last five seconds. The meter is given the time and reads no clock.
 
 use std::time::{Duration, Instant};
 
 /// Ten slots of half a second: smooth enough for a progress line, quick enough to show a stall within 5 s.
 const SLOTS: usize = 10;
+/// The length of one slot.
 const SLOT: Duration = Duration::from_millis(500);
 
-/// A byte counter that knows its recent speed.
+/// Counts bytes and measures their recent rate.
 #[derive(Debug, Clone)]
 pub struct Rate {
+    /// Bytes since the meter was made.
     total: u64,
+    /// Bytes of the last [`SLOTS`] slots, as a ring.
     slots: [u64; SLOTS],
     /// When the meter was made: slot number n starts n × [`SLOT`] later.
     epoch: Instant,
@@ -23,7 +26,7 @@ impl Rate {
         Self { total: 0, slots: [0; SLOTS], epoch: now, newest: 0 }
     }
 
-    /// So many bytes went through. A time before the newest one counts as the newest.
+    /// Counts `bytes` at the time `now`. A time before the newest slot counts as the newest slot.
     pub fn add(&mut self, now: Instant, bytes: u64) {
         self.advance(now);
         self.total = self.total.saturating_add(bytes);
@@ -31,12 +34,12 @@ impl Rate {
         *slot = slot.saturating_add(bytes);
     }
 
-    /// All bytes ever.
+    /// All bytes that were ever counted.
     pub const fn total(&self) -> u64 {
         self.total
     }
 
-    /// Bytes a second over the last 5 s, or since the start if that is less; never over less than half a second.
+    /// Bytes a second over the last 5 s, or since the start if that is less. The divisor is at least half a second.
     pub fn bps(&self, now: Instant) -> u64 {
         let slot = self.slot_of(now).max(self.newest);
         let oldest = (slot + 1).saturating_sub(SLOTS as u64);
@@ -47,6 +50,7 @@ impl Rate {
         u64::try_from(u128::from(bytes) * 1000 / span.as_millis()).unwrap_or(u64::MAX)
     }
 
+    /// Clears the slots between the newest one and the slot of `now`.
     fn advance(&mut self, now: Instant) {
         let slot = self.slot_of(now);
         let passed = slot.saturating_sub(self.newest);
@@ -56,12 +60,14 @@ impl Rate {
         self.newest = self.newest.max(slot);
     }
 
+    /// The slot number of a time.
     fn slot_of(&self, now: Instant) -> u64 {
         let slot = now.saturating_duration_since(self.epoch).as_millis() / SLOT.as_millis();
         u64::try_from(slot).unwrap_or(u64::MAX - 1)
     }
 }
 
+/// The place of a slot in the ring.
 fn at(slot: u64) -> usize {
     usize::try_from(slot % SLOTS as u64).expect("less than SLOTS")
 }
@@ -72,7 +78,7 @@ mod tests {
     use crate::logic::testing::base_instant;
     use proptest::prelude::*;
 
-    /// Milliseconds and bytes added, then the millisecond of reading and the rate read there.
+    /// Milliseconds and bytes added; then the millisecond of reading and the rate that is read.
     type Row = (&'static [(u64, u64)], u64, u64);
 
     #[test]
@@ -101,7 +107,7 @@ mod tests {
     }
 
     proptest! {
-        /// A steady stream reads as its own rate, whatever the packets; and every byte is counted.
+        /// A steady stream reads as its own rate, whatever its packets are, and every byte is counted.
         #[test]
         fn a_steady_stream_reads_as_its_rate(gap_ms in 1u64..200, bytes in 1u64..1_000_000, packets in 100u64..400) {
             let t0 = base_instant();

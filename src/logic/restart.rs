@@ -1,36 +1,36 @@
-//! When a child that ended abnormally may start again, and when that is enough.
+//! Decides when a child that ended abnormally may start again, and when its restart budget is spent.
 //!
-//! Only *abnormal* ends come here: a panic, a broken invariant. What the network deals out every minute (refused, timed
-//! out, reset) is the business of [`crate::logic::peers::peer_book`] and [`crate::logic::trackers::announce`] and never touches this budget.
-//! Knows no actors, no clock and no dice: the guard hands in the time and the jitter.
+//! Only *abnormal* ends are counted here: a panic or a broken invariant. Expected ends (refused, timed out, reset) are
+//! handled by [`crate::logic::peers::peer_book`] and [`crate::logic::trackers::announce`] and spend no budget. The
+//! guard hands in the time and the jitter.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// How much a child may fail: at most `max_restarts` restarts in any `window`, spaced by a growing back-off.
+/// The restart budget of a child: at most `max_restarts` restarts in any `window`, spaced by a growing back-off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
     /// Restarts allowed in any `window`; the next abnormal end after that gives up.
     pub max_restarts: u32,
-    /// The span the restarts are counted in.
+    /// The sliding time window in which restarts are counted.
     pub window: Duration,
     /// The back-off before the first restart; doubles with every further one.
     pub base: Duration,
     /// The longest back-off. Cut further where `max_restarts` of it would not fit into `window`: see [`Policy::backoff`].
     pub cap: Duration,
-    /// An uptime of this length forgets the earlier attempts: the next back-off is `base` again.
+    /// After this uptime the earlier attempts are forgotten: the next back-off is `base` again.
     pub stable: Duration,
 }
 
-/// A quarter to either side: children that fail together do not come back together.
+/// A quarter to either side: children that fail together do not start again together.
 const JITTER: f64 = 0.25;
 
-/// What follows an abnormal end.
+/// What to do after an abnormal end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Decision {
     /// Start again after this long.
     RestartAfter(Duration),
-    /// The budget is spent: the parent has to act.
+    /// The budget is spent: the parent must act.
     GiveUp,
 }
 
@@ -47,27 +47,29 @@ impl Policy {
     }
 }
 
-/// The abnormal ends of one child, as far as its [`Policy`] can still see them.
+/// The abnormal ends of one child, as far back as its [`Policy`] counts them.
 #[derive(Debug, Clone, Default)]
 pub struct History {
-    /// At most `max_restarts` of them.
+    /// Times of the restarts within the window, at most `max_restarts`.
     restarts: VecDeque<Instant>,
+    /// Restarts since the child was last stable.
     attempt: u32,
+    /// When the child last started. `None` before the first start and between two starts.
     started: Option<Instant>,
 }
 
 impl History {
-    /// Of a child that never failed.
+    /// The history of a child that has never failed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The child runs (for the first time or again).
+    /// The child was started, for the first time or again.
     pub fn on_started(&mut self, now: Instant) {
         self.started = Some(now);
     }
 
-    /// The child ended abnormally. `jitter01` is a die in `[0, 1]`; anything else counts as the middle.
+    /// The child ended abnormally. `jitter01` is a random number in `[0, 1]`; any other value counts as 0.5.
     pub fn on_abnormal(&mut self, policy: &Policy, now: Instant, jitter01: f64) -> Decision {
         self.forget_old(policy, now);
         if self.started.take().is_some_and(|started| now.saturating_duration_since(started) >= policy.stable) {
@@ -93,6 +95,7 @@ impl History {
         policy.max_restarts.saturating_sub(u32::try_from(spent).unwrap_or(u32::MAX))
     }
 
+    /// Drops restarts that have left the window.
     fn forget_old(&mut self, policy: &Policy, now: Instant) {
         while self.restarts.front().is_some_and(|at| !is_within(policy, *at, now)) {
             self.restarts.pop_front();
@@ -119,7 +122,7 @@ mod tests {
         stable: Duration::from_secs(30),
     };
 
-    /// One abnormal end: the second it happens in, the second the child was last started in, what follows.
+    /// One abnormal end: the second in which it happens, the second of the child's last start, and the decision.
     type End = (u64, u64, Decision);
 
     #[test]
@@ -184,7 +187,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the numbers: a child that crashes at every start gives up, after exactly `max_restarts` restarts.
+        /// For any numbers: a child that crashes at every start gives up after exactly `max_restarts` restarts.
         #[test]
         fn a_crash_loop_always_ends(max in 0u32..20, window in 10u64..600, base_ms in 1u64..200, cap in 0u64..3600) {
             let policy = Policy {
@@ -206,7 +209,7 @@ mod tests {
             prop_assert_eq!(restarts, max);
         }
 
-        /// For any times of ends: never more than `max_restarts` restarts inside any one window.
+        /// For any times of ends: no window holds more than `max_restarts` restarts.
         #[test]
         fn no_window_holds_more_restarts_than_allowed(gaps in prop::collection::vec(0u64..40, 1..60)) {
             let (mut now, mut history, mut restarts) = (base_instant(), History::new(), Vec::new());

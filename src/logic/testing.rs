@@ -1,8 +1,8 @@
-//! What the tests of this floor share: the one place that reads a clock, to have an instant to count from.
+//! Shared by the tests of `logic`: the one function that reads a clock, to have an instant to count from.
 
 use std::time::Instant;
 
-/// Some instant; tests add to it and never read a clock again.
+/// Returns the present instant. A test adds durations to it and reads no clock again.
 pub(crate) fn base_instant() -> Instant {
     tokio::time::Instant::now().into_std()
 }

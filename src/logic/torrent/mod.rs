@@ -1,4 +1,5 @@
-//! What one torrent does as a whole: what is selected, when it is done, why it is slow.
+//! Decisions about one torrent as a whole: which files are selected, how long it seeds, when it is surveyed, and why
+//! it is as fast as it is.
 
 pub mod seeding_goal;
 pub mod selection;

@@ -1,22 +1,22 @@
-//! How long a finished torrent is given to others: until a ratio, for a time, or until somebody says stop.
+//! How long a complete torrent seeds: until a ratio is reached, for a time, or until the user stops it.
 //!
-//! Knows bytes and times that it is told; asks nobody.
+//! The goal is given bytes and times and keeps no state.
 
 use std::time::Duration;
 
-/// What a person asked for. Where both are given, the one that is reached first ends it, as aria2 has it; where neither
-/// is, nothing does.
+/// The user's seeding goal. If both parts are given, the one that is reached first ends the seeding, as in aria2. If
+/// neither is given, the torrent seeds until it is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct SeedingGoal {
-    /// Bytes sent in this run for each byte of the torrent.
+    /// Bytes sent in this run, divided by the size of the torrent.
     pub ratio: Option<f64>,
-    /// Time since the torrent was complete in this run.
+    /// Time since the torrent became complete in this run.
     pub time: Option<Duration>,
 }
 
 impl SeedingGoal {
-    /// Is it reached, with so many bytes of a torrent of that size sent, so long after it was complete? What has no bytes
-    /// has no ratio to reach.
+    /// Returns whether the goal is reached with `sent` bytes sent of a torrent of `size` bytes, `since` after it
+    /// became complete. A torrent of no bytes never reaches a ratio.
     pub fn is_reached(&self, sent: u64, size: u64, since: Duration) -> bool {
         #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than 53 bits")]
         let has_ratio = |ratio: f64| size > 0 && sent as f64 >= ratio * size as f64;

@@ -1,7 +1,7 @@
-//! Which files a person wants, and what follows for pieces and bytes.
+//! Which files the user selected, and which pieces and bytes follow from that.
 //!
-//! A piece is wanted if a byte of a wanted file lies in it. Knows lengths and numbers only, no names and no disks; what
-//! becomes of the other bytes of such a piece is for [`crate::logic::disk::part_file_layout`].
+//! A piece is wanted if a byte of a wanted file lies in it. This module knows lengths and numbers, no names and no
+//! disks. Where the other bytes of a shared piece are stored is decided in [`crate::logic::disk::part_file_layout`].
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -11,7 +11,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::logic::disk::layout::Layout;
 
-/// Files by number, from 1, as a person writes them: `1-5,8`.
+/// Files by number, counted from 1, as a user writes them: `1-5,8`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileNumbers(Vec<RangeInclusive<usize>>);
 
@@ -23,6 +23,7 @@ impl FromStr for FileNumbers {
     }
 }
 
+/// Parses one number or one range.
 fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
     let bad = || format!("`{text}` is no number of a file and no range of them (as in 1-5,8)");
     let number = |text: &str| text.trim().parse().ok().filter(|number| *number > 0).ok_or_else(bad);
@@ -32,33 +33,34 @@ fn range(text: &str) -> Result<RangeInclusive<usize>, String> {
 }
 
 impl FileNumbers {
-    /// Is this file, the first being 0, among them?
+    /// Whether the file is selected. `file` counts from 0.
     pub fn has(&self, file: usize) -> bool {
         self.0.iter().any(|range| range.contains(&file.saturating_add(1)))
     }
 
-    /// The greatest number that was named.
+    /// The greatest selected number.
     pub fn last(&self) -> usize {
         self.0.iter().map(|range| *range.end()).max().unwrap_or(0)
     }
 }
 
-/// The pieces and the bytes that are wanted of a torrent.
+/// The wanted pieces and bytes of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WantedPieces {
     pieces: Bitfield,
-    /// Wanted pieces in which not every byte is wanted, with how many are.
+    /// Pieces that are wanted in part, with their number of wanted bytes.
     partly: BTreeMap<PieceIndex, u32>,
     bytes: u64,
 }
 
 impl WantedPieces {
-    /// The whole torrent.
+    /// Selects the whole torrent.
     pub fn everything(geometry: &Geometry) -> Self {
         Self { pieces: Bitfield::all(geometry.piece_count()), partly: BTreeMap::new(), bytes: geometry.total_len() }
     }
 
-    /// The files for which `files` says yes, in the order of the torrent; those beyond its end are not wanted.
+    /// Selects the files whose entry in `files` is true. `files` is in the order of the torrent; files beyond its end
+    /// are not wanted.
     pub fn of_files(geometry: &Geometry, layout: &Layout, files: &[bool]) -> Self {
         let mut pieces = Bitfield::none(geometry.piece_count());
         let mut lens: BTreeMap<PieceIndex, u32> = BTreeMap::new();
@@ -80,28 +82,28 @@ impl WantedPieces {
         Self { pieces, partly: lens, bytes }
     }
 
-    /// Pieces with a byte that is wanted.
+    /// The pieces that hold at least one wanted byte.
     pub const fn pieces(&self) -> &Bitfield {
         &self.pieces
     }
 
-    /// How many bytes are wanted in all.
+    /// The number of wanted bytes.
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// How many bytes of this piece are wanted.
+    /// The number of wanted bytes in this piece.
     pub fn bytes_of(&self, geometry: &Geometry, piece: PieceIndex) -> u32 {
         let whole = if self.pieces.has(piece) { geometry.piece_len(piece) } else { 0 };
         self.partly.get(&piece).copied().unwrap_or(whole)
     }
 
-    /// How many wanted bytes are there.
+    /// The number of wanted bytes in the pieces of `have`.
     pub fn bytes_had(&self, geometry: &Geometry, have: &Bitfield) -> u64 {
         have.pieces(geometry).map(|piece| u64::from(self.bytes_of(geometry, piece))).sum()
     }
 
-    /// Is every wanted piece there?
+    /// Whether `have` holds every wanted piece.
     pub fn is_met_by(&self, have: &Bitfield) -> bool {
         !self.pieces.has_beyond(have)
     }
@@ -173,7 +175,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list of every single byte.
+        /// Compares with a list of every single byte.
         #[test]
         fn it_agrees_with_counting_bytes(
             files in prop::collection::vec((0u64..40, any::<bool>()), 1..12), piece_len in 1u64..30,

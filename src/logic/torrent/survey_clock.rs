@@ -1,6 +1,6 @@
-//! When a torrent looks at itself again: every second while something moves, and else for a reason only.
+//! When a torrent surveys its children: every second while something moves, and otherwise only for a reason.
 //!
-//! Knows times and what the last look saw; not the torrent.
+//! The clock is given times and the result of the last survey. It does not know the torrent.
 
 use std::time::{Duration, Instant};
 
@@ -9,27 +9,28 @@ use crate::logic::peer::protocol::PeerView;
 /// Once a second: as often as a person reads a progress line.
 const EVERY: Duration = Duration::from_secs(1);
 
-/// 2 min while peers are connected that want nothing: they say what changes, and say it as often at least (BEP 3's keep-alive).
+/// 2 min while only uninterested peers are connected: each sends something at least that often (BEP 3's keep-alive).
 const WITH_COMPANY: Duration = Duration::from_secs(120);
 
-/// What a look saw.
+/// The result of a survey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Sight {
-    /// Something moves, or a person waits for it.
+    /// Bytes move, or the torrent still has work to do.
     #[default]
     Moving,
-    /// Nothing will be different unless somebody says so.
+    /// Nothing changes until an event arrives.
     Still {
-        /// Peers are connected.
+        /// Whether peers are connected.
         company: bool,
-        /// When it ends by itself.
+        /// When the state ends by itself, such as a seeding time that runs out.
         ends: Option<Instant>,
     },
 }
 
 impl Sight {
-    /// Of a torrent that is done with what it had to do, or not; moves so many bytes a second; and has these peers. Who wants
-    /// nothing of us, and we nothing of it, is sent nothing; that this changes it says by a bit of BEP 3.
+    /// Classifies a torrent as `Moving` or `Still`. It is still when `is_done`, it transfers nothing (`bps` is 0), and
+    /// no connected peer is interested in us or we in it. Peers announce a change of interest (BEP 3), so a still
+    /// torrent needs no periodic survey. `ends` is passed on.
     pub fn of(is_done: bool, bps: u64, peers: impl IntoIterator<Item = PeerView>, ends: Option<Instant>) -> Self {
         let mut company = false;
         for peer in peers {
@@ -42,37 +43,42 @@ impl Sight {
     }
 }
 
-/// The clock of one torrent's looks.
+/// Decides when one torrent is surveyed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SurveyClock {
+    /// When the last survey began.
     last: Option<Instant>,
+    /// What the last survey saw.
     sight: Sight,
+    /// Whether something has changed since the last survey began.
     stirred: bool,
+    /// Whether the torrent has stopped.
     over: bool,
 }
 
 impl SurveyClock {
-    /// A look begins. What is stirred from now on it may not see.
+    /// A survey begins. A change that is reported from now on leads to another survey.
     pub fn on_look(&mut self, now: Instant) {
         (self.last, self.sight, self.stirred) = (Some(now), Sight::Moving, false);
     }
 
-    /// And this is what it saw.
+    /// The survey has this result.
     pub const fn on_seen(&mut self, sight: Sight) {
         self.sight = sight;
     }
 
-    /// Somebody says that there is something new.
+    /// A child reports that something has changed.
     pub const fn on_stirred(&mut self) {
         self.stirred = true;
     }
 
-    /// No more looks.
+    /// The torrent stops: no more surveys.
     pub const fn on_goodbye(&mut self) {
         self.over = true;
     }
 
-    /// When to look again; never before there was a first look.
+    /// When the next survey is due. `None` before the first survey, after the stop, and when nothing will change by
+    /// itself.
     pub fn deadline(&self) -> Option<Instant> {
         let last = self.last.filter(|_| !self.over)?;
         match self.sight {
@@ -91,7 +97,7 @@ mod tests {
     use crate::logic::testing::base_instant;
 
     #[test]
-    fn what_is_still_is_looked_at_for_a_reason_only() {
+    fn a_still_torrent_is_surveyed_for_a_reason_only() {
         let t0 = base_instant();
         let at = |secs| t0 + Duration::from_secs(secs);
         let still = |company, ends: Option<u64>| Sight::Still { company, ends: ends.map(at) };
@@ -108,7 +114,7 @@ mod tests {
         ];
         for (sight, stirred, want) in table {
             let mut looks = SurveyClock::default();
-            assert_eq!(looks.deadline(), None, "the first look is nobody's deadline");
+            assert_eq!(looks.deadline(), None, "the first survey has no deadline");
             looks.on_look(t0);
             looks.on_seen(sight);
             if stirred {
@@ -121,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_torrent_is_still_when_it_is_done_and_nobody_wants_anything() {
+    fn a_torrent_is_still_when_it_is_done_and_no_peer_is_interested() {
         let idle = PeerView::default();
         let eager = PeerView { peer_interested: true, ..idle };
         let wanted = PeerView { am_interested: true, ..idle };
@@ -139,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stirred_during_a_look_is_looked_at_again() {
+    fn a_change_during_a_survey_leads_to_another_survey() {
         let t0 = base_instant();
         let mut looks = SurveyClock::default();
         looks.on_stirred();

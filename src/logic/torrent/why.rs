@@ -1,12 +1,14 @@
-//! Why a torrent is as fast as it is: exactly one reason, with its evidence and what comes next, in one short sentence.
+//! Why a torrent is as fast as it is: one primary reason, with its evidence and the next action, in one short
+//! sentence.
 //!
-//! It is in the progress line, the JSON and the logs. Knows numbers only; who gathers them is not its concern.
+//! The sentence is shown in the progress line, the JSON and the logs. This module works on numbers that the caller
+//! gathers.
 
 use std::time::Duration;
 
 use crate::base::safe::Safe;
 
-/// 70 %: a disk that is busy for longer is what the rest waits for (D-07); picked by eye.
+/// 70 %: a disk that is busy for longer is the bottleneck (D-07). Picked by eye.
 const DISK_BUSY_PERCENT: u8 = 70;
 
 /// What the torrent is doing.
@@ -14,134 +16,134 @@ const DISK_BUSY_PERCENT: u8 = 70;
 pub enum WhyPhase {
     /// It has no metadata yet (a magnet link).
     Metadata,
-    /// Data that was there before is hashed.
+    /// Data that was there before the start is hashed.
     Checking {
-        /// Pieces done.
+        /// Pieces hashed so far.
         done: u32,
         /// Pieces to check.
         total: u32,
     },
-    /// It fetches what it lacks.
+    /// It downloads missing pieces.
     #[default]
     Downloading,
-    /// It has all, and gives it to others.
+    /// It has all wanted pieces and uploads them.
     Seeding,
-    /// It has all.
+    /// It has all wanted pieces and does not seed.
     Complete,
 }
 
-/// The trackers, as far as they matter here.
+/// What the reason needs to know of the trackers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TrackerFacts {
-    /// Whose protocol we speak.
+    /// Trackers whose protocol is supported.
     pub usable: usize,
-    /// Whose protocol we do not speak.
+    /// Trackers whose protocol is not supported.
     pub unsupported: usize,
-    /// Of the usable, those that have answered or failed at least once.
+    /// Usable trackers that have answered or failed at least once.
     pub tried: usize,
-    /// Of the tried, those whose last announce failed.
+    /// Tried trackers whose last announce failed.
     pub failed: usize,
-    /// The time to the next announce; `None` if none is planned or one is under way.
+    /// Time until the next announce. `None` if none is planned or one is under way.
     pub next_announce: Option<Duration>,
 }
 
-/// The peers, as far as they matter here.
+/// What the reason needs to know of the peers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PeerFacts {
-    /// Addresses named.
+    /// Known peer addresses.
     pub known: usize,
-    /// Of them, those dialled in vain and never reached.
+    /// Known addresses that were dialled and never reached.
     pub unreachable: usize,
     /// Dials under way.
     pub half_open: usize,
-    /// Connections.
+    /// Open connections.
     pub connected: usize,
-    /// Of the connected, those that have something we lack.
+    /// Connected peers that have a piece we lack.
     pub interesting: usize,
-    /// Of the interesting, those that choke us.
+    /// Interesting peers that choke us.
     pub choked_by: usize,
-    /// The time to the next dial; `None` if none is planned.
+    /// Time until the next dial. `None` if none is planned.
     pub next_dial: Option<Duration>,
 }
 
-/// Everything the reason is drawn from.
+/// All facts from which the reason is derived.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Facts {
     /// What the torrent is doing.
     pub phase: WhyPhase,
-    /// A person paused it.
+    /// Whether the user paused the torrent.
     pub paused: bool,
-    /// Trackers.
+    /// Facts about the trackers.
     pub trackers: TrackerFacts,
-    /// Peers.
+    /// Facts about the peers.
     pub peers: PeerFacts,
-    /// Bytes a second coming in.
+    /// Download rate in bytes a second.
     pub rate_bps: u64,
-    /// Requests that are out and not yet answered.
+    /// Requests that are sent and not yet answered.
     pub in_flight: u64,
-    /// Share of the last seconds in which requests waited for the disk, in percent.
+    /// Part of the last five seconds in which requests waited for the disk, in percent.
     pub disk_busy_percent: u8,
-    /// What the disk complains of, as it is to be shown: what, where, what next.
+    /// The disk's present trouble as text for the user: what, where, and what to do next.
     pub disk_trouble: Option<String>,
-    /// Pieces we lack.
+    /// Wanted pieces that we lack.
     pub missing: u32,
-    /// Of them, those that no connected peer has.
+    /// Missing pieces that no connected peer has.
     pub nobody_has: u32,
 }
 
-/// The one reason.
+/// The primary reason for a torrent's present speed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WhyReason {
-    /// Nothing holds it up.
+    /// Data flows.
     Healthy,
-    /// It is all there.
+    /// Every wanted piece is there.
     Complete,
-    /// A person paused it.
+    /// The user paused the torrent.
     Paused,
-    /// The disk refuses.
+    /// The disk refuses reads or writes.
     DiskTrouble,
-    /// Old data is being checked.
+    /// Data that was there before the start is being hashed.
     Checking,
-    /// The metadata is still to come, and there are peers to ask.
+    /// The metadata is missing, and peers that may have it are connected.
     Metadata,
-    /// There is nobody to ask for peers.
+    /// No usable tracker and no peer address is known.
     NoSource,
-    /// Trackers are being asked for the first time, or first dials are out.
+    /// Trackers are being asked for the first time, or the first dials are under way.
     Starting,
     /// Every tracker failed, and no peer is connected.
     TrackersFailed,
-    /// The trackers work and name nobody.
+    /// Trackers answered and named no peers.
     NobodyKnown,
-    /// Addresses are known, and none can be reached.
+    /// Addresses are known, and no connection stands.
     Unreachable,
-    /// All that is missing is missing everywhere.
+    /// No connected peer has any of the missing pieces.
     NobodyHas,
-    /// Peers there are, but none with what we lack.
+    /// Peers are connected, and none of them has a piece we lack.
     NothingToGet,
-    /// All who have what we lack choke us.
+    /// Every peer that has a piece we lack chokes us.
     Choked,
-    /// The disk does not keep up.
+    /// The disk is too slow.
     DiskBusy,
-    /// Peers may be asked, and nothing comes.
+    /// Peers have unchoked us, and no data arrives.
     Stalled,
 }
 
-/// The answer to "why".
+/// The answer to "why is it not faster?".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Why {
-    /// For programs.
+    /// The reason, for programs.
     pub primary: WhyReason,
-    /// For people: the evidence and the next action. Safe to be shown.
+    /// The reason with its evidence and the next action, for people. Safe to show on a terminal.
     pub text: String,
 }
 
 impl WhyReason {
-    /// Nothing to worry about: it flows, or it is done.
+    /// Whether nothing needs attention: data flows, or the torrent is complete.
     pub const fn is_healthy(self) -> bool {
         matches!(self, Self::Healthy | Self::Complete)
     }
 
-    /// For logs and JSON: `trackers-failed`.
+    /// The name of the reason in logs and JSON, such as `trackers-failed`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -164,13 +166,13 @@ impl WhyReason {
     }
 }
 
-/// The one reason for the present speed. From what stops everything down to what merely slows.
+/// Returns the one reason for the present speed. What stops everything is looked at before what merely slows.
 pub fn why(facts: &Facts) -> Why {
     let (primary, text) = stopped(facts).or_else(|| lonely(facts)).unwrap_or_else(|| among_peers(facts));
     Why { primary, text }
 }
 
-/// What needs no peers to be said.
+/// Reasons that do not depend on peers.
 fn stopped(facts: &Facts) -> Option<(WhyReason, String)> {
     if facts.paused {
         return Some((WhyReason::Paused, "paused".to_owned()));
@@ -190,7 +192,7 @@ fn stopped(facts: &Facts) -> Option<(WhyReason, String)> {
     }
 }
 
-/// Nobody is connected.
+/// Reasons while no peer is connected.
 fn lonely(facts: &Facts) -> Option<(WhyReason, String)> {
     let Facts { trackers, peers, .. } = facts;
     if peers.connected > 0 {
@@ -220,6 +222,7 @@ fn lonely(facts: &Facts) -> Option<(WhyReason, String)> {
     })
 }
 
+/// The sentence for a torrent without a usable tracker.
 fn no_source(unsupported: usize) -> String {
     match unsupported {
         0 => "no peers: the torrent names no tracker; name a peer or a tracker yourself".to_owned(),
@@ -227,7 +230,7 @@ fn no_source(unsupported: usize) -> String {
     }
 }
 
-/// There are connections.
+/// Reasons while peers are connected.
 fn among_peers(facts: &Facts) -> (WhyReason, String) {
     let Facts { trackers, peers, .. } = facts;
     let announce = then("next announce", trackers.next_announce);
@@ -255,7 +258,7 @@ fn among_peers(facts: &Facts) -> (WhyReason, String) {
     }
 }
 
-/// `, next announce in 42 s`, or nothing.
+/// `, next announce in 42 s`, or an empty text if `after` is `None`.
 fn then(what: &str, after: Option<Duration>) -> String {
     let Some(after) = after else { return String::new() };
     match after.as_secs() {
@@ -265,6 +268,7 @@ fn then(what: &str, after: Option<Duration>) -> String {
     }
 }
 
+/// A number with its noun in the singular or plural.
 fn count(n: usize, what: &str) -> String {
     format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
@@ -401,7 +405,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any numbers, however they contradict each other: a short harmless sentence, healthy only if bytes flow.
+        /// For any numbers, contradictory ones included: the sentence is short and harmless, and the reason is healthy
+        /// only if bytes flow.
         #[test]
         fn any_facts_have_a_reason(n in prop::array::uniform12(0usize..4), rate in 0u64..2, trouble in prop::option::of(".{1,300}")) {
             let facts = Facts {
