@@ -1,31 +1,32 @@
-//! What kind of place an address is: the one function that vets where we dial (T-19, T-21).
+//! Classifies IP addresses. [`Class::of`] is the one function that vets an address before we dial it (T-19, T-21).
 //!
-//! Knows only the address itself, not who named it.
+//! Only the address itself counts here, not the source that named it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Where an address leads.
+/// Which network an address belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Class {
     /// The public internet.
     Global,
     /// This machine.
     Loopback,
-    /// Somebody's own network: RFC 1918, shared (RFC 6598), benchmarking (RFC 2544), unique local (RFC 4193).
+    /// A private network: RFC 1918, shared (RFC 6598), benchmarking (RFC 2544), unique local (RFC 4193).
     Private,
-    /// The cable it hangs on (169.254/16, `fe80::/10`); cloud metadata services live here.
+    /// The local link (169.254/16, `fe80::/10`). Cloud metadata services live here.
     LinkLocal,
-    /// Nobody can be dialled there: unspecified, multicast, broadcast, reserved, or port 0.
+    /// Cannot be dialled: unspecified, multicast, broadcast, reserved, or port 0.
     Nowhere,
 }
 
 impl Class {
-    /// Of a socket address; port 0 leads nowhere.
+    /// The class of a socket address. Port 0 is `Nowhere`.
     pub fn of(addr: SocketAddr) -> Self {
         if addr.port() == 0 { Self::Nowhere } else { Self::of_ip(addr.ip()) }
     }
 
-    /// Of an address without its port. IPv4 inside IPv6 (mapped, NAT64, 6to4) is judged as the IPv4 it stands for.
+    /// The class of an address without its port. IPv4 inside IPv6 (mapped, NAT64, 6to4) has the class of the IPv4
+    /// address.
     pub fn of_ip(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) => of_v4(ip),
@@ -33,13 +34,13 @@ impl Class {
         }
     }
 
-    /// On this machine or its own networks, not on the public internet.
+    /// Whether the address is on this machine or a local network rather than the public internet.
     pub const fn is_local(self) -> bool {
         matches!(self, Self::Loopback | Self::Private | Self::LinkLocal)
     }
 }
 
-/// What one customer of a provider has at most for next to nothing: a /24 of IPv4, a /64 of IPv6.
+/// The block of addresses that one customer of a provider gets cheaply: a /24 of IPv4, a /64 of IPv6.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subnet {
     /// The first three bytes.
@@ -49,7 +50,7 @@ pub enum Subnet {
 }
 
 impl Subnet {
-    /// Of an address; IPv4 inside IPv6 is IPv4.
+    /// The subnet of an address. IPv4 inside IPv6 counts as IPv4.
     pub fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V4(ip) => {
@@ -64,8 +65,8 @@ impl Subnet {
     }
 }
 
-/// The same address as the peer book and the logs know it: an IPv4 address that came mapped into IPv6 is IPv4 again,
-/// and what only means something on one machine (flow label, scope of a global address) is gone.
+/// The address as the peer book and the logs write it: an IPv4 address mapped into IPv6 becomes IPv4, and what has a
+/// meaning on one machine only (flow label, scope of a global address) is removed.
 pub fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr {
         SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => addr,
@@ -73,6 +74,7 @@ pub fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// The class of an IPv4 address.
 fn of_v4(ip: Ipv4Addr) -> Class {
     let [a, b, c, _] = ip.octets();
     match (a, b, c) {
@@ -86,6 +88,7 @@ fn of_v4(ip: Ipv4Addr) -> Class {
     }
 }
 
+/// The class of an IPv6 address that holds no IPv4 address.
 fn of_v6(ip: Ipv6Addr) -> Class {
     let head = ip.segments()[0];
     if ip.is_loopback() {
@@ -101,7 +104,8 @@ fn of_v6(ip: Ipv6Addr) -> Class {
     }
 }
 
-/// The IPv4 address that a translator would send this to: NAT64 (`64:ff9b::/96`, RFC 6052) and 6to4 (`2002::/16`, RFC 3056).
+/// The IPv4 address to which a translator would send this: NAT64 (`64:ff9b::/96`, RFC 6052) or 6to4 (`2002::/16`, RFC
+/// 3056).
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
     match ip.segments() {

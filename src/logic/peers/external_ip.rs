@@ -1,27 +1,30 @@
-//! What our address looks like from outside, by what peers say (`yourip`, BEP 10).
+//! Our external IP address, as peers report it (`yourip`, BEP 10).
 //!
-//! A vote, not a proof: it decides the order in which addresses are dialled (BEP 40) and what is shown, never whom we
-//! trust. A network has one vote, the last votes count, and nothing is believed before three agree and are the most.
+//! The address is found by vote and is not proven. It decides the order in which addresses are dialled (BEP 40) and
+//! what is shown, never whether a peer is trusted. A network has one vote. Only the most recent votes count, and an
+//! address is believed once three networks and more than half of the votes agree.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use crate::logic::peers::address::Class;
 
-/// 50 votes are kept: a change of address is believed within as many new connections.
+/// The last 50 votes count: after a change of address the new one is believed within as many new connections.
 const VOTES: usize = 50;
 
-/// 3 networks must agree: one liar, or one proxy, is not the outside.
+/// Three networks must agree: a single liar or proxy must not decide.
 const AGREED: usize = 3;
 
-/// The votes and what they say.
+/// The votes, and the address that they agree on.
 #[derive(Debug, Default)]
 pub struct ExternalIp {
+    /// The last votes, one for each network.
     votes: VecDeque<(Network, IpAddr)>,
+    /// The address that the votes agree on.
     believed: Option<IpAddr>,
 }
 
-/// A /24 of IPv4, a /48 of IPv6: what one operator has.
+/// The network of a voter: a /24 of IPv4 or a /48 of IPv6, which one operator has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Network {
     V4(u32),
@@ -38,7 +41,7 @@ impl Network {
 }
 
 impl ExternalIp {
-    /// `voter` says that we come from `seen`. Gives the address that is believed now, if it is another than before.
+    /// The peer at `voter` reports that it sees us at `seen`. Returns the believed address if this vote changed it.
     pub fn on_vote(&mut self, voter: IpAddr, seen: IpAddr) -> Option<IpAddr> {
         let seen = seen.to_canonical();
         if Class::of_ip(seen) != Class::Global {
@@ -56,7 +59,7 @@ impl ExternalIp {
         believed.filter(|_| is_news)
     }
 
-    /// More than half of all votes: two addresses that take turns are none.
+    /// The address with more than half of all votes and at least [`AGREED`]. Two addresses in turns have no majority.
     fn winner(&self) -> Option<IpAddr> {
         let count = |ip: &IpAddr| self.votes.iter().filter(|(_, seen)| seen == ip).count();
         let best = self.votes.iter().map(|(_, seen)| seen).max_by_key(|ip| count(ip))?;

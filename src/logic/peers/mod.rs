@@ -1,4 +1,4 @@
-//! All peers of a torrent: which to dial, to keep, to unchoke and to name to others.
+//! Decisions about all peers of one torrent: which to dial, to keep, to unchoke and to name to others.
 
 pub mod address;
 pub mod choke;

@@ -1,48 +1,51 @@
-//! Who may wait on the doorstep: connections that strangers opened and that have not said yet which torrent they want
-//! (P-28).
+//! Inbound connections before their handshake: how many may wait, and which one is closed for a new one (P-28).
 //!
-//! A flood fills neither the table nor the memory: a host has a few places, all together have some more, and when those
-//! are taken the one that has been silent for longest goes. Knows addresses and order; no sockets, no time.
+//! A flood can fill neither the table nor the memory: a host has a few places and all hosts together have a fixed
+//! number. When all are taken, the connection that has waited longest without a handshake is closed. This module knows
+//! addresses and their order. It knows no sockets and no time.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::logic::peers::address::Class;
 
-/// Four of one host: people behind one address that come at the same moment.
+/// Four connections of one host: several people behind one address may connect at the same moment.
 const PER_HOST: usize = 4;
 
-/// One that waits; never used twice.
+/// Identifies a waiting connection. A ticket is never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket(u64);
 
-/// What becomes of somebody who comes in.
+/// Whether a new connection may wait for its handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// He may wait; this one has to go instead, if there is one.
+    /// It may wait under the first ticket. The second one, if any, is of the connection to close for it.
     Admitted(Ticket, Option<Ticket>),
-    /// His host has its places already.
+    /// Its host has all its places already: close it.
     Refused,
 }
 
-/// See the head of the file.
+/// The inbound connections that have not sent their handshake yet.
 #[derive(Debug, Clone)]
 pub struct PendingInbound {
+    /// The number of places.
     places: usize,
+    /// The number of the next ticket.
     next: u64,
+    /// The host of each waiting connection, the oldest first.
     waiting: BTreeMap<Ticket, IpAddr>,
 }
 
 impl PendingInbound {
-    /// With so many places, at least one.
+    /// A table of `places` places, at least one.
     pub fn new(places: usize) -> Self {
         Self { places: places.max(1), next: 0, waiting: BTreeMap::new() }
     }
 
-    /// Somebody has come in.
+    /// A connection from this address was accepted.
     pub fn on_arrival(&mut self, from: SocketAddr) -> Admission {
         let host = host(from.ip());
-        // This machine has no share: whoever connects from here is meant to.
+        // This machine has no limit: a connection from here is intended.
         let of_host = self.waiting.values().filter(|other| **other == host).count();
         if of_host >= PER_HOST && Class::of_ip(host) != Class::Loopback {
             return Admission::Refused;
@@ -56,13 +59,13 @@ impl PendingInbound {
         Admission::Admitted(ticket, evicted)
     }
 
-    /// He has said what he wants, or is gone.
+    /// The connection has sent its handshake or is closed.
     pub fn on_left(&mut self, ticket: Ticket) {
         self.waiting.remove(&ticket);
     }
 }
 
-/// What one person is likely to have: an IPv4 address, or the /64 of an IPv6 address (RFC 6177).
+/// What one customer is likely to have: an IPv4 address, or the /64 of an IPv6 address (RFC 6177).
 fn host(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX))),
@@ -105,9 +108,9 @@ mod tests {
         }
     }
 
-    /// P-28: the oldest goes, and the table does not grow.
+    /// P-28: the oldest connection is closed, and the table does not grow.
     #[test]
-    fn when_all_places_are_taken_the_oldest_goes() {
+    fn when_all_places_are_taken_the_oldest_connection_is_closed() {
         let mut lobby = PendingInbound::new(3);
         let tickets: Vec<_> = (1..=3).map(|host| admitted(lobby.on_arrival(at(host, 1))).0).collect();
         for (host, gone) in (4..=6).zip(tickets) {

@@ -1,7 +1,7 @@
-//! Peer exchange (BEP 11): what is told to whom and when, and how much is listened to.
+//! Peer exchange (BEP 11): which peers are told of which others and when, and how many messages are read.
 //!
-//! Knows addresses and the time; not connections, not the book that what is heard goes into. Torrents that are private
-//! never get here (BEP 27).
+//! This module knows addresses and the time. It knows neither connections nor the peer book. Private torrents do not
+//! use it (BEP 27).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -14,42 +14,47 @@ use crate::logic::peers::address::Class;
 /// "A client should send no more than one PEX message per minute" (BEP 11).
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 
-/// 5 s between looks at who has news: the first message is soon enough to be of use, and names a burst of connections
-/// at once.
+/// 5 s between two checks for news: the first message comes early enough to be of use, and one message names a whole
+/// burst of new connections.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// "at most 50 added peers" and as many dropped in one message (BEP 11).
 const TOLD_MOST: usize = 50;
 
-/// 50 s: a minute by a clock that is not ours, over a network that is not even.
+/// 50 s: the minute of BEP 11, less the drift of the peer's clock and of the network.
 const HEARD_EVERY: Duration = Duration::from_secs(50);
 
-/// 10 messages that came too early: whoever sends more is not listened to any more (P-22).
+/// After 10 messages that came too early no further one of that peer is read (P-22).
 const PATIENCE: u32 = 10;
 
-/// What all the peers that understand peer exchange are told.
+/// Decides what each peer that understands peer exchange is sent.
 #[derive(Debug, Default)]
 pub struct PexFeed {
     listeners: BTreeMap<PeerKey, Listener>,
+    /// When to check for news. `None` while no peer listens.
     next_look: Option<Instant>,
 }
 
+/// A peer that understands peer exchange.
 #[derive(Debug)]
 struct Listener {
+    /// Its own address, which it is not sent.
     addr: SocketAddr,
+    /// The addresses that it has been told of and that have not been dropped since.
     told: BTreeSet<SocketAddr>,
+    /// When the next message may be sent.
     due: Instant,
 }
 
 impl PexFeed {
-    /// A peer understands peer exchange. `addr`: where others could dial it, else where it is connected from.
+    /// A peer understands peer exchange. `addr` is where others can dial it, or else its remote address.
     pub fn on_listener(&mut self, now: Instant, peer: PeerKey, addr: SocketAddr) {
         let told = BTreeSet::new();
         self.listeners.entry(peer).or_insert(Listener { addr, told, due: now }).addr = addr;
         self.next_look.get_or_insert(now + LOOK_EVERY);
     }
 
-    /// It does not any more, or is gone.
+    /// The peer has left or does not understand peer exchange any more.
     pub fn on_left(&mut self, peer: PeerKey) {
         self.listeners.remove(&peer);
         if self.listeners.is_empty() {
@@ -57,12 +62,13 @@ impl PexFeed {
         }
     }
 
-    /// When to call [`PexFeed::on_timeout`].
+    /// When to call [`PexFeed::on_timeout`]. `None` while no peer listens.
     pub const fn deadline(&self) -> Option<Instant> {
         self.next_look
     }
 
-    /// What is to be said now. `swarm`: who is connected and can be dialled by others, with its flags.
+    /// Returns the messages to send now. `swarm` holds the connected peers that others can dial, with their BEP 11
+    /// flags.
     pub fn on_timeout(&mut self, now: Instant, swarm: &BTreeMap<SocketAddr, u8>) -> Vec<(PeerKey, Pex)> {
         if self.next_look.is_none_or(|at| now < at) {
             return Vec::new();
@@ -74,8 +80,8 @@ impl PexFeed {
 }
 
 impl Listener {
-    /// What has changed since the last message. Nobody is told of himself, and nobody outside of addresses that mean
-    /// something inside only.
+    /// The changes since the last message, if there are any. A peer is not told of its own address, and of local
+    /// addresses only if it is in the same kind of network.
     fn news(&mut self, now: Instant, swarm: &BTreeMap<SocketAddr, u8>) -> Option<Pex> {
         let near = Class::of_ip(self.addr.ip());
         let speaks_of = |addr: &SocketAddr| {
@@ -99,16 +105,18 @@ impl Listener {
     }
 }
 
-/// How one peer is listened to.
+/// Limits how many messages of one peer are read.
 #[derive(Debug, Default)]
+/// When the last message was read.
 pub struct PexListener {
+    /// How many messages came too early.
     last: Option<Instant>,
     too_early: u32,
 }
 
 impl PexListener {
-    /// A message has come. Should it be read at all? What came too early is skipped, what went on coming so is not heard
-    /// any more: a flood costs its sender the extension, and us the bytes (P-22).
+    /// A message has arrived. Returns whether to read it. A message that comes too early is skipped; after
+    /// [`PATIENCE`] of these no further one is read, so a flood costs its sender the extension (P-22).
     pub fn opens(&mut self, now: Instant) -> bool {
         if self.too_early >= PATIENCE {
             return false;
@@ -122,8 +130,8 @@ impl PexListener {
     }
 }
 
-/// Whom to try of those that a message names. Seeds are of no use to a seed. That the sender has dropped somebody says
-/// nothing about him.
+/// Returns the addresses of a message that are worth dialling. A seed (`complete`) does not dial seeds. Dropped peers
+/// are ignored: that the sender has dropped a peer says nothing about it.
 pub fn worth_trying(pex: &Pex, complete: bool) -> Vec<SocketAddr> {
     let useful = |peer: &&PexPeer| !(complete && peer.flags & flag::SEED != 0);
     pex.added.iter().filter(useful).take(2 * TOLD_MOST).map(|peer| peer.addr).collect()
@@ -148,7 +156,7 @@ mod tests {
         Duration::from_secs(n)
     }
 
-    /// `1 tells +2 -3`, for each peer that is told something.
+    /// The messages to send as text, such as `1 tells +2 -3`.
     fn said(gossip: &mut PexFeed, now: Instant, swarm: &BTreeMap<SocketAddr, u8>) -> String {
         let number = |addr: &SocketAddr| match addr.ip() {
             std::net::IpAddr::V4(ip) => ip.octets()[3],
@@ -167,10 +175,10 @@ mod tests {
     }
 
     #[test]
-    fn everybody_is_told_of_the_others_soon_and_of_changes_once_a_minute() {
+    fn every_peer_is_told_of_the_others_soon_and_of_changes_once_a_minute() {
         let t0 = base_instant();
         let mut gossip = PexFeed::default();
-        assert_eq!(gossip.deadline(), None, "nobody listens");
+        assert_eq!(gossip.deadline(), None, "no peer listens");
         gossip.on_listener(t0, PeerKey(1), addr(1));
         gossip.on_listener(t0, PeerKey(2), addr(2));
         assert_eq!(gossip.deadline(), Some(t0 + secs(5)));
@@ -188,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_names_fifty_and_the_next_one_the_others() {
+    fn a_message_names_fifty_peers_and_the_next_one_the_rest() {
         let t0 = base_instant();
         let mut gossip = PexFeed::default();
         gossip.on_listener(t0, PeerKey(1), addr(999));
@@ -214,7 +222,7 @@ mod tests {
         }
     }
 
-    /// P-22.
+    /// P-22: messages that come too early.
     #[test]
     fn a_flood_costs_its_sender_the_extension() {
         let (t0, mut ear) = (base_instant(), PexListener::default());

@@ -1,15 +1,15 @@
-//! Which piece a super-seed names to whom (BEP 16): "designed to help a torrent initiator with limited bandwidth 'pump up' a
-//! large torrent, reducing the amount of data it needs to upload".
+//! Super-seeding (BEP 16): decides which piece is announced to which peer. It is "designed to help a torrent initiator
+//! with limited bandwidth 'pump up' a large torrent, reducing the amount of data it needs to upload".
 //!
-//! To every peer we look like one with no data. Each peer is named two pieces that nobody else has, and the next one when
-//! another peer says that it has got one of those: "the seed will not inform it of any other pieces until it has seen the
-//! piece it had sent previously present on at least one other client". So every piece leaves us about once, and whoever
-//! passes on most gets most.
+//! We look to every peer like a peer without data. Each peer is announced two pieces that no other peer has, and the
+//! next one when another peer says that it has one of those: "the seed will not inform it of any other pieces until it
+//! has seen the piece it had sent previously present on at least one other client". So we upload every piece about
+//! once, and a peer that passes on more gets more.
 //!
-//! Nobody waits for ever. A peer that is the only leech has nobody to pass a piece on to: what it has itself counts. A
-//! peer that has got nothing new for long is named one more piece, whoever has that already.
+//! No peer waits for ever. The only leech has no other peer to pass a piece on to, so its own `have` counts. A peer
+//! that has got nothing new for [`STUCK_AFTER`] is announced one more piece, whichever peers have it already.
 //!
-//! Knows peers by their keys and pieces by their numbers; no messages.
+//! This module knows peers by their keys and pieces by their numbers. It makes no messages.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -21,61 +21,64 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 
-/// Two pieces are named to a peer at a time, as libtorrent does: it fetches one while the other is passed on.
+/// Two pieces are announced to a peer at a time, as in libtorrent: it fetches one while the other is passed on.
 const AT_ONCE: usize = 2;
 
-/// 30 s without a new piece: the peer does not get on without us. One turn of an optimistic unchoke (BEP 3).
+/// 30 s without a new piece: the peer is stuck. As long as one optimistic unchoke (BEP 3).
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
-/// Name this piece to that peer: it may ask for it from now on.
+/// Announce this piece to this peer, which may request it from now on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Naming {
-    /// To whom.
+    /// The peer.
     pub peer: PeerKey,
-    /// Which.
+    /// The piece.
     pub piece: PieceIndex,
 }
 
+/// A connected peer.
 #[derive(Debug)]
 struct Peer {
+    /// The pieces that it says it has.
     has: Bitfield,
-    /// Named to it, and not yet seen at another peer.
+    /// Pieces that were announced to it and not yet seen at another peer.
     open: Vec<PieceIndex>,
-    /// All that was ever named to it.
+    /// All pieces that were ever announced to it.
     named: Bitfield,
-    /// When it last got a piece, or was named one because it was stuck.
+    /// When it last got a piece, or was announced one because it was stuck.
     moved: Instant,
 }
 
-/// See the head of this file.
+/// Decides which pieces are announced to which peers. The head of this file states the rules.
 #[derive(Debug)]
 pub struct SuperSeed {
     geometry: Geometry,
     dice: SmallRng,
     peers: BTreeMap<PeerKey, Peer>,
-    /// By piece: how many connected peers have it or were named it.
+    /// For each piece: the number of connected peers that have it or were announced it.
     spread: Vec<u32>,
-    /// Pieces of which that is none.
+    /// The number of pieces whose `spread` is 0.
     unspread: u32,
+    /// Announcements that [`Self::poll`] has not returned yet.
     outbox: VecDeque<Naming>,
 }
 
 impl SuperSeed {
-    /// Nobody is there yet.
+    /// Starts without peers. `seed` decides all random choices.
     pub fn new(geometry: Geometry, seed: u64) -> Self {
         let (dice, unspread) = (SmallRng::seed_from_u64(seed), geometry.piece_count());
         let spread = vec![0; unspread as usize];
         Self { geometry, dice, peers: BTreeMap::new(), spread, unspread, outbox: VecDeque::new() }
     }
 
-    /// A peer is there and may be named pieces. It has nothing, unless it says so.
+    /// A peer has joined and may be announced pieces. It has none until [`Self::on_has`].
     pub fn on_joined(&mut self, now: Instant, peer: PeerKey) {
         let none = || Bitfield::none(self.geometry.piece_count());
         self.peers.entry(peer).or_insert_with(|| Peer { has: none(), open: Vec::new(), named: none(), moved: now });
         self.name_to_all();
     }
 
-    /// A peer says what it has got.
+    /// The peer says that it has these pieces.
     pub fn on_has(&mut self, now: Instant, peer: PeerKey, pieces: &[PieceIndex]) {
         let Some(teller) = self.peers.get_mut(&peer) else { return };
         let new: Vec<_> = pieces.iter().copied().filter(|piece| teller.has.set(*piece)).collect();
@@ -95,7 +98,7 @@ impl SuperSeed {
         self.name_to_all();
     }
 
-    /// A peer is gone, and what it has with it.
+    /// The peer has left, and its pieces with it.
     pub fn on_left(&mut self, peer: PeerKey) {
         let Some(gone) = self.peers.remove(&peer) else { return };
         for piece in self.geometry.pieces().filter(|piece| gone.has.has(*piece) || gone.named.has(*piece)) {
@@ -105,7 +108,7 @@ impl SuperSeed {
         self.name_to_all();
     }
 
-    /// Time has passed: somebody may be stuck.
+    /// Announces one more piece to every peer that is stuck. Call it at [`Self::deadline`].
     pub fn on_timeout(&mut self, now: Instant) {
         let stuck = |peer: &Peer| !peer.has.is_all() && now >= peer.moved + STUCK_AFTER;
         let stuck: Vec<_> = self.peers.iter().filter(|(_, peer)| stuck(peer)).map(|(key, _)| *key).collect();
@@ -117,22 +120,23 @@ impl SuperSeed {
         }
     }
 
-    /// When [`Self::on_timeout`] is due.
+    /// When to call [`Self::on_timeout`]: when the next peer becomes stuck. `None` if no peer can.
     pub fn deadline(&self) -> Option<Instant> {
         let waiting = self.peers.values().filter(|peer| !peer.has.is_all() && !peer.named.is_all());
         waiting.map(|peer| peer.moved + STUCK_AFTER).min()
     }
 
-    /// The next piece to name, until there is none.
+    /// Returns the next announcement, or `None`.
     pub fn poll(&mut self) -> Option<Naming> {
         self.outbox.pop_front()
     }
 
-    /// Pieces that nobody has and nobody was named go to whoever has room, one for each in turn.
+    /// Announces pieces that no peer has or was announced to the peers with room for one, one piece for each peer in
+    /// turn.
     fn name_to_all(&mut self) {
         let leeches = self.peers.values().filter(|peer| !peer.has.is_all()).count();
         if leeches == 1 {
-            // There is nobody else who could get it.
+            // No other peer could get the piece.
             for peer in self.peers.values_mut() {
                 let has = &peer.has;
                 peer.open.retain(|piece| !has.has(*piece));
@@ -142,7 +146,7 @@ impl SuperSeed {
             if leeches > 1 && self.unspread == 0 {
                 return;
             }
-            // First those to whom nothing is named, then those to whom one piece is.
+            // First the peers without an open announcement, then those with one.
             let has_room = |peer: &Peer| !peer.has.is_all() && peer.open.len() + least < AT_ONCE;
             let open: Vec<_> = self.peers.iter().filter(|(_, peer)| has_room(peer)).map(|(key, _)| *key).collect();
             for key in open {
@@ -151,7 +155,7 @@ impl SuperSeed {
         }
     }
 
-    /// Names the peer one of the pieces that fewest have, if fewer than `below` have that.
+    /// Announces to the peer one of the pieces with the lowest `spread`, if that is below `below`.
     fn name_rarest(&mut self, key: PeerKey, below: u32) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let lacks = |piece: &PieceIndex| !peer.has.has(*piece) && !peer.named.has(*piece);
@@ -164,7 +168,7 @@ impl SuperSeed {
                 Some((least, _)) if spread == least => equals += 1,
                 _ => equals = 1,
             }
-            // Each of the equals with the same chance.
+            // Each of the equally rare pieces with the same probability.
             if self.dice.random_range(0..equals) == 0 {
                 best = Some((spread, piece));
             }
@@ -211,7 +215,7 @@ mod tests {
             self.named()
         }
 
-        /// Peer and piece.
+        /// Peer and piece of every announcement.
         fn named(&mut self) -> Vec<(u32, u32)> {
             std::iter::from_fn(|| self.it.poll()).map(|naming| (naming.peer.0, naming.piece.get())).collect()
         }
@@ -238,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_alone_is_named_one_piece_after_the_other() {
+    fn a_lone_peer_is_announced_one_piece_after_the_other() {
         let mut bench = Bench::new(10);
         let mut to_fetch: VecDeque<u32> = bench.joins(A).into_iter().map(|(_, piece)| piece).collect();
         let mut got = BTreeSet::new();
@@ -251,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_left_alone_gets_on() {
+    fn a_peer_that_the_others_left_is_announced_more_pieces() {
         let mut bench = Bench::new(10);
         let first = bench.joins(A)[0].1;
         bench.joins(B);
@@ -261,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gets_nothing_for_half_a_minute_is_named_one_more() {
+    fn a_peer_without_a_new_piece_for_half_a_minute_is_announced_one_more() {
         let mut bench = Bench::new(100);
         let first = bench.joins(A);
         let named = [first.clone(), bench.joins(B)].concat();
@@ -278,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_left_with_a_peer_is_named_again() {
+    fn pieces_of_a_peer_that_left_are_announced_again() {
         let mut bench = Bench::new(4);
         let first: BTreeSet<u32> = bench.joins(A).into_iter().map(|(_, piece)| piece).collect();
         bench.joins(B);
@@ -288,9 +292,10 @@ mod tests {
         assert_eq!(again, first);
     }
 
-    /// Six peers that fetch a piece from us in a second and pass it on to one another in the next: each piece leaves us once.
+    /// Six peers, each of which fetches a piece from us in one second and passes it on in the next: we upload each
+    /// piece once.
     #[test]
-    fn every_piece_is_given_once_where_peers_pass_on_what_they_get() {
+    fn every_piece_is_uploaded_once_where_peers_pass_on_what_they_get() {
         let (pieces, peers) = (60_u32, 6_u32);
         let mut bench = Bench::new(pieces.into());
         let mut to_fetch: Vec<(u32, u32)> = (0..peers).flat_map(|key| bench.joins(PeerKey(key))).collect();

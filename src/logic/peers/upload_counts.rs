@@ -1,19 +1,19 @@
-//! Which pieces have been given to how many: a seed gives what nobody has been given before what somebody has.
+//! How many peers each piece has been uploaded to, so that a seed uploads first the pieces that no peer was given.
 //!
-//! A piece that is given once is passed on by whoever got it, at no cost to us; given twice it has cost a swarm whose seed
-//! is slow the time of a piece. Shared by all connections of a torrent. Knows no peers.
+//! A piece that is uploaded once is passed on by its receiver at no cost to us. A second upload costs a swarm with a
+//! slow seed the time of a piece. All connections of a torrent share the counts, which know no peers.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::base::geometry::PieceIndex;
 
-/// The counts of one torrent, as long as the last piece that was given. Clones are the same counts.
+/// The upload counts of one torrent, as long as the highest piece that was uploaded. Clones share the same counts.
 #[derive(Debug, Clone, Default)]
 pub struct UploadCounts(Rc<RefCell<Vec<u32>>>);
 
 impl UploadCounts {
-    /// One more is being given this piece.
+    /// A further peer is sent its first block of this piece.
     pub fn on_begun(&self, piece: PieceIndex) {
         let mut counts = self.0.borrow_mut();
         if counts.len() <= piece.at() {
@@ -23,19 +23,19 @@ impl UploadCounts {
         *count = count.saturating_add(1);
     }
 
-    /// How many have been given something of it.
+    /// The number of peers that were sent a block of this piece.
     pub fn count(&self, piece: PieceIndex) -> u32 {
         self.0.borrow().get(piece.at()).copied().unwrap_or(0)
     }
 }
 
-/// A set of pieces that takes a bit for each up to the last one: with two million pieces a tree of them takes 16 MiB for each
-/// peer, and this 256 KiB.
+/// A set of pieces that takes one bit for each piece up to the highest one in the set. With two million pieces this is
+/// 256 KiB per peer, where a tree takes 16 MiB.
 #[derive(Debug, Default)]
 pub struct PieceMarks(Vec<u8>);
 
 impl PieceMarks {
-    /// Puts a piece in; says whether it was not in the set.
+    /// Inserts a piece. Returns whether it was not in the set before.
     pub fn insert(&mut self, piece: PieceIndex) -> bool {
         let is_new = !self.contains(piece);
         let byte = piece.at() / 8;
@@ -46,7 +46,7 @@ impl PieceMarks {
         is_new
     }
 
-    /// Is it in the set?
+    /// Whether the piece is in the set.
     pub fn contains(&self, piece: PieceIndex) -> bool {
         self.0.get(piece.at() / 8).is_some_and(|byte| byte & (1 << (piece.at() % 8)) != 0)
     }

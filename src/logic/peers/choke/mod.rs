@@ -1,17 +1,17 @@
-//! Whom to give to: the peers that are unchoked (BEP 3).
+//! The choker: decides which peers are unchoked (BEP 3).
 //!
-//! * A free slot unchokes on `interested` at once; a peer that is not interested never holds one (P-11).
-//! * A slot is for who uses it: while others wait, a peer that asks for nothing loses it, and comes last for a while.
-//! * A seed lets newcomers in at once, a few at a time and for one block each: so everybody has something soon, however
-//!   slowly the slots go round.
-//! * Every [`ROUND`] the slots are dealt anew by `rank`: to those who give us most; where nobody gives, as when we have
-//!   everything, in turns.
-//! * Some slots are optimistic: chance has them, newcomers three times as often, so that those with nothing to give yet get
-//!   something to give.
-//! * A peer that snubs us has no slot by rank while others wait, and its place goes to chance (anti-snubbing).
-//! * How many slots there are follows from what they carry: `slots`.
+//! * A free slot is given on `interested` at once. A peer that is not interested never holds one (P-11).
+//! * While other peers wait, a peer that has a slot and requests nothing loses it and ranks last for a while.
+//! * A seed greets newcomers: it unchokes a few of them at a time for one block each, so that every peer has something
+//!   soon, however slowly the slots rotate.
+//! * Every [`ROUND`] the slots are dealt again by `rank`: to the peers that upload most to us, or in turns where no
+//!   peer uploads to us, as when we seed.
+//! * Some slots are optimistic: they are drawn at random, newcomers with three times the weight, so that peers with
+//!   nothing to upload yet get something.
+//! * A peer that snubs us has no slot by rank while others wait, and its place is drawn at random (anti-snubbing).
+//! * The number of slots follows from their rates: `slots`.
 //!
-//! A slot that nobody else wants is refused to nobody. Knows rates, no sockets.
+//! While there is a slot for every interested peer, all of them are unchoked. The choker knows rates and no sockets.
 
 mod rank;
 mod slots;
@@ -29,8 +29,8 @@ use slots::Slots;
 
 pub use rank::UploadStanding;
 
-/// Four slots at least: "the number of simultaneous uploads should be capped" for TCP's sake (BEP 3); four is what its author
-/// chose.
+/// At least four slots: "the number of simultaneous uploads should be capped" for TCP's sake (BEP 3), and four is the
+/// choice of BEP 3's author.
 pub const SLOTS: usize = 4;
 
 /// 10 s: changes are rarer than that, to avoid fibrillation (BEP 3).
@@ -42,66 +42,70 @@ const OPTIMISTIC_ROUNDS: u32 = 3;
 /// One slot in five is optimistic, and at least one (libtorrent's `num_optimistic_unchoke_slots`).
 const OPTIMISTIC_SHARE: usize = 5;
 
-/// "New connections are three times as likely to start as the current optimistic unchoke as anywhere else in the rotation"
-/// (BEP 3). New is who has never had a slot.
+/// "New connections are three times as likely to start as the current optimistic unchoke as anywhere else in the
+/// rotation" (BEP 3). A peer is new if it has never had a slot.
 const NEWCOMER_WEIGHT: u32 = 3;
 
-/// Four newcomers are let in at a time, as many as there are slots at least: who has a slot keeps half of the line at
-/// least, however many come.
+/// Four newcomers are greeted at a time, at most as many as there are slots: peers with a slot keep at least half of
+/// the upload rate, however many newcomers there are.
 const GREETED: usize = SLOTS;
 
-/// 1 s until a newcomer that asks for nothing makes room for the next: longer than a round trip, and with a view a second
-/// 36 that never ask have had their time within some ten seconds.
+/// A newcomer that requests nothing for 1 s loses its greeting. This is longer than a round trip, and 36 newcomers
+/// that never request anything have had their time within some ten seconds.
 const GREETING_IDLE: Duration = Duration::from_secs(1);
 
-/// 5 s for its first block: 16 KiB at an eighth of a line of 32 KiB/s.
+/// A greeting lasts at most 5 s: time for a block of 16 KiB at an eighth of a line of 32 KiB/s.
 const GREETING: Duration = Duration::from_secs(5);
 
-/// What the peers are to be told; only changes come out.
+/// A message to send to a peer. Only changes are emitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChokeEffect {
-    /// This peer may ask.
+    /// Unchoke this peer.
     Unchoke(PeerKey),
-    /// No more for this one.
+    /// Choke this peer.
     Choke(PeerKey),
 }
 
 /// Why a peer loses its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
-    /// It has had its turn, or wants nothing any more.
+    /// Its turn is over, or it is not interested any more.
     Turn,
-    /// Others wait, and it asks for nothing.
+    /// Other peers wait, and it requests nothing.
     Idle,
-    /// It was let in for a block, and has it.
+    /// It was greeted, and has its block or its time is over.
     Greeting,
 }
 
-/// The slots of one torrent.
+/// The choker of one torrent.
 #[derive(Debug)]
 pub struct Choker {
     slots: Slots,
-    /// Bytes after which a slot has done its turn.
+    /// Bytes after which a peer has used up its turn.
     quota: u64,
-    /// Nobody can give us anything any more.
+    /// We have every wanted piece, so uploads to us do not count.
     seeding: bool,
     dice: SmallRng,
     peers: BTreeMap<PeerKey, ChokePeer>,
-    /// How many of them are interested: counted, for it is asked after every change of one of them.
+    /// The number of interested peers. Kept as a count, since it is read after every change.
     interested: usize,
-    /// How many have a slot; those that are greeted have none.
+    /// The number of peers with a slot. Greeted peers have none.
     holding: usize,
-    /// The unchoked peers that need not have earned it.
+    /// The peers whose slots were drawn at random.
     optimistic: BTreeSet<PeerKey>,
-    /// The unchoked peers that have no slot, but may ask for their first block.
+    /// The newcomers that are unchoked for their first block and have no slot.
     greeted: BTreeSet<PeerKey>,
+    /// The number of rounds so far.
     rounds: u32,
+    /// When the next round is due.
     next_round: Instant,
+    /// Effects that [`Self::poll`] has not returned yet.
     outbox: VecDeque<ChokeEffect>,
 }
 
 impl Choker {
-    /// With at least so many slots, at least 1; [`SLOTS`] unless a person says otherwise. `piece_len` measures the turns.
+    /// A choker with at least `slots` slots, at least 1; [`SLOTS`] unless the user sets it. `piece_len` is the length
+    /// of a piece in bytes and measures the turns.
     pub fn new(now: Instant, slots: usize, piece_len: u32, seed: u64) -> Self {
         Self {
             slots: Slots::new(slots),
@@ -119,19 +123,20 @@ impl Choker {
         }
     }
 
-    /// We have everything: from now on what a peer once gave counts nothing.
+    /// We have every wanted piece: from now on uploads to us do not count.
     pub fn on_complete(&mut self, now: Instant) {
         self.seeding = true;
         self.settle(now);
     }
 
-    /// We lack something again: what peers give counts.
+    /// We lack a wanted piece again: uploads to us count.
     pub fn on_incomplete(&mut self, now: Instant) {
         self.seeding = false;
         self.settle(now);
     }
 
-    /// A peer says whether it wants anything from us. A free slot is given at once; an unwanted one is freed at once.
+    /// The peer becomes interested or not interested. A free slot is given to it at once; its own slot is freed at
+    /// once.
     pub fn on_interest(&mut self, now: Instant, peer: PeerKey, interested: bool) {
         let was_interested = std::mem::replace(&mut self.peers.entry(peer).or_default().interested, interested);
         match (was_interested, interested) {
@@ -145,7 +150,7 @@ impl Choker {
         self.settle(now);
     }
 
-    /// How a peer stands. One that does not use what it has makes room for others.
+    /// The present rates of a peer. If it does not use its slot, other peers may get it.
     pub fn on_standing(&mut self, now: Instant, key: PeerKey, standing: UploadStanding) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         peer.on_standing(now, standing);
@@ -158,7 +163,7 @@ impl Choker {
         }
     }
 
-    /// The peer has taken its first block.
+    /// The peer has received its first block: its greeting ends.
     pub fn on_served(&mut self, now: Instant, peer: PeerKey) {
         if self.greeted.contains(&peer) {
             self.take_slot(now, peer, Loss::Greeting);
@@ -166,7 +171,7 @@ impl Choker {
         }
     }
 
-    /// The peer is gone; its slot goes to the next one.
+    /// The peer has left. Its slot is given to the next peer.
     pub fn on_peer_left(&mut self, now: Instant, key: PeerKey) {
         let is_greeted = self.greeted.remove(&key);
         self.optimistic.remove(&key);
@@ -177,7 +182,7 @@ impl Choker {
         self.settle(now);
     }
 
-    /// The timer rang: a round may be over.
+    /// Ends greetings and the round if they are over. Call it at [`Self::deadline`].
     pub fn on_timeout(&mut self, now: Instant) {
         self.end_greetings(now);
         if now >= self.next_round {
@@ -186,33 +191,34 @@ impl Choker {
         self.settle(now);
     }
 
-    /// The next thing to tell, until there is none.
+    /// Returns the next message to send, or `None`.
     pub fn poll(&mut self) -> Option<ChokeEffect> {
         self.outbox.pop_front()
     }
 
-    /// When [`Self::on_timeout`] is due; never while there are slots enough for everybody.
+    /// When to call [`Self::on_timeout`]. `None` while there is a slot for every interested peer and no greeting runs.
     pub fn deadline(&self) -> Option<Instant> {
         let round = self.is_contested().then_some(self.next_round);
         let greetings = self.greeted.iter().filter_map(|key| self.greeting_ends(*key));
         greetings.chain(round).min()
     }
 
-    /// Who may ask now.
+    /// Whether the peer is unchoked.
     pub fn is_unchoked(&self, peer: PeerKey) -> bool {
         self.peers.get(&peer).is_some_and(|peer| peer.held.is_some())
     }
 
-    /// How many have a slot now.
+    /// The number of peers with a slot.
     pub const fn holding(&self) -> usize {
         self.holding
     }
 
-    /// How many may have one at most, for now.
+    /// The present number of slots.
     pub const fn slots(&self) -> usize {
         self.slots.now()
     }
 
+    /// Adapts the number of slots and deals them again.
     fn on_round(&mut self, now: Instant) {
         self.next_round = now + ROUND;
         if self.rounds.is_multiple_of(OPTIMISTIC_ROUNDS) {
@@ -228,31 +234,34 @@ impl Choker {
         }
     }
 
-    /// What follows from the state as it is now.
+    /// Applies the rules that do not wait for a round.
     fn settle(&mut self, now: Instant) {
         self.reclaim(now);
         self.fill(now);
         self.greet(now);
     }
 
+    /// The interested peers.
     fn interested(&self) -> impl Iterator<Item = (PeerKey, &ChokePeer)> {
         self.peers.iter().filter(|(_, peer)| peer.interested).map(|(key, peer)| (*key, peer))
     }
 
-    /// Who has a slot.
+    /// The peers with a slot.
     fn holders(&self) -> impl Iterator<Item = (PeerKey, &ChokePeer)> {
         self.interested().filter(|(key, _)| self.has_slot(*key))
     }
 
+    /// Whether the peer has a slot. A greeted peer has none.
     fn has_slot(&self, key: PeerKey) -> bool {
         self.is_unchoked(key) && !self.greeted.contains(&key)
     }
 
+    /// Whether there are more interested peers than slots.
     const fn is_contested(&self) -> bool {
         self.interested > self.slots.now()
     }
 
-    /// Who wants a slot, the first to have one first.
+    /// The interested peers, the first to get a slot first.
     fn ranked(&self, now: Instant) -> Vec<PeerKey> {
         let rank = |(key, peer): (PeerKey, &ChokePeer)| (peer.rank(now, self.quota, self.seeding), key);
         let mut ranked: Vec<_> = self.interested().map(rank).collect();
@@ -260,7 +269,8 @@ impl Choker {
         ranked.into_iter().map(|(_, key)| key).collect()
     }
 
-    /// Takes the slots of those that do not use them, as many as are wanted by others. Who gives us something is left alone.
+    /// Takes slots from peers that do not use them, as many as there are waiting peers. A peer that uploads to us
+    /// keeps its slot.
     fn reclaim(&mut self, now: Instant) {
         if !self.is_contested() {
             return;
@@ -276,7 +286,7 @@ impl Choker {
         }
     }
 
-    /// Free slots go to whoever waits.
+    /// Gives free slots to the waiting peers, in the order of their rank.
     fn fill(&mut self, now: Instant) {
         let mut free = self.slots.now().saturating_sub(self.holding);
         if free == 0 || self.interested == self.holding {
@@ -290,7 +300,7 @@ impl Choker {
         }
     }
 
-    /// Lets in who has never been, for one block: who came first, first.
+    /// Greets interested newcomers that were never greeted, in the order of their keys.
     fn greet(&mut self, now: Instant) {
         let room = GREETED.saturating_sub(self.greeted.len());
         if !self.seeding || room == 0 || self.interested <= self.holding + self.greeted.len() {
@@ -304,10 +314,12 @@ impl Choker {
         }
     }
 
+    /// When the greeting of a peer ends at the latest.
     fn greeting_ends(&self, key: PeerKey) -> Option<Instant> {
         self.peers.get(&key)?.held.map(|held| held.since + GREETING)
     }
 
+    /// Chokes the peers whose greeting is over.
     fn end_greetings(&mut self, now: Instant) {
         let is_over = |key: &PeerKey| self.greeting_ends(*key).is_some_and(|end| end <= now);
         let over: Vec<_> = self.greeted.iter().copied().filter(is_over).collect();
@@ -316,7 +328,7 @@ impl Choker {
         }
     }
 
-    /// All slots anew; there are more who want one than there are.
+    /// Deals all slots again. Called when there are more interested peers than slots.
     fn deal(&mut self, now: Instant) {
         let ranked = self.ranked(now);
         let by_rank = self.slots.now() - self.optimistic_slots(&ranked);
@@ -337,8 +349,8 @@ impl Choker {
         }
     }
 
-    /// One in five, at least one, and one more for each peer that snubs us; half of all at most. Of a single slot chance has
-    /// every third round.
+    /// The number of optimistic slots: one in five, at least one, one more for each peer that snubs us, and at most
+    /// half of all. A single slot is optimistic every third round.
     fn optimistic_slots(&self, ranked: &[PeerKey]) -> usize {
         let slots = self.slots.now();
         if slots == 1 {
@@ -348,8 +360,8 @@ impl Choker {
         ((slots / OPTIMISTIC_SHARE).max(1) + snubbers).min((slots / 2).max(1))
     }
 
-    /// Those who have the slots that rank does not give: who had one of them before as long as its time is not over, and
-    /// then whom the dice choose; those that wasted a slot only where nobody else waits.
+    /// The peers that get the optimistic slots: first those whose optimistic unchoke is not over, then others drawn at
+    /// random. Peers that wasted a slot are drawn only if no other peer waits.
     fn draw(&mut self, now: Instant, ranked: &[PeerKey], chosen: &BTreeSet<PeerKey>) -> BTreeSet<PeerKey> {
         let wanted = self.slots.now() - chosen.len();
         let others = ranked.iter().copied().filter(|key| !chosen.contains(key));
@@ -368,11 +380,12 @@ impl Choker {
         lucky
     }
 
+    /// Whether the peer snubs us. While we seed no peer does.
     fn snubs(&self, peer: PeerKey) -> bool {
         !self.seeding && self.peers.get(&peer).is_some_and(|peer| peer.standing.snubs)
     }
 
-    /// A slot; whoever is greeted has been unchoked already.
+    /// Gives the peer a slot. A greeted peer is unchoked already.
     fn give_slot(&mut self, now: Instant, key: PeerKey) {
         if !self.has_slot(key) && self.peers.contains_key(&key) {
             self.holding += 1;
@@ -382,6 +395,7 @@ impl Choker {
         }
     }
 
+    /// Unchokes the peer if it is choked.
     fn unchoke(&mut self, now: Instant, key: PeerKey) {
         if let Some(peer) = self.peers.get_mut(&key).filter(|peer| peer.held.is_none()) {
             let taken_then = peer.standing.taken;
@@ -391,7 +405,7 @@ impl Choker {
         }
     }
 
-    /// Of whoever is unchoked.
+    /// Chokes the peer, if it is unchoked.
     fn take_slot(&mut self, now: Instant, key: PeerKey, loss: Loss) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let Some(held) = peer.held.take() else { return };

@@ -1,51 +1,59 @@
-//! How many peers are given to at once: as many as it pays for.
+//! How many peers have a slot at once: as many as raise the total upload rate.
 //!
-//! Too few slots leave the line idle, too many spread it so thin that nobody is helped, and that nobody is given more for
-//! giving (tit-for-tat). So a few are opened on trial when each slot there is earns its keep, and stay if the total rate rose.
-//! Knows rates, no peers.
+//! Too few slots leave the line idle. Too many spread it so thin that no peer is helped, and uploading to us gains a
+//! peer nothing (tit-for-tat). So slots are added on trial when each present one is fast enough, and they stay if the
+//! total rate rose. This module knows rates and no peers.
 
-/// 1 KiB/s that the fastest slot must carry to earn its keep (libtorrent's `rate_choker_initial_threshold`).
+/// 1 KiB/s: the least rate of the fastest slot (libtorrent's `rate_choker_initial_threshold`).
 const FIRST_BPS: u64 = 1024;
 
-/// 2 KiB/s that each further slot must carry more than the one before (libtorrent's rate-based choker): the more there are, the
-/// more it takes to justify one more.
+/// Each further slot must be 2 KiB/s faster than the one before (libtorrent's rate-based choker): the more slots there
+/// are, the faster the slowest must be for another one.
 const STEP_BPS: u64 = 2048;
 
-/// 80 slots: as many as there are peers by default.
+/// At most 80 slots: as many as there are peers by default.
 const MOST: usize = 80;
 
-/// Six rounds, a minute, after a trial that did not pay. Picked by eye: lines change, but not every ten seconds.
+/// Six rounds, a minute, without a new trial after a failed one. Picked by eye: lines change, but not every ten
+/// seconds.
 const REST_ROUNDS: u32 = 6;
 
-/// Slots that were opened to see whether they pay.
+/// Slots that were added on trial.
 #[derive(Debug, Clone, Copy)]
 struct Trial {
+    /// The number of slots before the trial.
     slots_before: usize,
+    /// The total rate before the trial, in bytes a second.
     total_before: u64,
 }
 
 /// The number of slots of one torrent.
 #[derive(Debug)]
 pub(super) struct Slots {
+    /// The least number of slots.
     least: usize,
+    /// The present number of slots.
     now: usize,
+    /// The trial that runs.
     trial: Option<Trial>,
+    /// Rounds until the next trial may begin.
     rest: u32,
 }
 
 impl Slots {
-    /// Never fewer than `least`, which is at least 1.
+    /// Starts with `least` slots, at least 1, and never has fewer.
     pub(super) fn new(least: usize) -> Self {
         let least = least.max(1);
         Self { least, now: least, trial: None, rest: 0 }
     }
 
-    /// How many there are.
+    /// The present number of slots.
     pub(super) const fn now(&self) -> usize {
         self.now
     }
 
-    /// A round is over in which somebody waited; `rates` are what went to each of those who had a slot, in bytes a second.
+    /// A round in which peers waited is over. `rates` are the upload rates of the peers with a slot, in bytes a
+    /// second.
     pub(super) fn on_round(&mut self, mut rates: Vec<u64>) {
         rates.sort_unstable_by(|a, b| b.cmp(a));
         let total = rates.iter().sum::<u64>();
@@ -67,13 +75,14 @@ impl Slots {
     }
 }
 
-/// How many of these rates, the highest first, are as high as their place demands.
+/// The number of leading rates, the highest first, that meet the demand of their place.
 fn earning(rates: &[u64]) -> usize {
     let demands = (0..).map(|place| FIRST_BPS + place * STEP_BPS);
     rates.iter().zip(demands).take_while(|(rate, demand)| *rate >= demand).count()
 }
 
-/// What the total must have become for new slots to stay: half of what they would carry if they were like the old ones.
+/// The total rate at which a trial has succeeded: the old total plus half of what the new slots would carry if they
+/// were like the old ones.
 fn paying(total_before: u64, slots_before: usize, slots_now: usize) -> u64 {
     let (before, opened) = (slots_before as u64, (slots_now - slots_before) as u64);
     total_before.saturating_add(total_before.saturating_mul(opened) / (2 * before))
@@ -83,7 +92,7 @@ fn paying(total_before: u64, slots_before: usize, slots_now: usize) -> u64 {
 mod tests {
     use super::*;
 
-    /// What goes to the slots of a round when the line carries `line` in all and a peer takes `peer` at most.
+    /// The upload rates of a round if the line carries `line` in all and a peer takes at most `peer`.
     fn round(slots: usize, line: u64, peer: u64) -> Vec<u64> {
         vec![peer.min(line / slots as u64); slots]
     }
@@ -104,15 +113,15 @@ mod tests {
         }
     }
 
-    /// KiB/s of the line and of one peer; slots after thirty rounds, and the most there were on the way.
+    /// Rate of the line and of one peer in KiB/s; slots after thirty rounds; the most slots there were on the way.
     #[test]
     fn slots_open_while_they_raise_the_total_and_close_again() {
         for (line, peer, want, most) in [
             (10_000, 10_000, 4, 6),  // One peer fills the line: more slots are tried in vain.
-            (10_000, 1000, 9, 13),   // Ten peers fill it: four more for one are too many.
-            (100_000, 1000, 80, 80), // A hundred.
-            (10_000, 100, 63, 63),   // A hundred as well, but 100 KiB/s do not earn a 64th.
-            (10_000, 5, 4, 4),       // Five KiB/s do not earn a fourth slot.
+            (10_000, 1000, 9, 13),   // Ten peers fill it: slots are added on trial, and four of them are too many.
+            (100_000, 1000, 80, 80), // A hundred peers fill it.
+            (10_000, 100, 63, 63),   // A hundred as well, but at 100 KiB/s each a 64th slot is not paid for.
+            (10_000, 5, 4, 4),       // At 5 KiB/s each a fifth slot is not paid for.
             (0, 0, 4, 4),
         ] {
             let mut slots = Slots::new(4);
@@ -127,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_in_vain_is_not_repeated_for_a_minute() {
+    fn a_failed_trial_is_not_repeated_for_a_minute() {
         let mut slots = Slots::new(4);
         let full = |slots: &Slots| round(slots.now(), 1 << 20, 1 << 20);
         let counts: Vec<_> = (0..10)
@@ -140,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_no_longer_earn_their_keep_close_one_by_one() {
+    fn slots_that_become_too_slow_close_one_by_one() {
         let mut slots = Slots::new(4);
         while slots.now() < 40 {
             slots.on_round(vec![1 << 30; slots.now()].into_iter().map(|rate| rate * slots.now() as u64).collect());

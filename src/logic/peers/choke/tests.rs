@@ -1,4 +1,4 @@
-//! A table for each rule.
+//! A test, mostly a table, for each rule of the choker.
 
 use super::*;
 use crate::logic::testing::base_instant;
@@ -43,7 +43,7 @@ fn a_free_slot_unchokes_at_once_and_the_fifth_waits() {
 
 /// P-11: neither a peer that lost interest nor one that left holds a slot.
 #[test]
-fn a_slot_nobody_wants_goes_to_the_next() {
+fn a_slot_that_is_given_up_goes_to_the_next_peer() {
     let (t0, mut choker) = choker_of(6, SLOTS);
     drain(&mut choker);
     choker.on_interest(t0, PeerKey(1), false);
@@ -65,12 +65,12 @@ fn flapping_interest_costs_a_message_each_and_no_more() {
     assert_eq!(drain(&mut choker), (vec![], vec![]), "a peer without a slot flaps in vain");
 }
 
-/// Tit-for-tat.
+/// Tit-for-tat (BEP 3).
 #[test]
-fn a_round_gives_the_slots_to_those_who_give_most_and_one_to_chance() {
+fn a_round_gives_the_slots_to_the_peers_that_upload_most_and_one_at_random() {
     let (t0, mut choker) = choker_of(8, SLOTS);
     for key in 0..8 {
-        // Who takes most gives least.
+        // The peer that downloads most uploads least.
         let (down_bps, up_bps) = (u64::from(key) * 1000, 100_000 - u64::from(key));
         choker.on_standing(
             t0,
@@ -85,9 +85,9 @@ fn a_round_gives_the_slots_to_those_who_give_most_and_one_to_chance() {
     assert_eq!(choker.holding(), 4);
 }
 
-/// BEP 3: a seed prefers whom it reaches best; what they gave once counts nothing.
+/// BEP 3: a seed prefers the peers that it reaches best; their earlier uploads do not count.
 #[test]
-fn a_seed_keeps_the_fastest_takers_and_forgets_who_gave() {
+fn a_seed_keeps_the_fastest_downloaders_and_forgets_earlier_uploads() {
     let (t0, mut choker) = choker_of(8, SLOTS);
     choker.on_complete(t0);
     for key in 0..8 {
@@ -100,7 +100,7 @@ fn a_seed_keeps_the_fastest_takers_and_forgets_who_gave() {
     assert!([0, 2, 3].iter().all(|key| have.contains(key)), "{have:?}");
 }
 
-/// A turn is 20 pieces and a minute, both.
+/// A turn takes both 20 pieces and a minute.
 #[test]
 fn a_seed_takes_turns() {
     let piece = u64::from(PIECE_LEN);
@@ -111,7 +111,7 @@ fn a_seed_takes_turns() {
         let takes = |taken| UploadStanding { up_bps: 1 << 20, taken, ..UploadStanding::default() };
         choker.on_standing(t0, PeerKey(0), takes(pieces * piece));
         (1..4).for_each(|key| choker.on_standing(t0, PeerKey(key), takes(0)));
-        // The last slot of four is chance's, so that five want three; no new slots for it.
+        // The last of the four slots is optimistic, so five peers compete for three. No slots are added for it.
         let ranked = |choker: &Choker, at: u64| choker.ranked(t0 + Duration::from_secs(at));
         assert_eq!(ranked(&choker, 1), [0, 1, 2, 3, 4].map(PeerKey));
         let last = *ranked(&choker, secs).last().unwrap();
@@ -120,18 +120,18 @@ fn a_seed_takes_turns() {
 }
 
 #[test]
-fn of_those_who_wait_the_longest_waiting_comes_first() {
+fn of_the_waiting_peers_the_longest_waiting_comes_first() {
     let (t0, mut choker) = choker_of(4, 1);
     let at = |secs| t0 + Duration::from_secs(secs);
     choker.on_interest(at(1), PeerKey(0), false);
     choker.on_interest(at(2), PeerKey(1), false);
     choker.on_interest(at(3), PeerKey(1), true);
     choker.on_interest(at(4), PeerKey(0), true);
-    // 2 has the slot; 3 never had one; 0 lost it before 1 did.
+    // Peer 2 has the slot; peer 3 never had one; peer 0 lost its slot before peer 1 did.
     assert_eq!(choker.ranked(at(5)), [2, 3, 0, 1].map(PeerKey));
 }
 
-/// "Anti-snubbing" (BEP 3): no slot by rank, and its place is chance's.
+/// "Anti-snubbing" (BEP 3): a peer that snubs us has no slot by rank, and its slot becomes optimistic.
 #[test]
 fn a_peer_that_snubs_us_has_no_slot_by_rank_while_others_wait() {
     let (t0, mut choker) = choker_of(12, SLOTS);
@@ -144,14 +144,14 @@ fn a_peer_that_snubs_us_has_no_slot_by_rank_while_others_wait() {
             *had.entry(key).or_insert(0) += 1;
         }
     }
-    // Two snub: two slots by rank, two by chance.
+    // Two peers snub us: two slots by rank, two optimistic ones.
     assert_eq!((had[&2], had[&3]), (300, 300));
     assert!((4..12).chain(0..2).all(|key| had[&key] < 200), "{had:?}");
-    assert_eq!(had.len(), 12, "chance reaches everybody: {had:?}");
+    assert_eq!(had.len(), 12, "chance reaches every peer: {had:?}");
 }
 
 #[test]
-fn a_slot_nobody_else_wants_is_not_refused_to_a_snubber() {
+fn a_slot_that_no_other_peer_wants_is_not_refused_to_a_snubbing_peer() {
     let (t0, mut choker) = choker_of(4, SLOTS);
     choker.on_standing(t0, PeerKey(0), UploadStanding { snubs: true, ..UploadStanding::default() });
     choker.on_timeout(t0 + ROUND);
@@ -159,7 +159,7 @@ fn a_slot_nobody_else_wants_is_not_refused_to_a_snubber() {
 }
 
 #[test]
-fn the_optimistic_slot_reaches_everybody_in_the_end() {
+fn the_optimistic_slot_reaches_every_peer_in_the_end() {
     for slots in [1, 2, 4] {
         let (t0, mut choker) = choker_of(10, slots);
         for key in 0..10 {
@@ -184,17 +184,18 @@ fn newcomers_are_three_times_as_likely() {
         let t0 = base_instant();
         let mut choker = Choker::new(t0, 2, PIECE_LEN, seed);
         (0..8).for_each(|key| choker.on_interest(t0, PeerKey(key), true));
-        // All but 0 to 3 have had their slot.
+        // All peers but 0 to 3 have had a slot.
         choker.peers.iter_mut().skip(4).for_each(|(_, peer)| peer.had_slot_at = Some(t0));
         (0..2).for_each(|key| {
             choker.on_standing(t0, PeerKey(key), UploadStanding { down_bps: 2000, ..UploadStanding::default() })
         });
         choker.peers.get_mut(&PeerKey(1)).unwrap().standing.down_bps = 0;
         choker.on_timeout(t0 + ROUND);
-        // 0 has its slot by rank; 1 had one before and weighs 1, 2 and 3 weigh 3 each, 4 to 7 weigh 1 each.
+        // Peer 0 has its slot by rank. Peer 1 had a slot before and weighs 1; peers 2 and 3 weigh 3 each, 4 to 7 weigh
+        // 1 each.
         new += usize::from(choker.is_unchoked(PeerKey(2)) || choker.is_unchoked(PeerKey(3)));
     }
-    // 6 of 11.
+    // Peers 2 and 3 have 6 of the 11 parts.
     assert!((2050..2310).contains(&new), "{new} of 4000");
 }
 
@@ -212,9 +213,9 @@ fn an_optimistic_slot_lasts_three_rounds() {
     assert!(lucky.iter().collect::<BTreeSet<_>>().len() > 5, "{lucky:?}");
 }
 
-/// The count itself is tabled in `slots`.
+/// `slots` has a table of the number itself.
 #[test]
-fn slots_follow_what_they_carry() {
+fn the_number_of_slots_follows_their_rates() {
     let (t0, mut choker) = choker_of(30, SLOTS);
     for round in 1..=20 {
         for key in 0..30 {
@@ -223,15 +224,15 @@ fn slots_follow_what_they_carry() {
         }
         choker.on_timeout(t0 + ROUND * round);
     }
-    assert_eq!(choker.slots(), 42, "opened until everybody had one");
+    assert_eq!(choker.slots(), 42, "opened until every peer had one");
     assert_eq!(choker.holding(), 30);
 }
 
-/// A choker of a seed and its peers, each of which does as it likes with what it may have; a second at a time.
+/// The choker of a seed and its peers, second by second. Each peer requests data or does not.
 struct Seed {
     now: Instant,
     choker: Choker,
-    /// Of each peer: it asks whenever it may; what it has taken; when it had its first byte.
+    /// For each peer: whether it requests data when unchoked; the bytes it has downloaded; when it got its first byte.
     peers: Vec<(bool, u64, Option<Instant>)>,
 }
 
@@ -251,7 +252,7 @@ impl Seed {
         }
     }
 
-    /// A second passes; who may and wants to takes so many bytes.
+    /// One second passes. Each unchoked peer that requests data downloads `bytes`.
     fn second(&mut self, bytes: u64) {
         self.now += Duration::from_secs(1);
         let now = self.now;
@@ -272,7 +273,8 @@ impl Seed {
         drain(&mut self.choker);
     }
 
-    /// After how many seconds the last of those who ask had its first byte, and how much they took in `secs`.
+    /// After how long the last of the requesting peers got its first byte, and the bytes each has downloaded after
+    /// `secs`.
     fn goes_on(&mut self, secs: u64) -> (Option<Duration>, Vec<u64>) {
         let began = self.now;
         (0..secs).for_each(|_| self.second(100_000));
@@ -282,9 +284,9 @@ impl Seed {
     }
 }
 
-/// A slot is for who uses it: however many say `interested` and never ask, before it or at the same time.
+/// Peers that say `interested` and never request anything, before the others or at the same time, cost them no slot.
 #[test]
-fn peers_that_never_ask_keep_nobody_waiting() {
+fn peers_that_request_nothing_keep_no_other_peer_waiting() {
     for (idle, before, within) in [(4, 60, 1), (12, 60, 1), (36, 60, 1), (12, 0, 5), (36, 0, 13)] {
         let mut seed = Seed::new();
         seed.join(idle, false);
@@ -297,9 +299,9 @@ fn peers_that_never_ask_keep_nobody_waiting() {
     }
 }
 
-/// Not for ever: a peer may have had a reason.
+/// A peer that wasted a slot may have had a reason, so it is not ranked last for ever.
 #[test]
-fn who_wasted_a_slot_comes_last_for_a_minute() {
+fn a_peer_that_wasted_a_slot_comes_last_for_a_minute() {
     let mut seed = Seed::new();
     seed.join(1, false);
     seed.join(60, true);
@@ -311,9 +313,9 @@ fn who_wasted_a_slot_comes_last_for_a_minute() {
     assert!(taken[0] > 0, "{taken:?}");
 }
 
-/// Eight leeches and four slots: each has its first block within 5 s, and yet the slots stay where they are.
+/// Eight leeches and four slots: each has its first block within 5 s, and the slots stay where they are.
 #[test]
-fn a_seed_lets_newcomers_in_for_a_block() {
+fn a_seed_unchokes_newcomers_for_one_block() {
     let mut seed = Seed::new();
     seed.join(8, true);
     let (first, taken) = seed.goes_on(9);
@@ -334,7 +336,7 @@ fn newcomers_that_keep_coming_have_no_more_than_their_share() {
     assert!(seed.peers[..4].iter().all(|(_, taken, _)| *taken == 5_000_000), "{:?}", &seed.peers[..4]);
 }
 
-/// It would never take 20 pieces, and is seen to ask whenever it is looked at.
+/// Such a peer would never download 20 pieces, and has an open request whenever it is looked at.
 #[test]
 fn a_trickle_is_no_reason_to_keep_a_slot_for_ever() {
     for (up_bps, secs, last) in [(1000, 50, 4), (1000, 70, 0), (2000, 70, 4)] {
@@ -352,8 +354,8 @@ fn a_trickle_is_no_reason_to_keep_a_slot_for_ever() {
 }
 
 proptest! {
-    /// Never more unchoked than slots, nobody who is not interested, no free slot while somebody waits, and what is
-    /// told adds up to what is.
+    /// Never more peers with a slot than slots, none that is not interested, no free slot while a peer waits, and the
+    /// effects add up to the state.
     #[test]
     fn slots_are_never_overbooked_nor_idle(
         slots in 1usize..6, seed in any::<u64>(),

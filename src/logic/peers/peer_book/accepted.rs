@@ -1,10 +1,10 @@
-//! The connections that strangers opened to us (P-28). Their ports are not listening ports; they are redialled only where
-//! they say that they listen (BEP 10).
+//! The connections that peers opened to us (P-28). Their remote ports are not listening ports, so such a peer is
+//! redialled only if it says where it listens (BEP 10).
 //!
-//! When there is no place left, a newcomer takes that of another: first of a newcomer of its own network, so that whoever has
-//! many addresses in one network competes with himself; then of a newcomer of the network that has most; then of a peer that
-//! has proven itself long ago and does nothing any more. Who is being served, or serves us, loses its place only where its
-//! network has more than its share.
+//! When no place is left, a new peer takes the place of another one. Candidates are, in this order: an unproven peer
+//! of its own network, so that many addresses of one network compete with each other; an unproven peer of the network
+//! with most connections; a proven peer that has been idle for long. A peer that uploads or downloads loses its place
+//! only if its network has more than its share.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -13,121 +13,138 @@ use std::time::{Duration, Instant};
 
 use crate::logic::peers::address::{Class, Subnet};
 
-/// Two from one host (P-28): a second peer behind one address, or the same one coming back before we noticed its loss.
+/// Two from one host (P-28): a second peer behind one address, or the same peer reconnecting before we noticed its
+/// loss.
 const PER_HOST: usize = 2;
 
-/// 5 minutes without a block either way: longer than a turn of others (`choke`), which a peer may have to wait for.
+/// 5 minutes without a block in either direction: longer than a turn of other peers (`choke`), for which a peer may
+/// have to wait.
 const IDLE: Duration = Duration::from_secs(300);
 
-/// A quarter of the places is what one network may have of peers that are at work, while others want them. Picked by eye.
+/// While other peers want places, one network may have a quarter of them for active peers. Picked by eye.
 const NETWORK_SHARE: usize = 4;
 
-/// Eight peers of one network are never too many: a household or an office. Picked by eye.
+/// Eight peers of one network are always allowed: a household or an office. Picked by eye.
 const NETWORK_LEAST: usize = 8;
 
+/// An accepted connection.
 #[derive(Debug)]
 struct Guest {
+    /// When it was accepted.
     since: Instant,
+    /// Whether the peer ever delivered a good block.
     delivered: bool,
+    /// Whether the peer ever downloaded a block.
     served: bool,
-    /// When a block last went either way.
+    /// When a block last went in either direction.
     active: Option<Instant>,
+    /// The port on which the peer says it listens.
     listens: Option<u16>,
 }
 
 impl Guest {
+    /// Whether the peer has earned its place: it delivered, or downloaded while we seed.
     const fn is_proven(&self, seeding: bool) -> bool {
         self.delivered || (seeding && self.served)
     }
 }
 
-/// By their remote addresses.
+/// The accepted connections by their remote addresses.
 #[derive(Debug, Default)]
 pub(super) struct Accepted {
     guests: BTreeMap<SocketAddr, Guest>,
-    /// Nobody can give us anything any more: to take is all that a peer can do.
+    /// Whether we have every wanted piece: then a peer can only download.
     seeding: bool,
 }
 
 impl Accepted {
+    /// Adds a connection that was accepted now.
     pub(super) fn insert(&mut self, now: Instant, addr: SocketAddr) {
         let guest = Guest { since: now, delivered: false, served: false, active: None, listens: None };
         self.guests.insert(addr, guest);
     }
 
-    /// Whether it was there.
+    /// Removes a connection. Returns whether it was there.
     pub(super) fn remove(&mut self, addr: SocketAddr) -> bool {
         self.guests.remove(&addr).is_some()
     }
 
-    /// Where it can be dialled, if it is there and has said so.
+    /// The address at which the peer of this connection says it listens.
     pub(super) fn listens(&self, addr: SocketAddr) -> Option<SocketAddr> {
         let port = self.guests.get(&addr)?.listens?;
         Some(SocketAddr::new(addr.ip(), port))
     }
 
+    /// The peer says that it listens on this port.
     pub(super) fn note_port(&mut self, addr: SocketAddr, port: u16) {
         if let Some(guest) = self.guests.get_mut(&addr) {
             guest.listens = Some(port);
         }
     }
 
-    /// All of them are gone.
+    /// Removes all connections.
     pub(super) fn clear(&mut self) {
         self.guests.clear();
     }
 
-    /// Whether we have everything.
+    /// Whether the torrent is complete and seeds.
     pub(super) const fn set_seeding(&mut self, seeding: bool) {
         self.seeding = seeding;
     }
 
-    /// It delivered; says whether it is one of ours.
+    /// The peer delivered a good block. Returns whether the connection is an accepted one.
     pub(super) fn prove(&mut self, addr: SocketAddr) -> bool {
         self.guests.get_mut(&addr).map(|guest| guest.delivered = true).is_some()
     }
 
-    /// It has taken a block.
+    /// The peer downloaded a block.
     pub(super) fn on_served(&mut self, now: Instant, addr: SocketAddr) {
         if let Some(guest) = self.guests.get_mut(&addr) {
             (guest.served, guest.active) = (true, Some(now));
         }
     }
 
-    /// A block went either way lately.
+    /// A block went in either direction lately.
     pub(super) fn on_active(&mut self, now: Instant, addr: SocketAddr) {
         if let Some(guest) = self.guests.get_mut(&addr) {
             guest.active = Some(now);
         }
     }
 
+    /// Whether this connection is an accepted one.
     pub(super) fn has(&self, addr: SocketAddr) -> bool {
         self.guests.contains_key(&addr)
     }
 
+    /// Whether the peer of this connection has earned its place.
     pub(super) fn is_proven(&self, addr: SocketAddr) -> bool {
         self.guests.get(&addr).is_some_and(|guest| guest.is_proven(self.seeding))
     }
 
+    /// Whether any accepted peer has delivered a good block.
     pub(super) fn any_proven(&self) -> bool {
         self.guests.values().any(|guest| guest.delivered)
     }
 
+    /// The number of accepted connections.
     pub(super) fn len(&self) -> usize {
         self.guests.len()
     }
 
+    /// The remote addresses of all accepted connections.
     pub(super) fn addrs(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.guests.keys().copied()
     }
 
-    /// Has its host its share already? This machine has no share: whoever connects from here is meant to.
+    /// Whether the host has all its connections. Loopback addresses have no limit: a connection from this machine is
+    /// intended.
     pub(super) fn is_host_full(&self, addr: SocketAddr) -> bool {
         let ports = SocketAddr::new(addr.ip(), 0)..=SocketAddr::new(addr.ip(), u16::MAX);
         Class::of_ip(addr.ip()) != Class::Loopback && self.guests.range(ports).count() >= PER_HOST
     }
 
-    /// Takes out whoever has the least claim to its place beside a newcomer; nobody, if all have more.
+    /// Removes the connection with the least claim to its place beside a new one from `newcomer`. `None` if all have a
+    /// better claim.
     pub(super) fn evict(&mut self, now: Instant, newcomer: SocketAddr) -> Option<SocketAddr> {
         let mut of_network: BTreeMap<Subnet, usize> = BTreeMap::new();
         for addr in self.guests.keys() {
@@ -154,12 +171,16 @@ impl Accepted {
     }
 }
 
-/// Why a peer should keep its place, the least reason first.
+/// Why a peer should keep its place, the weakest claim first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Claim {
+    /// Unproven, and of the network of the new peer.
     NewcomerOfTheSameNetwork,
+    /// Unproven.
     Newcomer,
+    /// Proven, and idle for [`IDLE`] while we seed.
     Idle,
+    /// Proven and active, and of a network with more than its share.
     AtWorkAmongTooMany,
 }
 
@@ -172,7 +193,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// A seed's guests: address, since which second, served in which second.
+    /// The accepted peers of a seed: address, the second of the connection, the second of the last download.
     fn guests(table: &[(&str, u64, Option<u64>)]) -> Accepted {
         let (t0, mut accepted) = (base_instant(), Accepted::default());
         accepted.set_seeding(true);
@@ -186,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_the_least_claim_goes_first() {
+    fn the_peer_with_the_least_claim_is_closed_first() {
         let all: &[(&str, u64, Option<u64>)] = &[
             ("1.0.0.1:1", 0, Some(399)),
             ("2.0.0.1:1", 1, Some(2)),
@@ -196,11 +217,11 @@ mod tests {
             ("5.0.0.1:1", 5, None),
         ];
         let order = [
-            ("5.0.0.9:1", "5.0.0.1:1"), // A newcomer of its own network.
-            ("5.0.0.9:1", "4.0.0.1:1"), // The oldest newcomer of the network that has most.
-            ("5.0.0.9:1", "3.0.0.1:1"), // One each now: the oldest.
+            ("5.0.0.9:1", "5.0.0.1:1"), // An unproven peer of its own network.
+            ("5.0.0.9:1", "4.0.0.1:1"), // The oldest unproven peer of the network with most connections.
+            ("5.0.0.9:1", "3.0.0.1:1"), // One unproven peer each now: the oldest.
             ("5.0.0.9:1", "4.0.0.2:1"),
-            ("5.0.0.9:1", "2.0.0.1:1"), // Proven, and idle since.
+            ("5.0.0.9:1", "2.0.0.1:1"), // Proven, and idle since then.
         ];
         let now = base_instant() + Duration::from_secs(400);
         let mut accepted = guests(all);
@@ -211,7 +232,7 @@ mod tests {
         assert!(accepted.has(addr("1.0.0.1:1")));
     }
 
-    /// Who serves itself with a hundred addresses of one network gives some of their places back.
+    /// A person with a hundred active addresses in one network loses some of their places.
     #[test]
     fn a_network_has_its_share_of_places_and_no_more() {
         let (t0, mut accepted) = (base_instant(), guests(&[]));
@@ -234,9 +255,9 @@ mod tests {
         panic!("nothing is left of it");
     }
 
-    /// A leech that gives nothing has not earned its place while we could be given something.
+    /// While downloading, a leech that uploads nothing to us has not earned its place.
     #[test]
-    fn to_take_is_proof_at_a_seed_only() {
+    fn downloading_proves_a_peer_at_a_seed_only() {
         let (t0, guest) = (base_instant(), addr("1.0.0.1:1"));
         let mut accepted = Accepted::default();
         accepted.insert(t0, guest);

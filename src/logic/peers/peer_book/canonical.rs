@@ -1,5 +1,5 @@
-//! BEP 40, canonical peer priority: both ends of a connection give it the same rank, so a full swarm settles into a
-//! well-mixed graph, and nobody can choose an address that everybody prefers.
+//! BEP 40, canonical peer priority: both ends of a connection give it the same rank. So a full swarm settles into a
+//! well-mixed graph, and no peer can choose an address that every other peer prefers.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,14 +13,15 @@ pub(super) fn priority(ours: SocketAddr, theirs: SocketAddr) -> u32 {
         (a, b) if a == b => sorted_crc(&ours.port().to_be_bytes(), &theirs.port().to_be_bytes()),
         (IpAddr::V4(a), IpAddr::V4(b)) => masked(a.octets(), b.octets(), [2, 3, 4]),
         (IpAddr::V6(a), IpAddr::V6(b)) => masked(a.octets(), b.octets(), [6, 7, 8]),
-        // Not of one family: BEP 40 is silent; the families never compare with each other in one dial queue anyway.
+        // The addresses are of different families. BEP 40 says nothing of this case, and both families are seldom in
+        // one dial queue.
         (_, IpAddr::V4(b)) => crc32c(&b.octets()),
         (_, IpAddr::V6(b)) => crc32c(&b.octets()),
     }
 }
 
-/// `whole` bytes are kept in full: the first count by default, the second if the first that many bytes are equal, and so
-/// on; of the rest every other bit.
+/// Masks both addresses and returns their checksum. The first `whole[0]` bytes are kept; if they are equal the first
+/// `whole[1]`; if these are equal too the first `whole[2]`. Of the other bytes every second bit is kept.
 fn masked<const N: usize>(mut a: [u8; N], mut b: [u8; N], whole: [usize; 3]) -> u32 {
     let shared = a.iter().zip(&b).take_while(|(a, b)| a == b).count();
     let kept = match shared {
@@ -34,12 +35,13 @@ fn masked<const N: usize>(mut a: [u8; N], mut b: [u8; N], whole: [usize; 3]) -> 
     sorted_crc(&a, &b)
 }
 
+/// The checksum of both values, the smaller first.
 fn sorted_crc(a: &[u8], b: &[u8]) -> u32 {
     let (low, high) = if a <= b { (a, b) } else { (b, a) };
     crc32c(&[low, high].concat())
 }
 
-/// CRC-32C (Castagnoli), bit by bit: a few bytes per new address do not deserve a table.
+/// CRC-32C (Castagnoli), bit by bit: for a few bytes per new address a table is not worth it.
 fn crc32c(bytes: &[u8]) -> u32 {
     !bytes.iter().fold(!0u32, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _bit| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1)))

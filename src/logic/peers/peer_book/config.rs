@@ -1,4 +1,4 @@
-//! What the peer book is told at its start, and the values it takes in and hands out.
+//! The configuration of the peer book, its inputs and its effects.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,15 +9,16 @@ use crate::logic::peers::address::Class;
 /// The limits of one torrent's peer book.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BookConfig {
-    /// Connections at most, dialled and accepted, and dials under way with them.
+    /// The most connections, dialled and accepted, including dials under way.
     pub max_connected: usize,
-    /// Dials under way at most.
+    /// The most dials under way.
     pub max_half_open: usize,
-    /// Addresses remembered at most.
+    /// The most addresses that are remembered.
     pub max_known: usize,
-    /// Whether anybody may name loopback, private and link-local addresses and low ports (a closed network, a test).
+    /// Whether every source may name loopback, private and link-local addresses and low ports (a closed network, a
+    /// test).
     pub allow_local: bool,
-    /// Our own address as the outside sees it, for the dial order of BEP 40; without it the order is diced.
+    /// Our external address, for the dial order of BEP 40. Without it the order is random.
     pub external: Option<SocketAddr>,
 }
 
@@ -29,65 +30,67 @@ impl Default for BookConfig {
     }
 }
 
-/// Who named an address. It decides which addresses are accepted (T-19) and how long they are kept.
+/// The source that named an address. It decides whether the address is accepted (T-19) and how long it is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PeerSource {
-    /// A person, on the command line: every address that can be dialled is, and none is dropped for being unreachable.
+    /// The user, on the command line: every address that can be dialled is accepted, and none is dropped as
+    /// unreachable.
     Manual,
     /// A tracker.
     Tracker {
-        /// It is itself on this machine or a private network, so it may name peers there.
+        /// Whether it is on this machine or a private network itself, so that it may name peers there.
         local: bool,
     },
-    /// A connected peer, of others (BEP 11), which is at such a place itself: it may name the public internet, and
-    /// what is as near as it is.
+    /// A connected peer, naming others (BEP 11). Its own class of network is given: it may name addresses of that
+    /// class and public ones.
     Peer(Class),
-    /// A peer that came by itself, of where it listens (`p`, BEP 10).
+    /// An accepted peer, naming the address at which it listens (`p`, BEP 10).
     Itself,
 }
 
-/// What became of the addresses of one [`super::PeerBook::add`]; the counts sum up to the addresses given.
+/// What became of the addresses of one [`super::PeerBook::add`]. The counts sum up to the number of addresses given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct AddOutcome {
-    /// New, and to be dialled.
+    /// New, and queued to be dialled.
     pub added: usize,
-    /// Known already, in whatever state.
+    /// Known already, in any state.
     pub known: usize,
-    /// Of a class that its source may not name, or not dialable at all (T-19).
+    /// Not dialable at all, or of a class that the source may not name (T-19).
     pub filtered: usize,
     /// Banned, or ourselves.
     pub banned: usize,
-    /// Not taken: the book is full of addresses that are no worse.
+    /// Refused, because the book is full of addresses that are no worse.
     pub full: usize,
 }
 
-/// What the pool has to do.
+/// What the pool must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BookEffect {
     /// Start a connection to `addr`.
     Dial {
-        /// Where to.
+        /// The address to dial.
         addr: SocketAddr,
         /// 1 for the first dial of this address in this run, then counting up.
         attempt: u32,
-        /// How the last connection to it ended: with it, this is a supervised restart and this its cause.
+        /// How the last connection to it ended. If there was one, this dial is a supervised restart and this is its
+        /// cause.
         last: Option<DisconnectReason>,
-        /// How long the address had to wait for this dial since then, by the rules of back-off.
+        /// The back-off that the address has waited for this dial.
         backoff: Duration,
-        /// How long to wait for the connection: shorter in a crowd, so that black holes do not keep honest peers
-        /// waiting (T-18).
+        /// The time-out of the connection attempt. Shorter when many addresses wait, so that addresses that never
+        /// answer do not keep honest peers waiting (T-18).
         timeout: Duration,
     },
-    /// End this connection; its farewell still comes through [`super::PeerBook::on_farewell`].
+    /// Close this connection. Its end is still reported through [`super::PeerBook::on_farewell`].
     Close {
-        /// Which one.
+        /// The address of the connection.
         addr: SocketAddr,
-        /// Why.
+        /// The reason, for the peer's actor and the logs.
         farewell: DisconnectReason,
     },
-    /// Our own actors panic too often: nothing is dialled for this long. To be told to a person.
+    /// Too many of our own actors panic: nothing is dialled for this long. Tell the user.
     Held {
-        /// From now.
+        /// The length of the pause, from now.
         pause: Duration,
     },
 }
@@ -95,9 +98,9 @@ pub enum BookEffect {
 /// Whether an accepted connection may stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inbound {
-    /// It may.
+    /// It may stay.
     Welcome,
-    /// Close it without a word, for this reason (P-28).
+    /// Close it without a message, for this reason (P-28).
     Refused(Refusal),
 }
 
@@ -106,69 +109,69 @@ pub enum Inbound {
 pub enum Refusal {
     /// Its address is banned.
     Banned,
-    /// It is being dialled, or was, from our side.
+    /// The address is already being dialled or connected.
     Duplicate,
-    /// Its host has its share of connections already.
+    /// Its host already has its share of connections.
     PerHost,
     /// Every place is taken by a peer that has proven itself.
     Full,
 }
 
-/// What passes between us and a connected peer, for the choice of who gives way to an address that was not tried yet.
+/// The traffic with a connected peer. It decides which peer gives way to an untried address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "three bits of BEP 3 and two facts, all independent")]
 pub struct PeerStanding {
-    /// It has something that we want.
+    /// Whether it has a piece that we want.
     pub wanted: bool,
-    /// We have something that it wants.
+    /// Whether we have a piece that it wants.
     pub wants: bool,
-    /// It does not answer our requests.
+    /// Whether it chokes us.
     pub chokes_us: bool,
-    /// Data comes from it.
+    /// Whether it has uploaded to us since the last report.
     pub gives: bool,
-    /// Data has gone to it since the last time.
+    /// Whether it has downloaded from us since the last report.
     pub takes: bool,
 }
 
-/// How much a torrent needs the addresses of more peers.
+/// How much a torrent needs the addresses of more peers. Each level includes the need of the levels above it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum PeerNeed {
-    /// It has enough, connected or yet to be tried.
+    /// Enough peers are connected or untried.
     #[default]
     Enough,
-    /// Fewer than are worth having (W-10).
+    /// Fewer than enough (W-10).
     More,
-    /// The same, and nobody is connected who ever delivered.
+    /// Fewer than enough, and no connected peer has ever delivered.
     Anybody,
-    /// The same, and no peer is connected, none is being dialled and none is left to try.
+    /// Fewer than enough, and no peer is connected, being dialled or left to try.
     Alone,
 }
 
 impl PeerNeed {
-    /// Peers are wanted.
+    /// Whether more peers are needed.
     pub const fn is_short(self) -> bool {
         !matches!(self, Self::Enough)
     }
 }
 
-/// The book in numbers, for `why`, the metrics and the progress line.
+/// Counts of the peer book, for `why`, the metrics and the progress line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Census {
-    /// Addresses that were named, are not banned, and are still remembered (the forgotten and dropped included).
+    /// Addresses that are remembered and not banned, the forgotten and dropped ones included.
     pub known: usize,
-    /// Of them, dialled at least once.
+    /// Known addresses that were dialled at least once.
     pub tried: usize,
-    /// Of those, the ones that ever accepted a connection: "12 of 200 reachable".
+    /// Known addresses that ever accepted a connection: "12 of 200 reachable".
     pub reached: usize,
-    /// Connections: those we dialled and the accepted ones.
+    /// Open connections, dialled and accepted.
     pub connected: usize,
-    /// Of them, accepted ones.
+    /// Accepted connections.
     pub inbound: usize,
     /// Dials under way.
     pub half_open: usize,
-    /// To be dialled, now or after their back-off.
+    /// Addresses that will be dialled, now or after their back-off.
     pub waiting: usize,
-    /// Dropped as unreachable, or forgotten; not dialled again unless named again.
+    /// Addresses that were dropped as unreachable or forgotten. They are dialled only if they are named again.
     pub resting: usize,
     /// Banned addresses and hosts.
     pub banned: usize,

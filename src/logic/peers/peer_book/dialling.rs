@@ -1,4 +1,4 @@
-//! The life of a dialled address in the book: may it be dialled now, and what follows when its connection ends.
+//! Dialled addresses in the book: whether one may be dialled now, and what follows when its connection ends.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,17 +12,18 @@ use crate::base::disconnect::{DisconnectReason, RedialVerdict};
 use crate::base::limits::CONNECT_TIMEOUT;
 
 /// 5 s for a first dial while more candidates wait than slots are free: SYN retries at 1 and 3 s fit in, and 50 slots
-/// work through 200 black holes in 20 s (T-18 asks for an honest peer within 30 s).
+/// try 200 addresses that never answer in 20 s (T-18 asks for an honest peer within 30 s).
 const CROWDED_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A fifth to either side: addresses lost together do not come back in one burst.
+/// A fifth to either side: addresses that were lost together are not dialled again in one burst.
 const JITTER: f64 = 0.2;
 
-/// 5 s: another look at an address whose host is being dialled, or whose peer is connected from elsewhere.
+/// 5 s until an address is considered again whose host is being dialled, or whose peer is connected from another
+/// address.
 const LATER: Duration = Duration::from_secs(5);
 
 impl PeerBook {
-    /// What forbids dialling this address now, as the time to look again.
+    /// Returns when to consider the address again, if it may not be dialled now.
     pub(super) fn obstacle(&self, now: Instant, addr: SocketAddr) -> Option<Instant> {
         let entry = self.entries.get(&addr)?;
         let twin = entry.id.and_then(|id| self.ids.get(&id));
@@ -39,6 +40,7 @@ impl PeerBook {
         entry.window.opens_at(now).max(self.hosts.opens_at(now, addr))
     }
 
+    /// Starts a dial to an address for which [`Self::obstacle`] is `None`.
     pub(super) fn dial(&mut self, now: Instant, addr: SocketAddr) -> BookEffect {
         let crowded = self.queue.ready_len() >= self.config.max_half_open.saturating_sub(self.half_open);
         self.half_open += 1;
@@ -53,7 +55,7 @@ impl PeerBook {
         BookEffect::Dial { addr, attempt: entry.attempts, last: entry.last, backoff: entry.backoff, timeout }
     }
 
-    /// Takes an open connection out of the counts; false if there was none.
+    /// Takes an open connection out of the counts. Returns false if there was none.
     pub(super) fn leave(&mut self, addr: SocketAddr) -> bool {
         let Some(entry) = self.entries.get(&addr) else { return false };
         match entry.state {
@@ -70,7 +72,7 @@ impl PeerBook {
         true
     }
 
-    /// What follows for an address whose connection has just ended.
+    /// Decides what follows for an address whose connection has just ended.
     pub(super) fn settle(&mut self, now: Instant, addr: SocketAddr, farewell: DisconnectReason, productive: bool) {
         let lonely = self.is_lonely();
         let Some(entry) = self.entries.get_mut(&addr) else { return };
@@ -80,15 +82,16 @@ impl PeerBook {
             return self.forget(addr);
         }
         let wait = match farewell {
-            // Stopping says nothing of the address, and neither does a second way to a peer: it is the way to it when
-            // the first is gone. Both contradict the word `Forget` and cost one dial.
+            // A stop says nothing about the address. A duplicate is a second address of a connected peer, which is of
+            // use when the first one is gone. Both cases override the verdict `Forget` and cost one dial.
             DisconnectReason::Shutdown | DisconnectReason::Duplicate => PRODUCTIVE_BACKOFF,
             _ if farewell.verdict() == RedialVerdict::Forget => {
                 entry.state = AddressState::Forgotten;
                 return;
             }
             _ if productive => PRODUCTIVE_BACKOFF,
-            // Dialled at once after a reset, it may still have taken the broken line for a living one.
+            // The peer was dialled at once after a reset and may still have held the broken connection for a living
+            // one.
             _ if entry.proven && entry.backoff < PRODUCTIVE_BACKOFF / 2 => PRODUCTIVE_BACKOFF,
             _ => {
                 entry.fails = entry.fails.saturating_add(1);
@@ -105,7 +108,7 @@ impl PeerBook {
         self.wait(now, addr, wait);
     }
 
-    /// Nobody delivers any more: those who once did are not left waiting for minutes (N-01, P-32).
+    /// No connected peer delivers any more: addresses that once delivered do not wait for minutes (N-01, P-32).
     pub(super) fn hurry_the_proven(&mut self, now: Instant) {
         let latest = now + LONELY_CAP.mul_f64(1.0 + JITTER);
         let is_slow = |entry: &BookEntry| matches!(entry.state, AddressState::Waiting(due) if due > latest);
@@ -117,7 +120,7 @@ impl PeerBook {
         }
     }
 
-    /// Seeds that were let go because both sides had everything.
+    /// Dials the seeds again that were closed because both sides were complete.
     pub(super) fn recall_seeds(&mut self, now: Instant) {
         let was_let_go = |entry: &BookEntry| {
             entry.state == AddressState::Forgotten && entry.last == Some(DisconnectReason::BothSeeds)
@@ -129,7 +132,7 @@ impl PeerBook {
         }
     }
 
-    /// To be dialled after this back-off.
+    /// Queues the address to be dialled after this back-off.
     pub(super) fn wait(&mut self, now: Instant, addr: SocketAddr, backoff: Duration) {
         if let Some(entry) = self.entries.get_mut(&addr) {
             entry.backoff = backoff;
@@ -137,12 +140,14 @@ impl PeerBook {
         self.park(addr, now + backoff);
     }
 
+    /// Queues the address to be dialled from `until` on.
     pub(super) fn park(&mut self, addr: SocketAddr, until: Instant) {
         if let Some(entry) = self.entries.get_mut(&addr) {
             self.queue.park(addr, entry, until);
         }
     }
 
+    /// Changes a back-off by a random part of up to [`JITTER`].
     pub(super) fn jittered(&mut self, wait: Duration) -> Duration {
         wait.mul_f64(self.dice.random_range(1.0 - JITTER..=1.0 + JITTER))
     }

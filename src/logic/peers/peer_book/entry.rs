@@ -9,8 +9,9 @@ use crate::base::disconnect::DisconnectReason;
 use crate::base::ids::PeerId;
 use crate::logic::peers::address::Class;
 
-/// 1 s: an address that delivered is worth another dial at once (P-26). After a reset it is counted from the last dial, after
-/// all else from the end: a line that breaks is back within a few round trips, and nobody is dialled more often.
+/// 1 s: an address that delivered is worth another dial soon (P-26). After a reset it is counted from the last dial,
+/// and otherwise from the end of the connection: a broken line is back within a few round trips, and no address is
+/// dialled more often than this.
 pub(super) const PRODUCTIVE_BACKOFF: Duration = Duration::from_secs(1);
 
 /// 60 s for each failure in a row (P-01).
@@ -19,53 +20,62 @@ const UNPRODUCTIVE_BACKOFF: Duration = Duration::from_secs(60);
 /// Three failures in a row drop an address that never delivered (P-01).
 const MAX_FAILS: u32 = 3;
 
-/// 10 min: an address that once delivered is not dropped; its back-off stops growing here while others deliver.
+/// 10 min: an address that once delivered is never dropped. Its back-off grows to this while other peers deliver.
 const PROVEN_CAP: Duration = Duration::from_secs(600);
 
-/// 15 s: while nobody delivers, those who did are tried this often, so that a healed network or a returned seed is in
-/// use within half a minute (N-01, P-32): 15 s of back-off and jitter, 10 s of connect and handshake.
+/// 15 s: while no peer delivers, addresses that once delivered are tried this often, so that a healed network or a
+/// returned seed is in use within half a minute (N-01, P-32): 15 s of back-off and jitter, 10 s of connect and
+/// handshake.
 pub(super) const LONELY_CAP: Duration = Duration::from_secs(15);
 
-/// 60 s: what the brief of `--peer` asks: never dropped, back-off only.
+/// 60 s: the longest back-off of an address given with `--peer`, which is never dropped.
 const MANUAL_CAP: Duration = Duration::from_secs(60);
 
-/// 2 s before a person's peer is tried again, doubling up to [`MANUAL_CAP`]: a seed that starts a moment after us.
+/// 2 s before a peer of the user is tried again, doubling up to [`MANUAL_CAP`]: a seed may start a moment after us.
 const MANUAL_BASE: Duration = Duration::from_secs(2);
 
 /// What the book remembers of one address.
 #[derive(Debug)]
 pub(super) struct BookEntry {
+    /// The source that named it.
     pub(super) source: PeerSource,
     pub(super) state: AddressState,
-    /// Higher is dialled first among equals (BEP 40, or diced).
+    /// Among equal candidates the higher rank is dialled first (BEP 40, or random).
     pub(super) rank: u32,
+    /// The number of dials in this run.
     pub(super) attempts: u32,
     /// When it was last dialled.
     pub(super) dialled: Option<Instant>,
     /// Unproductive attempts in a row.
     pub(super) fails: u32,
+    /// How its last connection or dial ended.
     pub(super) last: Option<DisconnectReason>,
+    /// The last back-off that it was given.
     pub(super) backoff: Duration,
-    /// It delivered a good block at least once.
+    /// Whether it ever delivered a good block.
     pub(super) proven: bool,
-    /// It accepted a connection at least once.
+    /// Whether it ever accepted a connection.
     pub(super) reached: bool,
+    /// Its last unproductive dials.
     pub(super) window: Window,
-    /// The id of the peer last found there.
+    /// The peer id that was last seen there.
     pub(super) id: Option<PeerId>,
 }
 
+/// What the book does with an address at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AddressState {
-    /// To be dialled from this time on.
+    /// Waits for its back-off, until this time.
     Waiting(Instant),
-    /// To be dialled as soon as there is a slot; the time is its turn.
+    /// Is dialled as soon as there is a slot, in the order of these times.
     Ready(Instant),
+    /// Is being dialled.
     Dialling,
+    /// Is connected.
     Connected,
-    /// Three failures: comes back when it is named again and its window is open.
+    /// Dropped after three failures. Tried again when it is named again and its window is open.
     Dropped,
-    /// Never again in this run ([`Verdict::Forget`]).
+    /// Not dialled again in this run ([`RedialVerdict::Forget`](crate::base::disconnect::RedialVerdict::Forget)).
     Forgotten,
 }
 
@@ -88,17 +98,17 @@ impl BookEntry {
         }
     }
 
-    /// A dial or a connection is under way.
+    /// Whether a dial or a connection is under way.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, AddressState::Dialling | AddressState::Connected)
     }
 
-    /// Exempt from the limits on strangers' addresses: a person named it, or it has delivered.
+    /// Whether the limits on unknown addresses do not apply: the user named it, or it has delivered.
     pub(super) fn is_trusted(&self) -> bool {
         self.proven || self.source == PeerSource::Manual
     }
 
-    /// How long others go first though they are due later.
+    /// The head start that better candidates have over this address, although they are due later.
     pub(super) fn handicap(&self) -> Duration {
         let secs = match (self.proven, self.source, self.attempts) {
             (true, ..) => 0,
@@ -109,7 +119,8 @@ impl BookEntry {
         Duration::from_secs(secs)
     }
 
-    /// The wait after one more failure, counted in `fails`; `None` drops the address. `lonely`: nobody delivers now.
+    /// The back-off after one more failure, which is counted in `fails` already. `None`: drop the address. `lonely`:
+    /// no connected peer has ever delivered.
     pub(super) fn backoff_after_failure(&self, lonely: bool) -> Option<Duration> {
         let doubling = |base: Duration| base.saturating_mul(1 << (self.fails - 1).min(16));
         let steady = UNPRODUCTIVE_BACKOFF.saturating_mul(self.fails);
@@ -121,8 +132,8 @@ impl BookEntry {
         }
     }
 
-    /// How little is lost by forgetting it, least first; `None` for what is kept: open, proven, manual, untried, and
-    /// those dropped so lately that forgetting them would forget their dials (I7).
+    /// How dispensable the address is, the most dispensable first. `None` if it must be kept: it is open, proven,
+    /// manual or untried, or was dropped so lately that its dials still count (I7).
     pub(super) fn worth(&self, now: Instant) -> Option<(u8, u32)> {
         let kind = match self.state {
             AddressState::Dropped if self.window.opens_at(now).is_none() => 0,
@@ -134,8 +145,9 @@ impl BookEntry {
     }
 }
 
-/// T-19: a public tracker may name public addresses and ports nobody reserves; a tracker on a local network, its
-/// neighbours too; a person, whatever can be dialled; a peer, what is as near to it, and itself.
+/// Whether a source may name this address (T-19). A public tracker may name public addresses with ports that no
+/// well-known service uses. A tracker on a local network may name its neighbours too. The user may name whatever can
+/// be dialled. A peer may name public addresses, addresses of its own class of network, and itself.
 pub(super) fn may_name(source: PeerSource, addr: SocketAddr, allow_local: bool) -> bool {
     let trusted = allow_local || matches!(source, PeerSource::Manual | PeerSource::Tracker { local: true });
     match (Class::of(addr), source) {
@@ -148,5 +160,5 @@ pub(super) fn may_name(source: PeerSource, addr: SocketAddr, allow_local: bool) 
     }
 }
 
-/// 1024: the ports below belong to well-known services, which are no peers but make good victims (T-19).
+/// 1024: the ports below belong to well-known services, which are not peers but make good victims (T-19).
 const FIRST_FREE_PORT: u16 = 1024;

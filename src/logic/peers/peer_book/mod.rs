@@ -1,15 +1,16 @@
-//! The peer book of one torrent: whom to dial, when, and how often.
+//! The peer book of one torrent: decides which addresses are dialled, when, and how often.
 //!
-//! Back-off follows productivity (P-03, P-26): an address whose connection delivered at least one good block is dialled
-//! again after about a second, for ever, and its failures are forgotten; only unproductive attempts grow the back-off. Where the
-//! line broke (a reset), that second has begun with the last dial, so that it is mostly over.
-//! So a sole source that resets every 300 kB still completes (W-02), and a dead address is not hammered (P-01, I7).
+//! Back-off follows productivity (P-03, P-26). An address whose connection delivered at least one good block is
+//! dialled again after about a second, for ever, and its failures are forgotten; only unproductive attempts grow the
+//! back-off. After a reset that second is counted from the last dial, so that most of it is over. So a sole source
+//! that resets every 300 kB still completes (W-02), and a dead address is not hammered (P-01, I7).
 //!
-//! It knows no sockets and no actors: the pool tells it what happened, drains [`PeerBook::poll`] after each telling, and
-//! arms its timer to [`PeerBook::deadline`]. For one seed and one history the dials are always the same.
+//! The book knows no sockets and no actors. The pool tells it what happened, drains [`PeerBook::poll`] after each
+//! call, and arms its timer to [`PeerBook::deadline`]. One seed and one history always give the same dials.
 //!
-//! The price: a victim's host is spared by counting dials for each host (T-20), so several honest peers behind one public
-//! address are tried one after another, at most three in ten minutes until one of them proves itself.
+//! The cost: a host that is the victim of false addresses is spared by a limit on dials per host (T-20). So several
+//! honest peers behind one public address are tried one after another, at most three in ten minutes until one of them
+//! delivers.
 
 mod accepted;
 mod bans;
@@ -45,37 +46,44 @@ use queue::Queue;
 use turnover::Turnover;
 use window::Window;
 
-/// 30: below so many connected or untried peers more trackers are wanted (W-10); picked by eye, half of the 50 that
-/// trackers name by default and some.
+/// With fewer than 30 connected or untried peers, addresses from more trackers are needed (W-10). Picked by eye:
+/// trackers name 50 by default.
 const ENOUGH: usize = 30;
 
-/// See the head of this file.
+/// Decides which addresses are dialled and which connections are kept. The head of this file states the rules.
 #[derive(Debug)]
 pub struct PeerBook {
     config: BookConfig,
     dice: SmallRng,
+    /// Everything that is remembered, by address.
     entries: BTreeMap<SocketAddr, BookEntry>,
+    /// The addresses that wait to be dialled.
     queue: Queue,
     /// Dial windows and dials under way of public hosts.
     hosts: Hosts,
+    /// The connections that peers opened to us.
     accepted: Accepted,
-    /// Who is connected, and where: at most one connection to a peer (P-05).
+    /// The address of each connected peer id: at most one connection to a peer (P-05).
     ids: BTreeMap<PeerId, SocketAddr>,
     bans: Bans,
+    /// Dials under way.
     half_open: usize,
+    /// Connections that we dialled.
     dialled: usize,
-    /// Connected peers that delivered.
+    /// Dialled connections to peers that ever delivered.
     proven_connected: usize,
+    /// Addresses that were never dialled.
     untried: usize,
     panics: RecentPanics,
     turnover: Turnover,
-    /// The torrent is complete and is given to others.
+    /// Whether the torrent is complete and seeding.
     seeding: bool,
+    /// Effects that [`Self::poll`] has not returned yet.
     outbox: VecDeque<BookEffect>,
 }
 
 impl PeerBook {
-    /// An empty book. `seed` decides every die.
+    /// An empty book. `seed` decides every random choice.
     pub fn new(config: BookConfig, seed: u64) -> Self {
         Self {
             config,
@@ -97,7 +105,7 @@ impl PeerBook {
         }
     }
 
-    /// Somebody named these addresses.
+    /// A source named these addresses. Returns what became of each.
     pub fn add(&mut self, now: Instant, addrs: &[SocketAddr], source: PeerSource) -> AddOutcome {
         let strangers = addrs.iter().filter(|addr| !self.entries.contains_key(&canonical(**addr))).count();
         self.make_room(now, strangers);
@@ -122,30 +130,31 @@ impl PeerBook {
         outcome
     }
 
-    /// Our own address as the outside sees it, for the dial order of addresses that are named from now on (BEP 40).
+    /// Our external address. It decides the dial order of addresses that are named from now on (BEP 40).
     pub const fn set_external(&mut self, ours: SocketAddr) {
         self.config.external = Some(ours);
     }
 
-    /// The torrent is complete and is given to others from now on: who came by itself proves itself by what it takes.
+    /// The torrent is complete and seeds from now on: an accepted peer now proves itself by downloading.
     pub const fn on_complete(&mut self) {
         self.seeding = true;
         self.accepted.set_seeding(true);
     }
 
-    /// The torrent lacks something again: seeds that were let go when it lacked nothing are dialled again.
+    /// The torrent lacks pieces again: seeds whose connections were closed because both sides were complete are
+    /// dialled again.
     pub fn on_incomplete(&mut self, now: Instant) {
         self.seeding = false;
         self.accepted.set_seeding(false);
         self.recall_seeds(now);
     }
 
-    /// A peer that came by itself says where it listens: to be dialled there when it has gone.
+    /// An accepted peer says on which port it listens. It is dialled there after its connection has ended.
     pub fn on_listens(&mut self, addr: SocketAddr, port: u16) {
         self.accepted.note_port(canonical(addr), port);
     }
 
-    /// A dial got through; the handshake is still to come.
+    /// A dial has succeeded. The handshake is still to come.
     pub fn on_connected(&mut self, now: Instant, addr: SocketAddr) {
         let addr = canonical(addr);
         let Some(entry) = self.entries.get_mut(&addr).filter(|entry| entry.state == AddressState::Dialling) else {
@@ -160,12 +169,12 @@ impl PeerBook {
         self.turnover.on_joined(now, addr);
     }
 
-    /// A peer gave its id. An error is the farewell to send it off with: it is ourselves (T-17), or it is connected
-    /// already (P-05).
+    /// A peer sent its peer id in the handshake. Returns an error with the reason to close the connection if the peer
+    /// is ourselves (T-17) or is connected already (P-05).
     ///
-    /// The older connection stays, so that nobody can push a peer out by using its id; unless only the newer one leads to
-    /// an address that has delivered before. When two peers dial each other at the same moment the connection opened by
-    /// the greater id stays: both ends decide alike.
+    /// The older connection stays, so that no peer can push out another by using its id; the newer one replaces it
+    /// only if it alone leads to an address that has delivered before. When two peers dial each other at the same
+    /// moment, the connection opened by the peer with the greater id stays, which both ends decide alike.
     pub fn on_handshake(
         &mut self,
         _now: Instant,
@@ -193,17 +202,17 @@ impl PeerBook {
         Ok(())
     }
 
-    /// A peer that came by itself has taken its first block.
+    /// An accepted peer has downloaded its first block.
     pub fn on_served(&mut self, now: Instant, addr: SocketAddr) {
         self.accepted.on_served(now, canonical(addr));
     }
 
-    /// Blocks went to a peer that came by itself, or came from it, since the last look.
+    /// Blocks went to or came from an accepted peer since the last call.
     pub fn on_active(&mut self, now: Instant, addr: SocketAddr) {
         self.accepted.on_active(now, canonical(addr));
     }
 
-    /// The peer delivered a good block: it has proven itself, and is not dropped from now on. Safe to call more than once.
+    /// The peer delivered a good block: from now on it is proven and is not dropped. May be called more than once.
     pub fn on_productive(&mut self, addr: SocketAddr) {
         let addr = canonical(addr);
         if self.accepted.prove(addr) {
@@ -219,7 +228,7 @@ impl PeerBook {
         }
     }
 
-    /// A connection, a dial or an accepted connection ended. `productive`: it delivered at least one good block.
+    /// A dial or a connection ended. `productive`: it delivered at least one good block.
     pub fn on_farewell(&mut self, now: Instant, addr: SocketAddr, farewell: DisconnectReason, productive: bool) {
         let addr = canonical(addr);
         if farewell == DisconnectReason::Panicked && self.panics.count(now) {
@@ -238,7 +247,8 @@ impl PeerBook {
         if !was_accepted && self.leave(addr) {
             self.settle(now, addr, farewell, productive);
         }
-        // Who gave way to an untried address is not an untried address itself.
+        // An accepted peer that was closed to make room for an untried address is not added as an untried address
+        // itself.
         let comes_back = farewell.verdict() == RedialVerdict::Retry && farewell != DisconnectReason::GivesWay;
         if let Some(listens) = listens.filter(|_| comes_back) {
             self.add(now, &[listens], PeerSource::Itself);
@@ -248,8 +258,8 @@ impl PeerBook {
         }
     }
 
-    /// A stranger connected to us (P-28). When all places are taken, the accepted connection with the least claim to its own
-    /// is closed instead, or else whoever has been of no use for longest.
+    /// A peer connected to us (P-28). If all places are taken, the accepted connection with the least claim to its
+    /// place is closed for it, or else the peer that has been useless for longest.
     pub fn on_inbound(&mut self, now: Instant, addr: SocketAddr) -> Inbound {
         let addr = canonical(addr);
         if self.bans.has(addr) {
@@ -261,7 +271,7 @@ impl PeerBook {
         if self.accepted.is_host_full(addr) {
             return Inbound::Refused(Refusal::PerHost);
         }
-        // Half of the places are kept for those we choose ourselves: a flood never stops our own dials.
+        // Half of the places are kept for addresses that we dial, so that a flood never stops our own dials.
         let is_half = self.accepted.len() >= self.config.max_connected.div_ceil(2);
         if is_half || self.free_places() == 0 {
             let (evicted, farewell) = match self.accepted.evict(now, addr) {
@@ -276,8 +286,8 @@ impl PeerBook {
         Inbound::Welcome
     }
 
-    /// The address lied (P-14): never dialled, never accepted again in this run, and closed if it is connected. The whole
-    /// host is meant, but on this machine, where many live at one address, the port counts.
+    /// The address sent bad data (P-14): it is closed, and neither dialled nor accepted again in this run. The ban
+    /// holds for the whole host, but on a loopback address for the port only, since many peers may live there.
     pub fn ban(&mut self, _now: Instant, addr: SocketAddr) {
         let addr = canonical(addr);
         self.bans.put(addr, DisconnectReason::BadData);
@@ -290,13 +300,14 @@ impl PeerBook {
         self.outbox.extend(closing.into_iter().map(close));
     }
 
-    /// It was not proven to lie after all (P-15): it may be dialled again, like any address that was vetted before.
+    /// The evidence against the address is withdrawn (P-15): it may be dialled again, like any address that was vetted
+    /// before.
     pub fn pardon(&mut self, now: Instant, addr: SocketAddr) {
         self.bans.lift(canonical(addr));
         self.add(now, &[addr], PeerSource::Tracker { local: true });
     }
 
-    /// The pool was restarted: every connection is gone, and nobody is to blame.
+    /// The pool was restarted: every connection is gone, through no fault of the peers.
     pub fn on_pool_restarted(&mut self, now: Instant) {
         self.ids.clear();
         self.accepted.clear();
@@ -309,7 +320,8 @@ impl PeerBook {
         }
     }
 
-    /// The next thing to do, until there is none. Never two dials at once to one address, never more than the limits.
+    /// Returns the next effect, or `None`. Never two dials at once to one address, never more dials than the limits
+    /// allow.
     pub fn poll(&mut self, now: Instant) -> Option<BookEffect> {
         self.queue.wake(now, &mut self.entries);
         self.turn_over(now);
@@ -326,12 +338,13 @@ impl PeerBook {
         None
     }
 
-    /// When to poll again though nothing was told: the next address is due and there is a slot for it.
+    /// When to call [`Self::poll`] although no event occurred: the next address is due and a slot is free for it, or
+    /// the turnover is due.
     pub fn deadline(&self) -> Option<Instant> {
         if self.half_open >= self.config.max_half_open || self.free_places() == 0 {
             return self.turnover.next_look().filter(|_| self.is_turnover_possible());
         }
-        // A drained poll leaves nothing ready but while dialling is held.
+        // After a drained poll, addresses are ready only while dialling is paused.
         let (ready, waiting) = self.queue.next();
         let held = self.panics.held_until();
         match (ready, held) {
@@ -341,20 +354,22 @@ impl PeerBook {
         }
     }
 
-    /// Are there as many peers as are worth having, connected or yet untried? Else more trackers are wanted (W-10).
+    /// How much the torrent needs more addresses: it compares the connected, dialled and untried peers with [`ENOUGH`]
+    /// (W-10).
     pub fn need(&self) -> PeerNeed {
         let there = self.connected() + self.half_open + self.untried;
         let short = there < ENOUGH.min(self.config.max_connected);
         match (short, self.is_lonely()) {
             (false, _) => PeerNeed::Enough,
             (true, false) => PeerNeed::More,
-            // Whoever wants what we give finds us by an announce of its own.
+            // A peer that wants our data finds us by an announce of its own.
             (true, true) if there == 0 && !self.seeding => PeerNeed::Alone,
             (true, true) => PeerNeed::Anybody,
         }
     }
 
-    /// The book in numbers. Walks the whole book: for a report, not for every message.
+    /// The counts for `why`, metrics and progress. Walks the whole book, so call it for a report and not for every
+    /// message.
     pub fn census(&self) -> Census {
         let count = |has: fn(&BookEntry) -> bool| self.entries.values().filter(|entry| has(entry)).count();
         Census {
@@ -370,33 +385,38 @@ impl PeerBook {
         }
     }
 
+    /// The number of open connections.
     fn connected(&self) -> usize {
         self.dialled + self.accepted.len()
     }
 
+    /// How many more connections may be opened.
     fn free_places(&self) -> usize {
         self.config.max_connected.saturating_sub(self.connected() + self.half_open)
     }
 
+    /// Whether another dial may start now.
     fn has_slot(&self, now: Instant) -> bool {
         let held = self.panics.held_until().is_some_and(|until| until > now);
         !held && self.half_open < self.config.max_half_open && self.free_places() > 0
     }
 
+    /// Whether the address is being dialled or was dialled and is connected.
     fn is_open(&self, addr: SocketAddr) -> bool {
         self.entries.get(&addr).is_some_and(BookEntry::is_open)
     }
 
-    /// Nobody is connected who ever delivered.
+    /// Whether no connected peer has ever delivered.
     fn is_lonely(&self) -> bool {
         self.proven_connected == 0 && !self.accepted.any_proven()
     }
 
-    /// The connection there belongs to somebody who delivered.
+    /// Whether the peer at this address has ever delivered.
     fn is_proven(&self, addr: SocketAddr) -> bool {
         self.accepted.is_proven(addr) || self.entries.get(&addr).is_some_and(|entry| entry.proven)
     }
 
+    /// Adds a new address, to be dialled at once.
     fn insert(&mut self, now: Instant, addr: SocketAddr, source: PeerSource) {
         let rank = match self.config.external {
             Some(ours) => canonical::priority(ours, addr),
@@ -408,8 +428,8 @@ impl PeerBook {
         self.untried += 1;
     }
 
-    /// An address that is known is named once more: a person's word counts more than a tracker's, and a dropped one gets
-    /// another chance once its window allows it.
+    /// A known address is named once more. If the user names it, it becomes a manual one. A dropped address is tried
+    /// again once its window allows it.
     fn name_again(&mut self, now: Instant, addr: SocketAddr, source: PeerSource) {
         let Some(entry) = self.entries.get_mut(&addr) else { return };
         if source == PeerSource::Manual {
@@ -422,7 +442,7 @@ impl PeerBook {
         }
     }
 
-    /// Before `coming` addresses are added: the least promising ones that were tried make room.
+    /// Forgets the least promising tried addresses, so that `coming` new ones fit.
     fn make_room(&mut self, now: Instant, coming: usize) {
         let excess = (self.entries.len() + coming).saturating_sub(self.config.max_known);
         if excess == 0 {
@@ -436,7 +456,8 @@ impl PeerBook {
         }
     }
 
-    /// Peers name as many as they like (P-22): theirs are a quarter of the book at most.
+    /// Whether the book takes no more addresses of this source. Addresses named by peers fill at most a quarter of it
+    /// (P-22).
     fn is_full_for(&self, source: PeerSource) -> bool {
         let named_by_peers =
             || self.entries.values().filter(|entry| matches!(entry.source, PeerSource::Peer(_))).count();
@@ -447,7 +468,7 @@ impl PeerBook {
         }
     }
 
-    /// Out of the book altogether. Not for open connections.
+    /// Removes an address from the book. Not for open connections.
     fn forget(&mut self, addr: SocketAddr) {
         if let Some(entry) = self.entries.remove(&addr) {
             self.queue.remove(addr, &entry);
@@ -455,7 +476,8 @@ impl PeerBook {
         }
     }
 
-    /// Whether the connection to `older` makes room for a newer one of the same peer; `ours_wins`: our id is the greater.
+    /// Whether the connection to `older` is closed for a newer one of the same peer. `ours_wins`: our peer id is the
+    /// greater.
     fn gives_way(&self, older: SocketAddr, newer: SocketAddr, ours_wins: bool) -> bool {
         if self.is_proven(older) || self.is_proven(newer) {
             return !self.is_proven(older);

@@ -1,24 +1,26 @@
-//! How often our own actors panic over peers: too often, and nothing is dialled for a while (`docs/SUPERVISION.md`).
+//! Pauses dialling when too many of our own peer actors panic (`docs/SUPERVISION.md`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// More than 20 panics in 60 s are too often.
+/// More than 20 panics within [`SPAN`] are too many.
 const MOST: usize = 20;
+/// 60 s: the window in which panics are counted.
 const SPAN: Duration = Duration::from_secs(60);
 
-/// 30 s without a dial.
+/// 30 s without a dial after too many panics.
 pub(super) const PAUSE: Duration = Duration::from_secs(30);
 
 /// The panics of the last minute.
 #[derive(Debug, Default)]
 pub(super) struct RecentPanics {
     times: VecDeque<Instant>,
+    /// When dialling continues, if it was ever paused.
     held_until: Option<Instant>,
 }
 
 impl RecentPanics {
-    /// One more; says whether it is the one too many.
+    /// Counts a panic. Returns whether it starts a pause.
     pub(super) fn count(&mut self, now: Instant) -> bool {
         self.times.push_back(now);
         self.times.retain(|at| now.saturating_duration_since(*at) < SPAN);
@@ -30,7 +32,7 @@ impl RecentPanics {
         is_enough
     }
 
-    /// When dialling goes on, if it was ever held.
+    /// When dialling continues. `None` if it was never paused.
     pub(super) fn held_until(&self) -> Option<Instant> {
         self.held_until
     }

@@ -1,4 +1,5 @@
-//! Who is dialled next: addresses that wait for their time, and those whose time has come, in the order of their turns.
+//! The dial queue: addresses that wait for their back-off, and addresses that may be dialled, in the order of their
+//! turns.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -7,11 +8,11 @@ use std::time::Instant;
 
 use super::entry::{AddressState, BookEntry};
 
-/// The place of an address among those that may be dialled: earliest first, then the highest rank. The time is that of
-/// being due plus a handicap, so better candidates go first and yet everybody's turn comes.
+/// The sort key of an address that may be dialled: the time at which it became due plus a handicap, then the highest
+/// rank. So better candidates go first, and every address has its turn.
 type Turn = (Instant, Reverse<u32>, SocketAddr);
 
-/// Both queues; an entry's [`AddressState`] says in which it is, and under what time.
+/// Both queues. The [`AddressState`] of an entry says in which one it is and under which time.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeSet<(Instant, SocketAddr)>,
@@ -19,12 +20,13 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// To be dialled from `until` on. The entry must not be queued.
+    /// Queues the address to be dialled from `until` on. The entry must not be queued.
     pub(super) fn park(&mut self, addr: SocketAddr, entry: &mut BookEntry, until: Instant) {
         entry.state = AddressState::Waiting(until);
         self.waiting.insert((until, addr));
     }
 
+    /// Takes the address out of its queue, if it is in one.
     pub(super) fn remove(&mut self, addr: SocketAddr, entry: &BookEntry) {
         match entry.state {
             AddressState::Waiting(due) => self.waiting.remove(&(due, addr)),
@@ -33,7 +35,7 @@ impl Queue {
         };
     }
 
-    /// Everything that is due may be dialled.
+    /// Makes every address that is due ready to be dialled.
     pub(super) fn wake(&mut self, now: Instant, entries: &mut BTreeMap<SocketAddr, BookEntry>) {
         while let Some((due, addr)) = self.waiting.first().copied().filter(|(due, _)| *due <= now) {
             self.waiting.remove(&(due, addr));
@@ -44,25 +46,27 @@ impl Queue {
         }
     }
 
-    /// Takes out whose turn it is.
+    /// Takes out the address whose turn is next.
     pub(super) fn pop_ready(&mut self) -> Option<SocketAddr> {
         self.ready.pop_first().map(|(_, _, addr)| addr)
     }
 
-    /// Those that may be dialled, in the order of their turns.
+    /// The addresses that may be dialled, in the order of their turns.
     pub(super) fn ready(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.ready.iter().map(|(_, _, addr)| *addr)
     }
 
+    /// The number of addresses that may be dialled.
     pub(super) fn ready_len(&self) -> usize {
         self.ready.len()
     }
 
+    /// The number of queued addresses.
     pub(super) fn len(&self) -> usize {
         self.ready.len() + self.waiting.len()
     }
 
-    /// The time of the next turn among the ready, and of the next one to become ready.
+    /// The time of the first turn among the ready addresses, and the time at which the next waiting one is due.
     pub(super) fn next(&self) -> (Option<Instant>, Option<Instant>) {
         (self.ready.first().map(|(at, ..)| *at), self.waiting.first().map(|(due, _)| *due))
     }

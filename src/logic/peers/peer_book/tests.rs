@@ -1,4 +1,4 @@
-//! The rules of the peer book, one test for each, and a random life of it.
+//! The rules of the peer book, one test for each, and random histories.
 
 use std::collections::BTreeSet;
 
@@ -39,7 +39,7 @@ fn two_that_deliver() -> (Instant, PeerBook, Vec<SocketAddr>) {
     (t0, book, addrs)
 }
 
-/// The addresses dialled now.
+/// The addresses that are dialled now.
 fn dials(book: &mut PeerBook, now: Instant) -> Vec<SocketAddr> {
     let mut dialled = Vec::new();
     while let Some(effect) = book.poll(now) {
@@ -50,7 +50,7 @@ fn dials(book: &mut PeerBook, now: Instant) -> Vec<SocketAddr> {
     dialled
 }
 
-/// Runs until `end`, ending every dial at once with `farewell`; when each address was dialled, in seconds.
+/// Runs until `end` and ends every dial at once with `farewell`. Returns the times of the dials in seconds.
 fn dial_times(book: &mut PeerBook, t0: Instant, end: u64, farewell: DisconnectReason, productive: bool) -> Vec<f64> {
     let (mut now, mut times) = (t0, Vec::new());
     while now <= t0 + SECOND * u32::try_from(end).unwrap() {
@@ -71,9 +71,9 @@ fn gaps(times: &[f64]) -> Vec<f64> {
     times.windows(2).map(|pair| pair[1] - pair[0]).collect()
 }
 
-/// T-19, T-21: which address may be named by whom.
+/// T-19, T-21: which source may name which address.
 #[test]
-fn addresses_are_vetted_by_who_names_them() {
+fn addresses_are_vetted_by_their_source() {
     let (near, person) = (PeerSource::Tracker { local: true }, PeerSource::Manual);
     let table = [
         ("8.8.8.8:6881", [true, true, true]),
@@ -105,7 +105,7 @@ fn addresses_are_vetted_by_who_names_them() {
     }
 }
 
-/// T-16, W-15.
+/// T-16, W-15: the counts of an answer.
 #[test]
 fn every_address_given_is_accounted_for() {
     let (t0, mut book) = (base_instant(), PeerBook::new(BookConfig { max_known: 5, ..BookConfig::default() }, 1));
@@ -156,7 +156,7 @@ fn naming_a_dead_address_again_does_not_hammer_it() {
     }
 }
 
-/// Back-off follows productivity, P-26: a sole source that resets for ever is redialled for ever.
+/// P-26: back-off follows productivity; a sole source that resets for ever is redialled for ever.
 #[test]
 fn a_productive_address_is_redialled_after_a_second_for_ever() {
     let (t0, mut book) = (base_instant(), book());
@@ -166,7 +166,8 @@ fn a_productive_address_is_redialled_after_a_second_for_ever() {
     assert!(gaps(&times).iter().all(|gap| (0.8..=1.2).contains(gap)));
 }
 
-/// A line that breaks is dialled again at once, but no address more than once in a second or so; who closes had his reason.
+/// After a reset the address is dialled again at once, but no more than about once a second. A peer that closed the
+/// connection had a reason.
 #[test]
 fn a_reset_is_followed_by_a_dial_a_second_after_the_last_one() {
     for (lived_ms, farewell, at_least_ms, at_most_ms) in [
@@ -190,7 +191,7 @@ fn a_reset_is_followed_by_a_dial_a_second_after_the_last_one() {
     }
 }
 
-/// The other end may not know yet that the line is broken, and refuse a second one: that is no failure of the address.
+/// The peer may not know yet that the connection is broken and refuses the new one: this is not counted as a failure.
 #[test]
 fn a_dial_at_once_that_is_refused_is_repeated_after_a_second() {
     let (t0, mut book, addrs) = two_that_deliver();
@@ -228,7 +229,7 @@ fn a_good_block_forgets_the_failures() {
     }
 }
 
-/// N-01, P-32: an address that delivered is never dropped; while nobody delivers it is tried every 15 s or so.
+/// N-01, P-32: an address that delivered is never dropped; while no peer delivers it is tried about every 15 s.
 #[test]
 fn a_proven_address_is_found_again_within_half_a_minute() {
     let (t0, mut book) = (base_instant(), book());
@@ -259,7 +260,7 @@ fn a_dead_proven_address_is_left_alone_while_others_deliver() {
     let times = dial_times(&mut book, t0, 7200, DisconnectReason::Refused, false);
     assert!((10..25).contains(&times.len()), "{times:?}");
     assert!(gaps(&times).last().is_some_and(|gap| (480.0..=720.0).contains(gap)));
-    // And when the last who delivers goes, it is not forgotten.
+    // And when the last peer that delivers has left, the address is dialled again.
     let now = t0 + SECOND * 7200;
     book.on_farewell(now, addrs[1], DisconnectReason::Silent, true);
     assert!(book.deadline().is_some_and(|next| next <= now + SECOND * 2));
@@ -268,7 +269,7 @@ fn a_dead_proven_address_is_left_alone_while_others_deliver() {
 }
 
 #[test]
-fn when_an_accepted_peer_was_the_last_to_deliver_the_proven_are_called() {
+fn when_the_last_delivering_peer_was_an_accepted_one_proven_addresses_are_dialled() {
     let (t0, mut book) = (base_instant(), book());
     let guest = addr("7.7.7.7:50000");
     book.add(t0, &hosts(1), PUBLIC);
@@ -280,12 +281,12 @@ fn when_an_accepted_peer_was_the_last_to_deliver_the_proven_are_called() {
     }
     let times = dial_times(&mut book, t0, 3600, DisconnectReason::Refused, false);
     let now = t0 + SECOND * 3600;
-    assert!(gaps(&times).last().is_some_and(|gap| *gap > 400.0), "somebody delivers: {times:?}");
+    assert!(gaps(&times).last().is_some_and(|gap| *gap > 400.0), "another peer delivers: {times:?}");
     book.on_farewell(now, guest, DisconnectReason::Closed, true);
     assert!(book.deadline().is_some_and(|next| next <= now + SECOND * 18));
 }
 
-/// A person's peer is backed off to a minute and never dropped.
+/// The back-off of a peer that the user named grows to a minute, and the peer is never dropped.
 #[test]
 fn a_manual_peer_is_never_dropped_for_being_unreachable() {
     let (t0, mut book) = (base_instant(), book());
@@ -298,7 +299,7 @@ fn a_manual_peer_is_never_dropped_for_being_unreachable() {
 }
 
 #[test]
-fn a_persons_word_makes_a_trackers_peer_a_manual_one() {
+fn a_peer_of_a_tracker_becomes_manual_when_the_user_names_it() {
     let (t0, mut book) = (base_instant(), book());
     book.add(t0, &hosts(1), PUBLIC);
     let _three = dial_times(&mut book, t0, 1000, DisconnectReason::Refused, false);
@@ -307,9 +308,10 @@ fn a_persons_word_makes_a_trackers_peer_a_manual_one() {
     assert_eq!((book.census().resting, book.census().waiting), (0, 1));
 }
 
-/// T-18: 50 half-open at most, and among 200 black holes one honest peer is tried within 30 s, wherever it stands.
+/// T-18: at most 50 half-open dials; one honest peer among 200 addresses that never answer is tried within 30 s,
+/// wherever it stands in the list.
 #[test]
-fn black_holes_do_not_keep_an_honest_peer_waiting() {
+fn addresses_that_never_answer_do_not_keep_an_honest_peer_waiting() {
     for seed in 0..20 {
         let (t0, mut book) = (base_instant(), PeerBook::new(BookConfig::default(), seed));
         let honest = addr("9.8.7.6:6881");
@@ -334,7 +336,7 @@ fn black_holes_do_not_keep_an_honest_peer_waiting() {
     }
 }
 
-/// T-18, the second half: the honest one is named when the black holes already fill every slot.
+/// T-18, second half: the honest peer is named when addresses that never answer already fill every slot.
 #[test]
 fn an_honest_peer_named_later_is_tried_within_half_a_minute() {
     for later in 0..120 {
@@ -367,7 +369,7 @@ fn an_honest_peer_named_later_is_tried_within_half_a_minute() {
     }
 }
 
-/// T-20: 200 ports of one host are one host: three dials in ten minutes, one at a time.
+/// T-20: 200 ports of one host count as one host: three dials in ten minutes, one at a time.
 #[test]
 fn a_victims_host_is_dialled_three_times_in_ten_minutes() {
     let (t0, mut book) = (base_instant(), book());
@@ -449,7 +451,7 @@ fn we_dial_ourselves_at_most_once() {
     assert_eq!(dials(&mut book, t0 + SECOND * 3600), [neighbour]);
 }
 
-/// P-05: the same id twice; the older stays, and its other address is used again when it is gone.
+/// P-05: the same peer id twice: the older connection stays, and the other address is used when it has ended.
 #[test]
 fn a_second_connection_to_a_peer_is_refused_and_kept_in_mind() {
     let (t0, mut book) = (base_instant(), book());
@@ -468,7 +470,7 @@ fn a_second_connection_to_a_peer_is_refused_and_kept_in_mind() {
     assert_eq!(dials(&mut book, now + SECOND * 10), [addrs[1]], "the other way to it");
 }
 
-/// P-05: who steals an id cannot push out its owner, nor lock out an owner that has delivered.
+/// P-05: a peer that steals a peer id cannot push out its owner, nor lock out an owner that has delivered.
 #[test]
 fn a_stolen_id_is_worth_little() {
     let (t0, mut book) = (base_instant(), book());
@@ -491,7 +493,7 @@ fn a_stolen_id_is_worth_little() {
     assert_eq!(book.poll(now), Some(BookEffect::Close { addr: thief, farewell: DisconnectReason::Duplicate }));
 }
 
-/// Two peers dial each other at the same moment: both keep the connection that the greater id opened.
+/// Two peers dial each other at the same moment: both keep the connection that the peer with the greater id opened.
 #[test]
 fn crossed_connections_are_resolved_alike_at_both_ends() {
     for low_dials_first in [true, false] {
@@ -517,7 +519,7 @@ fn crossed_connections_are_resolved_alike_at_both_ends() {
     }
 }
 
-/// P-14: a liar is closed, refused and not dialled; on this machine only its port.
+/// P-14: a liar is closed, refused and not dialled; on this machine this holds for its port only.
 #[test]
 fn a_liar_is_banned_with_its_host() {
     let (t0, mut book) = (base_instant(), book());
@@ -570,7 +572,7 @@ fn farewells_are_followed_by_their_verdicts() {
     }
 }
 
-/// P-28: a flood of strangers neither pushes out who delivers nor stops our own dials.
+/// P-28: a flood of inbound connections neither pushes out peers that deliver nor stops our own dials.
 #[test]
 fn a_flood_of_strangers_takes_only_unproven_places() {
     let config = BookConfig { max_connected: 20, ..BookConfig::default() };
@@ -627,7 +629,7 @@ fn too_many_panics_hold_all_dials_for_half_a_minute() {
 }
 
 #[test]
-fn after_a_restart_of_the_pool_everybody_is_dialled_again() {
+fn after_a_restart_of_the_pool_every_peer_is_dialled_again() {
     let (t0, mut book) = (base_instant(), book());
     book.add(t0, &hosts(30), PUBLIC);
     for addr in dials(&mut book, t0).into_iter().take(20) {
@@ -687,7 +689,7 @@ fn with_our_address_known_the_dial_order_is_that_of_bep_40() {
     assert!(order.is_sorted_by(|a, b| a >= b), "{order:?}");
 }
 
-/// What may happen to a book in the random life below.
+/// An event in the random history below.
 #[derive(Debug, Clone)]
 enum Act {
     Add(Vec<u8>, bool),
@@ -732,7 +734,7 @@ const FAREWELLS: [DisconnectReason; 8] = [
     DisconnectReason::Shutdown,
 ];
 
-/// Plays a life and checks every invariant after each act; returns the dials.
+/// Plays a history and checks every invariant after each event. Returns the dials.
 fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
     let config = BookConfig { max_connected: 8, max_half_open: 4, max_known: 30, ..BookConfig::default() };
     let (mut now, mut book) = (base_instant(), PeerBook::new(config, seed));
@@ -820,17 +822,17 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
 }
 
 proptest! {
-    /// Whatever happens, in whatever order: never two dials at once to one address, limits and counts hold, and the
-    /// same seed dials the same addresses.
+    /// For any events in any order: never two dials at once to one address, limits and counts hold, and the same seed
+    /// dials the same addresses.
     #[test]
-    fn a_random_life_keeps_the_rules(acts in prop::collection::vec(act(), 0..150), seed in any::<u64>()) {
+    fn a_random_history_keeps_the_rules(acts in prop::collection::vec(act(), 0..150), seed in any::<u64>()) {
         let once = live(&acts, seed)?;
         prop_assert_eq!(once, live(&acts, seed)?);
     }
 
-    /// However few the slots, whoever else is favoured: each address is dialled in the end.
+    /// However few the slots are and whichever addresses are preferred, each address is dialled in the end.
     #[test]
-    fn everybodys_turn_comes(slots in 1usize..4, flapping in 0usize..6, seed in any::<u64>()) {
+    fn every_address_has_its_turn(slots in 1usize..4, flapping in 0usize..6, seed in any::<u64>()) {
         let config = BookConfig { max_half_open: slots, ..BookConfig::default() };
         let (mut now, mut book) = (base_instant(), PeerBook::new(config, seed));
         let (addrs, mut tried) = (hosts(60), BTreeSet::new());
@@ -851,9 +853,9 @@ proptest! {
     }
 }
 
-/// T-19, BEP 11: a peer may name the public internet and its own neighbours.
+/// T-19, BEP 11: a peer may name public addresses and those of its own kind of network.
 #[test]
-fn a_peer_names_what_is_as_near_as_it_is() {
+fn a_peer_names_addresses_of_its_own_kind_of_network() {
     use crate::logic::peers::address::Class;
     let table = [
         ("8.8.8.8:6881", [true, true, true]),
@@ -871,7 +873,7 @@ fn a_peer_names_what_is_as_near_as_it_is() {
     }
 }
 
-/// P-22: a flood of peers leaves the trackers their room.
+/// P-22: a flood of addresses from peers leaves room for those from trackers.
 #[test]
 fn peers_fill_a_quarter_of_the_book() {
     use crate::logic::peers::address::Class;
@@ -881,9 +883,9 @@ fn peers_fill_a_quarter_of_the_book() {
     assert_eq!(book.add(t0, &hosts(200)[100..], PUBLIC).added, 30);
 }
 
-/// BEP 10.
+/// BEP 10: `p`, the port on which an accepted peer listens.
 #[test]
-fn a_guest_is_dialled_where_it_says_it_listens_when_it_has_gone() {
+fn an_accepted_peer_that_left_is_dialled_where_it_said_it_listens() {
     let (t0, guest) = (base_instant(), addr("8.8.8.8:50123"));
     let gone = |farewell| {
         let mut book = book();

@@ -1,11 +1,11 @@
-//! Which connected peers give their places to addresses that were not tried yet.
+//! Turnover: decides which connected peers are closed to make room for addresses that were never tried.
 //!
-//! When every place is taken, a peer that has been of no use for longest is let go for an address that nobody has dialled
-//! yet. Otherwise the peers that were named first keep all places, however little they have, and the one that has what
-//! we lack is never asked. Who gives to us, whom we give to, and whom a person named keeps its place.
+//! When every place is taken, the peer that has been useless for longest is closed for an untried address. Otherwise
+//! the peers that were named first keep all places however little they have, and the one peer with the missing pieces
+//! is never dialled. A peer that uploads to us, downloads from us, or was named by the user keeps its place.
 //!
-//! There are two rates. While data moves it is libtorrent's: of the places 4 % in five minutes. While nothing moves there
-//! is nothing to lose: a tenth of the places every ten seconds, five at least.
+//! While data moves, the rate is libtorrent's: 4 % of the places in five minutes. While nothing moves there is nothing
+//! to lose: a tenth of the places every ten seconds, at least five.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,43 +15,44 @@ use super::PeerBook;
 use super::config::{BookEffect, PeerSource, PeerStanding};
 use crate::base::disconnect::DisconnectReason;
 
-/// 10 s between two looks for peers to let go: as often as the choker deals its slots.
+/// 10 s between two checks: as often as the choker deals its slots.
 const ROUND: Duration = Duration::from_secs(10);
 
-/// 300 s between two turns while data moves (libtorrent's `peer_turnover_interval`).
+/// 300 s between two turnovers while data moves (libtorrent's `peer_turnover_interval`).
 const CALM_INTERVAL: Duration = Duration::from_secs(300);
 
-/// 4 % of the places give way in one turn while data moves (libtorrent's `peer_turnover`), and at least one.
+/// 4 % of the places, and at least one, are freed in one turnover while data moves (libtorrent's `peer_turnover`).
 const CALM_PERCENT: usize = 4;
 
-/// A tenth of the places give way in a round while nothing moves. With [`STARVING_LEAST`] 90 addresses are tried within
-/// 180 s, whatever the number of places.
+/// A tenth of the places are freed in each check while nothing moves. With [`STARVING_LEAST`], 90 addresses are tried
+/// within 180 s, whatever the number of places.
 const STARVING_PERCENT: usize = 10;
 
-/// Five places at least give way in a round while nothing moves.
+/// At least five places are freed in each check while nothing moves.
 const STARVING_LEAST: usize = 5;
 
-/// 30 s without a byte: nothing moves. It is the wait for an optimistic unchoke (BEP 3).
+/// After 30 s without a byte nothing moves. This is the wait for an optimistic unchoke (BEP 3).
 const STARVING_AFTER: Duration = Duration::from_secs(30);
 
-/// 10 s until a peer that is not wanted may be let go: it has said what it has, and heard what we have. Three round trips of
-/// a slow line, picked by eye.
+/// A peer that has nothing we want may be closed after 10 s: by then it has said what it has and heard what we have.
+/// Three round trips of a slow line, picked by eye.
 const UNWANTED_PATIENCE: Duration = Duration::from_secs(10);
 
-/// 60 s until a peer that has what we want and chokes us may be let go: two turns of its optimistic unchoke (BEP 3).
+/// A peer that has what we want and chokes us may be closed after 60 s: two turns of its optimistic unchoke (BEP 3).
 const CHOKING_PATIENCE: Duration = Duration::from_secs(60);
 
-/// What a connected peer is good for at present. The order is that of being let go.
+/// How useful a connected peer is at present. The lesser is closed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Use {
-    /// We want nothing that it has. While seeding: it wants nothing that we have.
+    /// It has nothing that we want. While seeding: it wants nothing that we have.
     Unwanted,
     /// It has what we want, and chokes us.
     Choking,
-    /// It gives, or it takes, or it may begin to.
+    /// Data moves, or may begin to.
     Useful,
 }
 
+/// The place of one connected peer.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     good_for: Use,
@@ -59,26 +60,31 @@ struct Place {
     since: Instant,
 }
 
-/// The places of all connected peers.
+/// The usefulness of all connected peers.
 #[derive(Debug, Default)]
 pub(super) struct Turnover {
     places: BTreeMap<SocketAddr, Place>,
-    /// When data last moved in the direction that counts.
+    /// When data last moved in the direction that counts: to us, or from us while seeding.
     moved: Option<Instant>,
+    /// When the last check took place.
     looked: Option<Instant>,
+    /// When places were last freed.
     turned: Option<Instant>,
 }
 
 impl Turnover {
+    /// A peer has connected.
     pub(super) fn on_joined(&mut self, now: Instant, addr: SocketAddr) {
         self.moved.get_or_insert(now);
         self.places.insert(addr, Place { good_for: Use::Unwanted, since: now });
     }
 
+    /// A connection has ended.
     pub(super) fn on_left(&mut self, addr: SocketAddr) {
         self.places.remove(&addr);
     }
 
+    /// The present standing of a connected peer.
     fn on_standing(&mut self, now: Instant, addr: SocketAddr, standing: PeerStanding, seeding: bool) {
         let Some(place) = self.places.get_mut(&addr) else { return };
         let moves = standing.gives || standing.takes;
@@ -98,11 +104,12 @@ impl Turnover {
         }
     }
 
+    /// Whether no data has moved for [`STARVING_AFTER`].
     fn is_starving(&self, now: Instant) -> bool {
         self.moved.is_some_and(|moved| now >= moved + STARVING_AFTER)
     }
 
-    /// How many of `places` may be let go now.
+    /// How many of `places` may be freed now.
     fn quota(&self, now: Instant, places: usize) -> usize {
         if self.is_starving(now) {
             (places * STARVING_PERCENT / 100).max(STARVING_LEAST)
@@ -113,7 +120,8 @@ impl Turnover {
         }
     }
 
-    /// Those that may be let go, the one of no use for longest first. Who chokes us goes only while nothing moves.
+    /// The peers that may be closed, the longest useless first. A peer that chokes us is closed only while nothing
+    /// moves.
     fn useless(&self, now: Instant) -> Vec<SocketAddr> {
         let starving = self.is_starving(now);
         let is_useless = |place: &Place| match place.good_for {
@@ -131,19 +139,19 @@ impl Turnover {
         useless.into_iter().map(|(_, _, addr)| addr).collect()
     }
 
-    /// When to look next.
+    /// When the next check is due. `None`: at once.
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.looked.map(|looked| looked + ROUND)
     }
 }
 
 impl PeerBook {
-    /// How a connected peer stands now. Cheap; to be told as often as it is known.
+    /// The present standing of a connected peer. Cheap; call it whenever the standing is known.
     pub fn on_standing(&mut self, now: Instant, addr: SocketAddr, standing: PeerStanding) {
         self.turnover.on_standing(now, super::canonical(addr), standing, self.seeding);
     }
 
-    /// Lets useless peers go, if all places are taken and there are addresses that can be dialled for the first time.
+    /// Closes useless peers if all places are taken and there are untried addresses that can be dialled.
     pub(super) fn turn_over(&mut self, now: Instant) {
         if !self.is_turnover_possible() || self.turnover.next_look().is_some_and(|next| now < next) {
             return;
@@ -162,11 +170,13 @@ impl PeerBook {
         }
     }
 
+    /// Whether all places are taken while an untried address and a free dial slot exist.
     pub(super) fn is_turnover_possible(&self) -> bool {
         self.free_places() == 0 && self.untried > 0 && self.half_open < self.config.max_half_open
     }
 
-    /// For a newcomer: whoever has been of no use for longest. `of_guests`: among those that came by themselves too.
+    /// Removes the peer that has been useless for longest, to make room for a newly accepted one. `of_guests`: only an
+    /// accepted peer may be removed.
     pub(super) fn useless_for_newcomer(&mut self, now: Instant, of_guests: bool) -> Option<SocketAddr> {
         let may_go = |addr: &SocketAddr| match self.entries.get(addr).filter(|entry| entry.is_open()) {
             Some(entry) => !of_guests && entry.source != PeerSource::Manual,
@@ -178,6 +188,7 @@ impl PeerBook {
         Some(addr)
     }
 
+    /// Whether the address was never dialled and may be dialled now.
     fn is_untried(&self, now: Instant, addr: SocketAddr) -> bool {
         self.entries.get(&addr).is_some_and(|entry| entry.attempts == 0) && self.obstacle(now, addr).is_none()
     }
@@ -206,7 +217,7 @@ mod tests {
         (0..count).map(|n| SocketAddr::new((0x0800_0000 + n * 7).to_be_bytes().into(), 6881)).collect()
     }
 
-    /// A swarm in which every dial gets through and every peer stands as `standing` says, second by second.
+    /// A swarm in which every dial succeeds and every peer has the standing that `standing` returns, second by second.
     struct Swarm {
         book: PeerBook,
         now: Instant,
@@ -247,7 +258,7 @@ mod tests {
                         self.connected.remove(&addr);
                         self.book.on_farewell(self.now, addr, farewell, false);
                     }
-                    BookEffect::Held { .. } => panic!("nobody panicked"),
+                    BookEffect::Held { .. } => panic!("no actor panicked"),
                 }
             }
         }
@@ -276,9 +287,9 @@ mod tests {
         assert!(!swarm.let_go.contains(&giver));
     }
 
-    /// The standing, whether it is let go while nothing moves, and whether it is let go by a seed to which nobody listens.
+    /// The standing; whether the peer is closed while nothing moves; whether a seed without downloads closes it.
     #[test]
-    fn who_is_of_use_keeps_its_place() {
+    fn a_useful_peer_keeps_its_place() {
         for (standing, downloading, seeding) in [
             (UNWANTED, true, true),
             (WANTS, true, false),
@@ -299,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn who_chokes_us_goes_only_while_nobody_gives() {
+    fn a_peer_that_chokes_us_is_closed_only_while_no_peer_uploads_to_us() {
         let mut swarm = Swarm::new(10, &hosts(20), PUBLIC);
         swarm.pass(1, |_| CHOKES);
         let giver = swarm.dialled[0];
@@ -308,14 +319,14 @@ mod tests {
     }
 
     #[test]
-    fn nobody_gives_way_to_an_address_that_was_tried_before() {
+    fn no_peer_gives_way_to_an_address_that_was_tried_before() {
         let mut swarm = Swarm::new(10, &hosts(10), PUBLIC);
         swarm.pass(1000, |_| UNWANTED);
         assert_eq!((swarm.let_go.len(), swarm.book.deadline()), (0, None), "nor does it wake up for that");
     }
 
     #[test]
-    fn whom_a_person_named_keeps_its_place() {
+    fn a_peer_that_the_user_named_keeps_its_place() {
         let addrs = hosts(20);
         let mut swarm = Swarm::new(10, &addrs[..10], PeerSource::Manual);
         swarm.pass(1, |_| UNWANTED);
@@ -324,7 +335,8 @@ mod tests {
         assert_eq!(swarm.let_go, []);
     }
 
-    /// A guest of no use says where it listens: that is not an address that was never tried.
+    /// An accepted peer that is closed for an untried address says where it listens. It is not added as an untried
+    /// address itself.
     #[test]
     fn a_guest_that_gives_way_is_not_dialled_in_the_place_of_another() {
         let mut swarm = Swarm::new(10, &[], PUBLIC);
@@ -341,7 +353,7 @@ mod tests {
         assert!(swarm.dialled.iter().all(|addr| addrs.contains(addr)), "{:?}", swarm.dialled);
     }
 
-    /// Guests that once took a block are not turned out for any newcomer; those that want nothing more are.
+    /// Accepted peers that once downloaded a block are not closed for a new one; those that want nothing more are.
     #[test]
     fn a_newcomer_has_the_place_of_a_guest_that_wants_nothing_more() {
         for (standing, want) in [(UNWANTED, Inbound::Welcome), (TAKES, Inbound::Refused(Refusal::Full))] {
