@@ -1,8 +1,8 @@
-//! What each network has had of the pieces that newcomers are given while they are choked (BEP 6).
+//! How many bytes each network was given of the pieces that we allow choked newcomers to request (BEP 6).
 //!
-//! "The canonical algorithm" names the same pieces to a whole network, so that nobody gets more by coming back. The bytes are
-//! counted for it too: else whoever reconnects takes the same pieces again and again without a slot. Shared by all connections
-//! of a torrent. Knows no pieces.
+//! "The canonical algorithm" names the same pieces to every peer of a network, so that reconnecting brings a peer no
+//! further piece. The bytes are counted per network too, or else a peer could reconnect and download the same pieces
+//! over and over without a slot. All connections of a torrent share the counts. This module knows no pieces.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,28 +12,31 @@ use std::time::{Duration, Instant};
 
 use crate::logic::peers::address::Subnet;
 
-/// 32 MiB a network: what one peer is given at most (`conversation::fast`), each byte twice.
+/// 32 MiB for each network: the most that one peer is given (`protocol::fast`), with each byte sent twice.
 const MOST_BYTES: u64 = 32 * 1024 * 1024;
 
-/// An hour, then a network is given pieces anew: a day of coming back brings less than a slot does in minutes. Picked by eye.
+/// An hour after its first byte a network may be given pieces again: a day of reconnecting then brings less than a
+/// slot does in minutes. Picked by eye.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(3600);
 
-/// 256 networks an hour are given pieces, 8 GiB in all, 2.3 MiB/s: above the number of newcomers that one torrent sees in
-/// most hours. The others wait for a slot.
+/// At most 256 networks an hour are given pieces. This is 8 GiB in all, 2.3 MiB/s, and more than the number of
+/// newcomers that a torrent sees in most hours. Others wait for a slot.
 const MOST_NETWORKS: usize = 256;
 
-/// The counts of one torrent. Clones are the same counts.
+/// The counts of one torrent. Clones share the same counts.
 #[derive(Debug, Clone, Default)]
 pub struct GrantCounts(Rc<RefCell<BTreeMap<Subnet, Account>>>);
 
+/// What one network was given.
 #[derive(Debug)]
 struct Account {
+    /// When it was given its first byte.
     since: Instant,
     bytes: u64,
 }
 
 impl GrantCounts {
-    /// Has the network of this address had all that it may have for now?
+    /// Whether the network of this address has been given all that it may have for now.
     pub fn is_spent(&self, now: Instant, ip: IpAddr) -> bool {
         let accounts = self.0.borrow();
         let is_old = |account: &Account| now >= account.since + FORGOTTEN_AFTER;
@@ -43,7 +46,7 @@ impl GrantCounts {
         }
     }
 
-    /// It is given so many bytes.
+    /// Counts `len` bytes for the network of this address.
     pub fn charge(&self, now: Instant, ip: IpAddr, len: u32) {
         let mut accounts = self.0.borrow_mut();
         let subnet = Subnet::of(ip);
@@ -69,7 +72,7 @@ mod tests {
         text.parse().unwrap()
     }
 
-    /// Bytes that an address has, taking all it may.
+    /// The bytes that an address gets if it requests all it may.
     fn takes(ledger: &GrantCounts, now: Instant, from: IpAddr) -> u64 {
         let mut bytes = 0;
         while !ledger.is_spent(now, from) {
@@ -100,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_networks_an_hour_and_no_more() {
+    fn the_number_of_networks_an_hour_is_limited() {
         let (t0, ledger) = (base_instant(), GrantCounts::default());
         let network = |n: u32| IpAddr::from((0x5000_0000 + (n << 8)).to_be_bytes());
         let served = |now, from: u32| (from..from + 1000).filter(|n| takes(&ledger, now, network(*n)) > 0).count();

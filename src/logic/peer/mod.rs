@@ -1,4 +1,5 @@
-//! One connection: what a peer says and what it is told (BEP 3, 6, 10).
+//! Decisions about one connection: the state of the protocol, our requests, and the uploads to the peer (BEP 3, 6,
+//! 10).
 
 pub mod allowed_fast;
 pub mod client_name;

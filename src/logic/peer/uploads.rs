@@ -1,8 +1,8 @@
-//! What one peer has asked us for: a bounded queue, read in batches and handed to the socket a little at a time.
+//! The requests of one peer: a bounded queue, read from the disk in batches and given to the socket in small portions.
 //!
-//! What is read at once and what may lie in the socket's queue follow the rate at which the peer takes: so a fast one is
-//! read a mebibyte at a time, a slow one holds little, and one that never reads costs a fixed amount of memory (P-21). Until
-//! it lies in the socket's queue a block can be taken back. Knows no bytes but to pass them on.
+//! The sizes of a read and of the socket's queue follow the rate at which the peer downloads. So a fast peer is read a
+//! mebibyte at a time, a slow one holds little memory, and one that never reads costs a fixed amount (P-21). Until a
+//! block is in the socket's queue it can be cancelled. The data is only passed on.
 
 use std::collections::VecDeque;
 
@@ -11,69 +11,75 @@ use bytes::Bytes;
 use crate::base::geometry::PieceRange;
 use crate::logic::peers::upload_counts::{PieceMarks, UploadCounts};
 
-/// 2,000 requests: what libtorrent takes of one peer by default; Transmission has 512 under way where nobody told it a
-/// `reqq`. More at once is a flood (P-20).
+/// 2,000 requests: libtorrent's default for one peer. Transmission has 512 outstanding at a peer that named no `reqq`.
+/// A longer queue is a flood (P-20).
 pub const MAX_QUEUED: usize = 2000;
 
-/// Half a second of what the peer takes is read ahead: longer than a disk thinks.
+/// Half a second of the peer's rate is read ahead: longer than a disk usually takes to answer.
 const AHEAD_MS: u64 = 500;
 
-/// Eight blocks, before a rate is known.
+/// At least eight blocks are read ahead, also before a rate is known.
 const LEAST_AHEAD: u64 = 128 * 1024;
 
-/// 1 MiB: 64 blocks in one read.
+/// At most 1 MiB is read ahead: 64 blocks in one read.
 const MOST_AHEAD: u64 = 1024 * 1024;
 
-/// A quarter of a second lies in the socket's queue.
+/// A quarter of a second of the peer's rate may wait in the socket's queue.
 const UNSENT_MS: u64 = 250;
 
-/// One block, before a rate is known: while less than that is unsent, the next one follows.
+/// One block may always wait there: while less than that is unsent, the next block follows.
 const LEAST_UNSENT: u64 = 16 * 1024;
 
-/// 512 KiB unsent: one write takes 32 blocks, and a peer that takes less than 2 MiB/s has a quarter of its second.
+/// At most 512 KiB wait there: one write takes 32 blocks, and for a peer below 2 MiB/s this is a quarter of a second.
 const MOST_UNSENT: u64 = 512 * 1024;
 
-/// 64 blocks, a mebibyte, are looked at for pieces that nobody was given yet.
+/// The first 64 blocks, a mebibyte, are searched for pieces that no other peer was given.
 const LOOK_AT: usize = 64;
 
-/// More requests than the queue holds.
+/// The peer has more requests than the queue holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueFull;
 
-/// A range on its way from the disk.
+/// A range that is being read from the disk.
 #[derive(Debug, Clone, Copy)]
 struct Reading {
+    /// The range.
     range: PieceRange,
-    /// Not taken back meanwhile.
+    /// Whether the peer has not cancelled it meanwhile.
     wanted: bool,
 }
 
-/// One peer's requests to us.
+/// The requests of one peer.
 #[derive(Debug, Default)]
 pub struct Uploads {
+    /// Requests that no read has been started for.
     queue: VecDeque<PieceRange>,
+    /// Requests that are being read, in the order of the read.
     reading: Vec<Reading>,
+    /// Blocks that were read and wait for the socket.
     ready: VecDeque<(PieceRange, Bytes)>,
+    /// Bytes of `ready`.
     ready_bytes: u64,
-    /// Bytes a second that the peer takes.
+    /// Bytes a second that the peer downloads.
     bps: u64,
+    /// The upload counts of the torrent.
     given: UploadCounts,
-    /// Pieces that this peer was given something of.
+    /// The pieces of which this peer was sent a block.
     begun: PieceMarks,
 }
 
 impl Uploads {
-    /// None yet; counts with the others what is given.
+    /// An empty queue that counts its uploads together with the other connections of the torrent.
     pub fn sharing(given: UploadCounts) -> Self {
         Self { given, ..Self::default() }
     }
 
-    /// Nothing is asked for that was not given.
+    /// Whether every request is answered.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty() && self.reading.is_empty() && self.ready.is_empty()
     }
 
-    /// The peer asks for a range.
+    /// The peer requests a range. Fails if it has too many requests.
     pub fn on_request(&mut self, range: PieceRange) -> Result<(), QueueFull> {
         if self.queue.len() + self.reading.len() + self.ready.len() >= MAX_QUEUED {
             return Err(QueueFull);
@@ -82,24 +88,24 @@ impl Uploads {
         Ok(())
     }
 
-    /// The peer takes a request back. How often it was still here.
+    /// The peer cancels a request. Returns how many requests for the range were dropped.
     pub fn on_cancel(&mut self, range: PieceRange) -> usize {
         self.drop_where(|other| *other == range).len()
     }
 
-    /// We choke the peer: what it asked for is forgotten, but what it may have all the same (BEP 6). Returns what was
-    /// forgotten.
+    /// We choke the peer: its requests are dropped, except those for which `kept` returns true (BEP 6). Returns the
+    /// dropped requests.
     pub fn on_choke(&mut self, kept: impl Fn(&PieceRange) -> bool) -> Vec<PieceRange> {
         self.drop_where(|range| !kept(range))
     }
 
-    /// How fast the peer takes what we send.
+    /// Sets the rate at which the peer downloads, in bytes a second.
     pub const fn on_rate(&mut self, bps: u64) {
         self.bps = bps;
     }
 
-    /// The read has come back, in the order it was asked for; what is missing could not be read. Returns what of that is
-    /// still wanted.
+    /// A read has finished. `blocks` has its order; a missing one could not be read. Returns the failed requests that
+    /// were not cancelled.
     pub fn on_read(&mut self, blocks: impl IntoIterator<Item = Option<Bytes>>) -> Vec<PieceRange> {
         let mut failed = Vec::new();
         let blocks = blocks.into_iter().chain(std::iter::repeat(None));
@@ -115,7 +121,7 @@ impl Uploads {
         failed
     }
 
-    /// What to read now: as much as is to be ahead, once half of that has gone.
+    /// Starts the next read once half of the read-ahead is used up. Returns its ranges.
     pub fn next_read(&mut self) -> Option<Vec<PieceRange>> {
         let ahead = (self.bps.saturating_mul(AHEAD_MS) / 1000).clamp(LEAST_AHEAD, MOST_AHEAD);
         if !self.reading.is_empty() || self.queue.is_empty() || self.ready_bytes > ahead / 2 {
@@ -132,8 +138,8 @@ impl Uploads {
         Some(self.reading.iter().map(|reading| reading.range).collect())
     }
 
-    /// The next block for the socket, in whose queue `unsent` bytes wait: of the piece that fewest others were given, and of
-    /// those the one that was asked for first. From here on nothing is taken back.
+    /// Returns the next block for the socket, in whose queue `unsent` bytes wait. It is of the piece that the fewest
+    /// other peers were given, and among those the one that was requested first. It can no longer be cancelled.
     pub fn next_block(&mut self, unsent: usize) -> Option<(PieceRange, Bytes)> {
         let most = (self.bps.saturating_mul(UNSENT_MS) / 1000).clamp(LEAST_UNSENT, MOST_UNSENT);
         if unsent as u64 >= most {
@@ -147,7 +153,7 @@ impl Uploads {
         Some((range, bytes))
     }
 
-    /// The place of the block to be given next. Neighbours are mostly of one piece, and of those the first goes first.
+    /// The index of the next block in `ready`. Only the first one of a run of blocks of the same piece is considered.
     fn rarest(&self) -> Option<usize> {
         let others = |piece| self.given.count(piece) - u32::from(self.begun.contains(piece));
         let mut before = None;
@@ -156,6 +162,7 @@ impl Uploads {
         firsts.min_by_key(|(_, piece)| others(*piece)).map(|(at, _)| at)
     }
 
+    /// Drops every request for which `is_dropped` returns true, and returns them.
     fn drop_where(&mut self, is_dropped: impl Fn(&PieceRange) -> bool) -> Vec<PieceRange> {
         let mut dropped = Vec::new();
         self.ready.retain(|(range, bytes)| {
@@ -202,7 +209,7 @@ mod tests {
         vec![Some(Bytes::from_static(&[7; BLOCK as usize])); count]
     }
 
-    /// The numbers of the blocks that go to the socket while it has this much of them.
+    /// The numbers of the blocks that are given to a socket with `unsent` bytes in its queue.
     fn given(uploads: &mut Uploads, mut unsent: usize) -> Vec<u32> {
         let next = || {
             let (range, bytes) = uploads.next_block(unsent)?;
@@ -212,9 +219,9 @@ mod tests {
         std::iter::from_fn(next).collect()
     }
 
-    /// Bytes a second that the peer takes; blocks in the first read, blocks in the socket's queue.
+    /// The peer's rate in bytes a second; the blocks of the first read; the blocks in the socket's queue.
     #[test]
-    fn what_is_read_and_queued_follows_the_rate() {
+    fn read_ahead_and_queue_follow_the_rate() {
         for (bps, read, queued) in
             [(0, 8, 1), (1000, 8, 1), (200 * 1024, 8, 4), (1 << 20, 32, 16), (4 << 20, 64, 32), (u64::MAX, 64, 32)]
         {
@@ -244,7 +251,7 @@ mod tests {
         assert_eq!(rest, [5, 6, 7, 8, 9, 10, 11], "in order");
     }
 
-    /// P-20.
+    /// P-20: too many requests.
     #[test]
     fn a_flood_is_refused_wherever_the_requests_stand() {
         let mut uploads = asked(2000);
@@ -273,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choke_forgets_all_but_what_is_kept() {
+    fn a_choke_drops_all_requests_but_those_to_keep() {
         let mut uploads = asked(12);
         uploads.next_read();
         uploads.on_read(blocks(4));
@@ -287,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_was_given_goes_first() {
+    fn a_piece_that_no_peer_was_given_goes_first() {
         let geometry = Geometry::new(1 << 20, BLOCK.into()).unwrap();
         let piece = |number| geometry.parse_range(number, 0, BLOCK).unwrap();
         let shared = UploadCounts::default();
@@ -304,12 +311,12 @@ mod tests {
         let [mut one, mut other] = [asks(&[1, 2, 3]), asks(&[1, 2, 4])];
         assert_eq!((gives(&mut one), gives(&mut other)), (1, 2), "not the same piece twice");
         assert_eq!((gives(&mut one), gives(&mut other)), (3, 4));
-        assert_eq!((gives(&mut one), gives(&mut other)), (2, 1), "and yet everybody is given what he asks for");
+        assert_eq!((gives(&mut one), gives(&mut other)), (2, 1), "and yet each peer is given what it asks for");
     }
 
-    /// D-04.
+    /// D-04: a read that fails.
     #[test]
-    fn what_cannot_be_read_is_told_if_it_is_still_wanted() {
+    fn a_failed_read_is_reported_unless_it_was_cancelled() {
         let mut uploads = asked(4);
         uploads.next_read();
         uploads.on_cancel(range(1));

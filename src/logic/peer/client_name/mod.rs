@@ -1,7 +1,7 @@
-//! Which client a peer id names (BEP 20), for people and logs; nothing is decided by it.
+//! The name of the client that a peer id stands for (BEP 20), for people and logs. No decision depends on it.
 //!
-//! Three styles (Azureus, Shadow, Mainline) and some that follow none. What is not known is called unknown and shown as
-//! it is, made safe; nothing is guessed, and every id is welcome (W-07, P-05).
+//! There are three styles (Azureus, Shadow, Mainline) and some ids without style. An unknown client is called unknown
+//! and shown with the beginning of its id, made safe. Nothing is guessed, and every id is accepted (W-07, P-05).
 
 mod names;
 
@@ -9,10 +9,10 @@ use crate::base::ids::PeerId;
 use crate::base::safe::Safe;
 use names::{AZUREUS, MAINLINE, SHADOW, SPECIAL};
 
-/// 8 characters of an unknown id: all that may name a client; the rest is dice.
+/// 8 characters of an unknown id are shown: those that may name a client. The rest is random.
 const SHOWN: usize = 8;
 
-/// 64 characters of what a client calls itself: the longest in use have 40.
+/// 64 characters of the name that a client gives itself: the longest in use have 40.
 const SAID: usize = 64;
 
 /// The digits of versions, in all styles: "0-9, A-Z, a-z" (BEP 20).
@@ -23,7 +23,7 @@ const DIGITS: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrst
 enum Version {
     /// 1.2.3.4, where .4 is left out if it is 0.
     Four,
-    /// 1.2.3; the fourth is a stage or always 0.
+    /// 1.2.3. The fourth character is a stage or always 0.
     Three,
     /// 1.2.
     Two,
@@ -31,17 +31,18 @@ enum Version {
     TwoAndTwo,
     /// `0208` is 2.8.
     Pairs,
-    /// `4060` is 4.0.6, `2940` is 2.94, `0072` is 0.72; a last `Z` or `X` is a build on the way to the next one.
+    /// `4060` is 4.0.6, `2940` is 2.94, `0072` is 0.72. A final `Z` or `X` marks a build before the next version.
     Transmission,
-    /// `355S` is 3.5.5, `7a5S` is 7.10.5; a last `B` is a beta.
+    /// `355S` is 3.5.5, `7a5S` is 7.10.5. A final `B` marks a beta.
     Hex,
-    /// `33D1` is 3.3 in development, `33R1` a candidate of it, `3310` is 3.3.1.
+    /// `33D1` is a development version of 3.3, `33R1` a release candidate of it, `3310` is 3.3.1.
     Stage,
-    /// None, or none that is understood.
+    /// No version, or none that is understood.
     Unsaid,
 }
 
-/// `qBittorrent 4.6.2`, or `unknown (…)` with the beginning of the id. Safe to be shown and logged.
+/// The client's name and version, such as `qBittorrent 4.6.2`, or `unknown (…)` with the beginning of the id. Safe to
+/// show and log.
 pub fn client_name(id: &PeerId) -> String {
     let id = id.as_bytes();
     dashed(id)
@@ -53,8 +54,8 @@ pub fn client_name(id: &PeerId) -> String {
         .unwrap_or_else(|| format!("unknown ({})", Safe::new(&id[..SHOWN])))
 }
 
-/// The same with what the client calls itself besides (`v`, BEP 10), if that says more: "a much more reliable way of
-/// identifying the client". At most 64 characters of it (P-24).
+/// Like [`client_name`], with the name that the client gives itself (`v`, BEP 10) if that says more: "a much more
+/// reliable way of identifying the client". At most 64 characters of it (P-24).
 pub fn told_name(id: &PeerId, said: &[u8]) -> String {
     let (by_id, said) = (client_name(id), Safe::new(said.trim_ascii()).at_most(SAID).to_string());
     let letters = |name: &str| name.chars().filter(|c| c.is_alphanumeric()).count();
@@ -62,7 +63,7 @@ pub fn told_name(id: &PeerId, said: &[u8]) -> String {
     if letters(&said) > 0 && (is_unknown || letters(&said) >= letters(&by_id)) { said } else { by_id }
 }
 
-/// `-XX1234-`. Clients of the uTorrent family have been seen to use the last dash for the version, too.
+/// Azureus style: `-XX1234-`. Clients of the uTorrent family also use the last dash for the version.
 fn azureus(id: &[u8; 20]) -> Option<String> {
     let [b'-', a, b, version @ .., last] = id.first_chunk::<8>()? else { return None };
     let code = [*a, *b];
@@ -122,25 +123,26 @@ fn dashed(id: &[u8; 20]) -> Option<String> {
     Some(named(name, version.trim_matches('.')))
 }
 
-/// `exbc` and two bytes of version, with `LORD` behind it for `BitLord`: BitComet before 0.59.
+/// BitComet before 0.59: `exbc` and two bytes of version, followed by `LORD` for `BitLord`.
 fn bitcomet(id: &[u8; 20]) -> Option<String> {
     let [major, minor, rest @ ..] = id.strip_prefix(b"exbc")? else { return None };
     let name = if rest.starts_with(b"LORD") { "BitLord" } else { "BitComet" };
     Some(format!("{name} {major}.{minor:02}"))
 }
+/// The name of a client whose ids follow no style.
 
 fn special(id: &[u8; 20]) -> Option<String> {
     let fits = |(at, bytes, _): &&(usize, &[u8], &str)| id[*at..].starts_with(bytes);
     SPECIAL.iter().find(fits).map(|(.., name)| (*name).to_owned())
 }
 
-/// `M7-10-5-`, and a second dash where there is room.
+/// Mainline style: `M7-10-5-`, with a second dash if there is room.
 fn mainline(id: &[u8; 20]) -> Option<String> {
     let (_, name) = MAINLINE.iter().find(|(letter, _)| *letter == id[0])?;
     Some(named(name, &numbers(&id[1..], 3)?.join(".")))
 }
 
-/// "`S58B-----`... for Shadow's 5.8.11" (BEP 20).
+/// Shadow style: "`S58B-----`... for Shadow's 5.8.11" (BEP 20).
 fn shadow(id: &[u8; 20]) -> Option<String> {
     let (_, name) = SHADOW.iter().find(|(letter, _)| *letter == id[0])?;
     let is_padded = id[6..9] == *b"---" || id[4..6] == *b"--";
@@ -150,20 +152,22 @@ fn shadow(id: &[u8; 20]) -> Option<String> {
     Some(named(name, &parts.join(".")))
 }
 
-/// So many decimal numbers, each with a dash behind it.
+/// Parses `count` decimal numbers, each followed by a dash.
 fn numbers(bytes: &[u8], count: usize) -> Option<Vec<String>> {
     let parts: Vec<_> = bytes.split(|c| *c == b'-').take(count + 1).collect();
     let (last, numbers) = parts.split_last()?;
-    // The dash behind the last number is what separates it from the rest.
+    // The dash after the last number separates it from the rest.
     let are_numbers = numbers.iter().all(|part| (1..=3).contains(&part.len()) && part.iter().all(u8::is_ascii_digit));
     let is_whole = numbers.len() == count && are_numbers && last.len() < bytes.len();
     is_whole.then(|| numbers.iter().map(|part| String::from_utf8_lossy(part).into_owned()).collect())
 }
 
+/// The value of a version digit.
 fn digit(c: u8) -> Option<usize> {
     DIGITS.iter().position(|digit| *digit == c)
 }
 
+/// The name with its version, if it has one.
 fn named(name: &str, version: &str) -> String {
     if version.is_empty() { name.to_owned() } else { format!("{name} {version}") }
 }
@@ -180,9 +184,9 @@ mod tests {
         client_name(&PeerId(id))
     }
 
-    /// BEP 10, P-24, S-19.
+    /// BEP 10, P-24, S-19: the name that a client gives itself.
     #[test]
-    fn what_a_client_says_is_shown_when_it_says_more() {
+    fn the_name_that_a_client_gives_itself_is_shown_when_it_says_more() {
         let table: [(&[u8], &[u8], &str); 7] = [
             (b"-LT2110-", b"libtorrent/2.1.1.0", "libtorrent/2.1.1.0"),
             (b"-TR4060-", b"Transmission 4.0.6 (38c164933e)", "Transmission 4.0.6 (38c164933e)"),
@@ -201,7 +205,7 @@ mod tests {
         assert_eq!(long.chars().count(), 65, "{long}");
     }
 
-    /// W-07: those of today, those of the past, and those that nobody knew.
+    /// W-07: present clients, past clients, and unknown ones.
     #[test]
     fn clients_are_known_by_their_ids() {
         let table: &[(&[u8], &str)] = &[
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_known_is_not_guessed() {
+    fn an_unknown_client_is_not_guessed() {
         let table: &[(&[u8], &str)] = &[
             (b"-??1234-", "unknown (-??1234-)"),
             (b"-ZZ1234-", "unknown (-ZZ1234-)"),

@@ -1,8 +1,9 @@
-//! Who uses which prefix: the registry of BEP 20 and what libtorrent, Transmission and their users have collected since.
+//! The prefixes of peer ids and their clients: the registry of BEP 20, and what libtorrent, Transmission and their
+//! users have collected since.
 
 use super::Version;
 
-/// A prefix, the name of its client and how it writes its version.
+/// A prefix, the name of its client, and how the client writes its version.
 pub(super) type Row = (&'static str, &'static str, Version);
 
 /// Azureus style: the two characters of `-XX1234-`.
@@ -135,7 +136,7 @@ pub(super) const SHADOW: &[(u8, &str)] = &[
 /// Mainline style: one letter, then `7-10-5-`.
 pub(super) const MAINLINE: &[(u8, &str)] = &[(b'M', "Mainline"), (b'Q', "Queen Bee")];
 
-/// Those that follow no style: where in the id, which bytes, who. The first that fits counts.
+/// Ids without style: the place in the id, the bytes there, and the client. The first match counts.
 pub(super) const SPECIAL: &[(usize, &[u8], &str)] = &[
     (0, b"Deadman Walking-", "Deadman Walking"),
     (5, b"Azureus", "Azureus 2.0.3.2"),

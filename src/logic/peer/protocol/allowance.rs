@@ -1,22 +1,25 @@
-//! So many of something a minute from one peer, and no more.
+//! Limits how often a peer may do something within a minute.
 
 use std::time::{Duration, Instant};
 
-/// Counts what a peer may do a few times.
+/// The number of times that a peer may do something within a minute.
 #[derive(Debug)]
 pub(super) struct Budget {
+    /// The limit for one minute.
     most: u32,
+    /// How often it was done in the present minute.
     spent: u32,
+    /// When the present minute began.
     since: Instant,
 }
 
 impl Budget {
-    /// `most` a minute.
+    /// Allows `most` times a minute.
     pub(super) const fn a_minute(now: Instant, most: u32) -> Self {
         Self { most, spent: 0, since: now }
     }
 
-    /// Once more. False: that was too often.
+    /// Counts one more time. Returns whether it is within the limit.
     pub(super) fn spend(&mut self, now: Instant) -> bool {
         if now >= self.since + Duration::from_secs(60) {
             (self.spent, self.since) = (0, now);

@@ -1,7 +1,8 @@
-//! The extension protocol on one connection (BEP 10): who we are and who the peer says it is, and the small messages
-//! that are spoken inside it (BEP 21, BEP 54).
+//! The extension protocol on one connection (BEP 10): both extended handshakes, and the small messages inside it (BEP
+//! 11, BEP 21, BEP 54).
 //!
-//! Nothing that is said here is proven. It may limit what we ask of this peer and name addresses to try; it opens nothing.
+//! Nothing that the peer says here is proven. It may limit our requests to this peer and name addresses to dial, and
+//! nothing else depends on it.
 
 use std::time::Instant;
 
@@ -13,23 +14,23 @@ use crate::codec::extended::{self, ExtendedHandshake, ExtendedMessage, Numbers, 
 use crate::logic::peer::uploads::MAX_QUEUED;
 use crate::logic::peers::pex::{self, PexListener};
 
-/// What we call ourselves: `tt-actors 0.1.0`.
+/// The name that we give ourselves: `tt-actors 0.1.0`.
 const CLIENT: &str = concat!(env!("CARGO_PKG_NAME"), " ", env!("CARGO_PKG_VERSION"));
 
-/// BEP 10 on one connection.
+/// The extension protocol on one connection.
 #[derive(Debug)]
 pub(super) struct Extensions {
-    /// Both handshakes have the bit.
+    /// Whether both handshakes have its bit.
     pub(super) spoken: bool,
-    /// The peer has introduced itself.
+    /// Whether the peer has sent its extended handshake.
     introduced: bool,
-    /// How it numbers its messages.
+    /// The peer's numbers for extended messages.
     numbers: Numbers,
-    /// It will take nothing from us (BEP 21).
+    /// Whether the peer downloads nothing (BEP 21).
     pub(super) upload_only: bool,
-    /// Pieces that it has lost so far.
+    /// How many pieces the peer has lost so far.
     lost: u32,
-    /// How its peer exchange is listened to.
+    /// Limits the peer exchange messages of the peer.
     ear: PexListener,
 }
 
@@ -47,7 +48,8 @@ impl Extensions {
 }
 
 impl PeerProtocol {
-    /// Pieces that we had and have lost. A peer that has no word for it will be rejected, or wait in vain.
+    /// We have lost these pieces. If the peer does not understand `lt_donthave`, its requests for them are rejected or
+    /// time out.
     pub fn on_pieces_lost(&mut self, now: Instant, pieces: &[PieceIndex]) {
         for piece in pieces {
             if let Some(hidden) = &mut self.hidden {
@@ -60,7 +62,7 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// What was lost while there was no scheduler to say so.
+    /// Tells the peer of pieces that were lost while no scheduler ran.
     pub(super) fn tell_lost(&mut self, now: Instant, before: &Bitfield) {
         let lost: Vec<_> = before.pieces(&self.terms.geometry).filter(|piece| !self.have.has(*piece)).collect();
         for piece in lost {
@@ -68,27 +70,29 @@ impl PeerProtocol {
         }
     }
 
+    /// Whether the peer understands `lt_donthave`.
     pub(super) fn understands_dont_have(&self) -> bool {
         self.extensions.numbers.dont_have.is_some_and(|id| id != extended::HANDSHAKE)
     }
 
+    /// Sends `lt_donthave` for this piece.
     pub(super) fn send_dont_have(&mut self, now: Instant, piece: PieceIndex) {
         self.send_extended(now, self.extensions.numbers.dont_have, &ExtendedMessage::DontHave(piece.get()));
     }
 
-    /// Whom else we know, if the peer has a word for it (BEP 11).
+    /// Sends the peer a peer exchange message, if it understands them (BEP 11).
     pub fn on_gossip(&mut self, now: Instant, pex: Pex) {
         if self.exchanges() && self.welcomed {
             self.send_extended(now, self.extensions.numbers.pex, &ExtendedMessage::Pex(pex));
         }
     }
 
-    /// BEP 27: "a private torrent gets peers from its trackers only".
+    /// Whether peers are exchanged. BEP 27: "a private torrent gets peers from its trackers only".
     const fn exchanges(&self) -> bool {
         self.extensions.spoken && self.terms.pex
     }
 
-    /// Who we are, behind our bitfield.
+    /// Sends our extended handshake, after our bitfield.
     pub(super) fn introduce_in_full(&mut self, now: Instant) {
         if !self.extensions.spoken {
             return;
@@ -105,11 +109,12 @@ impl PeerProtocol {
         self.send(now, Message::Extended { id: extended::HANDSHAKE, payload });
     }
 
-    /// We have everything now: who understands it need not wait for our interest (BEP 21).
+    /// We have every piece now: a peer that understands `upload_only` knows that we want nothing (BEP 21).
     pub(super) fn tell_upload_only(&mut self, now: Instant) {
         self.send_extended(now, self.extensions.numbers.upload_only, &ExtendedMessage::UploadOnly(true));
     }
 
+    /// Handles an extended message.
     pub(super) fn on_extended(&mut self, now: Instant, id: u8, payload: &[u8], batch: &mut Batch) {
         if id == extended::PEX && self.exchanges() && !self.extensions.ear.opens(now) {
             return;
@@ -127,7 +132,8 @@ impl PeerProtocol {
         }
     }
 
-    /// "The handshake may be sent any number of times" (BEP 10); from the second on it counts with what we do not know.
+    /// Handles an extended handshake. "The handshake may be sent any number of times" (BEP 10); from the second one on
+    /// each counts as an unknown message.
     fn on_introduction(&mut self, now: Instant, theirs: ExtendedHandshake) {
         if std::mem::replace(&mut self.extensions.introduced, true) {
             self.on_unknown(now);
@@ -140,8 +146,8 @@ impl PeerProtocol {
         self.effects.push_back(PeerEffect::Introduced(theirs));
     }
 
-    /// "The peer no longer has that piece" (BEP 54). Who loses more than there is loses it again and again, and that costs
-    /// us more than it: those count with what we do not know.
+    /// Handles `lt_donthave`: "the peer no longer has that piece" (BEP 54). Losing a piece costs us more work than the
+    /// peer, so once it has lost more pieces than there are, each one counts as an unknown message.
     fn on_dont_have(&mut self, now: Instant, number: u32, batch: &mut Batch) {
         let Some(piece) = self.terms.geometry.piece(number) else {
             return self.leave(DisconnectReason::ProtocolViolation);
@@ -159,7 +165,7 @@ impl PeerProtocol {
         }
     }
 
-    /// By the peer's number for it; not at all, if it has none.
+    /// Sends a message by the peer's number for it, or nothing if the peer has none.
     fn send_extended(&mut self, now: Instant, number: Option<u8>, message: &ExtendedMessage) {
         if let Some(id) = number.filter(|id| *id != extended::HANDSHAKE) {
             self.send(now, Message::Extended { id, payload: message.encode() });

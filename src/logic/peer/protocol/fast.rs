@@ -1,8 +1,8 @@
-//! The Fast extension (BEP 6): which pieces can be had while choked, and the "no" that every request gets which is not
-//! served.
+//! The Fast extension (BEP 6): the pieces that may be requested while choked, and the `reject` for each request that
+//! is not served.
 //!
-//! Suggestions are heard and not followed: they spare the suggester's disk, and who follows them lets strangers choose
-//! what becomes rare.
+//! `suggest` messages are accepted and not followed. They spare the disk of the sender, and a client that follows them
+//! lets other peers decide which pieces become rare.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,41 +12,45 @@ use sha1::{Digest, Sha1};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::InfoHash;
 
-/// 5 pieces: what libtorrent gives by default (`allowed_fast_set_size`). A peer with as many can trade by itself.
+/// 5 pieces: libtorrent's default (`allowed_fast_set_size`). A peer that has as many can trade them.
 pub(super) const GIVEN: u32 = 5;
 
-/// 16 MiB of them at most, but one piece: a start for a newcomer, not a download for one who reconnects. Picked by eye.
+/// At most 16 MiB of them, or one piece: a start for a newcomer, and no download for a peer that reconnects. Picked by
+/// eye.
 const GIVEN_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Each byte of a given piece is sent twice at most to a peer that we choke: asked again after a time-out, not a way to
-/// have us read for ever (S-24). libtorrent stops at three times.
+/// Each byte of an allowed piece is sent at most twice to a choked peer: enough for a second request after a time-out,
+/// and no way to make us read for ever (S-24). libtorrent stops at three times.
 const SERVED_TIMES: u64 = 2;
 
-/// 100 pieces are kept of what a peer allows us: twenty times what libtorrent gives. A flood of `allowed fast` is a
-/// flood of nothing.
+/// At most 100 pieces that a peer allows us are kept: twenty times libtorrent's number. Further `allowed fast`
+/// messages are ignored.
 const TAKEN: usize = 100;
 
-/// 2,000 requests refused and not yet on the wire: what libtorrent keeps of one peer. Every one waits for its answer, so
-/// who has more under way does not listen to them (P-20, P-21).
+/// 2,000 rejects not sent yet: libtorrent's limit for one peer. Every request is answered, so a peer with more of them
+/// does not read the answers (P-20, P-21).
 const UNHEARD: usize = 2000;
 
-/// A `reject` on the wire: length, type, three numbers.
+/// The length of a `reject` on the wire: length, type, three numbers.
 const REJECT_LEN: usize = 17;
 
-/// 8 hashes for each wanted piece: by then the set is whole, or there are next to no pieces to choose from.
+/// 8 hashes for each wanted piece: after these the set is complete, or the torrent has hardly any pieces to choose
+/// from.
 const ROUNDS: usize = 8;
 
-/// BEP 6 on one connection.
+/// The Fast extension on one connection.
 #[derive(Debug)]
 pub(super) struct Fast {
-    /// Both handshakes have the bit.
+    /// Whether both handshakes have its bit.
     pub(super) spoken: bool,
-    /// Pieces that we may ask for while choked.
+    /// The pieces that we may request while choked.
     taken: BTreeSet<PieceIndex>,
-    /// They are others than when they were last looked at.
+    /// Whether `taken` has changed since [`Self::is_news`] last looked.
     news: bool,
-    /// Bytes that the peer may still have of pieces while we choke it. None: nothing was given yet.
+    /// The pieces that the peer may request while choked, with the bytes left of each. `None`: no pieces were allowed
+    /// yet.
     given: Option<BTreeMap<PieceIndex, u64>>,
+    /// The most rejects that may wait for the socket.
     unheard: usize,
 }
 
@@ -55,31 +59,33 @@ impl Fast {
         Self { spoken, taken: BTreeSet::new(), news: false, given: None, unheard: 0 }
     }
 
-    /// What may be asked for while choked.
+    /// The pieces that we may request while choked.
     pub(super) const fn taken(&self) -> &BTreeSet<PieceIndex> {
         &self.taken
     }
 
-    /// The peer will answer for that piece whatever its choke says. True: that is new.
+    /// The peer allows us this piece while it chokes us. Returns whether that is new.
     pub(super) fn on_allowed(&mut self, piece: PieceIndex) -> bool {
         let is_new = self.spoken && self.taken.len() < TAKEN && self.taken.insert(piece);
         self.news |= is_new;
         is_new
     }
 
-    /// It did not, while it choked us: its word is not worth a second request. True: it was given before.
+    /// The peer rejected a request for an allowed piece while it choked us: the piece is not allowed any more. Returns
+    /// whether it was.
     pub(super) fn on_broken_word(&mut self, piece: PieceIndex) -> bool {
         let was_taken = self.taken.remove(&piece);
         self.news |= was_taken;
         was_taken
     }
 
-    /// Has the set of these pieces changed since the last time it was of interest?
+    /// Whether the allowed pieces have changed since the last call with `of_interest`.
     pub(super) fn is_news(&mut self, of_interest: bool) -> bool {
         of_interest && std::mem::take(&mut self.news)
     }
 
-    /// What to give a peer that has so few pieces, of those that we `have`: once, and nothing to a peer that can trade.
+    /// The pieces to allow a peer that has `peer_has` pieces, of those for which `have` returns true. They are given
+    /// once, and none to a peer that can trade.
     pub(super) fn give(
         &mut self,
         geometry: &Geometry,
@@ -104,12 +110,12 @@ impl Fast {
         given
     }
 
-    /// Is that piece among those given?
+    /// Whether the peer may request this piece while choked.
     pub(super) fn is_given(&self, piece: PieceIndex) -> bool {
         self.given.as_ref().is_some_and(|given| given.contains_key(&piece))
     }
 
-    /// The peer asks for so many bytes of a piece while we choke it. May it have them?
+    /// The choked peer requests `len` bytes of a piece. Returns whether it may have them.
     pub(super) fn spend(&mut self, piece: PieceIndex, len: u32) -> bool {
         let Some(left) = self.given.as_mut().and_then(|given| given.get_mut(&piece)) else { return false };
         let rest = left.checked_sub(u64::from(len));
@@ -117,21 +123,21 @@ impl Fast {
         rest.is_some()
     }
 
-    /// One more `reject` is queued. False: the peer has stopped listening to them.
+    /// Counts one more queued `reject`. Returns false if the peer does not read them.
     pub(super) fn on_rejecting(&mut self) -> bool {
         self.unheard += 1;
         self.unheard <= UNHEARD
     }
 
-    /// So many bytes still wait for the socket: there cannot be more rejects among them.
+    /// `unsent` bytes wait for the socket: the rejects among them cannot be more.
     pub(super) fn on_sent(&mut self, unsent: usize) {
         self.unheard = self.unheard.min(unsent / REJECT_LEN);
     }
 }
 
 /// "The canonical algorithm": `count` pieces that follow from the swarm and the network of the peer, so that neither
-/// many peers behind one address nor a new connection get more. An IPv4 address counts by its first three bytes, as the
-/// BEP has it; an IPv6 address by its first eight, which is what one subscriber has.
+/// several peers behind one address nor a new connection get more. An IPv4 address counts by its first three bytes, as
+/// in the BEP; an IPv6 address by its first eight, the network of one subscriber.
 fn allowed_fast(count: u32, geometry: &Geometry, info_hash: InfoHash, ip: IpAddr) -> Vec<PieceIndex> {
     let count = count.min(geometry.piece_count()) as usize;
     let mut seed = Vec::with_capacity(28);
@@ -190,7 +196,7 @@ mod tests {
         assert_ne!(set("2001:db8::1"), set("2001:db8:0:1::1"));
     }
 
-    /// No count of pieces makes it run for ever or name one twice.
+    /// No number of pieces makes it run for ever or return a piece twice.
     #[test]
     fn small_torrents_have_small_sets() {
         for count in 1..40 {
@@ -204,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_are_given_once_to_who_has_next_to_none() {
+    fn pieces_are_allowed_once_to_a_peer_with_next_to_none() {
         let geometry = pieces(1313);
         let give = |fast: &mut Fast, has| numbers(&fast.give(&geometry, from("80.4.4.200"), has, |p| p.get() != 808));
         assert_eq!(give(&mut Fast::new(false), 0), [0; 0], "not spoken");
@@ -220,7 +226,7 @@ mod tests {
         }
     }
 
-    /// S-24.
+    /// S-24: requests for allowed pieces without end.
     #[test]
     fn a_given_piece_is_served_twice() {
         let geometry = pieces(1313);
@@ -242,9 +248,9 @@ mod tests {
         assert!(!deaf.on_allowed(geometry.piece(0).unwrap()));
     }
 
-    /// P-21.
+    /// P-21: a peer that does not read.
     #[test]
-    fn rejects_that_nobody_reads_are_counted() {
+    fn rejects_that_the_peer_does_not_read_are_counted() {
         let mut fast = Fast::new(true);
         assert!((0..2000).all(|_| fast.on_rejecting()));
         fast.on_sent(1_000_000);

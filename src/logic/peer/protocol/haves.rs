@@ -1,11 +1,11 @@
-//! What the peer is told of what we have got, and lost: each piece once, nothing that it has itself, and no more at a time than it
-//! reads.
+//! Tells the peer which pieces we have completed or lost: each one once, none that the peer has itself, and no more at
+//! a time than it reads.
 //!
-//! A peer that super-seeds (BEP 16) is told also of what it has: it names a piece or two, and the next ones when it hears
-//! that somebody has got those.
+//! A peer that super-seeds (BEP 16) is told also of pieces that it has: it announces a piece or two, and the next one
+//! when it hears that some peer has completed those.
 //!
-//! The pieces of one turn leave in one write. To a peer that falls behind the rest is owed: a bit for each piece, however
-//! long it sleeps.
+//! The pieces of one turn leave in one write. If a peer falls behind, the rest is owed: one bit for each piece, for
+//! however long.
 
 use std::time::Instant;
 
@@ -13,42 +13,45 @@ use super::{Message, PeerProtocol};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 
-/// A `have` on the wire: length, type, number.
+/// The length of a `have` on the wire: length, type, piece.
 const HAVE_LEN: usize = 9;
 
-/// An `lt_donthave` on the wire: length, type, its number, the piece's.
+/// The length of an `lt_donthave` on the wire: length, type, extension number, piece.
 const DONT_HAVE_LEN: usize = 10;
 
-/// 32 KiB of them wait for the socket at most, 3,640 pieces: more than any turn brings, little beside one block and the
-/// next. Picked by eye.
+/// At most 32 KiB of them wait for the socket, 3,640 pieces: more than any turn brings, and little beside two blocks.
+/// Picked by eye.
 const MOST_UNSENT: usize = 32 * 1024;
 
-/// 8 pieces that we lack: a peer that has not said more than that may be one that names its pieces one by one. libtorrent names
-/// two at a time. Where a peer names more there is something to fetch without a `have`, and it is spared.
+/// A peer that has at most 8 pieces that we lack may be one that announces its pieces one by one. libtorrent announces
+/// two at a time. A peer that announces more has pieces to request without such a `have`, and is not sent it.
 const NAMED_AT_ONCE: u32 = 8;
 
-/// The `have`s to one peer.
+/// The `have` messages to one peer.
 #[derive(Debug, Default)]
 pub(super) struct Haves {
-    /// The peer has named pieces in a bitfield: it does not super-seed.
+    /// Whether the peer has named pieces in a bitfield: then it does not super-seed.
     pub(super) named_many: bool,
+    /// The most bytes of `have`s that may wait for the socket.
     unsent: usize,
+    /// Pieces about which the peer is still to be told.
     owed: Option<Bitfield>,
 }
 
 impl Haves {
-    /// So many bytes still wait for the socket: there cannot be more `have`s among them.
+    /// `unsent` bytes wait for the socket: the `have`s among them cannot be more.
     pub(super) fn on_sent(&mut self, unsent: usize) {
         self.unsent = self.unsent.min(unsent);
     }
 
+    /// Whether one more message may be sent now.
     const fn has_room(&self) -> bool {
         self.unsent + DONT_HAVE_LEN <= MOST_UNSENT
     }
 }
 
 impl PeerProtocol {
-    /// Pieces we have got. A peer that has them need not know.
+    /// We have completed these pieces. The peer is told of those that it lacks.
     pub fn on_pieces_had(&mut self, now: Instant, pieces: &[PieceIndex]) {
         if let Some(hidden) = &mut self.hidden {
             for piece in pieces {
@@ -67,7 +70,7 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// What was written while there was no scheduler to say so.
+    /// Tells the peer of pieces that were written while no scheduler ran.
     pub(super) fn tell_new(&mut self, now: Instant, before: &Bitfield) {
         let new: Vec<_> = self.have.pieces(&self.terms.geometry).filter(|piece| !before.has(*piece)).collect();
         for piece in new {
@@ -75,9 +78,9 @@ impl PeerProtocol {
         }
     }
 
-    /// As much of what is owed as there is room for.
+    /// Sends as much of what is owed as there is room for.
     pub(super) fn tell_owed(&mut self, now: Instant) {
-        // Half of it at a time: all that is owed is looked at each time.
+        // Only when half of the room is free, since each call walks over all that is owed.
         if self.haves.unsent > MOST_UNSENT / 2 {
             return;
         }
@@ -91,13 +94,13 @@ impl PeerProtocol {
         }
     }
 
-    /// The peer may be a seed that "masquerades as a normal client with no data" (BEP 16): all that it has it has named by `have`, and
-    /// there is little among it that we lack.
+    /// Whether the peer may be a seed that "masquerades as a normal client with no data" (BEP 16): it named all its
+    /// pieces by `have`, and few of them are ones that we lack.
     fn names_one_by_one(&self) -> bool {
         !self.haves.named_many && self.peer_have.has_few_beyond(&self.have, NAMED_AT_ONCE)
     }
 
-    /// A piece that we have lost: told, or owed, as the others (BEP 54).
+    /// Tells the peer of a piece that we have lost, or owes it (BEP 54).
     pub(super) fn tell_dont_have(&mut self, now: Instant, piece: PieceIndex) {
         if !self.understands_dont_have() {
             return;
@@ -110,11 +113,13 @@ impl PeerProtocol {
         }
     }
 
+    /// Notes that the peer must be told of this piece later.
     fn owe(&mut self, piece: PieceIndex) {
         let pieces = self.terms.geometry.piece_count();
         self.haves.owed.get_or_insert_with(|| Bitfield::none(pieces)).set(piece);
     }
 
+    /// Tells the peer that we have this piece, or owes it.
     fn tell_have(&mut self, now: Instant, piece: PieceIndex) {
         if self.peer_have.has(piece) && !self.names_one_by_one() {
             return;

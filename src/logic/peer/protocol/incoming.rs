@@ -1,4 +1,4 @@
-//! What one message of the peer does to the conversation, and what it is judged by.
+//! Handles each message of the peer: what it changes, and when it is a violation.
 
 use std::time::Instant;
 
@@ -14,12 +14,14 @@ use crate::logic::peer::requests::{Arrival, Rejected};
 use crate::logic::pieces::scheduler::ReceivedBlock;
 use crate::logic::rate::Rate;
 
-/// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
+/// 10 blocks without a request or with a wrong address: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
 
 impl PeerProtocol {
+    /// Handles one message. What the scheduler must know is collected in `batch`.
     pub(super) fn on_message(&mut self, now: Instant, message: Message, batch: &mut Batch) {
-        // Blocks are what we want, requests and `have`s are charged by what they bring; of the others nobody needs many.
+        // Blocks are wanted, and requests and `have`s are charged by what they bring. Few other messages are ever
+        // needed, so each costs as much as a block.
         if !matches!(message, Message::Piece { .. } | Message::Request(_) | Message::Cancel(_) | Message::Have(_)) {
             self.cost.charge(now, 0, BLOCK_LEN);
         }
@@ -50,8 +52,8 @@ impl PeerProtocol {
         }
     }
 
-    /// "Choke no longer implicitly rejects all pending requests" (BEP 6): each will be answered, or rejected. One that is
-    /// neither has its time-out.
+    /// "Choke no longer implicitly rejects all pending requests" (BEP 6): each will be answered or rejected. A request
+    /// that is neither times out.
     fn on_choked(&mut self, now: Instant, batch: &mut Batch) {
         self.peer_choking = true;
         batch.choked = true;
@@ -62,6 +64,7 @@ impl PeerProtocol {
         }
     }
 
+    /// The peer answers requests for this piece although it chokes us.
     fn on_allowed_fast(&mut self, number: u32) {
         let piece = self.terms.geometry.piece(number);
         if piece.is_some_and(|piece| self.fast.on_allowed(piece)) {
@@ -69,6 +72,7 @@ impl PeerProtocol {
         }
     }
 
+    /// The peer rejects a request.
     fn on_reject(&mut self, now: Instant, request: RawRequest, batch: &mut Batch) {
         let block = self.parse(request);
         let broken = block.is_some_and(|block| self.peer_choking && self.fast.on_broken_word(block.piece()));
@@ -83,6 +87,7 @@ impl PeerProtocol {
         }
     }
 
+    /// The peer has completed a piece.
     fn on_have(&mut self, now: Instant, number: u32, batch: &mut Batch) {
         self.told_pieces = true;
         match self.terms.geometry.piece(number) {
@@ -97,8 +102,8 @@ impl PeerProtocol {
         }
     }
 
-    /// aria2 sends its whole bitfield again where many `have`s would be longer (W-04). One that adds nothing, or takes
-    /// something back, is a violation (P-07).
+    /// aria2 sends its whole bitfield again where many `have`s would be longer (W-04). A bitfield that adds no piece,
+    /// or lacks an earlier one, is a violation (P-07).
     fn on_late_bitfield(&mut self, pieces: &Bitfield, batch: &mut Batch) {
         if self.peer_have.has_beyond(pieces) || !pieces.has_beyond(&self.peer_have) {
             return self.leave(DisconnectReason::ProtocolViolation);
@@ -109,7 +114,7 @@ impl PeerProtocol {
     }
 
     /// "The bitfield message may only be sent immediately after the handshaking sequence is completed" (BEP 3): once,
-    /// and before any `have`. Other messages in between are forgiven (W-04).
+    /// and before any `have`. Other messages before it are tolerated (W-04).
     fn on_pieces(&mut self, pieces: Bitfield) {
         if self.told_pieces {
             self.leave(DisconnectReason::ProtocolViolation);
@@ -124,6 +129,7 @@ impl PeerProtocol {
         }
     }
 
+    /// A block was received.
     fn on_piece(&mut self, now: Instant, piece: u32, begin: u32, data: Bytes, batch: &mut Batch) {
         self.down.get_or_insert_with(|| Box::new(Rate::new(now))).add(now, data.len() as u64);
         let len = u32::try_from(data.len()).unwrap_or(u32::MAX);
@@ -136,7 +142,7 @@ impl PeerProtocol {
                     self.delivered = true;
                     self.effects.push_back(PeerEffect::Delivered);
                 }
-                // One list for all of a read, that need not grow.
+                // One list for all blocks of a read, of a size that need not grow.
                 if batch.blocks.is_empty() {
                     batch.blocks.reserve(BLOCKS_A_READ);
                 }
@@ -146,6 +152,7 @@ impl PeerProtocol {
         }
     }
 
+    /// Counts a block or request that is a violation, and closes the connection after [`MAX_UNASKED`].
     pub(super) fn on_unasked(&mut self) {
         self.unasked += 1;
         if self.unasked >= MAX_UNASKED {
@@ -153,6 +160,7 @@ impl PeerProtocol {
         }
     }
 
+    /// Counts an unknown message, and closes the connection after too many.
     pub(super) fn on_unknown(&mut self, now: Instant) {
         if !self.unknown.spend(now) {
             self.leave(DisconnectReason::ProtocolViolation);

@@ -1,7 +1,9 @@
-//! One peer's side of the protocol after the handshake: who chokes whom, what is asked, what is answered (BEP 3, BEP 6).
+//! The state of the protocol with one peer after the handshake: choking, interest, requests and answers (BEP 3, BEP
+//! 6).
 //!
-//! Knows the messages and the rules; not the socket, not the other peers. What the whole torrent must know goes out as
-//! a [`SchedulerNotice`]; what is decided for the whole torrent comes in through `on_grant`, `on_cancel`, `on_interest`.
+//! This module knows the messages and the rules. It knows neither the socket nor the other peers. What the scheduler
+//! must know is emitted as a [`SchedulerNotice`]. Decisions for the whole torrent come in through `on_grant`,
+//! `on_cancel` and `on_interest`.
 
 mod allowance;
 mod cost;
@@ -39,69 +41,94 @@ use haves::Haves;
 use stance::{Deafness, Stance};
 pub use values::{PeerEffect, PeerView, SchedulerNotice, Terms};
 
-/// One minute without the socket taking a byte of what we have for it (P-21).
+/// After one minute in which the socket takes no byte of what is queued, the connection is closed (P-21).
 const WRITE_STALL: Duration = Duration::from_secs(60);
 
-/// 60 unknown messages in a minute: far above any client with extensions we do not speak (P-10, W-04).
+/// 60 unknown messages a minute are tolerated: far more than any client with unsupported extensions sends (P-10,
+/// W-04).
 const UNKNOWN_A_MINUTE: u32 = 60;
 
-/// 4,096 rejects a minute for what we no longer wait for: as many as could ever be under way. Not a fault: a peer may
-/// take its time, and libtorrent forgives them all.
+/// 4,096 rejects a minute for requests that are over are tolerated: as many as can ever be under way. They are no
+/// fault: a peer may be slow to answer, and libtorrent tolerates all of them.
 const STRAY_REJECTS_A_MINUTE: u32 = MOST_DEPTH;
 
 /// The protocol state of one connection.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are four independent bits")]
 pub struct PeerProtocol {
+    /// What both handshakes settled.
     terms: Terms,
+    /// The pieces that the peer is told we have.
     have: Bitfield,
-    /// All that we have, where the peer is to believe that it is only `have` (BEP 16).
+    /// All pieces that we have, while the peer is told only of those in `have` (BEP 16).
     hidden: Option<Box<Bitfield>>,
+    /// The pieces that the peer has.
     peer_have: Bitfield,
-    /// The peer has said what it has: a second bitfield is a violation (P-07).
+    /// Whether the peer has said what it has: a second bitfield is a violation (P-07).
     told_pieces: bool,
+    /// Whether the scheduler has welcomed the peer.
     welcomed: bool,
     am_choking: bool,
     am_interested: bool,
     peer_choking: bool,
     peer_interested: bool,
+    /// Our requests at the peer.
     pipeline: Pipeline,
+    /// The depth of the last [`SchedulerNotice::Depth`].
     depth_told: u32,
+    /// The Fast extension.
     fast: Fast,
+    /// The extension protocol.
     extensions: Extensions,
+    /// The `have` messages to the peer.
     haves: Haves,
+    /// The state messages to the peer, and its interest.
     stance: Stance,
+    /// Whether the peer reads what we send.
     deafness: Deafness,
+    /// What the peer's messages cost us.
     cost: Cost,
-    /// The scheduler was told to keep to the pieces that the peer allows.
+    /// Whether the scheduler was told to keep to the pieces that the peer allows.
     within_told: bool,
+    /// The upload counts of the torrent.
     given: UploadCounts,
+    /// The bytes given to choked newcomers of each network.
     ledger: GrantCounts,
-    /// Made at the first request.
+    /// The requests of the peer. Made at the first one.
     uploads: Option<Box<Uploads>>,
+    /// Blocks that were received without a request.
     unasked: u32,
+    /// Unknown messages of the last minute.
     unknown: Budget,
+    /// Rejects of the last minute for requests that are over.
     stray_rejects: Budget,
+    /// Whether a requested block was ever received.
     delivered: bool,
-    /// Of blocks that came. Made with the first, as most connections of a large swarm carry none.
+    /// The rate of received blocks. Made with the first one, since most connections of a large swarm carry none.
     down: Option<Box<Rate>>,
-    /// Of all that the socket took since the peer first asked for something.
+    /// The rate of all bytes that the socket took since the peer's first request.
     up: Option<Box<Rate>>,
+    /// Bytes of blocks given to the socket.
     sent: u64,
-    /// The same, with a block for every request that is for less.
+    /// Like `sent`, with the bytes of a whole block for every smaller request.
     charged: u64,
-    /// Bytes that the socket took since the first block was given.
+    /// Bytes that the socket took since the first block was given to it, up to one block.
     taken: u64,
+    /// When a message last arrived.
     last_heard: Instant,
+    /// When a message was last sent.
     last_sent: Instant,
+    /// Since when the socket takes nothing although bytes wait.
     stalled_since: Option<Instant>,
+    /// Bytes that wait for the socket.
     unsent: usize,
+    /// Whether the connection is to be closed.
     left: bool,
     effects: VecDeque<PeerEffect>,
 }
 
 impl PeerProtocol {
-    /// After both handshakes.
+    /// The state after both handshakes.
     pub fn new(now: Instant, terms: Terms) -> Self {
         let pieces = terms.geometry.piece_count();
         Self {
@@ -145,12 +172,12 @@ impl PeerProtocol {
         }
     }
 
-    /// Counts what it gives together with the other conversations of the torrent.
+    /// Counts uploads together with the other connections of the torrent.
     pub fn share(&mut self, given: UploadCounts, ledger: GrantCounts) {
         (self.given, self.ledger) = (given, ledger);
     }
 
-    /// The next thing to do.
+    /// Returns the next effect, or `None`.
     pub fn poll(&mut self) -> Option<PeerEffect> {
         let next = self.effects.pop_front();
         if next.is_none() && self.is_idle() {
@@ -159,12 +186,12 @@ impl PeerProtocol {
         next
     }
 
-    /// No block is under way or asked for, either way: then it keeps no queue.
+    /// Whether no block is under way or requested in either direction. Then no queue is kept.
     pub fn is_idle(&self) -> bool {
         self.pipeline.outstanding() == 0 && self.uploads.as_ref().is_none_or(|uploads| uploads.is_empty())
     }
 
-    /// When to call [`PeerProtocol::on_timeout`] at the latest.
+    /// When to call [`PeerProtocol::on_timeout`] at the latest. `None` never occurs.
     pub fn deadline(&self) -> Option<Instant> {
         let quiet = [self.last_heard + SILENCE_TIMEOUT, self.last_sent + KEEP_ALIVE_EVERY];
         let stalled = self.stalled_since.map(|since| since + WRITE_STALL);
@@ -177,7 +204,7 @@ impl PeerProtocol {
         [self.am_choking, self.am_interested, self.peer_choking, self.stance.peer_interested()]
     }
 
-    /// How it stands.
+    /// The state for reports and metrics.
     pub fn view(&self, now: Instant) -> PeerView {
         PeerView {
             am_choking: self.am_choking,
@@ -195,8 +222,8 @@ impl PeerProtocol {
         }
     }
 
-    /// A scheduler has taken the peer in and tells what we have. Until then it is told nothing. A second welcome comes
-    /// from a scheduler that was restarted.
+    /// A scheduler has accepted the peer and says what we have. Until then the peer is sent nothing. A second welcome
+    /// comes from a scheduler that was restarted.
     pub fn on_welcome(&mut self, now: Instant, have: Bitfield) {
         let again = std::mem::replace(&mut self.welcomed, true);
         let have = if self.terms.super_seed { self.hide(have) } else { have };
@@ -207,7 +234,7 @@ impl PeerProtocol {
         if again {
             self.tell_new(now, &before);
             self.tell_lost(now, &before);
-            // A new scheduler knows nothing of what was asked before; what still comes is late, and welcome.
+            // A new scheduler does not know the earlier requests. Their blocks are accepted when they arrive late.
             self.pipeline.on_choked(now);
             if self.takes_requests() {
                 self.pipeline.on_unchoked();
@@ -223,7 +250,7 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// Messages that came, in order. What came before a violation still counts.
+    /// Handles received messages in order. Messages before a violation still count.
     pub fn on_messages(&mut self, now: Instant, messages: impl IntoIterator<Item = Message>) {
         self.last_heard = now;
         let mut batch = Batch::default();
@@ -239,10 +266,10 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// The scheduler grants blocks: they are asked for.
+    /// The scheduler grants blocks: they are requested.
     pub fn on_grant(&mut self, now: Instant, blocks: &[BlockAddr]) {
         let Self { peer_choking, fast, pipeline, .. } = self;
-        // A choke was on its way when they were granted.
+        // The peer's choke was under way when these were granted.
         let choked_away = |block: &&BlockAddr| *peer_choking && !fast.taken().contains(&block.piece());
         let allowed = blocks.iter().filter(|block| !choked_away(block));
         let Granted { send, mut refuse } = pipeline.on_granted(now, allowed.copied());
@@ -256,7 +283,7 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// The scheduler has these from somebody else (endgame).
+    /// The scheduler received these blocks from another peer (endgame): they are cancelled.
     pub fn on_cancel(&mut self, now: Instant, blocks: &[BlockAddr]) {
         for block in blocks {
             if self.pipeline.on_cancelled(now, *block) {
@@ -267,14 +294,14 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// The peer has something we want, or no longer.
+    /// Sets whether the peer has a piece that we want.
     pub fn on_interest(&mut self, now: Instant, interested: bool) {
         self.am_interested = interested;
         self.tell_stance(now);
         self.settle();
     }
 
-    /// The socket took bytes; `unsent` still wait.
+    /// The socket took `taken` bytes; `unsent` bytes still wait.
     pub fn on_sent(&mut self, now: Instant, taken: usize, unsent: usize) {
         self.unsent = unsent;
         self.fast.on_sent(unsent);
@@ -295,13 +322,13 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// Until `until` it was our own limit that kept us from reading: nothing that is late so far is the peer's fault.
+    /// Our own rate limit kept us from reading until `until`: up to then no answer of the peer is late.
     pub fn on_unread(&mut self, until: Instant) {
         self.last_heard = self.last_heard.max(until);
         self.pipeline.on_unread(until);
     }
 
-    /// Time has passed.
+    /// Handles whatever is due. Call it at [`Self::deadline`].
     pub fn on_timeout(&mut self, now: Instant) {
         let overdue = self.pipeline.on_timeout(now);
         if !overdue.is_empty() {
@@ -320,8 +347,8 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// What we have is our first message, "immediately after the handshaking sequence" (BEP 3, BEP 6). To have nothing is
-    /// said by silence where BEP 6 is not spoken.
+    /// Sends what we have as our first message, "immediately after the handshaking sequence" (BEP 3, BEP 6). If we
+    /// have nothing and the peer does not support BEP 6, no message is sent.
     fn introduce_ourselves(&mut self, now: Instant) {
         match (self.fast.spoken, self.have.is_none()) {
             (true, _) if self.have.is_all() => self.send(now, Message::HaveAll),
@@ -333,11 +360,12 @@ impl PeerProtocol {
         self.tell_stance(now);
     }
 
-    /// Does the peer take any request of ours now?
+    /// Whether the peer takes any request of ours now.
     fn takes_requests(&self) -> bool {
         !self.peer_choking || !self.fast.taken().is_empty()
     }
 
+    /// Reports the new pieces of the peer.
     fn report_haves(&mut self, batch: &mut Batch) {
         let haves = std::mem::take(&mut batch.haves);
         self.tell_progress(&haves);
@@ -346,6 +374,7 @@ impl PeerProtocol {
         }
     }
 
+    /// Reports what the messages of one read brought.
     fn report(&mut self, mut batch: Batch) {
         self.report_haves(&mut batch);
         let Batch { haves: _, blocks, returned, choked } = batch;
@@ -362,12 +391,13 @@ impl PeerProtocol {
         }
     }
 
+    /// Gives blocks back to the scheduler.
     fn give_back(&mut self, blocks: Vec<BlockAddr>) {
         self.effects.push_back(PeerEffect::Report(SchedulerNotice::Returned(blocks)));
         self.depth_told = 0;
     }
 
-    /// After every input: what follows from the state as it is now.
+    /// Emits what follows from the present state. Called after every input.
     fn settle(&mut self) {
         if self.left {
             return;
@@ -386,7 +416,7 @@ impl PeerProtocol {
         }
     }
 
-    /// Keeps the scheduler to what a choking peer allows, and lets it go when that is over.
+    /// Tells the scheduler to request only the pieces that a choking peer allows, and when that is over.
     fn tell_within(&mut self) {
         let within = self.peer_choking && !self.fast.taken().is_empty();
         let is_news = self.fast.is_news(within) || within != self.within_told;
@@ -397,15 +427,18 @@ impl PeerProtocol {
         }
     }
 
+    /// The block of a message, if it is one of this torrent.
     fn parse(&self, RawRequest { piece, begin, len }: RawRequest) -> Option<BlockAddr> {
         self.terms.geometry.parse_block(piece, begin, len)
     }
 
+    /// Emits a message to the peer.
     fn send(&mut self, now: Instant, message: Message) {
         self.last_sent = now;
         self.effects.push_back(PeerEffect::Send(message));
     }
 
+    /// Emits the end of the connection, once.
     fn leave(&mut self, farewell: DisconnectReason) {
         if !self.left {
             self.left = true;
@@ -414,7 +447,7 @@ impl PeerProtocol {
     }
 }
 
-/// What one read brought for the scheduler: told in one message each.
+/// What the messages of one read bring for the scheduler. Each kind is reported once.
 #[derive(Debug, Default)]
 struct Batch {
     haves: Vec<PieceIndex>,

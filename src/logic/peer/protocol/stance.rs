@@ -1,35 +1,41 @@
-//! The two bits of BEP 3 that we tell a peer, and the one that it tells us: however often they change, only the last state
-//! counts.
+//! The choke and interest that we tell the peer, and the interest that it tells us (BEP 3). However often they change,
+//! only the last state counts.
 //!
-//! A peer that makes us change our mind faster than it reads is told the rest when it has read. A peer that changes its own
-//! mind all the time is listened to, and the choker hears of it no more often than it can use.
+//! If our state changes faster than the peer reads, it is sent the last state when it has read. If the peer's interest
+//! changes all the time, the choker is told of a limited number of changes.
 
 use std::time::{Duration, Instant};
 
 use super::{Message, PeerEffect, PeerProtocol};
 use crate::logic::peers::choke::ROUND;
 
-/// `choke` or `interested` on the wire: length and type.
+/// The length of `choke` or `interested` on the wire: length and type.
 const STATE_LEN: usize = 5;
 
-/// Eight of them wait for the socket at most: two changes of each bit and as many again. Picked by eye.
+/// At most eight of them wait for the socket: two changes of each state, twice. Picked by eye.
 const MOST_UNSENT: usize = 8 * STATE_LEN;
 
-/// 20 changes of interest in a round of the choker: a leech that has nearly everything changes with each piece that we get.
+/// 20 changes of interest in a round of the choker: a leech that has nearly everything changes with each piece that we
+/// complete.
 const CHANGES_A_ROUND: u32 = 20;
 
-/// What was told, and what is owed.
+/// What the peer was told and is still to be told.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "the bits of BEP 3 are independent bits")]
 pub(super) struct Stance {
+    /// The choke that the peer was last told.
     told_choking: bool,
+    /// The interest that the peer was last told.
     told_interested: bool,
-    /// The peer was choked meanwhile and does not know: what it had asked for is forgotten.
+    /// Whether the peer was choked and does not know it: its earlier requests were dropped.
     owes_choke: bool,
+    /// The most bytes of state messages that may wait for the socket.
     unsent: usize,
-    /// The peer's interest as the choker knows it.
+    /// The peer's interest as the choker was told.
     peer_interested: bool,
+    /// Changes told to the choker in the present round.
     changes: u32,
+    /// When the present round began.
     since: Instant,
 }
 
@@ -46,32 +52,34 @@ impl Stance {
         }
     }
 
-    /// So many bytes still wait for the socket: there cannot be more of these messages among them.
+    /// `unsent` bytes wait for the socket: the state messages among them cannot be more.
     pub(super) fn on_sent(&mut self, unsent: usize) {
         self.unsent = self.unsent.min(unsent);
     }
 
-    /// The peer's interest, as the choker knows it.
+    /// The peer's interest as the choker was told.
     pub(super) const fn peer_interested(&self) -> bool {
         self.peer_interested
     }
 
+    /// Whether one more message may be sent now.
     const fn has_room(&self) -> bool {
         self.unsent + STATE_LEN <= MOST_UNSENT
     }
 
+    /// When the present round of the choker ends.
     fn round_ends(&self) -> Instant {
         self.since + ROUND
     }
 }
 
 impl PeerProtocol {
-    /// Tells whether we choke the peer and are interested in it, as far as it has read what it was told before.
+    /// Tells the peer whether we choke it and are interested in it, if it has read the earlier messages.
     pub(super) fn tell_stance(&mut self, now: Instant) {
         if !self.welcomed {
             return;
         }
-        // Whoever is choked between two unchokes must know: what it asked for before will never come.
+        // A peer that was choked between two unchokes must be told: its earlier requests are not answered.
         self.stance.owes_choke &= !self.stance.told_choking;
         if self.stance.owes_choke && self.tell_state(now, Message::Choke) {
             (self.stance.told_choking, self.stance.owes_choke) = (true, false);
@@ -87,11 +95,12 @@ impl PeerProtocol {
         }
     }
 
-    /// We choke the peer from now on.
+    /// We choke the peer from now on, and it must be told.
     pub(super) const fn owe_choke(&mut self) {
         self.stance.owes_choke = true;
     }
 
+    /// Sends a state message if there is room. Returns whether it was sent.
     fn tell_state(&mut self, now: Instant, message: Message) -> bool {
         let has_room = self.stance.has_room();
         if has_room {
@@ -101,7 +110,7 @@ impl PeerProtocol {
         has_room
     }
 
-    /// Tells the choker what the peer says at last, if it may hear of one more change now.
+    /// Tells the choker the peer's present interest, if the limit of changes allows it.
     pub(super) fn tell_interest_of_theirs(&mut self, now: Instant) {
         if now >= self.stance.round_ends() {
             (self.stance.since, self.stance.changes) = (now, 0);
@@ -113,25 +122,28 @@ impl PeerProtocol {
         }
     }
 
-    /// When the choker may hear of the next change.
+    /// When the choker may be told of the next change. `None` if there is none to tell.
     pub(super) fn interest_due(&self) -> Option<Instant> {
         (self.stance.peer_interested != self.peer_interested).then(|| self.stance.round_ends())
     }
 }
 
-/// A minute without reading what we say, blocks aside: as without taking a byte (P-21).
+/// A peer that reads none of our messages for a minute, blocks aside, is closed, like one whose socket takes no byte
+/// (P-21).
 const DEAF: Duration = Duration::from_secs(60);
 
-/// 192 KiB of messages that are not blocks, and its bitfield, wait for the socket at most before the peer is heard again. All
-/// that can be under way to a peer that reads is less: 70 KiB of requests, 34 KiB of rejects, 32 KiB of `have`s.
+/// The most bytes of messages other than blocks, beside the bitfield, that may wait for the socket while the peer is
+/// read: 192 KiB. A peer that reads never has that much outstanding: 70 KiB of requests, 34 KiB of rejects, 32 KiB of
+/// `have`s.
 const MOST_TALK: usize = 192 * 1024;
 
-/// Since when a peer has not read what we say.
+/// Since when a peer has not read our messages.
 #[derive(Debug, Default)]
 pub(super) struct Deafness {
     since: Option<Instant>,
 }
 
+/// When the peer is closed. `None` while it reads.
 impl Deafness {
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.since.map(|since| since + DEAF)
@@ -139,9 +151,9 @@ impl Deafness {
 }
 
 impl PeerProtocol {
-    /// Is the peer to be read now, while so many bytes of messages, blocks aside, wait for its socket? What it sends makes
-    /// answers, and costs us work: so whoever does not read is not read, and whoever asks for too many small things is read
-    /// later.
+    /// Whether to read from the peer now, while `talk` bytes of messages other than blocks wait for its socket. Its
+    /// messages cause answers and work. So a peer that does not read is not read, and a peer with too many small
+    /// requests is read later.
     pub fn may_read(&mut self, now: Instant, talk: usize) -> bool {
         let most = MOST_TALK + self.have.as_bytes().len();
         if talk <= most {

@@ -1,4 +1,4 @@
-//! The other half: what the peer asks of us, and when it may.
+//! Uploads to the peer: its requests, when they are served, and when they are refused.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use crate::codec::wire::RawRequest;
 use crate::logic::peer::uploads::Uploads;
 
 impl PeerProtocol {
-    /// The choker has decided. Before the welcome the peer is not told: the bitfield comes first.
+    /// The choker's decision. Before the welcome the peer is not told, since the bitfield comes first.
     pub fn on_choke_decision(&mut self, now: Instant, choke: bool) {
         if self.am_choking != choke {
             self.am_choking = choke;
@@ -31,8 +31,8 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// The read that was asked for came back, in its order. What is missing could not be read: the peer is told so, and can
-    /// ask somebody else (D-04).
+    /// A read has finished, with its blocks in the order of the request. A missing block could not be read: the
+    /// request is rejected, so that the peer can ask another one (D-04).
     pub fn on_read(&mut self, now: Instant, blocks: impl IntoIterator<Item = Option<Bytes>>) {
         let failed = self.uploads.as_mut().map_or_else(Vec::new, |uploads| uploads.on_read(blocks));
         for range in failed {
@@ -42,7 +42,7 @@ impl PeerProtocol {
         self.settle();
     }
 
-    /// Blocks for the socket, as far as its queue has room.
+    /// Gives blocks to the socket as far as its queue has room.
     pub(super) fn give(&mut self, now: Instant) {
         let usual = self.usual_len();
         let Some(uploads) = &mut self.uploads else { return };
@@ -56,13 +56,13 @@ impl PeerProtocol {
         }
     }
 
-    /// What a client asks for at a time.
+    /// The bytes of a usual request: a block, or a whole piece if that is smaller.
     fn usual_len(&self) -> u32 {
         BLOCK_LEN.min(self.terms.geometry.nominal_piece_len())
     }
 
-    /// The socket took so many bytes. A block of them is proof that the peer takes what it asks for; that it lies in the
-    /// system's buffer cannot be told apart, and is bounded.
+    /// The socket took `taken` bytes. After a block of them the peer counts as served; bytes in the system's buffer
+    /// cannot be told apart, and their number is limited.
     pub(super) fn count_taken(&mut self, taken: usize) {
         let block = u64::from(BLOCK_LEN);
         let before = self.taken;
@@ -74,9 +74,9 @@ impl PeerProtocol {
         }
     }
 
-    /// A request that will not be served is rejected where BEP 6 is spoken, and dropped without a word where it is not:
-    /// it crossed our choke on the way, or is for a piece that we lack. What is out of bounds or more than the queue
-    /// holds is a violation; a peer that can be told so has a few of the first kind free (P-20, P-21).
+    /// Handles a request. A request that is not served is rejected if BEP 6 is supported and otherwise dropped: it
+    /// crossed our choke, or is for a piece that we lack. A request out of bounds or beyond the limit of the queue is
+    /// a violation; where it can be rejected a few out of bounds are tolerated (P-20, P-21).
     pub(super) fn on_request(&mut self, now: Instant, request: RawRequest) {
         let RawRequest { piece, begin, len } = request;
         let range = self.terms.geometry.parse_range(piece, begin, len).filter(|range| range.len() <= MAX_REQUEST_LEN);
@@ -101,7 +101,7 @@ impl PeerProtocol {
         }
     }
 
-    /// "If a peer receives a cancel, it must send the piece or a reject" (BEP 6).
+    /// Handles a cancel. "If a peer receives a cancel, it must send the piece or a reject" (BEP 6).
     pub(super) fn on_cancel_of_theirs(&mut self, now: Instant, request: RawRequest) {
         let RawRequest { piece, begin, len } = request;
         if let Some(range) = self.terms.geometry.parse_range(piece, begin, len) {
@@ -113,8 +113,9 @@ impl PeerProtocol {
         }
     }
 
-    /// Gives a newcomer its first pieces, once we know that it is one (BEP 6). None of a limited upload: thirty newcomers that
-    /// share a slow line have their first piece when it has carried thirty, and nothing to trade until then (`swarm.32`).
+    /// Allows a newcomer its first pieces, once it is known to be one (BEP 6). None while uploads are limited: thirty
+    /// newcomers that share a slow line would have their first piece only when it has carried thirty, and nothing to
+    /// trade until then (`swarm.32`).
     pub(super) fn give_fast_pieces(&mut self, now: Instant) {
         if !self.welcomed || !self.told_pieces || self.left || self.terms.max_up_bps.is_some() {
             return;
@@ -129,12 +130,12 @@ impl PeerProtocol {
         }
     }
 
-    /// Do we serve these bytes now?
+    /// Whether we serve these bytes now.
     fn may_have(&mut self, now: Instant, range: PieceRange) -> bool {
         self.have.has(range.piece()) && (!self.am_choking || self.spend_allowance(now, range))
     }
 
-    /// Of what the peer may have while we choke it, and of what its network may: who comes back is no newcomer.
+    /// Spends the bytes that the peer and its network may have while choked. A peer that reconnects gets no new ones.
     fn spend_allowance(&mut self, now: Instant, range: PieceRange) -> bool {
         let ip = self.terms.ip;
         let may = !self.ledger.is_spent(now, ip) && self.fast.spend(range.piece(), range.len());
@@ -144,6 +145,7 @@ impl PeerProtocol {
         may
     }
 
+    /// Rejects a request, if BEP 6 is supported.
     fn refuse(&mut self, now: Instant, request: RawRequest) {
         if !self.fast.spoken || !self.welcomed {
             return;

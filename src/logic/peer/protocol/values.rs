@@ -1,4 +1,4 @@
-//! What a conversation tells and wants done, and how it looks from outside.
+//! The inputs, effects and views of the protocol with one peer.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -13,102 +13,103 @@ use crate::codec::extended::ExtendedHandshake;
 use crate::codec::wire::Message;
 use crate::logic::pieces::scheduler::ReceivedBlock;
 
-/// What is settled when both handshakes are through.
+/// What both handshakes settled.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::struct_excessive_bools, reason = "four facts, all independent")]
 pub struct Terms {
-    /// The torrent's sizes.
+    /// The sizes of the torrent.
     pub geometry: Geometry,
-    /// The swarm.
+    /// The info-hash of the swarm.
     pub info_hash: InfoHash,
-    /// Where the peer is.
+    /// The IP address of the peer.
     pub ip: IpAddr,
-    /// Both speak the Fast extension (BEP 6).
+    /// Whether both sides support the Fast extension (BEP 6).
     pub fast: bool,
-    /// Both speak the extension protocol (BEP 10).
+    /// Whether both sides support the extension protocol (BEP 10).
     pub extended: bool,
-    /// Where we listen, if we do.
+    /// The port on which we listen, if we do.
     pub listen_port: Option<u16>,
-    /// Bytes a second that all uploads share, if that is limited.
+    /// The limit of all uploads together in bytes a second, if there is one.
     pub max_up_bps: Option<u64>,
-    /// Peers may be exchanged: not in a private torrent (BEP 27).
+    /// Whether peers may be exchanged: not in a private torrent (BEP 27).
     pub pex: bool,
-    /// What we have is hidden, and named piece by piece (BEP 16).
+    /// Whether we super-seed: what we have is hidden and announced piece by piece (BEP 16).
     pub super_seed: bool,
 }
 
-/// What the scheduler of the torrent is told.
+/// A report for the torrent's scheduler.
 #[derive(Debug)]
 pub enum SchedulerNotice {
-    /// What the peer has, all at once.
+    /// All pieces that the peer has.
     Bitfield(Bitfield),
-    /// Pieces that the peer has got.
+    /// Pieces that the peer has completed.
     Have(Vec<PieceIndex>),
-    /// A piece that the peer has no longer (BEP 54).
+    /// A piece that the peer no longer has (BEP 54).
     Lost(PieceIndex),
-    /// The peer answers for these pieces only (BEP 6: it chokes us, and allows them); none: for all that it has.
+    /// The peer answers requests for these pieces only, since it chokes us and allows them (BEP 6). `None`: for all
+    /// that it has.
     Within(Option<BTreeSet<PieceIndex>>),
-    /// The peer could have this many blocks outstanding, those it has included.
+    /// The number of blocks that may be outstanding at the peer, including those that are.
     Depth(u32),
-    /// Blocks that came.
+    /// Received blocks.
     Blocks(Vec<ReceivedBlock>),
     /// Blocks that this peer will not deliver, or not in time.
     Returned(Vec<BlockAddr>),
 }
 
-/// What is to be done.
+/// What the connection's actor must do.
 #[derive(Debug)]
 pub enum PeerEffect {
-    /// Send this to the peer.
+    /// Send this message to the peer.
     Send(Message),
-    /// Send this block of ours to the peer.
+    /// Send this block to the peer.
     Give(PieceRange, Bytes),
-    /// Read these for the peer and hand them to [`super::PeerProtocol::on_read`].
+    /// Read these ranges from the disk and pass them to [`super::PeerProtocol::on_read`].
     Read(Vec<PieceRange>),
-    /// Tell the scheduler.
+    /// Send this report to the scheduler.
     Report(SchedulerNotice),
-    /// The peer wants to be unchoked, or no longer.
+    /// Tell the choker whether the peer is interested in us.
     PeerInterested(bool),
-    /// What the peer says of itself; none of it is proven (BEP 10).
+    /// The peer's extended handshake; nothing of it is proven (BEP 10).
     Introduced(ExtendedHandshake),
-    /// The peer names others that we might try (BEP 11).
+    /// The peer named these addresses of other peers (BEP 11).
     PeersNamed(Vec<SocketAddr>),
-    /// Super-seeding: the peer has got these.
+    /// Super-seeding: the peer has completed these pieces.
     PeerHas(Vec<PieceIndex>),
-    /// The first good-looking block came: the address is worth dialling again.
+    /// The first requested block arrived: the address is worth another dial.
     Delivered,
-    /// The peer has taken its first block.
+    /// The peer has received its first block.
     Served,
-    /// End the connection.
+    /// Close the connection for this reason.
     Leave(DisconnectReason),
 }
 
-/// What one peer looks like from outside (W-20).
+/// The state of one connection for reports and metrics (W-20).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "the four bits of BEP 3 are independent, and so are the others")]
 pub struct PeerView {
-    /// We do not answer its requests.
+    /// Whether we choke the peer.
     pub am_choking: bool,
-    /// It has something we want.
+    /// Whether the peer has a piece that we want.
     pub am_interested: bool,
-    /// It does not answer our requests.
+    /// Whether the peer chokes us.
     pub peer_choking: bool,
-    /// We have something it wants.
+    /// Whether the peer wants a piece that we have.
     pub peer_interested: bool,
-    /// Pieces it has.
+    /// The number of pieces that the peer has.
     pub pieces: u32,
-    /// Blocks asked of it and not yet here.
+    /// Blocks requested from the peer and not received yet.
     pub outstanding: u32,
-    /// It does not choke us, is asked, and has sent nothing for a minute (P-12).
+    /// Whether the peer is unchoked and asked, and has sent no block for a minute (P-12).
     pub snubs: bool,
-    /// Bytes per second from it.
+    /// Bytes a second from the peer.
     pub down_bps: u64,
-    /// Bytes per second to it.
+    /// Bytes a second to the peer.
     pub up_bps: u64,
-    /// Bytes of blocks sent to it.
+    /// Bytes of blocks sent to the peer.
     pub sent: u64,
-    /// The same, with a block for every request that is for less.
+    /// Like `sent`, with the bytes of a whole block for every smaller request.
     pub charged: u64,
-    /// It has asked for something that it was not given yet.
+    /// Whether the peer has requests that we have not answered yet.
     pub asks: bool,
 }

@@ -1,4 +1,5 @@
-//! What a peer was asked for: who is late, what may still come, how long to wait. See [`Pipeline`](super::Pipeline).
+//! The requests of [`Pipeline`](super::Pipeline) after the first grant: which are overdue, which may still be
+//! answered, and how long to wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -7,71 +8,84 @@ use super::pace::{LinkPace, MOST_PATIENCE};
 use super::{Arrival, Granted, MOST_DEPTH, Rejected};
 use crate::base::geometry::BlockAddr;
 
-/// A block that comes within 30 s after it was cancelled, rejected or choked away is no offence (P-17).
+/// A block that comes within 30 s after it was cancelled, rejected or choked is no violation (P-17).
 const LATE_FOR: Duration = Duration::from_secs(30);
 
-/// 8,192 handed-back blocks are remembered, twice the deepest pipeline; a peer that chokes and unchokes a hundred times
-/// a second does not grow the list (P-11).
+/// 8,192 returned blocks are remembered, twice the deepest pipeline. A peer that chokes and unchokes a hundred times a
+/// second does not grow the list (P-11).
 const LATE_MOST: usize = 2 * MOST_DEPTH as usize;
 
 /// 60 s without a block while one is asked for (P-12).
 const SNUBBED_AFTER: Duration = Duration::from_secs(60);
 
-/// Three times its patience a block may wait while others overtake it. Picked by eye: peers that sort their answers by
-/// what their disk has ready do that.
+/// A block may wait three times the usual patience while later ones arrive before it. Picked by eye: peers that sort
+/// their answers by what their disk has ready do that.
 const SKIPPED: u32 = 3;
 
-/// Patience doubles with every time-out in a row; 2^6 times the least patience is past the most.
+/// The patience doubles with each time-out in a row. 2^6 times the least patience is more than the most.
 const MOST_STRIKES: u32 = 6;
 
+/// An outstanding request.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
-    /// When the `request` went out.
+    /// When the `request` was sent.
     at: Instant,
-    /// Bytes that had come by then; nothing for a later try, whose answer cannot be told from an earlier one's.
+    /// Bytes received by then. `None` for a second try, whose answer cannot be told from one to the first.
     delivered: Option<u64>,
-    /// How many requests for it are unanswered: a slow peer answers each.
+    /// How many requests for the block are unanswered: a slow peer answers each of them.
     copies: u8,
     /// Tells this request from an earlier one for the same block in the queues.
     serial: u64,
 }
 
+/// A returned block that may still arrive.
 #[derive(Debug, Clone, Copy)]
 struct Late {
+    /// When its request was sent.
     sent: Instant,
+    /// Tells this entry from an earlier one for the same block in `late_order`.
     serial: u64,
+    /// How many requests for the block are unanswered.
     copies: u8,
+    /// Whether the peer still has to send it.
     debt: Debt,
 }
 
-/// What a peer still has to send of a block that was handed back.
+/// Whether a peer still has to send a returned block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Debt {
-    /// Nothing: the request was cancelled, rejected or choked away.
+    /// No: the request was cancelled, rejected or choked.
     None,
-    /// It timed out: it may come at any time, and asking again would only fetch it twice.
+    /// Yes, its request timed out. It may come at any time, and a second request would only fetch it twice.
     Owed,
-    /// It timed out twice: it may still come, but is worth a new request.
+    /// Its request timed out twice. It may still come, but is worth a new request.
     Doubtful,
 }
 
-/// What a peer was asked for, and what still may come of it.
+/// What was requested from a peer, and what of it may still arrive.
 #[derive(Debug)]
 pub(super) struct Outstanding {
+    /// The measured speed of the connection.
     pace: LinkPace,
+    /// The number of the last request.
     serial: u64,
+    /// The outstanding requests.
     sent: HashMap<BlockAddr, Sent>,
-    /// In order of sending; entries whose serial is gone from `sent` are skipped. Those sent once have the measured
-    /// patience, those granted again after a time-out the longest.
+    /// First and second tries in the order of sending. Entries whose serial is not in `sent` any more are skipped. A
+    /// first try has the measured patience; a block granted again after a time-out has the longest.
     first_tries: VecDeque<(BlockAddr, u64, Instant)>,
     second_tries: VecDeque<(BlockAddr, u64, Instant)>,
+    /// Returned blocks that may still arrive.
     late: HashMap<BlockAddr, Late>,
+    /// The keys of `late`, the oldest first.
     late_order: VecDeque<(BlockAddr, u64, Instant)>,
+    /// When a block last arrived.
     last_block: Option<Instant>,
+    /// Since when the peer owes blocks and has sent none.
     waiting_since: Option<Instant>,
-    /// Until then we did not read what may have been there.
+    /// Until this time our own rate limit kept us from reading.
     unread_until: Option<Instant>,
-    /// Time-outs in a row without any block.
+    /// Time-outs in a row without a block in between.
     strikes: u32,
 }
 
@@ -92,18 +106,18 @@ impl Outstanding {
         }
     }
 
-    /// The peer keeps so many requests.
+    /// The peer keeps at most this many requests.
     pub(super) fn set_max_depth(&mut self, most: u32) {
         self.pace.set_max_depth(most);
     }
 
-    /// The peer has dropped all: they are to be handed back.
+    /// The peer has dropped all requests. Returns them, to be given back.
     pub(super) fn on_choked(&mut self, now: Instant) -> Vec<BlockAddr> {
         self.waiting_since = None;
         self.give_back_all(now, [Debt::None; 2])
     }
 
-    /// It is outstanding.
+    /// Whether the block is outstanding.
     pub(super) fn includes(&self, block: &BlockAddr) -> bool {
         self.sent.contains_key(block)
     }
@@ -136,7 +150,7 @@ impl Outstanding {
         granted
     }
 
-    /// A block came.
+    /// A block was received.
     pub(super) fn on_block(&mut self, now: Instant, block: BlockAddr) -> Arrival {
         self.forget_late(now);
         let arrival = if let Some(request) = self.sent.remove(&block) {
@@ -165,7 +179,7 @@ impl Outstanding {
         arrival
     }
 
-    /// The block came from somebody else. True: this peer still owes it, send `cancel`.
+    /// Another peer delivered the block. Returns whether this peer still owes it: then send `cancel`.
     pub(super) fn on_cancelled(&mut self, now: Instant, block: BlockAddr) -> bool {
         let Some(request) = self.sent.remove(&block) else {
             let late = self.late.get_mut(&block);
@@ -188,12 +202,12 @@ impl Outstanding {
         Rejected::Asked
     }
 
-    /// Until `until` it was our own limit that kept us from reading from this peer: its time counts from then.
+    /// Our own rate limit kept us from reading from this peer until `until`: its time counts from then.
     pub(super) fn on_unread(&mut self, until: Instant) {
         self.unread_until = self.unread_until.max(Some(until));
     }
 
-    /// The deadline has passed. Returns what is overdue, to be handed back; all of it if the peer is silent altogether.
+    /// Returns the overdue blocks, to be given back: all outstanding ones if the peer is silent.
     pub(super) fn on_timeout(&mut self, now: Instant) -> Vec<BlockAddr> {
         self.forget_late(now);
         let mut overdue = Vec::new();
@@ -212,19 +226,19 @@ impl Outstanding {
         overdue
     }
 
-    /// When to call [`Self::on_timeout`].
+    /// When to call [`Self::on_timeout`]. `None` while nothing is outstanding.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let first = self.first_tries.front().map(|(_, _, at)| self.overdue_at(*at));
         let second = self.second_tries.front().map(|(_, _, at)| self.doubtful_at(*at));
         first.into_iter().chain(second).min()
     }
 
-    /// Bytes per second that came over about the last 5 s.
+    /// Bytes a second that arrived over about the last 5 s.
     pub(super) fn rate_bps(&self, now: Instant) -> u64 {
         self.pace.rate_bps(now)
     }
 
-    /// How many requests should be outstanding: one while the peer is silent.
+    /// How many requests should be outstanding. One while the peer is silent.
     pub(super) fn depth(&self) -> u32 {
         if self.strikes > 0 { 1 } else { self.pace.depth() }
     }
@@ -234,22 +248,24 @@ impl Outstanding {
         u32::try_from(self.sent.len()).unwrap_or(u32::MAX)
     }
 
-    /// Unchoked, asked, and not a block for 60 s (P-12).
+    /// Whether the peer is unchoked, asked, and has sent no block for 60 s (P-12).
     pub(super) fn is_snubbed(&self, now: Instant) -> bool {
         let since = self.waiting_since.map(|since| self.fair_start(since));
         since.is_some_and(|since| now.saturating_duration_since(since) >= SNUBBED_AFTER)
     }
 
+    /// How long a block may take before it is overdue.
     fn patience(&self) -> Duration {
         (self.pace.patience() * 2u32.pow(self.strikes)).min(MOST_PATIENCE)
     }
 
+    /// How long no block may arrive before the peer is silent.
     fn gap_patience(&self) -> Duration {
         (self.pace.gap_patience() * 2u32.pow(self.strikes)).min(MOST_PATIENCE)
     }
 
-    /// When a block asked for at `at` is asked for elsewhere: when it has taken long and nothing else came either, or when
-    /// others came all the time and it was skipped.
+    /// When a first try sent at `at` is overdue: when it has waited long and no other block arrived either, or when
+    /// other blocks kept arriving and it was skipped.
     fn overdue_at(&self, at: Instant) -> Instant {
         let at = self.fair_start(at);
         let progress = self.last_block.map_or(at, |last| last.max(at));
@@ -257,15 +273,17 @@ impl Outstanding {
         quiet.min(at + self.patience() * SKIPPED)
     }
 
+    /// When a second try sent at `at` is given back.
     fn doubtful_at(&self, at: Instant) -> Instant {
         self.fair_start(at) + MOST_PATIENCE
     }
 
-    /// From when the peer's time counts for what was asked at `at`.
+    /// From when the peer's time counts for a request sent at `at`.
     fn fair_start(&self, at: Instant) -> Instant {
         self.unread_until.map_or(at, |held| held.max(at))
     }
 
+    /// Takes the next overdue block, if there is one.
     fn pop_overdue(&mut self, now: Instant) -> Option<BlockAddr> {
         self.prune();
         let (popped, debt) = if self.first_tries.front().is_some_and(|(_, _, at)| self.overdue_at(*at) <= now) {
@@ -281,7 +299,7 @@ impl Outstanding {
         Some(block)
     }
 
-    /// Everything outstanding, in the order it was asked for; the debts are those of first and second tries.
+    /// Gives back everything outstanding, in the order of sending. `debts` are those of first and of second tries.
     fn give_back_all(&mut self, now: Instant, debts: [Debt; 2]) -> Vec<BlockAddr> {
         let mut back = Vec::with_capacity(self.sent.len());
         let second_tries = std::mem::take(&mut self.second_tries);
@@ -297,7 +315,7 @@ impl Outstanding {
         back
     }
 
-    /// What may still come of a request that is over, if anything.
+    /// Remembers a request that is over, if its block may still arrive.
     fn remember(&mut self, now: Instant, block: BlockAddr, request: Sent, debt: Debt) {
         if request.copies == 0 {
             return;
@@ -310,7 +328,8 @@ impl Outstanding {
         }
     }
 
-    /// A slow peer may take its time with what it was never told to drop; the rest is forgotten.
+    /// Forgets returned blocks after [`LATE_FOR`], except those whose requests timed out: a slow peer may still answer
+    /// them.
     fn forget_late(&mut self, now: Instant) {
         while let Some(&(block, serial, at)) = self.late_order.front()
             && now.saturating_duration_since(at) > LATE_FOR
@@ -332,7 +351,7 @@ impl Outstanding {
         }
     }
 
-    /// A request left without a block: a peer that owes nothing is not waited for.
+    /// A request ended without a block. The time of a peer that owes nothing stops.
     fn relax(&mut self) {
         if self.sent.is_empty() && self.strikes == 0 {
             self.waiting_since = None;
@@ -340,7 +359,8 @@ impl Outstanding {
         self.prune();
     }
 
-    /// Keeps the front of both queues true, for [`Self::deadline`]; each entry is dropped once.
+    /// Removes ended requests from the front of both queues, so that [`Self::deadline`] can read it. Each entry is
+    /// removed once.
     fn prune(&mut self) {
         let sent = &self.sent;
         for queue in [&mut self.first_tries, &mut self.second_tries] {
@@ -351,6 +371,7 @@ impl Outstanding {
     }
 
     #[cfg(test)]
+    /// Whether no memory was leaked, for tests.
     pub(super) fn remembers_little(&self) -> bool {
         self.late.len() <= LATE_MOST && self.late_order.len() <= LATE_MOST && self.first_tries.is_empty()
     }

@@ -1,64 +1,69 @@
-//! What one peer's link can carry, measured from its blocks: the depth of its pipeline and the patience with a block.
+//! Measures what one peer's connection can carry, from its blocks: the depth of the pipeline and the patience with a
+//! block.
 //!
-//! Knows bytes and times; does not know which blocks are asked for.
+//! This module knows bytes and times. It does not know which blocks are requested.
 
 use std::time::{Duration, Instant};
 
 use crate::base::geometry::BLOCK_LEN;
 
-/// Half of a filter's window. 10 s: as BBR's; each half holds at least one [`PROBE_EVERY`].
+/// Half of a filter's window. 10 s, as in BBR; each half holds at least one [`PROBE_EVERY`].
 const HALF_WINDOW: Duration = Duration::from_secs(10);
 
-/// 10 s: half a round trip at half depth each time costs 1 % of the rate at 200 ms.
+/// 10 s between two probes: half a round trip at half depth costs 1 % of the rate at 200 ms.
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 
-/// A probe that cannot drain the queue (nothing granted) ends by itself.
+/// A probe that cannot drain the queue, because nothing is granted, ends after 2 s.
 const PROBE_MOST: Duration = Duration::from_secs(2);
 
-/// 4 requests of a peer that nobody knows yet: one that turns out to be slow does not hold what others could have brought, or
-/// be given twice by a seed. A fast one is at 64 after two round trips.
+/// 4 requests for a peer of unknown speed: a slow one does not hold many blocks that others could deliver, nor is it
+/// sent blocks twice by a seed. A fast one is at 64 after two round trips.
 pub(super) const START_DEPTH: u32 = 4;
 
-/// Two in the air for each one that is being served, and one for the jitter. Picked by eye.
+/// At least two requests under way for each one that the peer serves, and one against jitter. Picked by eye.
 const LEAST_DEPTH: u32 = 4;
 
-/// Twice what the link holds: one round trip's worth waits at the peer while the other is in the air, so that a link
-/// with room doubles its rate every round trip (BBR's `cwnd_gain`).
+/// Twice what the connection holds: one round trip's worth waits at the peer while another is under way, so that a
+/// connection with spare capacity doubles its rate every round trip (BBR's `cwnd_gain`).
 const GAIN: f64 = 2.0;
 
-/// Twice that for a link that brings all that is asked at the start in one round trip, until it is found full: it quadruples
-/// its rate every round trip. What is asked too much then is two round trips' worth, and gone when they are over.
+/// Four times at the start, until the connection is found full: its rate quadruples every round trip. The surplus is
+/// then two round trips' worth and is gone two round trips later.
 const START_GAIN: f64 = 4.0;
 
-/// A quarter more in a round trip, and the link is not full yet (BBR's start-up).
+/// The connection is not full yet if its rate grew by a quarter within a round trip (BBR's start-up).
 const GROWS: f64 = 1.25;
 
 /// 10 ms of rate on top: covers batching of messages and reads at both ends. Picked by eye.
 const SLACK_S: f64 = 0.010;
 
-/// A block must be expected within 10 s, half of [`MOST_PATIENCE`]: a very slow peer gets one request at a time.
+/// A block must be expected within 10 s, half of [`MOST_PATIENCE`]: a very slow peer has one request at a time.
 const DEEPEST_S: f64 = 10.0;
 
-/// 0.5 s: a silent peer is replaced within a second, and Wi-Fi retries pass.
+/// 0.5 s: a silent peer is replaced within a second, and Wi-Fi retransmissions are waited for.
 const LEAST_PATIENCE: Duration = Duration::from_millis(500);
 
-/// 20 s (P-12).
+/// 20 s (P-12): the longest wait for a block.
 pub(super) const MOST_PATIENCE: Duration = Duration::from_secs(20);
 
-/// 10 s before anything was measured: disks spin up, and the first blocks are few.
+/// 10 s before anything is measured: disks spin up, and the first blocks are few.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 
-/// A new latency weighs an eighth of the mean (RFC 6298's alpha).
+/// A new latency weighs an eighth of the mean (alpha of RFC 6298).
 const MEAN_WEIGHT: f64 = 0.125;
 
-/// 5 s: what a person calls "now" in a rate.
+/// A rate covers about 5 s.
 const FLOW_SPAN_S: f64 = 5.0;
 
-/// The best value of the last 10 to 20 s, by a comparison handed in.
+/// The best value of the last 10 to 20 s, by the comparison `better`.
 #[derive(Debug)]
+/// Returns the better of two values.
 struct Extreme {
+    /// The best value of the present half of the window.
     better: fn(f64, f64) -> f64,
+    /// The best value of the half before.
     newer: Option<f64>,
+    /// When the present half began.
     older: Option<f64>,
     turned: Option<Instant>,
 }
@@ -68,6 +73,7 @@ impl Extreme {
         Self { better, newer: None, older: None, turned: None }
     }
 
+    /// Adds a value.
     fn add(&mut self, now: Instant, value: f64) {
         let turned = *self.turned.get_or_insert(now);
         if now.saturating_duration_since(turned) >= HALF_WINDOW {
@@ -77,6 +83,7 @@ impl Extreme {
         self.newer = Some(self.newer.map_or(value, |best| (self.better)(best, value)));
     }
 
+    /// The best value of the window. `None` before the first one.
     fn best(&self) -> Option<f64> {
         match (self.newer, self.older) {
             (Some(newer), Some(older)) => Some((self.better)(newer, older)),
@@ -85,7 +92,7 @@ impl Extreme {
     }
 }
 
-/// A byte rate that forgets exponentially.
+/// A byte rate that decays exponentially, over about 5 s.
 #[derive(Debug, Clone, Default)]
 pub(in crate::logic) struct Flow {
     level: f64,
@@ -93,7 +100,7 @@ pub(in crate::logic) struct Flow {
 }
 
 impl Flow {
-    /// `bytes` came at `now`.
+    /// `bytes` arrived at `now`.
     pub(in crate::logic) fn add(&mut self, now: Instant, bytes: u64) {
         #[expect(clippy::cast_precision_loss, reason = "a rate for people and rough decisions")]
         let bytes = bytes as f64;
@@ -101,46 +108,56 @@ impl Flow {
         self.at = Some(now);
     }
 
-    /// Bytes per second, over about the last 5 s.
+    /// Bytes a second over about the last 5 s.
     pub(in crate::logic) fn bps(&self, now: Instant) -> u64 {
         to_u64(self.level_at(now) / FLOW_SPAN_S)
     }
 
+    /// The decayed number of bytes.
     fn level_at(&self, now: Instant) -> f64 {
         let quiet = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
         self.level * (-quiet.as_secs_f64() / FLOW_SPAN_S).exp()
     }
 }
 
-/// The measured link. All times are from the sending of a request to the arrival of its block.
+/// The measured connection. A latency is the time from sending a request to receiving its block.
 #[derive(Debug)]
 pub(super) struct LinkPace {
+    /// The most requests that the peer keeps.
     max_depth: u32,
+    /// Bytes received so far.
     delivered: u64,
+    /// The recent byte rate.
     flow: Flow,
+    /// The least latency in seconds.
     rtt_s: Extreme,
+    /// The greatest rate in bytes a second.
     rate: Extreme,
+    /// The greatest latency in seconds.
     worst_s: Extreme,
-    /// The longest that it took from one block to the next, while one was asked for.
+    /// The longest time from one block to the next in seconds, while a block was outstanding.
     worst_gap_s: Extreme,
+    /// The mean latency in seconds.
     mean_s: Option<f64>,
-    /// `None` once the link was found full.
+    /// The present round trip of the start. `None` once the connection was found full.
     start: Option<Round>,
+    /// When the next probe begins.
     probe_due: Option<Instant>,
+    /// When the present probe began.
     probing: Option<Instant>,
 }
 
-/// A round trip of the start: from what was asked for when it began, until it comes.
+/// One round trip of the start: it ends when the blocks arrive that were requested after it began.
 #[derive(Debug)]
 struct Round {
-    /// Bytes that had come when it began.
+    /// Bytes received when it began.
     delivered: u64,
-    /// The best rate then.
+    /// The best rate when it began.
     rate: f64,
 }
 
 impl LinkPace {
-    /// Nothing measured yet. `max_depth` is what the peer takes.
+    /// Nothing is measured yet. `max_depth`: the most requests that the peer keeps.
     pub(super) const fn new(max_depth: u32) -> Self {
         Self {
             max_depth,
@@ -157,17 +174,17 @@ impl LinkPace {
         }
     }
 
-    /// What the peer takes is another number now.
+    /// The peer keeps at most `max_depth` requests from now on.
     pub(super) const fn set_max_depth(&mut self, max_depth: u32) {
         self.max_depth = max_depth;
     }
 
-    /// Bytes that came so far: to be remembered with each request, and handed back with its block.
+    /// Bytes received so far. Keep it with each request, for [`Self::on_block`].
     pub(super) const fn delivered(&self) -> u64 {
         self.delivered
     }
 
-    /// A block of `len` bytes came that was asked for at `sent`, when `delivered_then` bytes had come.
+    /// A block of `len` bytes arrived that was requested at `sent`, when `delivered_then` bytes had been received.
     pub(super) fn on_block(&mut self, now: Instant, len: u32, sent: Instant, delivered_then: u64) {
         self.delivered += u64::from(len);
         self.flow.add(now, u64::from(len));
@@ -184,7 +201,8 @@ impl LinkPace {
         self.turn_probe(now, sent);
     }
 
-    /// Nothing came in time: what was measured is believed again only when blocks flow.
+    /// A block arrived after its time-out, or after several requests. It counts for the recent rate and
+    /// the greatest latency only.
     pub(super) fn on_late_block(&mut self, now: Instant, len: u32, sent: Instant) {
         self.delivered += u64::from(len);
         self.flow.add(now, u64::from(len));
@@ -206,14 +224,14 @@ impl LinkPace {
         held.min(blocks(rate * DEEPEST_S)).clamp(1, self.max_depth)
     }
 
-    /// What a peer that has never answered in time delivers within [`DEEPEST_S`].
+    /// For a peer that has never answered in time: how many blocks it delivers within [`DEEPEST_S`].
     fn fed_by_gaps(&self) -> u32 {
         let gap_s = self.worst_gap_s.best().filter(|gap_s| *gap_s > 0.0);
         gap_s.map_or(u32::MAX, |gap_s| u32::try_from(to_u64(DEEPEST_S / gap_s)).unwrap_or(u32::MAX).max(1))
     }
 
-    /// How long a block may take before it is asked for elsewhere: at least twice the usual, and more than has been
-    /// seen lately.
+    /// How long a block may take before it is requested from another peer: at least twice the mean latency, and half
+    /// as much again as the worst of late.
     pub(super) fn patience(&self) -> Duration {
         let (Some(mean), Some(worst)) = (self.mean_s, self.worst_s.best()) else {
             return FIRST_PATIENCE;
@@ -222,25 +240,25 @@ impl LinkPace {
         Duration::from_secs_f64(secs).clamp(LEAST_PATIENCE, MOST_PATIENCE)
     }
 
-    /// A block came so long after the one before it, or after it was asked for.
+    /// A block arrived `gap` after the one before it, or after it was requested.
     pub(super) fn on_gap(&mut self, now: Instant, gap: Duration) {
         self.worst_gap_s.add(now, gap.as_secs_f64());
     }
 
-    /// How long nothing may come while something is asked for: twice what has been seen lately. A deep queue at a slow
-    /// peer makes each request old, and is no reason to ask elsewhere as long as block follows block.
+    /// How long no block may arrive while some are outstanding: twice the longest gap of late. A long queue at a slow
+    /// peer makes each request old, which is no reason to ask another peer as long as blocks keep arriving.
     pub(super) fn gap_patience(&self) -> Duration {
         let Some(worst) = self.worst_gap_s.best() else { return FIRST_PATIENCE };
         Duration::from_secs_f64((2.0 * worst).min(MOST_PATIENCE.as_secs_f64())).clamp(LEAST_PATIENCE, MOST_PATIENCE)
     }
 
-    /// Bytes per second that came lately.
+    /// Bytes a second that arrived lately.
     pub(super) fn rate_bps(&self, now: Instant) -> u64 {
         self.flow.bps(now)
     }
 
-    /// A block that was asked for when the round had begun: it is over. Where it brought hardly more than the one before,
-    /// the link is full.
+    /// A block arrived. If it was requested after the round trip began, the round trip is over. If the rate has hardly
+    /// grown in it, the connection is full.
     fn turn_round(&mut self, delivered_then: u64) {
         let (Some(round), Some(rate)) = (&self.start, self.rate.best()) else { return };
         if delivered_then >= round.delivered {
@@ -249,8 +267,8 @@ impl LinkPace {
         }
     }
 
-    /// A full pipeline hides the round trip behind its own queue. So every 10 s the queue is drained once: a block that
-    /// was asked for while it was empty shows the true round trip, and the probe is over.
+    /// A full pipeline hides the round trip behind its own queue. So every 10 s the queue is drained once. A block
+    /// that was requested while it was empty shows the true round trip, and ends the probe.
     fn turn_probe(&mut self, now: Instant, sent: Instant) {
         if let Some(since) = self.probing {
             if sent > since || now.saturating_duration_since(since) >= PROBE_MOST {
@@ -263,11 +281,12 @@ impl LinkPace {
     }
 }
 
-/// Bytes as blocks, rounded up, at least one.
+/// Bytes as a number of blocks, rounded up, at least one.
 fn blocks(bytes: f64) -> u32 {
     u32::try_from(to_u64((bytes / f64::from(BLOCK_LEN)).ceil())).unwrap_or(u32::MAX).max(1)
 }
 
+/// The whole part of a value that is not negative.
 fn to_u64(value: f64) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "float casts saturate; never negative")]
     let whole = value as u64;
@@ -303,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_follows_what_was_measured_between_its_bounds() {
+    fn patience_follows_the_measurements_within_its_limits() {
         let t0 = tokio::time::Instant::now().into_std();
         let ms = Duration::from_millis;
         for (took, want) in [(ms(1), ms(500)), (ms(400), ms(800)), (ms(3000), ms(6000)), (ms(60_000), ms(20_000))] {

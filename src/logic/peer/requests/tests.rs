@@ -27,7 +27,7 @@ fn unchoked() -> Pipeline {
     pipeline
 }
 
-/// A peer behind a link: it serves requests in order, at `bps`, `one_way` away in each direction.
+/// A peer that serves requests in order at `bps` bytes a second, `one_way` away in each direction.
 struct Link {
     bps: u64,
     one_way: Duration,
@@ -49,7 +49,8 @@ impl Link {
     }
 }
 
-/// Runs an endless download until `end`; returns the bytes that came after `from`, and those asked for twice.
+/// Downloads without end until `end`. Returns the bytes that arrived after `from`, and the blocks that were requested
+/// twice.
 fn run(
     pipeline: &mut Pipeline,
     link: &mut Link,
@@ -187,7 +188,7 @@ fn a_fast_peer_that_falls_silent_is_replaced_within_a_second() {
 }
 
 #[test]
-fn what_timed_out_is_not_asked_for_twice_of_the_same_peer_at_first() {
+fn a_block_that_timed_out_is_not_requested_again_from_the_same_peer_at_first() {
     let now = t0();
     let mut p = unchoked();
     let _granted = p.on_granted(now, blocks(0..2));
@@ -229,7 +230,7 @@ fn flapping_and_flooding_do_not_grow_memory() {
     assert!(p.begun.is_some_and(|begun| begun.remembers_little()));
 }
 
-/// One peer at 100 ms and 1 Gb/s reaches 0.95 of the link.
+/// One peer at 100 ms and 1 Gb/s reaches 0.95 of the capacity.
 #[test]
 fn the_pipeline_fills_any_link() {
     let table =
@@ -263,7 +264,7 @@ fn the_start_quadruples_every_round_trip() {
     }
 }
 
-/// What was asked for too much while nobody knew is gone three round trips after the link was full.
+/// The surplus of the start is gone three round trips after the connection is full.
 #[test]
 fn a_full_link_ends_the_start() {
     for (bps, rtt_ms) in [(12_500_000, 100), (1_000_000, 50), (125_000_000, 10)] {
@@ -320,9 +321,9 @@ fn a_longer_round_trip_is_learnt() {
     assert!(bytes as f64 >= 0.95 * 10_000_000.0 * 30.0, "{bytes}, depth {}", p.depth());
 }
 
-/// What our own rate limit left unread is not late, whoever looks: not a block, not the peer.
+/// Blocks that our own rate limit left unread are not overdue, and their peer is not silent.
 #[test]
-fn what_we_did_not_read_is_not_late() {
+fn blocks_that_we_did_not_read_are_not_late() {
     for held in [false, true] {
         let start = t0();
         let mut p = unchoked();

@@ -1,9 +1,9 @@
-//! Peers that read nothing, change their minds all the time, or ask for too little at a time: what is queued for them, what
-//! the rest of the torrent hears of them, and when they are read.
+//! Peers that read nothing, change their interest all the time, or request too little at a time: what is queued for
+//! them, what the torrent is told of them, and when they are read.
 
 use super::*;
 
-/// A queue that nobody reads: what was sent to a peer whose socket takes nothing, in bytes.
+/// The bytes that `input` queues for a peer whose socket takes nothing.
 fn queued(talk: &mut Talk, input: impl FnOnce(&mut PeerProtocol, Instant)) -> usize {
     input(&mut talk.it, talk.now);
     let effects = std::iter::from_fn(|| talk.it.poll());
@@ -13,7 +13,7 @@ fn queued(talk: &mut Talk, input: impl FnOnce(&mut PeerProtocol, Instant)) -> us
     bytes.len()
 }
 
-/// The choker and the scheduler follow every change; the peer reads nothing.
+/// The choker and the scheduler follow every change. The peer reads nothing.
 #[test]
 fn state_messages_to_a_peer_that_does_not_read_are_merged() {
     let mut talk = Talk::welcomed(&[0]);
@@ -28,27 +28,27 @@ fn state_messages_to_a_peer_that_does_not_read_are_merged() {
     assert_eq!(talk.does(|it, now| it.on_interest(now, true)), "→ interested", "and the next are told at once");
 }
 
-/// What it had asked for before the choke will never come: so it must know of the choke, however late.
+/// Requests from before a choke are not answered, so the peer must be told of the choke, however late.
 #[test]
-fn who_reads_late_hears_of_a_choke_in_between() {
+fn a_peer_that_reads_late_is_told_of_a_choke_in_between() {
     let mut talk = Talk::welcomed(&[0]);
     for turn in 0..9 {
         talk.does(|it, now| it.on_choke_decision(now, turn % 2 == 1));
     }
-    // Eight are in the queue, the last of them a choke; told when they are read.
+    // Eight messages are queued, the last of them a choke. They are told when they are read.
     assert_eq!(talk.does(|it, now| it.on_sent(now, 40, 0)), "→ unchoke");
     talk.does(|it, now| it.on_interest(now, true));
     for turn in 0..6 {
         talk.does(|it, now| it.on_choke_decision(now, turn % 2 == 0));
     }
-    // The last that it was told is an unchoke, and since then it was choked and unchoked again.
+    // The last message was an unchoke, and the peer was choked and unchoked since.
     assert_eq!(talk.does(|it, now| it.on_choke_decision(now, true)), "");
     assert_eq!(talk.does(|it, now| it.on_choke_decision(now, false)), "");
     assert_eq!(talk.does(|it, now| it.on_sent(now, 40, 0)), "→ choke, → unchoke");
 }
 
 #[test]
-fn the_choker_hears_of_a_mind_that_changes_all_the_time_twenty_times_a_round() {
+fn the_choker_is_told_of_twenty_changes_of_interest_a_round() {
     let mut talk = Talk::welcomed(&[0]);
     let mut heard = 0;
     for nth in 0..100_000 {
@@ -66,9 +66,9 @@ fn the_choker_hears_of_a_mind_that_changes_all_the_time_twenty_times_a_round() {
     );
 }
 
-/// A piece lost is owed as a piece gained: a disk that goes away takes two million of them with it.
+/// A lost piece is announced like a new one: when a disk disappears, two million pieces are lost at once.
 #[test]
-fn what_is_lost_is_told_no_faster_than_it_is_read() {
+fn lost_pieces_are_announced_no_faster_than_the_peer_reads() {
     let pieces = 1 << 17;
     let geometry = Geometry::new(pieces, 1).unwrap();
     let mut talk = Talk::fresh();
@@ -87,9 +87,9 @@ fn what_is_lost_is_told_no_faster_than_it_is_read() {
     assert_eq!(told, all.len());
 }
 
-/// P-21. Whatever makes us answer: who does not read what we say is not read, and is let go after a minute.
+/// P-21: whatever makes us answer, a peer that does not read our messages is not read, and is closed after a minute.
 #[test]
-fn who_does_not_read_is_not_read_and_let_go() {
+fn a_peer_that_does_not_read_is_not_read_and_closed() {
     let mut talk = Talk::with_leech(&[0]);
     assert!(talk.it.may_read(talk.now, 100_000));
     assert!(!talk.it.may_read(talk.now, 1_000_000));
@@ -99,16 +99,16 @@ fn who_does_not_read_is_not_read_and_let_go() {
     assert!(!talk.it.may_read(talk.now, 1_000_000));
     talk.passes(59);
     assert_eq!(talk.does(PeerProtocol::on_timeout), "");
-    // Taking a byte now and then does not help.
+    // A socket that takes a byte now and then changes nothing.
     talk.does(|it, now| it.on_sent(now, 1, 999_999));
     assert!(!talk.it.may_read(talk.now, 999_999));
     talk.passes(1);
     assert_eq!(talk.does(PeerProtocol::on_timeout), "leave: write-stalled");
 }
 
-/// 2,000 requests for a byte wait at most; a peer that asks for more when they are answered is read again later.
+/// At most 2,000 requests for a byte wait. A peer that requests more when they are answered is read again later.
 #[test]
-fn a_peer_that_asks_for_single_bytes_is_read_as_fast_as_that_is_worth() {
+fn a_peer_that_requests_single_bytes_is_read_at_a_limited_rate() {
     let rate = |len: u32, secs: u32| {
         let mut talk = Talk::with_leech(&[0]);
         let (began, mut asked, zeros) = (talk.now, 0, Bytes::from(vec![0; BLOCK as usize]));
@@ -139,7 +139,7 @@ fn a_peer_that_asks_for_single_bytes_is_read_as_fast_as_that_is_worth() {
     assert!(blocks > 10_000, "{blocks}");
 }
 
-/// Nor is it any cheaper to ask while choked, or to take back what was asked for.
+/// Requests while choked and cancelled requests cost the same.
 #[test]
 fn refused_and_cancelled_requests_are_charged_too() {
     let held_after = |script: fn(&mut Talk)| {
@@ -154,11 +154,11 @@ fn refused_and_cancelled_requests_are_charged_too() {
         talk.hears([request(0, 0, BLOCK), Message::Cancel(RawRequest { piece: 0, begin: 0, len: BLOCK })]);
     });
     let refusals = held_after(|talk| drop(talk.hears([request(1, 0, BLOCK)])));
-    // One less than may be under way: its `interested` is charged too.
+    // One less than may be outstanding: its `interested` is charged too.
     assert_eq!((cancels, refusals), (Some(3999), Some(3999)));
 }
 
-/// For the choker and the peer book: the first block has been taken.
+/// The first block was taken: the choker and the peer book are told.
 #[test]
 fn a_peer_that_takes_a_block_says_so_once() {
     let mut talk = Talk::with_leech(&[0]);

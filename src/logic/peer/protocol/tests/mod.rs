@@ -1,4 +1,4 @@
-//! Scripts: what comes in, and all that must go out for it.
+//! Scripts: each input, and every effect that must follow.
 
 mod hostile;
 
@@ -118,20 +118,20 @@ fn terms(geometry: Geometry, fast: bool) -> Terms {
     Terms { geometry, info_hash, ip, fast, extended: false, listen_port, max_up_bps, pex: false, super_seed: false }
 }
 
-/// A conversation and its clock.
+/// A protocol state and its clock.
 struct Talk {
     now: Instant,
     it: PeerProtocol,
 }
 
 impl Talk {
-    /// After the handshakes; the scheduler has not spoken.
+    /// After both handshakes, before any welcome.
     fn fresh() -> Self {
         let now = base_instant();
         Self { now, it: PeerProtocol::new(now, terms(geometry(), false)) }
     }
 
-    /// The same with a peer that speaks the Fast extension.
+    /// The same with a peer that supports the Fast extension.
     fn fast(have: &[u32]) -> Self {
         let mut talk = Self::fresh();
         talk.it = PeerProtocol::new(talk.now, terms(geometry(), true));
@@ -139,7 +139,7 @@ impl Talk {
         talk
     }
 
-    /// The same with a peer that speaks the extension protocol.
+    /// The same with a peer that supports the extension protocol.
     fn extended(have: &[u32]) -> Self {
         let mut talk = Self::fresh();
         talk.it = PeerProtocol::new(talk.now, Terms { extended: true, ..terms(geometry(), false) });
@@ -147,14 +147,14 @@ impl Talk {
         talk
     }
 
-    /// Welcomed by a scheduler that has `have`; what that made it say is dropped.
+    /// Welcomed by a scheduler that has `have`; the effects of that are dropped.
     fn welcomed(have: &[u32]) -> Self {
         let mut talk = Self::fresh();
         talk.does(|it, now| it.on_welcome(now, pieces(have)));
         talk
     }
 
-    /// With a seed that unchokes us, and our interest.
+    /// With a seed that unchokes us, and our interest in it.
     fn with_seed() -> Self {
         let mut talk = Self::welcomed(&[]);
         talk.does(|it, now| it.on_interest(now, true));
@@ -162,7 +162,7 @@ impl Talk {
         talk
     }
 
-    /// With a peer that has nothing, that we have unchoked, and that wants what we have.
+    /// With a peer without pieces that we have unchoked and that is interested.
     fn with_leech(have: &[u32]) -> Self {
         let mut talk = Self::welcomed(have);
         talk.hears([Message::Interested]);
@@ -170,14 +170,14 @@ impl Talk {
         talk
     }
 
-    /// All that follows from `input`, one effect after the other, separated by `, `.
+    /// Every effect of `input`, separated by `, `.
     fn does(&mut self, input: impl FnOnce(&mut PeerProtocol, Instant)) -> String {
         input(&mut self.it, self.now);
         let effects: Vec<String> = std::iter::from_fn(|| self.it.poll()).map(|effect| shown(&effect)).collect();
         effects.join(", ")
     }
 
-    /// The read comes back with blocks of these lengths.
+    /// The read finishes with blocks of these lengths.
     fn reads(&mut self, lens: impl IntoIterator<Item = u32>) -> String {
         let blocks: Vec<_> = lens.into_iter().map(|len| Some(vec![7; len as usize].into())).collect();
         self.does(|it, now| it.on_read(now, blocks))
@@ -191,7 +191,8 @@ impl Talk {
         self.does(|it, now| it.on_grant(now, &blocks(names)))
     }
 
-    /// Goes to the next deadline, as the shell does; the seconds that takes and what follows.
+    /// Moves to the next deadline and calls `on_timeout`, as the shell does. Returns the seconds until then and the
+    /// effects.
     fn waits(&mut self) -> (u64, String) {
         let due = self.it.deadline().unwrap();
         let waited = due.saturating_duration_since(self.now).as_secs();
@@ -236,7 +237,7 @@ fn a_peer_says_what_it_has_once_and_first() {
 }
 
 #[test]
-fn nothing_is_heard_after_a_violation() {
+fn no_message_is_handled_after_a_violation() {
     let mut talk = Talk::welcomed(&[]);
     assert_eq!(
         talk.hears([Message::Have(4), bitfield(&[0]), Message::Interested, Message::Have(9)]),
@@ -259,7 +260,7 @@ fn our_bitfield_goes_out_first_and_only_when_there_is_something_in_it() {
     assert_eq!(Talk::fresh().does(|it, now| it.on_welcome(now, pieces(&[1, 3]))), "→ bitfield 0101");
 }
 
-/// "'bitfield' is only ever sent as the first message" (BEP 3), also to a peer that is interested before it is welcome.
+/// "'bitfield' is only ever sent as the first message" (BEP 3), also to a peer that is interested before the welcome.
 #[test]
 fn an_unchoke_waits_for_our_bitfield() {
     let mut talk = Talk::fresh();
@@ -273,7 +274,7 @@ fn an_unchoke_waits_for_our_bitfield() {
 }
 
 #[test]
-fn what_came_before_the_welcome_is_told_after_it() {
+fn messages_before_the_welcome_are_reported_after_it() {
     let mut talk = Talk::fresh();
     assert_eq!(talk.hears([bitfield(&[0]), Message::Have(2)]), "");
     assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[]))), "has 1010");
@@ -324,7 +325,7 @@ fn a_choke_returns_what_is_outstanding_and_withdraws_the_depth() {
     assert_eq!(talk.granted("0.0"), "→ request 0.0");
 }
 
-/// P-11. The scheduler forgets the depth of a peer that chokes, so it must hear it anew.
+/// P-11: the scheduler forgets the depth of a peer that chokes, so it must be told again.
 #[test]
 fn a_choke_without_anything_outstanding_does_not_end_the_asking() {
     let mut talk = Talk::with_seed();
@@ -363,9 +364,9 @@ fn a_cancel_is_sent_only_for_what_the_peer_still_owes() {
     assert_eq!(talk.does(|it, now| it.on_cancel(now, &blocks("0.0"))), "");
 }
 
-/// P-16, P-17.
+/// P-16, P-17: blocks without a request.
 #[test]
-fn ten_blocks_that_nobody_asked_for_are_too_many() {
+fn ten_blocks_without_a_request_are_too_many() {
     let wrong_place = || Message::Piece { piece: 0, begin: 1, data: Bytes::from_static(&[0; 16]) };
     let unasked: [fn() -> Message; 3] =
         [|| answer("2.0"), || Message::Piece { piece: 99, begin: 0, data: Bytes::new() }, wrong_place];
@@ -387,7 +388,7 @@ fn a_late_block_is_welcome_and_no_offence() {
     assert_eq!(talk.hears([answer("0.0")]), "delivered, blocks 0.0");
 }
 
-/// P-10, W-04.
+/// P-10, W-04: unknown messages.
 #[test]
 fn sixty_unknown_messages_a_minute_are_tolerated() {
     let unknown = |n: u8| {
@@ -423,7 +424,7 @@ fn requests_are_answered_while_unchoked() {
     assert!(talk.it.view(talk.now).up_bps > 0);
 }
 
-/// P-20, P-21: what is dropped, what is ignored, what ends it.
+/// P-20, P-21: requests that are dropped, that are ignored, and that close the connection.
 #[test]
 fn requests_that_cannot_be_answered() {
     let table: Vec<(Talk, Message, &str)> = vec![
@@ -472,7 +473,7 @@ fn requests_are_forgotten_by_a_choke_and_by_a_cancel() {
     assert_eq!(talk.does(|it, now| it.on_choke_decision(now, false)), "→ unchoke");
 }
 
-/// P-21.
+/// P-21: a peer that does not read.
 #[test]
 fn nothing_more_is_read_for_a_peer_that_does_not_take_it() {
     let mut talk = Talk::with_leech(&[0]);
@@ -507,7 +508,8 @@ fn a_new_piece_is_told_to_peers_that_lack_it() {
     assert_eq!(talk.hears([request(1, 0, 1)]), "read 1:0+1", "and can be asked for");
 }
 
-/// BEP 16: whoever names a piece and waits until somebody has it is told. Whoever names many has no need of it.
+/// BEP 16: a peer that announces a piece and waits until another peer has it is told. A peer that announces many does
+/// not need it.
 #[test]
 fn a_peer_that_names_its_pieces_one_by_one_is_told_that_we_have_got_them() {
     let had = |talk: &mut Talk, number| {
@@ -537,7 +539,7 @@ fn a_peer_that_names_its_pieces_one_by_one_is_told_that_we_have_got_them() {
     assert_eq!(haves_in(&mut talk), (91..99).collect::<Vec<_>>(), "and now eight");
 }
 
-/// BEP 16: it "masquerades as a normal client with no data", and serves what it has named.
+/// BEP 16: it "masquerades as a normal client with no data", and serves what it has announced.
 #[test]
 fn a_super_seed_shows_and_serves_only_what_it_has_named() {
     let mut talk = Talk::fresh();
@@ -580,7 +582,7 @@ fn a_keep_alive_leaves_after_a_hundred_seconds_and_silence_ends_it_after_two_min
 }
 
 #[test]
-fn whatever_is_heard_breaks_the_silence() {
+fn any_message_ends_the_silence() {
     let mut talk = Talk::welcomed(&[]);
     for _ in 0..5 {
         talk.passes(90);
@@ -591,7 +593,7 @@ fn whatever_is_heard_breaks_the_silence() {
     assert_eq!(talk.waits(), (10, "leave: silent".to_owned()));
 }
 
-/// A read that brought nothing sends nothing, and so is no sign of life to the peer.
+/// A failed read sends nothing, and so is no sign of life for the peer.
 #[test]
 fn a_failed_read_does_not_put_off_the_keep_alive() {
     let mut talk = Talk::with_leech(&[0]);
@@ -601,7 +603,7 @@ fn a_failed_read_does_not_put_off_the_keep_alive() {
     assert_eq!(talk.waits(), (50, "→ keep-alive".to_owned()));
 }
 
-/// P-21.
+/// P-21: a socket that takes nothing.
 #[test]
 fn a_peer_that_takes_nothing_for_a_minute_is_left() {
     let mut talk = Talk::welcomed(&[]);
@@ -632,7 +634,7 @@ fn overdue_blocks_are_handed_back_before_the_peer_is_given_up() {
     assert_eq!(talk.hears([answer("0.0")]), "delivered, blocks 0.0, depth", "and are welcome all the same");
 }
 
-/// The scheduler was restarted: it knows neither the peer's pieces nor what was asked.
+/// The scheduler was restarted: it knows neither the pieces of the peer nor our requests.
 #[test]
 fn a_second_welcome_introduces_the_peer_again() {
     let mut talk = Talk::with_seed();
@@ -653,7 +655,7 @@ fn a_second_welcome_tells_the_peer_what_is_new() {
     assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[0, 1, 2]))), "→ have 2, has 0100");
 }
 
-/// BEP 6: what we have is said in a byte where that is possible, and always.
+/// BEP 6: what we have is said in one byte where possible, and always.
 #[test]
 fn a_fast_peer_is_told_all_or_none_in_one_byte() {
     let welcome = |fast, have: &[u32]| {
@@ -709,7 +711,7 @@ fn allowed_pieces_are_asked_for_though_choked() {
 }
 
 #[test]
-fn a_new_scheduler_is_told_what_may_be_asked_for() {
+fn a_new_scheduler_is_told_which_pieces_are_allowed() {
     let mut talk = Talk::fast(&[]);
     talk.does(|it, now| it.on_interest(now, true));
     talk.hears([Message::HaveAll, Message::AllowedFast(2)]);
@@ -717,7 +719,7 @@ fn a_new_scheduler_is_told_what_may_be_asked_for() {
     assert_eq!(talk.does(|it, now| it.on_welcome(now, pieces(&[]))), "has 1111, within 2, depth");
 }
 
-/// Real clients answer a request twice, or one that was cancelled long ago; that is no reason to go.
+/// Real clients answer a request twice, or one that was cancelled long ago. That is no reason to close.
 #[test]
 fn stray_rejects_are_forgiven_and_floods_of_them_are_not() {
     let mut talk = Talk::fast(&[]);
@@ -728,9 +730,9 @@ fn stray_rejects_are_forgiven_and_floods_of_them_are_not() {
     assert_eq!(talk.hears([stray]), "leave: protocol-violation");
 }
 
-/// P-20, P-21, W-30: nothing that is not served goes without an answer.
+/// P-20, P-21, W-30: every request that is not served is answered.
 #[test]
-fn a_fast_peer_hears_no() {
+fn a_fast_peer_is_sent_a_reject() {
     let unchoked = |have: &[u32]| {
         let mut talk = Talk::fast(have);
         talk.does(|it, now| it.on_choke_decision(now, false));
@@ -757,16 +759,16 @@ fn a_fast_peer_hears_no() {
     );
 }
 
-/// D-04.
+/// D-04: a read that fails.
 #[test]
-fn a_fast_peer_hears_of_a_failed_read() {
+fn a_fast_peer_is_sent_a_reject_for_a_failed_read() {
     let mut talk = Talk::fast(&[0]);
     talk.does(|it, now| it.on_choke_decision(now, false));
     talk.hears([request(0, 0, 1)]);
     assert_eq!(talk.does(|it, now| it.on_read(now, [None])), "→ no 0:0+1");
     let mut talk = Talk::with_leech(&[0]);
     talk.hears([request(0, 0, 1)]);
-    assert_eq!(talk.does(|it, now| it.on_read(now, [])), "", "nobody would understand it");
+    assert_eq!(talk.does(|it, now| it.on_read(now, [])), "", "the peer would not understand it");
 }
 
 /// P-21: a peer that floods us with requests and reads no answer.
@@ -802,10 +804,10 @@ fn said(id: u8, payload: &'static [u8]) -> Message {
     Message::Extended { id, payload: Bytes::from_static(payload) }
 }
 
-/// A handshake by which its numbers are 1, 2 and 3, and its `reqq` is 5.
+/// An extended handshake with the numbers 1, 2 and 3 and a `reqq` of 5.
 const INTRODUCTION: &[u8] = b"d1:md11:lt_donthavei2e11:upload_onlyi3e6:ut_pexi1ee4:reqqi3ee";
 
-/// BEP 10, BEP 21.
+/// BEP 10, BEP 21: our extended handshake.
 #[test]
 fn we_introduce_ourselves_behind_our_bitfield() {
     let welcome = |have: &[u32]| {
@@ -820,9 +822,9 @@ fn we_introduce_ourselves_behind_our_bitfield() {
     assert_eq!(welcome(&[0, 1, 2, 3]), format!("→ have all, → 0 {numbers}11:upload_onlyi1e{us}"));
 }
 
-/// BEP 10: `reqq` limits what we have under way.
+/// BEP 10: `reqq` limits our outstanding requests.
 #[test]
-fn no_more_is_asked_for_than_the_peer_keeps() {
+fn no_more_blocks_are_requested_than_the_peer_keeps() {
     let mut talk = Talk::extended(&[]);
     talk.does(|it, now| it.on_interest(now, true));
     assert!(talk.hears([said(0, INTRODUCTION)]).starts_with("is ExtendedHandshake"));
@@ -834,7 +836,7 @@ fn no_more_is_asked_for_than_the_peer_keeps() {
     assert_eq!(depth, Some(3));
 }
 
-/// BEP 54.
+/// BEP 54: `lt_donthave`.
 #[test]
 fn lost_pieces_are_told_and_heard() {
     let lost = |talk: &mut Talk| talk.does(|it, now| it.on_pieces_lost(now, &[geometry().piece(1).unwrap()]));
@@ -851,18 +853,18 @@ fn lost_pieces_are_told_and_heard() {
     assert_eq!(talk.hears([said(7, &[0, 0, 0, 4])]), "leave: protocol-violation", "there is none");
 }
 
-/// BEP 54: a peer that loses and gets the same piece all day.
+/// BEP 54: a peer that loses and completes the same piece over and over.
 #[test]
-fn who_loses_more_than_there_is_has_few_losses_left() {
+fn losing_more_pieces_than_there_are_is_tolerated_a_few_times() {
     let mut talk = Talk::extended(&[]);
     let turns = |count: usize| [Message::Have(3), said(7, &[0, 0, 0, 3])].into_iter().cycle().take(2 * count);
     assert!(!talk.hears(turns(4 + 60)).contains("leave"));
     assert!(talk.hears(turns(1)).contains("leave: protocol-violation"));
 }
 
-/// BEP 21.
+/// BEP 21: `upload_only`.
 #[test]
-fn two_that_take_nothing_part() {
+fn two_peers_that_download_nothing_disconnect() {
     let mut talk = Talk::extended(&[0, 1, 2, 3]);
     assert_eq!(talk.hears([bitfield(&[0])]), "has 1000");
     assert_eq!(talk.hears([said(3, &[0])]), "");
@@ -876,7 +878,7 @@ fn two_that_take_nothing_part() {
     assert_eq!(talk.does(|it, now| it.on_pieces_had(now, &last)), "→ have 3, leave: both-seeds");
 }
 
-/// P-24, P-10: damage and repetition count with what we do not know.
+/// P-24, P-10: bad and repeated messages count as unknown ones.
 #[test]
 fn a_few_bad_extended_messages_are_tolerated() {
     let mut talk = Talk::extended(&[]);
@@ -886,7 +888,7 @@ fn a_few_bad_extended_messages_are_tolerated() {
     assert!(talk.hears(bad).contains("leave: protocol-violation"));
 }
 
-/// BEP 11, BEP 27, P-22.
+/// BEP 11, BEP 27, P-22: peer exchange.
 #[test]
 fn peers_are_exchanged_where_the_torrent_allows_it() {
     let talk_with = |pex| {
@@ -916,17 +918,21 @@ fn peers_are_exchanged_where_the_torrent_allows_it() {
     let mut private = talk_with(false);
     private.hears([said(0, INTRODUCTION)]);
     assert_eq!((gossip(&mut private), private.hears([heard()])), (String::new(), String::new()));
-    assert_eq!(private.hears((0..60).map(|_| heard())), "leave: protocol-violation", "nobody asked for that");
+    assert_eq!(
+        private.hears((0..60).map(|_| heard())),
+        "leave: protocol-violation",
+        "not allowed in a private torrent"
+    );
 }
 
-/// 10,000 pieces to 50 peers, a hundred in a turn: each peer is told once of what it lacks.
+/// 10,000 pieces to 50 peers, a hundred in a turn: each peer is told once of each piece that it lacks.
 #[test]
 fn ten_thousand_pieces_do_not_flood_fifty_peers() {
     const PIECES: u32 = 10_000;
     let wide = Geometry::new(u64::from(PIECES) * 16384, 16384).unwrap();
     let all: Vec<PieceIndex> = wide.pieces().collect();
     for nth in 0..50 {
-        // One more in fifty for each peer, from a leech to nearly a seed.
+        // Each peer has a fiftieth more than the one before, from a leech to nearly a seed.
         let mut has = Bitfield::none(PIECES);
         all.iter().filter(|piece| piece.get() % 50 < nth).for_each(|piece| _ = has.set(*piece));
         let mut talk = Talk::fresh();
@@ -944,9 +950,9 @@ fn ten_thousand_pieces_do_not_flood_fifty_peers() {
     }
 }
 
-/// P-21: who does not read is told no more than 32 KiB, and of the rest when it reads again.
+/// P-21: a peer that does not read is sent no more than 32 KiB, and the rest when it reads again.
 #[test]
-fn who_falls_behind_is_told_as_much_as_it_reads() {
+fn a_peer_that_falls_behind_is_told_as_much_as_it_reads() {
     const PIECES: u32 = 10_000;
     let wide = Geometry::new(u64::from(PIECES) * 16384, 16384).unwrap();
     let all: Vec<PieceIndex> = wide.pieces().take(9_999).collect();
