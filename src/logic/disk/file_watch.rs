@@ -1,35 +1,38 @@
-//! `FileWatch`: what this program knows of one of its files, and whether somebody else may have changed it.
+//! `FileWatch`: the last known state of one file, and whether another program may have changed it.
 //!
-//! The program notes what a file looks like (length, inode, time of change) after each change of its own. A file that
-//! looks different when it is next seen was changed by somebody else; then its bytes are in doubt until they are hashed
-//! again. Reads no disk and knows no pieces: who drives it says what was seen, and whether he saw it by the file's name.
+//! We note the state of a file (length, inode, time of change) after each change of our own. If the file has another
+//! state when it is next seen, another program has changed it, and its bytes are in doubt until they are hashed again.
+//! This module reads no disk and knows no pieces. The caller reports what it saw, and whether it saw the file by its
+//! name.
 
 use crate::codec::resume::Witness;
 
-/// What is known of one file. All zeros as its [`Witness`] means that there is no such file.
+/// What is known of one file. A [`Witness`] of all zeros means that the file does not exist.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FileWatch {
+    /// The state in which the file was last seen.
     known: Witness,
+    /// Whether the bytes of the file are in doubt.
     in_doubt: bool,
-    /// What ours looked like before others moved it away, as long as we have written to nothing in its place.
+    /// The state of our file before another program replaced it, as long as we have not written to the replacement.
     left: Option<Witness>,
-    /// Counts the changes by others, so that a read that began before one is not believed after it.
+    /// The number of changes by other programs, so that a read that began before a change is not trusted after it.
     changes: u32,
 }
 
-/// Handed out before bytes are read, shown after they were read.
+/// Issued before bytes are read and checked after they were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadTicket(u32);
 
 impl FileWatch {
-    /// Forgets everything: the file was found like this, and what it holds is hashed or on record.
+    /// The file was found in this state, and its bytes are hashed or on record. Everything before is forgotten.
     pub fn on_found(&mut self, now: Witness) {
         (self.known, self.in_doubt, self.left) = (now, false, None);
         self.changes = self.changes.wrapping_add(1);
     }
 
-    /// The file looks like this now, and no change of ours is under way. `true` if somebody else has changed it since it
-    /// was last seen: then its bytes are in doubt.
+    /// The file has this state now, and no change of ours is under way. Returns whether another program has changed it
+    /// since it was last seen; then its bytes are in doubt.
     pub fn on_seen(&mut self, now: Witness) -> bool {
         let is_changed = now != self.known;
         if is_changed {
@@ -42,8 +45,8 @@ impl FileWatch {
         is_changed
     }
 
-    /// The file was opened to be written, by its name, and looked like this; it may have been made by that. An empty file
-    /// in the place of none is one that we have made.
+    /// The file was opened by its name to be written, which may have created it, and has this state. An empty file
+    /// where none was is one that we created.
     pub fn on_opened_to_write(&mut self, now: Witness) {
         if self.is_absent() && now.len == 0 {
             self.known = now;
@@ -52,57 +55,57 @@ impl FileWatch {
         }
     }
 
-    /// We have changed the file, and it looks like this now. Whoever calls this has called [`Self::on_seen`] with what the
-    /// file looked like immediately before.
+    /// We have changed the file, and it has this state now. The caller has called [`Self::on_seen`] with the state
+    /// immediately before the change.
     pub fn on_own_change(&mut self, now: Witness) {
         self.known = now;
         self.left = None;
     }
 
-    /// What the file holds is not known any more.
+    /// The bytes of the file are in doubt from now on.
     pub fn doubt(&mut self) {
         self.in_doubt = true;
         self.changes = self.changes.wrapping_add(1);
     }
 
-    /// Is what it holds in doubt?
+    /// Whether the bytes of the file are in doubt.
     pub const fn is_in_doubt(&self) -> bool {
         self.in_doubt
     }
 
-    /// How many changes by others were seen so far.
+    /// The number of changes by other programs that were seen so far.
     pub const fn changes(&self) -> u32 {
         self.changes
     }
 
-    /// The caller remembers now which bytes were in doubt after so many changes. A change that was seen since leaves the
-    /// file in doubt.
+    /// The caller has noted which pieces were in doubt after this many changes. The file stays in doubt if another change
+    /// was seen since.
     pub fn on_doubt_noted(&mut self, changes: u32) {
         self.in_doubt &= self.changes != changes;
     }
 
-    /// What it looked like when it was last seen.
+    /// The state in which the file was last seen.
     pub const fn known(&self) -> Witness {
         self.known
     }
 
-    /// What the record is to say of the file: of one that others have put in the place of ours, what ours looked like.
+    /// The state to write into the record. If another program has replaced our file, this is the state of ours.
     pub fn to_record(&self) -> Witness {
         self.left.filter(|_| !self.is_absent()).unwrap_or(self.known)
     }
 
-    /// There was no such file when it was last looked for.
+    /// Whether the file did not exist when it was last looked for.
     pub fn is_absent(&self) -> bool {
         self.known == Witness::default()
     }
 
-    /// Before bytes are read that somebody shall believe; `None` while they are in doubt.
+    /// Issues a ticket for a read whose bytes must be trustworthy. `None` while the bytes are in doubt.
     pub fn ticket(&self) -> Option<ReadTicket> {
         (!self.in_doubt).then_some(ReadTicket(self.changes))
     }
 
-    /// The bytes were read and the file looks like this after it. May they be believed? A change of ours may be under way:
-    /// then this is asked again once it is over.
+    /// The bytes were read and the file has this state after that. Returns whether they can be trusted. If a change of
+    /// ours is under way, call it again when that has ended.
     pub fn holds(&self, ticket: ReadTicket, after: Witness) -> bool {
         self.ticket() == Some(ticket) && after == self.known
     }
@@ -118,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_others_change_is_in_doubt() {
+    fn only_changes_by_others_lead_to_doubt() {
         type Row = (&'static str, fn(&mut FileWatch), bool);
         let table: [Row; 8] = [
             ("nothing", |_| {}, false),
@@ -164,11 +167,11 @@ mod tests {
         assert!(watch.is_in_doubt(), "ours was removed, and an empty one was made");
         let mut watch = FileWatch::default();
         watch.on_opened_to_write(file(5, 1, 1));
-        assert!(watch.is_in_doubt(), "somebody had put it there");
+        assert!(watch.is_in_doubt(), "another program had put it there");
     }
 
     #[test]
-    fn a_read_is_believed_if_nobody_changed_the_file_before_it_ended() {
+    fn a_read_is_trusted_if_no_other_program_changed_the_file_before_it_ended() {
         let mut watch = FileWatch::default();
         watch.on_found(file(9, 1, 1));
         let ticket = watch.ticket().unwrap();
@@ -177,7 +180,7 @@ mod tests {
         watch.on_own_change(file(9, 1, 2));
         assert!(watch.holds(ticket, file(9, 1, 2)), "our own change");
         watch.on_seen(file(9, 1, 3));
-        assert!(!watch.holds(ticket, file(9, 1, 3)), "somebody else has noticed the change");
+        assert!(!watch.holds(ticket, file(9, 1, 3)), "the change was noticed in between");
         watch.on_doubt_noted(watch.changes());
         assert!(!watch.holds(ticket, file(9, 1, 3)), "and noted it, but the read began before");
         assert!(watch.holds(watch.ticket().unwrap(), file(9, 1, 3)));
@@ -189,10 +192,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whoever changes the file, whenever: a read is believed only if no change of others came between what was last
-        /// vouched for and its end.
+        /// For any changes by others at any time: a read is trusted only if no such change came between the last check
+        /// and its end.
         #[test]
-        fn no_change_of_others_goes_unseen(steps in prop::collection::vec(0u8..5, 0..40)) {
+        fn no_change_by_others_goes_unseen(steps in prop::collection::vec(0u8..5, 0..40)) {
             let mut watch = FileWatch::default();
             let (mut now, mut changed_by_others) = (file(9, 1, 0), false);
             watch.on_found(now);
@@ -210,7 +213,7 @@ mod tests {
                     2 => {
                         let is_changed = watch.on_seen(now) || watch.is_in_doubt();
                         prop_assert_eq!(is_changed, changed_by_others);
-                        // Hashed again and found right.
+                        // The file was hashed again and is right.
                         watch.on_doubt_noted(watch.changes());
                         changed_by_others = false;
                     }

@@ -1,38 +1,42 @@
-//! When verified pieces are made durable: in groups (`docs/decisions/0010-durable-at-write.md`).
+//! When written pieces are synced and recorded: in groups (`docs/decisions/0010-durable-at-write.md`).
 //!
-//! Knows times and byte counts; not files.
+//! The clock knows times and byte counts, and no files.
 
 use std::time::{Duration, Instant};
 
-/// 16 MiB written are worth a record.
+/// After 16 MiB of writes a group is flushed.
 const GROUP_BYTES: u64 = 16 * 1024 * 1024;
 
-/// 2 s at most pass before what was written is recorded, while recording is cheap.
+/// A group is flushed 2 s after its first write, while flushing is cheap.
 const GROUP_AGE: Duration = Duration::from_secs(2);
 
-/// 10 s at most, however dear recording is.
+/// A group is flushed after 10 s at the latest, however expensive flushing is.
 const MAX_AGE: Duration = Duration::from_secs(10);
 
-/// Recording may take a fiftieth of the time: after one that took t, the next waits 50 t.
+/// Flushing may take a fiftieth of the time: after a flush that took t, the next one waits 50 t.
 const REST_FACTOR: u32 = 50;
 
-/// The clock of one torrent's flush groups.
+/// Decides when one torrent flushes.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FlushClock {
+    /// Bytes of the present group.
     bytes: u64,
+    /// When the first bytes of the present group were written.
     oldest: Option<Instant>,
+    /// The end of the rest after an expensive flush.
     not_before: Option<Instant>,
+    /// When the present flush began.
     flushing: Option<Instant>,
 }
 
 impl FlushClock {
-    /// Bytes were written and are not yet recorded.
+    /// Bytes were written that no flush covers yet.
     pub fn on_written(&mut self, now: Instant, bytes: u64) {
         self.bytes += bytes;
         self.oldest.get_or_insert(now);
     }
 
-    /// Is it time? `None` while there is nothing to record or a flush is under way.
+    /// When to flush. `None` while there is nothing to flush or a flush is under way.
     pub fn deadline(&self) -> Option<Instant> {
         let oldest = self.oldest.filter(|_| self.flushing.is_none())?;
         let due = if self.bytes >= GROUP_BYTES { oldest } else { oldest + GROUP_AGE };
@@ -40,20 +44,20 @@ impl FlushClock {
         Some(rested.min(oldest + MAX_AGE))
     }
 
-    /// A flush begins: what is written from now on belongs to the next group.
+    /// A flush begins. Bytes written from now on belong to the next group.
     pub fn on_flush(&mut self, now: Instant) {
         (self.bytes, self.oldest) = (0, None);
         self.flushing = Some(now);
     }
 
-    /// A flush has ended, one way or the other.
+    /// A flush has ended, whether it succeeded or not.
     pub fn on_flushed(&mut self, now: Instant) {
         if let Some(began) = self.flushing.take() {
             self.not_before = Some(now + now.saturating_duration_since(began) * REST_FACTOR);
         }
     }
 
-    /// A flush is under way.
+    /// Whether a flush is under way.
     pub const fn is_flushing(&self) -> bool {
         self.flushing.is_some()
     }

@@ -1,60 +1,63 @@
-//! Disk trouble as a state: what to do about it, and when to try again.
+//! Disk trouble as a state: what to do about a failure, and when to try again.
 
 use std::time::{Duration, Instant};
 
-/// 30 s between tries on a full or unwritable disk: what D-01 promises as the latest return.
+/// 30 s between attempts on a full or unwritable disk: D-01 promises recovery within this time.
 const RETRY_EVERY: Duration = Duration::from_secs(30);
 
-/// 2 s between looks at the free space of a full disk: a person who has made room sees it go on.
+/// 2 s between two checks of the free space of a full disk: a user who has made room soon sees the transfer continue.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// 1 s between the tries at a device that failed: long enough for a bus reset, short enough to be patient three times.
+/// 1 s between two attempts on a device that failed: long enough for a bus reset, short enough for three attempts.
 const IO_RETRY: Duration = Duration::from_secs(1);
 
-/// Three tries at a block that the device refuses, then it is broken (D-03).
+/// After three attempts at a block that the device refuses, the disk counts as broken (D-03).
 const IO_TRIES: u32 = 3;
 
-/// What kind of trouble, as far as the policy goes.
+/// The kinds of disk failure that are treated differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ailment {
-    /// No space.
+    /// The disk has no space left.
     Full,
-    /// Not writable, or not there.
+    /// The disk is not writable, or missing.
     Withheld,
-    /// The device failed.
+    /// The device reported an error.
     Broken,
-    /// A limit that does not go away by waiting: a file that may not be that long.
+    /// A limit that no waiting removes, such as the maximum length of a file.
     Hopeless,
 }
 
-/// What to do.
+/// What to do after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
-    /// Hold everything and try again then.
+    /// Pause, and try again at this time.
     RetryAt(Instant),
     /// Give up: the torrent has failed.
     GiveUp,
 }
 
-/// The state of a torrent's disk.
+/// The state of one torrent's disk.
 #[derive(Debug, Clone, Copy)]
 pub struct DiskHealth {
-    /// Wait for space instead of giving up (`--disk-full wait`).
+    /// Whether to wait for space instead of giving up (`--disk-full wait`).
     patient: bool,
+    /// Failures since the last success.
     failures: u32,
+    /// When to try again. `None` while the disk works.
     retry_at: Option<Instant>,
+    /// When to check the free space. `None` unless the disk is full.
     look_at: Option<Instant>,
-    /// Bytes free when the disk was last found full.
+    /// The free bytes when the disk was last found full.
     full_with: u64,
 }
 
 impl DiskHealth {
-    /// Well. `patient`: wait for a full disk to have space again.
+    /// A disk that works. `patient`: wait for a full disk to have space again.
     pub const fn new(patient: bool) -> Self {
         Self { patient, failures: 0, retry_at: None, look_at: None, full_with: 0 }
     }
 
-    /// Something failed.
+    /// An operation failed. Returns what to do.
     pub fn on_trouble(&mut self, now: Instant, ailment: Ailment) -> Remedy {
         self.failures += 1;
         let wait = match ailment {
@@ -67,36 +70,37 @@ impl DiskHealth {
         Remedy::RetryAt(now + wait)
     }
 
-    /// The disk is full although so many bytes are free: they are not for us.
+    /// The disk is full although `free` bytes are free: we may not use these.
     pub const fn on_full_with(&mut self, free: u64) {
         self.full_with = free;
     }
 
-    /// So many bytes are free now, so many are wanted: if there are more than when it was full, it is tried at once.
+    /// `free` bytes are free and `wanted` are needed. If more are free than when the disk was full, it is tried at
+    /// once.
     pub fn on_free(&mut self, now: Instant, free: u64, wanted: u64) {
         if self.look_at.is_some() && free >= wanted && free > self.full_with {
             self.retry_at = Some(now);
         }
     }
 
-    /// Somebody looks now, and tells by [`DiskHealth::on_free`].
+    /// A check of the free space begins. Its result is given to [`DiskHealth::on_free`].
     pub fn on_look(&mut self, now: Instant) {
         self.look_at = self.look_at.map(|_| now + LOOK_EVERY);
     }
 
-    /// When to look how much is free; `None` where that does not matter.
+    /// When to check the free space. `None` unless the disk is full.
     pub const fn look_at(&self) -> Option<Instant> {
         self.look_at
     }
 
-    /// Something worked; says whether that ends a trouble.
+    /// An operation succeeded. Returns whether that ends a trouble.
     pub fn on_success(&mut self) -> bool {
         self.failures = 0;
         self.look_at = None;
         self.retry_at.take().is_some()
     }
 
-    /// In trouble, and when to try again.
+    /// When to try again. `None` while the disk works.
     pub const fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
@@ -131,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn trouble_is_waited_out_or_given_up_by_its_kind() {
+    fn trouble_leads_to_a_retry_or_the_end_by_its_kind() {
         let t0 = tokio::time::Instant::now().into_std();
         let after = |secs| Remedy::RetryAt(t0 + Duration::from_secs(secs));
         let mut patient = DiskHealth::new(true);

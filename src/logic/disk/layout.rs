@@ -1,28 +1,28 @@
-//! Where the bytes of a torrent lie: the torrent is one long run of bytes, cut into files of given lengths.
+//! Where the bytes of a torrent lie: the torrent is one sequence of bytes, cut into files of given lengths.
 //!
-//! Knows lengths only, no names and no disks.
+//! This module knows lengths, no names and no disks.
 
-/// A run of bytes inside one file.
+/// A run of bytes within one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileSpan {
     /// The number of the file, in the order of the torrent.
     pub file: usize,
-    /// Where the run starts in that file, in bytes.
+    /// The offset of the run in that file, in bytes.
     pub offset: u64,
-    /// How long it is, at least 1 byte.
+    /// The length of the run in bytes, at least 1.
     pub len: u64,
 }
 
-/// The files of a torrent as a run of bytes.
+/// The lengths of the files of a torrent, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
-    /// Where each file ends in the torrent, ascending; files of no length share their end with the one before.
+    /// Where each file ends in the torrent, ascending. A file of no length has the same end as the one before.
     ends: Vec<u64>,
 }
 
 impl Layout {
-    /// From the lengths of the files in bytes, in the order of the torrent. A sum beyond `u64::MAX` is cut there; a
-    /// `Geometry` refuses such torrents before.
+    /// The layout of files of these lengths in bytes, in the order of the torrent. A sum beyond `u64::MAX` is cut
+    /// there; `Geometry` refuses such torrents before.
     pub fn new(lens: impl IntoIterator<Item = u64>) -> Self {
         let add = |at: &mut u64, len| {
             *at = at.saturating_add(len);
@@ -31,23 +31,24 @@ impl Layout {
         Self { ends: lens.into_iter().scan(0, add).collect() }
     }
 
-    /// All bytes of all files.
+    /// The sum of all file lengths in bytes.
     pub fn total_len(&self) -> u64 {
         self.ends.last().copied().unwrap_or(0)
     }
 
-    /// How many files there are, those of no length included.
+    /// The number of files, those of no length included.
     pub fn file_count(&self) -> usize {
         self.ends.len()
     }
 
-    /// The bytes of the torrent that a file holds; an empty range for a file of no length.
+    /// The range of the torrent's bytes that a file holds; empty for a file of no length. `None`: there is no such
+    /// file.
     pub fn file_range(&self, file: usize) -> Option<std::ops::Range<u64>> {
         Some(self.file_start(file)..*self.ends.get(file)?)
     }
 
-    /// The files that hold the `len` bytes of the torrent from `start` on, in order. Files of no length never appear;
-    /// what lies beyond the end of the torrent is left out.
+    /// The file spans that hold the `len` bytes of the torrent from `start` on, in order. Files of no length never
+    /// appear. Bytes beyond the end of the torrent are left out.
     pub fn spans(&self, start: u64, len: u64) -> impl Iterator<Item = FileSpan> + '_ {
         let end = start.saturating_add(len).min(self.total_len());
         let first = self.ends.partition_point(|file_end| *file_end <= start);
@@ -107,7 +108,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list that names the file and the offset of every single byte.
+        /// Compares with a list that names the file and the offset of every single byte.
         #[test]
         fn every_byte_comes_out_once_and_in_its_place(
             lens in prop::collection::vec(0u64..20, 0..12), start in 0usize..150, len in 0usize..150,

@@ -1,4 +1,5 @@
-//! When what is written, synced and recorded, and what of the files is believed.
+//! Decisions about the disk: when pieces are written, synced and recorded, and which of the files and records to
+//! trust.
 
 pub mod file_watch;
 pub mod flush;

@@ -1,6 +1,6 @@
-//! Whether a file that no record claims belongs to the torrent, by the pieces that were found right on the disk.
+//! Whether a file that no record claims belongs to the torrent. It is judged by the pieces whose hash is right.
 //!
-//! Knows lengths and pieces only, no names and no disks.
+//! This module knows lengths and pieces, no names and no disks.
 
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::Geometry;
@@ -35,11 +35,13 @@ impl FoundFiles<'_> {
         has_its_length && self.geometry.pieces_of(range.clone()).all(is_shared) && self.shares_with_a_right_file(file)
     }
 
+    /// Whether a piece with a byte of this file is right.
     fn has_right_piece(&self, file: usize) -> bool {
         let range = self.layout.file_range(file).unwrap_or_default();
         self.geometry.pieces_of(range).any(|piece| self.right.has(piece))
     }
 
+    /// Whether this file shares a piece with another file that holds a right piece.
     fn shares_with_a_right_file(&self, file: usize) -> bool {
         let range = self.layout.file_range(file).unwrap_or_default();
         self.geometry.pieces_of(range).any(|piece| {
@@ -53,7 +55,8 @@ impl FoundFiles<'_> {
 mod tests {
     use super::*;
 
-    /// Files of these lengths in pieces of 16 KiB, these pieces right, and what is on the disk.
+    /// The answer for a file, with files of these lengths in pieces of 16 KiB, these right pieces and these lengths on
+    /// the disk.
     fn belongs(lens: &[u64], right: &[u32], on_disk: &[u64], file: usize) -> bool {
         let geometry = Geometry::new(lens.iter().sum(), 16384).unwrap();
         let layout = Layout::new(lens.iter().copied());
@@ -64,7 +67,7 @@ mod tests {
         FoundFiles { geometry: &geometry, layout: &layout, right: &bits, lens: on_disk }.belongs(file)
     }
 
-    /// What is tested, the right pieces, the lengths on the disk, the file, and whether it belongs to the torrent.
+    /// The case, the right pieces, the lengths on the disk, the file, and whether it belongs to the torrent.
     type Row = (&'static str, &'static [u32], [u64; 4], usize, bool);
 
     #[test]
@@ -77,7 +80,7 @@ mod tests {
             ("its only piece is right", &[2], [40_000, 100, 0, 40_000], 1, true),
             ("its only piece is lost with the neighbour's end", &[0, 1], [35_000, 100, 0, 40_000], 1, true),
             ("the neighbour behind it vouches too", &[3], [0, 100, 0, 40_000], 1, true),
-            ("nobody vouches", &[], [40_000, 100, 0, 40_000], 1, false),
+            ("no neighbour is right", &[], [40_000, 100, 0, 40_000], 1, false),
             ("another length", &[0, 1], [35_000, 101, 0, 40_000], 1, false),
             ("a piece of its own is wrong", &[0], [40_000, 100, 0, 40_000], 3, false),
         ];

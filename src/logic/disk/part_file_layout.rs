@@ -1,25 +1,26 @@
-//! Where the part file keeps bytes of files that are not wanted: those that came with a piece of a wanted file.
+//! The layout of the part file, which holds bytes of unselected files that came with a piece of a selected file.
 //!
-//! The part file has one slot of a piece's length for each piece in which bytes of several files lie, in the order of
-//! the pieces, and a byte is in its slot where it is in its piece. So its form follows from the torrent alone: whoever
-//! selects other files the next time finds everything where it was, and it is never longer than those pieces. Bytes of
-//! other pieces, which nobody should have to keep, have their place behind the slots. Does not know which bytes are there.
+//! The part file has one slot of the length of a piece for each piece that holds bytes of several files, in the order
+//! of the pieces. A byte is at the same place in its slot as in its piece. So the layout follows from the torrent
+//! alone: if the user selects other files later, every byte is still found, and the slots never take more than those
+//! pieces do. Bytes of other pieces, which should never have to be stored, have their place after the slots. This
+//! module does not know which bytes are present.
 
 use std::ops::Range;
 
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::logic::disk::layout::Layout;
 
-/// The places in a part file.
+/// The places of bytes in the part file of one torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartMap {
     geometry: Geometry,
-    /// The pieces that have a slot, ascending.
+    /// The pieces that have a slot, in ascending order.
     slots: Vec<PieceIndex>,
 }
 
 impl PartMap {
-    /// From the files' borders.
+    /// The layout that follows from the borders of the files.
     pub fn new(geometry: Geometry, layout: &Layout) -> Self {
         let borders = (0..layout.file_count()).filter_map(|file| layout.file_range(file)).map(|range| range.end);
         let nominal = u64::from(geometry.nominal_piece_len());
@@ -29,7 +30,7 @@ impl PartMap {
         Self { geometry, slots }
     }
 
-    /// Where `len` bytes of the torrent from `start` on have their place, as runs: where each begins, and its length.
+    /// The places of `len` bytes of the torrent from `start` on, as runs: the offset and length of each.
     pub fn runs(&self, start: u64, len: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
         let nominal = u64::from(self.geometry.nominal_piece_len());
         let end = start.saturating_add(len);
@@ -45,7 +46,7 @@ impl PartMap {
         })
     }
 
-    /// The pieces whose slots have a byte in this part of the file.
+    /// The pieces whose slots have a byte in this range of the part file.
     pub fn pieces_in(&self, range: Range<u64>) -> impl Iterator<Item = PieceIndex> + '_ {
         let nominal = u64::from(self.geometry.nominal_piece_len());
         let slot = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX).min(self.slots.len());
@@ -61,7 +62,8 @@ mod tests {
 
     type Runs = &'static [(u64, u64)];
 
-    /// Files of 25, 10, 0, 5 and 15 bytes in pieces of 10: pieces 2 and 3 are shared, the border at 40 is also a piece's.
+    /// Files of 25, 10, 0, 5 and 15 bytes in pieces of 10. Pieces 2 and 3 are shared; the border at 40 is also one of
+    /// pieces.
     #[test]
     fn each_shared_piece_has_a_slot() {
         let geometry = Geometry::new(55, 10).unwrap();
@@ -92,7 +94,7 @@ mod tests {
     }
 
     proptest! {
-        /// No two bytes have the same place, and those of shared pieces come first.
+        /// No two bytes have the same place, and bytes of shared pieces come first.
         #[test]
         fn every_byte_has_its_own_place(lens in prop::collection::vec(0u64..40, 1..12), piece_len in 1u64..30) {
             let total: u64 = lens.iter().sum();

@@ -1,42 +1,42 @@
-//! What `verify` says of pieces and files: right, missing (nothing was ever written there, or not all of it), or damaged.
+//! What `verify` reports of pieces and files: right, missing (never written, or not completely) or damaged.
 //!
-//! A piece that does not hash right is *damaged* where bytes are on the disk that ought to be right: the record claims the
-//! piece, or, where there is no record, every byte of it was written. Everything else that is not right is *missing*: it is
-//! still to be fetched. Knows ranges, lengths and the record's bitfield; reads no disk.
+//! A piece with a wrong hash is *damaged* if its bytes should be right: the record claims the piece, or, without a
+//! record, every byte of it was written. Any other piece with a wrong hash is *missing*: it must be downloaded. This
+//! module works on ranges, lengths and the bitfield of the record, and reads no disk.
 
 use std::ops::Range;
 
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex};
 
-/// How a piece is.
+/// The condition of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PieceCondition {
-    /// It hashes right.
+    /// Its hash is right.
     Right,
-    /// It was not written, or not all of it.
+    /// It was never written, or not completely.
     Missing,
-    /// It was written, and is not what the torrent says.
+    /// It was written, and its hash is wrong.
     Damaged,
 }
 
-/// How a file is.
+/// The condition of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileCondition {
-    /// Every byte is right, and there is none too many.
+    /// Every byte is right, and the file is not too long.
     Ok,
-    /// Something of it is still to be fetched, and nothing of it is wrong.
+    /// Some of it must still be downloaded, and nothing of it is wrong.
     Incomplete,
-    /// Something of it is wrong.
+    /// Some of it is wrong.
     Damaged,
 }
 
-/// Where bytes of the torrent are on the disk, as ranges that are in order and do not overlap.
+/// The ranges of the torrent that were written to the disk, in order and without overlaps.
 #[derive(Debug, Clone, Default)]
 pub struct WrittenRanges(Vec<Range<u64>>);
 
 impl WrittenRanges {
-    /// From ranges in any order.
+    /// Builds the set from ranges in any order.
     pub fn new(mut ranges: Vec<Range<u64>>) -> Self {
         ranges.retain(|range| range.start < range.end);
         ranges.sort_unstable_by_key(|range| range.start);
@@ -60,13 +60,13 @@ impl WrittenRanges {
         self.at_or_after(range.start).is_some_and(|found| found.start < range.end)
     }
 
-    /// The first range that ends behind this byte.
+    /// The first range that ends after this byte.
     fn at_or_after(&self, byte: u64) -> Option<&Range<u64>> {
         self.0.get(self.0.partition_point(|range| range.end <= byte))
     }
 }
 
-/// How a piece is that does not hash right. `recorded`: the pieces that the record claims, if there is a record.
+/// The condition of a piece with a wrong hash. `recorded`: the pieces that the record claims, if there is a record.
 pub fn of_wrong_piece(
     piece: PieceIndex,
     geometry: &Geometry,
@@ -82,25 +82,25 @@ pub fn of_wrong_piece(
     if is_damaged { PieceCondition::Damaged } else { PieceCondition::Missing }
 }
 
-/// What is known of a file.
+/// The facts from which the condition of a file follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileFacts {
-    /// Its length on the disk; `None` if it is not there.
+    /// Its length on the disk. `None`: it does not exist.
     pub found: Option<u64>,
     /// Its length in the torrent.
     pub due: u64,
-    /// Pieces with a byte of it.
+    /// The number of pieces with a byte of the file.
     pub pieces: usize,
-    /// Of those, the missing ones.
+    /// The missing ones among these pieces.
     pub missing: usize,
-    /// Of those, the damaged ones.
+    /// The damaged ones among these pieces.
     pub damaged: usize,
-    /// The record claims a piece with a byte of it.
+    /// Whether the record claims a piece with a byte of the file.
     pub is_recorded: bool,
 }
 
 impl FileFacts {
-    /// How the file is, and in words what is wrong with it; the words follow its name.
+    /// The condition of the file, and what is wrong with it as text that follows the file's name.
     pub fn judge(&self) -> (FileCondition, Option<String>) {
         let Self { found, due, pieces, missing, damaged, is_recorded } = *self;
         let Some(len) = found else { return (FileCondition::Incomplete, Some("is not there".to_owned())) };
@@ -118,7 +118,7 @@ impl FileFacts {
     }
 }
 
-/// `1 piece`, `3 pieces`.
+/// The number with its noun: `1 piece`, `3 pieces`.
 pub fn counted(pieces: usize) -> String {
     if pieces == 1 { "1 piece".to_owned() } else { format!("{pieces} pieces") }
 }
@@ -128,16 +128,16 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Pieces 0 to 4 of ten bytes; bytes 5 to 25 and 40 to 50 are there.
+    /// Pieces 0 to 4 of ten bytes each. Bytes 5 to 25 and 40 to 50 were written.
     #[test]
-    fn a_wrong_piece_is_damaged_where_bytes_are_that_ought_to_be_right() {
+    fn a_wrong_piece_is_damaged_where_its_bytes_should_be_right() {
         let geometry = Geometry::new(50, 10).unwrap();
         let written = WrittenRanges::new(vec![40..50, 5..20, 20..25]);
         let mut record = Bitfield::none(5);
         for piece in [0, 1, 3] {
             record.set(geometry.piece(piece).unwrap());
         }
-        // Of pieces half there, there, half there, absent, there; the record claims the first, second and fourth.
+        // Pieces written in half, whole, in half, not at all, whole. The record claims the first, second and fourth.
         let table = [(None, "mdmmd"), (Some(&record), "ddmmm")];
         for (recorded, want) in table {
             let got: String = geometry
@@ -187,7 +187,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a list of every single byte.
+        /// Compares with a list of every single byte.
         #[test]
         fn what_was_written_agrees_with_a_list_of_bytes(
             ranges in prop::collection::vec((0u64..60, 0u64..20), 0..12), start in 0u64..60, len in 1u64..20,

@@ -1,9 +1,9 @@
-//! What of an old record may be trusted: which pieces are had, and which have to be looked at first.
+//! Which part of a resume record to trust: the pieces that we have, and those that must be hashed first.
 //!
-//! A record is believed for the files that are still as it saw them. What somebody else touched is checked, what is gone
-//! is not had (D-09), and no record at all means "check what is there first", never "start anew over it" (D-13, D-14).
-//! When the whole storage seems to be away, nothing is concluded at all (D-10). Knows records, lengths and file facts;
-//! reads no disk.
+//! A record is trusted for files that are unchanged since it was written. Files that another program changed are
+//! hashed, and missing files are not had (D-09). A missing record means "check what is there first", never "start
+//! over" (D-13, D-14). If the whole storage seems to be missing, nothing is concluded (D-10). This module knows
+//! records, lengths and file facts, and reads no disk.
 
 use std::fmt;
 
@@ -13,61 +13,64 @@ use crate::base::ids::InfoHash;
 use crate::codec::resume::{BadRecord, ResumeRecord, Witness};
 use crate::logic::disk::layout::Layout;
 
-/// The torrent the record should be of.
+/// The torrent to which the record should belong.
 #[derive(Debug, Clone, Copy)]
 pub struct RecordedTorrent<'a> {
-    /// Its name.
+    /// Its info-hash.
     pub info_hash: InfoHash,
-    /// Its pieces.
+    /// Its piece sizes.
     pub geometry: &'a Geometry,
     /// Its files.
     pub layout: &'a Layout,
 }
 
-/// What the disk looks like now.
+/// What is on the disk now.
 #[derive(Debug, Clone, Copy)]
 pub struct Present<'a> {
-    /// Each file, in the order of the torrent; all zeros where there is none. Missing ones at the end count as absent.
+    /// Each file, in the order of the torrent; all zeros for a file that does not exist. Files missing at the end of
+    /// the list count as absent.
     pub files: &'a [Witness],
-    /// The device the output folder is on; `None` if there is no such folder.
+    /// The device that holds the output folder. `None`: the folder does not exist.
     pub folder_dev: Option<u64>,
 }
 
-/// What may be believed.
+/// What is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordTrust {
-    /// Pieces that are had, without looking.
+    /// The pieces that we have without hashing them.
     pub have: Bitfield,
-    /// Pieces to be hashed before anything is fetched or written over them, ascending; none of them is in `have`.
+    /// Pieces to hash before anything is downloaded or written over them, in ascending order. None of them is in
+    /// `have`.
     pub check: Vec<PieceIndex>,
-    /// Why.
+    /// Why this much is trusted.
     pub reason: TrustReason,
 }
 
-/// Why so much is believed and no more.
+/// Why this much is trusted and no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TrustReason {
-    /// No record and no data: a new download.
+    /// There is no record and no data: a new download.
     Fresh,
-    /// No record, but files: somebody's data, or ours of which the record is lost.
+    /// There is no record, but there are files: data of another program, or ours with a lost record.
     NoRecord,
-    /// The record cannot be read: torn, damaged, or of another version.
+    /// The record cannot be read: it is torn, damaged, or of another version.
     BadRecord(String),
-    /// The record is of another torrent, or of another shape of this one.
+    /// The record belongs to another torrent, or to this one with other sizes.
     Foreign,
-    /// All is as it was at a clean stop.
+    /// Nothing has changed since a clean stop.
     Clean,
-    /// All is as it was, but other files are wanted than were.
+    /// Nothing has changed, but other files are selected than before.
     Reselected,
-    /// All is as it was when the record was last written; what came after it is fetched again.
+    /// Nothing was changed from outside since the record was last written. Pieces written after that are downloaded
+    /// again.
     Unclean,
-    /// So many files were changed, cut or removed from outside.
+    /// Some files were changed, cut or removed from outside.
     Changed {
-        /// How many.
+        /// The number of these files.
         files: usize,
     },
-    /// Every file is away and the folder is on another device, or is away too: nothing may be written or fetched until
-    /// the storage is back. `have` is what the record says.
+    /// Every file is missing and the folder is on another device or missing too. Nothing may be written or downloaded
+    /// until the storage is back. `have` is what the record says.
     MissingStorage,
 }
 
@@ -88,8 +91,8 @@ impl fmt::Display for TrustReason {
     }
 }
 
-/// A record as it may be written while pieces are in doubt: it claims none of them, and has the next start look at the
-/// files that they lie in.
+/// The record to write while pieces are in doubt: it claims none of them, and makes the next start examine their
+/// files.
 pub fn without_doubts(
     mut record: ResumeRecord,
     doubts: impl IntoIterator<Item = PieceIndex>,
@@ -107,25 +110,25 @@ pub fn without_doubts(
     record
 }
 
-/// No file was ever changed at this time.
+/// Sets a time of change that no file ever has, so that the file looks changed at the next start.
 fn doubt(witness: &mut Witness) {
     if exists(witness) && *witness != Witness::NOT_OURS {
         witness.mtime_ns = i64::MIN;
     }
 }
 
-/// How a file stands to what the record says of it.
+/// How a file compares with the record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// As the record saw it.
+    /// Unchanged.
     Same,
-    /// It was there, and is gone.
+    /// It existed, and does not any more.
     Gone,
-    /// It is another one, or it was written to, cut or put there.
+    /// It was replaced, written to, cut or created.
     Touched,
 }
 
-/// What of a record may be trusted. `record` is `None` if there is none.
+/// Decides which part of a record to trust. `record` is `None` if there is none.
 pub fn trust(
     record: Option<Result<&ResumeRecord, &BadRecord>>,
     torrent: RecordedTorrent<'_>,
@@ -144,6 +147,7 @@ pub fn trust(
     }
 }
 
+/// Whether the record belongs to this torrent.
 fn is_of(record: &ResumeRecord, torrent: RecordedTorrent<'_>) -> bool {
     record.info_hash == torrent.info_hash
         && record.pieces == torrent.geometry.piece_count()
@@ -151,14 +155,14 @@ fn is_of(record: &ResumeRecord, torrent: RecordedTorrent<'_>) -> bool {
         && record.files.len() == torrent.layout.file_count()
 }
 
-/// D-10: there were files, there are none now, and where they should be is not where they were.
+/// D-10: files existed and none exists now, and their folder is on another device or missing.
 fn is_storage_missing(record: &ResumeRecord, present: Present<'_>) -> bool {
     let mut then = record.files.iter().filter(|witness| exists(witness)).peekable();
     let is_elsewhere = |witness: &Witness| present.folder_dev != Some(witness.dev);
     then.peek().is_some() && then.all(is_elsewhere) && !present.files.iter().any(exists)
 }
 
-/// Every piece with a byte on the disk is checked, nothing is had.
+/// Trusts nothing: every piece with a byte on the disk is hashed.
 fn trust_nothing(torrent: RecordedTorrent<'_>, present: Present<'_>, reason: TrustReason) -> RecordTrust {
     let none = Bitfield::none(torrent.geometry.piece_count());
     let mut check = none.clone();
@@ -178,7 +182,7 @@ fn trust_record(record: &ResumeRecord, torrent: RecordedTorrent<'_>, present: Pr
             Standing::Touched => mark(&mut doubtful, torrent, file, now.len),
             Standing::Gone => {}
         }
-        // What a file no longer holds cannot be had, whatever the rest of the piece.
+        // Bytes that a file no longer holds are missing, whatever the rest of their piece is.
         mark_beyond(&mut gone, torrent, file, now.len);
         changed += 1;
     }
@@ -198,9 +202,9 @@ fn trust_record(record: &ResumeRecord, torrent: RecordedTorrent<'_>, present: Pr
     RecordTrust { have, check: check.pieces(torrent.geometry).collect(), reason }
 }
 
-/// After a clean stop nothing but the device number may differ: a reboot deals those anew, and size, inode and time of
-/// change together are proof enough. After any other stop we may have written on ourselves, so the size may have grown
-/// and the time says nothing; then the device has to be the same.
+/// Compares a file with the record. After a clean stop only the device number may differ: a reboot assigns these anew,
+/// and length, inode and time of change together are proof enough. After any other stop we may have written more
+/// ourselves, so the file may have grown and the time proves nothing; then device and inode must be the same.
 fn standing(then: &Witness, now: &Witness, clean: bool) -> Standing {
     let is_same = if clean {
         (then.len, then.ino, then.mtime_ns) == (now.len, now.ino, now.mtime_ns)
@@ -215,25 +219,27 @@ fn standing(then: &Witness, now: &Witness, clean: bool) -> Standing {
     }
 }
 
-/// The pieces with a byte among the first `len` of the file.
+/// Marks the pieces with a byte among the first `len` bytes of the file.
 fn mark(pieces: &mut Bitfield, torrent: RecordedTorrent<'_>, file: usize, len: u64) {
     let Some(range) = torrent.layout.file_range(file) else { return };
     let end = range.end.min(range.start.saturating_add(len));
     torrent.geometry.pieces_of(range.start..end).for_each(|piece| _ = pieces.set(piece));
 }
 
-/// The pieces with a byte of the file that is not among its first `len`.
+/// Marks the pieces with a byte of the file beyond its first `len` bytes.
 fn mark_beyond(pieces: &mut Bitfield, torrent: RecordedTorrent<'_>, file: usize, len: u64) {
     let Some(range) = torrent.layout.file_range(file) else { return };
     let start = range.start.saturating_add(len).min(range.end);
     torrent.geometry.pieces_of(start..range.end).for_each(|piece| _ = pieces.set(piece));
 }
 
+/// Whether the witness is of an existing file.
 fn exists(witness: &Witness) -> bool {
     *witness != Witness::default()
 }
 
 impl Present<'_> {
+    /// The present state of a file.
     fn file(&self, file: usize) -> Witness {
         self.files.get(file).copied().unwrap_or_default()
     }
@@ -251,7 +257,8 @@ mod tests {
         Witness { len, dev: 1, ino, mtime_ns: 1000 }
     }
 
-    /// Three files of 25, 10 and 15 bytes in pieces of 10: piece 2 lies in the first two, piece 3 in the last two.
+    /// Three files of 25, 10 and 15 bytes in pieces of 10. Piece 2 lies in the first two files, piece 3 in the last
+    /// two.
     fn ground() -> (Geometry, Layout) {
         (Geometry::new(50, 10).unwrap(), Layout::new([25, 10, 15]))
     }
@@ -273,7 +280,7 @@ mod tests {
         }
     }
 
-    /// What is had, what is checked, and why.
+    /// The pieces that we have, the pieces to check, and the reason.
     fn judge(
         record: Option<Result<&ResumeRecord, &BadRecord>>,
         files: &[Witness],
@@ -286,12 +293,12 @@ mod tests {
         (trust.have.iter_ones().collect(), check, trust.reason)
     }
 
-    /// What somebody did to the files since the record, whether the stop was clean, and what follows.
+    /// What happened to the files since the record was written, whether the stop was clean, and what follows.
     type Row = (&'static str, fn(&mut Vec<Witness>), bool, &'static [u32], &'static [u32], TrustReason);
 
-    /// D-09, D-12.
+    /// D-09, D-12: files that another program changed.
     #[test]
-    fn a_record_is_believed_for_what_nobody_touched() {
+    fn a_record_is_trusted_for_unchanged_files() {
         let changed = |files| TrustReason::Changed { files };
         let table: &[Row] = &[
             ("nothing", |_| {}, true, &[0, 1, 2, 3, 4], &[], TrustReason::Clean),
@@ -345,7 +352,7 @@ mod tests {
 
     /// D-13, D-14: a missing, torn or foreign record never means "start at 0 % over existing data".
     #[test]
-    fn without_a_good_record_what_is_there_is_checked_first() {
+    fn without_a_good_record_existing_files_are_checked_first() {
         let strange: [fn(&mut ResumeRecord); 4] = [
             |r| r.info_hash = InfoHash([8; 20]),
             |r| (r.pieces, r.have) = (6, Bitfield::all(6)),
@@ -366,9 +373,9 @@ mod tests {
         assert_eq!(judge(None, &[], None), (vec![], vec![], TrustReason::Fresh));
     }
 
-    /// D-10: an empty mount point is no reason to fetch everything again, and nothing is written into it.
+    /// D-10: an empty mount point is no reason to download everything again, and nothing is written into it.
     #[test]
-    fn a_vanished_device_keeps_what_is_had() {
+    fn a_missing_device_keeps_the_pieces_of_the_record() {
         let all = vec![0, 1, 2, 3, 4];
         for dev in [Some(2), None] {
             let got = judge(Some(Ok(&record(true))), &[ABSENT; 3], dev);
@@ -382,10 +389,10 @@ mod tests {
     }
 
     proptest! {
-        /// I1: whatever happened, a piece is had only if every file it lies in is as the record saw it, and long enough
-        /// to hold it; nothing is both had and checked, and whatever was had is had, checked, or certainly gone.
+        /// I1: in every case a piece is had only if every file of it is as the record says and long enough to hold it;
+        /// no piece is both had and checked; and every piece that was had is had, checked, or certainly gone.
         #[test]
-        fn nothing_is_had_that_may_have_changed(
+        fn no_piece_is_had_that_may_have_changed(
             lens in prop::collection::vec(0u64..40, 1..6), piece_len in 1u64..25, bits in any::<u64>(), clean in any::<bool>(),
             fates in prop::collection::vec(0u8..6, 6),
         ) {

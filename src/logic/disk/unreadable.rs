@@ -1,70 +1,75 @@
-//! Pieces that could not be read for a peer, and when to read them again (D-04).
+//! Pieces that could not be read for an upload, and when to read them again (D-04).
 //!
-//! Such a piece is hashed before it is given to anybody again (I6). Where the hashing fails because the device fails, the
-//! piece is neither right nor wrong: it rests, and one piece is tried at a time until the device answers. So an outage of
-//! any length costs a seed nothing but its time, and a dying disk is not asked for more than its peers ask of it.
+//! Such a piece is hashed before any peer is given a byte of it again (I6). If the hashing fails because the device
+//! fails, the piece is neither right nor wrong: it rests, and one resting piece at a time is tried until the device
+//! answers. So an outage of any length costs a seed nothing but its time, and a dying disk is read no more often than
+//! peers request.
 //!
-//! Knows pieces and times; reads nothing.
+//! This module knows pieces and times and reads nothing.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::base::geometry::PieceIndex;
 
-/// 1 s between tries at first: as for a write that the device refuses (`disk_health`).
+/// 1 s before the first retry, as for a write that the device refuses ([`crate::logic::disk::health`]).
 const LEAST_REST: Duration = Duration::from_secs(1);
 
-/// 30 s between tries at most: what D-01 promises as the latest return from trouble.
+/// At most 30 s between two retries: D-01 promises recovery within this time.
 const MOST_REST: Duration = Duration::from_secs(30);
 
-/// The rest is a quarter of the outage so far, so that the outage grows by a quarter at most. Picked by eye.
+/// The time between retries is a quarter of the outage so far, so that it lengthens the outage by at most a quarter.
+/// Picked by eye.
 const REST_SHARE: u32 = 4;
 
-/// 60 s of failed reads, twice the 30 s after which Linux gives up on a command to a disk (`/sys/block/*/device/timeout`):
-/// then a piece that can be fetched from others is.
+/// After 60 s of failed reads a piece that other peers have is downloaded again. This is twice the 30 s after which
+/// Linux gives up a command to a disk (`/sys/block/*/device/timeout`).
 pub const FETCH_AGAIN_AFTER: Duration = Duration::from_secs(60);
 
-/// What hashing a piece has shown.
+/// The result of hashing a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hashed {
-    /// It is what it should be.
+    /// The hash is right.
     Right,
-    /// It is not, or its file is not there.
+    /// The hash is wrong, or the file is missing.
     Wrong,
     /// The device failed.
     Failed,
 }
 
-/// What follows for the piece.
+/// What happens to a piece after it was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
-    /// It may be given again.
+    /// It may be uploaded again.
     Restored,
-    /// It is ours no longer.
+    /// We no longer have it.
     Lost,
     /// It is tried again later.
     Rests,
 }
 
-/// The pieces of one torrent that are not given to anybody for now.
+/// The pieces of one torrent that are withheld from peers until they are hashed.
 #[derive(Debug)]
 pub struct Unreadable {
-    /// Pieces that are lost after they could not be read for this long; none: never.
+    /// How long a piece may be unreadable before it counts as lost. `None`: for ever.
     patience: Option<Duration>,
+    /// Pieces to be hashed.
     waiting: BTreeSet<PieceIndex>,
+    /// Pieces that are being hashed.
     under_way: BTreeSet<PieceIndex>,
-    /// In the order in which they are tried.
+    /// Pieces on which the device failed, in the order of their retries.
     resting: VecDeque<PieceIndex>,
+    /// For each of these pieces, when the device first failed on it.
     failing_since: BTreeMap<PieceIndex, Instant>,
     /// When the device began to fail, and when it is tried again.
     outage: Option<(Instant, Instant)>,
-    /// A file was found cut or gone, and nobody has looked yet what else was changed.
+    /// A file was found cut or missing, and the other files have not been examined since.
     is_blind: bool,
 }
 
 impl Unreadable {
-    /// None yet. `patience`: for how long a piece may be unreadable before it is lost; `None`: for ever, where it could not be
-    /// fetched again anyway.
+    /// Starts without such pieces. `patience`: how long a piece may be unreadable before it counts as lost. `None`:
+    /// for ever, where no peer could send it again.
     pub const fn new(patience: Option<Duration>) -> Self {
         Self {
             patience,
@@ -77,7 +82,7 @@ impl Unreadable {
         }
     }
 
-    /// Is the piece one of them?
+    /// Whether the piece is withheld from peers.
     pub fn has(&self, piece: PieceIndex) -> bool {
         self.is_blind
             || self.waiting.contains(&piece)
@@ -85,34 +90,34 @@ impl Unreadable {
             || self.failing_since.contains_key(&piece)
     }
 
-    /// Is every piece given again?
+    /// Whether no piece is withheld.
     pub fn is_none(&self) -> bool {
         !self.is_blind && self.waiting.is_empty() && self.under_way.is_empty() && self.failing_since.is_empty()
     }
 
-    /// A file was found cut or gone: no piece is given before all files were looked at (I6).
+    /// A file was found cut or missing: every piece is withheld until all files have been examined (I6).
     pub const fn on_cut(&mut self) {
         self.is_blind = true;
     }
 
-    /// Are all pieces withheld until somebody has looked at the files?
+    /// Whether every piece is withheld until all files have been examined.
     pub const fn is_blind(&self) -> bool {
         self.is_blind
     }
 
-    /// All files were looked at; `true` if that was called for.
+    /// All files have been examined. Returns whether every piece was withheld until then.
     pub const fn see(&mut self) -> bool {
         std::mem::replace(&mut self.is_blind, false)
     }
 
-    /// These are to be hashed before they are given again.
+    /// Withholds these pieces until they are hashed.
     pub fn doubt(&mut self, pieces: impl IntoIterator<Item = PieceIndex>) {
         let is_new = |piece: &PieceIndex| !self.under_way.contains(piece) && !self.failing_since.contains_key(piece);
         self.waiting.extend(pieces.into_iter().filter(is_new));
     }
 
-    /// What to hash now, at most so many bytes or one piece: nothing while other pieces are being hashed. One that rests is
-    /// tried by itself.
+    /// The pieces to hash now: at most `most` bytes or one piece, and none while other pieces are being hashed. A
+    /// resting piece is tried alone.
     pub fn next_batch(&mut self, now: Instant, most: u64, len: impl Fn(PieceIndex) -> u64) -> Vec<PieceIndex> {
         if !self.under_way.is_empty() {
             return Vec::new();
@@ -130,12 +135,12 @@ impl Unreadable {
         self.under_way.iter().copied().collect()
     }
 
-    /// One of a batch was hashed.
+    /// A piece of a batch was hashed. Returns what happens to it.
     pub fn on_hashed(&mut self, now: Instant, piece: PieceIndex, hashed: Hashed) -> Judgement {
         self.under_way.remove(&piece);
         if hashed != Hashed::Failed {
             self.failing_since.remove(&piece);
-            // The device answers: so the others are tried too.
+            // The device answers, so all resting pieces are tried.
             if self.outage.take().is_some() {
                 self.waiting.extend(self.resting.drain(..));
             }
@@ -153,12 +158,12 @@ impl Unreadable {
         Judgement::Rests
     }
 
-    /// Whoever hashed a batch will never answer: it is to be hashed again.
+    /// The answer for the present batch will never come: its pieces are hashed again.
     pub fn on_hasher_lost(&mut self) {
         self.waiting.append(&mut self.under_way);
     }
 
-    /// When to ask for the next batch though nothing has come.
+    /// When to call [`Self::next_batch`] although no event occurred: the next retry of a resting piece.
     pub fn deadline(&self) -> Option<Instant> {
         let idle = self.under_way.is_empty() && !self.resting.is_empty();
         self.outage.filter(|_| idle).map(|(_, again)| again)
@@ -179,8 +184,8 @@ mod tests {
         pieces.iter().map(|piece| piece.get()).collect()
     }
 
-    /// Tries whenever it is due. For how long the pieces were given to nobody when the device failed so many seconds, and how
-    /// often it was tried.
+    /// Tries whenever it is due. Returns for how long pieces were withheld when the device failed for `secs` seconds,
+    /// the number of attempts, and the lost pieces.
     fn outage(patience: Option<Duration>, secs: u64, pieces: u32) -> (Duration, usize, Vec<u32>) {
         let (t0, mut tries, mut lost) = (base_instant(), 0, Vec::new());
         let mut unreadable = Unreadable::new(patience);
@@ -204,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn after_an_outage_of_any_length_everything_is_given_again() {
+    fn after_an_outage_of_any_length_every_piece_is_uploaded_again() {
         for (secs, within, most) in [(0, 0, 10), (5, 7, 30), (60, 76, 50), (3600, 3631, 200), (86_400, 86_431, 3000)] {
             let (took, tries, lost) = outage(None, secs, 10);
             assert!(took <= Duration::from_secs(within), "{secs} s: {took:?}");
@@ -214,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_fetched_again_is_after_a_minute() {
+    fn a_piece_that_can_be_fetched_again_is_fetched_after_a_minute() {
         let patience = Some(FETCH_AGAIN_AFTER);
         let (took, _, lost) = outage(patience, 40, 10);
         assert_eq!((took <= Duration::from_secs(51), lost), (true, vec![]));
@@ -223,7 +228,7 @@ mod tests {
         assert_eq!(lost, [0, 1, 2]);
     }
 
-    /// One bad place does not keep the others from being tried.
+    /// One piece on a bad sector does not keep the others from being tried.
     #[test]
     fn pieces_that_rest_take_turns() {
         let t0 = base_instant();
@@ -249,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_lost_and_what_is_doubted_twice_is_hashed_once() {
+    fn a_wrong_piece_is_lost_and_a_piece_doubted_twice_is_hashed_once() {
         let t0 = base_instant();
         let mut unreadable = Unreadable::new(None);
         unreadable.doubt([1, 2].map(piece));

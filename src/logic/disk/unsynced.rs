@@ -1,38 +1,40 @@
-//! What a failed sync leaves in doubt (D-05): pieces that hashed right when they were written, and of which nobody knows
-//! any more whether the disk has them. After the failure the system calls the pages clean, so the next sync succeeds and
-//! proves nothing; only to write them again, and sync that, does.
+//! Pieces in doubt after a failed sync (D-05): their hash was right when they were written, but whether the disk holds
+//! them is unknown. After the failure the system counts the pages as clean, so the next sync succeeds and proves
+//! nothing. Only writing them again and syncing that does.
 //!
-//! Knows pieces and times; reads and writes nothing.
+//! This module knows pieces and times. It reads and writes nothing.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use crate::base::geometry::PieceIndex;
 
-/// 1 s between a failed sync and the next try, as for a block that the device refuses.
+/// 1 s between a failed sync and the next attempt, as for a block that the device refuses.
 const REST: Duration = Duration::from_secs(1);
 
-/// Three syncs that fail one after the other, then the disk is broken: what D-03 grants a block.
+/// After three failed syncs in a row the disk counts as broken: as many attempts as D-03 grants a block.
 const MAX_FAILURES: u32 = 3;
 
-/// The state of one torrent's doubts.
+/// The pieces of one torrent that are in doubt.
 #[derive(Debug, Clone, Default)]
 pub struct Unsynced {
+    /// The pieces in doubt.
     pieces: BTreeSet<PieceIndex>,
-    /// Failed syncs in all: what was being written during one of them is in doubt too.
+    /// Failed syncs so far. A write during which one of them happened is in doubt too.
     era: u32,
     /// Failed syncs since the last good one.
     failures: u32,
+    /// When pieces in doubt may be written again.
     rest_until: Option<Instant>,
 }
 
 impl Unsynced {
-    /// To be noted with every write that begins.
+    /// The present era. Note it with every write that begins.
     pub const fn era(&self) -> u32 {
         self.era
     }
 
-    /// A write that began in that era is done. Says whether the next sync is proof of it.
+    /// A write that began in era `era` has finished. Returns whether the next sync proves that the disk holds it.
     pub fn on_written(&mut self, piece: PieceIndex, era: u32) -> bool {
         if era == self.era {
             self.pieces.remove(&piece);
@@ -42,8 +44,8 @@ impl Unsynced {
         era == self.era
     }
 
-    /// A sync failed; `written` is all that it was to make durable and all that was written meanwhile. Says whether
-    /// there is any use in going on.
+    /// A sync failed. `written`: the pieces that it was to make durable, and those written meanwhile. Returns whether
+    /// to continue.
     pub fn on_failed_sync(&mut self, now: Instant, written: impl IntoIterator<Item = PieceIndex>) -> bool {
         self.pieces.extend(written);
         self.era += 1;
@@ -57,17 +59,17 @@ impl Unsynced {
         self.failures = 0;
     }
 
-    /// When doubtful pieces are to be written again; `None` while there are none.
+    /// When to write the pieces in doubt again. `None` while there are none.
     pub fn deadline(&self) -> Option<Instant> {
         self.rest_until.filter(|_| !self.pieces.is_empty())
     }
 
-    /// Nothing is in doubt.
+    /// Whether no piece is in doubt.
     pub fn is_none(&self) -> bool {
         self.pieces.is_empty()
     }
 
-    /// All of them.
+    /// The pieces in doubt.
     pub fn pieces(&self) -> impl Iterator<Item = PieceIndex> + '_ {
         self.pieces.iter().copied()
     }
@@ -79,7 +81,7 @@ mod tests {
     use crate::base::geometry::Geometry;
 
     #[test]
-    fn only_a_write_behind_the_failure_and_a_sync_behind_that_end_a_doubt() {
+    fn only_a_write_after_the_failure_and_a_sync_after_that_end_a_doubt() {
         let t0 = tokio::time::Instant::now().into_std();
         let geometry = Geometry::new(10, 1).unwrap();
         let piece = |number| geometry.piece(number).unwrap();

@@ -1,50 +1,52 @@
-//! When pieces that are ready go to the disk: hashed side by side, several take little longer than one.
+//! When complete pieces are given to the disk. Several pieces hashed side by side take little longer than one.
 //!
-//! Knows how many wait and since when; no pieces, no threads, no files.
+//! The batch knows how many pieces wait and since when. It knows no pieces, threads or files.
 
 use std::time::{Duration, Instant};
 
-/// 2 ms that a piece waits for others: nobody notices, and a peer that sends four pieces of 1 MiB in that time is worth
-/// waiting for.
+/// A piece waits up to 2 ms for others: the delay is not noticeable, and a peer that sends four pieces of 1 MiB in
+/// that time is fast enough to wait for.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-/// 1 MiB of small pieces: a wake of the pool costs 5-9 us, and hashing so much 200 us.
+/// At least 1 MiB of small pieces is a batch: waking the pool costs 5-9 us, and hashing that much 200 us.
 const SMALL_BATCH: u32 = 1024 * 1024;
 
-/// 16 MiB of large pieces, a quarter of the usual credit: more would keep requests from being made.
+/// At most 16 MiB of large pieces wait, a quarter of the usual credit: more would delay further requests.
 const LARGE_BATCH: u32 = 16 * 1024 * 1024;
 
-/// Pieces that wait for each other.
+/// The pieces that wait to be hashed together.
 #[derive(Debug)]
 pub struct WriteBatch {
+    /// The number of pieces of a full batch.
     enough: usize,
+    /// Since when pieces wait.
     since: Option<Instant>,
 }
 
 impl WriteBatch {
-    /// `abreast` pieces of this length are hashed as fast as one.
+    /// `abreast` pieces are hashed as fast as one. `piece_len`: their length in bytes.
     pub fn new(abreast: usize, piece_len: u32) -> Self {
         let of = |bytes: u32| usize::try_from(bytes / piece_len.max(1)).unwrap_or(usize::MAX).max(1);
         Self { enough: abreast.min(of(LARGE_BATCH)).max(of(SMALL_BATCH)), since: None }
     }
 
-    /// Nobody waits for more than so many.
+    /// The number of pieces of a full batch.
     pub const fn enough(&self) -> usize {
         self.enough
     }
 
-    /// So many wait: do they go now?
+    /// `waiting` pieces wait. Returns whether to hash them now.
     pub fn is_due(&mut self, now: Instant, waiting: usize) -> bool {
         let since = *self.since.get_or_insert(now);
         waiting >= self.enough || now.saturating_duration_since(since) >= PATIENCE
     }
 
-    /// Some went. Those that are left wait from now on.
+    /// A batch was given to the disk. The `left` remaining pieces wait from now on.
     pub fn on_gone(&mut self, now: Instant, left: usize) {
         self.since = (left > 0).then_some(now);
     }
 
-    /// When those that wait have waited long enough.
+    /// When the waiting pieces have waited long enough. `None` while none wait.
     pub fn deadline(&self) -> Option<Instant> {
         self.since.map(|since| since + PATIENCE)
     }
@@ -55,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_as_go_side_by_side_are_enough_and_more_of_small_ones() {
+    fn a_batch_is_as_many_pieces_as_are_hashed_side_by_side_and_more_of_small_ones() {
         let (kib, mib) = (1024, 1024 * 1024);
         for (abreast, len, enough) in [
             (4, mib, 4),
