@@ -1,8 +1,8 @@
-//! The clock of one tracker: when to announce, and with which event (BEP 3, BEP 31).
+//! The announce clock of one tracker: when to announce, and with which event (BEP 3, BEP 31).
 //!
-//! Whatever the tracker answers and whoever asks, announces keep their distance (T-15, I7): a good answer is
-//! followed by 60 s of peace at least, a failure by its back-off. Only the events that come once in a life do not wait:
-//! `completed` and `stopped`. Knows no URL, no socket and no clock.
+//! Whatever the tracker answers and for whatever reason an announce is requested, announces keep their distance (T-15, I7): at least
+//! 60 s after an answer, and the back-off after a failure. Only the events `completed` and `stopped`, which occur
+//! once, do not wait. The clock knows no URL, no socket and no real time.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -16,111 +16,118 @@ use crate::logic::peers::peer_book::PeerNeed;
 /// 60 s between announces, whatever the tracker says (T-15).
 pub const FLOOR: Duration = Duration::from_secs(60);
 
-/// 45 s after a failure, whoever asks: what [`crate::logic::trackers::probe`] waits at least between two tries (N-10).
+/// 45 s after a failure, for any request: as long as [`crate::logic::trackers::probe`] waits at least between two
+/// probes (N-10).
 const FLOOR_AFTER_FAILURE: Duration = Duration::from_secs(45);
 
-/// 300 s while nobody needs peers (T-15).
+/// 300 s while no more peers are needed (T-15).
 pub const FLOOR_AT_REST: Duration = Duration::from_secs(300);
 
-/// 30 min: what trackers commonly ask for, for those that do not say (T-15, W-12).
+/// 30 min: the common interval, for trackers that name none (T-15, W-12).
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
-/// 24 h: a tracker that asks for more would never hear of us again (T-15).
+/// 24 h: a longer interval is cut to this, since it would amount to no further announce (T-15).
 pub const MAX_INTERVAL: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// 300 s: while we have no peer at all, announces come at least this often, where the tracker's `min interval` allows it.
-/// It is what libtorrent's `min_announce_interval` is: an announce that no tracker minds.
+/// 300 s: while we have no peer at all, announces come at least this often, where the tracker's `min interval` allows
+/// it. libtorrent's `min_announce_interval` is the same: an interval that no tracker minds.
 pub const MOST_ALONE: Duration = Duration::from_secs(300);
 
-/// 5 s before the first retry, doubling (T-01).
+/// 5 s before the first retry, doubled with each failure (T-01).
 pub const FIRST_RETRY: Duration = Duration::from_secs(5);
 
-/// 30 min between retries at most (T-01).
+/// At most 30 min between retries (T-01).
 pub const MAX_RETRY: Duration = Duration::from_secs(30 * 60);
 
-/// What the actor of a tracker has to do.
+/// What the tracker's actor must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnnounceEffect {
-    /// Announce now, with this event. Exactly one [`Announcer::on_reply`] or [`Announcer::on_failure`] is to follow.
+    /// Announce now with this event. Exactly one [`Announcer::on_reply`] or [`Announcer::on_failure`] must follow.
     Announce(Event),
 }
 
-/// The event as it is told: a partial seed "MUST send an `event=paused` parameter in every announce while it is a partial
-/// seed" (BEP 21). What comes once in a life is told all the same.
+/// The event to send: a partial seed "MUST send an `event=paused` parameter in every announce while it is a partial
+/// seed" (BEP 21). The events that occur once are sent all the same.
 pub fn as_told(event: Event, partial_seed: bool) -> Event {
     if partial_seed && event == Event::Periodic { Event::Paused } else { event }
 }
 
-/// What outlives the actor of a tracker, so that a restart neither repeats `started` nor forgets the floor.
+/// The state that survives a restart of the tracker's actor, so that it neither repeats `started` nor breaks the
+/// floor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Kept {
-    /// The tracker has accepted `started`.
+    /// Whether the tracker has accepted `started`.
     pub started: bool,
-    /// `completed` is due to the tracker.
+    /// Whether `completed` must still be sent.
     pub completed_due: bool,
-    /// No announce before this, whoever asks.
+    /// No announce before this time, whatever the request.
     pub not_before: Option<Instant>,
     /// Failures in a row.
     pub fails: u32,
-    /// The tracker said "never" (BEP 31).
+    /// Whether the tracker asked us never to return (BEP 31).
     pub refused: bool,
 }
 
-/// Where a tracker stands, for logs and for `why`.
+/// The state of a tracker, for logs and `why`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnnounceState {
-    /// Its tier does not want it now.
+    /// The tracker is not in use.
     Resting,
     /// An announce is under way.
     Announcing(Event),
-    /// The next announce comes at `due`; `fails` failures in a row lie behind.
+    /// The next announce is at `due`, after `fails` failures in a row.
     Waiting {
-        /// When.
+        /// When the next announce is due.
         due: Instant,
         /// Failures in a row.
         fails: u32,
     },
-    /// The tracker never wants to hear of us again (BEP 31).
+    /// The tracker asked us never to return (BEP 31).
     Refused,
-    /// Stopped; nothing more will come.
+    /// Stopped: no further announce comes.
     Ended,
 }
 
+/// Whether the tracker is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Role {
-    /// Its tier does not want it now.
+    /// The tracker is not in use.
     Resting,
-    /// Its tier wants it.
+    /// The tracker is in use.
     Active,
-    /// We are leaving.
+    /// The torrent is stopping.
     Stopping,
 }
 
-/// See the head of this file.
+/// Decides when one tracker is announced to and with which event.
 #[derive(Debug)]
 pub struct Announcer {
+    /// The state that survives a restart.
     kept: Kept,
     dice: SmallRng,
     role: Role,
+    /// How much the torrent needs more peers.
     need: PeerNeed,
+    /// The event of the announce that is under way.
     in_flight: Option<Event>,
-    /// The next announce.
+    /// When the next announce is due.
     due: Option<Instant>,
-    /// The next announce as it was planned after the last answer, before anybody asked for an earlier one.
+    /// When the next announce was due by the last answer, before a request moved it forward.
     regular: Option<Instant>,
     /// When the last answer came.
     answered: Option<Instant>,
-    /// The last interval, to cap what repeated requests wait for.
+    /// The last interval. It limits how long repeated requests wait.
     interval: Duration,
-    /// Announces in a row that somebody asked for before they were due.
+    /// Announces in a row that were made earlier than planned because of a request.
     hurried: u32,
+    /// Whether the next announce was moved forward by a request.
     asked: bool,
     outbox: VecDeque<AnnounceEffect>,
 }
 
 impl Announcer {
-    /// A clock that stands still until [`Self::on_start`]. `kept` is the default for a new tracker, and what
-    /// [`Self::kept`] gave before a restart.
+    /// A clock that does not run until [`Self::on_start`]. `kept` is the default for a new tracker, and after a
+    /// restart what [`Self::kept`] returned before it.
     pub fn new(kept: Kept, seed: u64) -> Self {
         Self {
             kept,
@@ -138,12 +145,12 @@ impl Announcer {
         }
     }
 
-    /// What to keep for the next incarnation.
+    /// The state to keep for the next incarnation.
     pub const fn kept(&self) -> Kept {
         self.kept
     }
 
-    /// Its tier wants this tracker: announce, as soon as the floor allows.
+    /// The tracker is in use from now on: announce as soon as the floor allows.
     pub fn on_start(&mut self, now: Instant) {
         if self.role == Role::Resting {
             self.role = Role::Active;
@@ -151,7 +158,7 @@ impl Announcer {
         }
     }
 
-    /// Its tier wants others instead. An announce under way is still to be reported.
+    /// The tracker is not in use any more. The result of an announce under way must still be reported.
     pub fn on_rest(&mut self, _now: Instant) {
         if self.role == Role::Active {
             self.role = Role::Resting;
@@ -159,8 +166,9 @@ impl Announcer {
         }
     }
 
-    /// How much more peers are wanted. Without need the floor is five minutes (T-15). A need that grows is a request. While
-    /// there is no peer at all, the next announce comes early; once there is one, it comes when it was planned.
+    /// Sets how much the torrent needs more peers. Without need the floor is five minutes (T-15). A need that grows
+    /// counts as a request. While there is no peer at all the next announce is moved forward, and back to its planned
+    /// time once there is one.
     pub fn set_need(&mut self, now: Instant, need: PeerNeed) {
         let before = std::mem::replace(&mut self.need, need);
         match (before, need) {
@@ -174,9 +182,10 @@ impl Announcer {
         }
     }
 
-    /// A seed that appears a moment after our first announce must not wait for the next regular one: announces come after
-    /// 60, 120, 240 s and from then on every five minutes, unless the tracker's own interval is shorter or its
-    /// `min interval` longer. Failures have their own back-off.
+    /// Moves the next announce forward while there is no peer at all, so that a seed that appears just after our first
+    /// announce does not wait for the next regular one. Announces come after 60, 120, 240 s and then every five
+    /// minutes, unless the tracker's interval is shorter or its `min interval` longer. Failures keep their own
+    /// back-off.
     fn hurry_alone(&mut self, now: Instant) {
         if self.kept.fails > 0 {
             return;
@@ -189,13 +198,14 @@ impl Announcer {
         }
     }
 
-    /// The timer rang.
+    /// Announces if it is due. Call it at [`Self::deadline`].
     pub fn on_timeout(&mut self, now: Instant) {
         self.fire_if_due(now);
     }
 
-    /// Peers are short, or a person asked: earlier than planned, but not below the floor. Repeated requests wait longer
-    /// each time, up to the tracker's own interval, so that a dead swarm does not cost its tracker an announce a minute.
+    /// Requests an announce before the planned time, but not below the floor: peers are short, or the user asked.
+    /// Repeated requests wait longer each time, up to the tracker's interval, so that a dead swarm does not cost its
+    /// tracker an announce a minute.
     pub fn on_request(&mut self, now: Instant) {
         let patience = self.interval.min(FLOOR.saturating_mul(1 << self.hurried.min(16))).saturating_sub(FLOOR);
         let earliest = self.kept.not_before.map_or(now, |not_before| not_before + patience);
@@ -205,7 +215,8 @@ impl Announcer {
         }
     }
 
-    /// The download is complete: said once, at once (BEP 3). Not to be called for a torrent that was complete at its start.
+    /// The download is complete: announced once and at once (BEP 3). Not to be called for a torrent that was complete
+    /// at its start.
     pub fn on_completed(&mut self, now: Instant) {
         self.kept.completed_due = true;
         if self.kept.started && self.kept.fails == 0 && self.due.is_some() {
@@ -213,9 +224,9 @@ impl Announcer {
         }
     }
 
-    /// We are leaving: `stopped` goes out, but only to a tracker that has accepted `started` (T-25), and only after what is
-    /// under way is answered: a tracker that heard `completed` after `stopped` would think that we are still there. Nobody
-    /// waits for the answer to a `started`.
+    /// The torrent stops: `stopped` is sent, but only to a tracker that has accepted `started` (T-25), and only after
+    /// an announce under way is answered. A tracker that received `completed` after `stopped` would list us again. The
+    /// answer to a `started` is not waited for.
     pub fn on_stop(&mut self, _now: Instant) {
         if self.role == Role::Stopping {
             return;
@@ -228,6 +239,7 @@ impl Announcer {
         self.say_stopped();
     }
 
+    /// Emits `stopped` if the tracker has accepted `started` and no announce is under way.
     fn say_stopped(&mut self) {
         if self.in_flight.is_none() && self.kept.started && !self.kept.refused {
             self.in_flight = Some(Event::Stopped);
@@ -235,14 +247,14 @@ impl Announcer {
         }
     }
 
-    /// What was under way while we are leaving is answered, or has failed: the last word may follow.
+    /// An announce that was under way at the stop is answered or has failed: `stopped` may follow.
     fn on_last_answer(&mut self, answered: Option<Event>) {
         if self.role == Role::Stopping && answered.is_some_and(|event| event != Event::Stopped) {
             self.say_stopped();
         }
     }
 
-    /// The tracker answered. Gives the time to the next announce, as clamped (T-15).
+    /// The tracker answered. Returns the time to the next announce within our limits (T-15).
     pub fn on_reply(&mut self, now: Instant, reply: &AnnounceReply) -> Duration {
         let answered = self.in_flight.take();
         match answered {
@@ -259,7 +271,7 @@ impl Announcer {
         let floor = if self.need.is_short() { FLOOR } else { FLOOR_AT_REST };
         self.kept.not_before = Some(now + least);
         let wait = if self.kept.completed_due { least } else { self.interval.max(floor) };
-        // Late, never early: trackers that count do not like the latter.
+        // Late, never early: some trackers count early announces against the client.
         let wait = wait.mul_f64(self.dice.random_range(1.0..=1.05)).min(MAX_INTERVAL);
         self.plan(now, now + wait);
         (self.regular, self.answered) = (self.due, Some(now));
@@ -270,8 +282,8 @@ impl Announcer {
         wait
     }
 
-    /// The announce failed: refused, timed out, unreadable, or the tracker said no, perhaps with a time to come back.
-    /// Gives the time to the retry; `Duration::MAX` for never.
+    /// The announce failed: refused, timed out, unreadable, or the tracker refused it, perhaps with a time to return.
+    /// Returns the time to the retry; `Duration::MAX` for never.
     pub fn on_failure(&mut self, now: Instant, retry_in: Option<RetryIn>) -> Duration {
         let failed = self.in_flight.take();
         self.asked = false;
@@ -287,7 +299,7 @@ impl Announcer {
             Some(RetryIn::After(asked)) => asked.clamp(backoff, MAX_INTERVAL),
             _ => backoff,
         };
-        // A person may shorten a long back-off, but not below the floor nor below what the tracker asked for.
+        // The user may shorten a long back-off, but not below the floor nor below what the tracker asked for.
         let least = if retry_in.is_some() { wait } else { wait.min(FLOOR_AFTER_FAILURE) };
         self.kept.not_before = Some(now + least);
         self.plan(now, now + wait);
@@ -295,17 +307,17 @@ impl Announcer {
         wait
     }
 
-    /// The next thing to do, until there is none.
+    /// Returns the next effect, or `None`.
     pub fn poll(&mut self) -> Option<AnnounceEffect> {
         self.outbox.pop_front()
     }
 
-    /// When [`Self::on_timeout`] is due.
+    /// When to call [`Self::on_timeout`]. `None` while no announce is planned.
     pub fn deadline(&self) -> Option<Instant> {
         self.due
     }
 
-    /// Where it stands.
+    /// The state of the tracker.
     pub fn state(&self) -> AnnounceState {
         match (self.in_flight, self.due) {
             (Some(event), _) => AnnounceState::Announcing(event),
@@ -316,7 +328,7 @@ impl Announcer {
         }
     }
 
-    /// Announces at `at`, or as soon after it as is allowed.
+    /// Plans the next announce at `at`, or as soon after it as the floor allows.
     fn plan(&mut self, now: Instant, at: Instant) {
         if self.role != Role::Active || self.kept.refused || self.in_flight.is_some() {
             return;
@@ -331,6 +343,7 @@ impl Announcer {
         }
     }
 
+    /// Emits the announce with the event that is due.
     fn fire(&mut self, now: Instant) {
         self.due = None;
         let event = match self.kept {
@@ -339,13 +352,13 @@ impl Announcer {
             _ => Event::Periodic,
         };
         self.in_flight = Some(event);
-        // Until the outcome is known: should this incarnation end without one, the next one still keeps the floor.
+        // Until the result is known: if this incarnation ends without one, the next one still keeps the floor.
         self.kept.not_before = Some(now + FLOOR);
         self.outbox.push_back(AnnounceEffect::Announce(event));
     }
 }
 
-/// Seconds as a tracker sends them, within what we accept; zero and negative ones are the least (T-15).
+/// Converts seconds from a tracker, within our limits. Zero and negative values give the lower limit (T-15).
 fn clamped(secs: Option<i64>) -> Option<Duration> {
     let secs = u64::try_from(secs?).unwrap_or(0);
     Some(Duration::from_secs(secs).clamp(FLOOR, MAX_INTERVAL))
@@ -376,7 +389,7 @@ mod tests {
         Some(event)
     }
 
-    /// Seconds to the next announce, and what it says.
+    /// Seconds to the next announce, and its event.
     fn next(announcer: &mut Announcer, now: &mut Instant) -> Option<(u64, Event)> {
         let due = announcer.deadline()?;
         let wait = due.saturating_duration_since(*now);
@@ -415,7 +428,7 @@ mod tests {
         }
     }
 
-    /// T-01: 5 s, doubling, to half an hour; and back to the start after a success.
+    /// T-01: 5 s, doubled up to half an hour, and back to the start after a success.
     #[test]
     fn failures_back_off_and_a_success_forgets_them() {
         let (mut now, mut announcer) = started();
@@ -429,9 +442,9 @@ mod tests {
         assert!(announcer.on_failure(now, None) <= SECOND * 6);
     }
 
-    /// BEP 31, T-08.
+    /// BEP 31, T-08: `retry in`.
     #[test]
-    fn a_tracker_that_says_when_to_come_back_is_heard() {
+    fn a_tracker_that_says_when_to_return_is_obeyed() {
         let after = |secs| Some(RetryIn::After(SECOND * secs));
         for (retry_in, want) in [(after(600), 600), (after(0), 4), (after(u32::MAX), 86_400)] {
             let (mut now, mut announcer) = started();
@@ -463,7 +476,7 @@ mod tests {
             announcer.on_reply(now, &reply(Some(1800), None));
         }
         assert_eq!(waits[..6], [60, 120, 240, 480, 960, 1800]);
-        // An announce that nobody asked for forgets the impatience.
+        // An announce without a request resets the waiting time.
         next(&mut announcer, &mut now);
         announcer.on_reply(now, &reply(Some(1800), None));
         now += SECOND * 600;
@@ -471,7 +484,7 @@ mod tests {
         assert_eq!(announced(&mut announcer), Some(Event::Periodic), "600 s after the last one: at once");
     }
 
-    /// A seed that appears after the first announce: the waits, in seconds, for each interval and minimum.
+    /// A seed that appears after the first announce: the waits in seconds, for each interval and minimum.
     #[test]
     fn while_we_are_alone_announces_come_early_as_far_as_the_tracker_allows() {
         for (interval, min_interval, want) in [
@@ -559,7 +572,7 @@ mod tests {
         assert_eq!(announced(&mut announcer), Some(Event::Completed));
     }
 
-    /// T-25.
+    /// T-25: a tracker that never heard `started`.
     #[test]
     fn stopped_is_said_only_where_started_was_accepted() {
         let (t0, mut announcer) = started();
@@ -652,8 +665,8 @@ mod tests {
     }
 
     proptest! {
-        /// I7, T-15: for any replies, requests and crashes, announces are at least the floor apart; only after a failure
-        /// they are as close as its back-off, which doubles.
+        /// I7, T-15: for any replies, requests and crashes, announces are at least the floor apart, and after a
+        /// failure at least its back-off, which doubles.
         #[test]
         fn announces_keep_the_floor_apart(acts in prop::collection::vec(act(), 0..300), seed in any::<u64>()) {
             let (mut now, mut announcer) = (base_instant(), Announcer::new(Kept::default(), seed));

@@ -1,23 +1,23 @@
-//! A tracker that has addresses of both families is announced to over each of them (BEP 7): it sees two addresses of ours,
-//! and may name other peers to each. Here: which family an announce goes over, and how a tracker stands of which one
-//! family works and the other does not.
+//! Announces over IPv4 and IPv6. A tracker with addresses of both families is announced to over each of them (BEP 7):
+//! it sees two addresses of ours and may name other peers to each. This module decides which family an announce uses,
+//! and whether a tracker works whose families differ.
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::codec::tracker::RetryIn;
 
-/// Half an hour before the second family is tried again where this machine has no way to it: a network that comes is noticed
-/// at a regular announce. The common interval of trackers.
+/// 30 min, the common interval of trackers, before a family is tried again for which this machine has no route: a
+/// network that appears is noticed at a regular announce.
 const NO_WAY_FOR: Duration = Duration::from_secs(30 * 60);
 
-/// The cause of a failure where the tracker's name has no address of the family.
+/// The cause of a failure when the tracker's name has no address of the family.
 pub const NO_ADDRESS: &str = "no-address";
 
-/// The addresses of a tracker that an announce may go to.
+/// The addresses of a tracker to which an announce may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum IpFamily {
-    /// All of them, in the order of the resolver.
+    /// Addresses of both families, in the order of the resolver.
     #[default]
     Any,
     /// IPv4 only.
@@ -27,17 +27,17 @@ pub enum IpFamily {
 }
 
 impl IpFamily {
-    /// The family of this address; an IPv4 address inside IPv6 is IPv6 here, as it needs such a socket.
+    /// The family of this address. An IPv4 address mapped into IPv6 is IPv6 here, since it needs an IPv6 socket.
     pub const fn of(addr: SocketAddr) -> Self {
         if addr.is_ipv4() { Self::V4 } else { Self::V6 }
     }
 
-    /// Whether an announce over this family may go there.
+    /// Whether an announce of this family may go to this address.
     pub fn takes(self, addr: SocketAddr) -> bool {
         self == Self::Any || self == Self::of(addr)
     }
 
-    /// The other one of the two.
+    /// The other family of the two. `Any` has no other.
     #[must_use]
     pub const fn other(self) -> Self {
         match self {
@@ -47,7 +47,7 @@ impl IpFamily {
         }
     }
 
-    /// As it is called in logs.
+    /// The name in logs.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Any => "any",
@@ -56,26 +56,28 @@ impl IpFamily {
         }
     }
 
-    /// When an announce over one family may be tried again after this cause, if it is one that lies with us.
+    /// When an announce of one family may be tried again after this cause, if the cause is on our side. `None`
+    /// otherwise.
     pub fn retry_in(self, cause: &str) -> Option<RetryIn> {
         let no_way = self != Self::Any && matches!(cause, "unreachable" | NO_ADDRESS);
         no_way.then_some(RetryIn::After(NO_WAY_FOR))
     }
 }
 
-/// What the last announce over one family came to.
+/// The result of the last announce of one family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FamilyOutcome {
-    /// It was answered; `useful`: with peers.
+    /// The tracker answered.
     Works {
-        /// The answer named peers.
+        /// Whether the answer named peers.
         useful: bool,
     },
     /// It failed.
     Failed,
 }
 
-/// The last outcomes of one tracker: of its first clock, and of the one for the other family, where there is one.
+/// The last results of one tracker: of its first announce clock, and of the second one for the other family, if there
+/// is one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcomes {
     first: Option<FamilyOutcome>,
@@ -88,12 +90,13 @@ impl Outcomes {
         self.first = Some(outcome);
     }
 
-    /// An announce of the second clock has ended; `None`: there is no second clock any more.
+    /// An announce of the second clock has ended. `None`: there is no second clock any more.
     pub const fn on_second(&mut self, outcome: Option<FamilyOutcome>) {
         self.second = outcome;
     }
 
-    /// How the tracker stands: it has failed only where nothing works.
+    /// The result for the tracker as a whole. It has failed only if no family works. `None`: no announce has ended
+    /// yet.
     pub fn whole(self) -> Option<FamilyOutcome> {
         match (self.first, self.second) {
             (Some(FamilyOutcome::Works { useful }), Some(FamilyOutcome::Works { useful: too })) => {
@@ -134,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_clock_of_one_family_waits_for_a_way() {
+    fn only_a_clock_of_one_family_waits_for_a_route() {
         for (family, cause, want) in [
             (IpFamily::Any, "unreachable", false),
             (IpFamily::V4, "unreachable", true),

@@ -1,4 +1,4 @@
-//! When which tracker is announced to (BEP 3, 12, 15).
+//! Decisions about the trackers of one torrent: which one is announced to and when (BEP 3, 12, 15).
 
 pub mod announce;
 pub mod families;

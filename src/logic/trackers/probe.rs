@@ -1,10 +1,11 @@
-//! Which failed tracker is asked before its back-off is over, when there is nobody else to ask (N-10).
+//! Probes a failed tracker before its back-off is over, when no other source of peers is left (N-10).
 //!
-//! Back-offs grow to half an hour: manners towards a tracker that is down, and far too long for a person whose own
-//! network was. Behind a captive portal every tracker fails and every peer leaves; when it opens, the first tracker that
-//! is asked has peers to name. So while all fail and nobody who delivers is connected, one tracker about every 50 s is
-//! asked early, the one that was asked longest ago. However many there are, it is one announce in that time. What a
-//! tracker has said about coming back (BEP 31, `Retry-After`) holds. Knows no URL and no clock.
+//! A back-off grows to half an hour, which spares a tracker that is down but is far too long for a user whose own
+//! network was down. Behind a captive portal every tracker fails and every peer leaves; when the portal opens, the
+//! first tracker that is asked names peers. So while all trackers in use fail and no peer that delivers is connected,
+//! one tracker about every 50 s is probed, the one that was asked longest ago. It is one announce in that time,
+//! however many trackers there are. A tracker's own word about when to return (BEP 31, `Retry-After`) is obeyed. This
+//! module knows no URL and no clock.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -15,43 +16,46 @@ use rand::{RngExt, SeedableRng};
 
 use crate::logic::trackers::tiers::TrackerId;
 
-/// 45 to 55 s: with the announce and the dials after it, the transfer goes on within the minute that N-10 grants. Diced,
-/// so that those who lost their network together do not come back together.
+/// 45 to 55 s: with the announce and the dials after it, the transfer continues within the minute that N-10 grants.
+/// Random, so that clients that lost their network together do not return together.
 const EVERY_S: RangeInclusive<f64> = 45.0..=55.0;
 
-/// See the head of this file.
+/// Decides which failed tracker is probed and when.
 #[derive(Debug)]
 pub struct TrackerProbe {
+    /// The trackers whose last announce failed.
     failed: BTreeMap<TrackerId, Failed>,
+    /// When the next probe is due. `None` while not stranded.
     next: Option<Instant>,
     dice: SmallRng,
 }
 
+/// A tracker whose last announce failed.
 #[derive(Debug, Clone, Copy)]
 struct Failed {
-    /// When it failed, or was last told to try again.
+    /// When it failed, or was last probed.
     at: Instant,
-    /// `None`: it never wants to hear of us again.
+    /// Not to be asked before this time. `None`: never again (BEP 31).
     not_before: Option<Instant>,
 }
 
 impl TrackerProbe {
-    /// Nothing has failed yet.
+    /// Starts without failed trackers. `seed` decides all random times.
     pub fn new(seed: u64) -> Self {
         Self { failed: BTreeMap::new(), next: None, dice: SmallRng::seed_from_u64(seed) }
     }
 
-    /// The tracker failed, and may not be asked before that time; `None`: never.
+    /// The tracker failed, and may not be asked before this time. `None`: never.
     pub fn on_failure(&mut self, now: Instant, tracker: TrackerId, not_before: Option<Instant>) {
         self.failed.insert(tracker, Failed { at: now, not_before });
     }
 
-    /// The tracker works, or it cannot be asked for reasons of our own.
+    /// The tracker works, or is not asked for reasons on our side: it is not probed.
     pub fn forget(&mut self, tracker: TrackerId) {
         self.failed.remove(&tracker);
     }
 
-    /// Every tracker in use has failed and nobody who delivers is connected; or not, or no longer.
+    /// Whether every tracker in use has failed while no peer that delivers is connected.
     pub fn set_stranded(&mut self, now: Instant, stranded: bool) {
         if !stranded {
             self.next = None;
@@ -60,18 +64,19 @@ impl TrackerProbe {
         }
     }
 
-    /// When [`Self::on_timeout`] is due.
+    /// When to call [`Self::on_timeout`]. `None` while not stranded.
     pub const fn deadline(&self) -> Option<Instant> {
         self.next
     }
 
-    /// Who will be asked at the deadline, if nothing changes until then.
+    /// The tracker that will be probed at the deadline if nothing changes until then, and the time.
     pub fn plan(&self) -> Option<(TrackerId, Instant)> {
         let at = self.next?;
         Some((self.longest_unasked(at)?, at))
     }
 
-    /// The timer rang. Who is to be asked now, if it is time and somebody may be.
+    /// Returns the tracker to announce to now, if a probe is due and a tracker may be asked. Call it at
+    /// [`Self::deadline`].
     pub fn on_timeout(&mut self, now: Instant) -> Option<TrackerId> {
         self.next.filter(|next| *next <= now)?;
         self.next = Some(self.after(now));
@@ -82,11 +87,13 @@ impl TrackerProbe {
         Some(tracker)
     }
 
+    /// Of the failed trackers that may be asked, the one that was asked longest ago.
     fn longest_unasked(&self, now: Instant) -> Option<TrackerId> {
         let may_be_asked = self.failed.iter().filter(|(_, failed)| failed.not_before.is_some_and(|at| at <= now));
         may_be_asked.min_by_key(|(_, failed)| failed.at).map(|(tracker, _)| *tracker)
     }
 
+    /// When the next probe is due.
     fn after(&mut self, now: Instant) -> Instant {
         now + Duration::from_secs_f64(self.dice.random_range(EVERY_S))
     }
@@ -105,7 +112,7 @@ mod tests {
         Tiers::new(vec![(0..count).map(|n| format!("http://t{n}.example/")).collect()], 1).trackers().collect()
     }
 
-    /// Who is asked in the next `secs` seconds, each with the second; a failure follows at once.
+    /// The trackers that are probed in the next `secs` seconds, each with its second. Each probe fails at once.
     fn asked(probe: &mut TrackerProbe, now: &mut Instant, secs: u32) -> Vec<(u64, usize)> {
         let (began, until) = (*now, *now + SECOND * secs);
         let mut asked = Vec::new();
@@ -120,7 +127,7 @@ mod tests {
         asked
     }
 
-    /// N-10: within the minute, for ever, and each in its turn.
+    /// N-10: within a minute, for ever, and each tracker in its turn.
     #[test]
     fn when_all_fail_one_after_the_other_is_asked_about_every_fifty_seconds() {
         for count in [1, 2, 5, 50] {
@@ -140,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_asked_early_while_there_is_somebody_else() {
+    fn no_tracker_is_probed_while_another_source_of_peers_is_left() {
         let (mut now, mut probe) = (base_instant(), TrackerProbe::new(1));
         for tracker in trackers(2) {
             probe.on_failure(now, tracker, Some(now));
@@ -155,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_works_or_does_not_want_us_is_left_alone() {
+    fn a_tracker_that_works_or_refuses_us_is_not_probed() {
         let (mut now, mut probe) = (base_instant(), TrackerProbe::new(1));
         let [works, refuses, later] = trackers(3)[..] else { panic!("three trackers") };
         probe.on_failure(now, works, Some(now));
@@ -170,7 +177,8 @@ mod tests {
     }
 
     proptest! {
-        /// Manners (I7): however the world changes, two early announces are 45 s apart, and none is against a tracker's word.
+        /// I7: however the situation changes, two probes are at least 45 s apart, and none is against the word of a
+        /// tracker.
         #[test]
         fn early_announces_are_rare(seed in any::<u64>(), steps in prop::collection::vec((0usize..4, 0u32..90, 0u8..6), 0..200)) {
             let (mut now, mut probe, mut last) = (base_instant(), TrackerProbe::new(seed), None);

@@ -1,9 +1,9 @@
-//! Which trackers of a torrent are asked at present (BEP 12).
+//! Which trackers of a torrent are in use (BEP 12).
 //!
-//! Each tracker has a clock of its own ([`crate::logic::trackers::announce`]), so a failed one stays in use and comes back by itself
-//! while the next one is tried; when it works again, those behind it rest. With peers short, all tiers are asked in
-//! parallel, and in each of them one more after every tracker that failed or had no peers to name (W-10).
-//! Knows URLs as text and no protocol.
+//! Each tracker has its own announce clock ([`crate::logic::trackers::announce`]), so a failed tracker stays in use
+//! and is retried while the next one is tried. When it works again, the trackers after it rest. While peers are short,
+//! all tiers are asked in parallel, and in each tier one more tracker after every tracker that failed or named no
+//! peers (W-10). This module knows URLs as text and no protocol.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -14,52 +14,53 @@ use rand::seq::SliceRandom;
 use crate::base::scheme::Scheme;
 use crate::logic::peers::peer_book::PeerNeed;
 
-/// 50 trackers in use at once: a torrent that lists 500 does not announce to all of them in one moment (T-24).
+/// At most 50 trackers in use at once: a torrent that lists 500 does not announce to all of them at the same moment
+/// (T-24).
 const MAX_ACTIVE: usize = 50;
 
-/// The number of a tracker in its torrent; it stays the same whatever the order in its tier.
+/// The number of a tracker in its torrent. It does not change with the order in the tier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TrackerId(usize);
 
 impl TrackerId {
-    /// For indexing tables of trackers.
+    /// The index of this tracker in tables of trackers.
     pub const fn at(self) -> usize {
         self.0
     }
 }
 
-/// What the supervisor of the trackers has to do.
+/// What the tracker supervisor must do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TierEffect {
-    /// Announce to this one from now on.
+    /// Announce to this tracker from now on.
     Start(TrackerId),
-    /// Announce no more to this one; a `stopped` is still due to it at the end.
+    /// Stop announcing to this tracker. It must still be sent `stopped` at the end.
     Rest(TrackerId),
 }
 
-/// How it stands with one tracker.
+/// The last result of one tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// Not asked yet, or its first answer is still out.
+    /// It was not asked yet, or its first answer is outstanding.
     Untried,
-    /// It answered; `useful`: with peers.
+    /// It answered. `useful`: it named peers.
     Working { useful: bool },
     /// The last announce failed.
     Failed,
 }
 
-/// The trackers in numbers.
+/// Counts of trackers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TierCensus {
-    /// Trackers whose protocol we speak.
+    /// Trackers whose protocol is supported.
     pub usable: usize,
-    /// Trackers whose protocol nobody here speaks.
+    /// Trackers whose protocol is not supported.
     pub unsupported: usize,
-    /// In use at present.
+    /// Trackers in use.
     pub active: usize,
-    /// Of the usable, those whose last announce worked.
+    /// Usable trackers whose last announce succeeded.
     pub working: usize,
-    /// Of the usable, those whose last announce failed.
+    /// Usable trackers whose last announce failed.
     pub failed: usize,
 }
 
@@ -68,17 +69,19 @@ pub struct TierCensus {
 pub struct Tiers {
     urls: Vec<String>,
     unsupported: Vec<String>,
+    /// The last result of each tracker.
     standing: Vec<Standing>,
-    /// The order of asking: shuffled once; whoever works moves to the front of its tier.
+    /// The order of asking in each tier: shuffled once; a tracker that works moves to the front of its tier.
     order: Vec<Vec<TrackerId>>,
+    /// The trackers in use.
     active: BTreeSet<TrackerId>,
     need: PeerNeed,
     outbox: VecDeque<TierEffect>,
 }
 
 impl Tiers {
-    /// From the URLs of an `announce-list`. A URL counts once, in the first tier that has it; one whose protocol we do not
-    /// speak is kept apart. "The trackers are shuffled within their tier" (BEP 12), by `seed`.
+    /// Builds the tiers of an `announce-list`. A URL counts once, in the first tier that has it. A URL with an
+    /// unsupported protocol is kept apart. "The trackers are shuffled within their tier" (BEP 12), by `seed`.
     pub fn new(announce_list: Vec<Vec<String>>, seed: u64) -> Self {
         let mut dice = SmallRng::seed_from_u64(seed);
         let (mut urls, mut unsupported, mut order) = (Vec::new(), Vec::new(), Vec::new());
@@ -113,23 +116,24 @@ impl Tiers {
         new
     }
 
-    /// The URL of a tracker, as the torrent gives it: it may hold secrets.
+    /// The URL of a tracker as the torrent gives it. It may hold secrets.
     pub fn url(&self, tracker: TrackerId) -> &str {
         &self.urls[tracker.0]
     }
 
-    /// Every usable tracker.
+    /// All usable trackers.
     pub fn trackers(&self) -> impl ExactSizeIterator<Item = TrackerId> + use<> {
         (0..self.urls.len()).map(TrackerId)
     }
 
-    /// The URLs nobody here can speak to. If there are only such, the torrent has no tracker, and this says why (W-10).
+    /// The URLs with unsupported protocols. If there are no others, the torrent has no tracker, and these say why
+    /// (W-10).
     pub fn unsupported(&self) -> &[String] {
         &self.unsupported
     }
 
-    /// An announce worked; `useful`: it named peers. "If a connection with a tracker is successful, it will be moved to
-    /// the front of the tier" (BEP 12).
+    /// An announce succeeded. `useful`: the answer named peers. "If a connection with a tracker is successful, it will
+    /// be moved to the front of the tier" (BEP 12).
     pub fn on_success(&mut self, tracker: TrackerId, useful: bool) {
         self.standing[tracker.0] = Standing::Working { useful };
         if let Some(tier) = self.order.iter_mut().find(|tier| tier.contains(&tracker)) {
@@ -139,35 +143,35 @@ impl Tiers {
         self.settle();
     }
 
-    /// An announce failed, for whatever reason.
+    /// An announce failed, for any reason.
     pub fn on_failure(&mut self, tracker: TrackerId) {
         self.standing[tracker.0] = Standing::Failed;
         self.settle();
     }
 
-    /// Whether more peers are wanted than we have.
+    /// Sets how much the torrent needs more peers.
     pub fn set_need(&mut self, need: PeerNeed) {
         self.need = need;
         self.settle();
     }
 
-    /// What was last said about that.
+    /// How much the torrent needs more peers.
     pub const fn need(&self) -> PeerNeed {
         self.need
     }
 
-    /// Nobody who delivers is connected, and every tracker in use has failed.
+    /// Whether every tracker in use has failed while no peer that delivers is connected.
     pub fn is_stranded(&self) -> bool {
         let has_failed = |tracker: &TrackerId| self.standing[tracker.0] == Standing::Failed;
         self.need >= PeerNeed::Anybody && !self.active.is_empty() && self.active.iter().all(has_failed)
     }
 
-    /// The next thing to do, until there is none.
+    /// Returns the next effect, or `None`.
     pub fn poll(&mut self) -> Option<TierEffect> {
         self.outbox.pop_front()
     }
 
-    /// The trackers in numbers.
+    /// The counts of trackers.
     pub fn census(&self) -> TierCensus {
         let count = |has: fn(&Standing) -> bool| self.standing.iter().filter(|standing| has(standing)).count();
         TierCensus {
@@ -179,7 +183,7 @@ impl Tiers {
         }
     }
 
-    /// Starts and rests whatever the present standings ask for.
+    /// Starts and rests trackers as the present results require.
     fn settle(&mut self) {
         let wanted = self.wanted();
         self.outbox.extend(self.active.difference(&wanted).copied().map(TierEffect::Rest));
@@ -187,13 +191,14 @@ impl Tiers {
         self.active = wanted;
     }
 
-    /// In order of the tiers, everything up to the first tracker that will do; if peers are short, in each tier.
+    /// The trackers to use: in the order of the tiers all up to the first one that suffices; while peers are short, so
+    /// in each tier.
     fn wanted(&self) -> BTreeSet<TrackerId> {
         let mut wanted = BTreeSet::new();
         for tier in &self.order {
             let last = tier.iter().position(|tracker| self.will_do(*tracker));
             let tried = last.map_or(tier.len(), |last| last + 1);
-            // Those with a good answer first: of more than MAX_ACTIVE the failed ones are left out.
+            // Trackers with a good answer first: if there are more than MAX_ACTIVE, failed ones are left out.
             let (failed, good): (Vec<_>, Vec<_>) = tier[..tried]
                 .iter()
                 .copied()
@@ -204,18 +209,19 @@ impl Tiers {
             }
         }
         if !wanted.iter().any(|tracker| self.works(*tracker)) {
-            // What works is not left for what has not answered yet.
+            // A tracker that works is not dropped for one that has not answered yet.
             let in_use = self.order.iter().flatten().copied().filter(|tracker| self.active.contains(tracker));
             wanted.extend(in_use.filter(|tracker| self.works(*tracker)).take(1));
         }
         wanted
     }
 
+    /// Whether the last announce to this tracker succeeded.
     fn works(&self, tracker: TrackerId) -> bool {
         matches!(self.standing[tracker.0], Standing::Working { .. })
     }
 
-    /// Whether there is no need for another tracker behind this one.
+    /// Whether no tracker after this one is needed.
     fn will_do(&self, tracker: TrackerId) -> bool {
         match self.standing[tracker.0] {
             Standing::Untried => true,
@@ -239,7 +245,7 @@ mod tests {
         Tiers::new(sizes.iter().enumerate().map(|(t, size)| (0..*size).map(|n| name(t, n)).collect()).collect(), seed)
     }
 
-    /// The effects, as `+t0-1 -t1-0`.
+    /// The effects as text, such as `+t0-1 -t1-0`.
     fn drain(tiers: &mut Tiers) -> String {
         let mut words = Vec::new();
         while let Some(effect) = tiers.poll() {
@@ -264,10 +270,10 @@ mod tests {
     }
     use Step::{Empty, Fail, Ok, Short};
 
-    /// What is shown, the sizes of the tiers, the first effects, and what follows.
+    /// The case, the sizes of the tiers, the first effects, and what follows.
     type Row = (&'static str, &'static [usize], &'static str, &'static [(Step, &'static str)]);
 
-    /// One line per step: what happens, and the effects of it. Tiers of one tracker each are never shuffled.
+    /// One line per step: an event, and its effects. Tiers of one tracker each are never shuffled.
     #[test]
     fn tiers_are_walked_as_bep_12_says() {
         let table: &[Row] = &[
@@ -340,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_speaks_is_kept_apart_and_named() {
+    fn urls_with_unsupported_protocols_are_kept_apart_and_named() {
         let list =
             [["wss://a.example", "HTTP://b.example/announce"], ["ipfs://c", "b"], ["HTTP://b.example/announce", ""]];
         let tiers = Tiers::new(list.iter().map(|tier| tier.iter().map(ToString::to_string).collect()).collect(), 0);
@@ -349,17 +355,17 @@ mod tests {
     }
 
     #[test]
-    fn stranded_is_who_has_nobody_and_is_failed_by_all() {
+    fn a_torrent_is_stranded_without_delivering_peers_and_working_trackers() {
         let mut tiers = tiers_of(&[2, 1], 1);
         tiers.set_need(PeerNeed::Anybody);
-        assert!(!tiers.is_stranded(), "nobody was asked yet");
+        assert!(!tiers.is_stranded(), "no tracker was asked yet");
         for (nth, id) in tiers.trackers().enumerate() {
             assert!(!tiers.is_stranded(), "{nth} of 3 failed");
             tiers.on_failure(id);
         }
         assert!(tiers.is_stranded());
         tiers.set_need(PeerNeed::More);
-        assert!(!tiers.is_stranded(), "somebody delivers");
+        assert!(!tiers.is_stranded(), "a peer delivers");
         tiers.set_need(PeerNeed::Anybody);
         tiers.on_success(tiers.trackers().next().unwrap(), false);
         assert!(!tiers.is_stranded(), "one answers");
@@ -379,10 +385,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever happens: starts and rests alternate for each tracker, somebody is asked if there is anybody, and one that
-        /// works is not given up for one that may not.
+        /// For any events: starts and rests alternate for each tracker, at least one tracker is in use if there is
+        /// one, and a tracker that works is not dropped for one that may not.
         #[test]
-        fn somebody_is_always_asked(
+        fn some_tracker_is_always_in_use(
             sizes in prop::collection::vec(0usize..5, 0..5), seed in any::<u64>(),
             steps in prop::collection::vec((0usize..30, 0u8..6), 0..60),
         ) {

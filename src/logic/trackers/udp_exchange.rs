@@ -1,7 +1,8 @@
-//! One conversation with a UDP tracker (BEP 15): connect, ask, and ask again until there is an answer or patience ends.
+//! One exchange with a UDP tracker (BEP 15): connect, ask, and repeat until an answer arrives or the time is over.
 //!
-//! What does not belong to it (a wrong transaction, another action, half a datagram) is dropped and counted, and the
-//! clock runs on (T-11, T-12). Knows bytes and times; the socket and the address are the shell's.
+//! A datagram that does not belong to the exchange (a wrong transaction, another action, a truncated datagram) is
+//! dropped and counted, and the time-out runs on (T-11, T-12). This module knows bytes and times. The shell owns the
+//! socket and the address.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -23,65 +24,75 @@ const MAX_DOUBLINGS: u32 = 8;
 /// "A client can use a connection ID until one minute after it has received it" (BEP 15).
 const CONNECTION_LIFE: Duration = Duration::from_secs(60);
 
-/// What is asked of the tracker.
+/// The question for the tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UdpQuestion {
     /// An announce, and the path and query of the tracker's URL (BEP 41), empty if it has none.
     Announce(AnnounceRequest, String),
-    /// The numbers of some swarms, at most [`crate::codec::tracker_udp::MAX_SCRAPE`].
+    /// Scrape these swarms, at most [`crate::codec::tracker_udp::MAX_SCRAPE`].
     Scrape(Vec<InfoHash>),
 }
 
-/// A connection id and its age: worth keeping for the next conversation with the same tracker.
+/// A connection id and the time it was received, for the next exchange with the same tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Connection {
     id: u64,
     received: Instant,
 }
 
-/// Why a conversation came to nothing.
+/// Why an exchange failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum UdpTrouble {
-    /// Nothing that belongs to it came back.
+    /// No valid answer arrived.
     #[error("no answer to {sent} packets")]
     NoAnswer {
         /// Packets sent.
         sent: u32,
     },
-    /// The tracker said no, in these words (made safe when shown).
+    /// The tracker refused, with this text (made safe when shown).
     #[error("the tracker says: {}", Safe::new(.0))]
     Refused(String),
 }
 
-/// What the shell has to do.
+/// What the shell must do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExchangeEffect {
     /// Send this datagram to the tracker.
     Send(Vec<u8>),
-    /// The end: the answer ([`UdpReply::Announced`] or [`UdpReply::Scraped`], as asked), or why there is none.
+    /// The exchange has ended: the answer ([`UdpReply::Announced`] or [`UdpReply::Scraped`], as asked), or why there
+    /// is none.
     Done(Result<UdpReply, UdpTrouble>),
 }
 
-/// See the head of this file.
+/// The state of one exchange.
 #[derive(Debug)]
 pub struct UdpExchange {
+    /// The question.
     ask: UdpQuestion,
+    /// Whether the tracker's address is IPv6, so that its peers are.
     ipv6: bool,
     dice: SmallRng,
     connection: Option<Connection>,
-    /// The connection id is from an earlier conversation: the tracker may have forgotten it.
+    /// Whether the connection id is from an earlier exchange: the tracker may have forgotten it.
     reused: bool,
     phase: Phase,
-    /// Of the packet that is waited for; a retransmission keeps it, so that a late answer still counts.
+    /// The transaction of the packet whose answer is awaited. A retransmission keeps it, so that a late answer still
+    /// counts.
     transaction: u32,
+    /// Retransmissions of this packet.
     doublings: u32,
+    /// Packets sent.
     sent: u32,
+    /// Datagrams dropped.
     ignored: u32,
+    /// When to send the packet again.
     resend_at: Instant,
+    /// When the exchange ends without an answer.
     give_up_at: Instant,
     outbox: VecDeque<ExchangeEffect>,
 }
 
+/// What the exchange waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Connecting,
@@ -90,9 +101,9 @@ enum Phase {
 }
 
 impl UdpExchange {
-    /// Starts it: the first datagram is ready to be sent. `known` is what an earlier conversation with the same tracker
-    /// left behind; `ipv6` is the family of the tracker's address, which decides how it writes peers; it ends after
-    /// `patience` at the latest.
+    /// Starts an exchange: the first datagram is ready to be sent. `known`: the connection of an earlier exchange with
+    /// the same tracker. `ipv6`: the family of the tracker's address, which decides how peers are encoded. The
+    /// exchange ends after `patience` at the latest.
     pub fn new(
         now: Instant,
         ask: UdpQuestion,
@@ -128,7 +139,7 @@ impl UdpExchange {
         let reply = decode_reply(datagram, self.transaction, self.ipv6);
         match (self.phase, reply, &self.ask) {
             (Phase::Connecting, Ok(UdpReply::Connected { connection_id }), _) => {
-                // A tracker that only ever gives ids does not get faster packets for it.
+                // A tracker that only ever sends connection ids does not get packets faster for it.
                 if self.connection.is_none() {
                     self.doublings = 0;
                 }
@@ -143,7 +154,7 @@ impl UdpExchange {
             {
                 self.finish(Ok(UdpReply::Scraped(swarms)));
             }
-            // An id from before may be forgotten, or our address may have changed: a fresh one decides.
+            // The tracker may have forgotten an old id, or our address may have changed: try a new one.
             (Phase::Asking, Ok(UdpReply::Error(_)), _) if self.reused => {
                 self.connection = None;
                 self.begin(now);
@@ -156,7 +167,7 @@ impl UdpExchange {
         }
     }
 
-    /// The timer rang.
+    /// Sends the packet again or ends the exchange. Call it at [`Self::deadline`].
     pub fn on_timeout(&mut self, now: Instant) {
         if self.phase == Phase::Done {
             return;
@@ -172,48 +183,51 @@ impl UdpExchange {
         }
     }
 
-    /// The next thing to do, until there is none.
+    /// Returns the next effect, or `None`.
     pub fn poll(&mut self) -> Option<ExchangeEffect> {
         self.outbox.pop_front()
     }
 
-    /// When [`Self::on_timeout`] is due.
+    /// When to call [`Self::on_timeout`]. `None` after the end.
     pub fn deadline(&self) -> Option<Instant> {
         (self.phase != Phase::Done).then_some(self.resend_at.min(self.give_up_at))
     }
 
-    /// The connection id, for the next conversation.
+    /// The connection, for the next exchange with this tracker.
     pub const fn connection(&self) -> Option<Connection> {
         self.connection
     }
 
-    /// Datagrams that did not belong to it: forgeries, or a confused tracker (T-11).
+    /// The number of dropped datagrams: forgeries, or a confused tracker (T-11).
     pub const fn ignored(&self) -> u32 {
         self.ignored
     }
 
-    /// Packets sent again for want of an answer ("retry 3").
+    /// The number of retransmissions of the present packet ("retry 3").
     pub const fn retries(&self) -> u32 {
         self.doublings
     }
 
+    /// The connection id, if it is not too old.
     fn live_connection(&self, now: Instant) -> Option<u64> {
         let live = |connection: &Connection| now.saturating_duration_since(connection.received) < CONNECTION_LIFE;
         self.connection.filter(live).map(|connection| connection.id)
     }
 
-    /// The next step of the conversation, with its waits from the start.
+    /// Begins with connecting or asking, and with the first waiting time.
     fn begin(&mut self, now: Instant) {
         self.doublings = 0;
         self.pick_phase(now);
         self.send(now);
     }
 
+    /// Chooses between connecting and asking, with a new transaction.
     fn pick_phase(&mut self, now: Instant) {
         self.phase = if self.live_connection(now).is_some() { Phase::Asking } else { Phase::Connecting };
         self.transaction = self.dice.random();
     }
 
+    /// Sends the packet of the present phase.
     fn send(&mut self, now: Instant) {
         let packet = match (self.live_connection(now), &self.ask) {
             (None, _) => encode_connect(self.transaction),
@@ -270,7 +284,7 @@ mod tests {
         (t0, UdpExchange::new(t0, announce(), known, false, PATIENCE, 1))
     }
 
-    /// What is sent next, as the server reads it.
+    /// The next datagram, as the server decodes it.
     fn sent(exchange: &mut UdpExchange) -> Option<UdpRequest> {
         match exchange.poll()? {
             ExchangeEffect::Send(packet) => Some(decode_request(&packet).unwrap()),
@@ -339,7 +353,7 @@ mod tests {
         assert_eq!(exchange.poll(), Some(ExchangeEffect::Done(Ok(want))));
     }
 
-    /// T-14: 15 × 2^n, and the connection id is asked for again when it is a minute old.
+    /// T-14: 15 × 2^n seconds, and a new connection id when the old one is a minute old.
     #[test]
     fn silence_is_answered_with_ever_rarer_packets() {
         let (t0, mut exchange) = start(None);
@@ -402,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_connection_id_is_asked_for_anew_once() {
+    fn a_forgotten_connection_id_is_replaced_once() {
         let (t0, mut exchange) = start(None);
         connected(t0, &mut exchange, 42);
         let (_, mut next) = start(exchange.connection());
@@ -415,9 +429,9 @@ mod tests {
         assert_eq!(next.connection(), None);
     }
 
-    /// T-11.
+    /// T-11: forged and misplaced datagrams.
     #[test]
-    fn what_does_not_belong_is_counted_and_the_clock_runs_on() {
+    fn a_datagram_that_does_not_belong_is_counted_and_the_time_runs_on() {
         let (t0, mut exchange) = start(None);
         let tid = connect_tid(&mut exchange);
         let forgeries = [
@@ -442,8 +456,8 @@ mod tests {
     }
 
     proptest! {
-        /// Any datagrams at any time: no panic, at most one end, and packets no closer than the waits of BEP 15 but for
-        /// the steps that an answer allows.
+        /// For any datagrams at any time: no panic, at most one end, and packets no closer than the waits of BEP 15,
+        /// except for the steps that an answer allows.
         #[test]
         fn any_bytes_are_survived(
             datagrams in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..80), 0u32..40, any::<bool>()), 0..60),
