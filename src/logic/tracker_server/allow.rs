@@ -1,23 +1,23 @@
-//! Which torrents a tracker serves: a list of info-hashes, one on each line.
+//! The list of torrents that a tracker serves: one info-hash on each line.
 //!
-//! Knows the text, not the file.
+//! This module knows the text of the list, not its file.
 
 use crate::base::ids::InfoHash;
 
-/// The torrents on the list, in order.
+/// The listed torrents, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AllowList(Vec<InfoHash>);
 
-/// A line that is no info-hash.
+/// A line that is not an info-hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line} is no info-hash (40 hexadecimal digits)")]
 pub struct BadAllowList {
-    /// Counted from 1.
+    /// The number of the line, counted from 1.
     pub line: usize,
 }
 
 impl AllowList {
-    /// Reads the list. Empty lines and what follows a `#` do not count.
+    /// Parses the list. Empty lines and text after a `#` are ignored.
     pub fn parse(text: &str) -> Result<Self, BadAllowList> {
         let mut hashes = Vec::new();
         for (line, text) in (1..).zip(text.lines()) {
@@ -31,17 +31,17 @@ impl AllowList {
         Ok(Self(hashes))
     }
 
-    /// Is it on the list?
+    /// Whether the torrent is on the list.
     pub fn has(&self, info_hash: &InfoHash) -> bool {
         self.0.binary_search(info_hash).is_ok()
     }
 
-    /// How many there are.
+    /// The number of torrents.
     pub const fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Nothing is allowed.
+    /// Whether no torrent is on the list.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,40 +1,41 @@
-//! What a tracker has done since it began, and what it holds now. Only numbers: no torrent, no peer.
+//! Counters of a tracker since its start, and the present size of its table.
 
 use std::time::Duration;
 
 use super::Tally;
 use crate::codec::tracker::Event;
 
-/// Requests, by what they were and what became of them.
+/// Requests by kind and result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
-    /// Announces over HTTP, refused ones included.
+    /// Announces over HTTP, including refused ones.
     pub announces_http: u64,
-    /// The same over UDP.
+    /// Announces over UDP, including refused ones.
     pub announces_udp: u64,
     /// Scrapes over HTTP.
     pub scrapes_http: u64,
     /// Scrapes over UDP.
     pub scrapes_udp: u64,
-    /// Connection ids given out over UDP.
+    /// Connection ids that were issued over UDP.
     pub connects: u64,
-    /// Announces that said "started".
+    /// Announces with `started`.
     pub started: u64,
-    /// Announces that said "completed".
+    /// Announces with `completed`.
     pub completed: u64,
-    /// Announces that said "stopped".
+    /// Announces with `stopped`.
     pub stopped: u64,
     /// Announces of torrents that are not on the list.
     pub unregistered: u64,
-    /// Requests of hosts that ask too often.
+    /// Requests of hosts that sent too many.
     pub too_fast: u64,
-    /// Datagrams and queries that are no requests.
+    /// Datagrams and queries that are not requests.
     pub malformed: u64,
-    /// Datagrams with a connection id that was not given to their sender, or too long ago.
+    /// Datagrams with a connection id that was not issued to their sender, or has expired.
     pub bad_connection_ids: u64,
 }
 
 impl Counts {
+    /// Counts the event of an announce.
     pub(super) const fn note(&mut self, event: Event) {
         match event {
             Event::Periodic | Event::Paused => {}
@@ -45,17 +46,17 @@ impl Counts {
     }
 }
 
-/// See the head of the file.
+/// The state of a tracker in numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stats {
-    /// Since it began.
+    /// Time since the start.
     pub uptime: Duration,
-    /// Swarms, also those that are empty now.
+    /// Swarms, including empty ones.
     pub swarms: usize,
-    /// Everybody in them, and the memory of it all.
+    /// All listed peers, and the memory of the table.
     pub peers: Tally,
-    /// Torrents on the list, if there is one.
+    /// Torrents on the list, if there is a list.
     pub allowed: Option<usize>,
-    /// What it has done.
+    /// Requests since the start.
     pub counts: Counts,
 }

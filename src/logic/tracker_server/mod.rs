@@ -1,18 +1,18 @@
-//! A tracker, as a struct: bytes of a client in, bytes for it out (BEP 3, 7, 15, 23, 24, 31, 48).
+//! The tracker that we serve, as a pure machine: requests of clients in, answers out (BEP 3, 7, 15, 23, 24, 31, 48).
 //!
-//! [`TrackerDesk`] is where everything is decided: who is served, how often, with whom. Knows no sockets and no HTTP beyond the
-//! query of a URL; told the time, the address a request came from, and its secrets.
+//! [`TrackerDesk`] decides which requests are served, how often, and which peers are named. It is given the time, the
+//! address of each request, and its secrets. It knows no sockets, and of HTTP only the query of a URL.
 //!
-//! | file | for |
+//! | file | decides |
 //! |---|---|
-//! | `registry`, `swarm`, `pool` | who is in which swarm, within limits; who is named to whom |
-//! | `networks` | what each network holds, and so who goes when it is full |
-//! | `sizes` | how to draw any peer with the same chance |
-//! | `ticks` | the age of a peer and what is known of it, in two bytes |
+//! | `registry`, `swarm`, `pool` | which peer is in which swarm, within limits; which peers are named |
+//! | `networks` | how many entries each network has, and so which entry is removed when the table is full |
+//! | `sizes` | how to draw any peer with equal probability |
+//! | `ticks` | the age of a peer and two marks, in two bytes |
 //! | `allow` | which torrents are served |
-//! | `throttle` | how often a host may ask |
+//! | `throttle` | how often a host may send requests |
 //! | `tickets` | the connection ids of UDP |
-//! | `counts` | what it has done |
+//! | `counts` | counters of requests |
 
 mod allow;
 mod counts;
@@ -50,57 +50,60 @@ use crate::codec::tracker_udp::server::{
 };
 use crate::logic::peers::address::Class;
 
-/// 12 hours: the clock of the peers' ages goes round in three times as much.
+/// 12 hours: a third of the range of the clock of peer ages.
 pub const MAX_INTERVAL: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// 30 minutes: what trackers say since BEP 3.
+/// 30 minutes: the usual interval of trackers since BEP 3.
 pub const DEFAULT_INTERVAL: Duration = Duration::from_secs(30 * 60);
 
-/// 30 requests a second: a seedbox of 10,000 torrents makes six, and its burst at the start is ten seconds of these.
+/// 30 requests a second: a seedbox of 10,000 torrents makes six, and its burst at the start is ten seconds of this
+/// rate.
 pub const DEFAULT_RATE: u32 = 30;
 
-/// 200 peers: with these a reply over UDP and IPv4 is 1,220 bytes, within any packet.
+/// At most 200 peers are named: a reply over UDP and IPv4 is then 1,220 bytes, which fits any packet.
 const MAX_WANTED: usize = 200;
 
-/// 67 peers: what fits a packet of 1,280 bytes, the least that IPv6 carries whole, behind 48 of headers and 20 of reply.
+/// At most 67 peers over UDP and IPv6: what fits a packet of 1,280 bytes, the least that IPv6 carries whole, after 48
+/// bytes of headers and 20 of reply.
 const MAX_WANTED_UDP_V6: usize = 67;
 
-/// Once a second a part of the peers is looked at.
+/// Once a second a part of the peers is checked for expiry.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
-/// An eighth of the expiry: so much later than due a peer is forgotten at most.
+/// All peers are checked within an eighth of the expiry, so that a peer is removed at most that much later than due.
 const SWEEP_PARTS: u64 = 8;
 
-/// 50,000 peers are looked at in less than a millisecond.
+/// 50,000 peers are checked in less than a millisecond.
 const MAX_SWEEP: usize = 50_000;
 
-/// 256 KiB of swarms are written down in one turn: less than a millisecond.
+/// 256 KiB of swarms are encoded for the state file in one turn, in less than a millisecond.
 const SAVED_PART: usize = 256 * 1024;
 
-/// One hour: somebody may put the torrent on the list meanwhile.
+/// One hour: the torrent may be added to the list meanwhile.
 const RETRY_UNREGISTERED: Duration = Duration::from_secs(60 * 60);
 
-/// One minute, the least that BEP 31 can say.
+/// One minute, the least that BEP 31 can express.
 const RETRY_TOO_FAST: Duration = Duration::from_secs(60);
 
-/// What a tracker is given.
+/// The configuration of a tracker.
 #[derive(Clone)]
 pub struct DeskConfig {
-    /// How often clients are to announce, at most [`MAX_INTERVAL`].
+    /// The interval that clients are told, at most [`MAX_INTERVAL`].
     pub interval: Duration,
-    /// Requests a second of each host; 0: any number. This machine's own are not counted.
+    /// The most requests a second of each host; 0: no limit. Requests from this machine are not limited.
     pub rate: u32,
-    /// What it holds at most.
+    /// The limits of its table.
     pub limits: RegistryLimits,
-    /// Only these torrents; `None`: all.
+    /// The torrents that are served. `None`: all.
     pub allow: Option<AllowList>,
-    /// For dice and hashes.
+    /// The seed of random choices and hashes.
     pub seed: u64,
-    /// For connection ids.
+    /// The secret of the connection ids.
     pub secret: [u8; 32],
 }
 
-/// The longest file that a tracker with these limits writes, with room for swarms and peers that come and go meanwhile.
+/// The greatest length of the state file with these limits, in bytes, with room for swarms and peers that change while
+/// it is written.
 pub fn longest_state(limits: &RegistryLimits) -> u64 {
     let all = limits.swarms.saturating_mul(SWARM_LEN).saturating_add(limits.peers.saturating_mul(PEER_LEN));
     (all as u64).saturating_mul(2).saturating_add(SAVED_PART as u64)
@@ -112,7 +115,7 @@ impl std::fmt::Debug for DeskConfig {
     }
 }
 
-/// Why a request is not served.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum Refusal {
     #[error("{0}")]
@@ -136,21 +139,25 @@ impl Refusal {
     }
 }
 
-/// See the head of the file.
+/// Answers the requests of clients. The head of this file lists its parts.
 #[derive(Debug)]
 pub struct TrackerDesk {
+    /// The configuration, with the interval within its limits.
     cfg: DeskConfig,
+    /// When the tracker started.
     epoch: Instant,
     registry: Registry,
     throttle: AnnounceThrottle,
     tickets: Tickets,
+    /// The key of the hashes of hosts.
     hosts: HashKey,
     counts: Counts,
+    /// When to check peers for expiry next.
     sweep_at: Instant,
 }
 
 impl TrackerDesk {
-    /// Opens at `now`, with nobody in any swarm.
+    /// A tracker that starts at `now` without peers.
     pub fn new(cfg: DeskConfig, now: Instant) -> Self {
         let interval = cfg.interval.clamp(Duration::from_secs(1), MAX_INTERVAL);
         Self {
@@ -165,8 +172,8 @@ impl TrackerDesk {
         }
     }
 
-    /// Answers a datagram (BEP 15); `None`: with silence. Before a connection id is shown, no answer is longer than what
-    /// it answers: whoever forges an address gains nothing.
+    /// Answers a datagram (BEP 15). `None`: no answer. Without a valid connection id no answer is longer than its
+    /// request, so that a forged source address gains nothing.
     pub fn on_datagram(&mut self, now: Instant, datagram: &[u8], from: IpAddr) -> Option<Vec<u8>> {
         let from = from.to_canonical();
         let Ok(request) = decode_request(datagram) else {
@@ -186,7 +193,8 @@ impl TrackerDesk {
                 let error = encode_error(transaction_id, "bad connection id");
                 (error.len() <= datagram.len()).then_some(error)
             }
-            // Silence slows down whoever is not listening, and those who are retry later and later.
+            // No answer: this slows down a sender that does not read, and a client that does retries less and less
+            // often.
             _ if !self.admits(now, from) => None,
             UdpRequest::Announce { transaction_id, request, .. } => {
                 self.counts.announces_udp += 1;
@@ -208,26 +216,26 @@ impl TrackerDesk {
         }
     }
 
-    /// Answers the query of an announce over HTTP; refusals are answers too.
+    /// Answers the query of an announce over HTTP. A refusal is an answer too.
     pub fn on_announce(&mut self, now: Instant, query: &str, from: IpAddr) -> Vec<u8> {
         let from = from.to_canonical();
         let answered = self.http_announce(now, query, from);
         answered.unwrap_or_else(encode_refusal)
     }
 
-    /// Answers the query of a scrape over HTTP (BEP 48). Torrents that nobody has announced are left out.
+    /// Answers the query of a scrape over HTTP (BEP 48). Torrents without any announce are left out.
     pub fn on_scrape(&mut self, now: Instant, query: &str, from: IpAddr) -> Vec<u8> {
         let from = from.to_canonical();
         let answered = self.http_scrape(now, query, from);
         answered.unwrap_or_else(encode_refusal)
     }
 
-    /// From now on only these torrents are served; `None`: all. What is known of others is forgotten by and by.
+    /// Serves only these torrents from now on; `None`: all. Entries of other torrents expire with time.
     pub fn on_allow_list(&mut self, allow: Option<AllowList>) {
         self.cfg.allow = allow;
     }
 
-    /// The time has come to look for peers that are silent.
+    /// Removes peers that have not announced for too long. Call it at [`TrackerDesk::deadline`].
     pub fn on_timeout(&mut self, now: Instant) {
         if now < self.sweep_at {
             return;
@@ -242,12 +250,12 @@ impl TrackerDesk {
         self.registry.sweep(age, (all / round_s + 1).min(MAX_SWEEP), keep);
     }
 
-    /// When [`TrackerDesk::on_timeout`] is due.
+    /// When to call [`TrackerDesk::on_timeout`].
     pub const fn deadline(&self) -> Instant {
         self.sweep_at
     }
 
-    /// What it has done and holds.
+    /// The counters and the size of the table.
     pub fn stats(&self, now: Instant) -> Stats {
         Stats {
             uptime: now.saturating_duration_since(self.epoch),
@@ -258,15 +266,16 @@ impl TrackerDesk {
         }
     }
 
-    /// A part of all swarms for a file, from position `below` down, and where to go on; `None`: that was the last part.
-    /// The first part is `below` the greatest number there is.
+    /// A part of all swarms for the state file, from position `below` down, and the position at which to continue.
+    /// `None`: this was the last part. Pass `usize::MAX` as `below` for the first part.
     pub fn save(&self, now: Instant, below: usize) -> (Vec<u8>, Option<usize>) {
         let mut part = Vec::new();
         let next = self.registry.save(self.tick(now), below, SAVED_PART, &mut part);
         (part, next)
     }
 
-    /// Takes in what was saved, `away` ago by the clock on the wall: what has not expired, is served, and has room.
+    /// Adds saved swarms, which were saved `away` ago by the wall clock: those that have not expired, are served, and
+    /// fit the limits.
     pub fn restore(&mut self, now: Instant, state: &SavedState<'_>, away: Duration) {
         let back = Return {
             now: self.tick(now),
@@ -280,13 +289,15 @@ impl TrackerDesk {
         }
     }
 
-    /// After a panic: peers stay if every count and index is right, else they come again with their next announce.
+    /// After a panic: keeps the peers if every count and index is right. Otherwise the table starts empty, and peers
+    /// return with their next announce.
     pub fn recover(&mut self, now: Instant) {
         if !self.registry.is_sound() {
             *self = Self { counts: self.counts, ..Self::new(self.cfg.clone(), now) };
         }
     }
 
+    /// Answers an announce over HTTP or refuses it.
     fn http_announce(&mut self, now: Instant, query: &str, from: IpAddr) -> Result<Vec<u8>, Refusal> {
         self.admit(now, from)?;
         let query = parse_query(query).inspect_err(|_bad| self.counts.malformed += 1)?;
@@ -297,6 +308,7 @@ impl TrackerDesk {
         Ok(encode_announce(&AnnounceReply { external_ip, ..reply }, query.compact))
     }
 
+    /// Answers a scrape over HTTP or refuses it.
     fn http_scrape(&mut self, now: Instant, query: &str, from: IpAddr) -> Result<Vec<u8>, Refusal> {
         self.admit(now, from)?;
         let swarms = parse_scrape_query(query).inspect_err(|_bad| self.counts.malformed += 1)?;
@@ -308,6 +320,7 @@ impl TrackerDesk {
         Ok(encode_scrape(&known))
     }
 
+    /// Handles an announce of either protocol.
     fn announce(
         &mut self,
         now: Instant,
@@ -334,22 +347,26 @@ impl TrackerDesk {
         })
     }
 
+    /// The counts of a swarm, if it is known and served.
     fn numbers(&self, info_hash: &InfoHash) -> Option<ScrapeEntry> {
         self.registry.numbers(info_hash).filter(|_| self.allows(info_hash))
     }
 
+    /// Whether the torrent is served.
     fn allows(&self, info_hash: &InfoHash) -> bool {
         self.cfg.allow.as_ref().is_none_or(|allow| allow.has(info_hash))
     }
 
+    /// Refuses a request of a host with too many.
     fn admit(&mut self, now: Instant, from: IpAddr) -> Result<(), Refusal> {
         if self.admits(now, from) { Ok(()) } else { Err(Refusal::TooFast) }
     }
 
+    /// Whether the host may send a request now. Counts it if so.
     fn admits(&mut self, now: Instant, from: IpAddr) -> bool {
         let host = match from {
             IpAddr::V4(ip) => self.hosts.hash(&ip.octets()),
-            // A /64: what one customer has.
+            // A /64, the addresses of one customer.
             IpAddr::V6(ip) => self.hosts.hash(&ip.octets()[..8]),
         };
         let admitted = Class::of_ip(from) == Class::Loopback || self.throttle.admits(now, host);
@@ -362,22 +379,23 @@ impl TrackerDesk {
     }
 }
 
-/// An announce confirms a peer that comes after the minimum interval; a peer is overdue that is later than an eighth of
-/// the interval.
+/// An announce after the minimum interval or later confirms a peer. A peer is overdue when it is late by more than an
+/// eighth of the interval.
 fn rhythm(interval: Duration) -> Rhythm {
     let overdue_after = ticks::ticks_beyond(interval + interval / 8);
     Rhythm { confirm_after: ticks::ticks_within(interval / 2), overdue_after }
 }
 
-/// The address that a peer is listed under: its own. One that it gives itself (`ip=`) is believed of this machine and
-/// its own networks only, whose clients may know better how they look from outside; anybody else could point a swarm at
-/// a stranger.
+/// The address under which a peer is listed: that of its request. An address in the request (`ip=`) is accepted only
+/// from this machine and its own networks, whose clients may know their external address. From others it could direct
+/// a swarm at a victim.
 fn believed(claimed: Option<IpAddr>, from: IpAddr) -> IpAddr {
     let is_ours = Class::of_ip(from).is_local();
     let claimed = claimed.filter(|claimed| is_ours && Class::of_ip(*claimed) != Class::Nowhere);
     claimed.unwrap_or(from).to_canonical()
 }
 
+/// A refusal as an HTTP reply.
 fn encode_refusal(refusal: Refusal) -> Vec<u8> {
     encode_failure(&TrackerFailure { reason: refusal.to_string(), retry_in: refusal.retry_in() })
 }

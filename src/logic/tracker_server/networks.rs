@@ -1,30 +1,31 @@
-//! How much of a table each network of the internet holds, in a fixed amount of memory.
+//! How many entries of a table each network has, in a fixed amount of memory.
 //!
-//! An address belongs to a site (the /24 of IPv4, the /48 of IPv6) and to a provider (/16, /32). Knows no peers and no
-//! swarms.
+//! An address belongs to a site (the /24 of IPv4, the /48 of IPv6) and to a provider (/16, /32). This module knows no
+//! peers and no swarms.
 
 use std::net::IpAddr;
 
 use super::pool::HashKey;
 
-/// 65,536 counters in each row: a thousand networks that flood fill a sixty-fourth of them.
+/// 65,536 counters in each row: a thousand flooding networks fill a sixty-fourth of them.
 const COUNTERS: usize = 1 << 16;
 
-/// Two rows: a network is charged the smaller of its two counters, so that it must share both of them with floods to be
-/// taken for one. Of a thousand networks that flood, one honest network in 4,000 does.
+/// Two rows. A network is charged the smaller of its two counters, so it is overcharged only if it shares both with
+/// flooding networks. With a thousand of these this happens to one honest network in 4,000.
 const ROWS: usize = 2;
 
-/// A provider may hold as much as 64 of its sites before it is charged for more than each of them holds. Picked by eye: an
-/// attacker with a /32 of IPv6 has 65,536 sites, and a provider with 64 busy ones is large.
+/// A provider may have as many entries as 64 sites before its sites are charged for more than their own. Picked by
+/// eye: an attacker with a /32 of IPv6 has 65,536 sites, and a provider with 64 busy sites is large.
 const SITES_PER_PROVIDER: u32 = 64;
 
-/// What one customer or one machine room has: a /24 of IPv4, a /48 of IPv6 (RFC 6177: "a /48 to end sites").
+/// The network of one customer or one machine room: a /24 of IPv4, a /48 of IPv6 (RFC 6177: "a /48 to end sites").
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NetworkSite {
     V4([u8; 3]),
     V6([u8; 6]),
 }
 
+/// The prefix that identifies the provider.
 impl NetworkSite {
     pub(super) fn of(ip: IpAddr) -> Self {
         match ip {
@@ -39,7 +40,7 @@ impl NetworkSite {
         }
     }
 
-    /// The bytes of its prefix.
+    /// The bytes of the prefix.
     pub(super) const fn prefix(&self) -> &[u8] {
         match self {
             Self::V4(prefix) => prefix,
@@ -55,7 +56,7 @@ impl NetworkSite {
     }
 }
 
-/// Counters by the hash of a prefix, row after row.
+/// Counters by the hash of a prefix, one row after the other.
 #[derive(Debug, PartialEq, Eq)]
 struct Rows(Vec<u32>);
 
@@ -71,19 +72,20 @@ impl Rows {
         }
     }
 
+    /// The smaller of the two counters of a prefix.
     fn least(&self, hash: u64) -> u32 {
         places(hash).into_iter().map(|place| self.0[place]).min().unwrap_or(0)
     }
 }
 
-/// A place in each row, each by two other bytes of the hash.
+/// The counter of each row, chosen by two different bytes of the hash each.
 fn places(hash: u64) -> [usize; ROWS] {
     let [a, b, c, d, ..] = hash.to_be_bytes();
     let [first, second] = [[a, b], [c, d]].map(|part| usize::from(u16::from_be_bytes(part)));
     [first, COUNTERS + second]
 }
 
-/// See the head of the file.
+/// The number of entries of each network.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Loads {
     sites: Rows,
@@ -95,12 +97,12 @@ impl Loads {
         Self { sites: Rows::new(), providers: Rows::new() }
     }
 
-    /// One more entry of this site.
+    /// Adds an entry of this site.
     pub(super) fn add(&mut self, site: NetworkSite, key: HashKey) {
         self.change(site, key, |count| count.saturating_add(1));
     }
 
-    /// One less.
+    /// Removes an entry of this site.
     pub(super) fn remove(&mut self, site: NetworkSite, key: HashKey) {
         self.change(site, key, |count| count.saturating_sub(1));
     }
@@ -110,18 +112,18 @@ impl Loads {
         self.providers.change(key.hash(site.provider()), &change);
     }
 
-    /// How many entries this site is charged for: its own, or its share of the provider's if that is more. Never fewer
-    /// than it has.
+    /// The number of entries for which this site is charged: its own, or its share of its provider's if that is more.
+    /// Never fewer than its own.
     pub(super) fn of(&self, site: NetworkSite, key: HashKey) -> u64 {
         let provider = self.providers.least(key.hash(site.provider())) / SITES_PER_PROVIDER;
         self.sites.least(key.hash(site.prefix())).max(provider).into()
     }
 }
 
-/// How readily an entry is given up for another: the more its network holds, the sooner.
+/// How readily an entry is removed for another one: the more entries its network has, the sooner.
 ///
-/// A confirmed one counts a sixteenth, so that a network that has come to stay may hold sixteen times as much as one that
-/// has just come (picked by eye). One that is overdue goes before its equals.
+/// A confirmed entry counts a sixteenth, so that a network whose peers stay may have sixteen times as many entries as
+/// one whose peers have just joined (picked by eye). An overdue entry is removed before others of the same load.
 pub(super) const fn burden(load: u64, is_confirmed: bool, is_overdue: bool) -> u64 {
     match (is_overdue, is_confirmed) {
         (true, _) => load * 16 + 8,
@@ -164,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_confirmed_stay_longer_than_the_new_and_the_overdue_go_first() {
+    fn confirmed_entries_stay_longer_than_new_ones_and_overdue_ones_go_first() {
         let table = [
             (burden(1, false, true), burden(1, false, false)),
             (burden(1, false, false), burden(1, true, false)),

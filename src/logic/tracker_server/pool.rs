@@ -1,8 +1,9 @@
-//! The peers of one swarm and one family: 8 bytes each for IPv4, 20 for IPv6, and an index when there are many.
+//! The peers of one swarm and one address family: 8 bytes each for IPv4, 20 for IPv6, and an index when there are
+//! many.
 //!
-//! Leeches stand first, then seeds, so that "a leech" and "anybody" are ranges to draw from. Knows no other swarm; an
-//! address is a run of bytes as in compact peers (BEP 23, BEP 7), its host the part that tells owners apart, its site the
-//! part by which it is found and charged.
+//! Leeches come first, then seeds, so that "the leeches" and "all peers" are ranges to draw from. The pool does not
+//! know other swarms. An address is a sequence of bytes as in compact peers (BEP 23, BEP 7). Its host is the part that
+//! tells owners apart; its site is the part by which it is found and charged.
 
 use std::hash::Hasher;
 use std::ops::Range;
@@ -16,10 +17,10 @@ use super::networks::{Loads, NetworkSite};
 use super::ticks::{LastAnnounce, Tick};
 use crate::codec::compact::V4_LEN;
 
-/// 16 peers are looked through faster than hashed, and most swarms have fewer.
+/// Up to 16 peers are searched faster than hashed, and most swarms have fewer.
 const MAX_UNINDEXED: usize = 16;
 
-/// The secret of the hashes: addresses are chosen by strangers.
+/// The secret of the hashes, since strangers choose the addresses.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct HashKey(u64, u64);
 
@@ -30,7 +31,7 @@ impl HashKey {
     }
 
     pub(super) fn hash(self, bytes: &[u8]) -> u64 {
-        // SipHash of a secret and the bytes.
+        // SipHash of the secret and the bytes.
         let mut hasher = std::hash::DefaultHasher::new();
         hasher.write_u64(self.0);
         hasher.write_u64(self.1);
@@ -39,7 +40,7 @@ impl HashKey {
     }
 }
 
-/// The hash of all tables, and what each network holds of this one.
+/// The key of all hashes, and the number of entries of each network.
 #[derive(Debug)]
 pub(super) struct PoolLedger {
     pub(super) key: HashKey,
@@ -52,12 +53,12 @@ impl PoolLedger {
     }
 }
 
-/// How many places of a swarm one network may take, and when a peer counts as confirmed.
+/// How many places of a swarm one host and one site may take, and when a peer is confirmed.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Places {
     pub(super) per_host: usize,
     pub(super) per_site: usize,
-    /// A peer is confirmed that announces again after so many ticks.
+    /// A peer that announces again after this many ticks is confirmed.
     pub(super) confirm_after: u16,
 }
 
@@ -65,37 +66,38 @@ pub(super) struct Places {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PeerStatus {
     pub(super) is_seed: bool,
-    /// It says that it has just completed.
+    /// Whether the announce says `completed`.
     pub(super) completes: bool,
 }
 
-/// What came of an announce.
+/// The result of an announce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Noted {
-    /// It was not listed before.
+    /// Whether the peer was not listed before.
     pub(super) is_new: bool,
-    /// Its download is to be counted.
+    /// Whether its download must be counted.
     pub(super) counts: bool,
     pub(super) is_confirmed: bool,
 }
 
+/// A listed peer.
 #[derive(Debug, Clone, Copy)]
 struct Member<const N: usize> {
     addr: [u8; N],
     seen: LastAnnounce,
 }
 
-/// See the head of the file.
+/// The listed peers of one swarm and one family.
 #[derive(Debug, Default)]
 pub(super) struct Pool<const N: usize> {
-    /// Leeches, then seeds.
+    /// The leeches, then the seeds.
     members: Vec<Member<N>>,
     leeches: usize,
-    /// Positions by the hash of their site. Empty while there are few.
+    /// Positions by the hash of their site. Empty while there are few peers.
     index: HashTable<u32>,
 }
 
-/// The part of an address that one owner has to himself: all of an IPv4 address, the first half of an IPv6 one.
+/// The part of an address that one owner has alone: all of an IPv4 address, the first half of an IPv6 address.
 fn host<const N: usize>(addr: &[u8; N]) -> &[u8] {
     &addr[..if N == V4_LEN { 4 } else { 8 }]
 }
@@ -105,6 +107,7 @@ fn site_bytes<const N: usize>(addr: &[u8; N]) -> &[u8] {
     &addr[..if N == V4_LEN { 3 } else { 6 }]
 }
 
+/// The site of an address.
 fn site<const N: usize>(addr: &[u8; N]) -> NetworkSite {
     match site_bytes(addr) {
         [a, b, c] => NetworkSite::V4([*a, *b, *c]),
@@ -112,7 +115,7 @@ fn site<const N: usize>(addr: &[u8; N]) -> NetworkSite {
     }
 }
 
-/// At most `most` different positions of a range, without `except`, each set of them as likely as any other.
+/// Draws at most `most` different positions of a range, without `except`. Every set of positions is equally likely.
 fn draw(
     among: Range<usize>,
     except: Option<usize>,
@@ -141,21 +144,22 @@ impl<const N: usize> Pool<N> {
         self.members.len() - self.leeches
     }
 
-    /// Bytes on the heap.
+    /// The heap memory in bytes.
     pub(super) fn bytes(&self) -> usize {
         self.members.capacity() * size_of::<Member<N>>() + self.index.allocation_size()
     }
 
-    /// Everybody.
+    /// The range of all peers.
     pub(super) const fn all(&self) -> Range<usize> {
         0..self.members.len()
     }
 
-    /// Those that are not complete.
+    /// The range of the peers that are not complete.
     pub(super) const fn leeching(&self) -> Range<usize> {
         0..self.leeches
     }
 
+    /// The position of an address, if it is listed.
     pub(super) fn position(&self, addr: &[u8; N], key: HashKey) -> Option<usize> {
         let mut found = None;
         self.visit_site(addr, key, |at| {
@@ -166,8 +170,8 @@ impl<const N: usize> Pool<N> {
         found
     }
 
-    /// Lists an address, or hears of it again. A host and a site have so many places at most: beyond that one of theirs
-    /// goes that is not confirmed, the oldest one first, or else the oldest of all.
+    /// Handles an announce: lists the address, or updates it. Host and site have a limited number of places. If they
+    /// are full, the oldest unconfirmed entry of the host or site is removed, or else its oldest entry.
     pub(super) fn put(
         &mut self,
         addr: [u8; N],
@@ -204,8 +208,8 @@ impl<const N: usize> Pool<N> {
         Noted { is_new: true, counts: word.completes, is_confirmed: false }
     }
 
-    /// The peer at this position announces again. A download is counted once as long as the peer stays listed, and never
-    /// of one that came as a seed.
+    /// The peer at this position announces again. A download is counted once while the peer stays listed, and never
+    /// for a peer that joined as a seed.
     fn hear_again(&mut self, at: usize, word: PeerStatus, now: Tick, confirm_after: u16, key: HashKey) -> Noted {
         let before = self.members[at].seen;
         let counts = word.completes && !before.is_counted();
@@ -219,7 +223,7 @@ impl<const N: usize> Pool<N> {
         Noted { is_new: false, counts, is_confirmed: seen.is_confirmed() }
     }
 
-    /// Lists an address that is not in.
+    /// Lists an address that is not listed.
     pub(super) fn insert(&mut self, addr: [u8; N], is_seed: bool, seen: LastAnnounce, ledger: &mut PoolLedger) {
         ledger.loads.add(site(&addr), ledger.key);
         self.push(Member { addr, seen }, ledger.key);
@@ -228,8 +232,8 @@ impl<const N: usize> Pool<N> {
         }
     }
 
-    /// Lists an address that was listed in an earlier run, if it is not in and its host and its site have places. Says
-    /// whether it is.
+    /// Lists an address of an earlier run, if it is not listed and its host and site have a place. Returns whether it
+    /// did.
     pub(super) fn restore(
         &mut self,
         addr: [u8; N],
@@ -252,24 +256,25 @@ impl<const N: usize> Pool<N> {
         has_place
     }
 
-    /// Takes an address out, if it is in.
+    /// Removes an address, if it is listed.
     pub(super) fn remove(&mut self, addr: &[u8; N], ledger: &mut PoolLedger) {
         if let Some(at) = self.position(addr, ledger.key) {
             self.remove_at(at, ledger);
         }
     }
 
-    /// The site of the peer at this position, and when it was heard of.
+    /// The site of the peer at this position, and its last announce.
     pub(super) fn look(&self, at: usize) -> (NetworkSite, LastAnnounce) {
         (site(&self.members[at].addr), self.members[at].seen)
     }
 
-    /// Every address, whether it is a seed, and when it was heard of.
+    /// All peers: the address, whether it is a seed, and its last announce.
     pub(super) fn members(&self) -> impl ExactSizeIterator<Item = (&[u8; N], bool, LastAnnounce)> {
         self.members.iter().enumerate().map(|(at, member)| (&member.addr, at >= self.leeches, member.seen))
     }
 
-    /// At most `most` addresses of a range, without that at `except`, each set of them as likely as any other.
+    /// Draws at most `most` addresses of a range, without the one at `except`. Every set of addresses is equally
+    /// likely.
     pub(super) fn sample(
         &self,
         among: Range<usize>,
@@ -280,8 +285,8 @@ impl<const N: usize> Pool<N> {
         draw(among, except, most, dice).map(|at| &self.members[at].addr)
     }
 
-    /// Removes who was last heard of more than `max_age` ticks ago, going down from position `below` for at most
-    /// `budget` members. Says how far it came: 0 is the end.
+    /// Removes peers that last announced more than `max_age` ticks ago, from position `below` down, checking at most
+    /// `budget` peers. Returns the position it reached; 0 is the end.
     pub(super) fn sweep(
         &mut self,
         below: usize,
@@ -293,7 +298,7 @@ impl<const N: usize> Pool<N> {
         let end = at.saturating_sub(budget);
         while at > end {
             at -= 1;
-            // Who takes a freed place comes from above, where everybody has been looked at.
+            // The peer that takes a freed place comes from above, where all peers have been checked.
             if self.members[at].seen.age(now) > max_age {
                 self.remove_at(at, ledger);
             }
@@ -304,7 +309,7 @@ impl<const N: usize> Pool<N> {
         end
     }
 
-    /// Whether the index says what the members say.
+    /// Whether the index matches the list.
     pub(super) fn is_sound(&self, key: HashKey) -> bool {
         let found = |at: &usize| self.position(&self.members[*at].addr, key) == Some(*at);
         let indexed = self.index.is_empty() || self.index.len() == self.members.len();
@@ -312,6 +317,7 @@ impl<const N: usize> Pool<N> {
         self.leeches <= self.members.len() && indexed && needed && self.all().all(|at| found(&at))
     }
 
+    /// Calls `visit` with the position of every peer of the same site.
     fn visit_site(&self, addr: &[u8; N], key: HashKey, mut visit: impl FnMut(usize)) {
         let is_near = |at: &usize| site_bytes(&self.members[*at].addr) == site_bytes(addr);
         if self.index.is_empty() {
@@ -326,10 +332,12 @@ impl<const N: usize> Pool<N> {
         }
     }
 
+    /// The hash of the peer at this position.
     fn hash_at(&self, at: usize, key: HashKey) -> u64 {
         key.hash(site_bytes(&self.members[at].addr))
     }
 
+    /// Adds a peer at the end.
     fn push(&mut self, member: Member<N>, key: HashKey) {
         let at = u32::try_from(self.members.len()).expect("a swarm is limited to far fewer");
         if at == 0 {
@@ -348,19 +356,19 @@ impl<const N: usize> Pool<N> {
         }
     }
 
-    /// A leech becomes a seed.
+    /// Moves a leech to the seeds.
     fn complete(&mut self, at: usize, key: HashKey) {
         self.leeches -= 1;
         self.swap(at, self.leeches, key);
     }
 
-    /// A seed becomes a leech.
+    /// Moves a seed to the leeches.
     fn uncomplete(&mut self, at: usize, key: HashKey) {
         self.swap(at, self.leeches, key);
         self.leeches += 1;
     }
 
-    /// Takes the peer at this position out; another one takes its place.
+    /// Removes the peer at this position. Another peer takes its place.
     pub(super) fn remove_at(&mut self, mut at: usize, ledger: &mut PoolLedger) {
         let key = ledger.key;
         ledger.loads.remove(site(&self.members[at].addr), key);
@@ -379,6 +387,7 @@ impl<const N: usize> Pool<N> {
         }
     }
 
+    /// Swaps two peers, in the index too.
     fn swap(&mut self, a: usize, b: usize, key: HashKey) {
         if a == b {
             return;
@@ -392,7 +401,7 @@ impl<const N: usize> Pool<N> {
         self.members.swap(a, b);
     }
 
-    /// Whoever the index had at `from` is at `to`. `usize::MAX` is nowhere.
+    /// Changes the index entry with position `from` to position `to`. `usize::MAX` stands for no position.
     fn point(&mut self, hash: u64, from: usize, to: usize) {
         let short = |at: usize| u32::try_from(at).unwrap_or(u32::MAX);
         if let Some(position) = self.index.find_mut(hash, |position| *position == short(from)) {
@@ -400,7 +409,7 @@ impl<const N: usize> Pool<N> {
         }
     }
 
-    /// A swarm that was large once does not keep its size for ever.
+    /// Returns memory, so that a swarm that was once large does not keep its size.
     fn give_back_memory(&mut self, key: HashKey) {
         let len = self.members.len();
         if self.members.capacity() <= len.saturating_mul(4).max(8) {

@@ -1,11 +1,12 @@
-//! How many peers each swarm has, so that any peer of all swarms can be drawn with the same chance.
+//! The number of peers of each swarm, in a form from which any peer of all swarms is drawn with equal probability.
 //!
-//! A Fenwick tree over positions: four bytes for each swarm, and as many steps as a position has bits.
+//! This is a Fenwick tree over the positions of the swarms: four bytes for each swarm, and as many steps as a position
+//! has bits.
 
-/// See the head of the file.
+/// The sizes of all swarms by position.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
-    /// Node `i` holds the sum of the `lowest_bit(i)` sizes that end at position `i - 1`; node 0 is not stored.
+    /// Node `i` holds the sum of the `lowest_bit(i)` sizes that end at position `i - 1`. Node 0 is not stored.
     nodes: Vec<u32>,
 }
 
@@ -18,7 +19,7 @@ impl Sizes {
         self.nodes.capacity()
     }
 
-    /// Adds a swarm without peers behind the last one.
+    /// Adds a swarm without peers after the last one.
     pub(super) fn push_empty(&mut self) {
         let node = self.nodes.len() + 1;
         let first = node - lowest_bit(node);
@@ -35,7 +36,7 @@ impl Sizes {
         self.nodes.pop();
     }
 
-    /// The swarm at this position had `before` peers and has `after`.
+    /// The size of the swarm at this position changes from `before` to `after`.
     pub(super) fn change(&mut self, at: usize, before: usize, after: usize) {
         let delta = short(after).wrapping_sub(short(before));
         let mut node = at + 1;
@@ -45,7 +46,8 @@ impl Sizes {
         }
     }
 
-    /// Which swarm has the peer with this number, counted through all swarms, and its number there. `None` beyond the last.
+    /// The swarm that holds peer number `nth`, counted through all swarms, and the number of the peer in it. `None`
+    /// beyond the last.
     pub(super) fn find(&self, nth: usize) -> Option<(usize, usize)> {
         let (mut at, mut rest) = (0, short(nth));
         let mut step = (self.nodes.len() + 1).next_power_of_two() / 2;
@@ -64,7 +66,7 @@ impl Sizes {
     }
 }
 
-/// Peers are limited to 100 million.
+/// A count as `u32`. Peers are limited to 100 million.
 fn short(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Beside a plain list of sizes.
+        /// Compares with a plain list of sizes.
         #[test]
         fn every_peer_is_found_in_its_swarm(steps in prop::collection::vec((0_u8..4, any::<usize>(), 0_usize..9), 0..200)) {
             let (mut sizes, mut model) = (Sizes::default(), Vec::<usize>::new());

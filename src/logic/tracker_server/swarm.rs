@@ -1,5 +1,5 @@
-//! One swarm: its peers of both families, its count of downloads, and the network that founded it. Knows no other swarm and
-//! no limits but what it is told.
+//! One swarm of the tracker: its peers of both families, its count of downloads, and the network that founded it. It
+//! does not know other swarms.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -14,53 +14,53 @@ use crate::codec::compact::{V4_LEN, V6_LEN};
 use crate::codec::swarm_state::{SavedNetwork, SavedPeer, SavedSwarm};
 use crate::codec::tracker::Event;
 
-/// What a peer says of itself, as far as it matters here.
+/// The parts of an announce that matter to the swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Visit {
-    /// Where it can be dialled.
+    /// The address of the peer.
     pub addr: SocketAddr,
-    /// Why it announces.
+    /// The event of the announce.
     pub event: Event,
-    /// It has everything.
+    /// Whether the peer has every piece.
     pub is_seed: bool,
 }
 
-/// How many peers of which family may be named.
+/// How many peers to name, and of which family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WantedPeers {
-    /// Only of the asker's family: a UDP tracker has no room for the other (BEP 15).
+    /// Only peers of the requester's family: a UDP reply has no room for the other (BEP 15).
     SameFamily(usize),
-    /// Of the asker's family first, then of the other (BEP 7).
+    /// Peers of the requester's family first, then of the other (BEP 7).
     AnyFamily(usize),
 }
 
-/// Peers by what they are, and bytes: what is added up over all swarms.
+/// Counts of peers, and the memory they take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tally {
     /// IPv4 peers that are not complete.
     pub leeches_v4: usize,
-    /// IPv4 peers that are.
+    /// IPv4 peers that are complete.
     pub seeds_v4: usize,
     /// IPv6 peers that are not complete.
     pub leeches_v6: usize,
-    /// IPv6 peers that are.
+    /// IPv6 peers that are complete.
     pub seeds_v6: usize,
-    /// Memory they take.
+    /// Memory in bytes.
     pub bytes: usize,
 }
 
 impl Tally {
-    /// All of them.
+    /// The number of peers.
     pub const fn peers(&self) -> usize {
         self.leeches_v4 + self.seeds_v4 + self.leeches_v6 + self.seeds_v6
     }
 
-    /// Those that are complete.
+    /// The number of complete peers.
     pub const fn seeds(&self) -> usize {
         self.seeds_v4 + self.seeds_v6
     }
 
-    /// A part of the whole has changed.
+    /// Replaces the counts of a part that has changed.
     pub(super) const fn replace(&mut self, before: Self, after: Self) {
         self.leeches_v4 = self.leeches_v4 + after.leeches_v4 - before.leeches_v4;
         self.seeds_v4 = self.seeds_v4 + after.seeds_v4 - before.seeds_v4;
@@ -70,23 +70,23 @@ impl Tally {
     }
 }
 
-/// See the head of the file.
+/// A swarm of the tracker.
 #[derive(Debug)]
 pub(super) struct TrackedSwarm {
     pub(super) info_hash: InfoHash,
     v4: Pool<V4_LEN>,
     v6: Pool<V6_LEN>,
-    /// Announces that said "completed", one for each peer.
+    /// Announces with `completed`, one for each listed peer.
     pub(super) downloaded: u32,
-    /// The last announce.
+    /// When the last announce came.
     pub(super) touched: Tick,
-    /// The network of the first peer, to which the swarm is charged.
+    /// The network of the first peer. The swarm is charged to it.
     pub(super) founder: NetworkSite,
-    /// Peers of two networks have met here, or one has come back after the minimum interval.
+    /// Whether peers of two networks have met here, or a peer has announced again after the minimum interval.
     pub(super) is_established: bool,
 }
 
-/// An address in the form of its pool.
+/// An address in the form in which its pool stores it.
 enum Key {
     V4([u8; V4_LEN]),
     V6([u8; V6_LEN]),
@@ -119,27 +119,31 @@ fn v6_addr([ip @ .., high, low]: [u8; V6_LEN]) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::from(ip), u16::from_be_bytes([high, low])))
 }
 
+/// A peer in the form of the state file.
 fn saved_peer<const N: usize>((addr, is_seed, seen): (&[u8; N], bool, LastAnnounce), now: Tick) -> SavedPeer<N> {
     let (is_confirmed, is_counted) = (seen.is_confirmed(), seen.is_counted());
     SavedPeer { addr: *addr, age: seen.age(now), is_seed, is_confirmed, is_counted }
 }
 
-/// What is known of a saved peer, unless it has expired.
+/// The mark of a saved peer, unless it has expired.
 fn seen<const N: usize>(saved: &SavedPeer<N>, back: Return) -> Option<LastAnnounce> {
     let tick = back.tick(saved.age)?;
     Some(LastAnnounce::first(tick).confirmed(saved.is_confirmed).counted(saved.is_counted))
 }
 
 impl TrackedSwarm {
+    /// A swarm without peers.
     pub(super) fn new(info_hash: InfoHash, founder: NetworkSite, now: Tick) -> Self {
         let (v4, v6) = (Pool::default(), Pool::default());
         Self { info_hash, v4, v6, downloaded: 0, touched: now, founder, is_established: false }
     }
 
+    /// The number of peers.
     pub(super) const fn len(&self) -> usize {
         self.v4.len() + self.v6.len()
     }
 
+    /// The counts of this swarm.
     pub(super) fn tally(&self) -> Tally {
         Tally {
             leeches_v4: self.v4.leeches(),
@@ -150,8 +154,8 @@ impl TrackedSwarm {
         }
     }
 
-    /// Takes a visit in. Who stops is gone; who completes is counted, once as long as it stays listed. Says whether the
-    /// visitor is listed that was not before.
+    /// Handles an announce. A peer that stops is removed. A peer that completes is counted, once while it stays
+    /// listed. Returns whether the peer is new in the list.
     pub(super) fn hear(&mut self, visit: &Visit, now: Tick, places: &Places, ledger: &mut PoolLedger) -> bool {
         self.touched = now;
         if visit.event == Event::Stopped {
@@ -168,7 +172,7 @@ impl TrackedSwarm {
         is_new
     }
 
-    /// Takes a peer out, if it is in.
+    /// Removes a peer, if it is listed.
     pub(super) fn remove(&mut self, addr: SocketAddr, ledger: &mut PoolLedger) {
         match Key::from(addr) {
             Key::V4(addr) => self.v4.remove(&addr, ledger),
@@ -176,7 +180,7 @@ impl TrackedSwarm {
         }
     }
 
-    /// Where this peer stands among all of the swarm.
+    /// The position of this peer among all peers of the swarm.
     pub(super) fn position(&self, addr: SocketAddr, key: HashKey) -> Option<usize> {
         match Key::from(addr) {
             Key::V4(addr) => self.v4.position(&addr, key),
@@ -184,12 +188,12 @@ impl TrackedSwarm {
         }
     }
 
-    /// The site of the peer that stands there, and when it was heard of.
+    /// The site of the peer at this position, and its last announce.
     pub(super) fn look(&self, at: usize) -> (NetworkSite, LastAnnounce) {
         at.checked_sub(self.v4.len()).map_or_else(|| self.v4.look(at), |at| self.v6.look(at))
     }
 
-    /// Takes out the peer that stands there.
+    /// Removes the peer at this position.
     pub(super) fn remove_at(&mut self, at: usize, ledger: &mut PoolLedger) {
         match at.checked_sub(self.v4.len()) {
             Some(at) => self.v6.remove_at(at, ledger),
@@ -197,12 +201,12 @@ impl TrackedSwarm {
         }
     }
 
-    /// The site of each of its peers.
+    /// The sites of all peers.
     pub(super) fn sites(&self) -> impl Iterator<Item = NetworkSite> {
         (0..self.len()).map(|at| self.look(at).0)
     }
 
-    /// Peers for somebody: never itself; seeds get no seeds, who would have nothing to say to each other.
+    /// Draws peers for the requester: never itself, and no seeds for a seed, since they need nothing of each other.
     pub(super) fn name(
         &self,
         asker: &Visit,
@@ -232,6 +236,7 @@ impl TrackedSwarm {
         named
     }
 
+    /// Appends up to `most` drawn IPv4 peers, without the requester.
     fn name_v4(
         &self,
         asker: Option<&[u8; V4_LEN]>,
@@ -246,6 +251,7 @@ impl TrackedSwarm {
         named.extend(self.v4.sample(among, except, most, dice).map(|addr| v4_addr(*addr)));
     }
 
+    /// Appends up to `most` drawn IPv6 peers, without the requester.
     fn name_v6(
         &self,
         asker: Option<&[u8; V6_LEN]>,
@@ -260,7 +266,7 @@ impl TrackedSwarm {
         named.extend(self.v6.sample(among, except, most, dice).map(|addr| v6_addr(*addr)));
     }
 
-    /// As it goes into a file.
+    /// The swarm in the form of the state file.
     pub(super) fn saved(&self, now: Tick) -> SavedSwarm {
         let founder = match self.founder {
             NetworkSite::V4(prefix) => SavedNetwork::V4(prefix),
@@ -277,7 +283,8 @@ impl TrackedSwarm {
         }
     }
 
-    /// Lists the peers of a saved swarm that have not expired, can be dialled and have a place: at most `free` of them.
+    /// Lists the peers of a saved swarm that have not expired, can be dialled and have a place: at most `free` of
+    /// them.
     pub(super) fn restore(
         &mut self,
         saved: &SavedSwarm,
@@ -292,7 +299,7 @@ impl TrackedSwarm {
                 left -= usize::from(self.v4.restore(peer.addr, peer.is_seed, seen, places, ledger));
             }
         }
-        // An IPv4 address inside IPv6 stands among those of IPv4, or nowhere.
+        // An IPv4 address mapped into IPv6 belongs to the IPv4 pool and is dropped here.
         let is_v6 = |addr: SocketAddr| addr.port() != 0 && addr.ip().to_canonical().is_ipv6();
         for peer in saved.v6.iter().filter(|peer| is_v6(v6_addr(peer.addr))) {
             if let Some(seen) = seen(peer, back).filter(|_| left > 0) {
@@ -301,7 +308,7 @@ impl TrackedSwarm {
         }
     }
 
-    /// Forgets who was silent for too long, going down from position `below` of all. Says how far it came.
+    /// Removes peers that were silent for too long, from position `below` down. Returns the position it reached.
     pub(super) fn sweep(&mut self, below: usize, budget: usize, age: (Tick, u16), ledger: &mut PoolLedger) -> usize {
         let v4_len = self.v4.len();
         if below > v4_len {
@@ -311,6 +318,7 @@ impl TrackedSwarm {
         }
     }
 
+    /// Whether every index is right.
     pub(super) fn is_sound(&self, key: HashKey) -> bool {
         self.v4.is_sound(key) && self.v6.is_sound(key)
     }

@@ -65,7 +65,7 @@ fn refusal(reply: Reply) -> TrackerFailure {
     }
 }
 
-/// One whole conversation over UDP: a connection id, then the announce.
+/// A whole exchange over UDP: a connection id, then the announce.
 fn udp(desk: &mut TrackerDesk, now: Instant, request: &AnnounceRequest, from: &str) -> UdpReply {
     let id = connection_id(desk, now, from);
     let answer = desk.on_datagram(now, &udp_announce(id, 7, request), ip(from)).unwrap();
@@ -101,7 +101,7 @@ fn http_and_udp_are_one_swarm() {
     assert_eq!((stats.swarms, stats.peers.seeds_v4, stats.peers.leeches_v4, stats.counts.started), (1, 1, 1, 2));
 }
 
-/// W-11: 200 peers over UDP, none lost; and never more, so that the datagram stays whole.
+/// W-11: 200 peers over UDP, none lost, and never more, so that the datagram is not fragmented.
 #[test]
 fn a_reply_over_udp_fits_a_packet() {
     let now = base_instant();
@@ -122,7 +122,7 @@ fn a_reply_over_udp_fits_a_packet() {
     }
 }
 
-/// An IPv4 client on a socket of both families is an IPv4 client.
+/// An IPv4 client on a socket of both families counts as IPv4.
 #[test]
 fn a_mapped_address_is_ipv4() {
     let now = base_instant();
@@ -130,13 +130,13 @@ fn a_mapped_address_is_ipv4() {
     announced(udp(&mut desk, now, &request(1, 1000, Event::Started, 0), "::ffff:198.51.100.7"));
     let reply = announced(udp(&mut desk, now, &request(1, 2000, Event::Started, 1), "198.51.100.8"));
     assert_eq!(reply.peers, [SocketAddr::new(ip(US), 1000)]);
-    // BEP 7: over HTTP the families meet.
+    // BEP 7: over HTTP peers of both families are named.
     let reply = peers(http(&mut desk, now, &request(1, 3000, Event::Started, 1), "2001:db8::1"));
     assert_eq!(reply.peers.len(), 2);
 }
 
 #[test]
-fn without_its_connection_id_nobody_is_listed_and_nothing_long_is_sent() {
+fn without_a_connection_id_no_peer_is_listed_and_nothing_long_is_sent() {
     let now = base_instant();
     let mut desk = TrackerDesk::new(config(), now);
     let ours = connection_id(&mut desk, now, US);
@@ -144,7 +144,7 @@ fn without_its_connection_id_nobody_is_listed_and_nothing_long_is_sent() {
     let late = now + Duration::from_secs(200);
     let table = [
         ("never given out", now, US, 12345),
-        ("given to somebody else", now, "198.51.100.8", ours),
+        ("issued to another address", now, "198.51.100.8", ours),
         ("given long ago", late, US, ours),
     ];
     for (what, at, from, id) in table {
@@ -164,7 +164,7 @@ fn without_its_connection_id_nobody_is_listed_and_nothing_long_is_sent() {
     assert_eq!(desk.stats(now).swarms, 1);
 }
 
-/// W-13: several torrents at once, over both protocols; W-35.
+/// W-13, W-35: several torrents in one scrape, over both protocols.
 #[test]
 fn a_scrape_counts_every_torrent_asked_for() {
     let now = base_instant();
@@ -191,7 +191,7 @@ fn a_scrape_counts_every_torrent_asked_for() {
 
 /// `compact=0`, `numwant`, `no_peer_id`, and the events of BEP 3 and 21.
 #[test]
-fn the_words_of_a_query_are_obeyed() {
+fn the_parameters_of_a_query_are_obeyed() {
     let now = base_instant();
     let mut desk = TrackerDesk::new(config(), now);
     for port in 1..=60 {
@@ -236,7 +236,7 @@ fn a_bad_query_is_told_what_is_bad() {
     assert_eq!(desk.stats(now).counts.malformed, 5);
 }
 
-/// The numbers of opentracker for each of these, but where the last column says why ours are others: seeds, leeches.
+/// The numbers that opentracker gives for each of these, unless the last column says why ours differ: seeds, leeches.
 #[test]
 fn what_opentracker_serves_is_served() {
     let base = "info_hash=aaaaaaaaaaaaaaaaaaaa&peer_id=bbbbbbbbbbbbbbbbbbbb&port=7&uploaded=0&downloaded=0&left=5";
@@ -263,7 +263,7 @@ fn what_opentracker_serves_is_served() {
         (with("event=Completed"), (0, 1), ""),
         (with("event=complete"), (0, 1), ""),
         (with("event=paused"), (0, 1), ""),
-        (without("port="), (0, 0), "listed with port 0 there, where nobody can dial it"),
+        (without("port="), (0, 0), "listed with port 0 there, where it cannot be dialled"),
         (with("port=0"), (0, 0), "listed with port 0 there"),
         (with("port=-1"), (0, 0), "listed with port 65535 there"),
         (without("peer_id="), (0, 1), ""),
@@ -286,7 +286,7 @@ fn what_opentracker_serves_is_served() {
 }
 
 #[test]
-fn an_address_that_a_client_gives_itself_is_believed_of_neighbours_only() {
+fn an_address_that_a_client_gives_itself_is_accepted_from_neighbours_only() {
     let table = [
         ("198.51.100.7", "203.0.113.5", "198.51.100.7"),
         ("127.0.0.1", "203.0.113.5", "203.0.113.5"),
@@ -307,7 +307,7 @@ fn an_address_that_a_client_gives_itself_is_believed_of_neighbours_only() {
 }
 
 #[test]
-fn only_what_is_on_the_list_is_served() {
+fn only_listed_torrents_are_served() {
     let now = base_instant();
     let list = |swarm: u8| AllowList::parse(&InfoHash([swarm; 20]).to_string()).unwrap();
     let mut desk = TrackerDesk::new(DeskConfig { allow: Some(list(1)), ..config() }, now);
@@ -332,7 +332,7 @@ fn only_what_is_on_the_list_is_served() {
 }
 
 #[test]
-fn who_asks_too_often_is_refused_over_http_and_unheard_over_udp() {
+fn a_host_with_too_many_requests_is_refused_over_http_and_ignored_over_udp() {
     let now = base_instant();
     let mut desk = TrackerDesk::new(DeskConfig { rate: 1, ..config() }, now);
     let announce = request(1, 1, Event::Started, 0);
@@ -350,7 +350,7 @@ fn who_asks_too_often_is_refused_over_http_and_unheard_over_udp() {
     peers(http(&mut desk, now + Duration::from_secs(2), &announce, US));
 }
 
-/// All that a desk would write.
+/// The whole state file of a desk.
 fn saved(desk: &TrackerDesk, now: Instant, saved_at: u64) -> Vec<u8> {
     let (mut seal, mut file) = Seal::begin(saved_at);
     let mut below = Some(usize::MAX);
@@ -389,7 +389,7 @@ fn swarms_survive_a_restart_and_grow_old_meanwhile() {
     peers(http(&mut desk, later, &request(2, 9, Event::Started, 0), US));
     let file = saved(&desk, later, 5000);
     let state = SavedState::read(&file).unwrap();
-    // The three that were heard of at the start expire first, but for the one that completed.
+    // The three peers that announced only at the start expire first, except the one that completed.
     for (away, allow, want) in [
         (0, None, (7, 2)),
         (2580, None, (7, 2)),
@@ -417,7 +417,7 @@ fn swarms_survive_a_restart_and_grow_old_meanwhile() {
 }
 
 #[test]
-fn what_is_read_back_keeps_to_the_limits() {
+fn a_restored_table_keeps_to_the_limits() {
     let now = base_instant();
     let mut desk = TrackerDesk::new(config(), now);
     for nth in 0..100_u8 {
@@ -471,7 +471,7 @@ fn after_a_panic_a_sound_desk_keeps_its_peers() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_it_panic_and_nobody_is_sent_more_than_he_sent(
+    fn no_bytes_make_it_panic_and_no_answer_is_longer_than_its_request(
         datagram in prop::collection::vec(any::<u8>(), 0..200), action in 0_u8..4, query in ".{0,200}",
     ) {
         let now = base_instant();

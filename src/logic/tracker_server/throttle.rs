@@ -1,34 +1,34 @@
-//! How often one host may ask: a leaky bucket for each, in a table that never grows.
+//! Limits how often one host may send requests: a leaky bucket for each, in a table of fixed size.
 //!
-//! Knows hashes of hosts, not hosts: two that share a bucket share its rate, which strangers cannot arrange without the
-//! key of the hash.
+//! Hosts are known by their hashes. Two hosts with the same bucket share its rate, which strangers cannot bring about
+//! without the key of the hash.
 
 use std::time::{Duration, Instant};
 
-/// 65,536 buckets, 512 KiB: a tracker asked by 100,000 hosts each half hour has 55 of them at a time.
+/// 65,536 buckets, 512 KiB: of 100,000 hosts that each announce every half hour, 55 are in the table at a time.
 const BUCKETS: usize = 1 << 16;
 
-/// 10 s of requests at once: a seedbox that starts announces all it has.
+/// 10 s of requests at once: a seedbox announces all its torrents when it starts.
 const BURST: Duration = Duration::from_secs(10);
 
-/// See the head of the file.
+/// The buckets of all hosts.
 #[derive(Debug)]
 pub(super) struct AnnounceThrottle {
     epoch: Instant,
-    /// What a request costs.
+    /// What one request costs, in microseconds.
     cost_us: u64,
     /// When each bucket will be empty, in microseconds since `epoch`.
     empty_at: Vec<u64>,
 }
 
 impl AnnounceThrottle {
-    /// `per_second` requests of each host; 0: any number.
+    /// Allows `per_second` requests of each host; 0: no limit.
     pub(super) fn new(epoch: Instant, per_second: u32) -> Self {
         let cost_us = if per_second == 0 { 0 } else { 1_000_000 / u64::from(per_second) };
         Self { epoch, cost_us, empty_at: vec![0; if per_second == 0 { 0 } else { BUCKETS }] }
     }
 
-    /// May the host with this hash ask now? If so, it has.
+    /// Whether the host with this hash may send a request now. Counts the request if so.
     pub(super) fn admits(&mut self, now: Instant, host: u64) -> bool {
         let buckets = self.empty_at.len() as u64;
         if buckets == 0 {
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_rate_everybody_may() {
+    fn without_a_rate_every_host_may() {
         let epoch = base_instant();
         let mut throttle = AnnounceThrottle::new(epoch, 0);
         assert!((0..10_000).all(|_| throttle.admits(epoch, 1)));

@@ -1,19 +1,21 @@
-//! The tracker's coarse clock: 14 bits for each peer say when it last announced, and two more bits what is known of it.
+//! The tracker's coarse clock. 14 bits of each peer say when it last announced, and two more bits hold two marks.
 //!
-//! The clock goes round in 36 hours; [`super::MAX_INTERVAL`] keeps every age that is compared below 28 hours.
+//! The clock wraps every 36 hours. [`super::MAX_INTERVAL`] keeps every age that is compared below 28 hours.
 
 use std::time::{Duration, Instant};
 
-/// 8 s: with 14 bits the clock goes round in 36 hours, and a peer is removed at most two ticks late.
+/// 8 s: with 14 bits the clock wraps every 36 hours, and a peer is removed at most two ticks late.
 pub(super) const TICK: Duration = Duration::from_secs(8);
 
 /// 14 of the 16 bits of a [`LastAnnounce`].
 const CLOCK: u16 = (1 << 14) - 1;
 
+/// The bit of [`LastAnnounce::is_confirmed`].
 const CONFIRMED: u16 = 1 << 14;
+/// The bit of [`LastAnnounce::is_counted`].
 const COUNTED: u16 = 1 << 15;
 
-/// A moment, counted in ticks from when the tracker began. Always below 2^14.
+/// A time, counted in ticks from the start of the tracker. Always below 2^14.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Tick(u16);
 
@@ -24,12 +26,12 @@ impl Tick {
         Self(u16::try_from(ticks & u64::from(CLOCK)).unwrap_or(0))
     }
 
-    /// Ticks from this one to `now`.
+    /// The number of ticks from this one to `now`.
     pub(super) const fn age(self, now: Self) -> u16 {
         now.0.wrapping_sub(self.0) & CLOCK
     }
 
-    /// The tick that has this age now.
+    /// The tick whose age at `now` is `age`.
     pub(super) const fn with_age(now: Self, age: u16) -> Self {
         Self(now.0.wrapping_sub(age) & CLOCK)
     }
@@ -40,50 +42,54 @@ impl Tick {
 pub(super) struct LastAnnounce(u16);
 
 impl LastAnnounce {
-    /// Of a peer that announces for the first time.
+    /// The value for a peer that announces for the first time.
     pub(super) const fn first(now: Tick) -> Self {
         Self(now.0)
     }
 
+    /// The tick of the last announce.
     pub(super) const fn tick(self) -> Tick {
         Tick(self.0 & CLOCK)
     }
 
+    /// Ticks since the last announce.
     pub(super) const fn age(self, now: Tick) -> u16 {
         self.tick().age(now)
     }
 
-    /// It announced again from the same address after at least the minimum interval.
+    /// Whether the peer announced again from the same address after at least the minimum interval.
     pub(super) const fn is_confirmed(self) -> bool {
         self.0 & CONFIRMED != 0
     }
 
-    /// Its download was counted, or it came as a seed.
+    /// Whether its download was counted, or it joined as a seed.
     pub(super) const fn is_counted(self) -> bool {
         self.0 & COUNTED != 0
     }
 
-    /// The same peer, heard of at `now`.
+    /// The same marks, with the time `now`.
     pub(super) const fn again(self, now: Tick) -> Self {
         Self((self.0 & !CLOCK) | now.0)
     }
 
+    /// Sets the confirmed mark if `yes`.
     pub(super) const fn confirmed(self, yes: bool) -> Self {
         Self(if yes { self.0 | CONFIRMED } else { self.0 })
     }
 
+    /// Sets the counted mark if `yes`.
     pub(super) const fn counted(self, yes: bool) -> Self {
         Self(if yes { self.0 | COUNTED } else { self.0 })
     }
 }
 
-/// How many ticks are more than this long, whenever in its tick each end was.
+/// The least number of ticks that is surely more than `span`, wherever in its tick each end lies.
 pub(super) fn ticks_beyond(span: Duration) -> u16 {
     let ticks = span.as_secs().div_ceil(TICK.as_secs());
     u16::try_from(ticks).unwrap_or(CLOCK).saturating_add(1).min(CLOCK)
 }
 
-/// How many ticks are surely no more than this long, but at least one.
+/// The greatest number of ticks that is surely no more than `span`, but at least one.
 pub(super) fn ticks_within(span: Duration) -> u16 {
     u16::try_from(span.as_secs() / TICK.as_secs()).unwrap_or(CLOCK).clamp(1, CLOCK)
 }

@@ -1,7 +1,8 @@
-//! Who is in which swarm: all of them, within limits.
+//! All swarms of the tracker, within limits.
 //!
-//! Knows addresses, ages and dice; knows no protocol and no clock but its ticks. When it is full, some entries are drawn by
-//! lot and the one goes whose network holds most (`networks`); the new entry goes if its own network holds as much.
+//! The registry knows addresses, ages and random choices. It knows no protocol, and of time only its ticks. When it is
+//! full, some entries are drawn at random and the one whose network has most entries is removed (`networks`). The new
+//! entry is removed instead if its own network has as many.
 
 mod saved;
 
@@ -21,16 +22,16 @@ use crate::base::ids::InfoHash;
 use crate::codec::tracker::{Event, ScrapeEntry};
 pub(super) use saved::Return;
 
-/// 16 entries are drawn when one has to go: of a flood that fills half of the table one is among them, but for once in
-/// 65,536 times.
+/// 16 entries are drawn when one must be removed: if a flood fills half of the table, one of its entries is among them
+/// in all but one of 65,536 cases.
 const DRAWN: usize = 16;
 
-/// What the registry holds at most.
+/// The limits of the registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RegistryLimits {
-    /// Peers in all.
+    /// Peers of all swarms.
     pub peers: usize,
-    /// Swarms, also those that are empty now.
+    /// Swarms, including empty ones.
     pub swarms: usize,
     /// Peers of one swarm.
     pub peers_per_swarm: usize,
@@ -41,64 +42,65 @@ pub struct RegistryLimits {
 }
 
 impl Default for RegistryLimits {
-    /// About 300 MiB when everything is full. A router with more than 64 peers of one torrent behind it is rare, the
-    /// largest swarms of the wild have some 100,000. Four full hosts for a site: with more, ten honest peers of a swarm would
-    /// be too few to be named among those that one network invents.
+    /// About 300 MiB when everything is full. A router with more than 64 peers of one torrent is rare, and the largest
+    /// known swarms have some 100,000. A site may have four full hosts: with more, ten honest peers of a swarm would
+    /// be too few among those that one network invents.
     fn default() -> Self {
         let (peers_per_host, peers_per_site) = (64, 256);
         Self { peers: 4_000_000, swarms: 1_000_000, peers_per_swarm: 200_000, peers_per_host, peers_per_site }
     }
 }
 
-/// The rhythm of announces, in ticks.
+/// The timing of announces, in ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Rhythm {
-    /// A peer is confirmed that announces again after so many.
+    /// A peer that announces again after this many ticks is confirmed.
     pub(super) confirm_after: u16,
-    /// A peer is overdue that was not heard of for more.
+    /// A peer that has not announced for more than this many ticks is overdue.
     pub(super) overdue_after: u16,
 }
 
-/// What is known of a swarm, and whom it names.
+/// The counts of a swarm, and the peers that it names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwarmAnswer {
-    /// Its numbers, the visitor counted in.
+    /// The counts, with the requester.
     pub numbers: ScrapeEntry,
-    /// Peers for the visitor.
+    /// The peers for the requester.
     pub peers: Vec<SocketAddr>,
 }
 
-/// Where the search for silent peers is: it goes down through swarms and, in each, through peers.
+/// The progress of the search for silent peers, which goes down through the swarms and, in each, through its peers.
 #[derive(Debug, Default)]
 struct Cursor {
-    /// Swarms from this one up have been seen.
+    /// The swarms at this position and above have been checked.
     swarm: usize,
-    /// Peers of the swarm below that from this one up have been seen; `None`: none yet.
+    /// The peers of the swarm below that, from this position up, have been checked. `None`: none yet.
     peer: Option<usize>,
 }
 
-/// See the head of the file.
+/// All swarms of the tracker.
 #[derive(Debug)]
 pub struct Registry {
     limits: RegistryLimits,
     rhythm: Rhythm,
-    /// What each network has of the peers.
+    /// The key of the hashes, and the number of peers of each network.
     ledger: PoolLedger,
-    /// How many swarms each network has founded.
+    /// The number of swarms that each network has founded.
     founders: Loads,
     dice: SmallRng,
     #[expect(clippy::vec_box, reason = "a vector of a million swarms that grows would hold them twice")]
     swarms: Vec<Box<TrackedSwarm>>,
-    /// Positions by info-hash.
+    /// Positions in `swarms` by info-hash.
     index: HashTable<u32>,
-    /// Their peers, by the same positions.
+    /// The number of peers of each swarm, by the same positions.
     sizes: Sizes,
+    /// The counts of all swarms.
     total: Tally,
     cursor: Cursor,
 }
 
 impl Registry {
-    /// Without swarms. `seed` is for the dice and the secret of the hashes.
+    /// A registry without swarms. `seed` decides the random choices and the secret of the hashes.
     pub(super) fn new(limits: RegistryLimits, rhythm: Rhythm, seed: u64) -> Self {
         let mut dice = SmallRng::seed_from_u64(seed);
         Self {
@@ -115,12 +117,12 @@ impl Registry {
         }
     }
 
-    /// Swarms, also those that are empty now.
+    /// The number of swarms, including empty ones.
     pub const fn swarms(&self) -> usize {
         self.swarms.len()
     }
 
-    /// Everybody, and the memory of it all.
+    /// The counts of all peers, and the memory of the whole registry.
     pub fn total(&self) -> Tally {
         let of_swarms = self.swarms.capacity() * size_of::<Box<TrackedSwarm>>()
             + self.index.allocation_size()
@@ -128,14 +130,14 @@ impl Registry {
         Tally { bytes: self.total.bytes + of_swarms, ..self.total }
     }
 
-    /// The numbers of a swarm, if it is known.
+    /// The counts of a swarm, if it is known.
     pub fn numbers(&self, info_hash: &InfoHash) -> Option<ScrapeEntry> {
         self.find(info_hash).map(|at| numbers(&self.swarms[at]))
     }
 
-    /// A peer comes, says that it is still there, or goes; others are named to it.
+    /// Handles an announce: the peer joins, stays or leaves, and is named others.
     pub(super) fn hear(&mut self, info_hash: InfoHash, visit: &Visit, wanted: WantedPeers, now: Tick) -> SwarmAnswer {
-        // Who cannot be dialled is answered, not listed; and a swarm is not made by one who goes.
+        // A peer that cannot be dialled is answered and not listed, and a peer that leaves founds no swarm.
         let is_listed = visit.addr.port() != 0;
         let may_found = is_listed && visit.event != Event::Stopped;
         let founded = |registry: &mut Self| {
@@ -162,9 +164,9 @@ impl Registry {
         SwarmAnswer { numbers: numbers(swarm), peers }
     }
 
-    /// Looks at `budget` peers and forgets those not heard of for more than `max_age` ticks, with swarms that nobody came
-    /// to for as long and those that are not to be kept. The next call goes on where this one ends; after the last swarm
-    /// a call ends early.
+    /// Checks `budget` peers and removes those that have not announced for more than `max_age` ticks. Removes also
+    /// empty swarms that have had no announce for as long, and swarms for which `keep` returns false. The next call
+    /// continues where this one ends. After the last swarm a call ends early.
     pub(super) fn sweep(&mut self, (now, max_age): (Tick, u16), mut budget: usize, keep: impl Fn(&InfoHash) -> bool) {
         while budget > 0 {
             self.cursor.swarm = self.cursor.swarm.min(self.swarms.len());
@@ -189,7 +191,7 @@ impl Registry {
         }
     }
 
-    /// Whether every count and every index says what the peers say. Looks at all of them.
+    /// Whether every count and every index agrees with the peers. Checks all of them.
     pub fn is_sound(&self) -> bool {
         let key = self.ledger.key;
         let (mut total, mut loads, mut founders) = (Tally::default(), Loads::new(), Loads::new());
@@ -216,18 +218,20 @@ impl Registry {
             && are_charged
     }
 
+    /// The places for one host and one site.
     fn places(&self) -> Places {
         let RegistryLimits { peers_per_host: per_host, peers_per_site: per_site, .. } = self.limits;
         Places { per_host, per_site, confirm_after: self.rhythm.confirm_after }
     }
 
+    /// The position of a swarm.
     fn find(&self, info_hash: &InfoHash) -> Option<usize> {
         let hash = self.ledger.key.hash(info_hash.as_bytes());
         let found = self.index.find(hash, |at| self.swarms[*at as usize].info_hash == *info_hash);
         found.map(|at| *at as usize)
     }
 
-    /// Takes in a swarm without peers. There must be room for it.
+    /// Adds a swarm without peers. There must be room for it.
     fn add(&mut self, swarm: TrackedSwarm) -> usize {
         let at = self.swarms.len();
         let short = u32::try_from(at).expect("the limit of swarms is far below 32 bits");
@@ -242,6 +246,7 @@ impl Registry {
         at
     }
 
+    /// Removes the swarm at this position. The last swarm takes its place.
     fn remove(&mut self, at: usize) {
         let key = self.ledger.key;
         let position_of = |swarm: &TrackedSwarm| key.hash(swarm.info_hash.as_bytes());
@@ -261,7 +266,7 @@ impl Registry {
         gone.sites().for_each(|site| self.ledger.loads.remove(site, key));
     }
 
-    /// Changes one swarm and keeps the sums right.
+    /// Changes one swarm and updates the sums.
     fn change<T>(&mut self, at: usize, change: impl FnOnce(&mut TrackedSwarm, &mut PoolLedger) -> T) -> T {
         let swarm = &mut self.swarms[at];
         let before = swarm.tally();
@@ -272,8 +277,9 @@ impl Registry {
         done
     }
 
-    /// Whether there is room for one more swarm of this founder. Of some that are drawn the one goes whose founder's
-    /// network has most, if that is more than this one's; one without peers goes in any case.
+    /// Returns whether there is room for one more swarm of this founder. If the limit is reached, some swarms are
+    /// drawn, and the one whose founder's network has most is removed if that is more than this founder's. A drawn
+    /// swarm without peers is removed in any case.
     fn make_room_for_swarm(&mut self, founder: NetworkSite, now: Tick) -> bool {
         if self.swarms.len() < self.limits.swarms {
             return true;
@@ -292,6 +298,7 @@ impl Registry {
         has_room
     }
 
+    /// How readily a swarm is removed for another one.
     fn burden_of(&self, swarm: &TrackedSwarm, now: Tick) -> u64 {
         if swarm.len() == 0 {
             return u64::MAX;
@@ -300,8 +307,9 @@ impl Registry {
         burden(self.founders.of(swarm.founder, self.ledger.key), swarm.is_established, is_overdue)
     }
 
-    /// After `guest` came into swarm `at`. If there are too many, in the swarm or in all, some are drawn there and the one
-    /// goes whose network has most, if that is more than the guest's; else the guest.
+    /// Called after `guest` joined swarm `at`. If there are too many peers in the swarm or in total, some of these are
+    /// drawn, and the one whose network has most is removed if that is more than the guest's; otherwise the guest is
+    /// removed.
     fn make_room_for_peer(&mut self, at: usize, guest: SocketAddr, now: Tick) {
         let len = self.swarms[at].len();
         let all = self.total.peers();
@@ -334,6 +342,7 @@ impl Registry {
         }
     }
 
+    /// Returns memory after the number of swarms has shrunk.
     fn give_back_memory(&mut self) {
         let len = self.swarms.len();
         if self.swarms.capacity() > len.saturating_mul(4).max(64) {
@@ -345,6 +354,7 @@ impl Registry {
     }
 }
 
+/// The counts of a swarm, as for a scrape.
 fn numbers(swarm: &TrackedSwarm) -> ScrapeEntry {
     let tally = swarm.tally();
     let short = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);

@@ -1,4 +1,5 @@
-//! The registry in a file and back: part by part, so that requests are answered in between, and within all limits.
+//! The registry in the state file: saved and restored part by part, so that requests are answered in between, and
+//! within all limits.
 
 use super::{Registry, TrackedSwarm};
 use crate::codec::swarm_state::{AGE_UNIT_S, SavedNetwork, SavedSwarm};
@@ -7,18 +8,18 @@ use crate::logic::tracker_server::ticks::{TICK, Tick};
 
 const _: () = assert!(TICK.as_secs() == AGE_UNIT_S, "ages are saved as they are");
 
-/// When swarms are read back.
+/// The time at which swarms are restored.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::logic::tracker_server) struct Return {
     pub(in crate::logic::tracker_server) now: Tick,
     /// Ticks since they were saved.
     pub(in crate::logic::tracker_server) away: u16,
-    /// Whatever is older is left out.
+    /// Older entries are dropped.
     pub(in crate::logic::tracker_server) max_age: u16,
 }
 
 impl Return {
-    /// The tick of an entry with this age when it was saved, unless it has expired since.
+    /// The tick of an entry that had this age when it was saved, unless it has expired since.
     pub(in crate::logic::tracker_server) fn tick(self, age: u16) -> Option<Tick> {
         let age = age.checked_add(self.away).filter(|age| *age <= self.max_age)?;
         Some(Tick::with_age(self.now, age))
@@ -26,8 +27,9 @@ impl Return {
 }
 
 impl Registry {
-    /// Appends swarms to `out` until it has `enough` bytes, from position `below` down. Returns where to go on; `None`: that
-    /// was the last one. A swarm that is there all the while is written at least once.
+    /// Appends encoded swarms to `out` until it has `enough` bytes, from position `below` down. Returns the position
+    /// at which to continue; `None`: this was the last swarm. A swarm that exists during the whole save is written at
+    /// least once.
     pub(in crate::logic::tracker_server) fn save(
         &self,
         now: Tick,
@@ -43,7 +45,8 @@ impl Registry {
         (at > 0).then_some(at)
     }
 
-    /// Takes a saved swarm in: what has not expired, as far as the limits go. One that is known already stays as it is.
+    /// Adds a saved swarm with the peers that have not expired, within the limits. A swarm that is known already is
+    /// not changed.
     pub(in crate::logic::tracker_server) fn restore(&mut self, saved: &SavedSwarm, back: Return) {
         let is_known = self.find(&saved.info_hash).is_some();
         let Some(touched) = back.tick(saved.age).filter(|_| !is_known && self.swarms.len() < self.limits.swarms) else {

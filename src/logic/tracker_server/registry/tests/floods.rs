@@ -1,12 +1,12 @@
-//! Floods of invented torrents and peers: who was there before stays, and who comes from elsewhere gets in.
+//! Floods of invented torrents and peers: earlier entries stay, and new peers of other networks are listed.
 
 use super::*;
 
-/// A table that a flood of a few hundred fills.
+/// A table that a flood of a few hundred entries fills.
 const SMALL: RegistryLimits =
     RegistryLimits { peers: 600, swarms: 200, peers_per_swarm: 150, peers_per_host: 64, peers_per_site: 140 };
 
-/// Seconds after which a peer that announces again is confirmed, and none is overdue.
+/// The seconds after which a returning peer is confirmed; no peer is ever overdue.
 const LATER: u64 = 1000;
 
 fn torrent(name: u32) -> InfoHash {
@@ -25,7 +25,7 @@ fn honest(nth: u16) -> SocketAddr {
     }
 }
 
-/// A host that floods, with any port.
+/// A flooding host, with any port.
 fn flooder(host: u16, port: u16) -> SocketAddr {
     if host.is_multiple_of(2) {
         SocketAddr::from(([203, 0, u8::try_from(host % 256).unwrap(), 9], port))
@@ -100,7 +100,7 @@ fn a_confirmed_peer_survives_the_neighbours_behind_its_address() {
     assert!(is_listed(&registry, 1, us));
 }
 
-/// Without a flood: the first ones stay as long as they announce, and then make room.
+/// Without a flood: the first peers stay while they announce, and then make room.
 #[test]
 fn in_a_table_full_of_honest_peers_the_overdue_make_room() {
     let limits = RegistryLimits { peers: 100, ..RegistryLimits::default() };
@@ -113,7 +113,7 @@ fn in_a_table_full_of_honest_peers_the_overdue_make_room() {
     assert_eq!((registry.total().peers(), registry.is_sound()), (100, true));
 }
 
-/// A million of them stay in 248 MiB.
+/// A million such torrents take 248 MiB.
 #[test]
 fn a_torrent_with_a_lone_seed_takes_at_most_260_bytes() {
     let mut registry = new_registry(RegistryLimits::default(), 1);
@@ -124,11 +124,11 @@ fn a_torrent_with_a_lone_seed_takes_at_most_260_bytes() {
 
 #[derive(Debug, Clone, Copy)]
 enum Target {
-    /// A torrent that nobody else has.
+    /// A torrent that no other peer has.
     New(u32),
-    /// One of the honest peers' torrents.
+    /// A torrent of the honest peers.
     Theirs(u32),
-    /// One torrent that all of the flood has.
+    /// A torrent that the whole flood shares.
     Common,
 }
 
@@ -146,10 +146,10 @@ fn floods() -> impl Strategy<Value = Vec<(u16, u16, Target)>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Of a flood from up to 40 hosts into new torrents, into theirs and into one: every honest peer that was there
-    /// before is listed afterwards, and every honest one that comes from another network is.
+    /// A flood from up to 40 hosts into new torrents, into the honest peers' torrents and into one torrent: every
+    /// honest peer that was listed before still is, and every new honest peer of another network is listed.
     #[test]
-    fn the_honest_are_listed_after_any_flood(
+    fn honest_peers_are_listed_after_any_flood(
         swarms in prop::collection::vec(1_u16..10, 1..12), confirmed: bool, flood in floods(), seed: u64,
     ) {
         let mut registry = new_registry(SMALL, seed);

@@ -1,4 +1,4 @@
-//! The registry by tables and beside a model of plain maps; floods are in `floods`.
+//! The registry by tables and against a model of plain maps. Floods are in `floods`.
 
 mod floods;
 
@@ -27,7 +27,7 @@ fn tick(secs: u64) -> Tick {
     Tick::at(epoch, epoch + Duration::from_secs(secs))
 }
 
-/// Confirmed after 15 minutes, overdue after half an hour.
+/// A peer is confirmed after 15 minutes and overdue after half an hour.
 const RHYTHM: Rhythm = Rhythm { confirm_after: 112, overdue_after: 226 };
 
 fn new_registry(limits: RegistryLimits, seed: u64) -> Registry {
@@ -55,12 +55,12 @@ fn peers_come_complete_and_go() {
         (v6(1), Event::Started, false, (1, 2, 0)),
         (v4(1), Event::Periodic, false, (1, 2, 0)),
         (v4(1), Event::Completed, true, (2, 1, 1)),
-        // Said twice, counted once.
+        // Announced twice, counted once.
         (v4(1), Event::Completed, true, (2, 1, 1)),
-        // It found a hole in its data, and fills it: that is no second download.
+        // The peer found damaged data and downloads it again: this is no second download.
         (v4(1), Event::Periodic, false, (1, 2, 1)),
         (v4(1), Event::Completed, true, (2, 1, 1)),
-        // It says so while it lacks something.
+        // It announces `completed` although it lacks a piece.
         (v4(1), Event::Completed, false, (1, 2, 1)),
         (v4(1), Event::Completed, false, (1, 2, 1)),
         (v4(2), Event::Stopped, true, (0, 2, 1)),
@@ -76,7 +76,7 @@ fn peers_come_complete_and_go() {
 }
 
 #[test]
-fn nobody_hears_of_itself_and_seeds_hear_of_no_seeds() {
+fn no_peer_is_named_to_itself_and_no_seed_to_a_seed() {
     let mut registry = new_registry(RegistryLimits::default(), 1);
     for nth in 0..10 {
         hear(&mut registry, v4(nth), Event::Started, nth < 4, 0);
@@ -90,7 +90,7 @@ fn nobody_hears_of_itself_and_seeds_hear_of_no_seeds() {
     assert!(hear(&mut registry, v4(0), Event::Stopped, true, 50).peers.is_empty());
 }
 
-/// The same members in the order of another list, for comparing sets with a readable failure.
+/// The same members in the order of another list, for a readable failure when sets are compared.
 trait SortedLike {
     fn sorted_like(self, other: &[SocketAddr]) -> Vec<SocketAddr>;
 }
@@ -102,7 +102,7 @@ impl SortedLike for Vec<SocketAddr> {
     }
 }
 
-/// BEP 7: peers of the other family fill what is left; BEP 15 has no room for them.
+/// BEP 7: peers of the other family fill the remaining places; a UDP reply (BEP 15) has no room for them.
 #[test]
 fn the_askers_family_comes_first() {
     let mut registry = new_registry(RegistryLimits::default(), 1);
@@ -124,9 +124,9 @@ fn the_askers_family_comes_first() {
     }
 }
 
-/// Each of 99 others is named 1,000 times on average in 9,900 answers of ten; five deviations are 150.
+/// Each of 99 other peers is named 1,000 times on average in 9,900 answers of ten; five standard deviations are 150.
 #[test]
-fn everybody_is_as_likely_to_be_named_as_anybody_else() {
+fn every_peer_is_equally_likely_to_be_named() {
     let mut registry = new_registry(RegistryLimits::default(), 7);
     for nth in 0..100 {
         hear(&mut registry, v4(nth), Event::Started, nth % 3 == 0, 0);
@@ -144,7 +144,7 @@ fn everybody_is_as_likely_to_be_named_as_anybody_else() {
 }
 
 #[test]
-fn who_cannot_be_dialled_is_answered_and_not_listed() {
+fn a_peer_that_cannot_be_dialled_is_answered_and_not_listed() {
     let mut registry = new_registry(RegistryLimits::default(), 1);
     hear(&mut registry, v4(1), Event::Started, true, 0);
     let nowhere = SocketAddr::new(v4(2).ip(), 0);
@@ -180,7 +180,7 @@ fn silent_peers_are_forgotten_and_then_their_swarm() {
 }
 
 #[test]
-fn swarms_that_are_no_longer_wanted_go() {
+fn swarms_that_are_no_longer_served_are_removed() {
     let mut registry = new_registry(RegistryLimits::default(), 1);
     for nth in 0..20 {
         let swarm = InfoHash([nth; 20]);
@@ -211,7 +211,7 @@ fn one_host_has_no_more_places_than_allowed_and_its_oldest_goes() {
     assert_eq!(ports, [(true, 8), (true, 9), (true, 10), (false, 8), (false, 9), (false, 10)].into());
 }
 
-/// Of each peer whether it is a seed, and whether it ever was one or its download was counted.
+/// For each peer: whether it is a seed, and whether it ever was one or its download was counted.
 type Peers = BTreeMap<SocketAddr, (bool, bool)>;
 
 #[derive(Debug, Clone, Copy)]
@@ -237,7 +237,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    /// Beside a model that is nothing but maps: every number, every answer.
+    /// Compares every number and answer with a model of plain maps.
     #[test]
     fn counts_and_answers_are_right_after_any_events(steps in steps(), seed: u64) {
         let mut registry = new_registry(RegistryLimits::default(), seed);
@@ -271,7 +271,7 @@ proptest! {
         prop_assert_eq!(registry.total().peers(), total);
     }
 
-    /// Tight limits, sweeps in between: never more than allowed, never a wrong count.
+    /// Tight limits with sweeps in between: never more than allowed, never a wrong count.
     #[test]
     fn no_limit_is_ever_passed(steps in steps(), seed: u64, budget in 1_usize..20) {
         let limits = RegistryLimits { peers: 40, swarms: 3, peers_per_swarm: 25, peers_per_host: 2, peers_per_site: 9 };
