@@ -1,7 +1,7 @@
-//! One open piece: who was asked for which block, and what came.
+//! One open piece: which blocks were requested from which peers, and which blocks have arrived.
 //!
-//! Does not know why a peer is asked, how long a block may take, or whether the bytes are right. Only whole blocks count:
-//! what a reset peer left half-delivered never gets here (P-26).
+//! This module does not know why a peer is asked, how long a block may take, or whether the bytes are right. Only
+//! whole blocks count: a half-delivered block of a reset peer never gets here (P-26).
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,23 +15,28 @@ use crate::base::geometry::{BLOCK_LEN, BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::pieces::block_senders::BlockSenders;
 
-/// Nobody but three is asked for the same block at a time (P-31).
+/// At most three peers are asked for the same block at a time (P-31).
 pub const MOST_ASKERS: usize = 3;
 
-/// 5 s: a block that a peer gave back goes to the others first.
+/// 5 s: a block that a peer gave back is offered to the other peers first.
 const REST_AMONG_OTHERS: Duration = Duration::from_secs(5);
 
-/// 1 s: when nobody else has it, one that rejects everything is asked once a second and not at the speed of the link.
+/// 1 s: if no other peer has the block, a peer that rejects everything is asked once a second and not at the speed of
+/// the link.
 const REST_ALONE: Duration = Duration::from_secs(1);
 
+/// The state of one block.
 #[derive(Debug, Clone)]
 enum Slot {
+    /// Requested from no peer and not received.
     Free,
+    /// Requested from these peers.
     Asked([Option<Asker>; MOST_ASKERS]),
+    /// Received from this address.
     Got(Bytes, SocketAddr),
 }
 
-/// The blocks of an open piece. A piece that is one block has it in place: it needs no list.
+/// The blocks of an open piece. A piece of one block keeps its slot in place and needs no list.
 #[derive(Debug)]
 enum Slots {
     One([Slot; 1]),
@@ -72,55 +77,59 @@ impl DerefMut for Slots {
     }
 }
 
-/// Who is asked for a block, and the place of that among all that was ever asked: a peer answers in that order.
+/// A peer that is asked for a block, and the number of that request among all requests ever made. A peer answers in
+/// that order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Asker {
-    /// Who.
+    /// The peer.
     pub peer: PeerKey,
-    /// Which one it was.
+    /// The number of the request.
     pub nth: u64,
 }
 
-/// What became of a block that was handed in.
+/// What became of a received block.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It was missing, and this peer had been asked for it.
+    /// The block was missing and this peer had been asked for it: it is kept.
     Kept {
-        /// Who was asked for it and has not given it back; the deliverer may be among them. In place: this is for every block.
+        /// The peers that are asked for the block and have not given it back; the deliverer may be among them. An
+        /// array in place, since this is made for every block.
         askers: [Option<PeerKey>; MOST_ASKERS],
-        /// Who was asked and gave it back: it may still be on its way from them.
+        /// Peers that were asked and gave the block back: it may still arrive from them.
         formerly: Vec<PeerKey>,
     },
-    /// It is here already, or nobody asked this peer for it.
+    /// The block has arrived before, or this peer was not asked for it.
     Refused,
 }
 
-/// One open piece.
+/// The blocks of one open piece and the peers that are asked for them.
 #[derive(Debug)]
 pub struct Assembly {
     piece: PieceIndex,
     piece_len: u32,
     slots: Slots,
+    /// The number of blocks in the state `Free`.
     free: u32,
+    /// The number of blocks in the state `Got`.
     got: u32,
-    /// No free block lies below.
+    /// No block below this number is free.
     low: u32,
-    /// When a peer gave a block back.
+    /// When each peer gave each block back.
     returned: BTreeMap<(u32, PeerKey), Instant>,
-    /// Who fills it. Others may help, unless it is `exclusive`.
+    /// The peer that fills the piece. Other peers may help unless the piece is `exclusive`.
     pub owner: Option<PeerKey>,
-    /// All of it must come from its owner, so that it is known who sent it.
+    /// The whole piece must come from its owner, so that a bad hash convicts it.
     pub exclusive: bool,
-    /// When it was opened.
+    /// When the piece was opened.
     pub opened: Instant,
-    /// When last somebody was asked, or a block came or was given back.
+    /// When a block was last requested, received or given back.
     pub touched: Instant,
-    /// When last a block came.
+    /// When a block was last received.
     pub came: Instant,
 }
 
 impl Assembly {
-    /// All blocks free.
+    /// An open piece of `owner` with every block free.
     pub fn new(geometry: &Geometry, piece: PieceIndex, owner: PeerKey, exclusive: bool, now: Instant) -> Self {
         let count = geometry.block_count(piece);
         Self {
@@ -139,33 +148,34 @@ impl Assembly {
         }
     }
 
-    /// Blocks that nobody is asked for.
+    /// The number of blocks that are neither received nor requested from any peer.
     pub const fn free(&self) -> u32 {
         self.free
     }
 
-    /// Blocks that came.
+    /// The number of received blocks.
     pub const fn got(&self) -> u32 {
         self.got
     }
 
-    /// Blocks that somebody is asked for.
+    /// The number of blocks that are requested from at least one peer.
     pub fn asked(&self) -> u32 {
         self.count() - self.free - self.got
     }
 
-    /// Every block came.
+    /// Whether every block has been received.
     pub fn is_whole(&self) -> bool {
         self.got == self.count()
     }
 
-    /// Bytes of the blocks that came.
+    /// Bytes of the received blocks.
     pub fn got_bytes(&self) -> u64 {
         self.slots.iter().map(|slot| if let Slot::Got(data, _) = slot { data.len() as u64 } else { 0 }).sum()
     }
 
-    /// Asks the peer for up to `most` free blocks, in order, the first of them as the `nth` that was ever asked. A block that it gave back lately is left to others, for
-    /// a shorter time if it is `alone` in having it. Returns when the first of those may be asked for again.
+    /// Requests up to `most` free blocks from the peer, in order, and appends them to `blocks`. The first request gets
+    /// the number `nth`. A block that the peer gave back lately is left to other peers, for a shorter time if the peer
+    /// is `alone` in having the piece. Returns when the first of those blocks may be requested from this peer again.
     pub fn ask(
         &mut self,
         geometry: &Geometry,
@@ -200,7 +210,7 @@ impl Assembly {
         rests_until
     }
 
-    /// Blocks that somebody is asked for, the last first, with those who are.
+    /// The requested blocks, the last first, each with the peers that are asked for it.
     pub fn asked_of(&self) -> impl Iterator<Item = (u32, impl Iterator<Item = &Asker> + Clone)> {
         (0..self.count()).rev().filter_map(|number| match &self.slots[number as usize] {
             Slot::Asked(askers) => Some((number, askers.iter().flatten())),
@@ -208,13 +218,13 @@ impl Assembly {
         })
     }
 
-    /// Did the peer give the block back a moment ago?
+    /// Whether the peer gave this block back a moment ago.
     pub fn rests(&self, number: u32, peer: PeerKey, now: Instant) -> bool {
         self.rest(number, peer, false).is_some_and(|until| until > now)
     }
 
-    /// Asks one more peer for a block that others are asked for. False if it is not one of
-    /// [`Self::asked_of`], [`MOST_ASKERS`] are asked, or the peer gave it back a moment ago.
+    /// Requests a block from one more peer. Returns false if no peer is asked for the block yet, if [`MOST_ASKERS`]
+    /// are, or if the peer is among them or gave the block back a moment ago.
     pub fn ask_too(&mut self, number: u32, peer: PeerKey, now: Instant, nth: u64) -> bool {
         if self.rests(number, peer, now) {
             return false;
@@ -228,7 +238,7 @@ impl Assembly {
         true
     }
 
-    /// Is the peer asked for a block, or did one come from its address?
+    /// Whether the peer is asked for a block of this piece, or a block came from its address.
     pub fn involves(&self, peer: PeerKey, addr: SocketAddr) -> bool {
         self.slots.iter().any(|slot| match slot {
             Slot::Free => false,
@@ -237,7 +247,7 @@ impl Assembly {
         })
     }
 
-    /// A block came.
+    /// Stores a received block if the peer was asked for it.
     pub fn put(&mut self, block: BlockAddr, peer: PeerKey, from: SocketAddr, data: Bytes, now: Instant) -> Put {
         let number = block.number();
         let formerly = self.returned.contains_key(&(number, peer));
@@ -258,7 +268,7 @@ impl Assembly {
         Put::Kept { askers, formerly }
     }
 
-    /// The peer gives a block back. True if it was asked for it.
+    /// The peer gives a block back. Returns whether it was asked for it.
     pub fn give_back(&mut self, number: u32, peer: PeerKey, now: Instant) -> bool {
         let released = self.release(number, peer);
         if released {
@@ -268,7 +278,7 @@ impl Assembly {
         released
     }
 
-    /// The peer is gone: every block that it was asked for is given back. Returns how many.
+    /// The peer is gone: every block that it was asked for is given back. Returns the number of those requests.
     pub fn forget_peer(&mut self, peer: PeerKey, now: Instant) -> u32 {
         if self.owner == Some(peer) {
             self.owner = None;
@@ -284,7 +294,7 @@ impl Assembly {
         u32::try_from(released).unwrap_or(u32::MAX)
     }
 
-    /// Throws away what came from a liar. Returns the bytes.
+    /// Discards the blocks that came from a liar. Returns their bytes.
     pub fn discard_from(&mut self, liar: SocketAddr) -> u64 {
         let mut bytes = 0;
         for (number, slot) in (0u32..).zip(&mut *self.slots) {
@@ -301,7 +311,7 @@ impl Assembly {
         bytes
     }
 
-    /// Everybody who is asked for a block, with its number.
+    /// Every request that is outstanding: the number of the block and the asked peer.
     pub fn askers(&self) -> impl Iterator<Item = (u32, Asker)> {
         let askers = |slot: &Slot| if let Slot::Asked(askers) = slot { *askers } else { [None; MOST_ASKERS] };
         (0u32..)
@@ -309,7 +319,7 @@ impl Assembly {
             .flat_map(move |(number, slot)| askers(slot).into_iter().flatten().map(move |asker| (number, asker)))
     }
 
-    /// The blocks in order and who sent each. Meaningful for a whole piece only.
+    /// The blocks in order, and the sender of each. Call it for a whole piece only.
     pub fn into_parts(self) -> (Arc<[Bytes]>, BlockSenders) {
         let sender = |slot: &Slot| if let Slot::Got(_, from) = slot { Some(*from) } else { None };
         let from = self.slots.iter().filter_map(sender).collect();
@@ -321,10 +331,12 @@ impl Assembly {
         self.piece_len
     }
 
+    /// The number of blocks of the piece.
     fn count(&self) -> u32 {
         self.piece_len.div_ceil(BLOCK_LEN)
     }
 
+    /// Until when the peer is not asked for a block that it gave back.
     fn rest(&self, number: u32, peer: PeerKey, alone: bool) -> Option<Instant> {
         if self.returned.is_empty() {
             return None;
@@ -333,10 +345,12 @@ impl Assembly {
         self.returned.get(&(number, peer)).map(|at| *at + rest)
     }
 
+    /// The peers that gave this block back.
     fn returned_of(&self, number: u32) -> impl Iterator<Item = PeerKey> {
         self.returned.range((number, PeerKey(0))..=(number, PeerKey(u32::MAX))).map(|((_, peer), _)| *peer)
     }
 
+    /// Takes the block from the peer. Returns whether the peer was asked for it.
     fn release(&mut self, number: u32, peer: PeerKey) -> bool {
         let Some(slot) = self.slots.get_mut(number as usize) else { return false };
         let Slot::Asked(askers) = slot else { return false };
@@ -353,6 +367,7 @@ impl Assembly {
     }
 }
 
+/// Whether the peer is among those that are asked.
 fn asks(askers: &[Option<Asker>], peer: PeerKey) -> bool {
     askers.iter().flatten().any(|asker| asker.peer == peer)
 }
@@ -371,7 +386,7 @@ mod tests {
         now: Instant,
     }
 
-    /// Four blocks, the last of 100 bytes.
+    /// A piece of four blocks, the last of 100 bytes.
     fn bench() -> Bench {
         let g = Geometry::new(3 * 16384 + 100, 4 * 16384).unwrap();
         let now = tokio::time::Instant::now().into_std();
@@ -411,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_back_is_asked_of_others_first() {
+    fn a_block_that_was_given_back_is_requested_from_other_peers_first() {
         let mut b = bench();
         b.ask(A, 4);
         assert!(b.a.give_back(1, A, b.now) && !b.a.give_back(1, A, b.now) && !b.a.give_back(1, B, b.now));
@@ -426,11 +441,11 @@ mod tests {
     }
 
     #[test]
-    fn only_those_who_were_asked_can_put_a_block_in() {
+    fn only_peers_that_were_asked_can_put_a_block_in() {
         let mut b = bench();
         b.ask(A, 2);
         assert_eq!(b.put(0, B), Put::Refused);
-        assert_eq!(b.put(3, A), Put::Refused, "nobody asked for it");
+        assert_eq!(b.put(3, A), Put::Refused, "no peer was asked for it");
         assert!(b.a.ask_too(0, B, b.now, 9) && !b.a.ask_too(0, B, b.now, 9));
         assert_eq!(b.put(0, B), Put::Kept { askers: [Some(A), Some(B), None], formerly: vec![] });
         assert_eq!(b.put(0, A), Put::Refused, "it is here");
@@ -441,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn three_are_asked_for_a_block_at_most() {
+    fn at_most_three_peers_are_asked_for_a_block() {
         let mut b = bench();
         b.ask(A, 2);
         assert_eq!(b.a.asked_of().map(|(n, _)| n).collect::<Vec<_>>(), [1, 0], "the last first");
@@ -453,7 +468,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_leaves_frees_what_only_it_was_asked_for() {
+    fn a_peer_that_leaves_frees_the_blocks_that_only_it_was_asked_for() {
         let mut b = bench();
         b.ask(A, 3);
         b.a.ask_too(0, B, b.now, 9);
@@ -481,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_of_one_block_goes_the_way_of_any_other_and_has_no_list() {
+    fn a_piece_of_one_block_behaves_like_any_other_and_has_no_list() {
         let mut b = bench();
         b.g = Geometry::new(3 * 16384 + 100, 16384).unwrap();
         b.a = Assembly::new(&b.g, b.g.last_piece(), A, false, b.now);
@@ -496,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_liar_sent_is_asked_for_again() {
+    fn blocks_from_a_liar_are_requested_again() {
         let mut b = bench();
         b.ask(A, 2);
         b.ask(B, 2);

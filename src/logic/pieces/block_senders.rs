@@ -1,16 +1,16 @@
-//! Who sent each block of a whole piece: mostly one for all, and that one needs no list.
+//! Which peer sent each block of a whole piece. One peer usually sent all of them, and then no list is kept.
 //!
-//! Knows addresses, since a liar comes back under a new connection; not what they sent.
+//! Senders are known by address, since a liar may come back over a new connection. The data itself is not kept here.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-/// Who sent each block, in order.
+/// The sender of each block of a piece, in the order of the blocks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BlockSenders {
-    /// All from one.
+    /// One peer sent every block.
     Sole(SocketAddr),
-    /// From several, or there is no block.
+    /// Several peers sent blocks, or there is no block.
     Each(Vec<SocketAddr>),
 }
 
@@ -30,7 +30,7 @@ impl FromIterator<SocketAddr> for BlockSenders {
 }
 
 impl BlockSenders {
-    /// The one who sent it all.
+    /// The sender of all blocks, if one peer sent them all.
     pub const fn sole(&self) -> Option<SocketAddr> {
         match self {
             Self::Sole(addr) => Some(*addr),
@@ -38,7 +38,7 @@ impl BlockSenders {
         }
     }
 
-    /// Who sent this block.
+    /// The sender of the block with this number.
     pub fn of(&self, block: usize) -> Option<SocketAddr> {
         match self {
             Self::Sole(addr) => Some(*addr),
@@ -46,7 +46,7 @@ impl BlockSenders {
         }
     }
 
-    /// Did a block come from there?
+    /// Whether this address sent any block.
     pub fn include(&self, addr: SocketAddr) -> bool {
         match self {
             Self::Sole(sole) => *sole == addr,
@@ -54,7 +54,7 @@ impl BlockSenders {
         }
     }
 
-    /// Everybody once.
+    /// Every sender, once.
     pub fn all(&self) -> BTreeSet<SocketAddr> {
         match self {
             Self::Sole(addr) => BTreeSet::from([*addr]),
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_for_all_is_no_list_and_several_keep_their_order() {
+    fn a_sole_sender_needs_no_list_and_several_keep_their_order() {
         let addr = |n: u16| SocketAddr::from(([10, 0, 0, 1], n));
         for (from, sole) in [
             (vec![], None),

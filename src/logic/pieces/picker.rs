@@ -1,8 +1,8 @@
-//! Which piece next: rarest first (BEP 3), at a cost that does not grow with the number of pieces.
+//! Picks the next piece to open: rarest first (BEP 3), at a cost that does not grow with the number of pieces.
 //!
-//! Pieces that may be picked lie in one bucket per availability and know their place, so that a `have` is one swap.
-//! Peers with everything are counted apart: they change no order, and joining costs nothing. Does not know blocks,
-//! peers by name, or time.
+//! Pieces that may be picked lie in one bucket per availability and know their place in it, so that a `have` is one
+//! swap. Peers with every piece are counted apart: they change no order, so a joining seed costs nothing. The picker
+//! does not know blocks, peer identities or time.
 
 use rand::RngExt;
 use rand::rngs::SmallRng;
@@ -10,25 +10,27 @@ use rand::rngs::SmallRng;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex};
 
-/// 64 pieces are looked at in strict order of rarity for one pick. A swarm whose pieces are well mixed hits within a
-/// few; beyond, [`Shortlist`] is sampled. Picked by eye: 64 tests of a bit are well under a microsecond.
+/// Up to 64 pieces are tried in strict order of rarity for one pick. In a well mixed swarm a few tries suffice. After
+/// 64 misses a [`Shortlist`] is sampled instead. Picked by eye: 64 tests of a bit take well under a microsecond.
 const LOOKS: u32 = 64;
 
-/// The rarest of 32 pieces drawn from a shortlist is picked: among the rarest 7 % in nine of ten picks.
+/// The rarest of 32 pieces drawn from a shortlist is picked. In nine of ten picks it is among the rarest 7 %.
 const SAMPLE: usize = 32;
 
-/// 256 KiB of small pieces are fetched as one where they are equally rare, by who can take them at once: 16 requests, the
-/// depth of a link that is worth it. Larger pieces need no neighbours. Picked by eye.
+/// 256 KiB: small pieces within one extent are fetched by one peer as neighbours, where they are equally rare. These
+/// are 16 requests, a useful depth for one connection. Larger pieces have no neighbours. Picked by eye.
 const EXTENT: u64 = 256 * 1024;
 
-/// Not in any bucket.
+/// The place of a piece that is in no bucket.
 const NOWHERE: u32 = u32::MAX;
 
-/// What one peer has that may be picked, made only when its pieces are hard to find in order of rarity: a peer that has
-/// but the common half must not cost a walk over the rare half each time.
+/// The pickable pieces of one peer. Made only when they are hard to find in order of rarity: a peer that has only the
+/// common half of the pieces must not cost a walk over the rare half at each pick.
 #[derive(Debug, Default)]
 pub struct Shortlist {
+    /// `None` until the list is made.
     pieces: Option<Vec<PieceIndex>>,
+    /// The value of [`Picker::returns`] when the list was made.
     made_at: u64,
 }
 
@@ -41,27 +43,32 @@ impl Shortlist {
     }
 }
 
-/// Availability of every piece, and the order in which those that may be picked are picked.
+/// The availability of every piece, and the order in which pieces are picked.
 #[derive(Debug)]
 pub struct Picker {
     geometry: Geometry,
-    /// How many peers have a piece, those counted in `seeds` apart.
+    /// For each piece, the number of peers that have it, without those counted in `seeds`.
     availability: Vec<u32>,
-    /// Place of a piece in its bucket, or [`NOWHERE`].
+    /// For each piece, its place in its bucket, or [`NOWHERE`].
     places: Vec<u32>,
+    /// The pickable pieces, by availability.
     buckets: Vec<Vec<PieceIndex>>,
+    /// Pieces that may be picked.
     pickable: Bitfield,
-    /// Pieces neither had nor available from a peer that is not a seed.
+    /// The number of pieces that we lack and that no peer but a seed has.
     orphans: u32,
+    /// Pieces that we have or do not want.
     had: Bitfield,
+    /// The number of connected peers that joined with every piece.
     seeds: u32,
-    /// Counts pieces put back: a shortlist made before may lack them.
+    /// How many pieces were ever put back. A shortlist made before the last of them may lack it.
     returns: u64,
+    /// See [`Self::steps`].
     steps: u64,
 }
 
 impl Picker {
-    /// Everything that is not had may be picked; nobody has anything yet.
+    /// A picker for all pieces that are not in `have`. No peer has any piece yet.
     pub fn new(geometry: Geometry, have: &Bitfield) -> Self {
         let pieces = geometry.piece_count();
         let mut picker = Self {
@@ -82,7 +89,7 @@ impl Picker {
         picker
     }
 
-    /// A peer with every piece came.
+    /// A peer with every piece joined.
     pub fn on_seed_joined(&mut self) {
         self.seeds += 1;
     }
@@ -92,7 +99,7 @@ impl Picker {
         self.seeds = self.seeds.saturating_sub(1);
     }
 
-    /// A peer with these pieces came.
+    /// A peer with these pieces joined.
     pub fn on_joined(&mut self, has: &Bitfield) {
         for number in has.iter_ones() {
             if let Some(piece) = self.geometry.piece(number) {
@@ -125,7 +132,7 @@ impl Picker {
         self.availability[piece.at()].saturating_add(self.seeds)
     }
 
-    /// The piece is ours now: never again to be picked.
+    /// We have the piece now: it is not picked again.
     pub fn on_had(&mut self, piece: PieceIndex) {
         self.take(piece);
         if self.had.set(piece) && self.availability[piece.at()] == 0 {
@@ -133,7 +140,7 @@ impl Picker {
         }
     }
 
-    /// The piece was ours and is not any more.
+    /// We had the piece and have lost it: it may be picked again.
     pub fn on_gone(&mut self, piece: PieceIndex) {
         if self.had.clear(piece) {
             self.orphans += u32::from(self.availability[piece.at()] == 0);
@@ -141,14 +148,14 @@ impl Picker {
         }
     }
 
-    /// The piece is being worked on: not to be picked until it is put back.
+    /// The piece is open: it is not picked until it is put back.
     pub fn take(&mut self, piece: PieceIndex) {
         if self.pickable.clear(piece) {
             self.leave_bucket(piece);
         }
     }
 
-    /// The piece may be picked again.
+    /// The piece may be picked again, unless we have it.
     pub fn put_back(&mut self, piece: PieceIndex) {
         if !self.had.has(piece) && !self.pickable.has(piece) {
             self.enter(piece);
@@ -156,12 +163,12 @@ impl Picker {
         }
     }
 
-    /// May it be picked?
+    /// Whether the piece may be picked.
     pub fn is_pickable(&self, piece: PieceIndex) -> bool {
         self.pickable.has(piece)
     }
 
-    /// Is there any piece to pick that some connected peer has?
+    /// Whether any connected peer has a pickable piece.
     pub fn has_obtainable(&self) -> bool {
         if self.seeds > 0 {
             !self.pickable.is_none()
@@ -170,36 +177,36 @@ impl Picker {
         }
     }
 
-    /// Is there any piece to pick that only seeds have?
+    /// Whether there is a pickable piece that only seeds have.
     pub fn only_seeds_have_some(&self) -> bool {
         self.seeds > 0 && !self.buckets[0].is_empty()
     }
 
-    /// Has anybody this piece who is not a seed?
+    /// Whether a peer that is not a seed has the piece.
     pub fn is_passed_on(&self, piece: PieceIndex) -> bool {
         self.availability[piece.at()] > 0
     }
 
-    /// Is there any piece to pick among these? One pass over two bitfields.
+    /// Whether any piece of `has` is pickable. One pass over two bitfields.
     pub fn has_any_of(&self, has: &Bitfield) -> bool {
         has.as_bytes().iter().zip(self.pickable.as_bytes()).any(|(theirs, ours)| theirs & ours != 0)
     }
 
-    /// Pieces that we lack and no connected peer has.
+    /// The number of pieces that we lack and no connected peer has.
     pub fn nobody_has(&self) -> u32 {
         if self.seeds > 0 { 0 } else { self.orphans }
     }
 
-    /// Picks the rarest piece that the peer has, by dice among equals, and takes it.
+    /// Picks the rarest piece that the peer has, at random among equals, and takes it.
     pub fn pick(&mut self, has: &Bitfield, shortlist: &mut Shortlist, dice: &mut SmallRng) -> Option<PieceIndex> {
         let piece = self.look_in_order(has, dice).or_else(|| self.sample(has, shortlist, dice, SAMPLE))?;
         self.take(piece);
         Some(piece)
     }
 
-    /// Picks the piece behind one that was just picked, if the peer has it too and it is as rare, and takes it: neighbours
-    /// are written at once, and lie together in memory. No further than to the next multiple of `EXTENT`, as libtorrent's
-    /// `piece_extent_affinity` has it.
+    /// Picks the piece that follows `before`, if the peer has it and it is as rare, and takes it: neighbours are
+    /// written in one call and lie together in memory. Stops at the next multiple of `EXTENT`, like libtorrent's
+    /// `piece_extent_affinity`.
     pub fn pick_behind(&mut self, before: PieceIndex, has: &Bitfield) -> Option<PieceIndex> {
         self.steps += 1;
         let piece = self.geometry.piece(before.get() + 1)?;
@@ -212,8 +219,8 @@ impl Picker {
         Some(piece)
     }
 
-    /// Picks any piece that the peer has, whatever its rarity, and takes it: the first few are random, so that there is
-    /// soon something to give ("Random First Piece" of Cohen's paper).
+    /// Picks any piece that the peer has, whatever its rarity, and takes it. The first few pieces are picked at
+    /// random, so that we soon have something to upload ("Random First Piece" in Cohen's paper).
     pub fn pick_random(&mut self, has: &Bitfield, list: &mut Shortlist, dice: &mut SmallRng) -> Option<PieceIndex> {
         let mut tries =
             (0..LOOKS).filter_map(|_| self.geometry.piece(dice.random_range(0..self.geometry.piece_count())));
@@ -223,11 +230,12 @@ impl Picker {
         Some(piece)
     }
 
-    /// Pieces looked at since the start: what a pick costs, for tests.
+    /// The number of pieces examined since the start. Tests measure the cost of a pick by it.
     pub const fn steps(&self) -> u64 {
         self.steps
     }
 
+    /// The rarest piece that the peer has, if one of the first [`LOOKS`] in order of rarity is.
     fn look_in_order(&mut self, has: &Bitfield, dice: &mut SmallRng) -> Option<PieceIndex> {
         // A peer that has a piece is counted in its availability, so only a seed has pieces of availability 0.
         let first = usize::from(!has.is_all());
@@ -250,8 +258,8 @@ impl Picker {
         None
     }
 
-    /// The rarest of up to `draws` pieces from the shortlist, which is made if it is missing or may be incomplete. None
-    /// only if the peer has nothing that may be picked.
+    /// The rarest of up to `draws` pieces of the shortlist, which is made first if it is missing or may be incomplete.
+    /// `None` only if the peer has no pickable piece.
     fn sample(
         &mut self,
         has: &Bitfield,
@@ -268,7 +276,8 @@ impl Picker {
         self.draw(shortlist, dice, draws)
     }
 
-    /// Every draw either counts or removes a piece that may not be picked any more, so the list pays for itself.
+    /// The rarest of up to `draws` random pieces of the shortlist. A drawn piece that is no longer pickable is removed
+    /// from the list, so the cost of the list is bounded.
     fn draw(&mut self, shortlist: &mut Shortlist, dice: &mut SmallRng, draws: usize) -> Option<PieceIndex> {
         let pieces = shortlist.pieces.as_mut()?;
         let mut rarest: Option<PieceIndex> = None;
@@ -289,7 +298,7 @@ impl Picker {
         rarest
     }
 
-    /// What the peer has that may be picked: one pass over two bitfields.
+    /// The pickable pieces of `has`. One pass over two bitfields.
     fn pickable_of(&mut self, has: &Bitfield) -> Vec<PieceIndex> {
         self.steps += has.as_bytes().len() as u64 / 8;
         let bytes = (0u32..).zip(has.as_bytes().iter().zip(self.pickable.as_bytes()));
@@ -299,11 +308,13 @@ impl Picker {
         numbers.filter_map(|number| self.geometry.piece(number)).collect()
     }
 
+    /// Makes the piece pickable.
     fn enter(&mut self, piece: PieceIndex) {
         self.pickable.set(piece);
         self.enter_bucket(piece);
     }
 
+    /// Changes the availability of a piece and moves it to the right bucket.
     fn shift(&mut self, piece: PieceIndex, availability: u32) {
         let before = self.availability[piece.at()];
         let bucketed = self.pickable.has(piece);
@@ -412,7 +423,7 @@ mod tests {
         assert_eq!(picker.nobody_has(), 100_000);
     }
 
-    /// The worst case: every piece that is rarer is one that the peer lacks.
+    /// The worst case: the peer lacks every rarer piece.
     #[test]
     fn a_pick_does_not_walk_over_pieces_that_the_peer_lacks() {
         let mut cost = Vec::new();
@@ -474,8 +485,8 @@ mod tests {
     }
 
     proptest! {
-        /// Against plain counting: counts agree, a pick is one that the peer has, nothing is picked twice, and there is
-        /// no pick only if the peer has nothing.
+        /// Compares with plain counting: the counts agree, a picked piece is one that the peer has, no piece is picked
+        /// twice, and no piece is picked only if the peer has none.
         #[test]
         fn it_agrees_with_plain_counting(steps in prop::collection::vec(step(), 0..150)) {
             let (mut picker, mut dice) = picker(200);

@@ -1,8 +1,9 @@
-//! Who poisoned a piece: evidence from pieces that failed their hash, until a good copy shows who lied (P-14, P-15).
+//! Finds the peers that sent bad data, from the evidence of pieces that failed their hash (P-14, P-15).
 //!
-//! One sender alone is proven at once. With several, a salted digest of each block is kept with its sender, the piece is
-//! fetched again whole from one peer at a time, and the good copy is compared. Known by address, since a liar comes back
-//! under a new connection. Does not know who is connected.
+//! A sole sender of a failed piece is convicted at once. With several senders, a salted digest of each block is kept
+//! with its sender, the piece is fetched again as a whole from one peer at a time, and the good copy is compared with
+//! the digests. Peers are known by address, since a liar may come back over a new connection. This module does not
+//! know who is connected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -16,32 +17,37 @@ use sha1::{Digest, Sha1};
 use crate::base::geometry::PieceIndex;
 use crate::logic::pieces::block_senders::BlockSenders;
 
-/// 128 Ki block digests, about 8 MiB: the blocks of 2 GiB of failed pieces. Beyond, liars are caught alone.
+/// 128 Ki block digests, about 8 MiB: the blocks of 2 GiB of failed pieces. Beyond that only sole senders are
+/// convicted.
 const MOST_EVIDENCE: usize = 128 * 1024;
 
-/// 4,096 banned addresses; the pool's book keeps its own list.
+/// 4,096 banned addresses. The peer book keeps its own list.
 const MOST_BANNED: usize = 4096;
 
-/// Three whole failures: one liar is likely, three in a row are worth a word to the person (P-15).
+/// After three failures of a piece the user is told: one liar is likely, three in a row are not (P-15).
 pub const SUSPECT_AFTER: u32 = 3;
 
-/// 5 s, doubled each time, when two senders agree on bytes that fail: the torrent itself may be poisoned.
+/// 5 s, doubled each time, once two senders agree on bytes that fail: the torrent itself may be bad.
 const FIRST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// 10 min between attempts at most.
+/// 10 min: the longest time between two attempts at a piece.
 const MOST_BACKOFF: Duration = Duration::from_secs(600);
 
-/// Eight liars in a row are refuted at once each; more and the piece waits, however many addresses lie.
+/// Eight failures in a row are retried at once. After more the piece waits longer and longer, however many addresses
+/// lie.
 const EAGER_FAILURES: u32 = 8;
 
-/// 1 s between two rounds of asking those who all gave the piece back: they may reject as fast as they are asked.
+/// 1 s between two rounds of requests to peers that all gave the piece back: they may reject as fast as they are
+/// asked.
 pub const FORGIVEN_AFTER: Duration = Duration::from_secs(1);
 
 /// 1,024 addresses: more than are ever connected to one torrent.
 const MOST_SHIRKERS: usize = 1024;
 
+/// The first 16 bytes of a salted SHA-1.
 type Fingerprint = [u8; 16];
 
+/// One block of a failed piece: its number, its sender and the digest of its bytes.
 #[derive(Debug)]
 struct Evidence {
     number: usize,
@@ -49,43 +55,50 @@ struct Evidence {
     digest: Fingerprint,
 }
 
+/// What is known of a piece that has failed its hash.
 #[derive(Debug)]
 struct Record {
     failures: u32,
-    /// Failures that convicted nobody, although one peer sent it all.
+    /// Failures that convicted no peer although one peer sent the whole piece.
     unproven: u32,
+    /// When the piece may be fetched again.
     due: Instant,
-    /// Whose whole copies failed, and what they were.
+    /// Peers whose whole copies failed, with the digest of each copy.
     whole: BTreeMap<SocketAddr, Fingerprint>,
-    /// Who was asked for a whole copy and did not deliver.
+    /// Peers that were asked for a whole copy and did not deliver it.
     shirkers: BTreeSet<SocketAddr>,
+    /// Digests of the blocks of failed copies whose liar is not known yet.
     evidence: Vec<Evidence>,
 }
 
-/// What follows from a failed piece.
+/// The conclusions from one failed piece.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Finding {
-    /// Proven liars, to be banned.
+    /// Proven liars, which the caller bans.
     pub liars: Vec<SocketAddr>,
-    /// Banned for this piece, and now somebody else sent the very same bytes: perhaps the torrent is wrong, not they.
+    /// Addresses that were banned for this piece and are not any more, because another peer sent the very same bytes:
+    /// the torrent may be wrong, not the peers.
     pub acquitted: Vec<SocketAddr>,
-    /// How often the piece has failed.
+    /// How many times the piece has failed.
     pub failures: u32,
 }
 
-/// The pieces that failed and the addresses under suspicion.
+/// The pieces that failed their hash, and the addresses under suspicion.
 #[derive(Debug)]
 pub struct Suspects {
     salt: [u8; 16],
     records: BTreeMap<PieceIndex, Record>,
+    /// Banned addresses, each with the piece for which it was banned.
     banned: BTreeMap<SocketAddr, PieceIndex>,
-    /// Took part in a piece that failed, and have neither been convicted nor delivered a whole good piece alone since.
+    /// Addresses that took part in a failed piece and have since neither been convicted nor delivered a whole good
+    /// piece alone.
     probation: BTreeSet<SocketAddr>,
+    /// The number of block digests in all records.
     evidence: usize,
 }
 
 impl Suspects {
-    /// Nobody is suspected. The dice make the salt.
+    /// Starts without any suspicion. `dice` makes the salt.
     pub fn new(dice: &mut SmallRng) -> Self {
         Self {
             salt: dice.random(),
@@ -110,8 +123,8 @@ impl Suspects {
         });
         record.failures += 1;
         let sole = from.sole();
-        // Another address sent the very same bytes: two liars in league, or a torrent whose hash is wrong. A good copy
-        // will tell; until then nobody else is banned for it.
+        // Another address sent the very same bytes: two peers lie together, or the hash in the torrent is wrong. A
+        // good copy will decide; until then no other peer is banned for the piece.
         let same =
             record.whole.iter().filter(|(other, bytes)| sole.is_some_and(|sole| sole != **other) && **bytes == whole);
         let same: Vec<SocketAddr> = same.map(|(other, _)| *other).collect();
@@ -129,7 +142,7 @@ impl Suspects {
         }
         if proven.is_none() && self.evidence + digests.len() <= MOST_EVIDENCE {
             self.evidence += digests.len();
-            // What the acquitted sent is known to be the same.
+            // The acquitted peers are known to have sent the same bytes.
             for other in &acquitted {
                 self.evidence += digests.len();
                 let testimony = digests.iter().enumerate();
@@ -148,7 +161,7 @@ impl Suspects {
         Finding { liars: proven.into_iter().collect(), acquitted, failures: record.failures }
     }
 
-    /// A whole piece passed its hash. Returns those who had sent other bytes for it: proven liars.
+    /// A whole piece passed its hash. Returns the proven liars: the peers that had sent other bytes for it.
     pub fn on_passed(&mut self, piece: PieceIndex, blocks: &[Bytes], from: &BlockSenders) -> Vec<SocketAddr> {
         if self.records.is_empty() {
             return Vec::new();
@@ -173,7 +186,7 @@ impl Suspects {
         liars.into_iter().filter(|liar| !self.banned.contains_key(liar)).collect()
     }
 
-    /// The address is banned, for that piece.
+    /// The caller has banned the address because of this piece.
     pub fn on_banned(&mut self, addr: SocketAddr, piece: PieceIndex) {
         self.probation.remove(&addr);
         if self.banned.len() < MOST_BANNED {
@@ -181,44 +194,45 @@ impl Suspects {
         }
     }
 
-    /// The piece for which the address was banned.
+    /// The piece for which the address was banned, if it was.
     pub fn banned_for(&self, addr: SocketAddr) -> Option<PieceIndex> {
         self.banned.get(&addr).copied()
     }
 
-    /// How many addresses are banned.
+    /// The number of banned addresses.
     pub fn banned(&self) -> usize {
         self.banned.len()
     }
 
-    /// Must this address work alone, so that its next lie is its own?
+    /// Whether this address must work on pieces alone, so that its next bad piece convicts it.
     pub fn is_on_probation(&self, addr: SocketAddr) -> bool {
         self.probation.contains(&addr)
     }
 
-    /// Has the piece failed before? Then it must come whole from one peer.
+    /// Whether the piece has failed before. Such a piece must come as a whole from one peer.
     pub fn is_suspect(&self, piece: PieceIndex) -> bool {
         self.records.contains_key(&piece)
     }
 
-    /// Has a whole copy from this address failed?
+    /// Whether a whole copy from this address has failed.
     pub fn was_tried(&self, piece: PieceIndex, addr: SocketAddr) -> bool {
         self.records.get(&piece).is_some_and(|record| record.whole.contains_key(&addr))
     }
 
-    /// The address was asked for the whole piece and gave it back, or sat on it: others first.
+    /// The address was asked for the whole piece and gave it back, or kept it without delivering: other peers are
+    /// tried first.
     pub fn on_shirked(&mut self, piece: PieceIndex, addr: SocketAddr) {
         if let Some(record) = self.records.get_mut(&piece).filter(|record| record.shirkers.len() < MOST_SHIRKERS) {
             record.shirkers.insert(addr);
         }
     }
 
-    /// Did it have its chance at the piece?
+    /// Whether the address has shirked this piece.
     pub fn is_shirker(&self, piece: PieceIndex, addr: SocketAddr) -> bool {
         self.records.get(&piece).is_some_and(|record| record.shirkers.contains(&addr))
     }
 
-    /// Everybody has shirked: everybody has another chance, a moment later.
+    /// Every source has shirked the piece: all of them may be asked again, [`FORGIVEN_AFTER`] later.
     pub fn forgive(&mut self, now: Instant, piece: PieceIndex) {
         if let Some(record) = self.records.get_mut(&piece) {
             record.shirkers.clear();
@@ -226,11 +240,12 @@ impl Suspects {
         }
     }
 
-    /// Failed pieces, and from when each may be fetched again.
+    /// The failed pieces, each with the time from which it may be fetched again.
     pub fn pieces(&self) -> impl Iterator<Item = (PieceIndex, Instant)> {
         self.records.iter().map(|(piece, record)| (*piece, record.due))
     }
 
+    /// The salted digest of these bytes.
     fn fingerprint(&self, bytes: &[u8]) -> Fingerprint {
         let mut hash = Sha1::new();
         hash.update(self.salt);
@@ -241,6 +256,7 @@ impl Suspects {
     }
 }
 
+/// How long a piece waits after its failures.
 fn backoff(failures: u32, unproven: u32) -> Duration {
     let doublings = match (unproven, failures.checked_sub(EAGER_FAILURES)) {
         (0, None | Some(0)) => return Duration::ZERO,
@@ -305,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn senders_who_agree_on_bad_bytes_are_judged_only_by_a_good_copy() {
+    fn senders_that_agree_on_bad_bytes_are_judged_only_by_a_good_copy() {
         let (mut s, now) = (suspects(), t0());
         let bad = bytes(&[b"bad"]);
         assert_eq!(s.on_failed(now, piece(1), &bad, &sent_by([addr(1)])).liars, [addr(1)]);
@@ -317,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_banned_for_bytes_that_another_sends_too_is_acquitted_until_a_good_copy_comes() {
+    fn a_peer_banned_for_bytes_that_another_sends_too_is_acquitted_until_a_good_copy_comes() {
         let (mut s, now, bad) = (suspects(), t0(), bytes(&[b"bad"]));
         assert_eq!(s.on_failed(now, piece(1), &bad, &sent_by([addr(1)])).liars, [addr(1)]);
         s.on_banned(addr(1), piece(1));
@@ -330,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_probationer_is_cleared_by_a_whole_good_piece_of_its_own() {
+    fn an_address_on_probation_is_cleared_by_a_whole_good_piece_of_its_own() {
         let mut s = suspects();
         let _finding = s.on_failed(t0(), piece(1), &bytes(&[b"a", b"b"]), &sent_by([addr(1), addr(2)]));
         assert_eq!(s.on_passed(piece(2), &bytes(&[b"a", b"b"]), &sent_by([addr(1), addr(2)])), []);

@@ -1,7 +1,8 @@
-//! What everybody owes: who stalls, in which order each answers, and when the last block that is asked for will come.
+//! Estimates when outstanding blocks arrive: which peers have stalled, in which order each one answers, and when the
+//! last requested block will come.
 //!
-//! Counted once for all who look for work in the same moment: of two hundred peers with nothing to do each would go
-//! through thousands of blocks. Decides nothing.
+//! Computed once for all peers that look for work at the same moment. Otherwise each of two hundred idle peers would
+//! walk over thousands of blocks. This module decides nothing.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,39 +12,43 @@ use crate::base::geometry::BLOCK_LEN;
 use crate::base::ids::PeerKey;
 use crate::logic::pieces::assembly::Asker;
 
-/// 8 requests at most while duplicating what others are asked for: the waste of an endgame is a few blocks per peer.
+/// At most 8 requests at a peer that duplicates others' requests: an endgame wastes a few blocks per peer.
 pub(super) const ENDGAME_DEPTH: u32 = 8;
 
-/// The time; blocks that were ever asked for, those of them that are under way, and how many peers wait for work.
+/// The state that an estimate was computed from: the time, the number of requests ever made, the number outstanding,
+/// and the number of waiting peers.
 type Moment = (Instant, u64, u32, usize);
 
-/// Of a block that everybody who is asked for it keeps us waiting for.
+/// Returned when every peer that was asked for the block has stalled.
 pub(super) const NEVER: u64 = u64::MAX;
 
-/// What is true as long as nobody is asked for more and nothing comes.
+/// The estimate. It holds until a request is made or a block arrives.
 #[derive(Debug, Default)]
 pub(super) struct DeliveryEstimate {
+    /// The state that it was computed from. `None` before the first time.
     counted: Option<Moment>,
+    /// The peers with outstanding requests.
     debtors: BTreeMap<PeerKey, Debtor>,
-    /// Of all blocks that may be asked of one more the one that comes last.
+    /// Microseconds until the last of the blocks that may be duplicated arrives.
     pub(super) latest_us: u64,
-    /// Bytes a second of the fastest that waits for work and has little.
+    /// Bytes a second of the fastest waiting peer with fewer than [`ENDGAME_DEPTH`] requests.
     pub(super) fastest_idle: u64,
 }
 
-/// One peer that is asked for something.
+/// A peer with outstanding requests.
 #[derive(Debug)]
 struct Debtor {
+    /// Whether the peer has stalled.
     stalls: bool,
-    /// 0: nothing has come yet. `None`: it is gone.
+    /// Bytes a second. 0: it has delivered nothing yet. `None`: it is no longer connected.
     bps: Option<u64>,
-    /// What it is asked for, in the order it was asked.
+    /// The numbers of its outstanding requests, in order.
     queue: Vec<u64>,
 }
 
 impl DeliveryEstimate {
-    /// Microseconds until the first of these has sent the block; [`NEVER`], where all of them stall. Of whom nothing has come
-    /// yet is taken to be as fast as `usual_bps`.
+    /// Microseconds until the first of these peers delivers the block; [`NEVER`] if all of them have stalled. A peer
+    /// that has delivered nothing yet counts as fast as `usual_bps`.
     pub(super) fn soonest_us<'a>(&self, askers: impl Iterator<Item = &'a Asker> + Clone, usual_bps: u64) -> u64 {
         let debtor = |asker: &Asker| self.debtors.get(&asker.peer);
         if askers.clone().all(|asker| debtor(asker).is_none_or(|debtor| debtor.stalls)) {
@@ -58,16 +63,16 @@ impl DeliveryEstimate {
     }
 }
 
-/// Microseconds until so many blocks have come at a rate.
+/// Microseconds until `blocks` blocks have arrived at `bps` bytes a second.
 pub(super) fn delivery_us(blocks: usize, bps: u64) -> u64 {
     (blocks as u64).saturating_mul(u64::from(BLOCK_LEN) * 1_000_000) / bps.max(1)
 }
 
-/// 1 byte a second: nobody who looks for work will take the blocks of an unknown peer to come later.
+/// 1 byte a second: no idle peer will estimate a later delivery for a peer of unknown rate.
 const SLOWEST: u64 = 1;
 
 impl Scheduler {
-    /// Sees to it that `debts` are those of this moment.
+    /// Computes the estimate, unless it was computed from the present state before.
     pub(super) fn count_debts(&mut self, now: Instant) {
         let moment = (now, self.asks, self.in_flight, self.waiting.len());
         if self.debts.counted.replace(moment) == Some(moment) {
@@ -102,7 +107,7 @@ mod tests {
 
     const BLOCK_US: u64 = 1_000_000;
 
-    /// A block a second each, or what is said.
+    /// An estimate for these peers: each of rate one block a second unless given, with the numbers of its requests.
     fn debts(debtors: &[(u32, bool, Option<u64>, &[u64])]) -> DeliveryEstimate {
         let debtor = |(key, stalls, blocks_per_s, queue): &(u32, bool, Option<u64>, &[u64])| {
             let bps = blocks_per_s.map(|blocks| blocks * u64::from(BLOCK_LEN));
@@ -112,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_comes_when_the_first_who_is_asked_has_sent_what_it_was_asked_before() {
+    fn a_block_arrives_when_its_first_asker_has_sent_what_it_was_asked_before() {
         let debts = debts(&[
             (1, false, Some(1), &[10, 11, 30]),
             (2, false, Some(4), &[12, 13, 20, 31]),
@@ -129,7 +134,7 @@ mod tests {
             (vec![asker(1, 10), asker(5, 16)], BLOCK_US, "who is gone does not count"),
             (vec![asker(4, 15)], BLOCK_US / 2, "of whom nothing has come is as fast as usual"),
             (vec![asker(3, 14), asker(4, 15)], 10_000, "but then it is as fast as ever"),
-            (vec![asker(6, 1)], NEVER, "nobody knows it"),
+            (vec![asker(6, 1)], NEVER, "an unknown peer"),
         ] {
             assert_eq!(debts.soonest_us(askers.iter(), usual), soonest, "{what}");
         }

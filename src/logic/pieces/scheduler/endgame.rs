@@ -1,6 +1,6 @@
-//! The endgame: what others are asked for is asked of one more, where it would come sooner.
+//! The endgame: requests blocks a second time where another peer would deliver them sooner.
 //!
-//! Knows nothing of work that nobody is asked for; that is `grants`.
+//! Blocks that are requested from no peer are the work of `grants`.
 
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -14,29 +14,32 @@ use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
 use crate::logic::pieces::assembly::{Asker, MOST_ASKERS};
 
-/// A block that others are asked for.
+/// A block that is already requested and could be requested from one more peer.
 struct Candidate {
     piece: PieceIndex,
     number: u32,
+    /// How many peers are asked for it.
     askers: usize,
-    /// When the first of them will have sent it.
+    /// Microseconds until the first of these peers delivers it.
     soonest_us: u64,
+    /// Where the new request would go.
     place: Place,
 }
 
-/// A place among those that are asked for a block.
+/// A place among the peers that are asked for a block.
 enum Place {
+    /// A place is free.
     Free,
-    /// Of a peer that has kept us waiting, and gives way.
+    /// The place of a stalled peer, which loses it.
     Of(PeerKey),
-    /// None before then.
+    /// No place before this time.
     NotBefore(Instant),
 }
 
 impl Scheduler {
-    /// Endgame: blocks that others are asked for, those first that will come last, and only where they would come sooner
-    /// from this peer. Before the endgame only while credit or trust is short, and only what stalled peers owe.
-    /// Nothing at all as long as it is our own limit that everybody waits for.
+    /// Grants duplicate requests. In the endgame these are the blocks that will arrive last, and only those that this
+    /// peer would deliver sooner. Before the endgame only blocks that stalled peers owe are duplicated, and only while
+    /// credit or trust is short. Nothing is duplicated while our own download limit is the bottleneck.
     pub(super) fn duplicate(&mut self, ask: &mut GrantRequest) {
         let before = ask.blocks.len();
         let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + before;
@@ -45,7 +48,7 @@ impl Scheduler {
             return;
         }
         let endgame = self.is_endgame();
-        // Asked in the endgame too: it says when the next one will stall.
+        // Also evaluated in the endgame, since it notes when the next peer will stall.
         let anybody_stalls = (endgame || ask.short_of_credit || ask.short_of_trust) && self.anybody_stalls(ask);
         if !(endgame || anybody_stalls) {
             return;
@@ -85,7 +88,8 @@ impl Scheduler {
         }
     }
 
-    /// Blocks that others are asked for, that this peer may be asked for too, and that would come sooner from it.
+    /// The blocks that are requested from other peers, may be requested from this peer too, and would arrive sooner
+    /// from it.
     fn candidates(&self, ask: &mut GrantRequest, endgame: bool, (first_us, my_bps): (u64, u64)) -> Vec<Candidate> {
         let (key, has) = (ask.key, Arc::clone(&ask.has));
         let mut candidates = Vec::new();
@@ -110,9 +114,10 @@ impl Scheduler {
         candidates
     }
 
-    /// Is there a place for this peer among those that are asked for a block, and in whose stead? The last one is kept for
-    /// the best that has nothing to do, and whoever has kept a full house waiting gives way to it: three that answer with
-    /// something else, or not at all, would shut out an honest peer until the patience of each has ended (P-16, P-31).
+    /// Whether this peer may become one of the peers that are asked for a block, and in whose place. The last place is
+    /// kept for the best idle peer. If all places are taken by peers that stall, the one that has stalled longest
+    /// loses its place to a peer with verified pieces: three peers that answer with other blocks or not at all would
+    /// otherwise shut out an honest peer until each of their time-outs ends (P-16, P-31).
     fn place_among(&self, askers: &[Asker], ask: &GrantRequest, piece: PieceIndex) -> Option<Place> {
         if askers.len() + 1 < MOST_ASKERS {
             return Some(Place::Free);
@@ -138,7 +143,8 @@ impl Scheduler {
         Some(if due > ask.now { Place::NotBefore(due) } else { Place::Of(longest) })
     }
 
-    /// It has proven something, or nobody else there has; and nobody with nothing to do is more than twice as fast.
+    /// Whether this peer is the best one for the last place: it has verified pieces, or no other peer with the piece
+    /// has; and no idle peer is more than twice as fast.
     fn is_best_idle(&self, ask: &GrantRequest, piece: PieceIndex, askers: &[Asker]) -> bool {
         let is_other = |key: &PeerKey| *key != ask.key && askers.iter().all(|asker| asker.peer != *key);
         let known = |peer: &SchedulerPeer| peer.has.has(piece) && peer.trust.is_begun();
@@ -151,7 +157,7 @@ impl Scheduler {
                 || !others().any(|(key, peer)| is_idle(key, peer) && peer.flow.bps(ask.now) > enough))
     }
 
-    /// The peer need not send that block any more.
+    /// Takes a block back from a peer and cancels the request.
     fn dismiss(&mut self, key: PeerKey, piece: PieceIndex, number: u32, now: Instant) {
         if !self.open.get_mut(&piece).is_some_and(|assembly| assembly.give_back(number, key, now)) {
             return;
@@ -164,7 +170,7 @@ impl Scheduler {
         self.let_go(key, piece);
     }
 
-    /// Does another peer owe blocks and send none? Says when the next one will.
+    /// Whether another peer owes blocks and has stalled. Notes when the next peer will stall.
     fn anybody_stalls(&self, ask: &mut GrantRequest) -> bool {
         let others = self.peers.iter().filter(|(key, _)| **key != ask.key);
         let (stalled, moving): (Vec<_>, Vec<_>) =
@@ -173,11 +179,12 @@ impl Scheduler {
         !stalled.is_empty()
     }
 
+    /// The rate of a peer in bytes a second, or 0 if it is not connected.
     fn bps(&self, key: PeerKey, now: Instant) -> u64 {
         self.peers.get(&key).map_or(0, |peer| peer.flow.bps(now))
     }
 
-    /// No obtainable block is left that nobody is asked for. Pieces that must come from one peer do not count.
+    /// Whether every obtainable block is requested. Exclusive pieces do not count, since each must come from one peer.
     pub(super) fn is_endgame(&self) -> bool {
         !self.open.is_empty()
             && !self.picker.has_obtainable()

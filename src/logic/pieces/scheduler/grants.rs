@@ -1,7 +1,8 @@
-//! Answering asks: the order in which a peer is given work.
+//! Answers asks: decides in which order a peer is given work.
 //!
-//! The piece it is filling; pieces that failed before, whole; open pieces that nobody fills; then a fast peer opens a
-//! piece of its own and a slow one helps with another's. When nothing else is left: the [endgame](super::endgame).
+//! A peer is given, in this order: blocks of the piece that it is filling; failed pieces as a whole; open pieces
+//! without an owner. Then a fast peer opens a piece of its own, and a slow peer helps with another peer's piece. If no
+//! other work is left: the [endgame](super::endgame).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,45 +16,54 @@ use crate::base::ids::PeerKey;
 use crate::logic::pieces::assembly::Assembly;
 use crate::logic::pieces::suspects::FORGIVEN_AFTER;
 
-/// Four pieces at random, then the rarest: what Cohen's paper and libtorrent do.
+/// Four pieces at random, then the rarest: as in Cohen's paper and in libtorrent.
 const RANDOM_PIECES: u32 = 4;
 
-/// A peer that fills a piece in 20 s fills it alone: fewer senders for one piece, fewer suspects. Picked by eye.
+/// A peer that fills a piece within 20 s fills it alone: fewer senders of one piece are fewer suspects. Picked by eye.
 const FAST_FILL_S: u64 = 20;
 
-/// 6 s without anybody being asked or anything coming: an open piece may be taken from its owner, or given up for its
-/// credit. Longer than a rest, so that it was offered to everybody.
+/// 6 s without a request or a block: an open piece may be taken from its owner, or closed to free its credit. Longer
+/// than the rest of a returned block, so that the piece was offered to every peer before.
 const IDLE: Duration = Duration::from_secs(6);
 
-/// 2 s without a block from a peer that owes some: when credit is short, what it owes is asked of others too. Thirty
-/// silent peers must not hold all credit with thirty open pieces (P-12).
+/// 2 s without a block from a peer that owes some: while credit is short, its blocks are requested from other peers
+/// too. Thirty silent peers must not hold all credit with thirty open pieces (P-12).
 const STALLED: Duration = Duration::from_secs(2);
 
-/// 100 ms until a failed piece that was left to a faster peer is offered again: that one has been served by then.
+/// 100 ms until a failed piece that was left to a faster peer is offered again. The faster peer has been served by
+/// then.
 const HAND_OVER: Duration = Duration::from_millis(100);
 
-/// 60 s: an exclusive piece whose owner still drips may be begun anew by a peer with nothing else to do.
+/// 60 s: an exclusive piece whose owner delivers slowly may be started again by a peer that has no other work.
 const DRIPPING: Duration = Duration::from_secs(60);
 
-/// One peer's ask while it is being answered.
+/// The ask of one peer while it is being answered.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts of one ask")]
 pub(super) struct GrantRequest {
+    /// The asking peer.
     pub(super) key: PeerKey,
+    /// Its address.
     addr: SocketAddr,
+    /// The pieces that it may be asked for.
     pub(super) has: Arc<Bitfield>,
+    /// The most blocks to grant.
     want: usize,
+    /// The time of the ask.
     pub(super) now: Instant,
+    /// The blocks granted so far.
     pub(super) blocks: Vec<BlockAddr>,
-    /// Under suspicion: works on pieces of its own.
+    /// The peer is under suspicion and works on pieces of its own only.
     probation: bool,
-    /// A seed is asked, and for what nobody else has: what others began and choked off can wait for them. Else a lone slow
-    /// seed gives every third piece twice, and the swarm waits for it.
+    /// The peer is a seed, and some pieces are held by seeds only: these come first, and open pieces that other peers
+    /// have can wait. Otherwise a lone slow seed uploads every third piece twice, and the swarm waits for it.
     rare_first: bool,
+    /// Work was withheld because no credit is left.
     pub(super) short_of_credit: bool,
-    /// Nothing new for it until something of it is verified.
+    /// Work was withheld until some piece of this peer is verified.
     pub(super) short_of_trust: bool,
-    /// A failed piece waits for this peer, and for credit.
+    /// A failed piece could come from this peer but waits for credit.
     suspect_waits: bool,
+    /// The earliest time at which withheld work can be granted.
     recheck: Option<Instant>,
 }
 
@@ -66,14 +76,15 @@ impl GrantRequest {
         self.left() == 0
     }
 
-    /// Free blocks of the piece, the first of them as the `nth` that was ever asked. Returns how many. `alone`: nobody else
-    /// has the piece.
+    /// Takes free blocks of the piece. The first of them is request number `nth` of all that were ever made. Returns
+    /// how many were taken. `alone`: no other peer has the piece.
     fn take_from(&mut self, assembly: &mut Assembly, geometry: &Geometry, alone: bool, nth: u64) -> u64 {
         let (before, most) = (self.blocks.len(), self.left());
         let rests = assembly.ask(geometry, self.key, most, alone, self.now, (nth, &mut self.blocks));
         self.recheck_at(rests);
         let asked = self.blocks.len() - before;
-        // Who has just given back blocks of it is tried with others, and the rest is for whoever is faster.
+        // A peer that has just given back blocks of this piece does not become its owner again: it gets other blocks,
+        // and a faster peer may fill the piece.
         if asked > 0 && rests.is_none() {
             assembly.owner.get_or_insert(self.key);
         }
@@ -86,7 +97,7 @@ impl GrantRequest {
 }
 
 impl Scheduler {
-    /// Serves everybody whom a change may help, and tells what others need not send any more.
+    /// Grants work to every waiting peer that a change may help, and emits the cancels that have been collected.
     pub(super) fn settle(&mut self, now: Instant) {
         self.now = Some(now);
         loop {
@@ -107,6 +118,7 @@ impl Scheduler {
         }
     }
 
+    /// Emits the cancels that have been collected, except those for peers that have left.
     fn tell_cancels(&mut self) {
         for (peer, blocks) in std::mem::take(&mut self.cancels) {
             if self.peers.contains_key(&peer) {
@@ -115,7 +127,7 @@ impl Scheduler {
         }
     }
 
-    /// Grants what can be granted of a peer's ask, and remembers the rest.
+    /// Grants as much of a peer's ask as possible. The rest stays in `waiting`.
     pub(super) fn serve(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get(&key).filter(|peer| peer.want > 0 && !self.paused) else { return };
         let wanted = peer.want;
@@ -158,6 +170,7 @@ impl Scheduler {
         }
     }
 
+    /// Collects blocks for the ask from all sources of work, in the order that the head of this file states.
     fn find_work(&mut self, ask: &mut GrantRequest) {
         let key = ask.key;
         self.go_on(ask);
@@ -183,7 +196,7 @@ impl Scheduler {
         }
     }
 
-    /// More of the piece that the peer is filling.
+    /// Grants more of the piece that the peer is filling.
     fn go_on(&mut self, ask: &mut GrantRequest) {
         let Some(peer) = self.peers.get(&ask.key) else { return };
         if let Some(piece) = peer.current
@@ -193,7 +206,7 @@ impl Scheduler {
         }
     }
 
-    /// Failed pieces, each whole from one peer that has not failed it yet.
+    /// Grants failed pieces, each as a whole to a peer whose copy has not failed yet.
     fn retry_suspects(&mut self, ask: &mut GrantRequest) {
         let Self { suspects, open, writing, .. } = self;
         let failed: Vec<(PieceIndex, Instant)> = suspects
@@ -226,7 +239,8 @@ impl Scheduler {
         }
     }
 
-    /// Is somebody without work who would bring the piece sooner? It comes whole from one, so that one should be good.
+    /// Whether a faster peer waits for work that may send this piece. A failed piece comes from one peer as a whole,
+    /// so the fastest one is preferred.
     fn a_faster_one_waits(&self, piece: PieceIndex, ask: &GrantRequest) -> bool {
         let bps = |peer: &SchedulerPeer| peer.flow.bps(ask.now);
         let mine = self.peers.get(&ask.key).map_or(0, |peer| bps(peer));
@@ -241,7 +255,7 @@ impl Scheduler {
             .any(|peer| bps(peer) > mine)
     }
 
-    /// Free blocks of open pieces that `wanted` says yes to.
+    /// Grants free blocks of the open pieces for which `wanted` returns true.
     fn help(&mut self, ask: &mut GrantRequest, wanted: impl Fn(&Assembly) -> bool) {
         if ask.is_full() || self.loose.is_empty() {
             return;
@@ -260,7 +274,7 @@ impl Scheduler {
         }
     }
 
-    /// Pieces that nobody has begun. A peer that could take several at once is given neighbours, where they are small.
+    /// Opens new pieces. A peer that can take several small ones at once is given neighbours.
     fn open_pieces(&mut self, ask: &mut GrantRequest) {
         let mut before = None;
         while !ask.is_full() {
@@ -286,12 +300,12 @@ impl Scheduler {
         }
     }
 
-    /// No room for one more piece of the usual size.
+    /// Whether there is no credit for one more piece of the usual size.
     fn is_credit_spent(&self) -> bool {
         self.reserved > 0 && self.reserved + u64::from(self.geometry.nominal_piece_len()) > self.credit
     }
 
-    /// There is something to ask for and somebody to ask, and the disk holds the credit for it.
+    /// Whether peers wait for work that exists and that only lacks the credit held by pieces in writing.
     fn is_held_up(&self) -> bool {
         !self.writing.is_empty()
             && !self.waiting.is_empty()
@@ -300,12 +314,12 @@ impl Scheduler {
             && !self.paused
     }
 
-    /// One that fits the credit, or any if nothing else is under way.
+    /// Whether the piece fits the credit. Any piece does if no other is open or in writing.
     fn can_open(&self, piece: PieceIndex) -> bool {
         self.reserved == 0 || self.reserved + u64::from(self.geometry.piece_len(piece)) <= self.credit
     }
 
-    /// A piece that the peer is admitted to.
+    /// Opens a piece for a peer that its trust admits to it.
     fn open_piece(&mut self, piece: PieceIndex, exclusive: bool, ask: &mut GrantRequest) {
         let mut assembly = Box::new(Assembly::new(&self.geometry, piece, ask.key, exclusive, ask.now));
         self.reserved += u64::from(assembly.piece_len());
@@ -319,7 +333,7 @@ impl Scheduler {
         self.on_asked(piece, asked, left, ask.key);
     }
 
-    /// Free blocks of one open piece.
+    /// Grants free blocks of one open piece.
     fn ask_for(&mut self, piece: PieceIndex, ask: &mut GrantRequest) {
         if !self.admits(ask.key, piece) {
             ask.short_of_trust = true;
@@ -335,7 +349,7 @@ impl Scheduler {
         self.on_asked(piece, asked, left, ask.key);
     }
 
-    /// The peer is asked for so many blocks of the piece; are any `left`?
+    /// Notes that the peer was asked for `asked` blocks of the piece. `left`: free blocks remain.
     fn on_asked(&mut self, piece: PieceIndex, asked: u64, left: bool, key: PeerKey) {
         self.asks += asked;
         if let Some(peer) = self.peers.get_mut(&key).filter(|_| asked > 0) {
@@ -344,7 +358,8 @@ impl Scheduler {
         }
     }
 
-    /// Gives up an open piece that nobody works on, so that its credit serves this ask.
+    /// Closes an open piece with no outstanding request, so that its credit serves this ask. Returns whether it closed
+    /// one.
     fn evict_for(&mut self, ask: &mut GrantRequest) -> bool {
         let mut victim: Option<(u32, PieceIndex)> = None;
         for piece in &self.loose {
@@ -364,7 +379,7 @@ impl Scheduler {
         victim.is_some() && useful
     }
 
-    /// Exclusive pieces whose owner does nothing, or too little, go to a peer that has nothing else to do.
+    /// Lets a peer that has no other work take over exclusive pieces whose owner delivers nothing or too little.
     fn take_over(&mut self, ask: &mut GrantRequest) {
         let mut stale = Vec::new();
         for (piece, assembly) in &self.open {
@@ -375,7 +390,8 @@ impl Scheduler {
             let owner = owner.and_then(|owner| Some((owner.waiting_since()?, self.usual_wait(owner, ask.now))));
             let idle_from = match owner {
                 Some((since, usual)) if assembly.asked() > 0 => (since + usual).min(assembly.opened + DRIPPING),
-                // Whoever is asked and gives back again and again touches it too.
+                // An owner that is asked and gives blocks back over and over updates `touched` as well, so `came` is a
+                // limit too.
                 _ => (assembly.touched + IDLE).min(assembly.came + IDLE * 2),
             };
             if idle_from <= ask.now {
@@ -390,23 +406,25 @@ impl Scheduler {
         self.help(ask, |assembly| assembly.owner.is_none());
     }
 
+    /// Whether the peer fills a piece of the usual size within [`FAST_FILL_S`] seconds.
     pub(super) fn is_fast(&self, key: PeerKey) -> bool {
         let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
         peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
     }
 
-    /// Twice what a block of this peer takes at its rate, between [`STALLED`] and [`IDLE`], or longer below our own limit.
+    /// Twice the time that a block takes at this peer's rate, between [`STALLED`] and [`IDLE`]. Longer while our own
+    /// download limit holds blocks up.
     pub(super) fn usual_wait(&self, peer: &SchedulerPeer, now: Instant) -> Duration {
         let block = (u64::from(BLOCK_LEN) * 2000).checked_div(peer.flow.bps(now)).map(Duration::from_millis);
         block.unwrap_or(STALLED).clamp(STALLED, IDLE).max(self.held_for())
     }
 
-    /// When a peer that owes blocks counts as stalled.
+    /// When a peer that owes blocks counts as stalled. `None` if it owes none.
     pub(super) fn stalled_at(&self, peer: &SchedulerPeer) -> Option<Instant> {
         peer.waiting_since().map(|since| since + STALLED.max(self.held_for()))
     }
 
-    /// How long our own limit may hold up a block.
+    /// How long our own download limit may hold up a block.
     fn held_for(&self) -> Duration {
         self.ceiling.patience(|| self.peers.values().filter(|peer| peer.in_flight > 0).count())
     }

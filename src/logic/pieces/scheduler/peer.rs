@@ -1,4 +1,4 @@
-//! What the scheduler knows of one peer. Does not know blocks.
+//! What the scheduler knows of one connected peer. Blocks are not kept here.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,8 +11,8 @@ use crate::base::geometry::PieceIndex;
 use crate::logic::peer::requests::Flow;
 use crate::logic::pieces::picker::{Picker, Shortlist};
 
-/// 64 blocks given back in a row, with not one delivered: what the peer says it has is doubted (P-18). Doubled with each
-/// doubt, so that a peer cannot make us count its pieces over and over.
+/// After 64 blocks given back in a row without a delivered one, what the peer says it has is doubted (P-18). The limit
+/// doubles with each doubt, so that a peer cannot make us count its pieces over and over.
 const DOUBT_AFTER: u32 = 64;
 
 /// The two bitfields that most peers have: shared, so that an idle seed of a large torrent costs no memory.
@@ -28,36 +28,49 @@ impl Templates {
     }
 }
 
+/// The pieces that a choking peer allows (BEP 6).
 #[derive(Debug)]
 struct Within {
+    /// The allowed pieces.
     pieces: BTreeSet<PieceIndex>,
+    /// The allowed pieces that the peer has.
     has: Arc<Bitfield>,
 }
 
+/// The scheduler's state of one connected peer.
 #[derive(Debug)]
 pub(super) struct SchedulerPeer {
+    /// The address that is banned if the peer lies.
     pub(super) addr: SocketAddr,
+    /// The pieces that the peer says it has.
     pub(super) has: Arc<Bitfield>,
-    /// Of these, what it answers for while it chokes us (BEP 6); none: it answers for all.
+    /// The pieces that the peer answers for while it chokes us (BEP 6). `None`: it answers for all it has.
     within: Option<Within>,
-    /// Blocks it could take.
+    /// How many more blocks the peer could take now.
     pub(super) want: u32,
-    /// Blocks it is asked for.
+    /// Blocks that the peer is asked for.
     pub(super) in_flight: u32,
-    /// When it last delivered, or was asked for something while nothing was outstanding.
+    /// When the peer last delivered a block, or was asked for one while it owed none.
     pub(super) heard: Option<Instant>,
-    /// The piece it is filling.
+    /// The piece that the peer is filling.
     pub(super) current: Option<PieceIndex>,
+    /// The pickable pieces of the peer.
     pub(super) shortlist: Shortlist,
+    /// Measures the rate of its blocks.
     pub(super) flow: Flow,
+    /// How much unverified work the peer may have.
     pub(super) trust: PeerTrust,
+    /// Whether we told the peer that we are interested.
     pub(super) interested: bool,
-    /// Pieces it has that we want and lack; of no meaning for a seed.
+    /// The number of pieces that the peer has and we want and lack. Not maintained for a seed.
     missing: u32,
-    /// Counted apart in the picker: it had everything from the start.
+    /// Whether the peer had every piece from the start. The picker counts seeds apart.
     seed: bool,
+    /// Whether the picker counts the pieces of the peer as available.
     counted: bool,
+    /// Blocks given back since the last delivered one.
     returned_in_row: u32,
+    /// How many times the picker stopped counting the pieces of the peer.
     doubts: u32,
 }
 
@@ -83,6 +96,7 @@ impl SchedulerPeer {
         }
     }
 
+    /// Replaces the pieces that the peer has.
     pub(super) fn set_bitfield(&mut self, has: Bitfield, templates: &Templates, settled: &Bitfield) {
         self.seed = has.is_all();
         self.missing = lacked(&has, settled);
@@ -92,11 +106,12 @@ impl SchedulerPeer {
         self.set_within(within.map(|within| within.pieces));
     }
 
-    /// What it may be asked for now.
+    /// The pieces that the peer may be asked for now.
     pub(super) fn offers(&self) -> Arc<Bitfield> {
         Arc::clone(self.within.as_ref().map_or(&self.has, |within| &within.has))
     }
 
+    /// The peer answers for these pieces only, or, with `None`, for all that it has.
     pub(super) fn set_within(&mut self, pieces: Option<BTreeSet<PieceIndex>>) {
         self.within = pieces.map(|pieces| {
             let mut has = Bitfield::none(self.has.piece_count());
@@ -109,6 +124,7 @@ impl SchedulerPeer {
         self.current = None;
     }
 
+    /// The peer has one more piece.
     pub(super) fn add_piece(&mut self, piece: PieceIndex, picker: &mut Picker, settled: &Bitfield) {
         if self.has.has(piece) {
             return;
@@ -128,7 +144,7 @@ impl SchedulerPeer {
         }
     }
 
-    /// It had that piece, and has it no longer.
+    /// The peer has lost this piece (BEP 54).
     pub(super) fn lose_piece(&mut self, piece: PieceIndex, picker: &mut Picker, settled: &Bitfield) {
         if !self.has.has(piece) {
             return;
@@ -156,20 +172,20 @@ impl SchedulerPeer {
         self.current = self.current.filter(|current| *current != piece);
     }
 
-    /// Its pieces count as available.
+    /// From now on the picker counts the pieces of the peer as available.
     pub(super) fn join(&mut self, picker: &mut Picker) {
         self.counted = true;
         if self.seed { picker.on_seed_joined() } else { picker.on_joined(&self.has) }
     }
 
-    /// Its pieces do not count as available any more.
+    /// From now on the picker does not count the pieces of the peer.
     pub(super) fn leave(&mut self, picker: &mut Picker) {
         if std::mem::take(&mut self.counted) {
             if self.seed { picker.on_seed_left() } else { picker.on_left(&self.has) }
         }
     }
 
-    /// It was asked for `count` blocks.
+    /// The peer was asked for `count` blocks.
     pub(super) fn on_granted(&mut self, now: Instant, count: u32) {
         if self.in_flight == 0 {
             self.heard = Some(now);
@@ -178,11 +194,12 @@ impl SchedulerPeer {
         self.want -= count;
     }
 
-    /// Since when it has kept us waiting.
+    /// Since when the peer owes blocks and has sent none. `None` if it owes none.
     pub(super) fn waiting_since(&self) -> Option<Instant> {
         self.heard.filter(|_| self.in_flight > 0)
     }
 
+    /// The peer delivered a block of `len` bytes.
     pub(super) fn on_delivered(&mut self, now: Instant, len: u32, picker: &mut Picker) {
         self.flow.add(now, u64::from(len));
         self.heard = Some(now);
@@ -192,6 +209,7 @@ impl SchedulerPeer {
         }
     }
 
+    /// The peer gave `count` blocks back.
     pub(super) fn on_returned(&mut self, count: u32, picker: &mut Picker) {
         self.in_flight -= count;
         self.current = None;
@@ -202,26 +220,28 @@ impl SchedulerPeer {
         }
     }
 
+    /// We have this piece now.
     pub(super) fn on_piece_had(&mut self, piece: PieceIndex) {
         if !self.seed && self.has.has(piece) {
             self.missing -= 1;
         }
     }
 
+    /// We lack this piece again.
     pub(super) fn on_piece_gone(&mut self, piece: PieceIndex) {
         if !self.seed && self.has.has(piece) {
             self.missing += 1;
         }
     }
 
-    /// The new interest in it, if it has changed. `complete`: we lack nothing.
+    /// Returns our new interest in the peer if it has changed. `complete`: we have every wanted piece.
     pub(super) fn turn_interest(&mut self, complete: bool) -> Option<bool> {
         let interested = !complete && (self.seed || self.missing > 0);
         (std::mem::replace(&mut self.interested, interested) != interested).then_some(interested)
     }
 }
 
-/// How many pieces of theirs we lack.
+/// The number of pieces in `theirs` that are not in `ours`.
 fn lacked(theirs: &Bitfield, ours: &Bitfield) -> u32 {
     theirs.as_bytes().iter().zip(ours.as_bytes()).map(|(theirs, ours)| (theirs & !ours).count_ones()).sum()
 }

@@ -1,4 +1,5 @@
-//! What becomes of pieces and peers: blocks kept, pieces gained, lost, given up, liars thrown out.
+//! State changes of pieces and the removal of peers: a block is stored, a piece is gained, lost or closed, a liar is
+//! banned.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use crate::logic::pieces::assembly::{Asker, Put};
 use crate::logic::pieces::suspects::SUSPECT_AFTER;
 
 impl Scheduler {
-    /// Takes one block in; false if it is of no use.
+    /// Stores one received block. Returns false if the block is of no use.
     pub(super) fn keep(&mut self, now: Instant, key: PeerKey, block: ReceivedBlock) -> bool {
         let ReceivedBlock { addr, data } = block;
         let (Some(peer), Some(assembly)) = (self.peers.get_mut(&key), self.open.get_mut(&addr.piece())) else {
@@ -45,7 +46,7 @@ impl Scheduler {
         true
     }
 
-    /// The disk has answered for a piece.
+    /// Handles the disk's answer for a piece.
     pub(super) fn on_piece_written(&mut self, now: Instant, piece: PieceIndex, written: WriteOutcome) {
         let Some(Writing { blocks, from }) = self.writing.remove(&piece) else { return };
         self.reserved -= u64::from(self.geometry.piece_len(piece));
@@ -71,7 +72,7 @@ impl Scheduler {
         }
     }
 
-    /// The piece is ours.
+    /// We have the piece now.
     pub(super) fn gain(&mut self, piece: PieceIndex) {
         if !self.have.set(piece) {
             return;
@@ -93,7 +94,7 @@ impl Scheduler {
         }
     }
 
-    /// The piece is not ours any more.
+    /// We no longer have the piece.
     pub(super) fn forgo(&mut self, piece: PieceIndex) {
         if !self.have.clear(piece) {
             return;
@@ -113,14 +114,14 @@ impl Scheduler {
         }
     }
 
-    /// The piece is missing again; one that has failed before is known to the suspects.
+    /// The piece is missing again. It becomes pickable, unless it has failed before: then `suspects` offers it.
     pub(super) fn lose(&mut self, piece: PieceIndex) {
         if !self.suspects.is_suspect(piece) {
             self.picker.put_back(piece);
         }
     }
 
-    /// Forgets an open piece and what it had.
+    /// Closes an open piece and discards its received blocks.
     pub(super) fn close(&mut self, piece: PieceIndex) {
         let Some(assembly) = self.open.remove(&piece) else { return };
         self.loose.remove(&piece);
@@ -140,6 +141,7 @@ impl Scheduler {
         self.stirred = true;
     }
 
+    /// Removes a peer and gives back every block that it was asked for. Returns its address.
     pub(super) fn remove_peer(&mut self, now: Instant, key: PeerKey) -> Option<SocketAddr> {
         let mut peer = self.peers.remove(&key)?;
         peer.leave(&mut self.picker);
@@ -162,7 +164,8 @@ impl Scheduler {
         Some(peer.addr)
     }
 
-    /// An exclusive piece whose owner gave it back untouched, or sits on it: others have their chance first (P-12, P-18).
+    /// The owner of an exclusive piece gave it back untouched or does not deliver: other peers get it first (P-12,
+    /// P-18).
     pub(super) fn shirk(&mut self, piece: PieceIndex) {
         let owner = self.open.get(&piece).and_then(|assembly| assembly.owner);
         if let Some(peer) = owner.and_then(|owner| self.peers.get(&owner)) {
@@ -171,14 +174,14 @@ impl Scheduler {
         self.abandon(piece);
     }
 
-    /// Does somebody wait for work who has the piece and has not had his chance at it?
+    /// Whether a waiting peer has the piece and has not shirked it.
     pub(super) fn has_willing_source(&self, piece: PieceIndex) -> bool {
         let mut waiting = self.waiting.iter().filter_map(|key| self.peers.get(key));
         waiting.any(|peer| peer.has.has(piece) && !self.suspects.is_shirker(piece, peer.addr))
     }
 
-    /// An exclusive piece has lost its owner: what came of a suspect piece is thrown away, as it must come from one;
-    /// the others may help with any other.
+    /// An exclusive piece has lost its owner. A suspect piece must come from one peer, so it is closed and its blocks
+    /// are discarded. Any other piece is opened to all peers.
     pub(super) fn abandon(&mut self, piece: PieceIndex) {
         if self.suspects.is_suspect(piece) {
             self.close(piece);
@@ -188,7 +191,7 @@ impl Scheduler {
         }
     }
 
-    /// Bans proven liars: their connections are forgotten, and with them what they sent for open pieces.
+    /// Bans proven liars: removes their connections and discards the blocks that they sent for open pieces.
     pub(super) fn ban(&mut self, now: Instant, liars: &[SocketAddr], piece: PieceIndex) {
         for &addr in liars {
             self.suspects.on_banned(addr, piece);
@@ -208,12 +211,12 @@ impl Scheduler {
         }
     }
 
-    /// Is a peer connected whose copy of the piece has not failed yet?
+    /// Whether a peer is connected whose copy of the piece has not failed yet.
     pub(super) fn has_untried_source(&self, piece: PieceIndex) -> bool {
         self.peers.values().any(|peer| peer.has.has(piece) && !self.suspects.was_tried(piece, peer.addr))
     }
 
-    /// Tells a change of interest in one peer.
+    /// Emits a change of our interest in one peer, if there is one.
     pub(super) fn look_at(&mut self, key: PeerKey) {
         if let Some(peer) = self.peers.get_mut(&key)
             && let Some(interested) = peer.turn_interest(self.settled.is_all())

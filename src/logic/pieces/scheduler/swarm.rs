@@ -1,5 +1,6 @@
-//! A whole swarm in pure code: peers with random pieces and speeds that choke, reject, leave, return and lie, each behind
-//! a real `Pipeline`, around one scheduler. Everything comes from one seed; the same seed gives the same trace.
+//! A whole simulated swarm in pure code: peers with random pieces and speeds that choke, reject, leave, return and
+//! lie, each behind a real `Pipeline`, around one scheduler. Everything follows from one seed; the same seed gives the
+//! same trace.
 
 use super::tests::{everything, t0};
 use super::*;
@@ -8,17 +9,17 @@ use proptest::prelude::*;
 use rand::RngExt;
 use std::time::Duration;
 
-/// How a peer behaves for as long as it is known.
+/// The behaviour of a simulated peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Nature {
     Honest,
-    /// Sends a block in `one_in` wrong.
+    /// Sends one block in `one_in` with wrong bytes.
     Liar {
         one_in: u32,
     },
-    /// Unchokes and never sends.
+    /// Unchokes and never sends a block.
     Silent,
-    /// Rejects everything.
+    /// Rejects every request.
     Rejecter,
 }
 
@@ -122,7 +123,7 @@ impl Swarm {
         }
     }
 
-    /// Ticks of trouble, then of peace in which it must finish.
+    /// Runs `trouble` ticks with failures, then up to `peace` ticks without, in which the download must finish.
     fn run(&mut self, trouble: u32, peace: u32) {
         for tick in 0..trouble + peace {
             self.unruly = tick < trouble;
@@ -326,7 +327,7 @@ impl Swarm {
         self.drain();
     }
 
-    /// What must hold at every moment.
+    /// The invariants that hold at every moment.
     fn check(&self) {
         let s = &self.s;
         assert!(s.deadline().is_none_or(|at| at > self.now), "no wake-up that changes nothing");
@@ -378,7 +379,7 @@ fn nature() -> impl Strategy<Value = Nature> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
-    /// An honest swarm with everything among hostile peers: completes, whatever happens on the way.
+    /// With an honest seed or every piece among honest peers, the download completes whatever the hostile peers do.
     #[test]
     fn any_swarm_with_every_piece_among_honest_peers_completes(
         seed in any::<u64>(),
@@ -399,9 +400,9 @@ proptest! {
         prop_assert!(progress.received >= progress.bytes_total);
     }
 
-    /// Pieces that nobody has stay missing; all others come.
+    /// Pieces that no peer has stay missing; all others are downloaded.
     #[test]
-    fn exactly_what_somebody_has_is_fetched(seed in any::<u64>(), honest in 1usize..6, pieces in 1u32..60) {
+    fn exactly_the_pieces_that_a_peer_has_are_fetched(seed in any::<u64>(), honest in 1usize..6, pieces in 1u32..60) {
         let mut swarm = Swarm::new(seed, &vec![Nature::Honest; honest], pieces, 1_000_000, false);
         swarm.run(4_000, 4_000);
         let mut somewhere = Bitfield::none(pieces);
@@ -425,7 +426,7 @@ proptest! {
     }
 }
 
-/// P-14: waste is bounded by the liars, all of them are caught, nobody else is.
+/// P-14: the number of liars bounds the waste, every liar is banned, and no honest peer is.
 #[test]
 fn liars_are_caught_and_their_waste_is_bounded() {
     for seed in 0..40 {
@@ -444,7 +445,7 @@ fn liars_are_caught_and_their_waste_is_bounded() {
     }
 }
 
-/// The waste of a quiet swarm is that of its endgame.
+/// In a swarm without failures only the endgame wastes blocks.
 #[test]
 fn an_honest_quiet_swarm_wastes_next_to_nothing() {
     for seed in 0..20 {
@@ -456,7 +457,7 @@ fn an_honest_quiet_swarm_wastes_next_to_nothing() {
     }
 }
 
-/// A count, not a time: what 100,000 pieces cost against 1,000.
+/// Counts steps, not time: what a pick costs with 100,000 pieces against 1,000.
 #[test]
 fn the_cost_of_a_grant_does_not_grow_with_the_pieces() {
     let mut cost = Vec::new();

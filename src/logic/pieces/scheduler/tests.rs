@@ -14,7 +14,7 @@ fn addr(n: u16) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, 1], n))
 }
 
-/// Ten pieces of four blocks, the last of one block and a half.
+/// Ten pieces of four blocks, the last one of one and a half blocks.
 struct Desk {
     s: Scheduler,
     g: Geometry,
@@ -57,14 +57,14 @@ impl Desk {
         self.g.piece(n).unwrap()
     }
 
-    /// A peer that has proven itself.
+    /// Joins a peer that is proven.
     fn join(&mut self, n: u32, has: &[u32]) {
         let has = self.set(has);
         self.stranger(n, has);
         self.s.peers.get_mut(&PeerKey(n)).unwrap().trust.prove();
     }
 
-    /// One that has everything, and has proven itself.
+    /// Joins a proven peer with every piece.
     fn seed(&mut self, n: u32) {
         self.stranger(n, Bitfield::all(self.g.piece_count()));
         self.s.peers.get_mut(&PeerKey(n)).unwrap().trust.prove();
@@ -103,7 +103,7 @@ impl Desk {
         self.s.on_blocks(self.now, PeerKey(n), blocks.iter().map(block).collect());
     }
 
-    /// Answers for every piece to be written: right if all its bytes are 0.
+    /// Answers every piece to be written: with a right hash if all its bytes are 0.
     fn write_all(&mut self) -> Vec<SchedulerEffect> {
         let mut others = Vec::new();
         while let Some(effect) = self.s.poll() {
@@ -182,16 +182,18 @@ fn credit_bounds_what_is_open_and_comes_back_when_written() {
     assert_eq!(rest.len() as u32, d.g.block_count(rest[0].piece()), "the rest of the ask was remembered");
 }
 
-/// The share of the time in which requests wait for the disk: not while there is credit, nor while nobody asks for more.
+/// The fraction of the time in which requests wait for the disk. It grows neither while there is credit nor while no
+/// peer asks for more.
 #[test]
 fn the_disk_is_busy_while_it_holds_the_credit_that_requests_wait_for() {
     let second = Duration::from_secs(1);
-    // Credit in pieces; what the peer asks for; is the piece handed to the disk; the share after 4 s.
+    // Credit in pieces; the blocks that the peer asks for; whether the piece was given to the disk; the percentage
+    // after 4 s.
     let table = [
         ("the disk holds the credit", 1, 100, true, 100),
         ("the peer holds it", 1, 100, false, 0),
         ("there is more of it", 3, 8, true, 0),
-        ("nobody asks for more", 1, 4, true, 0),
+        ("no peer asks for more", 1, 4, true, 0),
     ];
     for (what, credit, want, is_written, share) in table {
         let mut d = Desk::with_credit(credit * PIECE);
@@ -218,7 +220,7 @@ fn a_piece_larger_than_all_credit_is_still_fetched() {
 }
 
 #[test]
-fn credit_held_by_a_piece_that_nobody_has_any_more_is_taken_back() {
+fn credit_held_by_a_piece_that_no_peer_has_any_more_is_taken_back() {
     let mut d = Desk::with_credit(PIECE);
     d.join(1, &[0]);
     let blocks = d.ask(1, 4);
@@ -296,7 +298,7 @@ fn a_sole_source_that_rejects_everything_is_asked_once_a_second() {
 }
 
 #[test]
-fn what_left_with_a_peer_is_asked_of_others_at_once() {
+fn blocks_of_a_peer_that_left_are_requested_from_others_at_once() {
     let mut d = Desk::new();
     d.seed(1);
     let blocks = d.ask(1, 1000);
@@ -342,10 +344,10 @@ fn the_endgame_begins_when_everything_is_asked_for_and_is_bounded() {
     assert_eq!((p.in_flight_blocks, p.wasted, p.pieces_have), (0, 0, 10));
 }
 
-/// P-16, `P-16.places` seed 6: eight peers that answer with blocks for other places held the last blocks in turns, for up
-/// to 40 s, while three honest ones had nothing to do.
+/// P-16, `P-16.places` seed 6: eight peers that answered with other blocks held the last blocks in turns for up to 40
+/// s, while three honest peers were idle.
 #[test]
-fn strangers_leave_the_last_place_at_a_block_to_who_has_proven_something() {
+fn new_peers_leave_the_last_place_at_a_block_to_a_peer_with_verified_pieces() {
     let mut d = Desk::new();
     for n in 1..=4 {
         d.strange_seed(n);
@@ -375,12 +377,13 @@ fn strangers_leave_the_last_place_at_a_block_to_who_has_proven_something() {
     assert_eq!(saved, owed, "the proven one is asked for all of it");
     d.s.on_peer_left(d.now, PeerKey(5));
     d.wait(1);
-    assert!(!d.grants().is_empty(), "the place is free for strangers once nobody better is there");
+    assert!(!d.grants().is_empty(), "the place is free for new peers once no better one is there");
 }
 
-/// `mix.hostile-swarm` seed 811: three that owed the last block and sent none kept three honest peers idle for 11 s.
+/// `mix.hostile-swarm` seed 811: three peers that owed the last block and sent none kept three honest peers idle for
+/// 11 s.
 #[test]
-fn of_three_that_stall_at_a_block_one_gives_way_to_who_has_proven_something() {
+fn of_three_peers_that_stall_at_a_block_one_gives_way_to_a_peer_with_verified_pieces() {
     let mut d = Desk::new();
     for n in 1..=3 {
         d.join(n, &[9]);
@@ -391,7 +394,7 @@ fn of_three_that_stall_at_a_block_one_gives_way_to_who_has_proven_something() {
     d.stranger(4, d.set(&[9]));
     d.s.on_ask(d.now, PeerKey(4), 8);
     d.wait(2);
-    assert_eq!(d.grants(), [], "a stranger takes nobody's place");
+    assert_eq!(d.grants(), [], "a new peer takes no place of another");
     d.join(5, &[9]);
     assert_eq!(d.ask(5, 2).len(), 2);
     d.join(6, &[9]);
@@ -445,7 +448,8 @@ fn interest_changes_are_told_once_and_exactly() {
     assert_eq!(effects.len(), 3);
 }
 
-/// One who lies about what it has would otherwise keep a failed piece for itself for ever: asked, giving back, asked.
+/// A peer that lies about what it has would otherwise keep a failed piece for itself for ever: it is asked, gives the
+/// block back, and is asked again.
 #[test]
 fn a_failed_piece_that_its_owner_gives_back_goes_to_the_next_peer_at_once() {
     let mut d = Desk::with_credit(PIECE);
@@ -590,7 +594,7 @@ fn a_fast_peer_fills_pieces_alone_and_slow_ones_share() {
     assert!(fast.iter().filter(|b| b.piece() != owned[0].piece()).count() >= 3, "{fast:?}");
 }
 
-/// P-18: pieces of a peer that rejects everything stop counting, until it delivers.
+/// P-18: the pieces of a peer that rejects everything do not count as available until it delivers.
 #[test]
 fn availability_of_a_peer_that_never_delivers_decays() {
     let mut d = Desk::new();
@@ -635,9 +639,9 @@ fn pieces_of(blocks: &[BlockAddr]) -> BTreeSet<u32> {
     blocks.iter().map(|block| block.piece().get()).collect()
 }
 
-/// P-14: a liar at any speed spoils what it had room for.
+/// P-14: a liar of any speed spoils only what it had room for.
 #[test]
-fn a_stranger_has_two_pieces_under_way_and_gets_the_next_when_one_hashed_right() {
+fn a_new_peer_has_two_pieces_under_way_and_gets_the_next_when_one_hashed_right() {
     let mut d = Desk::new();
     d.strange_seed(1);
     let two = d.ask(1, 1000);
@@ -653,7 +657,7 @@ fn a_stranger_has_two_pieces_under_way_and_gets_the_next_when_one_hashed_right()
 }
 
 #[test]
-fn pieces_that_a_stranger_gave_back_untouched_make_room_and_those_it_began_do_not() {
+fn pieces_that_a_new_peer_gave_back_untouched_make_room_and_those_it_began_do_not() {
     let mut d = Desk::new();
     d.strange_seed(1);
     let two = d.ask(1, 1000);
@@ -665,15 +669,16 @@ fn pieces_that_a_stranger_gave_back_untouched_make_room_and_those_it_began_do_no
     assert!(pieces_of(&next).is_disjoint(&pieces_of(&two)), "what was given back rests");
 }
 
-/// Who fell silent is tried with a block at a time, and does not keep the piece from a fast one, which leaves owned pieces alone.
+/// A peer that fell silent is asked for one block at a time and does not keep the piece from a fast peer, which does
+/// not help with owned pieces.
 #[test]
-fn who_gave_blocks_back_does_not_own_the_piece_again() {
+fn a_peer_that_gave_blocks_back_does_not_own_the_piece_again() {
     let mut d = Desk::new();
     d.stranger(2, d.set(&[0, 1]));
     let whole = d.ask(2, 8);
     d.send(2, &whole, 0);
     d.write_all();
-    assert!(d.s.is_fast(PeerKey(2)), "else it would help anybody");
+    assert!(d.s.is_fast(PeerKey(2)), "otherwise it would help with any piece");
     d.stranger(1, d.set(&[2]));
     d.s.on_have(d.now, PeerKey(2), &[d.piece(2), d.piece(3)]);
     let begun = d.ask(1, 3);
@@ -685,7 +690,7 @@ fn who_gave_blocks_back_does_not_own_the_piece_again() {
 }
 
 #[test]
-fn what_others_finished_faster_makes_room_for_a_stranger() {
+fn a_piece_that_others_finished_makes_room_for_a_new_peer() {
     let mut d = Desk::new();
     d.strange_seed(1);
     assert_eq!(d.ask(1, 8).len(), 8, "and it sends none of them");
@@ -703,9 +708,9 @@ fn what_others_finished_faster_makes_room_for_a_stranger() {
     assert!(d.s.peers[&PeerKey(1)].trust.pieces().is_empty());
 }
 
-/// A connection that came back is held to what its address still has under way.
+/// A peer that reconnects has the room that its address has left.
 #[test]
-fn who_comes_back_has_no_more_room_than_who_stayed() {
+fn a_peer_that_reconnects_has_no_more_room_than_one_that_stayed() {
     let mut d = Desk::new();
     d.strange_seed(1);
     let two = d.ask(1, 1000);
@@ -717,9 +722,10 @@ fn who_comes_back_has_no_more_room_than_who_stayed() {
     assert_eq!(d.ask(2, 1000), []);
 }
 
-/// The blocks that a stalled peer owes are its only work: it must not wait for the end of the other's patience.
+/// The blocks that a stalled peer owes are the only work for this peer: it must not wait until the other's time-out
+/// ends.
 #[test]
-fn a_stranger_without_room_duplicates_what_a_stalled_peer_owes_in_its_own_pieces() {
+fn a_new_peer_without_room_duplicates_what_a_stalled_peer_owes_in_its_own_pieces() {
     let mut d = Desk::new();
     d.strange_seed(1);
     let first = d.ask(1, 1);
@@ -738,7 +744,7 @@ fn a_stranger_without_room_duplicates_what_a_stalled_peer_owes_in_its_own_pieces
     assert_eq!(again, owed);
 }
 
-/// BEP 6: a peer that chokes us is asked for what it allows, and for nothing else.
+/// BEP 6: a choking peer is asked for the pieces it allows, and for no others.
 #[test]
 fn a_choking_peer_is_asked_for_the_pieces_it_allows() {
     let mut d = Desk::new();
@@ -767,9 +773,10 @@ fn the_piece_that_a_peer_was_filling_is_left_when_it_allows_others_only() {
     assert!(asked.len() == 2 && asked.iter().all(|block| block.piece() == other), "{asked:?}");
 }
 
-/// A peer that could take more than there is, below a limit that would let in more: asked for what there is, and that is all.
+/// The peer could take more than the torrent has, below a limit that would let in more: it is asked for every block,
+/// once.
 #[test]
-fn below_a_limit_little_is_asked_for_and_of_those_who_deliver() {
+fn below_a_limit_few_blocks_are_requested_from_the_peers_that_deliver() {
     let g = Geometry::new(1 << 24, 1 << 18).unwrap();
     let have = Bitfield::none(g.piece_count());
     let config = |have, max_bps| SchedulerConfig {
@@ -807,9 +814,9 @@ fn below_a_limit_little_is_asked_for_and_of_those_who_deliver() {
     assert_eq!(last.progress(much_later).in_flight_blocks, 16, "however long");
 }
 
-/// BEP 54: a seed that loses a piece is asked for the others, and counts for them.
+/// BEP 54: a seed that loses a piece is asked for the other pieces only, and counts as available for those only.
 #[test]
-fn what_a_peer_has_lost_is_not_asked_of_it() {
+fn a_piece_that_a_peer_has_lost_is_not_requested_from_it() {
     let mut d = Desk::new();
     d.seed(1);
     d.join(2, &[3, 4]);
@@ -826,7 +833,7 @@ fn what_a_peer_has_lost_is_not_asked_of_it() {
     assert_eq!(d.s.progress(d.now).nobody_has, 3, "1, 2 and 3");
 }
 
-/// Wants the first 2.5 pieces, and half of piece 7.
+/// Selects the first 2.5 pieces and half of piece 7.
 fn choosy() -> Desk {
     let g = Desk::new().g;
     let lens = [5 * PIECE / 2, 9 * PIECE / 2, PIECE / 2];
@@ -865,7 +872,7 @@ fn only_wanted_pieces_are_asked_for_and_all_of_them_are_enough() {
 }
 
 #[test]
-fn interest_is_in_those_who_have_something_wanted() {
+fn we_are_interested_in_peers_that_have_a_wanted_piece() {
     let mut d = choosy();
     d.join(1, &[3, 4, 5, 6, 8]);
     assert_eq!(d.effects(), []);
@@ -878,9 +885,9 @@ fn interest_is_in_those_who_have_something_wanted() {
     assert!(effects.contains(&SchedulerEffect::Interest { peer: PeerKey(1), interested: true }), "{effects:?}");
 }
 
-/// D-04.
+/// D-04: a piece that cannot be read any more.
 #[test]
-fn a_piece_of_ours_that_is_gone_is_told_and_fetched_again() {
+fn a_lost_piece_is_announced_and_fetched_again() {
     let mut d = Desk::new();
     d.seed(1);
     d.join(2, &[4, 5]);
@@ -908,7 +915,7 @@ fn a_piece_of_ours_that_is_gone_is_told_and_fetched_again() {
 }
 
 #[test]
-fn an_unwanted_piece_that_is_gone_is_missed_by_nobody() {
+fn an_unwanted_piece_that_is_lost_is_not_fetched_again() {
     let mut d = choosy();
     d.seed(1);
     let blocks = d.ask(1, 1000);
@@ -920,9 +927,9 @@ fn an_unwanted_piece_that_is_gone_is_missed_by_nobody() {
     assert_eq!(d.s.progress(d.now).pieces_missing, 0);
 }
 
-/// What others began and choked off waits for them as long as there is something that only a seed has.
+/// Open pieces that other peers have can wait while there is a piece that only a seed has.
 #[test]
-fn a_seed_is_asked_first_for_what_nobody_else_has() {
+fn a_seed_is_asked_first_for_pieces_that_no_other_peer_has() {
     let mut d = Desk::new();
     d.join(2, &[0]);
     let begun = d.ask(2, 1);

@@ -1,9 +1,10 @@
-//! How much unproven work one peer may have: the more of it was verified, the more.
+//! How much unverified work one peer may have: it grows as the peer's pieces are verified.
 //!
-//! A piece is "under way" with a peer from its first request there until it is hashed, or until the peer neither sent nor
-//! owes a block of it. Two pieces at the start, one more with every second that hashed right: whoever delivers has half as
-//! much room again with every room's worth of pieces, as TCP grows in slow start with delayed acknowledgements, and so
-//! keeps its pipe full; whoever lies can spoil what it had room for and no more (P-14: "waste ≤ 2 pieces per liar"). Trust ends with the connection. Does not know time.
+//! A piece is "under way" with a peer from the first request for one of its blocks until the piece is hashed, or until
+//! the peer neither sent nor owes a block of it. A peer starts with room for two pieces and gains room for one more
+//! with every second verified piece. So the room grows by half with each full room of pieces, as TCP does in slow
+//! start with delayed acknowledgements, and keeps an honest peer's connection full, while a liar can spoil no more
+//! than its room (P-14: "waste ≤ 2 pieces per liar"). Trust ends with the connection. Time plays no part.
 
 use std::collections::BTreeSet;
 
@@ -13,53 +14,57 @@ use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
 use crate::logic::pieces::block_senders::BlockSenders;
 
-/// Two pieces: one comes while the other is hashed.
+/// Two pieces: one arrives while the other is hashed.
 const FIRST_PIECES: u32 = 2;
 
-/// 128 KiB of small pieces: half of what is asked of a new connection before anything was measured, so that at most one
-/// round trip is lost; with pieces of 64 KiB and more it is not more than [`FIRST_PIECES`].
+/// 128 KiB of small pieces: half of what a new connection is asked for before it is measured, so that at most one
+/// round trip is lost. With pieces of 64 KiB and more this is not more than [`FIRST_PIECES`].
 const FIRST_BYTES: u32 = 128 * 1024;
 
-/// Who falsifies one block in ten still gets two pieces of three right: it must not earn much on the way to its first lie.
-/// With one piece more for each, one run in twenty of `P-14.some` wasted 736 KiB through three liars.
+/// One more piece of room for every second verified piece. A peer that falsifies one block in ten still gets two of
+/// three pieces right and must not earn much room before its first detected lie. With one piece of room for each
+/// verified piece, one run in twenty of `P-14.some` wasted 736 KiB through three liars.
 const VERIFIED_PER_ROOM: u32 = 2;
 
-/// 32 verified pieces and nothing is counted any more: by then the room is worth a pipe of several MiB. Picked by eye.
+/// After 32 verified pieces a peer's work is not limited any more: by then its room is worth several MiB in flight.
+/// Picked by eye.
 const PROVEN_AFTER: u32 = 32;
 
-/// What one connection has proven, and what it has not yet.
+/// The verified and the unverified work of one connection.
 #[derive(Debug, Default)]
 pub(super) struct PeerTrust {
-    /// Pieces with blocks of it that hashed right, since the last that did not.
+    /// Verified pieces with blocks of this peer since its last failed one.
     verified: u32,
+    /// Pieces under way with this peer. Empty once the peer is proven.
     under_way: BTreeSet<PieceIndex>,
 }
 
 impl PeerTrust {
-    /// May it be asked for blocks of this piece? One under suspicion works on one at a time.
+    /// Whether the peer may be asked for blocks of this piece. A peer on probation works on one piece at a time.
     pub(super) fn admits(&self, piece: PieceIndex, nominal_len: u32, probation: bool) -> bool {
         self.has_room(nominal_len, probation) || self.under_way.contains(&piece)
     }
 
-    /// May it be asked for a piece that it has no part in?
+    /// Whether the peer may be asked for a piece in which it has no part yet.
     pub(super) fn has_room(&self, nominal_len: u32, probation: bool) -> bool {
         let first = if probation { 1 } else { FIRST_PIECES.max(FIRST_BYTES.div_ceil(nominal_len.max(1))) };
         self.is_proven() || self.under_way.len() < (first + self.verified / VERIFIED_PER_ROOM) as usize
     }
 
-    /// It was asked for blocks of the piece, or sent some.
+    /// The peer was asked for blocks of the piece, or sent some.
     pub(super) fn begin(&mut self, piece: PieceIndex) {
         if !self.is_proven() {
             self.under_way.insert(piece);
         }
     }
 
-    /// It has no part in the piece any more, or the piece's fate does not speak for or against it. True if that made room.
+    /// The peer has no part in the piece any more, or the piece proves nothing about it. Returns whether that made
+    /// room.
     pub(super) fn end(&mut self, piece: PieceIndex) -> bool {
         self.under_way.remove(&piece)
     }
 
-    /// A piece with blocks of it hashed right.
+    /// A piece with blocks of this peer passed its hash.
     pub(super) fn on_verified(&mut self) {
         self.verified = (self.verified + 1).min(PROVEN_AFTER);
         if self.is_proven() {
@@ -67,44 +72,48 @@ impl PeerTrust {
         }
     }
 
-    /// A piece with blocks of it hashed wrong: it begins anew.
+    /// A piece with blocks of this peer failed its hash: the count of verified pieces starts again.
     pub(super) fn on_failed(&mut self) {
         self.verified = 0;
     }
 
-    /// All was verified that had to be.
+    /// Makes the peer proven.
     #[cfg(test)]
     pub(super) fn prove(&mut self) {
         self.verified = PROVEN_AFTER;
     }
 
+    /// The pieces under way with this peer.
     #[cfg(test)]
     pub(super) fn pieces(&self) -> &BTreeSet<PieceIndex> {
         &self.under_way
     }
 
-    /// Something of it was verified, and nothing since was wrong.
+    /// Whether a piece of this peer was verified and none has failed since.
     pub(super) const fn is_begun(&self) -> bool {
         self.verified > 0
     }
 
+    /// Whether the peer's work is not limited any more.
     pub(super) const fn is_proven(&self) -> bool {
         self.verified >= PROVEN_AFTER
     }
 }
 
 impl Scheduler {
-    /// May this peer be asked for blocks of this piece?
+    /// Whether this peer may be asked for blocks of this piece.
     pub(super) fn admits(&self, key: PeerKey, piece: PieceIndex) -> bool {
         self.peers.get(&key).is_some_and(|peer| self.trusts(peer, piece))
     }
 
+    /// Like [`Self::admits`], for a peer that is already looked up.
     pub(super) fn trusts(&self, peer: &SchedulerPeer, piece: PieceIndex) -> bool {
         let probation = self.suspects.is_on_probation(peer.addr);
         peer.trust.admits(piece, self.geometry.nominal_piece_len(), probation)
     }
 
-    /// Counts what is under way with a peer: one that came back to pieces it had begun, or that lost its standing.
+    /// Counts again which pieces are under way with a peer: for a peer that reconnected, or that is not proven any
+    /// more.
     pub(super) fn recall(&mut self, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(&key) else { return };
         let open = self.open.iter().filter(|(_, assembly)| assembly.involves(key, peer.addr));
@@ -114,7 +123,8 @@ impl Scheduler {
         }
     }
 
-    /// The peer gave blocks back, or others were faster: it may have no part in the piece any more.
+    /// The peer gave blocks of the piece back, or other peers delivered them first: the piece may not be under way
+    /// with it any more.
     pub(super) fn let_go(&mut self, key: PeerKey, piece: PieceIndex) {
         let (Some(peer), Some(assembly)) = (self.peers.get_mut(&key), self.open.get(&piece)) else { return };
         if !peer.trust.is_proven() && !assembly.involves(key, peer.addr) {
@@ -122,7 +132,7 @@ impl Scheduler {
         }
     }
 
-    /// The disk has answered for a piece with blocks from these: it speaks for them or against them.
+    /// Credits or debits the senders of a piece for which the disk has answered.
     pub(super) fn conclude(&mut self, piece: PieceIndex, from: &BlockSenders, written: WriteOutcome) {
         let mut fallen = Vec::new();
         for (key, peer) in &mut self.peers {
@@ -151,7 +161,7 @@ mod tests {
         Geometry::new(1000, 10).unwrap().pieces()
     }
 
-    /// How many pieces a peer gets that nothing comes back from.
+    /// How many pieces a peer is given before any is verified.
     fn room(trust: &mut PeerTrust, nominal_len: u32, probation: bool) -> usize {
         let taken: Vec<_> = pieces()
             .filter(|piece| {
@@ -169,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_gets_two_pieces_or_128_kib_of_small_ones() {
+    fn a_new_peer_gets_two_pieces_or_128_kib_of_small_ones() {
         let kib = 1024;
         for (len, expected) in
             [(16 * kib, 8), (32 * kib, 4), (40_000, 4), (64 * kib, 2), (256 * kib, 2), (16384 * kib, 2)]
@@ -192,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_may_go_on_without_room() {
+    fn a_piece_under_way_may_go_on_without_room() {
         let mut trust = PeerTrust::default();
         let all: Vec<_> = pieces().take(3).collect();
         trust.begin(all[0]);

@@ -1,4 +1,4 @@
-//! What goes into the scheduler and what comes out.
+//! The inputs, effects and counters of the scheduler.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,148 +10,150 @@ use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::torrent::selection::WantedPieces;
 
-/// One whole block that came.
+/// One whole block that was received.
 #[derive(Debug, Clone)]
 pub struct ReceivedBlock {
-    /// Which.
+    /// The address of the block.
     pub addr: BlockAddr,
     /// Its bytes, `addr.len()` of them.
     pub data: Bytes,
 }
 
-/// What a scheduler starts from.
+/// What a scheduler is made from.
 #[derive(Debug, Clone)]
 pub struct SchedulerConfig {
-    /// The torrent's sizes.
+    /// The sizes of the torrent.
     pub geometry: Geometry,
     /// Pieces that are on the disk.
     pub have: Bitfield,
-    /// What is to be fetched.
+    /// The selected pieces.
     pub wanted: Arc<WantedPieces>,
-    /// Bytes of pieces that may be open or in writing.
+    /// Bytes that open pieces and pieces in writing may hold together.
     pub credit: u64,
-    /// Bytes a second that are read from peers at most.
+    /// The download limit in bytes a second. `None`: no limit.
     pub max_bps: Option<u64>,
-    /// For all dice.
+    /// The seed of all random decisions.
     pub seed: u64,
 }
 
-/// What is to be done.
+/// What the scheduler asks its actor to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SchedulerEffect {
     /// Ask this peer for these blocks, in this order.
     Grant {
-        /// Whom.
+        /// The peer to ask.
         peer: PeerKey,
-        /// For what.
+        /// The blocks to request.
         blocks: Vec<BlockAddr>,
     },
-    /// These blocks came from others: `cancel` those that are outstanding.
+    /// Other peers delivered these blocks: send `cancel` for those that are still outstanding at this peer.
     Cancel {
-        /// At whom.
+        /// The peer that is asked no longer.
         peer: PeerKey,
-        /// What.
+        /// The blocks.
         blocks: Vec<BlockAddr>,
     },
     /// Our interest in this peer has changed.
     Interest {
-        /// In whom.
+        /// The peer.
         peer: PeerKey,
-        /// Has it a piece that we lack?
+        /// Whether it has a piece that we lack.
         interested: bool,
     },
-    /// Hash and write this piece; the answer is [`super::Scheduler::on_written`].
+    /// Hash this piece and write it. The answer is given to [`super::Scheduler::on_written`].
     Write {
-        /// Which.
+        /// The piece.
         piece: PieceIndex,
         /// All its blocks, in order.
         blocks: Arc<[Bytes]>,
     },
-    /// The piece is ours: tell everybody.
+    /// We have the piece now: announce it to every peer.
     Had {
-        /// Which.
+        /// The piece.
         piece: PieceIndex,
     },
-    /// The piece was ours and is not any more: tell everybody.
+    /// We had the piece and have lost it: tell every peer.
     Gone {
-        /// Which.
+        /// The piece.
         piece: PieceIndex,
     },
-    /// This address is proven to have sent bad data for the piece. The scheduler has forgotten its connections already.
+    /// This address is proven to have sent bad data. The scheduler has already forgotten its connections.
     Ban {
-        /// Whom.
+        /// The banned address.
         addr: SocketAddr,
-        /// For what.
+        /// The piece with the bad data.
         piece: PieceIndex,
     },
-    /// This address was banned for bytes that another sends as well: perhaps the torrent is wrong, not it (P-15).
+    /// This address was banned for bytes that another peer sent as well: the torrent may be wrong, not the peer
+    /// (P-15).
     Pardon {
-        /// Whom.
+        /// The address to unban.
         addr: SocketAddr,
     },
-    /// The piece fails again and again: the torrent itself may be bad.
+    /// The piece has failed its hash several times: the torrent itself may be bad.
     PieceSuspect {
-        /// Which.
+        /// The piece.
         piece: PieceIndex,
-        /// How often it failed.
+        /// How many times it failed.
         failures: u32,
     },
-    /// The last wanted piece is ours. Told once, and not if all was there at the start.
+    /// We have the last wanted piece. Emitted each time a piece completes the selection; not emitted if all was there
+    /// at the start.
     Completed,
 }
 
-/// What became of a piece that was to be written.
+/// The disk's answer for a piece that was to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// Written, and hashed right.
+    /// The hash is right and the piece is written.
     Durable,
-    /// The hash differs: somebody lied.
+    /// The hash is wrong: some block is bad.
     HashMismatch,
-    /// I/O trouble: the blocks are lost and are asked for again.
+    /// The write failed: the blocks are lost and are requested again.
     Failed,
 }
 
-/// Where the download stands. Sums of bytes are since the start of the scheduler.
+/// The state of the download. Sums of bytes count from the start of the scheduler.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DownloadProgress {
-    /// Pieces that are ours.
+    /// Pieces that we have.
     pub pieces_have: u32,
-    /// Pieces there are.
+    /// Pieces of the torrent.
     pub pieces_total: u32,
-    /// Bytes in the pieces that are ours.
+    /// Bytes of the pieces that we have.
     pub bytes_have: u64,
-    /// Bytes there are.
+    /// Bytes of the torrent.
     pub bytes_total: u64,
-    /// Wanted pieces that are not ours.
+    /// Wanted pieces that we lack.
     pub pieces_missing: u32,
-    /// Wanted bytes in the pieces that are ours.
+    /// Wanted bytes of the pieces that we have.
     pub bytes_done: u64,
-    /// Bytes of all blocks that came, useful or not.
+    /// Bytes of all received blocks, useful or not.
     pub received: u64,
-    /// Of these, duplicates, unneeded ones, and pieces that failed their hash.
+    /// Bytes of received blocks that were duplicates, unneeded, or in pieces that failed their hash.
     pub wasted: u64,
-    /// Pieces that failed their hash.
+    /// How many times a piece failed its hash.
     pub hash_failures: u32,
-    /// Requests outstanding at all peers; a block asked of two counts twice.
+    /// Requests outstanding at all peers. A block requested from two peers counts twice.
     pub in_flight_blocks: u32,
-    /// Pieces of which some blocks are here or asked for.
+    /// Open pieces: pieces with requested or received blocks that are not being written.
     pub open_pieces: u32,
-    /// Pieces handed to the disk and not yet answered for.
+    /// Pieces that were given to the disk and are not answered yet.
     pub writing_pieces: u32,
     /// Bytes of credit that no piece has reserved.
     pub credit_free: u64,
-    /// Of the last seconds, the part in which the disk was at work and requests waited for the credit it held.
+    /// Part of the last five seconds in which the disk worked and requests waited for the credit it held, in percent.
     pub disk_busy_percent: u8,
-    /// Wanted pieces we lack that no connected peer has.
+    /// Wanted pieces that we lack and no connected peer has.
     pub nobody_has: u32,
-    /// Peers that have something we lack.
+    /// Connected peers that have a piece we lack.
     pub interesting_peers: u32,
     /// Peers whose ask waits for work or credit.
     pub waiting_peers: u32,
     /// Addresses banned for bad data.
     pub banned: u32,
-    /// No obtainable block is left that nobody is asked for.
+    /// Whether the endgame has begun: every obtainable block is requested.
     pub endgame: bool,
-    /// Nothing is granted: the disk is in trouble.
+    /// Whether nothing is granted because the disk is in trouble.
     pub paused: bool,
 }
