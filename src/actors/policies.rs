@@ -1,13 +1,14 @@
-//! How often which actor may fail: the numbers of the tree (`docs/SUPERVISION.md`), in one place.
+//! The restart policy of every actor (`docs/SUPERVISION.md`), in one place.
 //!
-//! Only abnormal ends count: a panic, a broken invariant. What the network deals out is never counted.
+//! Only abnormal ends count: a panic or a broken invariant. Ends that the network causes are never counted.
 
 use std::time::Duration;
 
 use crate::logic::restart::Policy;
 
-/// 100 ms before the first restart, doubling to 10 s; a minute without a failure forgets the earlier ones. The first is
-/// quick because a panic is most often one poisonous message, the cap is what a person would wait.
+/// A back-off of 100 ms before the first restart, doubling to 10 s. A minute without a failure forgets the earlier
+/// ones. The first back-off is short because a panic is usually caused by one message. The longest is what a user
+/// would wait.
 const fn policy(max_restarts: u32, window_s: u64) -> Policy {
     Policy {
         max_restarts,
@@ -18,35 +19,35 @@ const fn policy(max_restarts: u32, window_s: u64) -> Policy {
     }
 }
 
-/// The root: after it, the program ends with its state safe.
+/// The root. When its budget is spent, the program ends with its state safe.
 pub const SESSION: Policy = policy(3, 60);
-/// The root of another arbiter; after it, nothing new starts there and the run ends.
+/// The root of another arbiter. When its budget is spent, nothing is started there any more and the run ends.
 pub const HOST: Policy = policy(3, 60);
-/// A torrent; when it is spent, the torrent is failed and the others live.
+/// A torrent. When its budget is spent it has failed; other torrents are not affected.
 pub const TORRENT: Policy = policy(3, 60);
-/// A torrent's children taken together: the sum of their budgets.
+/// The children of a torrent together: the sum of their budgets.
 pub const TORRENT_CHILDREN: Policy = policy(13, 60);
 /// The session's children taken together.
 pub const SESSION_CHILDREN: Policy = policy(20, 60);
-/// Nothing acknowledged is lost.
+/// The disk writer. No acknowledged write is lost by a restart.
 pub const DISK_WRITER: Policy = policy(5, 60);
-/// Rebuilt from the writer's bitfield.
+/// The piece scheduler. It is rebuilt from the writer's bitfield.
 pub const PIECE_SCHEDULER: Policy = policy(5, 30);
-/// The book survives.
+/// The peer pool. The peer book survives a restart.
 pub const PEER_POOL: Policy = policy(3, 60);
-/// Tier order and flags survive.
+/// The tracker supervisor. The order of the tiers and the sent events survive a restart.
 pub const TRACKER_SUPERVISOR: Policy = policy(3, 60);
-/// A tracker; when it is spent, the tracker is disabled and tried again every half hour.
+/// One tracker. When its budget is spent it is disabled and tried again every half hour.
 pub const TRACKER: Policy = policy(5, 600);
-/// The door for peers that come by themselves; which torrents are served survives.
+/// The listener for inbound connections. The list of served torrents survives a restart.
 pub const LISTENER: Policy = policy(10, 60);
-/// The metrics.
+/// The metrics actor.
 pub const METRICS: Policy = policy(5, 60);
-/// The root of a tracker: after it, the program ends.
+/// The root of the tracker that we serve. When its budget is spent, the program ends.
 pub const TRACKER_SERVER: Policy = policy(3, 60);
-/// A tracker's children taken together.
+/// The children of that root together.
 pub const TRACKER_SERVER_CHILDREN: Policy = policy(10, 60);
-/// All swarms of a tracker.
+/// The actor that holds all swarms of the tracker that we serve.
 pub const SWARM_KEEPER: Policy = policy(5, 60);
-/// One socket of a tracker; the socket survives.
+/// The actor of one socket of the tracker that we serve. The socket survives a restart.
 pub const TRACKER_DESK: Policy = policy(5, 60);

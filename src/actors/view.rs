@@ -1,4 +1,4 @@
-//! What a torrent looks like from outside: for the progress line, the JSON, the metrics.
+//! The views of a torrent that are shown to the outside: in the progress line, the JSON and the metrics.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,60 +13,60 @@ use crate::logic::peers::peer_book::Census;
 use crate::logic::torrent::why::Why;
 use crate::storage::{DiskTrouble, OpenTrouble};
 
-/// Where a torrent stands.
+/// What a torrent is doing.
 #[derive(Debug, Clone, Default)]
 pub enum TorrentPhase {
-    /// Looking at what is there.
+    /// Its record and files are being examined.
     #[default]
     Opening,
-    /// Hashing what is there.
+    /// Data that was there at the start is being hashed.
     Checking {
         /// Bytes hashed.
         done: u64,
         /// Bytes to hash.
         total: u64,
-        /// Why, in words.
+        /// The reason of the check, as text.
         reason: Option<String>,
     },
-    /// Fetching.
+    /// It downloads missing pieces.
     Fetching,
-    /// Everything is there and verified, and given to others.
+    /// Every selected piece is written and verified, and it uploads.
     Seeding,
-    /// Everything is there and verified, and nothing more is to be done.
+    /// Every selected piece is written and verified, and it has nothing more to do.
     Complete,
-    /// It cannot go on.
+    /// It has failed.
     Failed(TorrentFailure),
 }
 
-/// Why a torrent cannot go on.
+/// Why a torrent has failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TorrentFailure {
-    /// Its files cannot be worked on.
+    /// Its files cannot be opened.
     #[error(transparent)]
     Open(Arc<OpenTrouble>),
-    /// The disk, and nobody waits for it.
+    /// The disk failed, and the torrent does not wait for it.
     #[error(transparent)]
     Disk(DiskTrouble),
-    /// It was to be given to others, and is not all there.
+    /// It was to be seeded, and not all of it is there.
     #[error("not all of it is there: {} of {}; `verify` says what is missing, `fetch` brings it", Bytes(*have), Bytes(*total))]
     Incomplete {
-        /// Bytes that are there and hash right.
+        /// Bytes that are there and verified.
         have: u64,
-        /// All bytes.
+        /// Bytes of the torrent.
         total: u64,
     },
-    /// Its supervision gave up.
+    /// Its supervision gave up, for this reason.
     #[error("the torrent was given up: {0}")]
     GaveUp(String),
 }
 
-/// From a child to its torrent: a survey would find something new. Said once, for the first change after each survey, so
-/// that a torrent in which nothing happens need not ask.
+/// Sent by a child to its torrent: a survey would find a change. Sent once, for the first change after each survey, so
+/// that an idle torrent need not survey its children.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Changed;
 
-/// Says [`Changed`] for a child, and keeps still until the next survey.
+/// Sends [`Changed`] for a child, at most once between two surveys.
 #[derive(Debug)]
 pub(super) struct ChangeNotice {
     torrent: Recipient<Changed>,
@@ -78,111 +78,113 @@ impl ChangeNotice {
         Self { torrent, rung: false }
     }
 
+    /// Sends [`Changed`], unless it was sent since the last survey.
     pub(super) fn ring(&mut self) {
         if !std::mem::replace(&mut self.rung, true) {
             self.torrent.do_send(Changed);
         }
     }
 
+    /// A survey begins: the next change is reported again.
     pub(super) const fn on_survey(&mut self) {
         self.rung = false;
     }
 }
 
-/// One line of the peer table.
+/// One row of the peer table.
 #[derive(Debug, Clone)]
 pub struct PeerRow {
-    /// The other end.
+    /// The address of the peer.
     pub addr: SocketAddr,
-    /// What it says it is (BEP 10, BEP 20), fit to be shown.
+    /// The name of its client (BEP 10, BEP 20), safe to show.
     pub client: Arc<str>,
-    /// How it stands.
+    /// The state of the connection.
     pub view: PeerView,
 }
 
-/// Peers and trackers of a torrent.
+/// The peers and trackers of a torrent.
 #[derive(Debug, Clone, Default)]
 pub struct SwarmView {
-    /// Addresses by state.
+    /// Counts of addresses.
     pub census: Census,
-    /// Open connections.
+    /// The open connections.
     pub peers: Arc<Vec<PeerRow>>,
     /// Every tracker.
     pub trackers: Vec<TrackerRow>,
-    /// The time to the next dial, if one is planned.
+    /// Time to the next dial, if one is planned.
     pub next_dial: Option<Duration>,
 }
 
-/// One line of the tracker table.
+/// One row of the tracker table.
 #[derive(Debug, Clone)]
 pub struct TrackerRow {
-    /// Without secrets.
+    /// Its URL without secrets.
     pub url: String,
-    /// In words: `working`, `refused, retry in 12s`.
+    /// Its state as text: `working`, `refused, retry in 12s`.
     pub state: String,
-    /// It has answered, last time it was asked.
+    /// Whether the last announce was answered.
     pub works: bool,
-    /// It has failed, last time it was asked.
+    /// Whether the last announce failed.
     pub failed: bool,
-    /// When it is asked next.
+    /// Time to the next announce, if one is planned.
     pub next_in: Option<Duration>,
-    /// Seeds and leeches, as it says.
+    /// The numbers of seeds and leeches by its last answer.
     pub swarm: Option<(u32, u32)>,
 }
 
-/// What a torrent looks like from outside.
+/// What is published of a torrent.
 #[derive(Debug, Clone)]
 pub struct TorrentView {
-    /// Its name, fit to be shown.
+    /// Its name, safe to show.
     pub name: String,
-    /// Its swarm.
+    /// Its info-hash.
     pub info_hash: InfoHash,
-    /// Where it stands.
+    /// What it is doing.
     pub phase: TorrentPhase,
-    /// All bytes.
+    /// Bytes of the torrent.
     pub bytes_total: u64,
-    /// Bytes of the files that are wanted.
+    /// Bytes of the selected files.
     pub bytes_selected: u64,
-    /// Of those, the ones that are written and verified.
+    /// Selected bytes that are written and verified.
     pub bytes_done: u64,
-    /// Bytes that are written and verified, wanted or not.
+    /// Bytes that are written and verified, selected or not.
     pub bytes_have: u64,
-    /// Of those, the ones that were there at the start.
+    /// Verified bytes that were there at the start.
     pub bytes_kept: u64,
     /// Bytes hashed at the start.
     pub bytes_checked: u64,
     /// Bytes of blocks received in this run.
     pub bytes_received: u64,
-    /// Of those, the ones that were of no use.
+    /// Received bytes that were of no use.
     pub bytes_wasted: u64,
     /// Bytes of blocks sent in this run.
     pub bytes_sent: u64,
-    /// Bytes per second, received.
+    /// Bytes a second received.
     pub down_bps: u64,
-    /// Bytes per second, sent.
+    /// Bytes a second sent.
     pub up_bps: u64,
-    /// Blocks asked for and not yet here.
+    /// Blocks that are requested and not received yet.
     pub requests_in_flight: u64,
-    /// Bytes that may still be asked for.
+    /// Bytes that may still be requested.
     pub credit_free: u64,
-    /// Share of the last seconds in which requests waited for the disk.
+    /// Part of the last five seconds in which requests waited for the disk, in percent.
     pub disk_busy_percent: u8,
-    /// Pieces that did not hash right.
+    /// How many times a piece failed its hash.
     pub hash_failures: u64,
-    /// Pieces we lack.
+    /// Selected pieces that are missing.
     pub pieces_missing: u32,
-    /// Of them, those that no connected peer has.
+    /// Missing pieces that no connected peer has.
     pub pieces_nobody_has: u32,
-    /// Trouble of the disk that is being waited out.
+    /// The present trouble of the disk, as text.
     pub disk_trouble: Option<String>,
-    /// Peers and trackers.
+    /// Its peers and trackers.
     pub swarm: SwarmView,
     /// The one reason for its present speed.
     pub why: Option<Why>,
 }
 
 impl TorrentView {
-    /// Before anything is known.
+    /// The view of a torrent that has just been added.
     pub fn new(name: String, info_hash: InfoHash, bytes_total: u64) -> Self {
         Self {
             name,
@@ -211,24 +213,24 @@ impl TorrentView {
         }
     }
 
-    /// Time to the end at the present rate.
+    /// Time to completion at the present rate. `None` while nothing is received.
     pub fn eta(&self) -> Option<Duration> {
         let left = self.bytes_selected.saturating_sub(self.bytes_done);
         left.checked_div(self.down_bps).map(Duration::from_secs)
     }
 
-    /// Peers that let us ask.
+    /// The number of peers that have unchoked us.
     pub fn unchoked(&self) -> usize {
         self.swarm.peers.iter().filter(|peer| !peer.view.peer_choking).count()
     }
 
-    /// What holds it up, in a sentence; `None` when nothing does.
+    /// What keeps the torrent from its full speed, as a sentence. `None` if nothing does.
     pub fn trouble(&self) -> Option<&str> {
         let why = self.why.as_ref().filter(|why| !why.primary.is_healthy());
         self.disk_trouble.as_deref().or(why.map(|why| why.text.as_str()))
     }
 
-    /// `12.5 MiB of 1.0 GiB`.
+    /// The progress as text: `12.5 MiB of 1.0 GiB`.
     pub fn progress_text(&self) -> String {
         format!("{} of {}", Bytes(self.bytes_done), Bytes(self.bytes_selected))
     }

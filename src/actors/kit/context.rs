@@ -1,4 +1,5 @@
-//! The context every actor runs in: actix's own, with a meter around each message and a place to say why one stops.
+//! The context in which all actors run: actix's own, with a meter around each message and the reason for which an
+//! actor stops.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -13,16 +14,16 @@ use tokio::time::Instant;
 use super::exit::ActorExit;
 use super::meter::ActorMeter;
 
-/// An actor whose messages are counted and, now and then, timed. Implement it with [`metered!`](crate::metered).
+/// An actor whose messages are counted, and some of them timed. Implement it with [`metered!`](crate::metered).
 pub trait Metered: Actor<Context = Ctx<Self>> {
-    /// What logs and counters call this kind of actor.
+    /// The name of this kind of actor in logs and counters.
     const KIND: &'static str;
 
     /// The counters of the kind.
     fn meter() -> &'static ActorMeter;
 }
 
-/// `metered!(HttpTracker, "HttpTracker")`: gives an actor its name in logs and counters, and its meter.
+/// `metered!(HttpTracker, "HttpTracker")`: sets the name of an actor in logs and counters, and makes its meter.
 #[macro_export]
 macro_rules! metered {
     ($actor:ty, $kind:literal) => {
@@ -39,8 +40,8 @@ macro_rules! metered {
 
 /// The context of a supervised actor: `type Context = Ctx<Self>`.
 ///
-/// Does what [`actix::Context`] does, by the same traits. Messages that come through an address are metered without the
-/// handler knowing; what the actor tells itself by `notify` or a spawned future is not a message here and not counted.
+/// Does what [`actix::Context`] does, through the same traits. Messages that come through an address are metered
+/// without any code in the handler. `notify` and spawned futures are not messages here and are not counted.
 pub struct Ctx<A: Actor<Context = Self>> {
     parts: ContextParts<A>,
     mailbox: Option<Mailbox<A>>,
@@ -57,10 +58,11 @@ impl<A: Actor<Context = Self>> Ctx<A> {
         ContextFut::new(self, actor, mailbox)
     }
 
-    /// Stops the actor and says why; the guard decides what follows. The first reason said stands: what comes after it
-    /// is a consequence. A plain `stop()` means [`ActorExit::Normal`]. Messages in the mailbox wait for the next incarnation.
+    /// Stops the actor for this reason; the guard decides what follows. The first reason counts, since later ones are
+    /// its consequences. A plain `stop()` means [`ActorExit::Normal`]. Messages in the mailbox wait for the next
+    /// incarnation.
     ///
-    /// Do not answer `Running::Continue` from `stopping` after this: the reason would be taken for the next stop's.
+    /// Do not return `Running::Continue` from `stopping` after this: the reason would be used for the next stop.
     pub fn stop_with(&mut self, exit: ActorExit) {
         self.exit.get_or_insert(exit);
         self.stop();
@@ -70,7 +72,7 @@ impl<A: Actor<Context = Self>> Ctx<A> {
         self.exit.take()
     }
 
-    /// The handle of the future being polled.
+    /// The handle of the future that is being polled.
     pub fn handle(&self) -> SpawnHandle {
         self.parts.curr_handle()
     }
@@ -113,8 +115,8 @@ impl<A: Actor<Context = Self>> AsyncContext<A> for Ctx<A> {
         self.parts.waiting()
     }
 
-    /// Does nothing once the actor is stopping: actix would keep the request and cancel a future of the next
-    /// incarnation by it. For the same reason do not cancel and then stop in one turn.
+    /// Does nothing once the actor is stopping: actix would keep the request and use it to cancel a future of the next
+    /// incarnation. For the same reason do not cancel and then stop in one turn.
     fn cancel_future(&mut self, handle: SpawnHandle) -> bool {
         self.state().alive() && self.parts.cancel_future(handle)
     }
@@ -138,11 +140,11 @@ where
     }
 }
 
-/// A message on its way. Counts itself exactly once: when it is handled or when it is dropped unhandled.
+/// A message on its way. It is counted exactly once: when it is handled, or when it is dropped unhandled.
 struct Parcel<A: Metered, M: Message> {
     message: Option<M>,
     reply: Option<OneshotSender<M::Result>>,
-    /// When it came into the mailbox, if it is one of those to be timed.
+    /// When it entered the mailbox, if it is one of those to be timed.
     enqueued: Option<Instant>,
     actor: PhantomData<fn() -> A>,
 }

@@ -1,4 +1,4 @@
-//! Why an actor stopped. Does not know what follows: that is the guard's business.
+//! Why an actor stopped. What follows from that is decided by the guard.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,26 +6,27 @@ use std::time::Duration;
 
 /// Why an actor stopped.
 ///
-/// The first three are said by the actor itself ([`super::Ctx::stop_with`]); a panic is what the guard caught.
+/// An actor states the first three itself ([`super::Ctx::stop_with`]). The guard states a panic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ActorExit {
-    /// Done, or told to go. It is not started again.
+    /// The actor is done or was told to stop. It is not started again.
     Normal,
-    /// The network dealt it out (refused, reset, timed out): it starts again after `after`, the budget is untouched.
+    /// The network caused the exit (refused, reset, timed out). The actor starts again after `after`; the budget is
+    /// not touched.
     Expected {
         /// One of a few labels, for logs and counters: `reset`, `tracker-failure`.
         cause: Cow<'static, str>,
-        /// How long to rest first; zero means on the next turn of the arbiter.
+        /// The time to rest before the next incarnation. Zero: the next turn of the arbiter.
         after: Duration,
     },
-    /// An invariant is broken, or a child gave up. It spends the restart budget.
+    /// An invariant is broken, or a child gave up. Spends the restart budget.
     Fault {
         /// What and where, for people.
         what: String,
     },
-    /// A bug. It spends the restart budget.
+    /// A bug. Spends the restart budget.
     Panic {
-        /// The panic's own text and, where the hook is installed, its place.
+        /// The text of the panic and, if the hook is installed, its place.
         what: String,
     },
 }
@@ -41,12 +42,12 @@ impl ActorExit {
         Self::Fault { what: what.into() }
     }
 
-    /// Neither normal nor expected: it counts against the budget.
+    /// Whether the exit spends the restart budget: it is neither normal nor expected.
     pub const fn is_abnormal(&self) -> bool {
         matches!(self, Self::Fault { .. } | Self::Panic { .. })
     }
 
-    /// The cause in logs, counters and reports: one of few, whatever the text says.
+    /// The cause in logs, counters and reports: one of a few labels.
     pub fn cause(&self) -> Cow<'static, str> {
         match self {
             Self::Normal => Cow::Borrowed("normal"),
@@ -56,7 +57,7 @@ impl ActorExit {
         }
     }
 
-    /// The text behind the cause, where there is one.
+    /// The text that belongs to the cause, if there is one.
     pub fn what(&self) -> Option<&str> {
         match self {
             Self::Normal | Self::Expected { .. } => None,

@@ -16,21 +16,21 @@ use tokio::time::{Sleep, sleep};
 
 use super::child::{ChildId, Goodbye};
 
-/// 5 s, what a whole shutdown may take: a child whose parent is gone has that long to end in good order.
+/// 5 s, the limit of a whole shutdown: a child without a parent has this long to end in good order.
 pub const ORPHAN_GRACE: Duration = Duration::from_secs(5);
 
-/// A supervised child as its parent holds it. Dropping it says [`Goodbye`] and kills
-/// the child [`ORPHAN_GRACE`] later: a parent that panics leaks no children.
+/// A supervised child as its parent holds it. Dropping it sends [`Goodbye`] and kills the child [`ORPHAN_GRACE`]
+/// later, so that a parent that panics leaks no children.
 #[must_use = "a dropped handle stops its child"]
 pub struct SupervisedChild<A: Actor> {
-    /// Where to send messages; valid over all incarnations.
+    /// The address of the child, valid over all incarnations.
     pub addr: Addr<A>,
-    /// Everything else.
+    /// Stops the child and waits for its end.
     pub control: ChildHandle,
 }
 
 impl<A: Actor> SupervisedChild<A> {
-    /// Which child this is.
+    /// The id of the child.
     pub fn id(&self) -> ChildId {
         self.control.id
     }
@@ -40,7 +40,7 @@ impl<A: Actor> SupervisedChild<A> {
         self.control.stop();
     }
 
-    /// Cuts a rest short: see [`ChildHandle::rouse`].
+    /// Ends a rest early: see [`ChildHandle::rouse`].
     pub fn rouse(&self) {
         self.control.rouse();
     }
@@ -52,14 +52,14 @@ impl<A: Actor> fmt::Debug for SupervisedChild<A> {
     }
 }
 
-/// Power over one child, whatever its type. Dropping it is as dropping a [`SupervisedChild`].
+/// A handle of one child without its type. Dropping it has the effect of dropping a [`SupervisedChild`].
 #[must_use = "a dropped control stops its child"]
 pub struct ChildHandle {
     id: ChildId,
     kind: &'static str,
     orders: Arc<GuardOrders>,
     goodbye: Recipient<Goodbye>,
-    /// Never gets a value; it fails when the guard is gone.
+    /// Never receives a value. It fails when the guard is gone.
     ended: oneshot::Receiver<Infallible>,
 }
 
@@ -73,36 +73,36 @@ impl ChildHandle {
         Self { id, kind, orders, goodbye, ended }
     }
 
-    /// Which child this is.
+    /// The id of the child.
     pub const fn id(&self) -> ChildId {
         self.id
     }
 
-    /// Its kind.
+    /// The kind of the child.
     pub const fn kind(&self) -> &'static str {
         self.kind
     }
 
-    /// Asks the child to end in good order: a running one gets one [`Goodbye`], a resting one ends now. It is not
-    /// restarted any more, whatever happens to it. Asking twice is asking once.
+    /// Asks the child to end in good order: a running child gets one [`Goodbye`], a resting one ends now. It is not
+    /// restarted any more. A second call has no effect.
     pub fn stop(&self) {
         if self.orders.give(Order::Stop) {
             self.goodbye.do_send(Goodbye);
         }
     }
 
-    /// Starts a child now that rests after an expected end. One that runs does not notice, and one that rests after a
-    /// failure of its own rests on: what it needs the time for has not changed.
+    /// Starts a child now that rests after an expected end. A running child is not affected, nor is one that rests
+    /// after a fault or a panic, whose back-off is still needed.
     pub fn rouse(&self) {
         self.orders.rouse();
     }
 
-    /// Ends the child on its guard's next turn: nothing more is handled, `stopped` runs, the mailbox closes.
+    /// Ends the child on its guard's next turn: no further message is handled, `stopped` runs, and the mailbox closes.
     pub fn kill(&self) {
         self.orders.give(Order::Kill);
     }
 
-    /// Waits until the child has ended and everything it owned is dropped.
+    /// Waits until the child has ended and everything that it owned is dropped.
     pub async fn ended(&mut self) {
         if !self.ended.is_terminated() {
             let never_a_value = (&mut self.ended).await;
@@ -124,7 +124,7 @@ impl fmt::Debug for ChildHandle {
     }
 }
 
-/// What a parent wants of a guard; each outranks the one before it.
+/// What a parent demands of a guard. A later one outranks an earlier one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Order {
@@ -139,14 +139,14 @@ pub(super) enum Order {
 /// The line from the leash to the guard; crosses threads.
 #[derive(Debug, Default)]
 pub(super) struct GuardOrders {
-    /// The highest [`Order`] given; 0 is none.
+    /// The highest [`Order`] that was given; 0 is none.
     given: AtomicU8,
     roused: AtomicBool,
     guard: AtomicWaker,
 }
 
 impl GuardOrders {
-    /// Says whether nothing of that rank was ordered before.
+    /// Gives an order. Returns whether no order of that rank was given before.
     fn give(&self, order: Order) -> bool {
         let before = self.given.fetch_max(order as u8, Ordering::AcqRel);
         self.guard.wake();
@@ -158,7 +158,7 @@ impl GuardOrders {
         self.guard.wake();
     }
 
-    /// What was said while the child ran does not count for the rest that follows.
+    /// Forgets calls of `rouse` that came while the child ran.
     pub(super) fn forget_rousing(&self) {
         self.roused.store(false, Ordering::Release);
     }
@@ -167,8 +167,8 @@ impl GuardOrders {
         self.given.load(Ordering::Acquire) >= order as u8
     }
 
-    /// Waits until a rest is to end early: for a stop, and where `rousable` also when the child is roused. For the guard's
-    /// task only: there is room for one waker.
+    /// Waits until a rest must end early: for a stop, and if `rousable` also when the child is roused. Only the
+    /// guard's task may call it, since there is room for one waker.
     pub(super) async fn wait_in_rest(&self, rousable: bool) {
         let poll = |cx: &mut Context<'_>| {
             self.guard.register(cx.waker());

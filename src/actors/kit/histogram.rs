@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// 2^39 ns are nine minutes: longer than anything sampled here may take before other alarms ring.
+/// 2^39 ns are nine minutes: longer than any duration measured here.
 const BUCKETS: usize = 40;
 
 /// How often each duration was seen, to within a factor of two.
@@ -14,7 +14,7 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// With nothing in it.
+    /// An empty histogram.
     pub const fn new() -> Self {
         Self { buckets: [const { AtomicU64::new(0) }; BUCKETS] }
     }
@@ -26,8 +26,9 @@ impl Histogram {
         self.buckets[bits.min(BUCKETS - 1)].fetch_add(1, Relaxed);
     }
 
-    /// The duration in microseconds that `percent` of those seen do not exceed: the upper end of its bucket, so up to
-    /// twice the truth. 0 when nothing was seen, or nothing but zeros (a simulated clock stands still in a handler).
+    /// The duration in microseconds that `percent` of the recorded ones do not exceed. It is the upper end of a
+    /// bucket, so up to twice the true value. 0 if nothing but zeros was recorded (in a handler, a simulated clock
+    /// stands still).
     pub fn percentile_us(&self, percent: u64) -> f64 {
         let counts = self.buckets.each_ref().map(|bucket| bucket.load(Relaxed));
         let rank = (counts.iter().sum::<u64>() * percent).div_ceil(100);

@@ -1,5 +1,6 @@
-//! The cage: one child, its mailbox, and every place where its code runs and may panic. Nothing unwinds out of here.
-//! Does not know policies or parents: that is the guard's.
+//! Runs one child and its mailbox. All of the child's code runs in here, and no panic leaves it.
+//!
+//! This module knows neither policies nor parents; the guard does.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -18,7 +19,8 @@ use super::panics;
 #[derive(Debug)]
 pub(super) struct End {
     pub(super) exit: ActorExit,
-    /// It is not to be started again, whatever the exit says: it had said it was done, or nobody can reach it.
+    /// The child must not be started again, whatever the exit says: it had stopped by itself, or no actor holds its
+    /// address.
     pub(super) is_last: bool,
 }
 
@@ -28,7 +30,7 @@ impl End {
     }
 }
 
-/// One child over all its incarnations. Counts it as living as long as it exists.
+/// One child over all its incarnations. The child counts as living while this exists.
 pub(super) struct Cage<A: Child> {
     /// `None` once the child is gone for good.
     future: Option<ContextFut<A, Ctx<A>>>,
@@ -43,7 +45,7 @@ impl<A: Child> Cage<A> {
         Self { future: Some(Ctx::of(mailbox).into_future(child)), meter }
     }
 
-    /// Lets the child run one turn. Ready when its incarnation has ended, `stopped` included.
+    /// Polls the child once. Ready when its incarnation has ended and `stopped` has run.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         match self.run(|future| Pin::new(future).poll(cx)) {
             Ok(Poll::Pending) => Poll::Pending,
@@ -52,15 +54,15 @@ impl<A: Child> Cage<A> {
         }
     }
 
-    /// Stops the child in the middle of whatever it does; `stopped` runs.
+    /// Stops the child in the middle of its work. `stopped` runs.
     pub(super) fn cut(&mut self) {
         if self.run(|future| future.ctx().stop()).is_ok() {
             let _ended_or_not = self.poll(&mut Context::from_waker(Waker::noop()));
         }
     }
 
-    /// Makes the child ready for its next incarnation: its futures are dropped, `restarting` runs. It starts when it is
-    /// polled next. Fails if that panics or nobody holds its address any more.
+    /// Prepares the child for its next incarnation: drops its futures and runs `restarting`. The incarnation starts at
+    /// the next poll. Fails if that panics or no actor holds the child's address.
     pub(super) fn renew(&mut self) -> Result<(), End> {
         match self.run(ContextFut::restart) {
             Ok(true) => Ok(()),
@@ -72,24 +74,26 @@ impl<A: Child> Cage<A> {
     /// Drops the child and its mailbox without running it again.
     pub(super) fn close(&mut self) {
         let Some(mut future) = self.future.take() else { return };
-        // else its destructor would run `started` of a child that rests, or `stopped` of one that panicked
+        // Otherwise the destructor would run `started` of a child that rests, or `stopped` of a child that panicked.
         future.ctx().terminate();
         if catch_unwind(AssertUnwindSafe(|| drop(future))).is_err() {
             self.meter.on_panic();
         }
     }
 
-    /// A child that panics in `stopped` after it had said it was done is not wanted back.
+    /// The end after a panic. A child that panics in `stopped` after it had stopped by itself is not started again.
     fn end_of_panic(&mut self, what: String) -> End {
         let stopped = self.future.as_mut().is_some_and(|future| future.ctx().state() == ActorState::Stopped);
         let done = matches!(self.said(), None | Some(ActorExit::Normal));
         End { exit: ActorExit::Panic { what }, is_last: stopped && done }
     }
 
+    /// The reason with which the child stopped itself.
     fn said(&mut self) -> Option<ActorExit> {
         self.future.as_mut().and_then(|future| future.ctx().take_exit())
     }
 
+    /// Runs code of the child. An error is the text of its panic.
     fn run<T>(&mut self, act: impl FnOnce(&mut ContextFut<A, Ctx<A>>) -> T) -> Result<T, String> {
         let Some(future) = self.future.as_mut() else { return Err("the child is gone".to_owned()) };
         catch_unwind(AssertUnwindSafe(|| act(future))).map_err(|payload| {
@@ -100,7 +104,7 @@ impl<A: Child> Cage<A> {
 }
 
 impl<A: Child> Drop for Cage<A> {
-    /// Also when the arbiter is torn down: then nothing of the child runs any more but its destructors.
+    /// Runs also when the arbiter is torn down. Then only destructors of the child run.
     fn drop(&mut self) {
         self.close();
         self.meter.on_gone();

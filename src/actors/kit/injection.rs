@@ -1,7 +1,7 @@
-//! Panics on purpose: one generic point, before a message is handled, where a plan may strike (FAULTS ).
+//! Injected panics: before each message is handled, a plan may decide to panic (FAULTS ).
 //!
-//! Compiled for tests and the `faults` feature only. A plan belongs to its thread; without one, a message costs one look
-//! at a flag of the thread. Knows no actor in particular.
+//! Compiled for tests and the `faults` feature only. A plan belongs to its thread. Without one, each message costs the
+//! check of one flag. This module knows no particular actor.
 
 use std::cell::{Cell, RefCell};
 use std::{fmt, panic};
@@ -13,12 +13,12 @@ thread_local! {
 
 type Plan = Box<dyn FnMut(InjectionSite) -> bool>;
 
-/// A kind of actor about to handle a type of message.
+/// A kind of actor that is about to handle a type of message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InjectionSite {
-    /// The kind, as in the logs.
+    /// The kind of actor, as in the logs.
     pub actor: &'static str,
-    /// The type, without its path.
+    /// The type of the message, without its path.
     pub message: &'static str,
 }
 
@@ -28,12 +28,12 @@ impl fmt::Display for InjectionSite {
     }
 }
 
-/// As long as this lives, the plan of this thread is asked before every message: `true` panics.
+/// While this lives, the plan of this thread is called before every message and panics by returning `true`.
 #[derive(Debug)]
 #[must_use = "the plan ends when this is dropped"]
 pub struct Armed(());
 
-/// Arms this thread.
+/// Installs a plan for this thread.
 pub fn arm(plan: impl FnMut(InjectionSite) -> bool + 'static) -> Armed {
     PLAN.replace(Some(Box::new(plan)));
     ARMED.set(true);
@@ -47,10 +47,10 @@ impl Drop for Armed {
     }
 }
 
-/// What the text of a planned panic begins with.
+/// The prefix of the text of an injected panic.
 const INJECTED: &str = "injected: ";
 
-/// Planned panics are no news, and say nothing any more; all others go on to whoever heard them before. For the process.
+/// Stops injected panics from being logged, for the whole process. Other panics still reach the earlier hook.
 pub fn hush() {
     let others = panic::take_hook();
     panic::set_hook(Box::new(move |info| {
@@ -61,7 +61,8 @@ pub fn hush() {
     }));
 }
 
-/// Panics if the plan says so. A plan that panics itself, or sends messages that are handled at once, is not asked again.
+/// Panics if the plan says so. The plan is not called again by a panic of its own or by messages that it handles at
+/// once.
 pub(super) fn strike<M>(actor: &'static str) {
     if !ARMED.get() {
         return;

@@ -1,6 +1,6 @@
-//! The ledger of restarts: each is one log event and one count under its cause.
+//! The ledger of restarts: each restart is one log event, and is counted under its cause.
 //!
-//! The guard writes here; so does a parent that starts the next incarnation itself (`PeerPool`).
+//! The guard records here, and so does a parent that starts the next incarnation itself (`PeerPool`).
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,13 +11,14 @@ use super::meter::{ActorMeter, enlisted};
 /// 32 causes a kind: `Farewell` has 18, trackers fewer. Whatever comes later is counted as [`OTHER`].
 const MAX_CAUSES: usize = 32;
 
-/// What a kind's causes beyond the first 32 are counted as.
+/// The name under which the causes beyond the first 32 of a kind are counted.
 pub const OTHER: &str = "other";
 
-/// Records one supervised restart: one log event, one count. `kind` must be one that ever ran, else it is only logged.
+/// Records one supervised restart: one log event, one count. A `kind` of which no actor ever ran is logged and not
+/// counted.
 ///
-/// `attempt` counts restarts in a row, from 1; `budget_left` is the number of abnormal restarts still allowed, `None`
-/// where nothing counts them.
+/// `attempt` counts restarts in a row, from 1. `budget_left` is the number of abnormal restarts still allowed; `None`
+/// if they are not limited.
 pub fn record_restart(
     kind: &'static str,
     id: &str,
@@ -31,7 +32,7 @@ pub fn record_restart(
     RestartEvent { kind, id, cause, what: None, attempt, backoff, budget_left, expected }.record(meter);
 }
 
-/// How often each kind of actor was restarted for each cause, over the whole process, ordered by kind and cause.
+/// How often each kind of actor was restarted for each cause since the process started, ordered by kind and cause.
 pub fn restarts_by_cause() -> Vec<(&'static str, String, u64)> {
     let mut all: Vec<_> = enlisted()
         .flat_map(|meter| meter.causes.counts().map(|(cause, count)| (meter.kind(), cause.to_owned(), count)))
@@ -40,7 +41,7 @@ pub fn restarts_by_cause() -> Vec<(&'static str, String, u64)> {
     all
 }
 
-/// One supervised restart.
+/// One supervised restart, with the fields of its log event.
 #[derive(Debug)]
 pub(super) struct RestartEvent<'a> {
     pub(super) kind: &'static str,
@@ -54,6 +55,7 @@ pub(super) struct RestartEvent<'a> {
 }
 
 impl RestartEvent<'_> {
+    /// Logs the restart, and counts it in the meter of its kind.
     pub(super) fn record(&self, meter: Option<&ActorMeter>) {
         if let Some(meter) = meter {
             meter.causes.count(self.cause, self.expected);
@@ -72,19 +74,21 @@ impl RestartEvent<'_> {
     }
 }
 
-/// Counts under at most [`MAX_CAUSES`] names. Lock-free; a name is kept for good.
+/// Counters for at most [`MAX_CAUSES`] causes of one kind of actor. Lock-free; a name is never removed.
 #[derive(Debug)]
 pub(super) struct Causes {
     named: [Cause; MAX_CAUSES],
     other: Counts,
 }
 
+/// The counters of one cause.
 #[derive(Debug)]
 struct Cause {
     name: OnceLock<Box<str>>,
     counts: Counts,
 }
 
+/// Expected and abnormal restarts.
 #[derive(Debug)]
 struct Counts {
     expected: AtomicU64,
@@ -100,6 +104,7 @@ impl Counts {
         if expected { &self.expected } else { &self.abnormal }
     }
 
+    /// All restarts.
     fn both(&self) -> u64 {
         self.expected.load(Relaxed) + self.abnormal.load(Relaxed)
     }
@@ -111,16 +116,19 @@ impl Causes {
         Self { named, other: Counts::new() }
     }
 
+    /// Counts one restart.
     fn count(&self, name: &str, expected: bool) {
         let known = self.named.iter().find(|cause| **cause.name.get_or_init(|| name.into()) == *name);
         known.map_or(&self.other, |cause| &cause.counts).of(expected).fetch_add(1, Relaxed);
     }
 
+    /// The number of expected restarts, or of abnormal ones.
     pub(super) fn sum(&self, expected: bool) -> u64 {
         let named: u64 = self.named.iter().map(|cause| cause.counts.of(expected).load(Relaxed)).sum();
         named + self.other.of(expected).load(Relaxed)
     }
 
+    /// The causes that occurred, with their restarts.
     fn counts(&self) -> impl Iterator<Item = (&str, u64)> {
         let named = self.named.iter().filter_map(|cause| Some((&**cause.name.get()?, cause.counts.both())));
         named.chain(std::iter::once((OTHER, self.other.both()))).filter(|(_, count)| *count > 0)

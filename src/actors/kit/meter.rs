@@ -1,7 +1,8 @@
-//! Counters per kind of actor. One static [`ActorMeter`] per kind, lock-free, shared by all arbiters.
+//! Counters for each kind of actor: one static, lock-free [`ActorMeter`] for each kind, shared by all arbiters.
 //!
-//! A meter enlists itself when the first actor of its kind starts; [`snapshot`] lists all that did. Messages are counted
-//! by [`super::context`], lives and restarts by [`super::guard`]. Counts are of the whole process and never reset.
+//! A meter adds itself to a list when the first actor of its kind starts; [`snapshot`] returns all of the list.
+//! Messages are counted by [`super::context`], starts and restarts by [`super::guard`]. Counts hold for the whole
+//! process and are never reset.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,14 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use super::histogram::Histogram;
 use super::ledger::Causes;
 
-/// 1 in 16: reading the clock twice for every message would double the price of a small one.
+/// One message in 16 is timed: reading the clock twice for every message would double the cost of a small one.
 pub const SAMPLE: u64 = 16;
 
 /// The counters of one kind of actor.
 #[derive(Debug)]
 pub struct ActorMeter {
     kind: &'static str,
-    /// The meter that enlisted after this one.
+    /// The meter that was added to the list after this one.
     next: OnceLock<&'static Self>,
     pub(super) causes: Causes,
     born: AtomicU64,
@@ -25,7 +26,7 @@ pub struct ActorMeter {
     panics: AtomicU64,
     gave_up: AtomicU64,
     enqueued: AtomicU64,
-    /// Messages out of the mailbox, handled or not.
+    /// Messages that left the mailbox, handled or not.
     taken: AtomicU64,
     dropped: AtomicU64,
     mailbox_max: AtomicU64,
@@ -33,57 +34,58 @@ pub struct ActorMeter {
     wait: Histogram,
 }
 
-/// What a [`ActorMeter`] said at one moment.
+/// The counts of an [`ActorMeter`] at one moment.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KindSnapshot {
     /// The kind of actor.
     pub kind: &'static str,
-    /// Supervised now, resting ones included.
+    /// Children under supervision now, including resting ones.
     pub live: u64,
-    /// Incarnations started.
+    /// Started incarnations.
     pub started: u64,
-    /// Restarts that the network dealt out.
+    /// Restarts that the network caused.
     pub restarts_expected: u64,
     /// Restarts after a fault or a panic.
     pub restarts_abnormal: u64,
-    /// Panics caught, those while stopping included.
+    /// Caught panics, including those while stopping.
     pub panics: u64,
-    /// Children whose budget was spent.
+    /// Children whose restart budget was spent.
     pub gave_up: u64,
-    /// Messages that came into a mailbox: `handled + dropped + mailbox`.
+    /// Messages that entered a mailbox: `handled + dropped + mailbox`.
     pub enqueued: u64,
-    /// Messages given to a handler, also those it panicked over.
+    /// Messages that were given to a handler, including those whose handler panicked.
     pub handled: u64,
-    /// Messages that nobody handled: the actor ended first, or the asker stopped waiting.
+    /// Messages that no handler got: the actor ended first, or the sender stopped waiting.
     pub dropped: u64,
-    /// Messages waiting now, over all actors of the kind.
+    /// Messages waiting now, of all actors of the kind.
     pub mailbox: u64,
-    /// The most that ever waited, over all actors of the kind.
+    /// The most messages that ever waited, of all actors of the kind.
     pub mailbox_max: u64,
-    /// Half the handlers took no longer, in microseconds (see [`Histogram::percentile_us`]).
+    /// The median time of a handler in microseconds (see [`Histogram::percentile_us`]).
     pub handle_us_p50: f64,
-    /// 99 % of the handlers took no longer.
+    /// The 99th percentile of the time of a handler in microseconds.
     pub handle_us_p99: f64,
-    /// 99 % of the messages waited no longer.
+    /// The 99th percentile of the time that a message waits in microseconds.
     pub wait_us_p99: f64,
 }
 
-/// The first meter that enlisted; the others hang behind it.
+/// The first meter of the list.
 static FIRST: OnceLock<&'static ActorMeter> = OnceLock::new();
 
-/// Every kind of actor that ever ran, ordered by name.
+/// The counts of every kind of actor that ever ran, ordered by name.
 pub fn snapshot() -> Vec<KindSnapshot> {
     let mut kinds: Vec<KindSnapshot> = enlisted().map(ActorMeter::snapshot).collect();
     kinds.sort_by_key(|kind| kind.kind);
     kinds
 }
 
+/// All meters of the list.
 pub(super) fn enlisted() -> impl Iterator<Item = &'static ActorMeter> {
     std::iter::successors(FIRST.get().copied(), |meter| meter.next.get().copied())
 }
 
 impl ActorMeter {
-    /// For a `static` beside the actor: see [`metered!`](crate::metered).
+    /// For a `static` beside the actor: use [`metered!`](crate::metered).
     pub const fn new(kind: &'static str) -> Self {
         Self {
             kind,
@@ -103,12 +105,12 @@ impl ActorMeter {
         }
     }
 
-    /// The kind of actor it counts.
+    /// The kind of actor that is counted.
     pub const fn kind(&self) -> &'static str {
         self.kind
     }
 
-    /// All counters. Exact while the kind's arbiter does nothing else; a moment's blur otherwise.
+    /// All counts. Exact while the arbiters of the kind are idle, otherwise slightly out of step with each other.
     pub fn snapshot(&self) -> KindSnapshot {
         let (gone, taken, dropped) = (self.gone.load(Relaxed), self.taken.load(Relaxed), self.dropped.load(Relaxed));
         let enqueued = self.enqueued.load(Relaxed);
@@ -131,7 +133,7 @@ impl ActorMeter {
         }
     }
 
-    /// Hangs itself behind the last meter, unless it is in the list already.
+    /// Adds this meter to the end of the list, unless it is in it already.
     pub(super) fn enlist(&'static self) {
         let mut place = &FIRST;
         loop {
@@ -163,7 +165,7 @@ impl ActorMeter {
         self.gave_up.fetch_add(1, Relaxed);
     }
 
-    /// A message comes into a mailbox. Says whether it is one of those to be timed.
+    /// A message enters a mailbox. Returns whether it is one of those to be timed.
     pub(super) fn on_enqueued(&self) -> bool {
         let before = self.enqueued.fetch_add(1, Relaxed);
         let waiting = (before + 1).saturating_sub(self.taken.load(Relaxed));
@@ -173,12 +175,12 @@ impl ActorMeter {
         before.is_multiple_of(SAMPLE)
     }
 
-    /// A message goes to its handler.
+    /// A message is given to its handler.
     pub(super) fn on_handled(&self) {
         self.taken.fetch_add(1, Relaxed);
     }
 
-    /// A message goes to nobody.
+    /// A message is dropped without a handler.
     pub(super) fn on_dropped(&self) {
         self.dropped.fetch_add(1, Relaxed);
         self.taken.fetch_add(1, Relaxed);

@@ -1,4 +1,4 @@
-//! What every actor is made with: supervision, metering, timers. Knows actix; knows nothing of BitTorrent.
+//! The parts of which every actor is made: supervision, metering, timers. The kit knows actix and nothing of BitTorrent.
 //!
 //! | file | for |
 //! |---|---|
@@ -10,8 +10,8 @@
 //! | `context` | the context all actors run in; it meters every message |
 //! | `meter`, `histogram` | counters per kind of actor |
 //! | `ledger` | restarts by cause, and the one log event each of them is |
-//! | `panics` | panics as log events, never raw on the terminal |
-//! | `injection` | panics on purpose, for tests and the `faults` feature |
+//! | `panics` | panics as log events, never printed to the terminal |
+//! | `injection` | injected panics, for tests and the `faults` feature |
 //! | `timer` | one timer per actor |
 //!
 //! Runs on any tokio `LocalSet`; needs no actix `System`, uses no registry, reads no clock but `tokio::time`.

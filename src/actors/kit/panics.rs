@@ -1,5 +1,5 @@
-//! Panics as log events: constant sentence, place, text. Never raw on the terminal, where they would tear the progress
-//! line and could carry a stranger's escape sequences.
+//! Panics as log events: a constant sentence with place and text. A panic is never printed directly to the terminal,
+//! where it would break the progress line and could carry escape sequences of a stranger.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -8,17 +8,19 @@ use std::panic::{self, PanicHookInfo};
 use crate::base::safe::Safe;
 
 thread_local! {
-    /// Where this thread last panicked, for the guard that is about to catch it.
+    /// The place of this thread's last panic, for the guard that is about to catch it.
     static PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
-    /// The hook is running: a panic of the log itself must not call it again.
+    /// Whether the hook is running: a panic while logging must not call it again.
     static BUSY: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Replaces the default panic hook by one that logs through `tracing`. Once, from `app`, before the first actor starts.
+/// Replaces the default panic hook with one that logs through `tracing`. `app` calls it once, before the first actor
+/// starts.
 pub fn install_panic_hook() {
     panic::set_hook(Box::new(on_panic));
 }
 
+/// Logs a panic and keeps its place for the guard.
 fn on_panic(info: &PanicHookInfo<'_>) {
     if BUSY.replace(true) {
         return;
@@ -29,7 +31,7 @@ fn on_panic(info: &PanicHookInfo<'_>) {
     BUSY.set(false);
 }
 
-/// The text of a caught panic, harmless to show, with its place where the hook knows it.
+/// The text of a caught panic, safe to show, with its place if the hook recorded it.
 pub(super) fn describe(payload: &(dyn Any + Send)) -> String {
     let what = payload_text(payload);
     match PLACE.take() {
@@ -38,11 +40,12 @@ pub(super) fn describe(payload: &(dyn Any + Send)) -> String {
     }
 }
 
-/// A dependency's file without the folder of whoever built the program: `bytes-1.10.1/src/bytes.rs`.
+/// The path of a dependency's file without the home folder of the build machine: `bytes-1.10.1/src/bytes.rs`.
 fn inside_package(file: &str) -> &str {
     file.split_once("/registry/src/").and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, rest)| rest)
 }
 
+/// The text of a panic, safe to show.
 fn payload_text(payload: &dyn Any) -> String {
     let text = payload.downcast_ref::<&str>().copied().or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     Safe::new(text.unwrap_or("a panic without text")).to_string()
@@ -76,7 +79,7 @@ mod tests {
         }
     }
 
-    /// The hook is the whole process's, so it is tried in a process of its own: this test, run again.
+    /// The hook belongs to the whole process, so this test runs itself again in a process of its own.
     #[test]
     fn the_hook_logs_one_event_and_nothing_raw() {
         const IN_CHILD: &str = "TT_TEST_PANIC_HOOK";

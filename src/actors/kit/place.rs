@@ -1,26 +1,27 @@
-//! Where a child runs: on the arbiter of whoever starts it, or on another one. Does not know threads: `app` makes them.
+//! Where a child runs: on the arbiter of its parent or on another one. This module does not know threads; `app` makes
+//! them.
 
 use std::fmt;
 
 use actix::{Message, Recipient};
 
-/// An arbiter, as a parent names it for its child. Cheap to clone.
+/// The arbiter on which a parent starts a child. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub enum Place {
-    /// That of whoever starts the child.
+    /// The arbiter of the parent.
     #[default]
     Here,
-    /// That of the actor which runs what it is sent.
+    /// The arbiter of the actor with this address, which runs the work that it is sent.
     There(Recipient<RunOnArbiter>),
 }
 
-/// To be done on another arbiter, on its next turn.
+/// Asks an arbiter's root actor to run this work on its next turn.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub struct RunOnArbiter(Box<dyn FnOnce() + Send>);
 
 impl Place {
-    /// Here: now. There: later, and never if that arbiter is gone.
+    /// Runs the work: at once for `Here`, later for `There`, and never if that arbiter is gone.
     pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) {
         match self {
             Self::Here => work(),
@@ -30,7 +31,7 @@ impl Place {
 }
 
 impl RunOnArbiter {
-    /// For the actor that stands for its arbiter.
+    /// Runs the work. Called by the root actor of the arbiter.
     pub fn now(self) {
         (self.0)();
     }

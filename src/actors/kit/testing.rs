@@ -1,4 +1,4 @@
-//! Actors for the kit's own tests: a child that does what it is told, and an ear that hears what guards say.
+//! Actors for the tests of the kit: a child that does what it is told, and an actor that records what guards report.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -15,7 +15,7 @@ use super::{ActorExit, ActorMeter, Child, ChildEvent, Ctx, Goodbye, Lifecycle, M
 use crate::base::locked::Locked;
 use crate::logic::restart::Policy;
 
-/// Three restarts in a minute, after 1, 2 and 4 seconds give or take a quarter.
+/// Three restarts in a minute, after 1, 2 and 4 seconds, each a quarter more or less.
 pub(crate) const POLICY: Policy = Policy {
     max_restarts: 3,
     window: Duration::from_secs(60),
@@ -27,14 +27,14 @@ pub(crate) const POLICY: Policy = Policy {
 /// Longer than any back-off of [`POLICY`].
 pub(crate) const LONG: Duration = Duration::from_secs(10);
 
-/// Runs a test where actors can live.
+/// Runs a test in a `LocalSet`, in which actors can live.
 pub(crate) async fn with_actors<F: Future>(test: F) -> F::Output {
     LocalSet::new().run_until(test).await
 }
 
-/// Runs a test with a log of its own, on a paused clock, in a process of its own: where another thread meets a log event
-/// for the first time while this one sets up its log, `tracing` may take the event for one that nobody wants. Gives the
-/// events there; nothing in the process that started it, which has seen that all went well.
+/// Runs a test with a log of its own and a paused clock, in a process of its own. In a shared process another thread
+/// may meet a log event first while this one sets up its log, and then `tracing` may take the event as disabled.
+/// Returns the events in the new process, and `None` in the process that started it and has seen the test pass.
 pub(crate) fn logged_alone<F: Future<Output = ()>>(
     name: &str,
     test: impl FnOnce() -> F,
@@ -63,7 +63,7 @@ pub(crate) fn logged_alone<F: Future<Output = ()>>(
     Some(text.lines().map(|line| serde_json::from_str(line).unwrap()).collect())
 }
 
-/// What happened, in order. Shared by those it happened to.
+/// What happened, in order. Clones share the same lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Diary(Arc<Locked<Vec<String>>>);
 
@@ -72,20 +72,20 @@ impl Diary {
         self.0.lock().push(line.into());
     }
 
-    /// All lines since the last time it was read.
+    /// The lines since the last call.
     pub(crate) fn read(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock())
     }
 }
 
-/// What makes one kind of [`ProbeActor`] another: each test that looks at meters has its own.
+/// Tells kinds of [`ProbeActor`] apart: each test that looks at meters has a kind of its own.
 pub(crate) trait Tag: Sized + Unpin + 'static {
     const KIND: &'static str;
 
     fn meter() -> &'static ActorMeter;
 }
 
-/// `tag!(Crasher)`: a kind of [`ProbeActor`] called `Crasher`.
+/// `tag!(Crasher)`: makes a kind of [`ProbeActor`] called `Crasher`.
 macro_rules! tag {
     ($($tag:ident),+) => {$(
         struct $tag;
@@ -102,14 +102,14 @@ macro_rules! tag {
 }
 pub(crate) use tag;
 
-/// What a probe does.
+/// A hook of a probe.
 pub(crate) type ProbeHook<T> = fn(&mut ProbeActor<T>, &mut Ctx<ProbeActor<T>>);
 
-/// A child that writes down what happens to it and does what its hooks and messages say.
+/// A child that records what happens to it and does what its hooks and messages say.
 pub(crate) struct ProbeActor<T: Tag> {
     pub(crate) name: &'static str,
     pub(crate) diary: Diary,
-    /// From 1.
+    /// The number of the incarnation, from 1.
     pub(crate) incarnation: u32,
     pub(crate) at_start: ProbeHook<T>,
     pub(crate) at_goodbye: ProbeHook<T>,
@@ -188,7 +188,7 @@ impl<T: Tag> Handler<Goodbye> for ProbeActor<T> {
     }
 }
 
-/// Do this.
+/// Runs this hook in the probe.
 pub(crate) struct Do<T: Tag>(pub(crate) ProbeHook<T>);
 
 impl<T: Tag> Message for Do<T> {
@@ -203,13 +203,13 @@ impl<T: Tag> Handler<Do<T>> for ProbeActor<T> {
     }
 }
 
-/// Writes down what guards say, with the time.
+/// Records what guards report, with the time.
 pub(crate) struct GuardLog {
     began: Instant,
     heard: GuardLogEntry,
 }
 
-/// What an [`GuardLog`] heard: after how long, of which kind of child, what.
+/// The records of a [`GuardLog`]: the time since its start, the kind of child, and the event.
 pub(crate) type GuardLogEntry = Rc<RefCell<Vec<(Duration, &'static str, Lifecycle)>>>;
 
 impl GuardLog {
@@ -231,7 +231,7 @@ impl Handler<ChildEvent> for GuardLog {
     }
 }
 
-/// The ends in what was heard.
+/// The ends among the records.
 pub(crate) fn ends(heard: &GuardLogEntry) -> Vec<(ActorExit, bool)> {
     let ended = |(_, _, event): &(Duration, &str, Lifecycle)| match event {
         Lifecycle::Ended { exit, gave_up } => Some((exit.clone(), *gave_up)),

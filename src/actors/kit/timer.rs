@@ -1,8 +1,8 @@
-//! One timer per actor, armed to whatever its machine's `deadline()` says after each step.
+//! One timer for each actor, armed to the `deadline()` of its machine after each step.
 //!
-//! Moving the deadline back, which is what most steps do, costs a comparison: the sleeping future wakes at the old time,
-//! sees that it is early and sleeps on. Nothing is ever cancelled by handle: after a restart actix could cancel a future
-//! of the new incarnation by an old one's handle.
+//! Most steps move the deadline to a later time, which costs a comparison: the sleeping future wakes at the old time,
+//! sees that it is early and sleeps on. No future is ever cancelled by its handle: after a restart actix could cancel
+//! a future of the new incarnation by an old handle.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -14,33 +14,35 @@ use actix::{Actor, ActorFuture, AsyncContext};
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What runs when the deadline has come.
+/// The function to call at the deadline.
 type Action<A> = fn(&mut A, &mut <A as Actor>::Context);
 
-/// The timer of one actor. Armed it fires once; arming it again moves it.
+/// The timer of one actor. When armed it fires once; arming it again moves it.
 ///
-/// It belongs to an incarnation: after a restart it is silent until it is armed anew, whether or not the actor kept it.
+/// It belongs to an incarnation. After a restart it does not fire until it is armed again, also if the actor kept it.
 pub struct Timer<A: Actor> {
     shared: Rc<RefCell<Shared<A>>>,
 }
 
+/// The state that timer and sleeper share.
 struct Shared<A: Actor> {
+    /// The deadline and its action.
     due: Option<(Instant, Action<A>)>,
-    /// What the sleeper sleeps towards; `None` while it waits to be armed.
+    /// The time to which the sleeper sleeps. `None` while it waits to be armed.
     asleep_until: Option<Instant>,
-    /// The sleeper lives in this incarnation's context.
+    /// Whether the sleeper runs in the context of this incarnation.
     has_sleeper: bool,
     waker: Option<Waker>,
 }
 
 impl<A: Actor> Timer<A> {
-    /// One that is not armed.
+    /// A timer that is not armed.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Runs `action` once when `deadline` has come; if it has come already, soon after the present handler returned.
-    /// `None` disarms. Replaces what was armed before; arming the same instant again is free.
+    /// Calls `action` once at `deadline`, or soon after the present handler returns if that has passed. `None`
+    /// disarms. Replaces an earlier deadline; arming the same time again is free.
     pub fn arm<I: Into<Instant>>(&mut self, ctx: &mut A::Context, deadline: Option<I>, action: Action<A>)
     where
         A::Context: AsyncContext<A>,
@@ -61,7 +63,7 @@ impl<A: Actor> Timer<A> {
         }
     }
 
-    /// What it is armed to.
+    /// The time to which the timer is armed. `None`: it is not armed.
     pub fn deadline(&self) -> Option<Instant> {
         self.shared.borrow().due.map(|(deadline, _)| deadline)
     }
@@ -82,7 +84,7 @@ impl<A: Actor> fmt::Debug for Timer<A> {
 }
 
 pin_project! {
-    /// The future in the actor's context that does the waiting, one per incarnation.
+    /// The future in the actor's context that waits. There is one for each incarnation.
     struct Sleeper<A: Actor> {
         share: Share<A>,
         #[pin]
@@ -90,11 +92,11 @@ pin_project! {
     }
 }
 
-/// The sleeper's share, emptied when it goes.
+/// The sleeper's reference to the shared state, which is cleared when the sleeper is dropped.
 struct Share<A: Actor>(Rc<RefCell<Shared<A>>>);
 
 impl<A: Actor> Sleeper<A> {
-    /// The action, if its time has come; else sleeps towards it.
+    /// The action if its time has come. Otherwise sleeps until then.
     fn poll_due(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Action<A>> {
         let mut this = self.project();
         loop {
@@ -125,7 +127,7 @@ impl<A: Actor> ActorFuture<A> for Sleeper<A> {
 
     fn poll(self: Pin<&mut Self>, actor: &mut A, ctx: &mut A::Context, cx: &mut Context<'_>) -> Poll<()> {
         if let Poll::Ready(action) = self.poll_due(cx) {
-            // Once a turn: an action that arms the past again wakes its actor but does not keep the arbiter to itself.
+            // Once a turn: an action that arms a past time wakes its actor again but lets other tasks run in between.
             action(actor, ctx);
         }
         Poll::Pending
@@ -208,7 +210,7 @@ mod tests {
         (spawn(alarm, POLICY, 1, GuardLog::open().0.recipient()), fired)
     }
 
-    /// What is sent, and when, in milliseconds; when the timer fires.
+    /// The messages sent and their times in milliseconds; the times at which the timer fires.
     #[tokio::test(start_paused = true)]
     async fn it_fires_once_at_the_last_deadline_armed() {
         type Step = (u32, fn(&mut Alarm, &mut Ctx<Alarm>));
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn after_a_restart_it_is_silent_until_it_is_armed_again() {
+    async fn after_a_restart_it_does_not_fire_until_it_is_armed_again() {
         with_actors(async {
             let (child, fired) = begin();
             child.addr.do_send(Do(|alarm, ctx| {

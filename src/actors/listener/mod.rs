@@ -1,9 +1,12 @@
-//! `Listener`: the door for peers that come by themselves.
+//! `Listener`: accepts inbound connections and passes each to the pool of its torrent.
 //!
-//! Owns the listening socket and the connections that have not said yet which torrent they want. Child of `Session`,
-//! permanent, 10 restarts in 60 s; which torrents are served survives. Hears `RegisterTorrent`. Tells `PeerArrived` to the pool whose
-//! info-hash a stranger names; one that names another is closed without a word. Asks nobody. Limits: those of
-//! [`PendingInbound`], and [`HANDSHAKE_TIMEOUT`] for each. Ends when told to.
+//! * Owns the listening socket and the connections before their handshake.
+//! * Parent: `Session`. Restart policy: permanent, ten restarts in a minute. The list of served torrents survives.
+//! * Handles `RegisterTorrent`. Sends `PeerArrived` to the pool with the info-hash of the handshake. Asks no other
+//!   actor.
+//! * Closes a connection for another info-hash without a message.
+//! * Limits: those of [`PendingInbound`], and [`HANDSHAKE_TIMEOUT`] for each connection.
+//! * Stops when its parent tells it to.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,29 +29,30 @@ use crate::logic::peers::pending_inbound::{Admission, PendingInbound, Ticket};
 use crate::net::listen::greeting;
 use crate::net::{BoxStream, Listen};
 
-/// 1 s until the next try when connections cannot be taken, as when there are no descriptors.
+/// 1 s until the next attempt when no connection can be accepted, as without free descriptors.
 const REST: Duration = Duration::from_secs(1);
 
-/// Send whoever asks for this torrent there. The last word for an info-hash counts; a pool that has ended serves nobody.
+/// Passes inbound connections for this torrent to this pool. The last message for an info-hash counts; a pool that has
+/// ended is removed.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RegisterTorrent {
-    /// The torrent.
+    /// The info-hash of the torrent.
     pub info_hash: InfoHash,
-    /// Its pool.
+    /// The pool of the torrent.
     pub pool: Recipient<PeerArrived>,
 }
 
-/// All that a listener is given.
+/// What a listener is made from.
 #[derive(Debug, Clone)]
 pub struct ListenerConfig {
-    /// The door, open.
+    /// The listening socket.
     pub door: Rc<dyn Listen>,
-    /// How many may wait on the doorstep.
+    /// The most connections that may wait for their handshake.
     pub places: usize,
 }
 
-/// See the head of the file.
+/// The listener. The head of this file describes it.
 #[derive(Debug)]
 pub struct Listener {
     cfg: ListenerConfig,
@@ -62,16 +66,17 @@ pub struct Listener {
 crate::metered!(Listener, "Listener");
 
 impl Listener {
-    /// Takes whoever comes when it starts.
+    /// A listener that accepts connections once it is started.
     pub fn new(cfg: ListenerConfig) -> Self {
         let lobby = PendingInbound::new(cfg.places);
         Self { cfg, pools: BTreeMap::new(), lobby, waiting: BTreeMap::new() }
     }
 
+    /// Accepts the next connection after `rest`.
     fn take_the_next(&self, ctx: &mut Ctx<Self>, rest: Duration) {
         let door = Rc::clone(&self.cfg.door);
         let taken = async move {
-            // A sleep takes a millisecond at least, even one of no length.
+            // `sleep` takes at least a millisecond, even for a zero duration.
             if !rest.is_zero() {
                 tokio::time::sleep(rest).await;
             }
@@ -80,13 +85,14 @@ impl Listener {
         ctx.spawn(taken.into_actor(self).map(|taken, act, ctx| act.on_taken(taken, ctx)));
     }
 
+    /// Handles an accepted connection or the error, and accepts the next one.
     fn on_taken(&mut self, taken: io::Result<(BoxStream, SocketAddr)>, ctx: &mut Ctx<Self>) {
         let rest = match taken {
             Ok((stream, from)) => {
                 self.admit(stream, canonical(from), ctx);
                 Duration::ZERO
             }
-            // It left while it was being taken.
+            // The peer closed the connection while it was accepted.
             Err(error) if DisconnectReason::from_io(&error) == DisconnectReason::Reset => Duration::ZERO,
             Err(error) => {
                 tracing::warn!(%error, retry_s = REST.as_secs(), "no connection can be taken, will try again");
@@ -96,6 +102,7 @@ impl Listener {
         self.take_the_next(ctx, rest);
     }
 
+    /// Reads the handshake of a connection, if it may wait.
     fn admit(&mut self, mut stream: BoxStream, from: SocketAddr, ctx: &mut Ctx<Self>) {
         let Admission::Admitted(ticket, evicted) = self.lobby.on_arrival(from) else {
             return tracing::debug!(addr = %from, "too many come from there, one is not taken");
@@ -119,6 +126,7 @@ impl Listener {
         }));
     }
 
+    /// Passes a connection to the pool that its handshake names.
     fn route(&mut self, stream: BoxStream, addr: SocketAddr, theirs: Handshake) {
         self.pools.retain(|_, pool| pool.connected());
         let Some(pool) = self.pools.get(&theirs.info_hash) else {

@@ -1,4 +1,4 @@
-//! A listener whose callers are in the test's hands.
+//! A listener whose inbound connections are made by the test.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use crate::net::testing::pipe;
 
 const SERVED: InfoHash = InfoHash([1; 20]);
 
-/// A door through which the test sends people, and errors.
+/// A listening socket through which the test sends connections and errors.
 #[derive(Debug, Default)]
 struct Door {
     callers: RefCell<VecDeque<io::Result<(BoxStream, SocketAddr)>>>,
@@ -25,7 +25,7 @@ struct Door {
 }
 
 impl Door {
-    /// Somebody from host `host`; the far end of his stream.
+    /// Connects from host `host`. Returns the far end of the stream.
     fn call(&self, host: u8) -> DuplexStream {
         let (near, far) = pipe(1000);
         self.ring(Ok((near, SocketAddr::from(([198, 51, 100, host], 1000)))));
@@ -55,7 +55,7 @@ impl Listen for Door {
     }
 }
 
-/// In place of a pool, and of the session.
+/// In place of the pool and of the session.
 struct Ear(Diary);
 
 impl Actor for Ear {
@@ -94,7 +94,7 @@ async fn is_closed(far: &mut DuplexStream) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_names_a_torrent_goes_to_its_pool_and_everybody_else_goes_without_a_word() {
+async fn a_connection_goes_to_the_pool_of_its_torrent_and_others_are_closed() {
     with_actors(async {
         let (door, diary, handle) = start(10);
         let mut known = door.call(1);
@@ -113,9 +113,9 @@ async fn who_names_a_torrent_goes_to_its_pool_and_everybody_else_goes_without_a_
     .await;
 }
 
-/// P-02, P-28: silence ends after ten seconds, and a crowd of the silent keeps nobody out.
+/// P-02, P-28: a connection without a handshake ends after ten seconds, and a crowd of them shuts out no other peer.
 #[tokio::test(start_paused = true)]
-async fn the_silent_make_room_for_who_speaks() {
+async fn silent_connections_make_room_for_those_with_a_handshake() {
     with_actors(async {
         let (door, diary, _handle) = start(3);
         let began = Instant::now();
@@ -137,9 +137,9 @@ async fn the_silent_make_room_for_who_speaks() {
     .await;
 }
 
-/// without descriptors nobody can be taken, and a second later it is tried again.
+/// without descriptors no connection can be accepted; a second later it is tried again.
 #[tokio::test(start_paused = true)]
-async fn a_door_that_fails_is_tried_again() {
+async fn a_socket_that_fails_is_tried_again() {
     with_actors(async {
         let (door, diary, _handle) = start(3);
         for _ in 0..3 {

@@ -1,7 +1,11 @@
-//! `Metrics`: what every kind of actor does, how often it was restarted and why, in the log.
+//! `Metrics`: logs what every kind of actor does, and how often and why it was restarted.
 //!
-//! Owns the views of all torrents. Child of `Session`, permanent. Hears nothing but its timer. Tells `MeasureLag`. Every interval it writes
-//! one event per kind of actor, one per swarm, one for its arbiter's lag, and has the hosts tell that of theirs.
+//! * Owns the views of all torrents.
+//! * Parent: `Session`. Restart policy: permanent, five restarts in a minute.
+//! * Handles only `Goodbye` and its timer. Sends `MeasureLag` to the root actors of other arbiters.
+//! * At every interval logs one event for each kind of actor, one for each torrent, and one for the lag of its own
+//!   arbiter.
+//! * Stops when its parent tells it to.
 
 use std::time::Duration;
 
@@ -12,23 +16,23 @@ use tokio::time::Instant;
 use super::kit::{self, Child, Ctx, Goodbye, KindSnapshot, Timer};
 use super::view::TorrentView;
 
-/// To whoever stands for another arbiter: say how late you are, who was told so at this time.
+/// Asks another arbiter's root actor to report its scheduling delay: the time since this one.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct MeasureLag(pub Instant);
 
-/// All that the metrics are given.
+/// What the metrics actor is made from.
 #[derive(Debug, Clone)]
 pub struct MetricsConfig {
-    /// How often; `None`: only the summary at the end.
+    /// The interval of the events. `None`: only the summary at the end.
     pub every: Option<Duration>,
-    /// What the torrents publish.
+    /// The views that the torrents publish.
     pub views: Vec<watch::Receiver<TorrentView>>,
-    /// The other arbiters.
+    /// The root actors of the other arbiters.
     pub hosts: Vec<Recipient<MeasureLag>>,
 }
 
-/// See the head of the file.
+/// The metrics actor. The head of this file describes it.
 #[derive(Debug)]
 pub struct Metrics {
     cfg: MetricsConfig,
@@ -39,7 +43,7 @@ pub struct Metrics {
 crate::metered!(Metrics, "Metrics");
 
 impl Metrics {
-    /// Silent until it starts.
+    /// Logs nothing until it is started.
     pub fn new(cfg: MetricsConfig) -> Self {
         Self { cfg, due: None, timer: Timer::new() }
     }
@@ -55,6 +59,7 @@ impl Metrics {
         self.arm(ctx);
     }
 
+    /// Logs the events of one interval.
     fn write(&self, lag: Duration) {
         kit::snapshot().iter().for_each(write_kind);
         self.cfg.views.iter().for_each(|view| write_swarm(&view.borrow()));
@@ -63,7 +68,7 @@ impl Metrics {
     }
 }
 
-/// How late what happens on this arbiter happens.
+/// Logs the scheduling delay of an arbiter.
 pub(super) fn write_lag(arbiter: usize, lag: Duration) {
     tracing::info!(arbiter, lag_us = u64::try_from(lag.as_micros()).unwrap_or(u64::MAX), "arbiter lag");
 }
@@ -118,7 +123,7 @@ fn write_swarm(view: &TorrentView) {
     }
 }
 
-/// The supervision summary: one event per kind and cause, then the totals.
+/// Logs the supervision summary: one event for each kind of actor and cause, then the totals.
 pub fn write_summary() {
     for (actor, cause, count) in kit::restarts_by_cause() {
         tracing::info!(actor, cause, count, "restarts by cause");

@@ -1,4 +1,4 @@
-//! What the metrics write, read back from a log of their own.
+//! The events that the metrics actor logs, read back from a log of their own.
 
 use serde_json::Value;
 use tokio::time::sleep;
@@ -10,7 +10,7 @@ use crate::actors::policies;
 use crate::base::ids::InfoHash;
 use crate::logic::torrent::why::{Why, WhyReason};
 
-/// The parent.
+/// In place of the parent.
 struct Ear;
 
 impl Actor for Ear {
@@ -23,7 +23,7 @@ impl Handler<ChildEvent> for Ear {
     fn handle(&mut self, _: ChildEvent, _: &mut Context<Self>) {}
 }
 
-/// Lets metrics over one torrent run for 3.5 s and ends them.
+/// Runs the metrics of one torrent for 3.5 s.
 async fn run(every: Option<Duration>) {
     let view = TorrentView {
         down_bps: 1000,
@@ -46,8 +46,8 @@ fn of<'a>(events: &'a [Value], message: &str) -> Vec<&'a Value> {
 }
 
 #[test]
-fn every_interval_and_at_the_end_all_is_written_once() {
-    let name = "actors::metrics::tests::every_interval_and_at_the_end_all_is_written_once";
+fn every_event_is_logged_once_an_interval_and_at_the_end() {
+    let name = "actors::metrics::tests::every_event_is_logged_once_an_interval_and_at_the_end";
     let Some(events) = logged_alone(name, || run(Some(Duration::from_secs(1)))) else { return };
     let swarms = of(&events, "swarm");
     assert_eq!(swarms.len(), 4, "three intervals and the end");
@@ -64,8 +64,8 @@ fn every_interval_and_at_the_end_all_is_written_once() {
 }
 
 #[test]
-fn without_an_interval_there_is_the_summary_alone() {
-    let name = "actors::metrics::tests::without_an_interval_there_is_the_summary_alone";
+fn without_an_interval_only_the_summary_is_logged() {
+    let name = "actors::metrics::tests::without_an_interval_only_the_summary_is_logged";
     let Some(events) = logged_alone(name, || run(None)) else { return };
     let [summary] = of(&events, "supervision summary")[..] else { panic!("{events:?}") };
     for count in ["restarts_expected", "restarts_abnormal", "panics", "gave_up"] {

@@ -1,11 +1,12 @@
-//! `PeerConnection`: one connection to one peer, from the dial, or from the handshake of a peer that came by itself, to
-//! the farewell.
+//! `PeerConnection`: one connection to one peer, dialled or accepted, from its start to its end.
 //!
-//! Owns the stream and a [`PeerProtocol`]. Child of `PeerPool`, one incarnation per connection: the pool's book decides
-//! whether and when the next one starts. Hears `PeerOrders` from the scheduler, `ChokeDecision`, `Introduce`, `SharePeers`, `ReportPeerView` and
-//! `Leave` from the pool. Tells `PeerReport` (scheduler) and `PeerNews` (pool). Asks the writer for blocks to upload.
-//! Limits: what is unsent is bounded by `logic::peer::uploads`, what is unread by one frame and its chunk. Ends with a
-//! [`DisconnectReason`], always told to the pool first; a panic ends it without one, and the pool knows what that means.
+//! * Owns the stream and a [`PeerProtocol`].
+//! * Parent: `PeerPool`. One incarnation for each connection; the peer book decides whether and when the next one
+//!   starts.
+//! * Handles `PeerOrders` (scheduler), `ChokeDecision`, `Introduce`, `SharePeers`, `ReportPeerView`, `Leave` (pool).
+//! * Sends `PeerReport` (scheduler) and `PeerNews` (pool). Asks the writer for blocks to upload.
+//! * Limits: `logic::peer::uploads` bounds unsent blocks; at most one frame and its chunk are unread.
+//! * Ends with a [`DisconnectReason`] that the pool is told first. After a panic the pool is told none and knows why.
 
 mod pump;
 
@@ -36,160 +37,160 @@ use crate::net::staging::Staging;
 use crate::net::throttle::RateLimits;
 use crate::net::{BoxStream, Net};
 
-/// 30 s for the disk to answer a read for an upload; the peer is not told, its request is dropped (D-04).
+/// 30 s for the disk to answer a read for an upload (D-04).
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// From the scheduler: what to do with this peer.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub enum PeerOrders {
-    /// You are taken in; this is what we have.
+    /// The scheduler has accepted the peer. These are our pieces.
     Welcome(Bitfield),
-    /// Ask for these.
+    /// Request these blocks.
     Grant(Vec<BlockAddr>),
-    /// No longer needed.
+    /// Cancel the requests for these blocks.
     Cancel(Vec<BlockAddr>),
-    /// The peer has, or no longer has, something we want.
+    /// Whether the peer has a piece that we want.
     Interest(bool),
-    /// We have got these.
+    /// We have completed these pieces.
     PiecesHad(Vec<PieceIndex>),
-    /// We had these, and have lost them.
+    /// We have lost these pieces.
     PiecesLost(Vec<PieceIndex>),
 }
 
-/// From the pool: the choker has decided.
+/// From the pool: the choker's decision.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct ChokeDecision {
-    /// Choke the peer, or unchoke it.
+    /// Whether to choke the peer.
     pub choke: bool,
 }
 
-/// From the pool: the scheduler is new and knows nobody.
+/// From the pool: a new scheduler runs. Introduce the peer to it.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Introduce;
 
-/// From the pool: tell the peer whom else we know (BEP 11).
+/// From the pool: send the peer these addresses of other peers (BEP 11).
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct SharePeers(pub Pex);
 
-/// From the pool: name this piece to the peer (BEP 16).
+/// From the pool: announce this piece to the peer (BEP 16).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct NamePiece(pub PieceIndex);
 
-/// From the pool: how do you stand? Answered with [`PeerEvent::View`].
+/// From the pool: report the state of the connection, by [`PeerEvent::View`].
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct ReportPeerView;
 
-/// From the pool: end the connection for this reason.
+/// From the pool: close the connection for this reason.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Leave(pub DisconnectReason);
 
-/// To the scheduler: something about one peer.
+/// A report about one peer, for the scheduler.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PeerReport {
-    /// Which connection.
+    /// The connection.
     pub peer: PeerKey,
-    /// What.
+    /// The report.
     pub word: PeerWord,
 }
 
-/// What a [`PeerReport`] says.
+/// The contents of a [`PeerReport`].
 #[derive(Debug)]
 pub enum PeerWord {
-    /// A connection is open; orders go there.
+    /// A connection is open. Orders are sent to this address.
     Joined {
-        /// The other end.
+        /// The address of the peer.
         addr: SocketAddr,
-        /// Where to send orders.
+        /// The recipient of orders.
         orders: Recipient<PeerOrders>,
     },
-    /// What the conversation reports.
+    /// A report of the protocol state.
     Report(SchedulerNotice),
-    /// The connection is gone (told by the pool).
+    /// The connection has ended. Sent by the pool.
     Left,
 }
 
-/// To the pool: something about one connection.
+/// An event of one connection, for the pool.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PeerNews {
-    /// Which connection.
+    /// The connection.
     pub peer: PeerKey,
-    /// What.
+    /// The event.
     pub news: PeerEvent,
 }
 
-/// What [`PeerNews`] says.
+/// The event of a [`PeerNews`].
 #[derive(Debug)]
 pub enum PeerEvent {
     /// The stream is open.
     Connected,
-    /// The peer said who it is.
+    /// The peer sent its handshake with this peer id.
     Handshaken(PeerId),
-    /// What the peer says of itself in full; none of it is proven (BEP 10).
+    /// The peer sent its extended handshake. Nothing of it is proven (BEP 10).
     Introduced(ExtendedHandshake),
-    /// The peer names others (BEP 11).
+    /// The peer named these addresses of other peers (BEP 11).
     Named(Vec<SocketAddr>),
-    /// Super-seeding: the peer takes messages; it is not known yet what it has.
+    /// Super-seeding: the scheduler has accepted the peer. It is not known yet which pieces the peer has.
     Ready,
-    /// Super-seeding: the peer has got these.
+    /// Super-seeding: the peer has completed these pieces.
     Has(Vec<PieceIndex>),
-    /// The first block has come.
+    /// The first requested block arrived.
     Delivered,
-    /// The peer has taken its first block.
+    /// The peer has received its first block.
     Served,
-    /// The peer wants to be unchoked, or no longer.
+    /// Whether the peer is interested in us.
     Interested(bool),
-    /// How it stands: when asked, and when a bit of BEP 3 has changed.
+    /// The state of the connection: when asked for, and when choking or interest has changed.
     View(PeerView),
-    /// It ends, and why.
+    /// The connection ends, for this reason.
     Left(DisconnectReason),
 }
 
-/// All that a connection is given.
+/// What a connection is made from.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {
-    /// Its name among connections.
+    /// The key of the connection.
     pub key: PeerKey,
-    /// Where to.
+    /// The address of the peer.
     pub addr: SocketAddr,
-    /// How long to wait for the stream.
+    /// The time-out of the dial.
     pub connect_timeout: Duration,
-    /// What all of the torrent have in common.
+    /// What all connections of the torrent share.
     pub shared: Rc<SharedConfig>,
 }
 
-/// What all connections of a torrent are given alike.
+/// What all connections of a torrent share.
 #[derive(Debug)]
 pub struct SharedConfig {
-    /// The way out.
+    /// The network.
     pub net: Net,
-    /// Read buffers of this arbiter.
+    /// The read buffers of this arbiter.
     pub staging: Staging,
-    /// What the session may read and write.
+    /// The rate limits of the session.
     pub limits: RateLimits,
-    /// What was given of the torrent.
+    /// The upload counts of the torrent.
     pub given: UploadCounts,
-    /// What newcomers were given of it while they were choked.
+    /// The bytes given to choked newcomers of each network.
     pub ledger: GrantCounts,
-    /// The swarm.
+    /// The info-hash of the swarm.
     pub info_hash: InfoHash,
-    /// Who we are.
+    /// Our peer id.
     pub our_id: PeerId,
-    /// Where we listen, if we do.
+    /// The port on which we listen, if we do.
     pub listen_port: Option<u16>,
-    /// Peers may be exchanged (BEP 27).
+    /// Whether peers may be exchanged (BEP 27).
     pub pex: bool,
-    /// What we have is named piece by piece (BEP 16).
+    /// Whether we super-seed (BEP 16).
     pub super_seed: bool,
-    /// The torrent's sizes.
+    /// The sizes of the torrent.
     pub geometry: Geometry,
     /// The scheduler.
     pub scheduler: Recipient<PeerReport>,
@@ -199,18 +200,18 @@ pub struct SharedConfig {
     pub disk: Recipient<ReadRanges>,
 }
 
-/// One connection. See the head of the file.
+/// The actor of one connection. The head of this file describes it.
 #[derive(Debug)]
 pub struct PeerConnection {
     cfg: PeerConfig,
-    /// The stream of a peer that came by itself, and what it said.
+    /// The stream and the handshake of a peer that connected to us, until the start.
     accepted: Option<Box<(BoxStream, Handshake)>>,
     link: Option<PeerLink>,
     conversation: Option<PeerProtocol>,
-    /// As the pool knows them.
+    /// The choke and interest bits that the pool was last told.
     bits: [bool; 4],
     timer: Timer<Self>,
-    /// Brings the pump back when something was queued after its turn.
+    /// Wakes the pump when something was queued after its turn.
     waker: Option<task::Waker>,
     farewell: Option<DisconnectReason>,
 }
@@ -218,7 +219,7 @@ pub struct PeerConnection {
 crate::metered!(PeerConnection, "PeerConnection");
 
 impl PeerConnection {
-    /// Dials when it starts.
+    /// A connection that dials once it is started.
     pub fn new(cfg: PeerConfig) -> Self {
         Self {
             cfg,
@@ -232,12 +233,12 @@ impl PeerConnection {
         }
     }
 
-    /// With a peer that came by itself.
+    /// A connection that the peer opened. `theirs`: its handshake.
     pub fn accepted(cfg: PeerConfig, stream: BoxStream, theirs: Handshake) -> Self {
         Self { accepted: Some(Box::new((stream, theirs))), ..Self::new(cfg) }
     }
 
-    /// Its name among connections.
+    /// The key of the connection.
     pub const fn key(&self) -> PeerKey {
         self.cfg.key
     }
@@ -265,7 +266,7 @@ impl PeerConnection {
         self.waker.iter().for_each(task::Waker::wake_by_ref);
     }
 
-    /// What our own limit has held up is not the peer's fault.
+    /// Time in which our own rate limit kept us from reading does not count against the peer.
     fn note_unread(&mut self) {
         if let (Some(link), Some(conversation)) = (&self.link, &mut self.conversation)
             && let Some(until) = link.held_until()
@@ -310,7 +311,7 @@ impl PeerConnection {
         }));
     }
 
-    /// Our handshake goes out at once, whoever opened the stream.
+    /// Starts the pump and sends our handshake at once, whichever side opened the stream.
     fn on_connected(&mut self, stream: BoxStream, ctx: &mut Ctx<Self>) {
         self.tell(PeerEvent::Connected);
         let shared = &self.cfg.shared;
@@ -377,7 +378,7 @@ impl PeerConnection {
     fn leave(&mut self, farewell: DisconnectReason, ctx: &mut Ctx<Self>) {
         if self.farewell.is_none() {
             self.farewell = Some(farewell);
-            // The last view is what is counted.
+            // The pool counts by the last view.
             self.look();
             self.tell(PeerEvent::Left(farewell));
             ctx.stop_with(ActorExit::expected(farewell.label(), Duration::ZERO));

@@ -1,4 +1,4 @@
-//! Moves bytes between a connection's socket and its conversation, whenever the actor has a turn. Decides nothing.
+//! Moves bytes between a connection's socket and its protocol state, whenever the actor has a turn. Decides nothing.
 
 use std::pin::Pin;
 use std::task::{self, Poll};
@@ -11,22 +11,22 @@ use crate::actors::kit::Ctx;
 use crate::codec::wire::Message as Wire;
 use crate::net::link::{LinkEnd, PeerLink};
 
-/// 1 MiB read in one turn, then the others have theirs.
+/// At most 1 MiB is read in one turn, so that other actors have theirs.
 const TURN_BYTES: usize = 1024 * 1024;
 
-/// How a turn of reading ended.
+/// The result of a turn of reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// There is no more to read for now; the socket wakes the pump.
+    /// Nothing more can be read now. The socket wakes the pump.
     Over,
-    /// There may be more: the others have their turn first.
+    /// More may be there. Other actors have their turn first.
     Again,
-    /// The peer is not to be read for now.
+    /// The peer must not be read now.
     Held,
 }
 
 impl PeerConnection {
-    /// Reads what there is, up to a turn's worth.
+    /// Reads what is there, up to the limit of a turn.
     fn pump_in(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<Turn, LinkEnd> {
         if self.conversation.is_none() {
             let Some(link) = &mut self.link else { return Ok(Turn::Over) };
@@ -42,6 +42,7 @@ impl PeerConnection {
         again
     }
 
+    /// Reads messages and handles them, up to the limit of a turn.
     fn read_turn(
         &mut self,
         messages: &mut Vec<Wire>,
@@ -67,14 +68,16 @@ impl PeerConnection {
         Ok(Turn::Again)
     }
 
-    /// What the peer has not read, and what it costs, decide whether it is read.
+    /// Whether to read from the peer now: see
+    /// [`PeerProtocol::may_read`](crate::logic::peer::protocol::PeerProtocol::may_read).
     fn may_read(&mut self) -> bool {
         let talk = self.link.as_ref().map_or(0, PeerLink::queued_talk);
         self.conversation.as_mut().is_some_and(|it| it.may_read(Instant::now().into_std(), talk))
     }
 
+    /// Writes what is queued until the socket is full.
     fn pump_out(&mut self, ctx: &mut Ctx<Self>, cx: &mut task::Context<'_>) -> Result<(), LinkEnd> {
-        // What the socket takes makes room for more blocks, and they are written at once, until it is full.
+        // What the socket takes makes room for more blocks. They are written at once, until it is full.
         while let Some(link) = self.link.as_mut().filter(|link| link.queued() > 0) {
             let taken = match link.poll_send(cx) {
                 Poll::Ready(taken) => taken?,
@@ -95,7 +98,7 @@ impl PeerConnection {
     }
 }
 
-/// The mark of what comes in (W-23).
+/// Traces received messages (W-23).
 fn trace_all(messages: &[Wire]) {
     if tracing::enabled!(tracing::Level::TRACE) {
         for message in messages {
@@ -125,7 +128,7 @@ impl ActorFuture<PeerConnection> for Pump {
         let moved = act.pump_in(ctx, cx).and_then(|turn| act.pump_out(ctx, cx).map(|()| turn));
         match moved {
             Ok(turn) => {
-                // What was written may have made room for answers.
+                // The write may have made room for answers.
                 if turn == Turn::Again || (turn == Turn::Held && act.may_read()) {
                     cx.waker().wake_by_ref();
                 }

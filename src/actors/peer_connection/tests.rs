@@ -1,4 +1,4 @@
-//! A connection between a far end in the test's hands and ears in place of pool, scheduler and writer.
+//! A connection whose far end the test holds, with test actors in place of pool, scheduler and writer.
 
 use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -26,7 +26,7 @@ fn block(piece: u32) -> BlockAddr {
     geometry().block(geometry().piece(piece).unwrap(), 0).unwrap()
 }
 
-/// In place of all the others.
+/// In place of the other actors.
 struct Ear(Diary);
 
 impl Actor for Ear {
@@ -103,7 +103,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// Dialled; our handshake has been sent.
+    /// A dialled connection whose handshake has been sent.
     async fn start() -> Self {
         let (net, mut arrives) = FakeNet::connected();
         let mut bench = Self::over(net);
@@ -143,12 +143,12 @@ impl Bench {
         Self { diary, far: None, connection, decoder: Decoder::new(8), buffer: BytesMut::new() }
     }
 
-    /// Handshakes are exchanged, the scheduler has welcomed the peer.
+    /// Handshakes are exchanged, and the scheduler has welcomed the peer.
     async fn welcomed(have: Bitfield) -> Self {
         Self::welcomed_as([0; 8], have).await
     }
 
-    /// The same with a peer that can do this.
+    /// The same with a peer that has these reserved bits.
     async fn welcomed_as(reserved: [u8; 8], have: Bitfield) -> Self {
         let mut bench = Self::start().await;
         bench.says(&Handshake { reserved, ..handshake(INFO_HASH, THEIR_ID) }.encode()).await;
@@ -220,7 +220,7 @@ async fn blocks_are_asked_for_and_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_are_answered_with_what_can_be_read() {
+async fn requests_are_answered_with_blocks_that_can_be_read() {
     with_actors(async {
         let mut bench = Bench::welcomed(Bitfield::all(8)).await;
         assert_eq!(bench.hears().await, Wire::Bitfield(Bytes::from_static(&[0xff])));
@@ -238,9 +238,9 @@ async fn requests_are_answered_with_what_can_be_read() {
     .await;
 }
 
-/// BEP 6, D-04.
+/// BEP 6, D-04: extended handshake and failed reads.
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_speaks_as_we_do_hears_who_we_are_and_what_cannot_be_read() {
+async fn a_peer_with_extensions_is_sent_our_handshake_and_rejects_for_failed_reads() {
     with_actors(async {
         let mut bench = Bench::welcomed_as(Handshake::OURS, Bitfield::all(8)).await;
         assert_eq!(bench.hears().await, Wire::HaveAll);
@@ -311,7 +311,7 @@ async fn a_dial_that_fails_or_takes_too_long_is_an_end_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_leaves_when_told_and_says_goodbye_to_nobody_twice() {
+async fn it_ends_when_told_to_and_reports_its_end_once() {
     with_actors(async {
         let bench = Bench::welcomed(Bitfield::none(8)).await;
         bench.connection.addr.do_send(Leave(DisconnectReason::BadData));
@@ -338,9 +338,9 @@ async fn it_introduces_itself_to_a_new_scheduler() {
     .await;
 }
 
-/// P-21: a peer that takes nothing is left after a minute.
+/// P-21: a peer that takes nothing is closed after a minute.
 #[tokio::test(start_paused = true)]
-async fn a_peer_that_never_reads_is_left() {
+async fn a_peer_that_never_reads_is_closed() {
     with_actors(async {
         let mut bench = Bench::welcomed(Bitfield::all(8)).await;
         bench.sends(&[Wire::Interested]).await;

@@ -1,10 +1,14 @@
-//! `PieceScheduler`: which block from whom, for one torrent.
+//! `PieceScheduler`: decides for one torrent which block is requested from which peer.
 //!
-//! Owns a [`Scheduler`] and the addresses of the peers it gives orders to. Child of `Torrent`, permanent, 5 restarts in
-//! 30 s: rebuilt from the writer's bitfield, and the peers introduce themselves again. Hears `PeerReport` (peers),
-//! `PiecesWritten` (writer), `Pause`, `DiskLost`, `PieceGone`, `GetProgress` (torrent). Tells `PeerOrders` (peers), `WritePieces` (writer),
-//! `SchedulerNews` (torrent). Asks the writer for its bitfield, at the start. Limits: the credit of the
-//! scheduler bounds all blocks between a request and the disk. Ends when told to.
+//! * Owns a [`Scheduler`] and the addresses of the connections to which it gives orders.
+//! * Parent: `Torrent`. Restart policy: permanent, five restarts in 30 s. It is rebuilt from the writer's bitfield,
+//!   and the peers introduce themselves again.
+//! * Handles `PeerReport` (connections), `PiecesWritten` (writer), `Pause`, `DiskLost`, `PieceGone` and `GetProgress`
+//!   (torrent).
+//! * Sends `PeerOrders` (connections), `WritePieces` (writer) and `SchedulerNews` (torrent). Asks the writer for its
+//!   bitfield, at the start.
+//! * Limit: the scheduler's credit bounds all blocks between a request and the disk.
+//! * Stops when its parent tells it to.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,15 +28,15 @@ use crate::logic::pieces::scheduler::{DownloadProgress, Scheduler, SchedulerConf
 use crate::logic::torrent::selection::WantedPieces;
 use crate::storage::PieceJob;
 
-/// 200 ms, twice the writer's own first back-off: then it is there again.
+/// 200 ms until the writer is asked again: twice its own first back-off.
 const ASK_AGAIN: Duration = Duration::from_millis(200);
 
-/// Grant nothing (the disk is in trouble), or go on.
+/// Stops granting blocks, since the disk is in trouble, or continues.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Pause(pub bool);
 
-/// The writer was restarted: what was on its way to the disk is lost.
+/// The writer was restarted: pieces on their way to the disk are lost.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct DiskLost;
@@ -42,67 +46,67 @@ pub struct DiskLost;
 #[rtype(result = "()")]
 pub struct PieceGone(pub PieceIndex);
 
-/// How far are we? `None` while starting.
+/// Asks for the state of the download. The answer is `None` until the writer's bitfield has arrived.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Option<DownloadProgress>")]
 pub struct GetProgress;
 
-/// To the torrent.
+/// An event of the scheduler, for its torrent.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub enum SchedulerNews {
-    /// Peers may introduce themselves (at the start, and after a restart).
+    /// Peers may introduce themselves. Sent at the start and after a restart.
     Ready,
-    /// This address was proven to lie about this piece.
+    /// This address was proven to have sent bad data for this piece.
     Liar {
-        /// Who.
+        /// The address.
         addr: SocketAddr,
-        /// About what.
+        /// The piece.
         piece: PieceIndex,
     },
-    /// This address is not proven to lie after all.
+    /// The evidence against this address was withdrawn.
     Acquitted {
-        /// Who.
+        /// The address.
         addr: SocketAddr,
     },
-    /// A piece fails from every source (P-15).
+    /// A piece fails its hash from every source (P-15).
     PieceSuspect {
-        /// Which.
+        /// The piece.
         piece: PieceIndex,
-        /// How often it failed.
+        /// How many times it failed.
         failures: u32,
     },
-    /// Every wanted piece is written and hashed right.
+    /// Every selected piece is written and verified.
     Completed {
-        /// And so is every other.
+        /// Whether the other pieces are too.
         whole: bool,
     },
 }
 
-/// All that a scheduler is given.
+/// What a piece scheduler is made from.
 #[derive(Debug, Clone)]
 pub struct PieceSchedulerConfig {
-    /// For its name in the logs.
+    /// The name of the torrent in the logs.
     pub name: String,
-    /// The torrent's sizes.
+    /// The sizes of the torrent.
     pub geometry: Geometry,
-    /// What is to be fetched.
+    /// The selected pieces.
     pub wanted: Arc<WantedPieces>,
-    /// Bytes that may be asked for and not yet be written.
+    /// Bytes that may be requested and not written yet.
     pub credit: u64,
-    /// Bytes a second that the session reads from peers at most.
+    /// The download limit of the session in bytes a second, if there is one.
     pub max_bps: Option<u64>,
-    /// For its dice.
+    /// The seed of random choices.
     pub seed: u64,
-    /// The writer: pieces.
+    /// The writer, which is sent pieces.
     pub disk: Recipient<WritePieces>,
-    /// The writer: its bitfield.
+    /// The writer, which is asked for its bitfield.
     pub have: Recipient<HaveNow>,
     /// The torrent.
     pub torrent: Recipient<SchedulerNews>,
 }
 
-/// See the head of the file.
+/// The piece scheduler of one torrent. The head of this file describes it.
 #[derive(Debug)]
 pub struct PieceScheduler {
     cfg: PieceSchedulerConfig,
@@ -115,12 +119,13 @@ pub struct PieceScheduler {
 crate::metered!(PieceScheduler, "PieceScheduler");
 
 impl PieceScheduler {
-    /// Asks the writer what is there when it starts.
+    /// A scheduler that asks the writer for its bitfield once it is started.
     pub fn new(cfg: PieceSchedulerConfig) -> Self {
         Self { cfg, machine: None, peers: BTreeMap::new(), had: Vec::new(), timer: Timer::new() }
     }
 
-    /// A writer that fails over the question is started again, and asked again: its failure is not ours.
+    /// Asks the writer for its bitfield. A writer that fails over the question is restarted by its parent and asked
+    /// again; its failure is not ours.
     fn ask_writer(&self, ctx: &mut Ctx<Self>) {
         let asked = self.cfg.have.send(HaveNow).into_actor(self);
         ctx.spawn(asked.map(|answer, act, ctx| match answer {
@@ -136,7 +141,7 @@ impl PieceScheduler {
                 let PieceSchedulerConfig { geometry, credit, max_bps, seed, .. } = act.cfg;
                 let wanted = Arc::clone(&act.cfg.wanted);
                 if wanted.is_met_by(&have) {
-                    // The incarnation before may have failed over the last piece, and told nobody.
+                    // The incarnation before may have failed over the last piece without reporting it.
                     act.cfg.torrent.do_send(SchedulerNews::Completed { whole: have.is_all() });
                 }
                 act.machine = Some(Scheduler::new(SchedulerConfig { geometry, have, wanted, credit, max_bps, seed }));

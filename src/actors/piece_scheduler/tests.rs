@@ -1,4 +1,4 @@
-//! A scheduler between ears in place of writer, torrent and peers.
+//! A scheduler with test actors in place of the writer, the torrent and the peers.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn geometry() -> Geometry {
     Geometry::new(4 * 32 * 1024, 32 * 1024).unwrap()
 }
 
-/// In place of the others. As a writer it has `have`, and answers a write only when told to.
+/// In place of the other actors. As the writer it has `have`, and answers a write only when told to.
 struct Ear {
     diary: Diary,
     have: Option<Bitfield>,
@@ -70,7 +70,7 @@ impl Handler<ChildEvent> for Ear {
     }
 }
 
-/// A peer that delivers what it is asked for, when told to.
+/// A peer that delivers the granted blocks when told to.
 struct Peer {
     diary: Diary,
     granted: Vec<BlockAddr>,
@@ -161,7 +161,7 @@ impl Bench {
         self.scheduler.addr.do_send(PeerReport { peer: KEY, word });
     }
 
-    /// A seed that takes everything.
+    /// Joins a seed that takes all orders.
     async fn joins(&self) -> Vec<String> {
         let (addr, orders) = ("192.0.2.1:1".parse().unwrap(), self.peer.clone().recipient());
         self.says(PeerWord::Joined { addr, orders });
@@ -171,7 +171,7 @@ impl Bench {
         self.diary.read()
     }
 
-    /// Pieces as numbers, each acknowledged.
+    /// Acknowledges these pieces.
     async fn written(&self, pieces: std::ops::Range<u32>) -> Vec<String> {
         let written = pieces.map(|number| (geometry().piece(number).unwrap(), WriteOutcome::Durable)).collect();
         self.scheduler.addr.do_send(PiecesWritten(written));
@@ -207,7 +207,7 @@ async fn pieces_are_granted_written_and_had() {
     .await;
 }
 
-/// Nothing is lost but what was not yet written, and that is asked for again.
+/// Only pieces that were not written yet are lost, and they are requested again.
 #[tokio::test(start_paused = true)]
 async fn a_restarted_scheduler_starts_from_what_the_writer_has() {
     with_actors(async {
@@ -220,7 +220,7 @@ async fn a_restarted_scheduler_starts_from_what_the_writer_has() {
         bench.passes(1).await;
         bench.scheduler.addr.do_send(Panic);
         assert_eq!(bench.passes(5).await, ["restarting, expected: false", "ready"]);
-        // A word of the writer about what the one before it had sent to the disk.
+        // The answer of the writer to what the incarnation before had sent.
         assert_eq!(bench.written(1..2).await, [""; 0]);
         let mut again = bench.joins().await;
         again.sort();
@@ -246,7 +246,7 @@ async fn while_paused_nothing_is_granted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_disk_lost_is_asked_for_again() {
+async fn pieces_that_the_disk_lost_are_requested_again() {
     with_actors(async {
         let bench = Bench::start(Some(Bitfield::none(4)));
         bench.passes(1).await;
@@ -262,7 +262,7 @@ async fn what_the_disk_lost_is_asked_for_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_writer_that_knows_what_is_there_it_gives_up() {
+async fn without_a_writer_that_has_a_bitfield_it_gives_up() {
     with_actors(async {
         let bench = Bench::start(None);
         let heard = bench.passes(120).await;

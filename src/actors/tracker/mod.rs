@@ -1,9 +1,12 @@
-//! `HttpTracker` and `UdpTracker`: one announce URL, over one family of addresses where the tracker has both (BEP 7).
+//! `HttpTracker` and `UdpTracker`: announce one torrent to one URL, over one family of addresses if the tracker has
+//! both (BEP 7).
 //!
-//! Owns an [`Announcer`] and at most one announce in flight. Child of `TrackerSupervisor`, permanent, 5 abnormal restarts
-//! in 10 minutes. A failed announce is an expected restart: the incarnation ends with its cause and the next one starts
-//! after the announcer's back-off. Hears `Attend`, `PeersNeeded`, `Completed`, `Progressed`. Tells `TrackerNews`. Asks
-//! nobody. Ends when told to, after a `stopped` where one is due.
+//! * Owns an [`Announcer`] and at most one announce in flight.
+//! * Parent: `TrackerSupervisor`. Restart policy: permanent, five abnormal restarts in ten minutes. A failed announce
+//!   is an expected restart: the incarnation ends with its cause, and the next one starts after the announcer's
+//!   back-off.
+//! * Handles `Attend`, `PeersNeeded`, `Completed` and `Progressed`. Sends `TrackerNews`. Asks no other actor.
+//! * Stops when its parent tells it to, after a `stopped` if one is due.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -27,70 +30,70 @@ use crate::net::Net;
 use crate::net::tracker::{Announced, TrackerTrouble, announce_http};
 use crate::net::tracker_udp::{UdpSession, announce_udp};
 
-/// 200 peers wanted: what libtorrent asks for.
+/// 200 peers are requested, as by libtorrent.
 const NUM_WANT: u32 = 200;
 
-/// Announce to this tracker from now on, or let it rest.
+/// Puts the tracker into use or lets it rest.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Attend(pub bool);
 
-/// To the supervisor.
+/// An event of a tracker, for the supervisor.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct TrackerNews {
-    /// Which tracker.
+    /// The tracker.
     pub id: TrackerId,
-    /// Which of its clocks, as [`TrackerConfig::family`] has it.
+    /// Which announce clock of the tracker, by [`TrackerConfig::family`].
     pub clock: IpFamily,
-    /// What.
+    /// The event.
     pub news: TrackerEvent,
 }
 
-/// What [`TrackerNews`] says.
+/// The event of a [`TrackerNews`].
 #[derive(Debug)]
 pub enum TrackerEvent {
-    /// It answered.
+    /// The tracker answered.
     Announced {
-        /// What it says.
+        /// The answer.
         announced: Box<Announced>,
-        /// When it is asked next.
+        /// When the next announce is due, if one is planned.
         next: Option<Instant>,
     },
-    /// It failed.
+    /// The announce failed.
     Failed {
-        /// Why.
+        /// The reason.
         trouble: TrackerTrouble,
-        /// When it is asked again; `None`: never.
+        /// When it is retried. `None`: never.
         retry: Option<Instant>,
-        /// When it may be asked at the earliest.
+        /// The earliest time at which it may be retried on request.
         not_before: Option<Instant>,
     },
 }
 
-/// A future of one announce.
+/// The future of one announce.
 pub type Announcing = Pin<Box<dyn Future<Output = Result<Announced, TrackerTrouble>>>>;
 
-/// How a tracker is spoken to.
+/// The protocol of a tracker.
 pub trait Protocol: std::fmt::Debug + Unpin + 'static {
-    /// What logs and counters call a tracker of this kind.
+    /// The name of this kind of tracker in logs and counters.
     const KIND: &'static str;
 
     /// The counters of the kind.
     fn meter() -> &'static ActorMeter;
 
-    /// With dice of its own.
+    /// A protocol whose random choices follow from `seed`.
     fn new(seed: u64) -> Self;
 
-    /// One announce, to an address of this family.
+    /// Makes one announce, to an address of this family.
     fn announce(&self, net: Net, url: String, request: AnnounceRequest, family: IpFamily) -> Announcing;
 }
 
-/// BEP 3.
+/// Announces over HTTP or HTTPS (BEP 3).
 #[derive(Debug)]
 pub struct Http;
 
-/// BEP 15.
+/// Announces over UDP (BEP 15).
 #[derive(Debug)]
 pub struct Udp {
     session: UdpSession,
@@ -145,33 +148,33 @@ impl<P: Protocol> Metered for Tracker<P> {
     }
 }
 
-/// All that a tracker is given.
+/// What a tracker's actor is made from.
 #[derive(Debug, Clone)]
 pub struct TrackerConfig {
-    /// Its number in the torrent.
+    /// The number of the tracker in its torrent.
     pub id: TrackerId,
-    /// With its secrets.
+    /// Its URL, with its secrets.
     pub url: String,
-    /// `Any` for the first clock of a tracker, which keeps to the family that it has reached; else for the clock of the other
-    /// family.
+    /// `Any` for the first clock of a tracker, which stays with the family that it has reached. Otherwise the family
+    /// of the second clock.
     pub family: IpFamily,
-    /// The way out.
+    /// The network.
     pub net: Net,
-    /// The swarm.
+    /// The info-hash of the swarm.
     pub info_hash: InfoHash,
-    /// Who we are.
+    /// Our peer id.
     pub our_id: PeerId,
-    /// The port we say we listen on.
+    /// The port that we announce.
     pub port: u16,
     /// The same for all trackers of a torrent and all announces of a run.
     pub key: u32,
-    /// For its dice.
+    /// The seed of random choices.
     pub seed: u64,
     /// The supervisor.
     pub supervisor: Recipient<TrackerNews>,
 }
 
-/// See the head of the file.
+/// The actor of one tracker. The head of this file describes it.
 #[derive(Debug)]
 pub struct Tracker<P: Protocol> {
     cfg: TrackerConfig,
@@ -180,19 +183,19 @@ pub struct Tracker<P: Protocol> {
     machine: Announcer,
     progress: Progressed,
     need: PeerNeed,
-    /// What it called us (`tracker id`).
+    /// The `tracker id` that the tracker gave us.
     called: Option<Vec<u8>>,
-    /// The addresses that are asked at present.
+    /// The family of addresses that is announced to at present.
     family: IpFamily,
     attended: bool,
-    /// A person was told that its lists of peers cannot be read in full.
+    /// Whether the user was warned that its peer lists cannot be read in full.
     warned_of_lists: bool,
     // Live.
     timer: Timer<Self>,
 }
 
 impl<P: Protocol> Tracker<P> {
-    /// At rest until it is attended to.
+    /// A tracker that rests until [`Attend`].
     pub fn new(cfg: TrackerConfig, progress: Progressed, need: PeerNeed) -> Self {
         Self {
             protocol: P::new(cfg.seed),
@@ -209,6 +212,7 @@ impl<P: Protocol> Tracker<P> {
     }
 }
 
+/// An announce clock that knows the present need for peers.
 fn announcer(kept: Kept, seed: u64, need: PeerNeed) -> Announcer {
     let mut new = Announcer::new(kept, seed);
     new.set_need(Instant::now().into_std(), need);
@@ -228,6 +232,7 @@ impl<P: Protocol> Tracker<P> {
         self.timer.arm(ctx, self.machine.deadline(), |act, ctx| act.step(ctx, Announcer::on_timeout));
     }
 
+    /// Starts an announce.
     fn announce(&mut self, event: Event, ctx: &mut Ctx<Self>) {
         let Progressed { uploaded, downloaded, left, partial_seed } = self.progress;
         let request = AnnounceRequest {
@@ -254,6 +259,7 @@ impl<P: Protocol> Tracker<P> {
         ctx.spawn(answered);
     }
 
+    /// Handles the answer to an announce.
     fn on_announced(&mut self, announced: Announced, ctx: &mut Ctx<Self>) {
         let reply = &announced.reply;
         tracing::debug!(
@@ -285,6 +291,7 @@ impl<P: Protocol> Tracker<P> {
         self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, clock: self.cfg.family, news });
     }
 
+    /// Handles a failed announce.
     fn on_failed(&mut self, trouble: TrackerTrouble, ctx: &mut Ctx<Self>) {
         let now = Instant::now();
         let mut backoff = Duration::ZERO;
@@ -305,8 +312,8 @@ impl<P: Protocol> Tracker<P> {
         let not_before = self.machine.kept().not_before.map(Instant::from_std).filter(|_| retry.is_some());
         let news = TrackerEvent::Failed { trouble, retry, not_before };
         self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, clock: self.cfg.family, news });
-        // Leaving, the step above has stopped the actor or sent the last word. One that never wants to hear of us again
-        // (BEP 31) hears only our farewell.
+        // While stopping, the step above has stopped the actor or sent the last announce. A tracker that asked us
+        // never to return (BEP 31) stays as it is until the stop.
         let is_leaving = matches!(self.machine.state(), AnnounceState::Ended | AnnounceState::Announcing(_));
         if !is_leaving && retry.is_some() {
             ctx.stop_with(ActorExit::expected(cause, backoff));

@@ -15,22 +15,22 @@ use crate::logic::trackers::tiers::Tiers;
 use crate::net::http::Reached;
 use crate::net::testing::FakeNet;
 
-/// What becomes of an announce.
+/// The result of an announce.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// An interval of half an hour, a second later.
+    /// An answer with an interval of half an hour, after a second.
     Answers,
-    /// An interval of no time at all.
+    /// An answer with an interval of zero.
     Hurries,
     Fails,
-    /// BEP 31.
+    /// BEP 31: never to return.
     Refuses,
     Hangs,
     Panics,
 }
 
 thread_local! {
-    /// A test has its thread: what happens to its announces, the last of it for ever.
+    /// Each test has a thread of its own with the results of its announces. The last one repeats.
     static FATES: RefCell<VecDeque<Fate>> = const { RefCell::new(VecDeque::new()) };
     static DIARY: Diary = Diary::default();
 }
@@ -78,7 +78,7 @@ fn note(line: impl Into<String>) {
     DIARY.with(|diary| diary.write(line));
 }
 
-/// The parent.
+/// In place of the parent.
 struct Ear;
 
 impl Actor for Ear {
@@ -111,7 +111,7 @@ impl Handler<ChildEvent> for Ear {
     }
 }
 
-/// A tracker that is attended to.
+/// A tracker that is in use.
 struct Bench {
     tracker: SupervisedChild<Tracker<Scripted>>,
 }
@@ -150,7 +150,7 @@ impl Bench {
         DIARY.with(Diary::read)
     }
 
-    /// Says goodbye; what follows, and how long it takes.
+    /// Sends `Goodbye`. Returns what follows, and how long it takes.
     async fn stop(mut self) -> (Vec<String>, Duration) {
         let began = Instant::now();
         self.tracker.stop();
@@ -181,9 +181,9 @@ async fn a_restarted_tracker_knows_whether_peers_are_needed() {
     .await;
 }
 
-/// BEP 21: a tracker must not take it for a leech.
+/// BEP 21: a tracker must not take a partial seed for a leech.
 #[tokio::test(start_paused = true)]
-async fn one_that_wants_nothing_of_the_rest_says_that_it_is_paused() {
+async fn a_partial_seed_announces_that_it_is_paused() {
     with_actors(async {
         let bench = Bench::start(&[Fate::Answers]);
         assert_eq!(bench.passes(10).await[0], STARTED);
@@ -195,7 +195,7 @@ async fn one_that_wants_nothing_of_the_rest_says_that_it_is_paused() {
     .await;
 }
 
-/// The back-off is long by now; its supervisor may cut it short, but not below the floor.
+/// The back-off is long by now. The supervisor may end it early, but not below the floor.
 #[tokio::test(start_paused = true)]
 async fn a_roused_tracker_is_asked_as_soon_as_the_floor_allows() {
     with_actors(async {
@@ -220,7 +220,7 @@ async fn a_roused_tracker_is_asked_as_soon_as_the_floor_allows() {
     .await;
 }
 
-/// T-01, T-02.
+/// T-01, T-02: failed announces.
 #[tokio::test(start_paused = true)]
 async fn a_failed_announce_is_an_expected_restart_and_the_back_off_grows() {
     with_actors(async {
@@ -256,9 +256,9 @@ async fn an_answer_after_failures_is_announced_and_ends_the_back_off() {
     .await;
 }
 
-/// T-25.
+/// T-25: `stopped`.
 #[tokio::test(start_paused = true)]
-async fn stopped_is_said_to_a_tracker_that_accepted_started() {
+async fn stopped_is_sent_to_a_tracker_that_accepted_started() {
     with_actors(async {
         let bench = Bench::start(&[Fate::Answers]);
         assert_eq!(bench.passes(10).await, [STARTED, "answered, again: true"]);
@@ -282,17 +282,17 @@ async fn a_failed_stopped_ends_it_all_the_same() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tracker_that_knows_nothing_of_us_is_left_at_once() {
+async fn a_tracker_that_never_accepted_started_stops_at_once() {
     with_actors(async {
         // Its first announce is still under way.
         let bench = Bench::start(&[Fate::Hangs]);
         assert_eq!(bench.passes(10).await, [STARTED]);
         assert_eq!(bench.stop().await, (vec!["ended".to_owned()], Duration::ZERO));
-        // It rests between two tries.
+        // It rests between two attempts.
         let bench = Bench::start(&[Fate::Fails]);
         bench.passes(600).await;
         assert_eq!(bench.stop().await, (vec!["ended".to_owned()], Duration::ZERO));
-        // Nobody ever asked it.
+        // It was never put into use.
         let bench = Bench::start(&[Fate::Answers]);
         bench.tracker.addr.do_send(Attend(false));
         bench.passes(0).await;
@@ -302,7 +302,7 @@ async fn a_tracker_that_knows_nothing_of_us_is_left_at_once() {
     .await;
 }
 
-/// BEP 31.
+/// BEP 31: a tracker that asks never to return.
 #[tokio::test(start_paused = true)]
 async fn never_means_never() {
     with_actors(async {
@@ -317,7 +317,7 @@ async fn never_means_never() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn completed_is_said_at_once_and_requests_wait_for_the_floor() {
+async fn completed_is_sent_at_once_and_requests_wait_for_the_floor() {
     with_actors(async {
         let bench = Bench::start(&[Fate::Answers]);
         bench.passes(10).await;
@@ -332,7 +332,7 @@ async fn completed_is_said_at_once_and_requests_wait_for_the_floor() {
     .await;
 }
 
-/// A bug of ours spends the budget, and does not spend the tracker's patience: the floor holds.
+/// A bug of ours spends the restart budget and does not shorten the floor.
 #[tokio::test(start_paused = true)]
 async fn a_panic_is_abnormal_and_too_many_end_it() {
     with_actors(async {

@@ -1,19 +1,19 @@
-//! The guard: runs one child, starts it again or gives it up, and tells the parent.
+//! The guard: runs one child, restarts it or gives it up, and reports to the parent.
 //!
-//! actix's own `Supervisor` restarts at once and without limit, never after a panic, and cannot give up. This one stands
-//! on the same public parts (`ContextFut::restart` keeps the address and the mailbox):
+//! actix's own `Supervisor` restarts at once and without limit, never after a panic, and cannot give up. This guard is
+//! built on the same public parts (`ContextFut::restart` keeps the address and the mailbox):
 //!
 //! * `ActorExit::Normal`: the child has ended.
-//! * `ActorExit::Expected`: it rests for as long as it said, or until its parent rouses it, and starts again; the budget is
-//!   untouched.
-//! * `ActorExit::Fault`, or a panic anywhere in it (`started`, a handler, a spawned future, `restarting`, `stopped`, a
-//!   destructor): the [`Policy`] decides between a back-off and giving up.
+//! * `ActorExit::Expected`: the child rests for the time that it named, or until its parent rouses it, and starts
+//!   again. The budget is not touched.
+//! * `ActorExit::Fault`, or a panic anywhere in the child (`started`, a handler, a spawned future, `restarting`,
+//!   `stopped`, a destructor): the [`Policy`] decides between a back-off and giving up.
 //!
-//! What a child held is dropped (and its `restarting` runs) before the rest, not after it; `started` runs after it.
-//! Between two incarnations the guard always returns to the arbiter, so a crash loop delays nobody. `stopped` runs at
-//! the end of an incarnation unless that panicked. A panic in `stopped` of a child that had said it was done ends it; the
-//! panic is reported and counted, not answered with a restart. What cannot be caught: a second panic while a first one
-//! unwinds (a destructor that panics then aborts the process).
+//! What a child held is dropped (and its `restarting` runs) before the rest; `started` runs after it. Between two
+//! incarnations the guard always returns to the arbiter, so a crash loop delays no other actor. `stopped` runs at the
+//! end of an incarnation unless that panicked. A panic in `stopped` of a child that had stopped by itself ends it: the
+//! panic is reported and counted, and the child is not restarted. A second panic while a first one unwinds cannot be
+//! caught: a destructor that panics then aborts the process.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
@@ -53,8 +53,8 @@ pub fn spawn<A: Child + Handler<Goodbye>>(
     handle
 }
 
-/// As [`spawn`], on the arbiter that is named. The child is made there, by something that must not panic: it can be sent
-/// messages at once, and told to end.
+/// Like [`spawn`], on the arbiter that `place` names. `make` makes the child there and must not panic. The child can
+/// be sent messages, and told to end, at once.
 pub fn spawn_at<A: Child + Handler<Goodbye>>(
     place: &Place,
     make: impl FnOnce() -> A + Send + 'static,
@@ -67,8 +67,8 @@ pub fn spawn_at<A: Child + Handler<Goodbye>>(
     handle
 }
 
-/// Starts a child that is never restarted: whatever ends it, the parent gets one `Ended` and decides by itself. One
-/// address of the parent serves all such children.
+/// Starts a child that is never restarted: the parent gets one `Ended` and decides by itself. One `Recipient` of the
+/// parent serves all such children.
 pub fn spawn_temporary<A: Child + Handler<Goodbye>>(
     child: A,
     parent: Arc<Recipient<ChildEvent>>,
@@ -78,8 +78,8 @@ pub fn spawn_temporary<A: Child + Handler<Goodbye>>(
     handle
 }
 
-/// Starts the root of a tree. The receiver gets the exit of its last incarnation, once: `ActorExit::Normal` when it was
-/// told to end, a fault or a panic when its budget is spent. It fails if the arbiter is torn down first.
+/// Starts the root of a tree. The receiver gets the exit of its last incarnation, once: `ActorExit::Normal` if it was
+/// told to end, a fault or a panic if its budget is spent. It fails if the arbiter is torn down first.
 pub fn spawn_root<A: Child + Handler<Goodbye>>(
     child: A,
     policy: Policy,
@@ -91,7 +91,7 @@ pub fn spawn_root<A: Child + Handler<Goodbye>>(
     (handle, told)
 }
 
-/// What a child will be held by, before there is a child. It can be carried to another arbiter.
+/// The guard of a child that does not exist yet. It can be sent to another arbiter.
 struct PendingGuard<A: Actor<Context = Ctx<A>>> {
     mailbox: Mailbox<A>,
     id: ChildId,
@@ -109,11 +109,13 @@ impl<A: Child + Handler<Goodbye>> PendingGuard<A> {
         (SupervisedChild { addr, control }, Self { mailbox, id, orders, superior, alive })
     }
 
-    /// Starts the child, on this arbiter.
+    /// Makes the guard with its child on this arbiter, and starts it. `patience`: `None` for a child that is never
+    /// restarted.
     fn take(self, child: A, patience: Option<(Policy, u64)>) {
         let name = child.id();
         let span = tracing::info_span!("actor", kind = A::KIND, id = name);
-        // In a box: the compiler keeps two of what an async function takes by value, the one it was given and the one it works on.
+        // Boxed: the compiler keeps two copies of what an async function takes by value, the argument and the one it
+        // works on.
         let guard = Box::new(Guard {
             cage: Cage::new(child, self.mailbox),
             id: self.id,
@@ -127,7 +129,7 @@ impl<A: Child + Handler<Goodbye>> PendingGuard<A> {
     }
 }
 
-/// Whom a guard reports to.
+/// The receiver of a guard's reports.
 #[derive(Debug)]
 enum ReportsTo {
     Parent(Arc<Recipient<ChildEvent>>),
@@ -148,9 +150,9 @@ enum Next {
     Finish { exit: ActorExit, gave_up: bool },
 }
 
-/// How often a child was restarted, and may be.
+/// The restarts of a child, and how many are allowed.
 struct RestartBudget {
-    /// Of the child, for what is told of it.
+    /// The name of the child in logs.
     name: String,
     policy: Policy,
     history: History,
@@ -168,23 +170,24 @@ impl RestartBudget {
 struct Guard<A: Child> {
     cage: Cage<A>,
     id: ChildId,
-    /// `None`: never restarted. In a box: there may be thousands of those.
+    /// `None`: never restarted. Boxed, since there may be thousands of such guards.
     patience: Option<Box<RestartBudget>>,
     /// When the present incarnation began.
     started: Instant,
     orders: Arc<GuardOrders>,
     superior: ReportsTo,
-    /// Dropped last: whoever waits for the end may count on everything else being dropped.
+    /// Dropped last: a task that waits for the end may rely on everything else being dropped.
     _alive: oneshot::Sender<Infallible>,
 }
 
 impl<A: Child> Guard<A> {
-    /// What this and [`Guard::live`] keep while they wait is kept for each of thousands of actors: as little as can be.
+    /// Runs the child over all its incarnations. What this and [`Guard::live`] keep while they wait exists for each of
+    /// thousands of actors, so it must be small.
     async fn run(mut self: Box<Self>) {
         loop {
             let end = self.live().await;
             match self.renew(end) {
-                // In a box: few ever rest.
+                // Boxed, since few actors ever rest.
                 Next::Rest { backoff, rousable } => Box::pin(self.rest(backoff, rousable)).await,
                 Next::Finish { exit, gave_up } => return self.finish(exit, gave_up),
             }
@@ -216,7 +219,7 @@ impl<A: Child> Guard<A> {
         .await
     }
 
-    /// What follows; if there is a next incarnation, the child is ready for it.
+    /// Decides what follows an end. If that is another incarnation, the child is ready for it.
     fn renew(&mut self, mut end: End) -> Next {
         loop {
             let next = self.judge(end);
@@ -230,7 +233,7 @@ impl<A: Child> Guard<A> {
         }
     }
 
-    /// Always lets others run first, even when there is nothing to rest for.
+    /// Rests. Lets other tasks run first, even if the back-off is zero.
     async fn rest(&self, backoff: Duration, rousable: bool) {
         self.orders.forget_rousing();
         tokio::task::yield_now().await;
@@ -241,6 +244,7 @@ impl<A: Child> Guard<A> {
         }
     }
 
+    /// Decides between a rest and the end.
     fn judge(&mut self, End { exit, is_last }: End) -> Next {
         let Some(patience) = self.patience.as_mut().filter(|_| !is_last && !self.orders.include(Order::Stop)) else {
             return Next::Finish { exit, gave_up: false };
@@ -268,6 +272,7 @@ impl<A: Child> Guard<A> {
         }
     }
 
+    /// Logs, counts and reports a restart.
     fn announce_restart(&self, exit: &ActorExit, attempt: u32, backoff: Duration) {
         let Some(patience) = &self.patience else { return };
         let expected = !exit.is_abnormal();
@@ -287,6 +292,7 @@ impl<A: Child> Guard<A> {
         self.report(Lifecycle::Restarting { cause, attempt, backoff, budget_left, expected });
     }
 
+    /// Drops the child and reports its end.
     #[expect(clippy::boxed_local, reason = "it moves out of its task as it lies, and not over the stack")]
     fn finish(mut self: Box<Self>, exit: ActorExit, gave_up: bool) {
         self.cage.close();

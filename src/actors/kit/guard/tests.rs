@@ -224,7 +224,7 @@ async fn ten_thousand_expected_restarts_leave_the_budget_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn messages_wait_for_the_restart_and_the_poisonous_one_is_not_delivered_again() {
+async fn messages_wait_for_the_restart_and_the_one_that_panicked_is_not_delivered_again() {
     tag!(Poisoned);
     with_actors(async {
         let diary = Diary::default();
@@ -245,7 +245,7 @@ async fn messages_wait_for_the_restart_and_the_poisonous_one_is_not_delivered_ag
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_crash_loop_delays_nobody() {
+async fn a_crash_loop_delays_no_other_actor() {
     tag!(Crasher, Bystander);
     with_actors(async {
         let diary = Diary::default();
@@ -378,7 +378,7 @@ async fn a_child_without_a_handle_ends_even_if_it_does_not_want_to() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_world_hears_once_how_the_root_ended() {
+async fn the_end_of_the_root_is_reported_once() {
     tag!(Root);
     with_actors(async {
         let (child, told) = spawn_root(ProbeActor::<Root>::new("root", &Diary::default()), POLICY, 1);
@@ -448,7 +448,7 @@ async fn a_panic_while_it_is_dropped_is_contained_and_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_child_held_is_gone_before_it_rests() {
+async fn what_a_child_held_is_dropped_before_it_rests() {
     tag!(Holder);
     thread_local! {
         static HELD: RefCell<Rc<()>> = RefCell::new(Rc::new(()));
@@ -502,7 +502,7 @@ async fn meters_count_exactly() {
     .await;
 }
 
-/// Every supervised restart is exactly one event, with these fields (docs/FORMATS.md).
+/// Every supervised restart is exactly one log event, with these fields (docs/FORMATS.md).
 #[test]
 fn every_restart_is_one_log_event() {
     tag!(Logged);
