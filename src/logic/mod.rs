@@ -54,11 +54,12 @@
 //! | `History` | `restart.rs` | whether and when a failed child starts again | `kit::guard`, `kit::children` |
 //!
 //! Plain functions: `peers/address.rs` (the class of an address), `peer/client_name/` (the name of a client). Meters: `rate.rs`
-//! (bytes a second), `busy_ratio.rs` (percent of the time).
+//! and `flow.rs` (bytes a second), `busy_ratio.rs` (percent of the time).
 
 pub mod bucket;
 pub mod busy_ratio;
 pub mod disk;
+mod flow;
 pub mod peer;
 pub mod peers;
 pub mod pieces;

@@ -28,7 +28,7 @@ use crate::logic::disk::health::{Ailment, DiskHealth, Remedy};
 use crate::logic::disk::unreadable::{FETCH_AGAIN_AFTER, Unreadable};
 use crate::logic::disk::unsynced::Unsynced;
 use crate::logic::disk::write_batch::WriteBatch;
-use crate::logic::pieces::scheduler::WriteOutcome;
+use crate::logic::disk::write_outcome::WriteOutcome;
 use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, SharedStorage, TroubleKind};
 use opening::{Check, HeldStart};
 use vetting::Vetting;

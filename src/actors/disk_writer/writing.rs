@@ -9,7 +9,7 @@ use super::{DiskWriter, DiskWriterConfig, MAX_JOBS, PiecesWritten};
 use crate::actors::kit::Ctx;
 use crate::base::geometry::PieceIndex;
 use crate::logic::disk::write_batch::WriteBatch;
-use crate::logic::pieces::scheduler::WriteOutcome;
+use crate::logic::disk::write_outcome::WriteOutcome;
 use crate::storage::{PieceJob, PieceOutcome};
 
 /// 4 MiB in a job, or as many pieces as are hashed side by side: a wake of the pool costs 5-9 us, which disappears; more

@@ -7,8 +7,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use super::causes::Causes;
 use super::histogram::Histogram;
-use super::ledger::Causes;
 
 /// One message in 16 is timed: reading the clock twice for every message would double the cost of a small one.
 pub const SAMPLE: u64 = 16;

@@ -9,6 +9,7 @@
 //! | `exit` | why an actor stopped |
 //! | `context` | the context all actors run in; it meters every message |
 //! | `meter`, `histogram` | counters per kind of actor |
+//! | `causes` | restarts of one kind of actor by cause |
 //! | `ledger` | restarts by cause, and the one log event each of them is |
 //! | `panics` | panics as log events, never printed to the terminal |
 //! | `injection` | injected panics, for tests and the `faults` feature |
@@ -16,6 +17,7 @@
 //!
 //! Runs on any tokio `LocalSet`; needs no actix `System`, uses no registry, reads no clock but `tokio::time`.
 
+mod causes;
 pub mod child;
 pub mod children;
 pub mod context;

@@ -11,7 +11,8 @@ use crate::actors::kit::{self, ChildEvent, Lifecycle, SupervisedChild};
 use crate::actors::policies;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::BlockAddr;
-use crate::logic::pieces::scheduler::{ReceivedBlock, WriteOutcome};
+use crate::logic::disk::write_outcome::WriteOutcome;
+use crate::logic::peer::received_block::ReceivedBlock;
 
 /// Four pieces of two blocks.
 fn geometry() -> Geometry {

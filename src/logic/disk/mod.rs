@@ -12,3 +12,4 @@ pub mod resume;
 pub mod unreadable;
 pub mod unsynced;
 pub mod write_batch;
+pub mod write_outcome;

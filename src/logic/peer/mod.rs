@@ -4,5 +4,6 @@
 pub mod allowed_fast;
 pub mod client_name;
 pub mod protocol;
+pub mod received_block;
 pub mod requests;
 pub mod uploads;

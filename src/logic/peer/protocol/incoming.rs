@@ -10,8 +10,8 @@ use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::BLOCK_LEN;
 use crate::base::limits::BLOCKS_A_READ;
 use crate::codec::wire::{Message, RawRequest};
+use crate::logic::peer::received_block::ReceivedBlock;
 use crate::logic::peer::requests::{Arrival, Rejected};
-use crate::logic::pieces::scheduler::ReceivedBlock;
 use crate::logic::rate::Rate;
 
 /// 10 blocks without a request or with a wrong address: an honest peer sends none (P-16).

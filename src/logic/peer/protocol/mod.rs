@@ -27,10 +27,10 @@ use crate::base::geometry::{BlockAddr, PieceIndex};
 use crate::base::limits::{KEEP_ALIVE_EVERY, SILENCE_TIMEOUT};
 use crate::codec::wire::{Message, RawRequest};
 use crate::logic::peer::allowed_fast::GrantCounts;
+use crate::logic::peer::received_block::ReceivedBlock;
 use crate::logic::peer::requests::{Granted, MOST_DEPTH, Pipeline, USUAL_REQQ};
 use crate::logic::peer::uploads::Uploads;
 use crate::logic::peers::upload_counts::UploadCounts;
-use crate::logic::pieces::scheduler::ReceivedBlock;
 use crate::logic::rate::Rate;
 
 use allowance::Budget;

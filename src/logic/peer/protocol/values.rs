@@ -11,7 +11,7 @@ use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::codec::extended::ExtendedHandshake;
 use crate::codec::wire::Message;
-use crate::logic::pieces::scheduler::ReceivedBlock;
+use crate::logic::peer::received_block::ReceivedBlock;
 
 /// What both handshakes settled.
 #[derive(Debug, Clone, Copy)]

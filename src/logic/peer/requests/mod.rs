@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use crate::base::geometry::BlockAddr;
 use outstanding::Outstanding;
-pub(in crate::logic) use pace::Flow;
 use pace::START_DEPTH;
 
 /// 500: libtorrent's limit for any peer (`max_out_request_queue`), used for a peer that names no `reqq` (BEP 10).

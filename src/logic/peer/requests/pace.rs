@@ -6,6 +6,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::geometry::BLOCK_LEN;
+use crate::logic::flow::Flow;
 
 /// Half of a filter's window. 10 s, as in BBR; each half holds at least one [`PROBE_EVERY`].
 const HALF_WINDOW: Duration = Duration::from_secs(10);
@@ -52,9 +53,6 @@ const FIRST_PATIENCE: Duration = Duration::from_secs(10);
 /// A new latency weighs an eighth of the mean (alpha of RFC 6298).
 const MEAN_WEIGHT: f64 = 0.125;
 
-/// A rate covers about 5 s.
-const FLOW_SPAN_S: f64 = 5.0;
-
 /// The best value of the last 10 to 20 s, by the comparison `better`.
 #[derive(Debug)]
 /// Returns the better of two values.
@@ -89,34 +87,6 @@ impl Extreme {
             (Some(newer), Some(older)) => Some((self.better)(newer, older)),
             (newer, older) => newer.or(older),
         }
-    }
-}
-
-/// A byte rate that decays exponentially, over about 5 s.
-#[derive(Debug, Clone, Default)]
-pub(in crate::logic) struct Flow {
-    level: f64,
-    at: Option<Instant>,
-}
-
-impl Flow {
-    /// `bytes` arrived at `now`.
-    pub(in crate::logic) fn add(&mut self, now: Instant, bytes: u64) {
-        #[expect(clippy::cast_precision_loss, reason = "a rate for people and rough decisions")]
-        let bytes = bytes as f64;
-        self.level = self.level_at(now) + bytes;
-        self.at = Some(now);
-    }
-
-    /// Bytes a second over about the last 5 s.
-    pub(in crate::logic) fn bps(&self, now: Instant) -> u64 {
-        to_u64(self.level_at(now) / FLOW_SPAN_S)
-    }
-
-    /// The decayed number of bytes.
-    fn level_at(&self, now: Instant) -> f64 {
-        let quiet = self.at.map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-        self.level * (-quiet.as_secs_f64() / FLOW_SPAN_S).exp()
     }
 }
 
@@ -162,7 +132,7 @@ impl LinkPace {
         Self {
             max_depth,
             delivered: 0,
-            flow: Flow { level: 0.0, at: None },
+            flow: Flow::new(),
             rtt_s: Extreme::new(f64::min),
             rate: Extreme::new(f64::max),
             worst_s: Extreme::new(f64::max),
@@ -307,18 +277,6 @@ mod tests {
             worst.add(t0 + Duration::from_secs(at_s), value);
             assert_eq!(worst.best(), Some(want), "at {at_s} s");
         }
-    }
-
-    #[test]
-    fn a_flow_settles_at_its_rate_and_fades() {
-        let t0 = tokio::time::Instant::now().into_std();
-        let mut flow = Flow::default();
-        for tick in 0..600 {
-            flow.add(t0 + Duration::from_millis(tick * 100), 10_000);
-        }
-        let end = t0 + Duration::from_secs(60);
-        assert!((95_000..106_000).contains(&flow.bps(end)), "{}", flow.bps(end));
-        assert!(flow.bps(end + Duration::from_secs(30)) < 300);
     }
 
     #[test]

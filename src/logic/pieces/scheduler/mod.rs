@@ -37,6 +37,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::busy_ratio::BusyRatio;
+use crate::logic::peer::received_block::ReceivedBlock;
 use crate::logic::pieces::assembly::Assembly;
 use crate::logic::pieces::block_senders::BlockSenders;
 use crate::logic::pieces::picker::Picker;
@@ -45,7 +46,9 @@ use crate::logic::torrent::selection::WantedPieces;
 use delivery_estimate::DeliveryEstimate;
 use peer::{SchedulerPeer, Templates};
 use rate_cap::RateCap;
-pub use values::{DownloadProgress, ReceivedBlock, SchedulerConfig, SchedulerEffect, WriteOutcome};
+pub use values::{DownloadProgress, SchedulerConfig, SchedulerEffect};
+
+pub use crate::logic::disk::write_outcome::WriteOutcome;
 
 #[derive(Debug)]
 struct Writing {

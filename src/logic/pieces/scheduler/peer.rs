@@ -8,7 +8,7 @@ use std::time::Instant;
 use super::trust::PeerTrust;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
-use crate::logic::peer::requests::Flow;
+use crate::logic::flow::Flow;
 use crate::logic::pieces::picker::{Picker, Shortlist};
 
 /// After 64 blocks given back in a row without a delivered one, what the peer says it has is doubted (P-18). The limit

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{ReceivedBlock, Scheduler, SchedulerEffect, WriteOutcome, Writing};
+use super::{Scheduler, SchedulerEffect, WriteOutcome, Writing};
 use crate::base::geometry::PieceIndex;
 use crate::base::ids::PeerKey;
+use crate::logic::peer::received_block::ReceivedBlock;
 use crate::logic::pieces::assembly::{Asker, Put};
 use crate::logic::pieces::suspects::SUSPECT_AFTER;
 

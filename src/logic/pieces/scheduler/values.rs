@@ -10,15 +10,6 @@ use crate::base::geometry::{BlockAddr, Geometry, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::torrent::selection::WantedPieces;
 
-/// One whole block that was received.
-#[derive(Debug, Clone)]
-pub struct ReceivedBlock {
-    /// The address of the block.
-    pub addr: BlockAddr,
-    /// Its bytes, `addr.len()` of them.
-    pub data: Bytes,
-}
-
 /// What a scheduler is made from.
 #[derive(Debug, Clone)]
 pub struct SchedulerConfig {
@@ -100,17 +91,6 @@ pub enum SchedulerEffect {
     /// We have the last wanted piece. Emitted each time a piece completes the selection; not emitted if all was there
     /// at the start.
     Completed,
-}
-
-/// The disk's answer for a piece that was to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteOutcome {
-    /// The hash is right and the piece is written.
-    Durable,
-    /// The hash is wrong: some block is bad.
-    HashMismatch,
-    /// The write failed: the blocks are lost and are requested again.
-    Failed,
 }
 
 /// The state of the download. Sums of bytes count from the start of the scheduler.
