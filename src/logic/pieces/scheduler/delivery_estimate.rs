@@ -74,28 +74,28 @@ const SLOWEST: u64 = 1;
 impl Scheduler {
     /// Computes the estimate, unless it was computed from the present state before.
     pub(super) fn count_debts(&mut self, now: Instant) {
-        let moment = (now, self.asks, self.in_flight, self.waiting.len());
-        if self.debts.counted.replace(moment) == Some(moment) {
+        let moment = (now, self.pieces.asks(), self.pieces.in_flight(), self.peers.waiting_count());
+        if self.estimate.counted.replace(moment) == Some(moment) {
             return;
         }
         let mut debtors: BTreeMap<PeerKey, Debtor> = BTreeMap::new();
-        for (_, asker) in self.open.values().flat_map(|assembly| assembly.askers()) {
+        for (_, asker) in self.pieces.iter().flat_map(|(_, assembly)| assembly.askers()) {
             let debtor = debtors.entry(asker.peer).or_insert_with(|| self.debtor(asker.peer, now));
             debtor.queue.push(asker.nth);
         }
         for debtor in debtors.values_mut() {
             debtor.queue.sort_unstable();
         }
-        self.debts.debtors = debtors;
-        let asked = self.open.values().filter(|assembly| !assembly.exclusive).flat_map(|assembly| assembly.asked_of());
-        let latest = asked.map(|(_, askers)| self.debts.soonest_us(askers, SLOWEST)).max();
-        let idle = self.waiting.iter().filter_map(|key| self.peers.get(key));
-        let fastest = idle.filter(|peer| peer.in_flight < ENDGAME_DEPTH).map(|peer| peer.flow.bps(now)).max();
-        (self.debts.latest_us, self.debts.fastest_idle) = (latest.unwrap_or(0), fastest.unwrap_or(0));
+        self.estimate.debtors = debtors;
+        let asked = self.pieces.iter().filter(|(_, a)| !a.exclusive).flat_map(|(_, assembly)| assembly.asked_of());
+        let latest = asked.map(|(_, askers)| self.estimate.soonest_us(askers, SLOWEST)).max();
+        let fastest =
+            self.peers.waiting().filter(|peer| peer.in_flight < ENDGAME_DEPTH).map(|peer| peer.flow.bps(now)).max();
+        (self.estimate.latest_us, self.estimate.fastest_idle) = (latest.unwrap_or(0), fastest.unwrap_or(0));
     }
 
     fn debtor(&self, key: PeerKey, now: Instant) -> Debtor {
-        let peer = self.peers.get(&key);
+        let peer = self.peers.get(key);
         let stalls = peer.is_none_or(|peer| self.stalled_at(peer).is_some_and(|at| at <= now));
         Debtor { stalls, bps: peer.map(|peer| peer.flow.bps(now)), queue: Vec::new() }
     }

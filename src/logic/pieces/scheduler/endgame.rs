@@ -42,9 +42,9 @@ impl Scheduler {
     /// credit or trust is short. Nothing is duplicated while our own download limit is the bottleneck.
     pub(super) fn duplicate(&mut self, ask: &mut GrantRequest) {
         let before = ask.blocks.len();
-        let in_flight = self.peers.get(&ask.key).map_or(0, |peer| peer.in_flight) as usize + before;
+        let in_flight = self.peers.get(ask.key).map_or(0, |peer| peer.in_flight) as usize + before;
         let most = ask.left().min((ENDGAME_DEPTH as usize).saturating_sub(in_flight));
-        if most == 0 || self.ceiling.is_the_cause(self.in_flight) {
+        if most == 0 || self.rate_cap.is_the_cause(self.pieces.in_flight()) {
             return;
         }
         let endgame = self.is_endgame();
@@ -56,7 +56,7 @@ impl Scheduler {
         let (now, my_bps) = (ask.now, self.bps(ask.key, ask.now));
         self.count_debts(now);
         let first_us = delivery_us(in_flight + 1, my_bps);
-        if first_us >= self.debts.latest_us {
+        if first_us >= self.estimate.latest_us {
             return;
         }
         let mut candidates = self.candidates(ask, endgame, (first_us, my_bps));
@@ -70,18 +70,15 @@ impl Scheduler {
             if mine_us >= soonest_us || !self.admits(ask.key, piece) {
                 continue;
             }
-            let Some(assembly) = self.open.get_mut(&piece) else { continue };
-            if assembly.rests(number, ask.key, now) {
+            if self.pieces.get(piece).is_none_or(|assembly| assembly.rests(number, ask.key, now)) {
                 continue;
             }
             if let Place::Of(other) = place {
                 self.dismiss(other, piece, number, now);
             }
-            let Some(assembly) = self.open.get_mut(&piece) else { continue };
-            if assembly.ask_too(number, ask.key, now, self.asks) {
-                self.asks += 1;
+            if self.pieces.ask_too(piece, number, ask.key, now) {
                 ask.blocks.extend(self.geometry.block(piece, number));
-                if let Some(peer) = self.peers.get_mut(&ask.key) {
+                if let Some(peer) = self.peers.get_mut(ask.key) {
                     peer.trust.begin(piece);
                 }
             }
@@ -94,9 +91,9 @@ impl Scheduler {
         let (key, has) = (ask.key, Arc::clone(&ask.has));
         let mut candidates = Vec::new();
         let may = |piece: &PieceIndex| has.has(*piece) && self.admits(key, *piece);
-        for (&piece, assembly) in self.open.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
+        for (piece, assembly) in self.pieces.iter().rev().filter(|(piece, a)| !a.exclusive && may(piece)) {
             for (number, askers) in assembly.asked_of() {
-                let soonest_us = self.debts.soonest_us(askers.clone(), my_bps);
+                let soonest_us = self.estimate.soonest_us(askers.clone(), my_bps);
                 let is_late = soonest_us > first_us && (endgame || soonest_us == NEVER);
                 if !is_late || askers.clone().any(|asker| asker.peer == key) {
                     continue;
@@ -128,11 +125,11 @@ impl Scheduler {
         if askers.len() < MOST_ASKERS {
             return Some(Place::Free);
         }
-        if !self.peers.get(&ask.key)?.trust.is_begun() {
+        if !self.peers.get(ask.key)?.trust.is_begun() {
             return None;
         }
         let waits = |asker: &Asker| {
-            let peer = self.peers.get(&asker.peer)?;
+            let peer = self.peers.get(asker.peer)?;
             let since = peer.waiting_since()?;
             Some((since, since + self.usual_wait(peer, ask.now), asker.peer))
         };
@@ -146,33 +143,31 @@ impl Scheduler {
     /// Whether this peer is the best one for the last place: it has verified pieces, or no other peer with the piece
     /// has; and no idle peer is more than twice as fast.
     fn is_best_idle(&self, ask: &GrantRequest, piece: PieceIndex, askers: &[Asker]) -> bool {
-        let is_other = |key: &PeerKey| *key != ask.key && askers.iter().all(|asker| asker.peer != *key);
+        let is_other = |key: PeerKey| key != ask.key && askers.iter().all(|asker| asker.peer != key);
         let known = |peer: &SchedulerPeer| peer.has.has(piece) && peer.trust.is_begun();
-        let others = || self.peers.iter().filter(|(key, peer)| is_other(key) && known(peer));
-        let is_idle =
-            |key: &PeerKey, peer: &SchedulerPeer| self.waiting.contains(key) && peer.in_flight < ENDGAME_DEPTH;
+        let others = || self.peers.iter().filter(|(key, peer)| is_other(*key) && known(peer));
+        let is_idle = |key: PeerKey, peer: &SchedulerPeer| self.peers.is_waiting(key) && peer.in_flight < ENDGAME_DEPTH;
         let enough = self.bps(ask.key, ask.now).saturating_mul(2);
-        (self.peers.get(&ask.key).is_some_and(|peer| known(peer)) || others().next().is_none())
-            && (self.debts.fastest_idle <= enough
+        (self.peers.get(ask.key).is_some_and(known) || others().next().is_none())
+            && (self.estimate.fastest_idle <= enough
                 || !others().any(|(key, peer)| is_idle(key, peer) && peer.flow.bps(ask.now) > enough))
     }
 
     /// Takes a block back from a peer and cancels the request.
     fn dismiss(&mut self, key: PeerKey, piece: PieceIndex, number: u32, now: Instant) {
-        if !self.open.get_mut(&piece).is_some_and(|assembly| assembly.give_back(number, key, now)) {
+        if !self.pieces.take_back(piece, number, key, now) {
             return;
         }
-        self.in_flight -= 1;
-        if let Some(peer) = self.peers.get_mut(&key) {
+        if let Some(peer) = self.peers.get_mut(key) {
             peer.in_flight -= 1;
         }
-        self.cancels.entry(key).or_default().extend(self.geometry.block(piece, number));
+        self.outbox.cancel(key, self.geometry.block(piece, number));
         self.let_go(key, piece);
     }
 
     /// Whether another peer owes blocks and has stalled. Notes when the next peer will stall.
     fn anybody_stalls(&self, ask: &mut GrantRequest) -> bool {
-        let others = self.peers.iter().filter(|(key, _)| **key != ask.key);
+        let others = self.peers.iter().filter(|(key, _)| *key != ask.key);
         let (stalled, moving): (Vec<_>, Vec<_>) =
             others.filter_map(|(_, peer)| self.stalled_at(peer)).partition(|at| *at <= ask.now);
         ask.recheck_at(moving.into_iter().min());
@@ -181,15 +176,15 @@ impl Scheduler {
 
     /// The rate of a peer in bytes a second, or 0 if it is not connected.
     fn bps(&self, key: PeerKey, now: Instant) -> u64 {
-        self.peers.get(&key).map_or(0, |peer| peer.flow.bps(now))
+        self.peers.get(key).map_or(0, |peer| peer.flow.bps(now))
     }
 
     /// Whether every obtainable block is requested. Exclusive pieces do not count, since each must come from one peer.
     pub(super) fn is_endgame(&self) -> bool {
-        !self.open.is_empty()
+        self.pieces.open_count() > 0
             && !self.picker.has_obtainable()
-            && !self.loose.iter().any(|piece| {
-                self.picker.available(*piece) > 0 && self.open.get(piece).is_some_and(|assembly| !assembly.exclusive)
+            && !self.pieces.loose().any(|piece| {
+                self.picker.available(piece) > 0 && self.pieces.get(piece).is_some_and(|assembly| !assembly.exclusive)
             })
     }
 }

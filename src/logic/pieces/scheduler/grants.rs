@@ -8,10 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::open_pieces::{BlockRequest, Requested};
 use super::peer::SchedulerPeer;
 use super::{Scheduler, SchedulerEffect};
 use crate::base::bitfield::Bitfield;
-use crate::base::geometry::{BLOCK_LEN, BlockAddr, Geometry, PieceIndex};
+use crate::base::geometry::{BLOCK_LEN, BlockAddr, PieceIndex};
 use crate::base::ids::PeerKey;
 use crate::logic::pieces::assembly::Assembly;
 use crate::logic::pieces::suspects::FORGIVEN_AFTER;
@@ -76,19 +77,9 @@ impl GrantRequest {
         self.left() == 0
     }
 
-    /// Takes free blocks of the piece. The first of them is request number `nth` of all that were ever made. Returns
-    /// how many were taken. `alone`: no other peer has the piece.
-    fn take_from(&mut self, assembly: &mut Assembly, geometry: &Geometry, alone: bool, nth: u64) -> u64 {
-        let (before, most) = (self.blocks.len(), self.left());
-        let rests = assembly.ask(geometry, self.key, most, alone, self.now, (nth, &mut self.blocks));
-        self.recheck_at(rests);
-        let asked = self.blocks.len() - before;
-        // A peer that has just given back blocks of this piece does not become its owner again: it gets other blocks,
-        // and a faster peer may fill the piece.
-        if asked > 0 && rests.is_none() {
-            assembly.owner.get_or_insert(self.key);
-        }
-        asked as u64
+    /// The request for free blocks of a piece. `alone`: no other peer has the piece.
+    fn request(&mut self, alone: bool) -> BlockRequest<'_> {
+        BlockRequest { peer: self.key, most: self.left(), alone, now: self.now, blocks: &mut self.blocks }
     }
 
     pub(super) fn recheck_at(&mut self, at: Option<Instant>) {
@@ -101,39 +92,28 @@ impl Scheduler {
     pub(super) fn settle(&mut self, now: Instant) {
         self.now = Some(now);
         loop {
-            self.tell_cancels();
+            self.outbox.flush_cancels(&self.peers);
             let endgame = self.is_endgame();
             self.stirred |= endgame && !self.endgame;
             self.endgame = endgame;
-            self.stirred |= self.ceiling.lets_in(self.in_flight);
+            self.stirred |= self.rate_cap.lets_in(self.pieces.in_flight());
             if !std::mem::take(&mut self.stirred) {
                 break self.held_up.set(now, self.is_held_up());
             }
             self.recheck = None;
-            let turn = self.turn;
-            let order: Vec<PeerKey> = self.waiting.range(turn..).chain(self.waiting.range(..turn)).copied().collect();
-            for key in order {
+            for key in self.peers.in_turn() {
                 self.serve(now, key);
-            }
-        }
-    }
-
-    /// Emits the cancels that have been collected, except those for peers that have left.
-    fn tell_cancels(&mut self) {
-        for (peer, blocks) in std::mem::take(&mut self.cancels) {
-            if self.peers.contains_key(&peer) {
-                self.effects.push_back(SchedulerEffect::Cancel { peer, blocks });
             }
         }
     }
 
     /// Grants as much of a peer's ask as possible. The rest stays in `waiting`.
     pub(super) fn serve(&mut self, now: Instant, key: PeerKey) {
-        let Some(peer) = self.peers.get(&key).filter(|peer| peer.want > 0 && !self.paused) else { return };
+        let Some(peer) = self.peers.get(key).filter(|peer| peer.want > 0 && !self.paused) else { return };
         let wanted = peer.want;
-        let want = self.ceiling.room(self.in_flight, wanted) as usize;
+        let want = self.rate_cap.room(self.pieces.in_flight(), wanted) as usize;
         if want == 0 {
-            return self.ceiling.on_held_back();
+            return self.rate_cap.on_held_back();
         }
         let mut ask = GrantRequest {
             key,
@@ -152,21 +132,21 @@ impl Scheduler {
         self.find_work(&mut ask);
         let granted = u32::try_from(ask.blocks.len()).unwrap_or(u32::MAX);
         if ask.is_full() && granted < wanted {
-            self.ceiling.on_held_back();
+            self.rate_cap.on_held_back();
         }
-        self.in_flight += granted;
-        if let Some(peer) = self.peers.get_mut(&key) {
+        self.pieces.on_granted(granted);
+        if let Some(peer) = self.peers.get_mut(key) {
             peer.on_granted(now, granted);
             if peer.want == 0 {
-                self.waiting.remove(&key);
+                self.peers.stop_waiting(key);
                 ask.recheck = None;
             }
         }
         self.recheck = self.recheck.into_iter().chain(ask.recheck).min();
-        self.tell_cancels();
+        self.outbox.flush_cancels(&self.peers);
         if granted > 0 {
-            self.turn = PeerKey(key.0.wrapping_add(1));
-            self.effects.push_back(SchedulerEffect::Grant { peer: key, blocks: ask.blocks });
+            self.peers.on_served(key);
+            self.outbox.push(SchedulerEffect::Grant { peer: key, blocks: ask.blocks });
         }
     }
 
@@ -198,9 +178,9 @@ impl Scheduler {
 
     /// Grants more of the piece that the peer is filling.
     fn go_on(&mut self, ask: &mut GrantRequest) {
-        let Some(peer) = self.peers.get(&ask.key) else { return };
+        let Some(peer) = self.peers.get(ask.key) else { return };
         if let Some(piece) = peer.current
-            && self.open.get(&piece).is_some_and(|a| a.owner == Some(ask.key) || !(a.exclusive || ask.probation))
+            && self.pieces.get(piece).is_some_and(|a| a.owner == Some(ask.key) || !(a.exclusive || ask.probation))
         {
             self.ask_for(piece, ask);
         }
@@ -208,11 +188,8 @@ impl Scheduler {
 
     /// Grants failed pieces, each as a whole to a peer whose copy has not failed yet.
     fn retry_suspects(&mut self, ask: &mut GrantRequest) {
-        let Self { suspects, open, writing, .. } = self;
-        let failed: Vec<(PieceIndex, Instant)> = suspects
-            .pieces()
-            .filter(|(piece, _)| ask.has.has(*piece) && !open.contains_key(piece) && !writing.contains_key(piece))
-            .collect();
+        let failed: Vec<(PieceIndex, Instant)> =
+            self.suspects.pieces().filter(|(piece, _)| ask.has.has(*piece) && !self.pieces.has(*piece)).collect();
         for (piece, due) in failed {
             if ask.is_full() {
                 return;
@@ -225,7 +202,7 @@ impl Scheduler {
                     ask.recheck_at(Some(ask.now + FORGIVEN_AFTER));
                 }
             } else if !self.suspects.was_tried(piece, ask.addr) || !self.has_untried_source(piece) {
-                if !self.can_open(piece) {
+                if !self.pieces.fits(piece) {
                     ask.short_of_credit = true;
                     ask.suspect_waits = true;
                 } else if !self.admits(ask.key, piece) {
@@ -243,29 +220,24 @@ impl Scheduler {
     /// so the fastest one is preferred.
     fn a_faster_one_waits(&self, piece: PieceIndex, ask: &GrantRequest) -> bool {
         let bps = |peer: &SchedulerPeer| peer.flow.bps(ask.now);
-        let mine = self.peers.get(&ask.key).map_or(0, |peer| bps(peer));
+        let mine = self.peers.get(ask.key).map_or(0, bps);
         let may = |peer: &&SchedulerPeer| {
             let is_spent = self.suspects.is_shirker(piece, peer.addr) || self.suspects.was_tried(piece, peer.addr);
             peer.has.has(piece) && !is_spent && self.trusts(peer, piece)
         };
-        self.waiting
-            .iter()
-            .filter_map(|key| self.peers.get(key).map(Box::as_ref))
-            .filter(may)
-            .any(|peer| bps(peer) > mine)
+        self.peers.waiting().filter(may).any(|peer| bps(peer) > mine)
     }
 
     /// Grants free blocks of the open pieces for which `wanted` returns true.
     fn help(&mut self, ask: &mut GrantRequest, wanted: impl Fn(&Assembly) -> bool) {
-        if ask.is_full() || self.loose.is_empty() {
+        if ask.is_full() || self.pieces.has_no_loose() {
             return;
         }
         let mine = |assembly: &Assembly| !assembly.exclusive || assembly.owner == Some(ask.key);
-        let Self { loose, open, picker, .. } = &*self;
-        let in_turn = |piece: PieceIndex| !(ask.rare_first && picker.is_passed_on(piece));
-        let pieces = loose.iter().filter(|piece| ask.has.has(**piece) && in_turn(**piece));
+        let in_turn = |piece: PieceIndex| !(ask.rare_first && self.picker.is_passed_on(piece));
+        let pieces = self.pieces.loose().filter(|piece| ask.has.has(*piece) && in_turn(*piece));
         let pieces: Vec<PieceIndex> =
-            pieces.filter(|piece| open.get(piece).is_some_and(|a| mine(a) && wanted(a))).copied().collect();
+            pieces.filter(|piece| self.pieces.get(*piece).is_some_and(|a| mine(a) && wanted(a))).collect();
         for piece in pieces {
             if ask.is_full() {
                 return;
@@ -278,16 +250,16 @@ impl Scheduler {
     fn open_pieces(&mut self, ask: &mut GrantRequest) {
         let mut before = None;
         while !ask.is_full() {
-            if self.is_credit_spent() {
+            if self.pieces.is_credit_spent() {
                 ask.short_of_credit = true;
                 return;
             }
-            let Some(peer) = self.peers.get_mut(&ask.key) else { return };
+            let Some(peer) = self.peers.get_mut(ask.key) else { return };
             if !peer.trust.has_room(self.geometry.nominal_piece_len(), ask.probation) {
                 ask.short_of_trust = true;
                 return;
             }
-            let random = self.have.ones() < RANDOM_PIECES;
+            let random = self.own.have().ones() < RANDOM_PIECES;
             let picked = if random {
                 self.picker.pick_random(&ask.has, &mut peer.shortlist, &mut self.dice)
             } else {
@@ -300,37 +272,20 @@ impl Scheduler {
         }
     }
 
-    /// Whether there is no credit for one more piece of the usual size.
-    fn is_credit_spent(&self) -> bool {
-        self.reserved > 0 && self.reserved + u64::from(self.geometry.nominal_piece_len()) > self.credit
-    }
-
     /// Whether peers wait for work that exists and that only lacks the credit held by pieces in writing.
     fn is_held_up(&self) -> bool {
-        !self.writing.is_empty()
-            && !self.waiting.is_empty()
-            && self.is_credit_spent()
+        self.pieces.writing_count() > 0
+            && self.peers.waiting_count() > 0
+            && self.pieces.is_credit_spent()
             && self.picker.has_obtainable()
             && !self.paused
     }
 
-    /// Whether the piece fits the credit. Any piece does if no other is open or in writing.
-    fn can_open(&self, piece: PieceIndex) -> bool {
-        self.reserved == 0 || self.reserved + u64::from(self.geometry.piece_len(piece)) <= self.credit
-    }
-
     /// Opens a piece for a peer that its trust admits to it.
     fn open_piece(&mut self, piece: PieceIndex, exclusive: bool, ask: &mut GrantRequest) {
-        let mut assembly = Box::new(Assembly::new(&self.geometry, piece, ask.key, exclusive, ask.now));
-        self.reserved += u64::from(assembly.piece_len());
         let alone = self.picker.available(piece) <= 1;
-        let asked = ask.take_from(&mut assembly, &self.geometry, alone, self.asks);
-        let left = assembly.free() > 0;
-        if left {
-            self.loose.insert(piece);
-        }
-        self.open.insert(piece, assembly);
-        self.on_asked(piece, asked, left, ask.key);
+        let requested = self.pieces.open(piece, exclusive, ask.request(alone));
+        self.on_requested(piece, requested, ask);
     }
 
     /// Grants free blocks of one open piece.
@@ -339,21 +294,17 @@ impl Scheduler {
             ask.short_of_trust = true;
             return;
         }
-        let Some(assembly) = self.open.get_mut(&piece).filter(|assembly| assembly.free() > 0) else { return };
         let alone = self.picker.available(piece) <= 1;
-        let asked = ask.take_from(assembly, &self.geometry, alone, self.asks);
-        let left = assembly.free() > 0;
-        if !left {
-            self.loose.remove(&piece);
+        if let Some(requested) = self.pieces.request(piece, ask.request(alone)) {
+            self.on_requested(piece, requested, ask);
         }
-        self.on_asked(piece, asked, left, ask.key);
     }
 
-    /// Notes that the peer was asked for `asked` blocks of the piece. `left`: free blocks remain.
-    fn on_asked(&mut self, piece: PieceIndex, asked: u64, left: bool, key: PeerKey) {
-        self.asks += asked;
-        if let Some(peer) = self.peers.get_mut(&key).filter(|_| asked > 0) {
-            peer.current = left.then_some(piece);
+    /// Notes that the peer was asked for blocks of the piece.
+    fn on_requested(&mut self, piece: PieceIndex, requested: Requested, ask: &mut GrantRequest) {
+        ask.recheck_at(requested.rests_until);
+        if let Some(peer) = self.peers.get_mut(ask.key).filter(|_| requested.count > 0) {
+            peer.current = requested.left.then_some(piece);
             peer.trust.begin(piece);
         }
     }
@@ -362,13 +313,13 @@ impl Scheduler {
     /// one.
     fn evict_for(&mut self, ask: &mut GrantRequest) -> bool {
         let mut victim: Option<(u32, PieceIndex)> = None;
-        for piece in &self.loose {
-            let Some(assembly) = self.open.get(piece).filter(|assembly| assembly.asked() == 0) else { continue };
+        for piece in self.pieces.loose() {
+            let Some(assembly) = self.pieces.get(piece).filter(|assembly| assembly.asked() == 0) else { continue };
             let idle_from = assembly.touched + IDLE;
-            if self.picker.available(*piece) > 0 && ask.now < idle_from {
+            if self.picker.available(piece) > 0 && ask.now < idle_from {
                 ask.recheck_at(Some(idle_from));
             } else {
-                let candidate = (assembly.got(), *piece);
+                let candidate = (assembly.got(), piece);
                 victim = Some(victim.map_or(candidate, |least| least.min(candidate)));
             }
         }
@@ -382,11 +333,11 @@ impl Scheduler {
     /// Lets a peer that has no other work take over exclusive pieces whose owner delivers nothing or too little.
     fn take_over(&mut self, ask: &mut GrantRequest) {
         let mut stale = Vec::new();
-        for (piece, assembly) in &self.open {
-            if !assembly.exclusive || assembly.owner == Some(ask.key) || !ask.has.has(*piece) {
+        for (piece, assembly) in self.pieces.iter() {
+            if !assembly.exclusive || assembly.owner == Some(ask.key) || !ask.has.has(piece) {
                 continue;
             }
-            let owner = assembly.owner.and_then(|owner| self.peers.get(&owner));
+            let owner = assembly.owner.and_then(|owner| self.peers.get(owner));
             let owner = owner.and_then(|owner| Some((owner.waiting_since()?, self.usual_wait(owner, ask.now))));
             let idle_from = match owner {
                 Some((since, usual)) if assembly.asked() > 0 => (since + usual).min(assembly.opened + DRIPPING),
@@ -395,7 +346,7 @@ impl Scheduler {
                 _ => (assembly.touched + IDLE).min(assembly.came + IDLE * 2),
             };
             if idle_from <= ask.now {
-                stale.push(*piece);
+                stale.push(piece);
             } else {
                 ask.recheck_at(Some(idle_from));
             }
@@ -408,7 +359,7 @@ impl Scheduler {
 
     /// Whether the peer fills a piece of the usual size within [`FAST_FILL_S`] seconds.
     pub(super) fn is_fast(&self, key: PeerKey) -> bool {
-        let Some((peer, now)) = self.peers.get(&key).zip(self.now) else { return false };
+        let Some((peer, now)) = self.peers.get(key).zip(self.now) else { return false };
         peer.flow.bps(now).saturating_mul(FAST_FILL_S) >= u64::from(self.geometry.nominal_piece_len())
     }
 
@@ -426,6 +377,6 @@ impl Scheduler {
 
     /// How long our own download limit may hold up a block.
     fn held_for(&self) -> Duration {
-        self.ceiling.patience(|| self.peers.values().filter(|peer| peer.in_flight > 0).count())
+        self.rate_cap.patience(|| self.peers.iter().filter(|(_, peer)| peer.in_flight > 0).count())
     }
 }

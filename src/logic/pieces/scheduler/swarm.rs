@@ -5,8 +5,10 @@
 use super::tests::{everything, t0};
 use super::*;
 use crate::logic::peer::requests::{Arrival, Pipeline, Rejected};
+use bytes::Bytes;
 use proptest::prelude::*;
 use rand::RngExt;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// The behaviour of a simulated peer.
@@ -41,7 +43,6 @@ struct Guest {
 struct Swarm {
     s: Scheduler,
     geometry: Geometry,
-    credit: u64,
     now: Instant,
     started: Instant,
     dice: SmallRng,
@@ -107,20 +108,7 @@ impl Swarm {
         let s =
             Scheduler::new(SchedulerConfig { geometry, have, wanted: everything(&geometry), credit, max_bps, seed });
         let (disk, trace) = (VecDeque::new(), Vec::new());
-        Self {
-            s,
-            geometry,
-            credit,
-            now,
-            started: now,
-            dice,
-            guests,
-            next_key: 0,
-            disk,
-            completed: 0,
-            trace,
-            unruly: true,
-        }
+        Self { s, geometry, now, started: now, dice, guests, next_key: 0, disk, completed: 0, trace, unruly: true }
     }
 
     /// Runs `trouble` ticks with failures, then up to `peace` ticks without, in which the download must finish.
@@ -331,32 +319,23 @@ impl Swarm {
     fn check(&self) {
         let s = &self.s;
         assert!(s.deadline().is_none_or(|at| at > self.now), "no wake-up that changes nothing");
-        let len = |piece: &PieceIndex| u64::from(self.geometry.piece_len(*piece));
-        let reserved: u64 = s.open.keys().chain(s.writing.keys()).map(len).sum();
-        assert_eq!(s.reserved, reserved, "credit is conserved");
-        assert!(reserved <= self.credit.max(u64::from(self.geometry.nominal_piece_len())));
-        let asked: u32 = s.open.values().map(|a| a.askers().count() as u32).sum();
-        assert_eq!(s.in_flight, asked);
-        assert_eq!(s.peers.values().map(|peer| peer.in_flight).sum::<u32>(), asked);
-        for (piece, assembly) in &s.open {
-            assert_eq!(s.loose.contains(piece), assembly.free() > 0);
-            assert!(!s.writing.contains_key(piece) && !s.have.has(*piece) && !s.picker.is_pickable(*piece));
-        }
-        assert!(s.loose.iter().all(|piece| s.open.contains_key(piece)));
-        for piece in self.geometry.pieces().filter(|piece| !s.have.has(*piece)) {
-            let known = s.open.contains_key(&piece) || s.writing.contains_key(&piece) || s.suspects.is_suspect(piece);
+        s.pieces.check();
+        let asked: u32 = s.peers.iter().map(|(_, peer)| peer.in_flight).sum();
+        assert_eq!(asked, s.pieces.in_flight());
+        assert!(s.pieces.iter().all(|(piece, _)| !s.have().has(piece) && !s.picker.is_pickable(piece)));
+        for piece in self.geometry.pieces().filter(|piece| !s.have().has(*piece)) {
+            let known = s.pieces.has(piece) || s.suspects.is_suspect(piece);
             assert!(known || s.picker.is_pickable(piece), "piece {piece} is lost");
         }
         for guest in &self.guests {
             let Some(key) = guest.key else { continue };
             assert_eq!(guest.interested, guest.has.has_beyond(s.have()), "interest in {key} is exact");
-            let peer = &s.peers[&key];
+            let peer = s.peers.get(key).unwrap();
             assert_eq!(peer.in_flight, guest.pipeline.outstanding(), "{key}: no block is lost between the two");
-            assert!(peer.want == 0 || s.waiting.contains(&key));
+            assert!(peer.want == 0 || s.peers.is_waiting(key));
             if !peer.trust.is_proven() {
-                let open = s.open.iter().filter(|(_, a)| a.involves(key, guest.addr)).map(|(piece, _)| *piece);
-                let writing = s.writing.iter().filter(|(_, w)| w.from.include(guest.addr)).map(|(piece, _)| *piece);
-                assert_eq!(*peer.trust.pieces(), open.chain(writing).collect(), "{key}: what is under way with it");
+                let under_way = s.pieces.under_way_with(key, guest.addr).collect();
+                assert_eq!(*peer.trust.pieces(), under_way, "{key}: what is under way with it");
             }
         }
     }
@@ -392,7 +371,7 @@ proptest! {
         let mut swarm = Swarm::new(seed, &natures, pieces, credit_pieces * 100_000, true);
         swarm.run(4_000, 20_000);
         let progress = swarm.s.progress(swarm.now);
-        prop_assert!(swarm.s.have().is_all(), "after {:?}: {progress:?}\n{:#?}", swarm.elapsed(), swarm.s.open);
+        prop_assert!(swarm.s.have().is_all(), "after {:?}: {progress:?}\n{:#?}", swarm.elapsed(), swarm.s.pieces);
         prop_assert_eq!(swarm.completed, 1);
         prop_assert_eq!(progress.credit_free, credit_pieces * 100_000, "credit is back to full");
         prop_assert_eq!((progress.in_flight_blocks, progress.open_pieces, progress.writing_pieces), (0, 0, 0));

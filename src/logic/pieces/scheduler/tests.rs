@@ -1,5 +1,9 @@
 use super::*;
 use crate::logic::pieces::suspects::FORGIVEN_AFTER;
+use crate::logic::torrent::selection::WantedPieces;
+use bytes::Bytes;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) fn t0() -> Instant {
@@ -61,13 +65,13 @@ impl Desk {
     fn join(&mut self, n: u32, has: &[u32]) {
         let has = self.set(has);
         self.stranger(n, has);
-        self.s.peers.get_mut(&PeerKey(n)).unwrap().trust.prove();
+        self.s.peers.get_mut(PeerKey(n)).unwrap().trust.prove();
     }
 
     /// Joins a proven peer with every piece.
     fn seed(&mut self, n: u32) {
         self.stranger(n, Bitfield::all(self.g.piece_count()));
-        self.s.peers.get_mut(&PeerKey(n)).unwrap().trust.prove();
+        self.s.peers.get_mut(PeerKey(n)).unwrap().trust.prove();
     }
 
     fn stranger(&mut self, n: u32, has: Bitfield) {
@@ -627,12 +631,12 @@ fn a_peer_with_ten_thousand_requests_leaves_in_one_pass() {
     let now = t0();
     s.on_peer_joined(now, PeerKey(1), addr(1));
     s.on_bitfield(now, PeerKey(1), Bitfield::all(g.piece_count()));
-    s.peers.get_mut(&PeerKey(1)).unwrap().trust.prove();
+    s.peers.get_mut(PeerKey(1)).unwrap().trust.prove();
     s.on_ask(now, PeerKey(1), 10_000);
     assert_eq!(s.progress(now).in_flight_blocks, 10_000);
     s.on_peer_left(now, PeerKey(1));
     assert_eq!(s.progress(now).in_flight_blocks, 0);
-    assert!(s.peers.is_empty() && s.waiting.is_empty());
+    assert_eq!((s.peers.iter().count(), s.peers.waiting_count()), (0, 0));
 }
 
 fn pieces_of(blocks: &[BlockAddr]) -> BTreeSet<u32> {
@@ -705,7 +709,7 @@ fn a_piece_that_others_finished_makes_room_for_a_new_peer() {
         d.wait(1);
     }
     assert!(d.s.have().is_all());
-    assert!(d.s.peers[&PeerKey(1)].trust.pieces().is_empty());
+    assert!(d.s.peers.get(PeerKey(1)).unwrap().trust.pieces().is_empty());
 }
 
 /// A peer that reconnects has the room that its address has left.

@@ -103,7 +103,7 @@ impl PeerTrust {
 impl Scheduler {
     /// Whether this peer may be asked for blocks of this piece.
     pub(super) fn admits(&self, key: PeerKey, piece: PieceIndex) -> bool {
-        self.peers.get(&key).is_some_and(|peer| self.trusts(peer, piece))
+        self.peers.get(key).is_some_and(|peer| self.trusts(peer, piece))
     }
 
     /// Like [`Self::admits`], for a peer that is already looked up.
@@ -115,10 +115,8 @@ impl Scheduler {
     /// Counts again which pieces are under way with a peer: for a peer that reconnected, or that is not proven any
     /// more.
     pub(super) fn recall(&mut self, key: PeerKey) {
-        let Some(peer) = self.peers.get_mut(&key) else { return };
-        let open = self.open.iter().filter(|(_, assembly)| assembly.involves(key, peer.addr));
-        let writing = self.writing.iter().filter(|(_, writing)| writing.from.include(peer.addr));
-        for piece in open.map(|(piece, _)| *piece).chain(writing.map(|(piece, _)| *piece)) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        for piece in self.pieces.under_way_with(key, peer.addr) {
             peer.trust.begin(piece);
         }
     }
@@ -126,7 +124,7 @@ impl Scheduler {
     /// The peer gave blocks of the piece back, or other peers delivered them first: the piece may not be under way
     /// with it any more.
     pub(super) fn let_go(&mut self, key: PeerKey, piece: PieceIndex) {
-        let (Some(peer), Some(assembly)) = (self.peers.get_mut(&key), self.open.get(&piece)) else { return };
+        let (Some(peer), Some(assembly)) = (self.peers.get_mut(key), self.pieces.get(piece)) else { return };
         if !peer.trust.is_proven() && !assembly.involves(key, peer.addr) {
             self.stirred |= peer.trust.end(piece);
         }
@@ -135,13 +133,13 @@ impl Scheduler {
     /// Credits or debits the senders of a piece for which the disk has answered.
     pub(super) fn conclude(&mut self, piece: PieceIndex, from: &BlockSenders, written: WriteOutcome) {
         let mut fallen = Vec::new();
-        for (key, peer) in &mut self.peers {
+        for (key, peer) in self.peers.iter_mut() {
             peer.trust.end(piece);
             match written {
                 WriteOutcome::Durable if !peer.trust.is_proven() && from.include(peer.addr) => peer.trust.on_verified(),
                 WriteOutcome::HashMismatch if from.include(peer.addr) => {
                     peer.trust.on_failed();
-                    fallen.push(*key);
+                    fallen.push(key);
                 }
                 _ => {}
             }
