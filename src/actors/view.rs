@@ -16,7 +16,7 @@ use crate::storage::{DiskTrouble, OpenTrouble};
 /// What a torrent is doing.
 #[derive(Debug, Clone, Default)]
 pub enum TorrentPhase {
-    /// Its record and files are being examined.
+    /// The record and the files are being examined.
     #[default]
     Opening,
     /// Data that was there at the start is being hashed.
@@ -28,26 +28,26 @@ pub enum TorrentPhase {
         /// The reason of the check, as text.
         reason: Option<String>,
     },
-    /// It downloads missing pieces.
+    /// Missing pieces are downloaded.
     Fetching,
-    /// Every selected piece is written and verified, and it uploads.
+    /// Every selected piece is written and verified, and the torrent seeds.
     Seeding,
-    /// Every selected piece is written and verified, and it has nothing more to do.
+    /// Every selected piece is written and verified, and nothing is left to do.
     Complete,
-    /// It has failed.
+    /// The torrent has failed.
     Failed(TorrentFailure),
 }
 
 /// Why a torrent has failed.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum TorrentFailure {
-    /// Its files cannot be opened.
+    /// The files cannot be opened.
     #[error(transparent)]
     Open(Arc<OpenTrouble>),
     /// The disk failed, and the torrent does not wait for it.
     #[error(transparent)]
     Disk(DiskTrouble),
-    /// It was to be seeded, and not all of it is there.
+    /// The torrent was to be seeded, and not all of it is there.
     #[error("not all of it is there: {} of {}; `verify` says what is missing, `fetch` brings it", Bytes(*have), Bytes(*total))]
     Incomplete {
         /// Bytes that are there and verified.
@@ -55,7 +55,7 @@ pub enum TorrentFailure {
         /// Bytes of the torrent.
         total: u64,
     },
-    /// Its supervision gave up, for this reason.
+    /// The supervision of the torrent gave up, for this reason.
     #[error("the torrent was given up: {0}")]
     GaveUp(String),
 }

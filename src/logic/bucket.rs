@@ -28,9 +28,9 @@ pub type TapId = u64;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 /// The state of a tap that is not idle.
 enum Place {
-    /// Waits in the queue for this many bytes.
+    /// The tap waits in the queue for this many bytes.
     InLine(u64),
-    /// Was called and may move this many bytes.
+    /// The tap was called and may move this many bytes.
     Called(u64),
 }
 

@@ -12,11 +12,11 @@ use crate::base::geometry::{Geometry, PieceIndex};
 /// The condition of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PieceCondition {
-    /// Its hash is right.
+    /// The hash is right.
     Right,
-    /// It was never written, or not completely.
+    /// The piece was never written, or not completely.
     Missing,
-    /// It was written, and its hash is wrong.
+    /// The piece was written, and its hash is wrong.
     Damaged,
 }
 

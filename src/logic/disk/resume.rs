@@ -34,7 +34,7 @@ pub struct Present<'a> {
     pub folder_dev: Option<u64>,
 }
 
-/// What is trusted.
+/// The part of a record that is trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordTrust {
     /// The pieces that we have without hashing them.
@@ -122,9 +122,9 @@ fn doubt(witness: &mut Witness) {
 enum Standing {
     /// Unchanged.
     Same,
-    /// It existed, and does not any more.
+    /// The file existed, and does not any more.
     Gone,
-    /// It was replaced, written to, cut or created.
+    /// The file was replaced, written to, cut or created.
     Touched,
 }
 

@@ -40,11 +40,11 @@ pub enum Hashed {
 /// What happens to a piece after it was hashed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Judgement {
-    /// It may be uploaded again.
+    /// The piece may be uploaded again.
     Restored,
     /// We no longer have it.
     Lost,
-    /// It is tried again later.
+    /// The piece is tried again later.
     Rests,
 }
 

@@ -19,9 +19,9 @@ pub struct Ticket(u64);
 /// Whether a new connection may wait for its handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// It may wait under the first ticket. The second one, if any, is of the connection to close for it.
+    /// The connection may wait, under the first ticket. The second ticket, if any, is of the connection to close for it.
     Admitted(Ticket, Option<Ticket>),
-    /// Its host has all its places already: close it.
+    /// The host has all its places already: close the connection.
     Refused,
 }
 

@@ -14,7 +14,7 @@ const DISK_BUSY_PERCENT: u8 = 70;
 /// What the torrent is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhyPhase {
-    /// It has no metadata yet (a magnet link).
+    /// The torrent has no metadata yet (a magnet link).
     Metadata,
     /// Data that was there before the start is hashed.
     Checking {
@@ -23,12 +23,12 @@ pub enum WhyPhase {
         /// Pieces to check.
         total: u32,
     },
-    /// It downloads missing pieces.
+    /// Missing pieces are downloaded.
     #[default]
     Downloading,
-    /// It has all wanted pieces and uploads them.
+    /// Every wanted piece is there, and the torrent seeds.
     Seeding,
-    /// It has all wanted pieces and does not seed.
+    /// Every wanted piece is there, and the torrent does not seed.
     Complete,
 }
 

@@ -72,7 +72,7 @@ pub enum FamilyOutcome {
         /// Whether the answer named peers.
         useful: bool,
     },
-    /// It failed.
+    /// The announce failed.
     Failed,
 }
 

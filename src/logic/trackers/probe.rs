@@ -35,7 +35,7 @@ pub struct TrackerProbe {
 struct Failed {
     /// When it failed, or was last probed.
     at: Instant,
-    /// Not to be asked before this time. `None`: never again (BEP 31).
+    /// The tracker must not be asked before this time. `None`: never again (BEP 31).
     not_before: Option<Instant>,
 }
 

@@ -41,9 +41,9 @@ pub enum TierEffect {
 /// The last result of one tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
-    /// It was not asked yet, or its first answer is outstanding.
+    /// The tracker was not asked yet, or its first answer is outstanding.
     Untried,
-    /// It answered. `useful`: it named peers.
+    /// The tracker answered. `useful`: with peers.
     Working { useful: bool },
     /// The last announce failed.
     Failed,

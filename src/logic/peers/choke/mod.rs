@@ -69,11 +69,11 @@ pub enum ChokeEffect {
 /// Why a peer loses its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
-    /// Its turn is over, or it is not interested any more.
+    /// The turn of the peer is over, or it is not interested any more.
     Turn,
-    /// Other peers wait, and it requests nothing.
+    /// The peer requests nothing while others wait.
     Idle,
-    /// It was greeted, and has its block or its time is over.
+    /// The peer was greeted, and has its block or its time is over.
     Greeting,
 }
 

@@ -98,7 +98,7 @@ pub enum BookEffect {
 /// Whether an accepted connection may stay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inbound {
-    /// It may stay.
+    /// The connection may stay.
     Welcome,
     /// Close it without a message, for this reason (P-28).
     Refused(Refusal),

@@ -65,17 +65,17 @@ pub(super) struct BookEntry {
 /// What the book does with an address at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AddressState {
-    /// Waits for its back-off, until this time.
+    /// The address waits for its back-off, until this time.
     Waiting(Instant),
-    /// Is dialled as soon as there is a slot, in the order of these times.
+    /// The address is dialled as soon as there is a slot, in the order of these times.
     Ready(Instant),
-    /// Is being dialled.
+    /// The address is being dialled.
     Dialling,
-    /// Is connected.
+    /// The address is connected.
     Connected,
-    /// Dropped after three failures. Tried again when it is named again and its window is open.
+    /// Three failures: the address is dialled only when it is named again and its window is open.
     Dropped,
-    /// Not dialled again in this run ([`RedialVerdict::Forget`](crate::base::disconnect::RedialVerdict::Forget)).
+    /// The address is not dialled again in this run ([`RedialVerdict::Forget`](crate::base::disconnect::RedialVerdict::Forget)).
     Forgotten,
 }
 

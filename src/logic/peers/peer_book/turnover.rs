@@ -44,9 +44,9 @@ const CHOKING_PATIENCE: Duration = Duration::from_secs(60);
 /// How useful a connected peer is at present. The lesser is closed first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Use {
-    /// It has nothing that we want. While seeding: it wants nothing that we have.
+    /// The peer has nothing that we want. While seeding: it wants nothing that we have.
     Unwanted,
-    /// It has what we want, and chokes us.
+    /// The peer has what we want, and chokes us.
     Choking,
     /// Data moves, or may begin to.
     Useful,

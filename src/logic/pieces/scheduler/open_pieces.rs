@@ -1,7 +1,7 @@
 //! The open pieces and the pieces in writing. Owns the conservation of credit: every change of `reserved` and of the number
 //! of outstanding requests is in this file.
 //!
-//! Does not know peers beyond their keys, and not which piece should be opened.
+//! This module knows peers by their keys only, and does not choose the piece to open.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What the scheduler has to say: effects in order, and cancels that are collected until they are emitted together.
+//! The effects of the scheduler in order, and cancels that are collected until they are emitted together.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,4 +1,4 @@
-//! What our own download limit means for requests: request no more than the limit lets in soon, and wait longer for
+//! The effect of our own download limit on requests: request no more than the limit lets in soon, and wait longer for
 //! peers that the limit holds up.
 //!
 //! A hundred peers that each send a part of a low limit deliver no block sooner than a few would, and deliver all of
