@@ -15,7 +15,7 @@ pub struct Bitfield {
 /// Why a stranger's bitfield is refused (P-07, P-08).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadBitfield {
-    /// Not one bit per piece, rounded up to bytes.
+    /// The length is not one bit per piece, rounded up to whole bytes.
     #[error("bitfield of {got} bytes where {want} are due")]
     Length {
         /// Bytes received.
@@ -23,18 +23,18 @@ pub enum BadBitfield {
         /// Bytes that the number of pieces demands.
         want: usize,
     },
-    /// "Spare bits at the end are set to zero" (BEP 3).
+    /// A spare bit is set. "Spare bits at the end are set to zero" (BEP 3).
     #[error("bitfield with spare bits set")]
     SpareBits,
 }
 
 impl Bitfield {
-    /// The empty set.
+    /// A set without any piece, for a torrent of `pieces` pieces.
     pub fn none(pieces: u32) -> Self {
         Self { bytes: vec![0; bytes_for(pieces)], pieces, ones: 0 }
     }
 
-    /// The full set.
+    /// A set of all pieces, for a torrent of `pieces` pieces.
     pub fn all(pieces: u32) -> Self {
         let mut bytes = vec![0xff; bytes_for(pieces)];
         if let Some(last) = bytes.last_mut() {
@@ -43,7 +43,7 @@ impl Bitfield {
         Self { bytes, pieces, ones: pieces }
     }
 
-    /// From the payload of a `bitfield` message.
+    /// Reads the payload of a `bitfield` message for a torrent of `pieces` pieces.
     pub fn from_wire(payload: &[u8], pieces: u32) -> Result<Self, BadBitfield> {
         let want = bytes_for(pieces);
         if payload.len() != want {
@@ -56,37 +56,37 @@ impl Bitfield {
         Ok(Self { bytes: payload.to_vec(), pieces, ones })
     }
 
-    /// The payload of a `bitfield` message.
+    /// The bytes of the set, as the payload of a `bitfield` message.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many pieces the torrent has.
+    /// The number of pieces of the torrent.
     pub const fn piece_count(&self) -> u32 {
         self.pieces
     }
 
-    /// How many pieces are in the set.
+    /// The number of pieces in the set.
     pub const fn ones(&self) -> u32 {
         self.ones
     }
 
-    /// No piece is in the set.
+    /// Whether no piece is in the set.
     pub const fn is_none(&self) -> bool {
         self.ones == 0
     }
 
-    /// Every piece is in the set.
+    /// Whether every piece is in the set.
     pub const fn is_all(&self) -> bool {
         self.ones == self.pieces
     }
 
-    /// Is the piece in the set?
+    /// Whether the piece is in the set.
     pub fn has(&self, piece: PieceIndex) -> bool {
         self.has_number(piece.get())
     }
 
-    /// Puts the piece in; says whether that changed the set.
+    /// Adds the piece. Returns whether that changed the set.
     pub fn set(&mut self, piece: PieceIndex) -> bool {
         let changed = !self.has(piece);
         if changed {
@@ -96,7 +96,7 @@ impl Bitfield {
         changed
     }
 
-    /// Takes the piece out; says whether that changed the set.
+    /// Removes the piece. Returns whether that changed the set.
     pub fn clear(&mut self, piece: PieceIndex) -> bool {
         let changed = self.has(piece);
         if changed {
@@ -106,7 +106,7 @@ impl Bitfield {
         changed
     }
 
-    /// The numbers in the set, ascending.
+    /// The numbers of the pieces in the set, ascending.
     pub fn iter_ones(&self) -> impl Iterator<Item = u32> + '_ {
         (0u32..)
             .zip(&self.bytes)
@@ -114,18 +114,18 @@ impl Bitfield {
             .flat_map(|(at, byte)| (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at * 8 + bit))
     }
 
-    /// The pieces in the set, in order. Of the torrent with this geometry.
+    /// The pieces in the set, ascending. `geometry` must be that of the same torrent.
     pub fn pieces(&self, geometry: &Geometry) -> impl Iterator<Item = PieceIndex> + '_ {
         let geometry = *geometry;
         self.iter_ones().filter_map(move |number| geometry.piece(number))
     }
 
-    /// Is there a piece in `self` that is not in `other`? Both of the same torrent.
+    /// Whether `self` has a piece that `other` has not. Both sets must be of the same torrent.
     pub fn has_beyond(&self, other: &Self) -> bool {
         self.bytes.iter().zip(&other.bytes).any(|(mine, theirs)| mine & !theirs != 0)
     }
 
-    /// Are there at most so many pieces in `self` that are not in `other`? Both of the same torrent.
+    /// Whether `self` has at most `most` pieces that `other` has not. Both sets must be of the same torrent.
     pub fn has_few_beyond(&self, other: &Self, most: u32) -> bool {
         let mut beyond = 0;
         self.bytes.iter().zip(&other.bytes).all(|(mine, theirs)| {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     proptest! {
-        /// Against a plain vector of booleans.
+        /// Compares the bitfield with a vector of booleans after the same random steps.
         #[test]
         fn it_behaves_like_a_set(pieces in 1u32..100, steps in prop::collection::vec((any::<u32>(), any::<bool>()), 0..300)) {
             let g = Geometry::new(u64::from(pieces), 1).unwrap();

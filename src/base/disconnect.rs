@@ -1,64 +1,64 @@
-//! Why a connection to a peer ended, and what follows for its address (W-01: one place for it).
+//! Why a connection to a peer ended, and what that means for its address (W-01: one place decides it).
 
 use std::fmt;
 use std::io;
 
-/// Why a peer goes. Every way a connection can end is here; the label is what logs and counters call it.
+/// The reason for which a connection to a peer ended. Every way to end is listed; logs and counters use its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum DisconnectReason {
-    /// Nobody listens there (ECONNREFUSED).
+    /// No program listens at the address (ECONNREFUSED).
     Refused,
-    /// No route, or the network is down.
+    /// There is no route, or the network is down.
     Unreachable,
-    /// No answer to the dial within [`super::limits::CONNECT_TIMEOUT`] (P-01).
+    /// The connect was not answered within [`super::limits::CONNECT_TIMEOUT`] (P-01).
     ConnectTimeout,
-    /// The handshake was not whole within [`super::limits::HANDSHAKE_TIMEOUT`] (P-02).
+    /// The handshake was not complete within [`super::limits::HANDSHAKE_TIMEOUT`] (P-02).
     HandshakeTimeout,
-    /// Not the BitTorrent protocol, or another torrent (P-04).
+    /// The peer does not speak the BitTorrent protocol, or asks for another torrent (P-04).
     BadHandshake,
-    /// It is ourselves (T-17).
+    /// The peer is this client itself (T-17).
     Ourselves,
-    /// The same peer is connected already (P-05).
+    /// The same peer is already connected (P-05).
     Duplicate,
-    /// The connection was reset (W-02).
+    /// The connection was reset by the peer or by the network (W-02).
     Reset,
-    /// The peer closed the connection in good order.
+    /// The peer closed the connection cleanly.
     Closed,
-    /// Not a byte for [`super::limits::SILENCE_TIMEOUT`] (P-25).
+    /// The peer sent no byte for [`super::limits::SILENCE_TIMEOUT`] (P-25).
     Silent,
-    /// It would not take what we sent for a minute (P-21).
+    /// The peer's side accepted none of our bytes for a minute (P-21).
     WriteStalled,
-    /// A message that the protocol forbids.
+    /// The peer sent a message that the protocol forbids.
     ProtocolViolation,
-    /// It was proven to have sent bad data (P-14).
+    /// The peer was proven to have sent bad data (P-14).
     BadData,
-    /// Nothing to give, nothing to take: both are seeds.
+    /// Both sides are seeds, so neither needs the other.
     BothSeeds,
-    /// It kept its promise for too long: unchoked but never delivered (P-12).
+    /// The peer had connected to us and had the least claim to its slot, so a newer inbound peer got the slot (P-28).
     Evicted,
-    /// Of no use for long, it gave its place to an address that was not tried yet, or to a newcomer.
+    /// The peer was of no use for a long time, so its slot went to an untried address or to a new inbound peer.
     GivesWay,
-    /// We are stopping.
+    /// This client is stopping.
     Shutdown,
     /// Our own actor panicked; the peer did nothing wrong.
     Panicked,
-    /// Any other error of the socket.
+    /// The socket reported any other error.
     SocketError,
 }
 
-/// What the peer book does with the address.
+/// What the peer book does with the address after the connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedialVerdict {
-    /// Never dial it again in this run, and say nothing bad of it.
+    /// Do not dial the address again in this run; nothing is held against the peer.
     Forget,
-    /// Dial it again after a back-off.
+    /// Dial the address again after a back-off.
     Retry,
-    /// Never again.
+    /// Never connect to the address again.
     Ban,
 }
 
 impl DisconnectReason {
-    /// The cause in logs, counters and reports: `reset`, `refused`, `connect-timeout`.
+    /// The name of the reason in logs, counters and reports: `reset`, `refused`, `connect-timeout`.
     pub const fn label(self) -> &'static str {
         match self {
             Self::Refused => "refused",
@@ -83,7 +83,7 @@ impl DisconnectReason {
         }
     }
 
-    /// What follows for the address.
+    /// What the peer book does with the address.
     pub const fn verdict(self) -> RedialVerdict {
         match self {
             Self::Ourselves | Self::BadData => RedialVerdict::Ban,
@@ -104,7 +104,7 @@ impl DisconnectReason {
         }
     }
 
-    /// What an error of the socket means.
+    /// The reason that an error of the socket stands for.
     pub fn from_io(error: &io::Error) -> Self {
         use io::ErrorKind as Kind;
         match error.kind() {

@@ -1,27 +1,27 @@
-//! Piece arithmetic: the only place with it.
+//! Arithmetic with pieces and blocks. No other file does it.
 //!
-//! [`PieceIndex`] and [`BlockAddr`] can only be made by a [`Geometry`], so a value of either type is inside the torrent
-//! it belongs to. Everything is checked once, here (S-05), and plain afterwards.
+//! Only a [`Geometry`] can make a [`PieceIndex`] or a [`BlockAddr`], so a value of either type lies inside its torrent.
+//! The sizes of a torrent are checked once, in [`Geometry::new`] (S-05); code that uses them needs no further checks.
 
 use std::fmt;
 use std::ops::Range;
 
 use super::limits::{MAX_PIECE_LEN, MAX_PIECES};
 
-/// 16 KiB: the request size every client agreed on; peers drop those who ask for more than 128 KiB (BEP 3).
+/// 16 KiB: the request size that all clients use; peers drop those who ask for more than 128 KiB (BEP 3).
 pub const BLOCK_LEN: u32 = 16 * 1024;
 
-/// The number of a piece that exists.
+/// The number of a piece that exists in its torrent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PieceIndex(u32);
 
 impl PieceIndex {
-    /// As it goes over the wire.
+    /// The number as messages carry it.
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// For indexing per-piece tables.
+    /// The number as an index of per-piece tables.
     pub const fn at(self) -> usize {
         self.0 as usize
     }
@@ -33,8 +33,8 @@ impl fmt::Display for PieceIndex {
     }
 }
 
-/// One block as we request it: block number `number` of `piece`, `begin` = `number` × 16 KiB, `len` bytes (16 KiB but
-/// for the last of the piece).
+/// One block as this client requests it: block `number` of `piece` begins at `number` × 16 KiB and has `len` bytes. All
+/// blocks have 16 KiB except the last one of a piece, which may be shorter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BlockAddr {
     piece: PieceIndex,
@@ -43,7 +43,7 @@ pub struct BlockAddr {
 }
 
 impl BlockAddr {
-    /// The piece it lies in.
+    /// The piece that holds the block.
     pub const fn piece(self) -> PieceIndex {
         self.piece
     }
@@ -59,13 +59,13 @@ impl BlockAddr {
         self.len
     }
 
-    /// Its number inside the piece, from 0.
+    /// The number of the block inside the piece, from 0.
     pub const fn number(self) -> u32 {
         self.begin / BLOCK_LEN
     }
 }
 
-/// Any run of bytes inside one piece: what a peer may ask of us. Unlike a [`BlockAddr`] it need not be aligned.
+/// A range of bytes inside one piece that a peer requests from us. Unlike a [`BlockAddr`] it need not be aligned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PieceRange {
     piece: PieceIndex,
@@ -74,7 +74,7 @@ pub struct PieceRange {
 }
 
 impl PieceRange {
-    /// The piece it lies in.
+    /// The piece that holds the range.
     pub const fn piece(self) -> PieceIndex {
         self.piece
     }
@@ -94,16 +94,16 @@ impl PieceRange {
 /// Why a torrent's sizes are refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadGeometry {
-    /// No data at all.
+    /// The torrent has no data.
     #[error("the torrent has no data")]
     Empty,
-    /// A piece length of zero or beyond [`MAX_PIECE_LEN`].
+    /// The piece length is zero or beyond [`MAX_PIECE_LEN`].
     #[error("piece length {0} is not between 1 and {MAX_PIECE_LEN} bytes")]
     PieceLen(u64),
-    /// More than [`MAX_PIECES`] pieces.
+    /// The torrent has more than [`MAX_PIECES`] pieces.
     #[error("{0} pieces are more than the {MAX_PIECES} accepted")]
     TooManyPieces(u64),
-    /// The total is beyond what offsets can hold.
+    /// The total length does not fit into 63 bits.
     #[error("the total length overflows")]
     Overflow,
 }
@@ -114,8 +114,8 @@ pub const MADE_PIECE_LENS: std::ops::RangeInclusive<u32> = 16 * 1024..=128 * 102
 /// 16 MiB: the largest that libtorrent chooses by itself.
 const MAX_AUTOMATIC_PIECE_LEN: u32 = 16 * 1024 * 1024;
 
-/// The piece length that libtorrent chooses for so many bytes, so that the list of hashes grows with the square root of
-/// the data: for pieces of `p` bytes up to `(2 × p / 20)²` bytes, 20 being the length of a hash.
+/// The piece length that libtorrent chooses for a torrent of `total_len` bytes. The list of hashes then grows with the
+/// square root of the data: pieces of `p` bytes are used up to `(2 × p / 20)²` bytes, where 20 is the length of a hash.
 pub fn automatic_piece_len(total_len: u64) -> u32 {
     let mut piece_len = *MADE_PIECE_LENS.start();
     while piece_len < MAX_AUTOMATIC_PIECE_LEN && total_len > (u64::from(piece_len).pow(2) + 50) / 100 {
@@ -124,7 +124,7 @@ pub fn automatic_piece_len(total_len: u64) -> u32 {
     piece_len
 }
 
-/// How a torrent's bytes fall into pieces and blocks.
+/// How the bytes of a torrent are divided into pieces and blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Geometry {
     total_len: u64,
@@ -133,7 +133,7 @@ pub struct Geometry {
 }
 
 impl Geometry {
-    /// Checks the sizes once and for all. Any piece length is accepted (W-17), not only powers of two.
+    /// Checks the sizes. Any piece length is accepted (W-17), not only powers of two.
     pub fn new(total_len: u64, piece_len: u64) -> Result<Self, BadGeometry> {
         if total_len == 0 {
             return Err(BadGeometry::Empty);
@@ -148,43 +148,43 @@ impl Geometry {
         Ok(Self { total_len, piece_len, pieces: pieces.ok_or(BadGeometry::TooManyPieces(count))? })
     }
 
-    /// All bytes of all files.
+    /// The length of all files together, in bytes.
     pub const fn total_len(&self) -> u64 {
         self.total_len
     }
 
-    /// The nominal piece length; the last piece may be shorter.
+    /// The length in bytes of every piece except the last one, which may be shorter.
     pub const fn nominal_piece_len(&self) -> u32 {
         self.piece_len
     }
 
-    /// How many pieces there are, at least 1.
+    /// The number of pieces, at least 1.
     pub const fn piece_count(&self) -> u32 {
         self.pieces
     }
 
-    /// How many blocks there are in all pieces together.
+    /// The number of blocks of all pieces together.
     pub fn total_blocks(&self) -> u64 {
         let last = self.last_piece();
         u64::from(self.pieces - 1) * u64::from(self.piece_len.div_ceil(BLOCK_LEN)) + u64::from(self.block_count(last))
     }
 
-    /// The piece of that number, if there is one.
+    /// The piece with that number; `None` if the torrent has fewer pieces.
     pub fn piece(&self, index: u32) -> Option<PieceIndex> {
         (index < self.pieces).then_some(PieceIndex(index))
     }
 
-    /// All pieces, in order.
+    /// All pieces, ascending.
     pub fn pieces(&self) -> impl DoubleEndedIterator<Item = PieceIndex> + ExactSizeIterator + use<> {
         (0..self.pieces).map(PieceIndex)
     }
 
-    /// How many bytes these pieces have.
+    /// The length of these pieces together, in bytes.
     pub fn len_of(&self, pieces: impl IntoIterator<Item = PieceIndex>) -> u64 {
         pieces.into_iter().map(|piece| u64::from(self.piece_len(piece))).sum()
     }
 
-    /// The piece that holds this byte of the torrent.
+    /// The piece that holds the byte at this offset of the torrent; `None` beyond the end.
     pub fn piece_at(&self, offset: u64) -> Option<PieceIndex> {
         if offset >= self.total_len {
             return None;
@@ -192,7 +192,8 @@ impl Geometry {
         u32::try_from(offset / u64::from(self.piece_len)).ok().map(PieceIndex)
     }
 
-    /// The pieces that hold any byte of this range of the torrent; the end is cut at the torrent's end.
+    /// The pieces that hold any byte of this range of the torrent. A range that goes beyond the torrent's end is cut
+    /// there.
     pub fn pieces_of(&self, bytes: Range<u64>) -> impl DoubleEndedIterator<Item = PieceIndex> + use<> {
         let end = bytes.end.min(self.total_len);
         let range = if bytes.start >= end {
@@ -205,13 +206,13 @@ impl Geometry {
         range.map(PieceIndex)
     }
 
-    /// Length of a piece in bytes.
+    /// The length of a piece in bytes.
     pub fn piece_len(&self, piece: PieceIndex) -> u32 {
         let start = self.piece_start(piece);
         u32::try_from((self.total_len - start).min(u64::from(self.piece_len))).expect("capped by a u32")
     }
 
-    /// Where a piece starts in the torrent.
+    /// The offset of a piece's first byte in the torrent.
     pub fn piece_start(&self, piece: PieceIndex) -> u64 {
         u64::from(piece.0) * u64::from(self.piece_len)
     }
@@ -221,19 +222,19 @@ impl Geometry {
         PieceIndex(self.pieces - 1)
     }
 
-    /// Blocks in a piece, at least 1.
+    /// The number of blocks of a piece, at least 1.
     pub fn block_count(&self, piece: PieceIndex) -> u32 {
         self.piece_len(piece).div_ceil(BLOCK_LEN)
     }
 
-    /// Block number `number` of a piece, if there is one.
+    /// The block with that number in a piece; `None` if the piece has fewer blocks.
     pub fn block(&self, piece: PieceIndex, number: u32) -> Option<BlockAddr> {
         let piece_len = self.piece_len(piece);
         let begin = number.checked_mul(BLOCK_LEN).filter(|begin| *begin < piece_len)?;
         Some(BlockAddr { piece, begin, len: BLOCK_LEN.min(piece_len - begin) })
     }
 
-    /// All blocks of a piece, in order.
+    /// All blocks of a piece, ascending.
     pub fn blocks(&self, piece: PieceIndex) -> impl DoubleEndedIterator<Item = BlockAddr> + use<> {
         let piece_len = self.piece_len(piece);
         (0..piece_len.div_ceil(BLOCK_LEN)).map(move |number| {
@@ -242,20 +243,21 @@ impl Geometry {
         })
     }
 
-    /// What a stranger calls a block, if it is exactly one of ours (P-16).
+    /// The block that a peer names by these three numbers; `None` if they are not exactly a block of this torrent
+    /// (P-16).
     pub fn parse_block(&self, piece: u32, begin: u32, len: u32) -> Option<BlockAddr> {
         let block = self.block(self.piece(piece)?, begin / BLOCK_LEN)?;
         (block.begin == begin && block.len == len).then_some(block)
     }
 
-    /// What a stranger asks of us, if it lies inside one piece and is not empty (P-20).
+    /// The range that a peer requests by these three numbers; `None` if it is empty or not inside one piece (P-20).
     pub fn parse_range(&self, piece: u32, begin: u32, len: u32) -> Option<PieceRange> {
         let piece = self.piece(piece)?;
         let end = begin.checked_add(len)?;
         (len > 0 && end <= self.piece_len(piece)).then_some(PieceRange { piece, begin, len })
     }
 
-    /// Where a range lies in the torrent.
+    /// The offset of a range's first byte in the torrent.
     pub fn range_start(&self, range: PieceRange) -> u64 {
         self.piece_start(range.piece) + u64::from(range.begin)
     }
@@ -266,7 +268,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What libtorrent 2.1.1 was seen to choose on both sides of each border.
+    /// The lengths that libtorrent 2.1.1 was seen to choose on both sides of each border.
     #[test]
     fn the_automatic_piece_length_is_libtorrents() {
         const LAST_OF: [(u32, u64); 10] = [
@@ -309,7 +311,7 @@ mod tests {
     }
 
     proptest! {
-        /// Checked against arithmetic in u128: blocks tile pieces, pieces tile the torrent, nothing lies outside.
+        /// Checks with arithmetic in u128 that blocks tile pieces, pieces tile the torrent, and nothing lies outside.
         #[test]
         fn blocks_tile_the_torrent(piece_len in 1u64..200_000, total in 1u64..3_000_000) {
             prop_assume!(total.div_ceil(piece_len) < 4000);

@@ -26,7 +26,7 @@ impl fmt::Debug for InfoHash {
     }
 }
 
-/// What was given as an info-hash is not 40 hex digits.
+/// The text of an info-hash is not 40 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BadInfoHash;
 
@@ -56,13 +56,14 @@ impl FromStr for InfoHash {
     }
 }
 
-/// A peer's 20-byte name (BEP 3), whatever convention it follows (BEP 20). Not text: show it through
-/// [`crate::base::safe::Safe`] or `logic::peer::client_name`.
+/// The 20-byte peer id that a peer gives itself (BEP 3), in any client's convention (BEP 20). It is not text: show it
+/// through [`crate::base::safe::Safe`] or `logic::peer::client_name`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerId(pub [u8; 20]);
 
 impl PeerId {
-    /// Ours: `-TA0100-` and twelve random characters. One per run (W-24); `-TT` is taken by `TuoTu`.
+    /// Makes our own id: `-TA0100-` and twelve characters drawn by `random`. One per run (W-24); `-TT` is taken by
+    /// `TuoTu`.
     pub fn ours(random: [u8; 12]) -> Self {
         const ALPHABET: &[u8; 64] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-.";
         let mut id = *b"-TA0100-000000000000";
@@ -84,8 +85,8 @@ impl fmt::Debug for PeerId {
     }
 }
 
-/// One incarnation of one connection to a peer. Given out by the pool, never used twice in a run: a message that
-/// names a dead connection finds nobody.
+/// The number of one incarnation of one connection to a peer. The pool gives it out and never uses it twice in a run,
+/// so a message with the number of an ended connection has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PeerKey(pub u32);
 

@@ -1,4 +1,4 @@
-//! Floor 0: the nouns everything else is made of.
+//! Floor 0: the basic types that all other floors use.
 //!
 //! Knows `std` and `bytes`. Does not know wire formats, time or I/O.
 

@@ -1,17 +1,17 @@
-//! Strangers' text on its way to a terminal or a log: the one function it passes (S-19, S-20).
+//! Makes untrusted text safe to show. All such text passes here on its way to a terminal or a log (S-19, S-20).
 
 use std::fmt::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-/// 200 characters: a tracker's failure reason fits, a megabyte of it does not (T-09).
+/// 200 characters: enough for a tracker's failure reason, and a bound on a reason of a megabyte (T-09).
 pub const MAX_SHOWN: usize = 200;
 
-/// 400 characters of a path: a folder of the user's and the longest name fit.
+/// 400 characters of a path: enough for the user's folder and the longest name in it.
 pub const MAX_SHOWN_PATH: usize = 400;
 
-/// Shows a stranger's bytes: control characters, escapes, line breaks, bidirectional overrides and what is not UTF-8
-/// come out as visible escapes; at most [`MAX_SHOWN`] characters, then `…`.
+/// Shows untrusted bytes: control characters, escapes, line breaks, bidirectional overrides and bytes that are not
+/// UTF-8 appear as visible escapes. At most [`MAX_SHOWN`] characters are shown, then `…`.
 #[derive(Clone, Copy)]
 pub struct Safe<'a> {
     bytes: &'a [u8],
@@ -19,12 +19,12 @@ pub struct Safe<'a> {
 }
 
 impl<'a> Safe<'a> {
-    /// Of text or bytes, cut at [`MAX_SHOWN`] characters.
+    /// Wraps text or bytes, to be cut at [`MAX_SHOWN`] characters.
     pub fn new<T: AsRef<[u8]> + ?Sized>(text: &'a T) -> Self {
         Self { bytes: text.as_ref(), most: MAX_SHOWN }
     }
 
-    /// Cut at another length.
+    /// Cuts at this number of characters instead.
     #[must_use]
     pub fn at_most(self, chars: usize) -> Self {
         Self { most: chars, ..self }
@@ -41,7 +41,8 @@ impl fmt::Display for Safe<'_> {
                     return f.write_char('…');
                 }
                 left -= 1;
-                // Emoji and Persian words are joined beyond ASCII; anywhere else a joiner only hides.
+                // Emoji and Persian words contain joiners next to non-ASCII letters. Next to ASCII a joiner is only a
+                // disguise.
                 if is_harmless(c) || (is_joiner(c) && !before.is_ascii()) {
                     f.write_char(c)?;
                 } else {
@@ -68,7 +69,7 @@ impl fmt::Debug for Safe<'_> {
     }
 }
 
-/// Neither a control character nor one that reorders, hides or breaks lines.
+/// Whether the character is none of these: a control character, one that reorders text, is invisible or breaks lines.
 pub fn is_harmless(c: char) -> bool {
     let code = u32::from(c);
     let hidden = matches!(code,
@@ -77,18 +78,19 @@ pub fn is_harmless(c: char) -> bool {
     !(c.is_control() || hidden)
 }
 
-/// A path as it may be shown; its names may be a torrent's. Cut at [`MAX_SHOWN_PATH`] characters.
+/// A path as it may be shown, because its names may come from a torrent. Cut at [`MAX_SHOWN_PATH`] characters.
 pub fn shown_path(path: &Path) -> String {
     Safe::new(path.as_os_str().as_bytes()).at_most(MAX_SHOWN_PATH).to_string()
 }
 
-/// Joins or parts the letters around it (ZWJ, ZWNJ): emoji are made with the one, Persian is spelled with the other.
+/// Whether the character joins or separates its neighbours: emoji use the ZWJ, Persian spelling the ZWNJ.
 pub const fn is_joiner(c: char) -> bool {
     matches!(c, '\u{200c}' | '\u{200d}')
 }
 
-/// JSON in which no control character and none that reorders or hides reaches a terminal: they are escaped, which for
-/// whoever parses it is the same text. `json` must be well-formed: such characters stand only inside its strings.
+/// Escapes in JSON every control character and every character that reorders or hides text, so that none of them
+/// reaches a terminal. A JSON parser reads the same text as before. `json` must be well-formed: then such characters
+/// stand only inside its strings.
 pub fn escaped_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {
@@ -103,8 +105,9 @@ pub fn escaped_json(json: &str) -> String {
     escaped
 }
 
-/// A URL as it may be shown and logged: without user and password, and without anything in the path or the query that
-/// may be a secret (passkeys are long runs of letters and digits; every query value is hidden).
+/// A URL as it may be shown and logged: without user and password, and without parts of the path or the query that may
+/// be secrets. A path segment is hidden if it looks like a passkey (a long run of letters and digits), a query value
+/// always.
 pub fn redact_url(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
@@ -125,7 +128,8 @@ pub fn redact_url(url: &str) -> String {
     Safe::new(&shown).to_string()
 }
 
-/// A password may have a `/` in it that was not escaped. Then what precedes the `/` looks like a port that is no number.
+/// Removes a password that contains an unescaped `/`. The text before that `/` then looks like a port that is no
+/// number.
 fn without_odd_password(rest: &str) -> &str {
     let authority = rest.split_once('/').map_or(rest, |(authority, _path)| authority);
     let port = authority.rsplit_once(':').map_or("", |(_host, port)| port);
@@ -133,7 +137,8 @@ fn without_odd_password(rest: &str) -> &str {
     if is_port { rest } else { rest.rsplit_once('@').map_or(rest, |(_userinfo, host)| host) }
 }
 
-/// 16 characters: the shortest passkeys of private trackers; `announce.php` and the like stay readable.
+/// Whether a path segment may be a passkey. 16 characters: the shortest passkeys of private trackers. `announce.php`
+/// and similar names stay readable.
 fn looks_secret(segment: &str) -> bool {
     segment.len() >= 16
         && segment.bytes().any(|b| b.is_ascii_digit())
@@ -155,7 +160,7 @@ mod tests {
             ("\u{202e}gpj.exe\u{9b}".as_bytes(), "\\u{202e}gpj.exe\\u{9b}"),
             (b"\xff\xfe", "\\xff\\xfe"),
             (b"", ""),
-            // A family, a Persian word, and joiners that join nothing.
+            // An emoji of a family, a Persian word, and joiners that join nothing.
             ("👩\u{200d}👧".as_bytes(), "👩\u{200d}👧"),
             ("می\u{200c}خواهم".as_bytes(), "می\u{200c}خواهم"),
             ("pay\u{200d}pal".as_bytes(), "pay\\u{200d}pal"),

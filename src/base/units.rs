@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A byte count that shows itself in IEC units: `1.5 MiB`.
+/// A number of bytes that is displayed in IEC units: `1.5 MiB`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Bytes(pub u64);
 
@@ -27,7 +27,7 @@ impl fmt::Display for Bytes {
     }
 }
 
-/// A duration that shows itself as `1h 02m`, `3m 07s`, `12s` or `0.8s`.
+/// A duration that is displayed as `1h 02m`, `3m 07s`, `12s` or `0.8s`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DurationText(pub Duration);
 
@@ -44,7 +44,7 @@ impl fmt::Display for DurationText {
     }
 }
 
-/// Reads `90`, `90s`, `5m`, `1h30m`, `2d`, `250ms`.
+/// Parses a duration: `90`, `90s`, `5m`, `1h30m`, `2d`, `250ms`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let bad = || format!("`{text}` is not a duration: write 90, 90s, 5m or 1h30m");
     let mut total = Duration::ZERO;
@@ -74,7 +74,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
-/// Reads `512`, `16K`, `1.5M`, `2G` as bytes, 1024-based; a trailing `B`, `iB` or `/s` is tolerated.
+/// Parses `512`, `16K`, `1.5M`, `2G` as a number of bytes, 1024-based; a trailing `B`, `iB` or `/s` is allowed.
 pub fn parse_bytes(text: &str) -> Result<u64, String> {
     let bad = || format!("`{text}` is not a size: write 512, 16K, 1.5M or 2G");
     let trimmed = text.trim().trim_end_matches("/s").trim_end_matches('B').trim_end_matches('i').trim();
