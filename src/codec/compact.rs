@@ -1,6 +1,6 @@
 //! Compact peers: 6 bytes each for IPv4 (BEP 23), 18 for IPv6 (BEP 7), address then port, both big-endian.
 //!
-//! A list that is cut short still names the peers before the cut: they are used, and [`is_cut`] tells of the rest.
+//! A list that is cut short still gives the peers before the cut; [`is_cut`] says whether there was a cut.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -10,7 +10,7 @@ pub const V4_LEN: usize = 6;
 /// 16 bytes of address, 2 of port.
 pub const V6_LEN: usize = 18;
 
-/// The whole peers in a run of 6 bytes each, as sent.
+/// The complete peers in a list of 6 bytes each, in the order in which they were sent.
 pub fn v4_peers(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> {
     let (peers, _cut) = bytes.as_chunks::<V4_LEN>();
     peers.iter().map(|[a, b, c, d, high, low]| {
@@ -18,7 +18,7 @@ pub fn v4_peers(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-/// The whole peers in a run of 18 bytes each, as sent.
+/// The complete peers in a list of 18 bytes each, in the order in which they were sent.
 pub fn v6_peers(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> {
     let (peers, _cut) = bytes.as_chunks::<V6_LEN>();
     peers.iter().map(|[ip @ .., high, low]| {
@@ -27,12 +27,12 @@ pub fn v6_peers(bytes: &[u8]) -> impl Iterator<Item = SocketAddr> {
     })
 }
 
-/// Whether the last peer of a run, `each` bytes long, is incomplete.
+/// Whether the last peer of a list is incomplete; `each` is the length of a peer in bytes.
 pub fn is_cut(bytes: &[u8], each: usize) -> bool {
     !bytes.len().is_multiple_of(each)
 }
 
-/// Appends a peer in the form of its family.
+/// Appends a peer in the compact form of its address family.
 pub fn put_peer(peer: SocketAddr, out: &mut Vec<u8>) {
     match peer.ip() {
         IpAddr::V4(ip) => out.extend(ip.octets()),
@@ -41,7 +41,7 @@ pub fn put_peer(peer: SocketAddr, out: &mut Vec<u8>) {
     out.extend(peer.port().to_be_bytes());
 }
 
-/// The peers of a list as two runs, IPv4 and IPv6.
+/// The peers as two compact lists: IPv4 and IPv6.
 pub fn split(peers: &[SocketAddr]) -> (Vec<u8>, Vec<u8>) {
     let (mut v4, mut v6) = (Vec::new(), Vec::new());
     for peer in peers {

@@ -1,8 +1,8 @@
-//! One function for each way in that strangers' bytes have: what the fuzz targets call, and what replays their corpus
-//! as a plain test.
+//! One function for each parser of untrusted bytes. The fuzz targets call them, and a test replays their corpus.
 //!
-//! Each takes any bytes, says whether they were accepted, and panics if a promise of the codec is broken: what was
-//! accepted is written again and read again, streams are cut, paths stay below their folder. Not for use by the client.
+//! Each function takes any bytes, returns whether they were accepted, and panics if the codec breaks a promise:
+//! accepted input is encoded and parsed again, streams are cut at other places, paths stay below their folder. The
+//! client does not use this module.
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
@@ -31,10 +31,10 @@ use super::tracker_udp::{self, UdpReply, decode_reply};
 use super::wire::{BadMessage, Decoder, Handshake, Message};
 use crate::base::safe::{is_harmless, is_joiner};
 
-/// A way in: accepts or refuses, and panics only if the codec is wrong.
+/// A function that accepts or refuses any input, and panics only if the codec is wrong.
 pub type ParserEntry = fn(&[u8]) -> bool;
 
-/// All of them by the names of their fuzz targets.
+/// All functions of this module, by the names of their fuzz targets.
 pub const ALL: [(&str, ParserEntry); 14] = [
     ("bencode", bencode),
     ("metainfo", metainfo),
@@ -52,7 +52,7 @@ pub const ALL: [(&str, ParserEntry); 14] = [
     ("swarm_state", swarm_state),
 ];
 
-/// One value, as from a peer or a tracker. Accepted if its form is strict.
+/// One value, as a peer or a tracker may send it. Accepted if its form is strict.
 pub fn bencode(input: &[u8]) -> bool {
     let _file = bencode::scan(input, BencodeLimits::FILE);
     let Ok((view, seen)) = View::scan(input, BencodeLimits::WIRE) else { return false };
@@ -77,7 +77,7 @@ pub fn bencode(input: &[u8]) -> bool {
     if bencode::check(input, BencodeLimits::WIRE).is_err() {
         return false;
     }
-    // Numbers beyond an i64 and keys that are not UTF-8 are more than `serde_bencode` takes.
+    // `serde_bencode` does not accept numbers beyond an i64 and keys that are not UTF-8.
     if let Ok(value) = bencode::decode::<serde_bencode::value::Value>(input, BencodeLimits::WIRE) {
         let again = serde_bencode::to_bytes(&value).expect("a value has a form");
         assert!(bencode::scan(&again, BencodeLimits::WIRE).is_ok_and(|scan| scan.sorted), "and a sorted one");
@@ -85,7 +85,7 @@ pub fn bencode(input: &[u8]) -> bool {
     true
 }
 
-/// A `.torrent` file, its names by both rules.
+/// A `.torrent` file, read with both rules for names. Accepted if it is read with [`NameRules::Native`].
 pub fn metainfo(input: &[u8]) -> bool {
     let native = check_metainfo(input, NameRules::Native);
     let portable = check_metainfo(input, NameRules::Portable);
@@ -111,7 +111,8 @@ fn check_metainfo(input: &[u8], names: NameRules) -> bool {
     true
 }
 
-/// A stream of messages. The first byte is the number of pieces, the second how it is cut.
+/// A stream of messages. The first byte is the number of pieces minus 1, the second the length of the parts in which
+/// the stream is read again.
 pub fn wire(input: &[u8]) -> bool {
     let Some(([pieces, cut], stream)) = input.split_first_chunk::<2>() else { return false };
     let pieces = u32::from(*pieces).saturating_add(1);
@@ -127,7 +128,7 @@ pub fn wire(input: &[u8]) -> bool {
     true
 }
 
-/// The messages in a stream that comes in cuts of that many bytes, and the bytes left over.
+/// Decodes a stream that arrives in parts of `cut` bytes. Returns the messages and the number of bytes left over.
 fn messages(pieces: u32, stream: &[u8], cut: usize) -> Result<(Vec<Message>, usize), BadMessage> {
     let mut decoder = Decoder::new(pieces);
     let (mut buffer, mut list) = (BytesMut::new(), Vec::new());
@@ -141,7 +142,7 @@ fn messages(pieces: u32, stream: &[u8], cut: usize) -> Result<(Vec<Message>, usi
     Ok((list, buffer.len()))
 }
 
-/// The first bytes of a connection.
+/// The first bytes of a connection. Accepted if they are a whole handshake.
 pub fn handshake(input: &[u8]) -> bool {
     let Ok(decoded) = Handshake::decode(input) else { return false };
     if let Some(handshake) = decoded {
@@ -162,7 +163,8 @@ pub fn extended(input: &[u8]) -> bool {
     true
 }
 
-/// Without what encoding does not keep: the order of the families, the peers left out.
+/// The message without what encoding does not keep: the order of the address families, and the number of peers left
+/// out.
 fn settled(message: ExtendedMessage) -> ExtendedMessage {
     match message {
         ExtendedMessage::Pex(mut pex) => {
@@ -175,7 +177,7 @@ fn settled(message: ExtendedMessage) -> ExtendedMessage {
     }
 }
 
-/// The query of an announce or a scrape, as a tracker gets it. Accepted if it is one of them.
+/// The query of an announce or a scrape, as a tracker receives it. Accepted if it is either of them.
 pub fn http_query(input: &[u8]) -> bool {
     let query = String::from_utf8_lossy(input);
     let announce = parse_query(&query);
@@ -217,7 +219,8 @@ pub fn http_announce(input: &[u8]) -> bool {
     }
 }
 
-/// Without what encoding does not keep: the order of the families, the peers left out or cut off, the part of a text that was cut.
+/// The reply without what encoding does not keep: the order of the address families, the number of peers left out or
+/// unreadable, and the warning, which may have been cut.
 fn same_order(reply: Reply) -> Reply {
     match reply {
         Reply::Peers(mut reply) => {
@@ -237,15 +240,15 @@ pub fn http_scrape(input: &[u8]) -> bool {
     if let ScrapeReply::Entries(entries) = reply {
         let mut sorted = entries;
         sorted.sort_by_key(|entry| entry.info_hash);
-        // A torrent that comes twice is written once.
+        // A torrent that comes twice is encoded once.
         sorted.dedup_by_key(|entry| entry.info_hash);
         assert_eq!(parse_scrape(&encode_scrape(&sorted)), Ok(ScrapeReply::Entries(sorted)), "a scrape survives");
     }
     true
 }
 
-/// The first bytes of an HTTP response and what of its body came with them. Accepted if the head is whole and the body
-/// not broken.
+/// The first bytes of an HTTP response and the beginning of its body. Accepted if the head is complete and the body
+/// well-formed.
 pub fn http_response(input: &[u8]) -> bool {
     let Ok(Some(mut head)) = http_head::read(input) else { return false };
     let (before, rest) = input.split_at_checked(head.len).expect("a head lies in its input");
@@ -263,7 +266,7 @@ pub fn http_response(input: &[u8]) -> bool {
     outcome.is_ok()
 }
 
-/// A datagram of a tracker, to the transaction that it names itself.
+/// A datagram of a tracker, read as the reply to the transaction that it names.
 pub fn udp_reply(input: &[u8]) -> bool {
     let (_action, rest) = input.split_at_checked(4).unwrap_or((input, &[]));
     let tid = rest.first_chunk().map_or(0, |tid| u32::from_be_bytes(*tid));
@@ -287,14 +290,14 @@ pub fn udp_reply(input: &[u8]) -> bool {
 }
 
 fn assert_announced(reply: &AnnounceReply, again: &AnnounceReply, ipv6: bool) {
-    // An IPv4 address inside IPv6 is unwrapped, and then has no place in an answer over IPv6.
+    // An IPv4 address inside IPv6 is read as IPv4, and an answer over IPv6 has no place for it.
     let kept: Vec<SocketAddr> = reply.peers.iter().copied().filter(|peer| peer.is_ipv6() == ipv6).collect();
     assert_eq!(again.peers, kept, "peers survive");
     let numbers = |reply: &AnnounceReply| (reply.interval, reply.complete, reply.incomplete);
     assert_eq!(numbers(again), numbers(reply), "numbers survive");
 }
 
-/// A datagram of a client.
+/// A datagram of a client to a tracker.
 pub fn udp_request(input: &[u8]) -> bool {
     let Ok(request) = decode_request(input) else { return false };
     let again = match &request {
@@ -310,7 +313,7 @@ pub fn udp_request(input: &[u8]) -> bool {
     true
 }
 
-/// A record as it is, and once more under a good checksum: no fuzzer would find that by itself.
+/// A resume record as it is, and once more with a correct checksum, which a fuzzer would not find by itself.
 pub fn resume(input: &[u8]) -> bool {
     let sum: [u8; 20] = Sha1::digest(input).into();
     let sealed = [input, &sum].concat();
@@ -322,7 +325,7 @@ pub fn resume(input: &[u8]) -> bool {
     read(input).is_some() | read(&sealed).is_some()
 }
 
-/// The state of a tracker as it is, and once more under a good checksum.
+/// The saved state of a tracker as it is, and once more with a correct checksum.
 pub fn swarm_state(input: &[u8]) -> bool {
     let sum: [u8; 20] = Sha1::digest(input).into();
     let sealed = [input, &sum].concat();
@@ -340,8 +343,8 @@ pub fn swarm_state(input: &[u8]) -> bool {
     read(input).is_some() | read(&sealed).is_some()
 }
 
-/// Paths of a torrent: one on each line, components between slashes; and the whole as a single name. Accepted if it can
-/// be a name.
+/// Paths of a torrent: one on each line, components between slashes; and the whole input as a single name. Accepted if
+/// the input can be a name.
 pub fn safe_path(input: &[u8]) -> bool {
     for names in [NameRules::Native, NameRules::Portable] {
         if let Some(name) = names.component(input) {
@@ -364,7 +367,7 @@ pub fn safe_path(input: &[u8]) -> bool {
     NameRules::Native.component(input).is_some()
 }
 
-/// May be in a text that was made safe.
+/// Whether text that was made safe may contain the character.
 fn is_shown(c: char) -> bool {
     is_harmless(c) || is_joiner(c)
 }

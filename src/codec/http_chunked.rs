@@ -1,46 +1,47 @@
-//! The chunked transfer coding (RFC 9112, 7.1), as a machine that is fed bytes in any cuts. Chunk extensions and trailers
-//! are skipped; lines may end in LF alone. Does not know what comes in the chunks, nor where from.
+//! The chunked transfer coding (RFC 9112, 7.1), as a machine that takes the bytes in parts of any size. Chunk
+//! extensions and trailers are skipped; lines may end in LF alone. Knows neither the contents of the chunks nor their
+//! source.
 
-/// 4 KiB for the line of a chunk, and for all trailers together: they hold a number, rarely a signature.
+/// 4 KiB for the line of a chunk, and for all trailers together: such lines hold a number, rarely a signature.
 const MAX_LINES_LEN: usize = 4096;
 
-/// A body that comes in chunks.
+/// Decodes a body that arrives in chunks.
 #[derive(Debug, Default)]
 pub struct Chunked {
     state: State,
-    /// What has come of a line.
+    /// The received part of a line that is not complete.
     line: Vec<u8>,
-    /// Bytes of trailers so far.
+    /// The number of bytes of trailers so far.
     trailers: usize,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// The line with a chunk's length is due.
+    /// The line with a chunk's length must follow.
     #[default]
     Size,
-    /// So many bytes of a chunk are due.
+    /// This number of bytes of the chunk must follow.
     Data(u64),
-    /// The end of the line behind a chunk is due.
+    /// The end of the line after a chunk must follow.
     AfterData,
-    /// Trailers are due, or the empty line behind them.
+    /// Trailers must follow, or the empty line after them.
     Trailers,
-    /// Everything has come.
+    /// The body is complete.
     Done,
 }
 
-/// The bytes are no chunks.
+/// The bytes are not in the chunked coding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("its chunks are broken")]
 pub struct BadChunk;
 
 impl Chunked {
-    /// Everything has come; what comes now is not the body's.
+    /// Whether the body is complete. Bytes that follow are not part of it.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
 
-    /// Takes the next bytes of the connection and appends what they hold of the body to `body`.
+    /// Takes the next bytes of the connection and appends the decoded bytes to `body`.
     pub fn take(&mut self, mut input: &[u8], body: &mut Vec<u8>) -> Result<(), BadChunk> {
         while !input.is_empty() && !self.is_done() {
             if let State::Data(left) = self.state {
@@ -90,7 +91,8 @@ impl Chunked {
     }
 }
 
-/// `5`, `1A ;ext=1`: hexadecimal digits, then nothing, blanks or an extension.
+/// The length in a chunk's line, for example `5` or `1A ;ext=1`: hexadecimal digits, then nothing, blanks or an
+/// extension.
 fn size(line: &[u8]) -> Result<u64, BadChunk> {
     let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
     let (digits, rest) = line.split_at_checked(digits).ok_or(BadChunk)?;
@@ -107,7 +109,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// The body, and whether it has come whole.
+    /// The decoded body, and whether it is complete.
     fn read(input: &[u8], cut: usize) -> Result<(Vec<u8>, bool), BadChunk> {
         let (mut chunked, mut body) = (Chunked::default(), Vec::new());
         for part in input.chunks(cut.max(1)) {
@@ -116,7 +118,7 @@ mod tests {
         Ok((body, chunked.is_done()))
     }
 
-    /// What was read of the body, and whether that is all of it.
+    /// The decoded body, and whether it is complete.
     type Read<'a> = Result<(&'a str, bool), BadChunk>;
 
     #[test]

@@ -1,65 +1,65 @@
-//! The head of an HTTP response (RFC 9112), as strangers' servers write it: from bytes to a head in the one form that any
-//! HTTP library reads.
+//! The head of an HTTP response (RFC 9112): rewrites a head of any server into one form that every HTTP library reads.
 //!
-//! Trackers are written by hand or stand behind proxies that add a hundred lines. So lines may end in LF alone, and be as
-//! many as fit in [`MAX_HEAD_LEN`]; those that nobody here reads are dropped, however odd they are. Interim responses (1xx)
-//! are skipped. Where the framing of the body is said in two ways, the rule of RFC 9112, 6.3 decides, and what would be
-//! read differently by two readers is refused. Does not know what the body is.
+//! Trackers are written by hand or stand behind proxies that add a hundred headers. So lines may end in LF alone, and
+//! there may be as many as fit in [`MAX_HEAD_LEN`]; headers that this client does not read are dropped, however odd
+//! they are. Interim responses (1xx) are skipped. Where two headers frame the body, the rule of RFC 9112, 6.3 decides;
+//! framing that two readers could understand differently is refused. Does not know what the body contains.
 
 use super::http_chunked::Chunked;
 
-/// 64 KiB: what browsers allow is a quarter of a MiB, what servers send is 1 KiB. Interim responses count too.
+/// 64 KiB: browsers allow 256 KiB, servers send 1 KiB. Interim responses count too.
 pub const MAX_HEAD_LEN: usize = 64 * 1024;
 
-/// The headers that are kept; where one comes twice, the first.
+/// The headers that are kept. If one comes twice, the first is kept.
 const KEPT: [&str; 5] = ["content-encoding", "content-type", "date", "location", "retry-after"];
 
-/// How the end of a body is known (RFC 9112, 6.3).
+/// How the receiver knows where the body ends (RFC 9112, 6.3).
 #[derive(Debug)]
 pub enum Framing {
-    /// There is none: a status of 204 or 304.
+    /// There is no body: the status is 204 or 304.
     Empty,
-    /// After so many bytes.
+    /// The body has this number of bytes.
     Length(u64),
-    /// It comes in chunks.
+    /// The body is in the chunked coding.
     Chunked(Chunked),
-    /// With the connection.
+    /// The body ends when the connection ends.
     Close,
 }
 
-/// A response's head.
+/// The head of a response.
 #[derive(Debug)]
 pub struct HttpHead {
-    /// The same in the form `HTTP/1.0 STATUS`, CRLF, headers, an empty line. The body is said to end with the connection:
-    /// whoever hands it on must do what `framing` says.
+    /// The head in the form `HTTP/1.0 STATUS`, CRLF, headers, an empty line. It has no header that frames the body, so
+    /// to an HTTP library the body ends with the connection. The caller must apply `framing` before it hands the body
+    /// on.
     pub text: Vec<u8>,
-    /// What the server says of the body's end.
+    /// Where the body ends, by the server's headers.
     pub framing: Framing,
     /// Bytes of the input that belong to the head, interim responses included.
     pub len: usize,
 }
 
-/// Why bytes are no head of a response.
+/// Why bytes are not the head of a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadHead {
-    /// It does not start with `HTTP/1.` and a status.
+    /// The input does not start with `HTTP/1.` and a status.
     #[error("it is no HTTP response")]
     Status,
-    /// Longer than [`MAX_HEAD_LEN`].
+    /// The head is longer than [`MAX_HEAD_LEN`].
     #[error("its head is too long")]
     TooLong,
-    /// The connection ended before everything had come.
+    /// The connection ended before the reply was complete.
     #[error("the connection ended before the reply")]
     CutShort,
-    /// `Content-Length` is no number, or there are several that differ.
+    /// `Content-Length` is not a number, or comes several times with different values.
     #[error("its content length is unclear")]
     Length,
-    /// A transfer coding other than `chunked`.
+    /// A transfer coding other than `chunked` is used.
     #[error("its transfer coding is not understood")]
     Coding,
 }
 
-/// Reads the head of a response from the first bytes of a connection; `None`: it has not come whole.
+/// Reads the head of a response from the first bytes of a connection; `None` if the head is not complete.
 pub fn read(input: &[u8]) -> Result<Option<HttpHead>, BadHead> {
     let mut rest = input;
     loop {
@@ -82,14 +82,14 @@ pub fn read(input: &[u8]) -> Result<Option<HttpHead>, BadHead> {
     }
 }
 
-/// A head, and what follows it.
+/// A head, and the bytes after it.
 type Split<'a> = (&'a [u8], &'a [u8]);
 
-/// One head with its last line but the empty one that ends it, and what follows. Fails early on what is no HTTP, so
-/// that a server that speaks something else is not waited for.
+/// Splits the input after the empty line that ends the first head; `None` if the head is not complete. Fails at the
+/// first byte that is not HTTP, so that the client does not wait for a server of another protocol.
 fn split(input: &[u8]) -> Result<Option<Split<'_>>, BadHead> {
     // "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty line" (RFC 9112,
-    // 2.2); clients forgive the same.
+    // 2.2); clients do the same with responses.
     let blank = input.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
     let input = input.get(blank..).unwrap_or_default();
     let start = input.get(..input.len().min(MAGIC.len())).unwrap_or_default();
@@ -109,12 +109,12 @@ fn split(input: &[u8]) -> Result<Option<Split<'_>>, BadHead> {
 
 const MAGIC: &[u8] = b"HTTP/1.";
 
-/// Lines without what ends them.
+/// The lines of a head, without their line ends.
 fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     head.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
 
-/// `HTTP/1.1 200 OK`, the reason left out or not.
+/// The status of a status line: `HTTP/1.1 200 OK`, with or without the reason.
 fn status(line: &[u8]) -> Result<u16, BadHead> {
     let mut words = line.split(|byte| *byte == b' ').filter(|word| !word.is_empty());
     let version = words.next().and_then(|word| word.strip_prefix(MAGIC)).ok_or(BadHead::Status)?;
@@ -167,7 +167,7 @@ fn rewritten<'a>(status: u16, lines: impl Iterator<Item = &'a [u8]>, len: usize)
     Ok(HttpHead { text, framing, len })
 }
 
-/// Name and value; `None` for what is no header, a folded line among it.
+/// Name and value of a header; `None` if the line is not a header. The continuation of a folded line is none either.
 fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let colon = line.iter().position(|byte| *byte == b':')?;
     let (name, value) = line.split_at_checked(colon)?;

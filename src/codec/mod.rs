@@ -1,7 +1,7 @@
-//! Floor 1: bytes to values and back. Knows base and `serde_bencode`; does not know sockets, clocks or decisions.
+//! Floor 1: encoders and parsers. Knows base and `serde_bencode`; does not know sockets, clocks or decisions.
 //!
-//! Everything read here comes from a stranger: no function panics, whatever the bytes, and none allocates more than
-//! its input justifies. The lints below make the usual slips visible.
+//! All input is untrusted: no function panics, whatever the bytes, and none allocates more than its input justifies.
+//! The lints below show the usual mistakes.
 
 // Tests may index: a panic there is a failed test.
 #![cfg_attr(

@@ -1,8 +1,8 @@
-//! The record of what a torrent had on stable storage, and of the files it had it in.
+//! The resume record: which pieces of a torrent are on stable storage, and in which files.
 //!
-//! Bencode, then the SHA-1 of it: a torn, truncated or flipped record is known for what it is (D-13), and so is one
-//! from the future (D-14, X-12). What of a good record may be trusted is for `logic::disk::resume` to say; a bad one means
-//! "check what is there", never "start anew".
+//! The format is bencode, followed by its SHA-1. So a torn, truncated or damaged record is detected (D-13), and so is
+//! one of a future version (D-14, X-12). `logic::disk::resume` decides what of a good record can be trusted. A bad
+//! record means "check what is there", never "start anew".
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteBuf;
@@ -12,56 +12,57 @@ use super::bencode::{self, BadBencode, BencodeLimits, View};
 use crate::base::bitfield::{BadBitfield, Bitfield};
 use crate::base::ids::InfoHash;
 
-/// The form this program writes. It reads no other: there has been none.
+/// The version of the format. No other version has existed, so no other is read.
 pub const VERSION: i64 = 1;
 
-/// What is known of a torrent's data.
+/// What is known of a torrent's data on the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResumeRecord {
-    /// Whose record it is; to be compared with the torrent's (D-14).
+    /// The torrent of the record; the reader must compare it with its own (D-14).
     pub info_hash: InfoHash,
-    /// How many pieces it has.
+    /// The number of pieces of the torrent.
     pub pieces: u32,
     /// The pieces whose bytes are on stable storage and hash right.
     pub have: Bitfield,
-    /// The files as they were, in the order of the torrent.
+    /// The state of each file when the record was written, in the order of the torrent.
     pub files: Vec<Witness>,
-    /// The part file, with bytes of files that are not wanted.
+    /// The state of the part file, which holds pieces' bytes of files that are not wanted.
     pub part: Witness,
     /// Bytes received in all runs; at most 2^63 - 1.
     pub downloaded: u64,
     /// Bytes sent in all runs; at most 2^63 - 1.
     pub uploaded: u64,
-    /// Written at a clean stop, with nothing under way.
+    /// The record was written at a clean stop, with no write outstanding.
     pub clean: bool,
 }
 
-/// What is cheap to know of a file, and changes when somebody else touches it (D-09, D-10). All zeros: there was none.
+/// Properties of a file that are cheap to read and change when another program changes the file (D-09, D-10). All
+/// zeros: the file did not exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Witness {
-    /// Bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// The device it is on: another one means that something else is mounted there.
+    /// The number of the device. Another number means that another file system is mounted there.
     pub dev: u64,
-    /// Its inode.
+    /// The number of the inode.
     pub ino: u64,
-    /// When it was last modified, in nanoseconds since 1970.
+    /// The time of the last modification, in nanoseconds since 1970.
     pub mtime_ns: i64,
 }
 
-/// Why bytes are no record.
+/// Why bytes are not a resume record.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecord {
-    /// The checksum is wrong: not written to the end, damaged, or something else altogether.
+    /// The checksum is wrong: the record was not written completely, is damaged, or is another file.
     #[error("torn or foreign: the checksum is wrong")]
     Torn,
-    /// Whole, but of another version of this program.
+    /// The checksum is right, but the record is of another version of this program.
     #[error("of version {0}, this program reads version {VERSION}")]
     Version(i64),
-    /// Whole, but not a record.
+    /// The checksum is right, but the bencode is not a record.
     #[error("not a record: {0}")]
     Shape(#[from] BadBencode),
-    /// The pieces do not fit their number.
+    /// The bitfield does not fit the number of pieces.
     #[error("not a record: {0}")]
     Have(#[from] BadBitfield),
     /// The info-hash or the list of files has an impossible length.
@@ -69,16 +70,16 @@ pub enum BadRecord {
     Length(&'static str),
 }
 
-/// In the order of the keys, as bencode wants them.
+/// The fields in the order of their keys, as bencode requires.
 #[derive(Serialize, Deserialize)]
 struct Raw {
     clean: u8,
     downloaded: i64,
-    /// [`WITNESS_LEN`] bytes each: a list of dictionaries would be four times as long.
+    /// [`WITNESS_LEN`] bytes for each file: a list of dictionaries would be four times as long.
     files: ByteBuf,
     have: ByteBuf,
     info_hash: ByteBuf,
-    /// One witness, or nothing.
+    /// One witness; empty if there is no part file.
     #[serde(default)]
     part: ByteBuf,
     pieces: u32,
@@ -86,14 +87,14 @@ struct Raw {
     version: i64,
 }
 
-/// Three numbers of 8 bytes and a signed one, big-endian.
+/// The length of an encoded witness: three unsigned numbers of 8 bytes and a signed one, big-endian.
 const WITNESS_LEN: usize = 32;
 
-/// Bytes of the SHA-1 at the end.
+/// The length of the SHA-1 at the end.
 const TRAILER_LEN: usize = 20;
 
 impl ResumeRecord {
-    /// As it goes into a file.
+    /// The bytes of the record as a file.
     pub fn encode(&self) -> Vec<u8> {
         let capped = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         let raw = Raw {
@@ -113,7 +114,7 @@ impl ResumeRecord {
         out
     }
 
-    /// From a file. A hostile one costs no more memory than it is long.
+    /// Reads a record from the bytes of a file. A hostile file costs no more memory than it is long.
     pub fn decode(input: &[u8]) -> Result<Self, BadRecord> {
         let (body, trailer) = input.split_last_chunk::<TRAILER_LEN>().ok_or(BadRecord::Torn)?;
         let sum: [u8; TRAILER_LEN] = Sha1::digest(body).into();
@@ -142,7 +143,7 @@ impl ResumeRecord {
 }
 
 impl Witness {
-    /// In place of a file that is not wanted: whatever is there, or will be, is not ours.
+    /// Stands for a file that is not wanted: this client does not own the file, whether or not it exists.
     pub const NOT_OURS: Self = Self { len: u64::MAX, dev: 0, ino: 0, mtime_ns: 0 };
 
     fn encode(&self) -> [u8; WITNESS_LEN] {
@@ -193,7 +194,7 @@ mod tests {
         assert_eq!(ResumeRecord::decode(&bytes), Ok(ResumeRecord { uploaded: i64::MAX.cast_unsigned(), ..record() }));
     }
 
-    /// D-13: every cut and every flipped bit.
+    /// D-13: every cut and every flipped bit is detected.
     #[test]
     fn no_damage_goes_unnoticed() {
         let good = record().encode();
@@ -209,9 +210,9 @@ mod tests {
         assert_eq!(ResumeRecord::decode(&vec![0; good.len()]), Err(BadRecord::Torn));
     }
 
-    /// D-14, X-12, and a record that somebody has made up.
+    /// D-14, X-12, and a forged record with a right checksum.
     #[test]
-    fn whole_records_that_are_none_are_named() {
+    fn valid_checksums_over_wrong_contents_are_refused() {
         assert_eq!(
             ResumeRecord::decode(&sealed(b"d7:versioni2e5:whatsle")),
             Err(BadRecord::Shape(BadBencode::CutShort { at: 22 }))

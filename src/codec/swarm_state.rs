@@ -1,14 +1,15 @@
-//! The swarms of a tracker in a file, so that they survive a restart (`docs/FORMATS.md`).
+//! The saved state of our tracker: its swarms in a file, so that they survive a restart (`docs/FORMATS.md`).
 //!
-//! Written in parts and sealed with a checksum; read as a whole and as hostile: nothing is believed before all of it has
-//! been checked, and a file costs no more memory than it is long. Knows no limits of a tracker and no clock.
+//! The file is written in parts and ends with a checksum. It is read as untrusted input: no part is used before the
+//! whole file has been checked, and a file costs no more memory than it is long. Knows no limits of a tracker and no
+//! clock.
 
 use sha1::{Digest, Sha1};
 
 use super::compact::{V4_LEN, V6_LEN};
 use crate::base::ids::InfoHash;
 
-/// The form this program writes. It reads no other.
+/// The version of the format. No other version is read.
 pub const VERSION: u32 = 1;
 
 /// Ages are counted in units of 8 s, the tick of the tracker's clock.
@@ -16,22 +17,22 @@ pub const AGE_UNIT_S: u64 = 8;
 
 const MAGIC: &[u8; 8] = b"ttswarms";
 
-/// The magic number, the version, and when it was written.
+/// The length of the magic number, the version, and the time of writing.
 const HEADER_LEN: usize = 20;
 
-/// SHA-1 of all before it.
+/// The length of the SHA-1 of all bytes before it.
 const TRAILER_LEN: usize = 20;
 
-/// Stands before a swarm.
+/// The tag before a swarm.
 const SWARM: u8 = 1;
 
-/// Stands behind the last swarm.
+/// The tag after the last swarm.
 const END: u8 = 0;
 
-/// A swarm with no peers: tag, info-hash, downloads, age, flags, founder, two counts.
+/// The length of a swarm without peers: tag, info-hash, downloads, age, flags, founder, two counts.
 pub const SWARM_LEN: usize = 1 + 20 + 4 + 2 + 1 + 6 + 4 + 4;
 
-/// An IPv6 peer, the longest there is: address, age, flags.
+/// The length of an IPv6 peer, the longest kind: address, age, flags.
 pub const PEER_LEN: usize = V6_LEN + 3;
 
 const IS_ESTABLISHED: u8 = 1;
@@ -41,83 +42,83 @@ const IS_SEED: u8 = 1;
 const IS_CONFIRMED: u8 = 2;
 const IS_COUNTED: u8 = 4;
 
-/// One peer. Its address is as in compact peers (BEP 23, BEP 7).
+/// One peer of a swarm. The address is encoded as in compact peers (BEP 23, BEP 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SavedPeer<const N: usize> {
     /// Address and port.
     pub addr: [u8; N],
-    /// Units since its last announce.
+    /// The time since the peer's last announce, in units of [`AGE_UNIT_S`].
     pub age: u16,
-    /// It has everything.
+    /// The peer is a seed.
     pub is_seed: bool,
-    /// It has announced again after the minimum interval.
+    /// The peer has announced again after the minimum interval.
     pub is_confirmed: bool,
-    /// Its download is counted.
+    /// The peer's download was counted, or the peer came as a seed.
     pub is_counted: bool,
 }
 
-/// The network that founded a swarm.
+/// The network of the first peer of a swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SavedNetwork {
-    /// A /24.
+    /// A /24 of IPv4.
     V4([u8; 3]),
-    /// A /48.
+    /// A /48 of IPv6.
     V6([u8; 6]),
 }
 
-/// One swarm.
+/// One swarm with its peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SavedSwarm {
-    /// The torrent.
+    /// The info-hash of the torrent.
     pub info_hash: InfoHash,
-    /// How often it was downloaded.
+    /// How many downloads were completed.
     pub downloaded: u32,
-    /// Units since the last announce.
+    /// The time since the last announce, in units of [`AGE_UNIT_S`].
     pub age: u16,
-    /// Peers of two networks have met there, or one has come back.
+    /// Peers of two networks have announced, or one peer has come back.
     pub is_established: bool,
-    /// Who founded it.
+    /// The network of the peer that announced first.
     pub founder: SavedNetwork,
-    /// Its IPv4 peers.
+    /// The IPv4 peers.
     pub v4: Vec<SavedPeer<V4_LEN>>,
-    /// Its IPv6 peers.
+    /// The IPv6 peers.
     pub v6: Vec<SavedPeer<V6_LEN>>,
 }
 
-/// Why bytes are no state of a tracker.
+/// Why bytes are not the saved state of a tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadState {
-    /// It does not begin as one.
+    /// The file does not begin with the magic number.
     #[error("it is not the state of a tracker")]
     Foreign,
-    /// Of another version of this program.
+    /// The file is of another version of this program.
     #[error("it has version {0}, this program reads version {VERSION}")]
     Version(u32),
-    /// The checksum is wrong.
+    /// The checksum is wrong: the file is damaged or was not written completely.
     #[error("it is damaged or was not written to its end: the checksum is wrong")]
     Torn,
-    /// The checksum is right and the rest makes no sense.
+    /// The checksum is right, but the contents are not valid.
     #[error("its contents make no sense")]
     Shape,
 }
 
-/// Seals what is written, part by part.
+/// Writes the beginning and the end of a file, and computes its checksum.
 #[derive(Debug, Clone)]
 pub struct Seal(Sha1);
 
 impl Seal {
-    /// Begins a file; returns its first bytes. `saved_at` is in seconds since 1970.
+    /// Begins a file. Returns its first bytes. `saved_at` is in seconds since 1970.
     pub fn begin(saved_at: u64) -> (Self, Vec<u8>) {
         let header = [&MAGIC[..], &VERSION.to_be_bytes(), &saved_at.to_be_bytes()].concat();
         (Self(Sha1::new_with_prefix(&header)), header)
     }
 
-    /// These bytes of [`SavedSwarm::encode`] come next.
+    /// Adds the next bytes of the file to the checksum. They come from [`SavedSwarm::encode`].
     pub fn add(&mut self, swarms: &[u8]) {
         self.0.update(swarms);
     }
 
-    /// Ends the file; returns its last bytes.
+    /// Ends the file. Returns its last bytes.
     pub fn end(mut self) -> Vec<u8> {
         self.0.update([END]);
         let sum: [u8; TRAILER_LEN] = self.0.finalize().into();
@@ -126,7 +127,7 @@ impl Seal {
 }
 
 impl SavedSwarm {
-    /// Appends the swarm.
+    /// Appends the encoded swarm.
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut founder = [0; 6];
         let flag = match self.founder {
@@ -152,7 +153,7 @@ impl SavedSwarm {
         self.v6.iter().for_each(|peer| peer.encode(out));
     }
 
-    /// Takes one off the front; `None` if there is none, or it makes no sense.
+    /// Removes one swarm from the front; `None` if there is none or it is not valid.
     fn decode(rest: &mut &[u8]) -> Option<Self> {
         let info_hash = InfoHash(take(rest)?);
         let downloaded = u32::from_be_bytes(take(rest)?);
@@ -182,7 +183,7 @@ impl<const N: usize> SavedPeer<N> {
         );
     }
 
-    /// Takes so many off the front, and no more memory than they have bytes.
+    /// Removes `count` peers from the front. Allocates no more memory than they have bytes.
     fn decode_many(rest: &mut &[u8], count: u32) -> Option<Vec<Self>> {
         let len = usize::try_from(count).ok()?.checked_mul(N.checked_add(3)?)?;
         let (mut peers, tail) = rest.split_at_checked(len)?;
@@ -214,16 +215,16 @@ fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     Some(*first)
 }
 
-/// A whole file, checked.
+/// The saved state in a file whose checksum and contents are right.
 #[derive(Debug, Clone, Copy)]
 pub struct SavedState<'a> {
     saved_at: u64,
-    /// Tags and swarms, up to the last tag.
+    /// The swarms with their tags, without the tag at the end.
     swarms: &'a [u8],
 }
 
 impl<'a> SavedState<'a> {
-    /// Checks all of it.
+    /// Checks the whole file.
     pub fn read(input: &'a [u8]) -> Result<Self, BadState> {
         let mut rest = input;
         if take(&mut rest) != Some(*MAGIC) {
@@ -246,18 +247,18 @@ impl<'a> SavedState<'a> {
         if left.0 == [END] { Ok(state) } else { Err(BadState::Shape) }
     }
 
-    /// When it was written, in seconds since 1970.
+    /// The time of writing, in seconds since 1970.
     pub const fn saved_at(&self) -> u64 {
         self.saved_at
     }
 
-    /// Every swarm.
+    /// The swarms of the file.
     pub const fn swarms(&self) -> SavedSwarms<'a> {
         SavedSwarms(self.swarms)
     }
 }
 
-/// The swarms of a file, one after the other.
+/// An iterator over the swarms of a file.
 #[derive(Debug, Clone)]
 pub struct SavedSwarms<'a>(&'a [u8]);
 
@@ -344,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn whole_files_that_are_none_are_named() {
+    fn valid_checksums_over_wrong_contents_are_refused() {
         let good = file(99, &[swarm(1)]);
         let body = &good[..good.len() - 20];
         let with = |at: usize, bytes: &[u8]| {

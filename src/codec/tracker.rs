@@ -1,7 +1,7 @@
-//! What is said to a tracker and what it answers, whatever the transport (BEP 3, 15, 23, 31, 48).
+//! Announces, scrapes and their replies, for every transport (BEP 3, 15, 23, 31, 48).
 //!
-//! Replies are as the tracker sent them, but for their size and for addresses nobody can dial. What an interval of -1
-//! means, and which addresses are wise to dial, is decided elsewhere.
+//! Replies are kept as the tracker sent them, except that their size is limited and addresses that cannot be dialled
+//! are dropped. What an interval of -1 means, and which of the addresses are dialled, is decided elsewhere.
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
@@ -10,16 +10,16 @@ use std::time::Duration;
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::limits::MAX_PEERS_PER_REPLY;
 
-/// 1,000 bytes kept of a failure reason or a warning: five times what is ever shown of one (T-09).
+/// 1,000 bytes are kept of a failure reason or a warning: five times the length that is shown (T-09).
 pub const MAX_TEXT_LEN: usize = 1000;
 
-/// 1,000 bytes of a tracker id: it goes into every later URL.
+/// 1,000 bytes of a tracker id: it becomes part of every later URL.
 pub const MAX_TRACKER_ID_LEN: usize = 1000;
 
-/// Why an announce is made (BEP 3 `event`).
+/// The reason for an announce (BEP 3 `event`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Event {
-    /// Nothing happened: "one of the announcements done at regular intervals".
+    /// A regular announce: "one of the announcements done at regular intervals".
     #[default]
     Periodic,
     /// "Sent when a download first begins."
@@ -28,70 +28,72 @@ pub enum Event {
     Completed,
     /// "Sent when the downloader ceases downloading."
     Stopped,
-    /// The regular announce of one that has all it wants, and not all there is (BEP 21). UDP has no number for it.
+    /// A regular announce of a client that has all it wants but not all of the torrent (BEP 21). UDP has no number for
+    /// it.
     Paused,
 }
 
-/// One announce.
+/// An announce of a client to a tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnounceRequest {
-    /// The swarm.
+    /// The torrent.
     pub info_hash: InfoHash,
-    /// Who we are.
+    /// The client's peer id.
     pub peer_id: PeerId,
-    /// Where we listen.
+    /// The port on which the client listens.
     pub port: u16,
     /// Bytes sent to peers since `started`.
     pub uploaded: u64,
     /// Bytes received from peers since `started`.
     pub downloaded: u64,
-    /// Bytes we lack.
+    /// Bytes that the client still lacks.
     pub left: u64,
-    /// Why now.
+    /// The reason for the announce.
     pub event: Event,
-    /// Proves that we are the same client should our address change.
+    /// Proves to the tracker that this is the same client if its address changes.
     pub key: u32,
-    /// How many peers we would like.
+    /// The number of peers that the client wants.
     pub num_want: u32,
-    /// What the tracker called us in its last reply, to be sent back as it is.
+    /// The tracker id of the last reply, sent back unchanged.
     pub tracker_id: Option<Vec<u8>>,
 }
 
-/// A good answer to an announce.
+/// The reply to an announce that succeeded.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AnnounceReply {
     /// Seconds until the next announce, as sent: it may be zero, negative or absurd (T-15). `None`: not sent, or text.
     pub interval: Option<i64>,
-    /// Seconds that must pass at least, as sent.
+    /// Seconds that must pass at least until the next announce, as sent.
     pub min_interval: Option<i64>,
-    /// Seeds.
+    /// The number of seeds.
     pub complete: Option<u32>,
-    /// Leeches.
+    /// The number of leeches.
     pub incomplete: Option<u32>,
-    /// How often the torrent was downloaded.
+    /// How many downloads were completed.
     pub downloaded: Option<u32>,
-    /// Peers that can be dialled, each once, at most [`MAX_PEERS_PER_REPLY`]; IPv4 ones inside IPv6 are unwrapped.
+    /// The peers that can be dialled, each once, at most [`MAX_PEERS_PER_REPLY`]. IPv4 addresses mapped into IPv6
+    /// become IPv4.
     pub peers: Vec<SocketAddr>,
-    /// How many peers the tracker named, before duplicates and impossible ones went (W-11, W-15).
+    /// The number of peers in the reply, before duplicates and unusable addresses were dropped (W-11, W-15).
     pub peers_named: u32,
-    /// How many entries of its peer lists cannot be read: a list that is cut short counts one, an entry without an
-    /// address or without a port counts one. The others are used.
+    /// The number of entries of the peer lists that cannot be read: a list that is cut short counts as one, and so does
+    /// an entry without an address or without a port. The other entries are used.
     pub peers_unreadable: u32,
-    /// To be sent back with the next announce; at most [`MAX_TRACKER_ID_LEN`] bytes.
+    /// The client sends this back with the next announce; at most [`MAX_TRACKER_ID_LEN`] bytes.
     pub tracker_id: Option<Vec<u8>>,
     /// "Similar to failure reason, but the response still gets processed normally" (T-10). Not made safe for showing.
     pub warning: Option<String>,
-    /// Our address as the tracker sees it (BEP 24).
+    /// The client's address as the tracker sees it (BEP 24).
     pub external_ip: Option<IpAddr>,
 }
 
 impl AnnounceReply {
-    /// Takes the peers a tracker has named: counts all, keeps those [`vetted`].
+    /// Stores the peers that a tracker has named: counts all, keeps those that pass [`vetted`].
     pub(super) fn take_peers(&mut self, named: impl IntoIterator<Item = SocketAddr>) {
         self.take_entries(named.into_iter().map(Some));
     }
 
-    /// As [`Self::take_peers`], for lists in which `None` is an entry that cannot be read.
+    /// Stores peers as [`Self::take_peers`] does. `None` stands for an entry that cannot be read.
     pub(super) fn take_entries(&mut self, entries: impl IntoIterator<Item = Option<SocketAddr>>) {
         let (mut named, mut unreadable): (u32, u32) = (0, 0);
         self.peers = vetted(entries.into_iter().filter_map(|entry| {
@@ -103,48 +105,48 @@ impl AnnounceReply {
     }
 }
 
-/// When a tracker that has failed may be asked again (BEP 31).
+/// When the client may ask again a tracker that has failed (BEP 31).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RetryIn {
-    /// Not before that.
+    /// Not before this time has passed.
     After(Duration),
     /// "The client should never retry."
     Never,
 }
 
-/// The tracker says no.
+/// The reply of a tracker that refuses the request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackerFailure {
-    /// In the tracker's words, at most [`MAX_TEXT_LEN`] bytes. Not made safe for showing.
+    /// The reason in the tracker's words, at most [`MAX_TEXT_LEN`] bytes. Not made safe for showing.
     pub reason: String,
-    /// When to come back, if it said so.
+    /// When the client may ask again, if the tracker has said so.
     pub retry_in: Option<RetryIn>,
 }
 
-/// Any well-formed answer to an announce.
+/// A well-formed reply to an announce.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Peers, and when to come back.
+    /// The announce succeeded.
     Peers(AnnounceReply),
-    /// A refusal.
+    /// The tracker refused the announce.
     Failure(TrackerFailure),
 }
 
-/// The numbers of one swarm (BEP 48).
+/// The counts of one swarm (BEP 48).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ScrapeEntry {
-    /// The swarm.
+    /// The torrent.
     pub info_hash: InfoHash,
-    /// Seeds.
+    /// The number of seeds.
     pub complete: u32,
-    /// Leeches.
+    /// The number of leeches.
     pub incomplete: u32,
-    /// How often the torrent was downloaded.
+    /// How many downloads were completed.
     pub downloaded: u32,
 }
 
-/// Each address once and in the order named, without those nobody can dial (port 0, `0.0.0.0`, `::`), at most
-/// [`MAX_PEERS_PER_REPLY`] (T-16). Reads all of `named`, however many.
+/// Filters the peers that a tracker has named: each address once, in order, at most [`MAX_PEERS_PER_REPLY`] (T-16),
+/// without those that cannot be dialled (port 0, `0.0.0.0`, `::`). Reads all of `named`, however many they are.
 pub fn vetted(named: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut seen = HashSet::new();
     let mut kept = Vec::new();
@@ -158,7 +160,7 @@ pub fn vetted(named: impl IntoIterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     kept
 }
 
-/// A stranger's text, at most [`MAX_TEXT_LEN`] bytes of it, whatever is not UTF-8 replaced.
+/// The beginning of a text, at most [`MAX_TEXT_LEN`] bytes, with replacement characters for what is not UTF-8.
 pub(super) fn short_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes.get(..MAX_TEXT_LEN).unwrap_or(bytes)).into_owned()
 }

@@ -1,13 +1,13 @@
-//! Bencode (BEP 3): one scanner that every byte passes before anything else looks at it.
+//! Bencode (BEP 3). One scanner checks every byte before any other code reads it.
 //!
-//! `serde_bencode` alone aborts the process on deep nesting, takes `-0` and leading zeros, and ignores trailing bytes;
-//! so [`decode`] lets it see checked input only. Where strangers take liberties with the types (a tracker that sends
-//! its interval as text), [`View`] reads checked bytes in place, without a copy and without recursion.
+//! `serde_bencode` alone aborts the process on deep nesting, accepts `-0` and leading zeros, and ignores trailing
+//! bytes; so [`decode`] gives it checked input only. Where the types of values vary (a tracker that sends its interval
+//! as text), [`View`] reads checked bytes in place, without a copy and without recursion.
 //!
-//! [`check`] and [`decode`] are strict about form: one value, canonical numbers, no key twice, nothing behind it. [`scan`]
-//! is for what others wrote: it reads the value at the head and reports what is odd about it, and the reader decides
-//! which oddities it accepts. A number that is not canonical is no [`View::number`], so no reader takes it by accident.
-//! Knows nothing of torrents or trackers.
+//! [`check`] and [`decode`] are strict about form: one value, canonical numbers, no key twice, no bytes after the
+//! value. [`scan`] is for input of other programs: it reads the value at the head and reports what is odd about it, and
+//! the caller decides which oddities it accepts. [`View::number`] gives `None` for a number that is not canonical, so
+//! no caller accepts one by accident. This module knows nothing of torrents or trackers.
 
 use serde::de::DeserializeOwned;
 
@@ -18,105 +18,105 @@ mod view;
 
 pub use view::{Picked, TreeStep, TreeWalk, View};
 
-/// How much nesting and how many values are accepted (S-04).
+/// The accepted depth and number of values (S-04).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BencodeLimits {
-    /// Dictionaries and lists inside each other.
+    /// How deep dictionaries and lists may be nested.
     pub max_depth: usize,
-    /// Numbers, strings (keys too), lists and dictionaries together.
+    /// The number of values: numbers, strings (keys too), lists and dictionaries together.
     pub max_tokens: usize,
 }
 
 impl BencodeLimits {
-    /// For what peers and trackers send. 32 deep as S-04 says; half a million values is what the largest tracker reply
-    /// (1 MiB) can hold at all: no value is shorter than two bytes.
+    /// For messages of peers and trackers: 32 levels, as S-04 says, and half a million values. The largest tracker
+    /// reply (1 MiB) cannot hold more, because no value is shorter than two bytes.
     pub const WIRE: Self = Self { max_depth: 32, max_tokens: 512 * 1024 };
 
-    /// For files: 100 deep and three million values, as S-04 and libtorrent have it.
+    /// For files: 100 levels and three million values, as S-04 and libtorrent have it.
     pub const FILE: Self = Self { max_depth: 100, max_tokens: 3_000_000 };
 }
 
-/// Why bytes are not the bencode we accept. Positions are byte offsets.
+/// Why bytes are not acceptable bencode. Positions are byte offsets.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBencode {
     /// The input ends inside a value, or a string claims more bytes than there are.
     #[error("bencode cut short: a value at byte {at} goes beyond the end")]
     CutShort {
-        /// Where that value starts.
+        /// The offset at which that value starts.
         at: usize,
     },
-    /// Not `i`, a number and `e`; or, where form is checked, a number that is not canonical (`-0`, a leading zero, more
-    /// than 64 bits).
+    /// A number is not written as `i`, digits and `e`; or, where form is checked, it is not canonical (`-0`, a leading
+    /// zero, more than 64 bits).
     #[error("bad number at byte {at}")]
     Number {
-        /// Where it starts.
+        /// The offset at which the number starts.
         at: usize,
     },
-    /// Not a string length and a colon; or, where form is checked, a length with a leading zero.
+    /// A string does not begin with its length and a colon; or, where form is checked, the length has a leading zero.
     #[error("bad string length at byte {at}")]
     Length {
-        /// Where it starts.
+        /// The offset at which the string starts.
         at: usize,
     },
-    /// A byte that starts nothing, or an end where a value is due.
+    /// A byte at which no value can start, or an `e` where a value must follow.
     #[error("unexpected byte 0x{byte:02x} at byte {at}")]
     Unexpected {
-        /// Where it is.
+        /// The offset of the byte.
         at: usize,
-        /// Which.
+        /// The byte.
         byte: u8,
     },
     /// A dictionary key that is not a string.
     #[error("dictionary key at byte {at} is not a string")]
     Key {
-        /// Where it is.
+        /// The offset of the key.
         at: usize,
     },
     /// The same key twice in one dictionary: two readers could see two different values.
     #[error("duplicate key in the dictionary that ends at byte {at}")]
     DuplicateKey {
-        /// Where that dictionary ends.
+        /// The offset of the `e` that ends the dictionary.
         at: usize,
     },
-    /// More nesting than [`BencodeLimits::max_depth`].
+    /// The nesting is deeper than [`BencodeLimits::max_depth`].
     #[error("nested deeper than {limit}")]
     TooDeep {
         /// The limit.
         limit: usize,
     },
-    /// More values than [`BencodeLimits::max_tokens`].
+    /// The input has more values than [`BencodeLimits::max_tokens`].
     #[error("more than {limit} values")]
     TooMany {
         /// The limit.
         limit: usize,
     },
-    /// Something behind the one value.
+    /// There are bytes after the value.
     #[error("trailing bytes from byte {at} on")]
     Trailing {
-        /// Where the value has ended.
+        /// The offset at which the value has ended.
         at: usize,
     },
-    /// Well-formed, but not of the shape that was asked for.
+    /// Well-formed bencode that does not have the requested types.
     #[error("unexpected shape: {0}")]
     Shape(String),
 }
 
-/// What a scan saw: where the value ends, and what is odd about its form.
+/// The result of a scan: where the value ends, and what is odd about its form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Scan {
     /// Every dictionary has its keys in order, as BEP 3 demands.
     pub sorted: bool,
-    /// The first key that comes twice in its dictionary, as the error of whoever refuses it.
+    /// The first key that comes twice in its dictionary, as the error for a caller that refuses such input.
     pub repeated_key: Option<BadBencode>,
-    /// The first number or string length that is not canonical, as the error of whoever refuses it.
+    /// The first number or string length that is not canonical, as the error for a caller that refuses such input.
     pub odd_number: Option<BadBencode>,
-    /// How many values there are, keys included.
+    /// The number of values, keys included.
     pub tokens: usize,
-    /// How many bytes the value has; what is behind it was not looked at.
+    /// The length of the value in bytes; the bytes after it were not read.
     pub len: usize,
 }
 
-/// Is this exactly one canonical value, within the limits? Keys may be out of order.
+/// Checks that the input is exactly one canonical value within the limits. Keys may be out of order.
 pub fn check(input: &[u8], limits: BencodeLimits) -> Result<(), BadBencode> {
     let scan = scan(input, limits)?;
     match scan.odd_number.or(scan.repeated_key) {
@@ -126,9 +126,9 @@ pub fn check(input: &[u8], limits: BencodeLimits) -> Result<(), BadBencode> {
     }
 }
 
-/// Reads the value at the head of the input, within the limits. Iterative; linear in the value but for unsorted
-/// dictionaries, whose keys are sorted to find duplicates. Allocates 16 bytes for each key of the dictionaries open at a
-/// time, 32 for each level.
+/// Reads the value at the head of the input, within the limits. Iterative. The time is linear in the length of the
+/// value, except that the keys of unsorted dictionaries are sorted to find duplicates. Allocates 16 bytes for each key
+/// of the dictionaries that are open at a time, and 32 bytes for each level.
 pub fn scan(input: &[u8], limits: BencodeLimits) -> Result<Scan, BadBencode> {
     let mut scanner = Scanner { open: Vec::new(), keys: Vec::new(), sorted: true, repeated_at: None };
     let mut rest = input;
@@ -161,14 +161,15 @@ pub fn scan(input: &[u8], limits: BencodeLimits) -> Result<Scan, BadBencode> {
     Ok(Scan { sorted: scanner.sorted, repeated_key, odd_number, tokens, len })
 }
 
-/// Checks, then lets `serde_bencode` build a `T`. Unknown keys are ignored; keys must be UTF-8.
+/// Checks the input, then lets `serde_bencode` build a `T`. Unknown keys are ignored; keys must be UTF-8.
 pub fn decode<T: DeserializeOwned>(input: &[u8], limits: BencodeLimits) -> Result<T, BadBencode> {
     check(input, limits)?;
     serde_bencode::from_bytes(input).map_err(|error| BadBencode::Shape(error.to_string()))
 }
 
-/// The raw bytes of a key's value in a dictionary, as they were sent: what an info-hash is made of. For bytes that
-/// have passed [`scan`]; from others it gets `None` or some run of them. `None` if the key is missing or comes twice.
+/// The raw bytes of a key's value in a dictionary, as they were sent; an info-hash is the digest of such bytes. The
+/// input must have passed [`scan`]: for other input the result is `None` or arbitrary bytes. `None` if the key is
+/// missing or comes twice.
 pub fn raw_value<'a>(input: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
     let mut found = View::of_scanned(input).entries().filter(|(name, _value)| *name == key);
     let (_name, value) = found.next()?;
@@ -178,11 +179,11 @@ pub fn raw_value<'a>(input: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
 /// A list or dictionary that is not yet closed.
 struct Open {
     is_dict: bool,
-    /// A dictionary that has seen a key and waits for its value.
+    /// The dictionary has read a key, and the key's value must follow.
     value_due: bool,
-    /// Its keys are on the scanner's stack from here on.
+    /// The index of the first key of this dictionary in the scanner's list of keys.
     first_key: usize,
-    /// Each key is greater than the one before it, so none comes twice.
+    /// Each key is greater than the one before it, so no key comes twice.
     rising: bool,
 }
 
@@ -190,7 +191,7 @@ struct Scanner<'a> {
     open: Vec<Open>,
     keys: Vec<&'a [u8]>,
     sorted: bool,
-    /// Where the first dictionary ends that has a key twice.
+    /// The end of the first dictionary in which a key comes twice.
     repeated_at: Option<usize>,
 }
 

@@ -102,7 +102,7 @@ fn a_scan_tells_what_is_odd_and_where_the_value_ends() {
 }
 
 #[test]
-fn a_number_that_is_not_canonical_is_read_by_name_only() {
+fn only_lenient_number_reads_a_number_that_is_not_canonical() {
     for (input, number) in [(&b"i03e"[..], 3), (b"i-0e", 0), (b"i-007e", -7), (b"i99999999999999999999e", i64::MAX)] {
         let view = View::parse(input, BencodeLimits::WIRE).unwrap();
         assert_eq!((view.number(), view.lenient_number()), (None, Some(number)));
@@ -110,7 +110,7 @@ fn a_number_that_is_not_canonical_is_read_by_name_only() {
 }
 
 #[test]
-fn of_a_key_that_comes_twice_the_first_is_picked_and_it_is_told() {
+fn a_key_that_comes_twice_has_its_first_value_and_is_reported() {
     const KEYS: [&[u8]; 2] = [b"a", b"b"];
     let view = View::parse(b"d1:ai1e1:ai2e1:bi3e1:c0:1:c0:e", BencodeLimits::WIRE).unwrap();
     let picked = view.pick(&KEYS);
@@ -134,7 +134,7 @@ fn a_walk_goes_through_every_dictionary_but_those_under_an_empty_key() {
     assert_eq!(View::parse(b"le", BencodeLimits::WIRE).unwrap().walk().count(), 0);
 }
 
-/// A million levels end the scan at the 33rd: `serde_bencode` alone would end the process.
+/// A million levels end the scan at level 33. `serde_bencode` alone would abort the process.
 #[test]
 fn bombs_are_refused_at_the_limit() {
     let deep = vec![b'l'; 1_000_000];
@@ -149,7 +149,7 @@ fn bombs_are_refused_at_the_limit() {
 }
 
 #[test]
-fn a_million_unsorted_keys_are_no_trouble() {
+fn a_million_unsorted_keys_are_scanned() {
     let mut input = b"d".to_vec();
     for number in (0..1_000_000).rev() {
         input.extend(format!("7:{number:07}0:").bytes());
@@ -169,7 +169,7 @@ fn raw_values_are_the_bytes_as_sent() {
 }
 
 #[test]
-fn views_saturate_numbers_and_shrug_at_wrong_types() {
+fn views_saturate_numbers_and_give_none_for_wrong_types() {
     let view = View::parse(b"d1:ai9223372036854775808e1:bl1:xi-5eee", BencodeLimits::WIRE).unwrap();
     assert_eq!(view.find(b"a").unwrap().number(), Some(i64::MAX));
     assert_eq!(view.find(b"a").unwrap().bytes(), None);
@@ -180,7 +180,7 @@ fn views_saturate_numbers_and_shrug_at_wrong_types() {
 }
 
 #[test]
-fn what_is_picked_is_what_is_found() {
+fn pick_and_find_agree() {
     const KEYS: [&[u8]; 4] = [b"a", b"b", b"missing", b"z"];
     for input in [b"d1:ai1e1:bl1:z1:ae1:c3:a:be".as_slice(), b"d1:z0:1:ai7ee", b"le", b"de", b"i7e", b"1:a"] {
         let view = View::parse(input, BencodeLimits::FILE).unwrap();
@@ -216,7 +216,7 @@ fn any_value() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn whatever_serde_bencode_writes_is_accepted(value in any_value()) {
+    fn values_that_serde_bencode_writes_are_accepted(value in any_value()) {
         let bytes = serde_bencode::to_bytes(&value).unwrap();
         prop_assert!(scan(&bytes, BencodeLimits::WIRE).unwrap().sorted);
         prop_assert_eq!(decode::<Value>(&bytes, BencodeLimits::WIRE).unwrap(), value);

@@ -1,4 +1,4 @@
-//! The smallest parts of bencode: numbers, strings, and the marks around lists and dictionaries.
+//! The tokens of bencode: numbers, strings, and the letters that begin and end lists and dictionaries.
 
 use super::BadBencode;
 
@@ -11,23 +11,23 @@ pub(super) enum Token<'a> {
     End,
 }
 
-/// A number, at most [`MAX_DIGITS`] digits and a sign.
+/// A number of at most [`MAX_DIGITS`] digits, with an optional sign.
 #[derive(Clone, Copy)]
 pub(super) struct Number {
     pub(super) value: i128,
-    /// "i-0e is invalid. All encodings with a leading zero, such as i03e, are invalid, other than i0e" (BEP 3); and it
-    /// is between `i64::MIN` and `u64::MAX`.
+    /// The form is canonical: "i-0e is invalid. All encodings with a leading zero, such as i03e, are invalid, other
+    /// than i0e" (BEP 3); and the value is between `i64::MIN` and `u64::MAX`.
     pub(super) is_canonical: bool,
 }
 
 #[derive(Clone, Copy)]
 pub(super) struct BencodeText<'a> {
     pub(super) bytes: &'a [u8],
-    /// Its length has no leading zero.
+    /// The length of the string has no leading zero.
     pub(super) is_canonical: bool,
 }
 
-/// What is wrong with a token, before it is known where.
+/// What is wrong with a token. [`Self::at`] adds the position.
 pub(super) enum Fault {
     CutShort,
     Number,
@@ -46,7 +46,7 @@ impl Fault {
     }
 }
 
-/// The first of them, and what follows it.
+/// Reads the first token of the input. Returns it and the bytes after it.
 pub(super) fn token(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     match input.split_first() {
         Some((b'i', tail)) => number(tail),
@@ -59,7 +59,7 @@ pub(super) fn token(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     }
 }
 
-/// The digits of `u64::MAX`, or a sign and those of `i64::MIN`.
+/// The number of digits of `u64::MAX`, or of `i64::MIN` with its sign.
 const MAX_DIGITS: usize = 20;
 
 fn number(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
@@ -80,7 +80,7 @@ fn text(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     Ok((Token::Text(BencodeText { bytes, is_canonical }), rest))
 }
 
-/// What stands before the mark, which must come within [`MAX_DIGITS`] bytes, and what stands behind it.
+/// Returns the bytes before the mark, which must come within [`MAX_DIGITS`] bytes, and the bytes after it.
 fn split_at_mark(input: &[u8], mark: u8, fault: Fault) -> Result<(&[u8], &[u8]), Fault> {
     let window = MAX_DIGITS.saturating_add(1);
     let Some(end) = input.iter().take(window).position(|byte| *byte == mark) else {
@@ -94,7 +94,7 @@ fn split_at_mark(input: &[u8], mark: u8, fault: Fault) -> Result<(&[u8], &[u8]),
     Ok((digits, tail.get(1..).unwrap_or_default()))
 }
 
-/// At most [`MAX_DIGITS`] digits, at least one.
+/// Reads a decimal number of at least one and at most [`MAX_DIGITS`] digits.
 fn decimal(digits: &[u8]) -> Option<i128> {
     if digits.is_empty() {
         return None;

@@ -1,40 +1,41 @@
-//! Checked bencode read in place: no copy, no recursion.
+//! Reads checked bencode in place: without a copy, without recursion.
 
 use std::iter;
 
 use super::token::{Token, token};
 use super::{BadBencode, BencodeLimits, Scan, scan};
 
-/// One checked value, read in place.
+/// One checked value, whose bytes are read in place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct View<'a> {
     raw: &'a [u8],
 }
 
 impl<'a> View<'a> {
-    /// Scans the value at the head of the input, then views it. What is odd about it, and whether anything is behind
-    /// it, is for the caller to judge.
+    /// Scans the value at the head of the input and returns a view of it. The caller decides whether it accepts what
+    /// the scan found odd, and whether bytes may follow.
     pub fn scan(input: &'a [u8], limits: BencodeLimits) -> Result<(Self, Scan), BadBencode> {
         let seen = scan(input, limits)?;
         Ok((Self { raw: input.get(..seen.len).unwrap_or(input) }, seen))
     }
 
-    /// [`Self::scan`] for who does not care what is odd. A key that comes twice has its first value, as in libtorrent.
+    /// [`Self::scan`] for callers that accept every oddity. A key that comes twice has its first value, as in
+    /// libtorrent.
     pub fn parse(input: &'a [u8], limits: BencodeLimits) -> Result<Self, BadBencode> {
         Self::scan(input, limits).map(|(view, _oddities)| view)
     }
 
-    /// Of bytes whose head has passed [`scan`]; from others it reads nonsense.
+    /// A view of bytes that have passed [`scan`]. For other bytes the methods return arbitrary values.
     pub(super) const fn of_scanned(input: &'a [u8]) -> Self {
         Self { raw: input }
     }
 
-    /// The value as it was sent.
+    /// The bytes of the value, as they were sent.
     pub const fn raw(self) -> &'a [u8] {
         self.raw
     }
 
-    /// The string, if it is one.
+    /// The string; `None` if the value is not a string.
     pub fn bytes(self) -> Option<&'a [u8]> {
         match token(self.raw) {
             Ok((Token::Text(text), _rest)) => Some(text.bytes),
@@ -42,12 +43,12 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The number, if it is a canonical one; beyond the range of an `i64` it is the nearest end of it.
+    /// The number, capped to the range of an `i64`. `None` if the value is not a number, or not a canonical one.
     pub fn number(self) -> Option<i64> {
         self.read_number(true)
     }
 
-    /// The number, canonical or not (`i03e`, `i-0e`): for values on which nothing rests that two readers must agree on.
+    /// The number, canonical or not (`i03e`, `i-0e`). For values about which two readers need not agree.
     pub fn lenient_number(self) -> Option<i64> {
         self.read_number(false)
     }
@@ -62,22 +63,23 @@ impl<'a> View<'a> {
         }
     }
 
-    /// Is it a dictionary?
+    /// Whether the value is a dictionary.
     pub fn is_dict(self) -> bool {
         self.raw.first() == Some(&b'd')
     }
 
-    /// Is it a list?
+    /// Whether the value is a list.
     pub fn is_list(self) -> bool {
         self.raw.first() == Some(&b'l')
     }
 
-    /// The value of a dictionary's key; `None` too if this is no dictionary. Linear in the size of the dictionary.
+    /// The value of a dictionary's key; `None` if it is missing or this is no dictionary. Linear in the size of the
+    /// dictionary.
     pub fn find(self, key: &[u8]) -> Option<Self> {
         self.entries().find(|(name, _value)| *name == key).map(|(_name, value)| value)
     }
 
-    /// Only these keys of a dictionary, found in one pass over it; none if this is no dictionary.
+    /// Finds these keys of a dictionary in one pass. Finds none if this is no dictionary.
     pub fn pick(self, keys: &'static [&'static [u8]]) -> Picked<'a> {
         let mut picked = Picked { keys, found: Vec::with_capacity(keys.len()), repeated: None };
         for (key, value) in self.entries() {
@@ -91,7 +93,7 @@ impl<'a> View<'a> {
         picked
     }
 
-    /// The keys and values of a dictionary, as sent; nothing if this is none.
+    /// The keys and values of a dictionary, in the order in which they were sent. Empty if this is no dictionary.
     pub fn entries(self) -> impl Iterator<Item = (&'a [u8], Self)> {
         let mut rest = self.raw.strip_prefix(b"d").unwrap_or_default();
         iter::from_fn(move || {
@@ -102,12 +104,12 @@ impl<'a> View<'a> {
         })
     }
 
-    /// A walk through this dictionary and those in it; it is over at once if this is none.
+    /// A walk through this dictionary and the dictionaries in it. Empty if this is no dictionary.
     pub fn walk(self) -> TreeWalk<'a> {
         TreeWalk { rest: self.raw.strip_prefix(b"d").unwrap_or_default() }
     }
 
-    /// The members of a list; nothing if this is none.
+    /// The members of a list. Empty if this is no list.
     pub fn items(self) -> impl Iterator<Item = Self> {
         let mut rest = self.raw.strip_prefix(b"l").unwrap_or_default();
         iter::from_fn(move || {
@@ -118,21 +120,21 @@ impl<'a> View<'a> {
     }
 }
 
-/// A walk through dictionaries inside each other, in one pass and without recursion. Every dictionary is entered but
-/// those under an empty key, which is where a version 2 file tree has its files (BEP 52).
+/// A walk through nested dictionaries, in one pass and without recursion. It enters every dictionary except those under
+/// an empty key: those describe the files in the file tree of version 2 (BEP 52).
 #[derive(Debug)]
 pub struct TreeWalk<'a> {
     rest: &'a [u8],
 }
 
-/// One step of it.
+/// One step of a [`TreeWalk`].
 #[derive(Debug, Clone, Copy)]
 pub enum TreeStep<'a> {
-    /// Into the dictionary under this key.
+    /// The walk enters the dictionary under this key.
     Enter(&'a [u8]),
-    /// Out of a dictionary, in the end out of the outermost one.
+    /// The walk leaves a dictionary; the last step leaves the outermost one.
     Leave,
-    /// A key with a value that is not entered.
+    /// A key with a value that the walk does not enter.
     Value(&'a [u8], View<'a>),
 }
 
@@ -159,17 +161,18 @@ impl<'a> Iterator for TreeWalk<'a> {
     }
 }
 
-/// Some values of a dictionary, for whoever looks for many: where one of them is large, to step over it takes time.
+/// The values of several keys of a dictionary, found in one pass. Looking up each key alone would step over a large
+/// value again and again.
 #[derive(Debug, Clone)]
 pub struct Picked<'a> {
     keys: &'static [&'static [u8]],
-    /// No more than `keys`: of a key that comes twice the first.
+    /// At most one for each of `keys`: the first, if a key comes twice.
     found: Vec<(&'static [u8], View<'a>)>,
     repeated: Option<&'static [u8]>,
 }
 
 impl<'a> Picked<'a> {
-    /// One of the picked keys that comes twice.
+    /// One of the picked keys that comes twice; `None` if there is no such key.
     pub const fn repeated(&self) -> Option<&'static [u8]> {
         self.repeated
     }
@@ -178,14 +181,14 @@ impl<'a> Picked<'a> {
         self.found.iter().any(|(name, _value)| *name == key)
     }
 
-    /// The value of a key, which is one of those that were picked.
+    /// The value of a picked key; `None` if the dictionary does not have it.
     pub fn find(&self, key: &[u8]) -> Option<View<'a>> {
         debug_assert!(self.keys.contains(&key), "{} was not picked", key.escape_ascii());
         self.found.iter().find(|(name, _value)| *name == key).map(|(_name, value)| *value)
     }
 }
 
-/// The value at the head of checked bytes, and what follows it; `None` at the end of a list or dictionary.
+/// The value at the head of checked bytes, and the bytes after it; `None` at the end of a list or dictionary.
 pub(super) fn split_value(input: &[u8]) -> Option<(View<'_>, &[u8])> {
     let mut rest = input;
     let mut depth: usize = 0;

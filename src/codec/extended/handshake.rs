@@ -9,11 +9,11 @@ use serde_bytes::ByteBuf;
 use super::{BadExtended, DONT_HAVE, PEX, UPLOAD_ONLY};
 use crate::codec::bencode::{BencodeLimits, View};
 
-/// 200 bytes of a client's name: the longest in use have 40, and 64 characters of it are shown (P-24).
+/// 200 bytes of a client's name: the longest in use have 40 bytes, and 64 characters are shown (P-24).
 pub const MAX_CLIENT_LEN: usize = 200;
 
-/// What a peer calls the messages that we can send it. `None`: it has not said so; 0: "the extension is not supported",
-/// or no longer (BEP 10).
+/// The message numbers that a peer assigns to the extensions it supports. `None`: the peer has not named the extension;
+/// 0: "the extension is not supported", or no longer supported (BEP 10).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Numbers {
     /// `ut_pex` (BEP 11).
@@ -25,13 +25,13 @@ pub struct Numbers {
 }
 
 impl Numbers {
-    /// Ours; peer exchange only where the torrent allows it (BEP 27).
+    /// The numbers that this client assigns; `ut_pex` only if `pex`, because private torrents do not allow it (BEP 27).
     pub fn ours(pex: bool) -> Self {
         Self { pex: pex.then_some(PEX), upload_only: Some(UPLOAD_ONLY), dont_have: Some(DONT_HAVE) }
     }
 
-    /// A later handshake adds to an earlier one: "the receiving end should not assume an extension disabled because it
-    /// is not mentioned" (BEP 10).
+    /// Merges a later handshake into an earlier one: "the receiving end should not assume an extension disabled because
+    /// it is not mentioned" (BEP 10).
     #[must_use]
     pub fn updated_by(self, later: Self) -> Self {
         Self {
@@ -42,25 +42,25 @@ impl Numbers {
     }
 }
 
-/// What a peer says of itself. All of it may be missing, and none of it need be true.
+/// The extended handshake of a peer. Every field may be missing, and none need be true.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExtendedHandshake {
-    /// `m`.
+    /// `m`: the message numbers of the peer.
     pub numbers: Numbers,
-    /// `v`: name and version of the client, a stranger's bytes, at most [`MAX_CLIENT_LEN`].
+    /// `v`: name and version of the client; untrusted bytes, at most [`MAX_CLIENT_LEN`].
     pub client: Option<Vec<u8>>,
-    /// `p`: where it listens; not 0.
+    /// `p`: the port on which the peer listens; not 0.
     pub port: Option<u16>,
-    /// `reqq`: how many requests it keeps; not 0.
+    /// `reqq`: how many outstanding requests the peer accepts; not 0.
     pub reqq: Option<u32>,
-    /// `yourip`: what our address looks like to it.
+    /// `yourip`: our address as the peer sees it.
     pub your_ip: Option<IpAddr>,
-    /// `upload_only`: it will take nothing (BEP 21).
+    /// `upload_only`: the peer will not download (BEP 21).
     pub upload_only: Option<bool>,
 }
 
 impl ExtendedHandshake {
-    /// Reads a payload. What has the wrong type or is out of range counts as not said.
+    /// Reads a payload. A field that has the wrong type or is out of range counts as missing.
     pub(super) fn decode(payload: &[u8]) -> Result<Self, BadExtended> {
         let view = View::parse(payload, BencodeLimits::WIRE)?;
         if !view.is_dict() {
@@ -84,7 +84,7 @@ impl ExtendedHandshake {
         Ok(handshake)
     }
 
-    /// The payload.
+    /// The payload of the message.
     pub(super) fn encode(&self) -> Bytes {
         let Numbers { pex, upload_only, dont_have } = self.numbers;
         let form = Form {

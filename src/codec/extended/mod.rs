@@ -1,8 +1,8 @@
 //! Messages of the extension protocol (BEP 10): its handshake, `ut_pex` (BEP 11), `lt_donthave` (BEP 54) and
 //! `upload_only` (BEP 21).
 //!
-//! Everything here is read from strangers: what has the wrong form is refused, what is out of range counts as not said,
-//! and a list is cut where nobody needs more of it (P-22, P-24). Does not know who may send what, or how often.
+//! All input is untrusted: a wrong form is refused, a value out of range counts as missing, and lists are cut at a
+//! limit (P-22, P-24). This module does not know which peer may send a message, or how often.
 
 mod handshake;
 mod pex;
@@ -18,49 +18,49 @@ pub use pex::{MAX_PEX, Pex, PexPeer, flag};
 /// "The extended message ID. 0 = handshake" (BEP 10).
 pub const HANDSHAKE: u8 = 0;
 
-/// What we call the messages that others may send us: libtorrent's numbers, so that traces read alike.
+/// The number that we assign to `ut_pex`. All our numbers are libtorrent's, so that traces look alike.
 pub const PEX: u8 = 1;
-/// `upload_only`.
+/// The number that we assign to `upload_only`.
 pub const UPLOAD_ONLY: u8 = 3;
-/// `lt_donthave`.
+/// The number that we assign to `lt_donthave`.
 pub const DONT_HAVE: u8 = 7;
 
-/// A message by one of our numbers.
+/// A message of the extension protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExtendedMessage {
-    /// Who the sender is and what it calls its messages.
+    /// The sender's properties and its message numbers.
     Handshake(ExtendedHandshake),
-    /// Whom the sender is, or is no longer, connected to.
+    /// The peers to which the sender is now, or is no longer, connected.
     Pex(Pex),
-    /// It lost a piece that it had announced; whether that piece exists is not checked.
+    /// The sender lost a piece that it had announced. Whether the piece number exists is not checked.
     DontHave(u32),
-    /// It will take nothing, or will again.
+    /// Whether the sender is a partial seed or seed that will not download.
     UploadOnly(bool),
 }
 
-/// Why a payload is not what its number says.
+/// Why a payload is not the message that its number stands for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadExtended {
-    /// No number of ours.
+    /// We have assigned this number to no message.
     #[error("extended message {0} is unknown")]
     Unknown(u8),
-    /// Not the bencode we accept.
+    /// The payload is not acceptable bencode.
     #[error("extended message: {0}")]
     Bencode(#[from] BadBencode),
-    /// Bencode, but no dictionary.
+    /// The payload is bencode but not a dictionary.
     #[error("extended message is no dictionary")]
     NoDictionary,
-    /// A payload of a fixed length that has another.
+    /// The payload of a message of fixed length has another length.
     #[error("extended message {id} of {len} bytes")]
     Length {
-        /// Its number.
+        /// The number of the message.
         id: u8,
-        /// Its bytes.
+        /// The length of the payload in bytes.
         len: usize,
     },
 }
 
-/// Reads a message that was sent by one of our numbers.
+/// Reads the payload of a message that was sent with one of our numbers.
 pub fn decode(id: u8, payload: &[u8]) -> Result<ExtendedMessage, BadExtended> {
     match (id, payload) {
         (HANDSHAKE, _) => ExtendedHandshake::decode(payload).map(ExtendedMessage::Handshake),
@@ -73,7 +73,7 @@ pub fn decode(id: u8, payload: &[u8]) -> Result<ExtendedMessage, BadExtended> {
 }
 
 impl ExtendedMessage {
-    /// The payload, without its number: that is the receiver's.
+    /// The payload without the message number, which the receiver has assigned.
     pub fn encode(&self) -> Bytes {
         match self {
             Self::Handshake(handshake) => handshake.encode(),

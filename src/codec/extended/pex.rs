@@ -1,4 +1,4 @@
-//! Peer exchange (BEP 11): the peers that somebody has got to know since the last time, and those it has left.
+//! Peer exchange (BEP 11): the peers to which the sender has connected since its last message, and those it has left.
 
 use std::net::SocketAddr;
 
@@ -10,43 +10,43 @@ use super::BadExtended;
 use crate::codec::bencode::{BencodeLimits, View};
 use crate::codec::compact::{self, V4_LEN, V6_LEN};
 
-/// 100 added and 100 dropped are kept of a message: "at most 50 added peers per message" of each family (BEP 11), and the
-/// rest of a longer one is not looked at (P-22).
+/// 100 added and 100 dropped peers are kept of a message: "at most 50 added peers per message" of each family (BEP 11).
+/// The rest of a longer message is not read (P-22).
 pub const MAX_PEX: usize = 100;
 
 /// The bits of `added.f` (BEP 11).
 pub mod flag {
     /// "Prefers encryption, as indicated by e field in extension handshake".
     pub const PREFERS_ENCRYPTION: u8 = 0x01;
-    /// "Seed", or one that takes nothing (BEP 21).
+    /// "Seed", or a peer that will not download (BEP 21).
     pub const SEED: u8 = 0x02;
     /// "Outgoing connection, peer is reachable".
     pub const REACHABLE: u8 = 0x10;
 }
 
-/// One peer that is named.
+/// One peer that a message names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PexPeer {
-    /// Where it listens, if the sender is honest.
+    /// The address on which the peer listens, if the sender is honest.
     pub addr: SocketAddr,
-    /// Bits of [`flag`]; 0 where none were sent.
+    /// Bits of [`flag`]; 0 if no flags were sent.
     pub flags: u8,
 }
 
 /// One message of peer exchange.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pex {
-    /// New ones.
+    /// Peers to which the sender has connected.
     pub added: Vec<PexPeer>,
-    /// Those the sender is no longer connected to.
+    /// Addresses to which the sender is no longer connected.
     pub dropped: Vec<SocketAddr>,
-    /// Peers that the message named, kept or not.
+    /// The number of peers that the message named, kept or not.
     pub named: usize,
 }
 
 impl Pex {
-    /// Reads a payload; keeps [`MAX_PEX`] added and as many dropped, those that come first, IPv4 before IPv6. IPv6
-    /// addresses that mean IPv4 ones come out as such.
+    /// Reads a payload. Keeps the first [`MAX_PEX`] added and the first [`MAX_PEX`] dropped peers, IPv4 before IPv6.
+    /// IPv4 addresses that are mapped into IPv6 become IPv4.
     pub(super) fn decode(payload: &[u8]) -> Result<Self, BadExtended> {
         let view = View::parse(payload, BencodeLimits::WIRE)?;
         if !view.is_dict() {
@@ -65,7 +65,7 @@ impl Pex {
             };
             *slot = value.bytes().unwrap_or_default();
         }
-        // A list that is cut short still names the peers before the cut.
+        // A list that is cut short still gives the peers before the cut.
         let v4 = compact::v4_peers(added).zip(flagged(flags));
         let v6 = compact::v6_peers(added6).zip(flagged(flags6));
         let added_all = v4.chain(v6).map(|(addr, flags)| PexPeer { addr: canonical(addr), flags });
@@ -78,7 +78,7 @@ impl Pex {
         })
     }
 
-    /// The payload. Flags are sent for all.
+    /// The payload of the message, with flags for all added peers.
     pub(super) fn encode(&self) -> Bytes {
         let addrs: Vec<SocketAddr> = self.added.iter().map(|peer| peer.addr).collect();
         let flags = |v6: bool| -> Vec<u8> {
@@ -98,7 +98,7 @@ impl Pex {
     }
 }
 
-/// One for each peer, also where there are too few.
+/// The flags, followed by zeros without end: some peers may have no flag.
 fn flagged(flags: &[u8]) -> impl Iterator<Item = u8> {
     flags.iter().copied().chain(std::iter::repeat(0))
 }

@@ -40,7 +40,7 @@ fn handshakes_of_real_clients_are_understood() {
 
 /// P-24.
 #[test]
-fn what_is_out_of_range_counts_as_not_said() {
+fn values_out_of_range_count_as_missing() {
     let nothing = ExtendedHandshake::default();
     let table: [&[u8]; 12] = [
         b"de",
@@ -69,7 +69,7 @@ fn what_is_out_of_range_counts_as_not_said() {
 
 /// P-24.
 #[test]
-fn what_is_no_dictionary_is_refused() {
+fn a_payload_that_is_no_dictionary_is_refused() {
     let deep = [b"d1:m".to_vec(), vec![b'l'; 10_000]].concat();
     for payload in [&b""[..], b"le", b"i1e", b"d", &deep] {
         for id in [HANDSHAKE, PEX] {
@@ -173,7 +173,7 @@ proptest! {
         let _any = decode(id, &payload);
     }
 
-    /// Next to good messages.
+    /// One byte of a good message is changed.
     #[test]
     fn no_damage_makes_it_panic(message in any_extended(), at in any::<prop::sample::Index>(), byte: u8) {
         let mut payload = message.encode().to_vec();

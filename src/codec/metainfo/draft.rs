@@ -1,8 +1,9 @@
-//! A torrent in the making: what will be in a `.torrent`, and its bytes.
+//! Makes `.torrent` files: what a torrent will contain, and its bytes.
 //!
-//! A [`TorrentDraft`] exists only if our own parser reads back exactly what was planned, so what is made here can be fetched
-//! here, under the same names (S-01, S-03). Writes what [`Metainfo::parse`] reads: BEP 3, 12, 19, 27, the executable
-//! attribute of BEP 47. The same plan gives the same bytes. Does not know where the files are, nor hashes them.
+//! A [`TorrentDraft`] exists only if our own parser reads back exactly what was planned. So this client can fetch every
+//! torrent that it makes, under the same names (S-01, S-03). Writes what [`Metainfo::parse`] reads: BEP 3, 12, 19, 27,
+//! the executable attribute of BEP 47. The same plan gives the same bytes. Does not know where the files are, and does
+//! not hash them.
 
 use serde::Serialize;
 use serde_bytes::Bytes;
@@ -14,41 +15,41 @@ use crate::base::limits::MAX_TORRENT_FILE;
 use crate::base::safe::{Safe, redact_url};
 use crate::codec::safe_path::{NameRules, SafePath};
 
-/// What is to be in the torrent. Text that is empty is as good as none.
+/// The contents of a torrent to be made. An empty text counts as `None`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TorrentPlan {
-    /// Of the file, or of the folder.
+    /// The name of the file or of the folder.
     pub name: String,
-    /// By which rule names are judged: whoever fetches it by this rule gets every file under its own name.
+    /// The rule by which names are checked: a client that fetches with this rule gets every file under its own name.
     pub names: NameRules,
-    /// What it is of.
+    /// The file or the files.
     pub contents: Contents,
-    /// Bytes in a piece.
+    /// The piece length in bytes.
     pub piece_len: u32,
-    /// BEP 27.
+    /// The torrent is private (BEP 27).
     pub private: bool,
-    /// Makes the info-hash another one (private trackers).
+    /// A text that changes the info-hash; private trackers use it.
     pub source: Option<String>,
     /// Announce URLs, best tier first (BEP 12).
     pub tiers: Vec<Vec<String>>,
-    /// BEP 19.
+    /// URLs of web seeds (BEP 19).
     pub web_seeds: Vec<String>,
-    /// Free text.
+    /// A comment.
     pub comment: Option<String>,
-    /// The program that makes it.
+    /// Name and version of the program that makes the torrent.
     pub created_by: Option<String>,
-    /// Seconds since 1970.
+    /// The creation date in seconds since 1970.
     pub creation_date: Option<i64>,
 }
 
-/// One file by itself, or a folder.
+/// A single file, or a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contents {
     /// A single file.
     File {
-        /// Bytes.
+        /// The length in bytes.
         len: u64,
-        /// BEP 47.
+        /// The file is executable (BEP 47).
         executable: bool,
     },
     /// A folder, its files in the order of the torrent.
@@ -61,64 +62,64 @@ impl Default for Contents {
     }
 }
 
-/// A file of a folder.
+/// A file in a folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlannedFile {
-    /// Below the folder, `/` between the components.
+    /// The path below the folder, `/` between the components.
     pub path: String,
-    /// Bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// BEP 47.
+    /// The file is executable (BEP 47).
     pub executable: bool,
 }
 
-/// Why there is no such torrent. The texts are safe to show.
+/// Why a torrent cannot be made. The texts are safe to show.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadDraft {
-    /// A name that no client would give to the file it makes.
+    /// A name under which no client would create the file.
     #[error("`{name}` would arrive as {becomes}: {why}; rename it or leave it out (--exclude)")]
     Name {
-        /// As it is.
+        /// The planned name.
         name: String,
-        /// As it would be, in words.
+        /// A description of the name that clients would use.
         becomes: String,
-        /// What is wrong with it.
+        /// The reason.
         why: &'static str,
     },
-    /// No URL, or of a kind that this field does not take.
+    /// The text is not a URL, or its scheme is not allowed in this field.
     #[error("`{url}` is not a URL for {what}: {wanted}")]
     Url {
-        /// As given, without secrets.
+        /// The URL as given, without secrets.
         url: String,
-        /// Where it was given.
+        /// The field in which it was given.
         what: &'static str,
-        /// What it should look like.
+        /// The form that the field expects.
         wanted: &'static str,
     },
-    /// The same URL twice, or more of them than clients read.
+    /// The same URL is given twice, or there are more URLs than clients read.
     #[error("`{url}` is named twice, or is one of too many")]
     SurplusUrl {
-        /// As given, without secrets.
+        /// The URL as given, without secrets.
         url: String,
     },
-    /// Free text that clients would cut.
+    /// A text of which clients would read only the beginning.
     #[error("the {what} is too long: clients read {MAX_TEXT} bytes of it")]
     Text {
-        /// Which.
+        /// The field.
         what: &'static str,
     },
-    /// The file would be larger than what clients read.
+    /// The file would be larger than clients read.
     #[error("the .torrent would have {0} bytes, and clients read no more than {MAX_TORRENT_FILE}; take longer pieces")]
     TooLarge(u64),
-    /// Sizes or names that the parser refuses.
+    /// The parser refuses the sizes or names.
     #[error("{0}")]
     Torrent(#[from] BadTorrent),
 }
 
-/// What `sources` reads of a free text.
+/// The longest text that `sources` reads, in bytes.
 const MAX_TEXT: usize = super::sources::MAX_FREE_TEXT_LEN;
 
-/// A torrent that lacks nothing but its hashes. Our parser has read it.
+/// A checked plan: our parser has read a torrent of it. Only the hashes of the pieces are missing.
 #[derive(Debug)]
 pub struct TorrentDraft {
     plan: TorrentPlan,
@@ -126,7 +127,7 @@ pub struct TorrentDraft {
 }
 
 impl TorrentDraft {
-    /// Checks everything that can be wrong before a byte of the data is read.
+    /// Checks the plan completely, before any data is read.
     pub fn new(plan: TorrentPlan) -> Result<Self, BadDraft> {
         let plan = without_empty_text(plan);
         check_urls(&plan)?;
@@ -146,12 +147,12 @@ impl TorrentDraft {
         Ok(Self { plan, geometry })
     }
 
-    /// How its bytes fall into pieces.
+    /// How the data is divided into pieces.
     pub const fn geometry(&self) -> Geometry {
         self.geometry
     }
 
-    /// The `.torrent` with the SHA-1 of every piece, in order.
+    /// The bytes of the `.torrent`. `hashes` has the SHA-1 of every piece, in order.
     pub fn finish(&self, hashes: &[[u8; 20]]) -> Vec<u8> {
         encode(&self.plan, hashes)
     }
@@ -162,7 +163,8 @@ fn without_empty_text(plan: TorrentPlan) -> TorrentPlan {
     TorrentPlan { source: some(plan.source), comment: some(plan.comment), created_by: some(plan.created_by), ..plan }
 }
 
-/// A tracker's and a web seed's schemes; ws and wss are those of `WebTorrent`.
+/// What a field is called, the schemes it allows, and the form it expects: for trackers and for web seeds. `ws` and
+/// `wss` are those of `WebTorrent`.
 const TRACKERS: (&str, &[&str], &str) =
     ("a tracker", &["http", "https", "udp", "ws", "wss"], "http://HOST/announce or udp://HOST:PORT");
 const WEB_SEEDS: (&str, &[&str], &str) = ("a web seed", &["http", "https", "ftp"], "http://HOST/PATH");
@@ -170,7 +172,7 @@ const WEB_SEEDS: (&str, &[&str], &str) = ("a web seed", &["http", "https", "ftp"
 fn check_urls(plan: &TorrentPlan) -> Result<(), BadDraft> {
     let trackers = plan.tiers.iter().flatten().map(|url| (url, TRACKERS));
     for (text, (what, schemes, wanted)) in trackers.chain(plan.web_seeds.iter().map(|url| (url, WEB_SEEDS))) {
-        // The parser of URLs mends what trackers' clients do not, `http:/x` among it.
+        // The URL parser accepts and repairs `http:/x`, which the clients of trackers do not.
         let url = Url::parse(text)
             .ok()
             .filter(|_| text.contains("://"))
@@ -182,7 +184,7 @@ fn check_urls(plan: &TorrentPlan) -> Result<(), BadDraft> {
     Ok(())
 }
 
-/// Every file where it was planned, and nowhere else.
+/// Checks that the parser puts every file where it was planned, and adds no other.
 fn check_names(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
     let planned: Vec<String> = match &plan.contents {
         Contents::File { .. } => vec![plan.name.clone()],
@@ -204,7 +206,7 @@ fn check_names(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
     Err(BadDraft::Name { name: Safe::new(name).to_string(), becomes, why })
 }
 
-/// What clients would read of the fields around `info` is what was given.
+/// Checks that the parser reads the texts around `info` as they were given.
 fn check_text(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
     let texts = [
         ("comment", &plan.comment, &read.comment),
@@ -224,7 +226,7 @@ fn check_text(plan: &TorrentPlan, read: &Metainfo) -> Result<(), BadDraft> {
     Ok(())
 }
 
-/// Fields in the order of their keys, as bencode wants them.
+/// The fields in the order of their keys, as bencode requires.
 #[derive(Serialize)]
 struct RawTorrent<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -349,7 +351,7 @@ mod tests {
         assert_eq!(made.escape_ascii().to_string(), want);
     }
 
-    /// What cannot be fetched under its own name is not made; S-01, S-03, D-11.
+    /// A torrent is refused if a file could not be fetched under its own name; S-01, S-03, D-11.
     #[test]
     fn names_that_would_not_arrive_are_refused() {
         let long = "x".repeat(256);
@@ -398,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn urls_that_nobody_can_ask_are_refused() {
+    fn urls_that_no_client_can_ask_are_refused() {
         let tracker = |url: &str| TorrentPlan { tiers: vec![vec![url.to_owned()]], ..single("a", 1) };
         for url in ["http://t/announce", "https://t:1/a?k=1", "udp://t:6969", "udp://[::1]:1/announce", "wss://t"] {
             assert!(TorrentDraft::new(tracker(url)).is_ok(), "{url}");
@@ -440,7 +442,7 @@ mod tests {
                 let contents = if single {
                     Contents::File { len: files[0].1, executable: files[0].2 }
                 } else {
-                    // Each in a folder of its own: no two are another's.
+                    // Each file is in a folder of its own, so no two paths clash.
                     let planned = |(at, (name, len, executable)): (usize, (String, u64, bool))| PlannedFile {
                         path: format!("{at}/{name}"),
                         len,
@@ -471,7 +473,8 @@ mod tests {
     }
 
     proptest! {
-        /// W-26: what is made is what is read, canonical, and a second time the same.
+        /// W-26: the parser reads what was planned, the form is canonical, and the same plan gives the same bytes
+        /// again.
         #[test]
         fn what_is_made_is_what_was_planned(plan in any_plan(), seed in any::<u8>()) {
             let Ok(draft) = TorrentDraft::new(plan.clone()) else {

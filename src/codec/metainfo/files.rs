@@ -12,21 +12,22 @@ pub(super) struct TorrentFiles {
     pub(super) links: Vec<SymbolicLink>,
 }
 
-/// What is read of a file.
+/// The keys that are read of a file.
 const FILE_KEYS: [&[u8]; 5] = [b"attr", b"length", b"path", b"path.utf-8", b"symlink path"];
 
-/// The list of files, if this is a torrent of many: in libtorrent too a list wins over a `length` beside it.
+/// The list of files; `None` if the torrent has a single file. As in libtorrent, a list wins over a `length` beside it.
 pub(super) fn list<'a>(info: &Picked<'a>) -> Option<View<'a>> {
     info.find(b"files").filter(|files| files.is_list())
 }
 
-/// A file as it stands in the torrent.
+/// A file as the torrent describes it, before its path is made safe.
 pub(super) struct RawFile<'a> {
-    /// `attr`, `length` and `symlink path` stand there.
+    /// The dictionary with `attr`, `length` and `symlink path`.
     entry: Picked<'a>,
-    /// Below the torrent's folder, not yet safe; empty for a file by itself, and for padding without a path.
+    /// The path below the torrent's folder, not yet safe. Empty for a single file, and for padding without a path.
     pub(super) path: Vec<&'a [u8]>,
-    /// Bytes. A symbolic link has none, whatever its `length` says: that is how libtorrent lays the torrent out.
+    /// The length in bytes. A symbolic link has 0, whatever its `length` says: libtorrent lays out the torrent that
+    /// way.
     pub(super) len: Option<u64>,
     pub(super) kind: FileKind,
 }
@@ -39,7 +40,7 @@ pub(super) enum FileKind {
 }
 
 impl<'a> RawFile<'a> {
-    /// One of the list.
+    /// Reads a member of the list of files.
     pub(super) fn of_many(file: View<'a>) -> Result<Self, BadTorrent> {
         let entry = file.pick(&FILE_KEYS);
         if let Some(key) = entry.repeated() {
@@ -47,14 +48,14 @@ impl<'a> RawFile<'a> {
         }
         let path = path_of(&entry);
         let file = Self::new(entry, path.unwrap_or_default());
-        // Only padding needs no place on the disk, so libtorrent reads it without a path.
+        // Padding is not written to the disk, so libtorrent reads it without a path.
         if file.path.is_empty() && file.kind != FileKind::Padding {
             return Err(BadTorrent::Missing("`path` of a file"));
         }
         Ok(file)
     }
 
-    /// The one of a torrent without a list: `info` itself has its length and its attributes.
+    /// Reads the file of a torrent without a list: `info` itself has its length and its attributes.
     pub(super) fn alone(info: Picked<'a>, name: &'a [u8]) -> Self {
         Self { path: vec![name], ..Self::new(info, Vec::new()) }
     }
@@ -84,25 +85,26 @@ impl<'a> RawFile<'a> {
         self.entry.find(b"length").and_then(View::lenient_number).is_some_and(|len| len != 0)
     }
 
-    /// What a link leads to, as it stands there, made safe for showing.
+    /// The target of a symbolic link, made safe for showing.
     fn target(&self) -> String {
         let components = self.entry.find(b"symlink path").and_then(strings).unwrap_or_default();
         Safe::new(&components.join(&b'/')).to_string()
     }
 }
 
-/// The components of a file's path, not yet safe; `None` if it has none that can be read.
+/// The components of a file's path, not yet safe; `None` if there is no list of strings.
 fn path_of<'a>(file: &Picked<'a>) -> Option<Vec<&'a [u8]>> {
     let list = |key: &[u8]| file.find(key).filter(|path| path.is_list());
     list(b"path.utf-8").or_else(|| list(b"path")).and_then(strings)
 }
 
-/// A list of strings and nothing else.
+/// The members of a list of strings; `None` if a member is not a string.
 fn strings(list: View<'_>) -> Option<Vec<&[u8]>> {
     list.items().map(View::bytes).collect()
 }
 
-/// Reads them in order and gives each a path of its own. `name` is the torrent's, already safe; `raw_name` as it stands.
+/// Reads the files in order and gives each one a path of its own. `name` is the torrent's name made safe, `raw_name`
+/// the name as the torrent has it.
 pub(super) fn read(
     info: &Picked<'_>,
     (name, raw_name): (&str, &[u8]),
@@ -172,7 +174,7 @@ impl List<'_> {
         Ok(())
     }
 
-    /// Padding needs no place of its own: it is never on the disk.
+    /// Gives files with the same path different paths. Padding is left out, because it is never on the disk.
     fn untangle(&mut self) {
         let files = self.files.files.iter_mut();
         let mut paths: Vec<_> = files.filter(|file| !file.padding).map(|file| &mut file.path).collect();
@@ -184,5 +186,5 @@ impl List<'_> {
     }
 }
 
-/// How BitComet calls padding; it had it before BEP 47.
+/// The beginning of the name that BitComet gives to padding. BitComet used it before BEP 47 existed.
 const BITCOMET_PADDING: &[u8] = b"_____padding_file";

@@ -1,16 +1,16 @@
-//! Hybrid torrents (BEP 52): do their version 1 and version 2 parts describe the same files?
+//! Hybrid torrents (BEP 52): checks that the version 1 and the version 2 part describe the same files.
 //!
-//! A client that reads the other part must see the torrent that we see, or the two write different data under one name.
-//! Names are compared as they stand, and lengths, in order; padding exists in version 1 only. Linear in the input.
+//! A client that reads the other part must see the same torrent; otherwise two clients write different data under one
+//! name. Compares raw names and lengths, in order; padding exists in version 1 only. Linear in the input.
 
 use super::BadTorrent;
 use super::files::{self, FileKind, RawFile};
 use crate::codec::bencode::{Picked, TreeStep, View};
 
-/// What is read of a file in the tree.
+/// The keys that are read of a file in the tree.
 const LEAF_KEYS: [&[u8]; 2] = [b"attr", b"length"];
 
-/// Compares `file tree` with `length` or `files`, which were read before; `Ok` too if there is no tree.
+/// Compares `file tree` with `length` or `files`, which were checked before. `Ok` if there is no tree.
 pub(super) fn check(info: &Picked<'_>, raw_name: &[u8]) -> Result<(), BadTorrent> {
     let Some(tree) = info.find(b"file tree") else { return Ok(()) };
     let mut files = version_one(info, raw_name);
@@ -49,7 +49,7 @@ fn version_one<'a>(
     }
 }
 
-/// Bytes of a file in the tree; a symbolic link has none.
+/// The length in bytes of a file in the tree; 0 for a symbolic link; `None` if there is no clear length.
 fn len_of(leaf: View<'_>) -> Option<u64> {
     let leaf = leaf.pick(&LEAF_KEYS);
     if leaf.repeated().is_some() {

@@ -1,13 +1,13 @@
 //! `.torrent` files (BEP 3, 12, 19, 27, 47): from bytes to a [`Metainfo`] that cannot exist in a bad form.
 //!
-//! Strict where two readers could see two different torrents (the info-hash, the pieces, the files), tolerant everywhere
-//! else, with a [`TorrentWarning`] for what was tolerated
-//! ([decision 26](../../../docs/decisions/0026-tolerant-torrents.md)). The info-hash is taken over the raw bytes of
-//! `info`, so unknown keys and odd orders survive. Only version 1 is understood; of a hybrid torrent the version 1 part is
-//! used, and its integrity rests on SHA-1 alone: against somebody who can make colliding pieces (S-25) only version 2
-//! would help.
+//! The parser is strict where two readers could see two different torrents (the info-hash, the pieces, the files). It
+//! is tolerant everywhere else, with a [`TorrentWarning`] for what it tolerated ([decision
+//! 26](../../../docs/decisions/0026-tolerant-torrents.md)). The info-hash is the digest of the raw bytes of `info`, so
+//! unknown keys and odd orders do not change it. Only version 1 is supported; of a hybrid torrent the version 1 part is
+//! used, and its integrity rests on SHA-1 alone: against an attacker who can make colliding pieces (S-25) only version
+//! 2 would help.
 //!
-//! Does not know what is on the disk, nor which of the trackers make sense.
+//! Does not know which data is on the disk, nor which of the trackers can be asked.
 
 use std::sync::Arc;
 
@@ -33,13 +33,13 @@ pub struct Metainfo {
     pub info: Arc<Info>,
     /// Trackers, best tier first (BEP 12); the one of `announce` if there is no list. Each URL once, as given.
     pub tiers: Vec<Vec<String>>,
-    /// Web seeds (BEP 19), each once, as given.
+    /// URLs of web seeds (BEP 19), each once, as given.
     pub web_seeds: Vec<String>,
-    /// Free text. Not made safe for showing.
+    /// A comment. Not made safe for showing.
     pub comment: Option<String>,
-    /// The program that made it. Not made safe for showing.
+    /// The program that made the torrent. Not made safe for showing.
     pub created_by: Option<String>,
-    /// Seconds since 1970.
+    /// The creation date in seconds since 1970.
     pub creation_date: Option<i64>,
     /// What was tolerated in the file and in its `info`: odd fields, renamed files.
     pub warnings: Vec<TorrentWarning>,
@@ -48,31 +48,32 @@ pub struct Metainfo {
 /// Why bytes are no torrent, or one that must not be touched.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTorrent {
-    /// Not bencode, or a bomb.
+    /// The input is not bencode, or exceeds the limits of bencode.
     #[error("not a torrent: {0}")]
     Bencode(#[from] BadBencode),
-    /// Something without which there is no torrent is missing, or is of the wrong type.
+    /// A required field is missing or has the wrong type.
     #[error("not a torrent: no {0}")]
     Missing(&'static str),
-    /// BEP 52 without a version 1 part.
+    /// A version 2 torrent (BEP 52) without a version 1 part.
     #[error("a version 2 torrent (BEP 52) without a version 1 part: only version 1 and hybrid torrents are supported")]
     VersionTwo,
-    /// A single file whose name is empty or leads elsewhere, with nothing else in it. The text is safe to show.
+    /// The name of a single file is empty or leads out of the folder, and no usable name is left of it. The text is
+    /// safe to show.
     #[error("unsafe torrent: `{name}` is no name for a file")]
     Name {
         /// The name, made safe for showing.
         name: String,
     },
-    /// A key that identifies the torrent comes twice: two readers could see two different torrents.
+    /// A key that identifies the torrent comes twice, so two readers could see two different torrents.
     #[error("broken torrent: `{}` comes twice", key.escape_ascii())]
     Repeated {
-        /// Which.
+        /// The key.
         key: &'static [u8],
     },
-    /// The parts of a hybrid torrent differ.
+    /// The two parts of a hybrid torrent describe different files.
     #[error("broken torrent: its version 1 and its version 2 part describe different files")]
     TwoTorrents,
-    /// Sizes out of bounds.
+    /// The sizes are out of bounds.
     #[error("broken torrent: {0}")]
     Geometry(#[from] BadGeometry),
     /// A file without a length, or with a negative one. The text is safe to show.
@@ -81,33 +82,34 @@ pub enum BadTorrent {
         /// The file's name, made safe for showing.
         name: String,
     },
-    /// Neither `length` nor `files`.
+    /// There is neither `length` nor `files`.
     #[error("broken torrent: it has neither a `length` nor a list of `files`")]
     OneOrMany,
-    /// Not 20 bytes of hash for each piece.
+    /// The hashes do not have 20 bytes for each piece.
     #[error("broken torrent: {bytes} bytes of hashes for {pieces} pieces")]
     Hashes {
-        /// How many bytes `pieces` has.
+        /// The length of the field `pieces` in bytes.
         bytes: usize,
-        /// How many pieces the sizes make.
+        /// The number of pieces, by the sizes.
         pieces: u32,
     },
 }
 
 impl BadTorrent {
-    /// It could be read, but is unsafe or contradicts itself (exit code 26); else it could not even be read (25).
+    /// Whether the torrent could be read but is unsafe or contradicts itself (exit code 26). Otherwise it could not be
+    /// read at all (exit code 25).
     pub const fn is_unsafe(&self) -> bool {
         !matches!(self, Self::Bencode(_) | Self::Missing(_) | Self::VersionTwo)
     }
 }
 
 impl Metainfo {
-    /// Reads a `.torrent` file, its names by the rule of this system. Time and memory are linear in the input.
+    /// Reads a `.torrent` file with the name rule of this system. Time and memory are linear in the input.
     pub fn parse(input: &[u8]) -> Result<Self, BadTorrent> {
         Self::parse_named(input, NameRules::default())
     }
 
-    /// The same with names by that rule.
+    /// Reads a `.torrent` file with this name rule.
     pub fn parse_named(input: &[u8], names: NameRules) -> Result<Self, BadTorrent> {
         let (root, mut warnings) = scan(input)?;
         let root = root.pick(&ROOT_KEYS);
@@ -129,7 +131,7 @@ impl Metainfo {
     }
 }
 
-/// The dictionary at the head of the file, and what is odd about its form.
+/// Reads the dictionary at the head of the file. Returns it with warnings about its form.
 fn scan(input: &[u8]) -> Result<(View<'_>, Warnings), BadTorrent> {
     let (root, scan) = View::scan(input, BencodeLimits::FILE)?;
     let mut warnings = Warnings::default();

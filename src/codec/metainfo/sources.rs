@@ -1,4 +1,4 @@
-//! The fields around `info`: trackers, web seeds, free text. Whatever is wrong with them is tolerated.
+//! The fields around `info`: trackers, web seeds, texts. Errors in them are tolerated.
 
 use std::collections::HashSet;
 
@@ -6,20 +6,21 @@ use super::warning::{TorrentWarning, Warnings};
 use crate::base::safe::{is_harmless, redact_url};
 use crate::codec::bencode::{Picked, View};
 
-/// 500 trackers: the number that T-24 expects to meet.
+/// 500 trackers: the number that T-24 names.
 const MAX_TRACKERS: usize = 500;
 
-/// 100 web seeds. Picked by eye: mirrors of the largest distributions are fewer.
+/// 100 web seeds. Picked by eye: the largest distributions have fewer mirrors.
 const MAX_WEB_SEEDS: usize = 100;
 
-/// 2,048 bytes: the longest URL that servers can be relied upon to take.
+/// 2,048 bytes: the longest URL that all servers accept.
 const MAX_URL_LEN: usize = 2048;
 
 /// 4,096 bytes of a comment. Picked by eye.
 pub(super) const MAX_FREE_TEXT_LEN: usize = 4096;
 
-/// BEP 12: "If the client is compatible with the multitracker specification, and if the 'announce-list' key is
-/// present, the client will ignore the 'announce' key". Unless nothing in the list is of use.
+/// The tiers of trackers. BEP 12: "If the client is compatible with the multitracker specification, and if the
+/// 'announce-list' key is present, the client will ignore the 'announce' key". Here `announce` is read if the list has
+/// no usable URL.
 pub(super) fn tiers(root: &Picked<'_>, warnings: &mut Warnings) -> Vec<Vec<String>> {
     let mut urls = Urls { seen: HashSet::new(), most: MAX_TRACKERS, warnings };
     let list = root.find(b"announce-list");
@@ -27,7 +28,7 @@ pub(super) fn tiers(root: &Picked<'_>, warnings: &mut Warnings) -> Vec<Vec<Strin
         .iter()
         .flat_map(|list| list.items())
         .map(|tier| {
-            // A flat list of URLs is a common mistake: each is a tier of its own.
+            // A flat list of URLs is a common mistake: each URL becomes a tier of its own.
             let single = tier.bytes().is_some().then_some(tier);
             tier.items().chain(single).filter_map(|url| urls.take(url)).collect()
         })
@@ -39,7 +40,7 @@ pub(super) fn tiers(root: &Picked<'_>, warnings: &mut Warnings) -> Vec<Vec<Strin
     tiers
 }
 
-/// BEP 19 `url-list`: a list, or a single string.
+/// The URLs of web seeds: `url-list` (BEP 19) is a list, or a single string.
 pub(super) fn web_seeds(root: &Picked<'_>, warnings: &mut Warnings) -> Vec<String> {
     let mut urls = Urls { seen: HashSet::new(), most: MAX_WEB_SEEDS, warnings };
     let Some(list) = root.find(b"url-list") else { return Vec::new() };
@@ -47,13 +48,13 @@ pub(super) fn web_seeds(root: &Picked<'_>, warnings: &mut Warnings) -> Vec<Strin
     list.items().chain(single).filter_map(|url| urls.take(url)).collect()
 }
 
-/// A stranger's text, cut, whatever is not UTF-8 replaced; `None` if there is none in it.
+/// The beginning of a text, with replacement characters for what is not UTF-8; `None` if the text is empty.
 pub(super) fn free_text(text: Option<&[u8]>) -> Option<String> {
     let text = text.filter(|text| !text.is_empty())?;
     Some(String::from_utf8_lossy(text.get(..MAX_FREE_TEXT_LEN).unwrap_or(text)).into_owned())
 }
 
-/// Lets each good URL through once.
+/// Filters URLs: each good URL passes once, up to a limit. Adds warnings for the others.
 struct Urls<'a> {
     seen: HashSet<String>,
     most: usize,

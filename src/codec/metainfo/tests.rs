@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde_bytes::ByteBuf;
 
-/// What a well-behaved maker writes.
+/// The `info` dictionary as a well-behaved maker writes it.
 #[derive(Default, Clone, Serialize)]
 struct Info {
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -48,7 +48,8 @@ fn many(files: Vec<File>) -> Info {
     Info { files, length: None, ..single(b"top", total, 16384) }
 }
 
-/// Wraps a raw `info` and raw entries of the outer dictionary, which must come before and after `info`.
+/// Wraps a raw `info` and raw entries of the outer dictionary. `before` and `after` are the entries sorted before and
+/// after `info`.
 fn torrent(before: &[u8], info: &[u8], after: &[u8]) -> Vec<u8> {
     [b"d", before, b"4:info", info, after, b"e"].concat()
 }
@@ -69,7 +70,7 @@ fn paths(meta: &Metainfo) -> Vec<&str> {
     meta.info.files.iter().map(|file| file.path.as_str()).collect()
 }
 
-/// Adds raw entries at the end of `info`; unsorted if they do not belong there.
+/// Adds raw entries at the end of `info`; the keys are unsorted if these do not belong there.
 fn with_extra(info: &Info, extra: &[u8]) -> Vec<u8> {
     let mut raw = serde_bencode::to_bytes(info).unwrap();
     raw.pop();
@@ -87,8 +88,8 @@ fn a_single_file_torrent_is_read() {
     assert_eq!(meta.warnings, []);
 }
 
-/// The hash of a known torrent's `info`: `d6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae`
-/// through `sha1sum`; an unknown key at an odd place changes it, as it must.
+/// The expected hash is that of `d6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae`, made
+/// with `sha1sum`. An unknown key at an odd place must change it.
 #[test]
 fn the_info_hash_is_over_the_raw_bytes() {
     let info = b"d6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae";
@@ -182,9 +183,9 @@ fn a_link_has_no_bytes_whatever_its_length_says() {
     }
 }
 
-/// S-01, S-03: whole torrents; the names themselves are `safe_path`'s.
+/// S-01, S-03: tests whole torrents; the names themselves are tested in `safe_path`.
 #[test]
-fn odd_names_become_names_below_the_folder_and_are_told() {
+fn odd_names_are_renamed_below_the_folder_with_a_warning() {
     let files = vec![
         file(&[b"sub", b"..", b"x"], 1, None),
         file(&[b""], 1, None),
@@ -229,7 +230,7 @@ fn a_torrent_without_a_usable_name_is_called_by_its_info_hash_or_refused() {
     }
 }
 
-/// Strict where two readers could see two different torrents.
+/// The parser is strict where two readers could see two different torrents.
 #[test]
 fn what_two_readers_could_read_differently_is_refused() {
     let info = b"d6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae";
@@ -255,9 +256,9 @@ fn what_two_readers_could_read_differently_is_refused() {
     assert_eq!(odd("i16384e", "i016384e"), BadTorrent::Missing("`piece length`"));
 }
 
-/// Tolerant everywhere else, and never in silence.
+/// The parser is tolerant everywhere else, and warns of everything it tolerates.
 #[test]
-fn what_changes_nothing_is_tolerated_and_told() {
+fn harmless_oddities_are_accepted_with_a_warning() {
     use TorrentWarning::{FilesIsNoList, LengthBesideFiles, OddNumber, RepeatedKey, TrailingBytes, UnsortedKeys};
     let info = b"d6:lengthi5e4:name1:x12:piece lengthi16384e6:pieces20:aaaaaaaaaaaaaaaaaaaae";
     let inside = |extra: &[u8]| torrent(b"", &[&info[..info.len() - 1], extra, b"e"].concat(), b"");
@@ -299,7 +300,7 @@ fn padding_needs_no_path() {
     assert_eq!(refused, BadTorrent::Missing("`path` of a file"));
 }
 
-/// BEP 52: the same files in both parts, or it is two torrents in one.
+/// BEP 52: both parts of a hybrid torrent must describe the same files.
 #[test]
 fn a_hybrid_whose_parts_differ_is_refused() {
     let leaf = |len: u64| format!("d0:d6:lengthi{len}e11:pieces root32:{}ee", "r".repeat(32));
@@ -333,7 +334,7 @@ fn a_hybrid_whose_parts_differ_is_refused() {
     }
 }
 
-/// S-05: the edges of every size.
+/// S-05: tests both sides of each limit.
 #[test]
 fn sizes_at_the_edges_are_refused() {
     use BadGeometry::{Empty, Overflow, PieceLen};
@@ -354,7 +355,7 @@ fn sizes_at_the_edges_are_refused() {
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn a_missing_field_is_named() {
     let table: [(&[u8], BadTorrent); 12] = [
         (b"", BadTorrent::Bencode(BadBencode::CutShort { at: 0 })),
         (b"<html>", BadTorrent::Bencode(BadBencode::Unexpected { at: 0, byte: b'<' })),
@@ -377,7 +378,7 @@ fn what_is_missing_is_named() {
     }
 }
 
-/// S-25: version 1 is what is used.
+/// S-25: the version 1 part is used.
 #[test]
 fn hybrid_torrents_are_read_as_version_one() {
     let raw = with_extra(&single(b"x", 5, 16384), b"12:meta versioni2e");
@@ -386,7 +387,7 @@ fn hybrid_torrents_are_read_as_version_one() {
 }
 
 #[test]
-fn private_is_whatever_may_mean_it() {
+fn every_way_to_write_private_counts() {
     for (flag, want) in [(&b"i1e"[..], true), (b"i0e", false), (b"1:1", true), (b"1:0", false), (b"le", false)] {
         let raw = with_extra(&single(b"x", 5, 16384), &[b"7:private", flag].concat());
         assert_eq!(Metainfo::parse(&raw).unwrap().info.private, want, "{}", flag.escape_ascii());
@@ -419,7 +420,7 @@ fn trackers_come_from_the_list_or_else_from_announce() {
 }
 
 #[test]
-fn decoration_is_read_where_it_can_be() {
+fn optional_fields_are_read_where_possible() {
     let info = with_extra(&single(b"x", 5, 16384), b"6:source3:ABC");
     let info = crate::codec::bencode::raw_value(&info, b"info").unwrap();
     let before = b"7:comment4:caf\xe913:comment.utf-85:caf\xc3\xa910:created by4:mktg13:creation datei1700000000e";
@@ -434,7 +435,7 @@ fn decoration_is_read_where_it_can_be() {
     assert_eq!(meta.web_seeds, ["http://b"]);
 }
 
-/// S-03: a hundred thousand files of one name, told in 51 lines.
+/// S-03: a hundred thousand files of one name give 51 warnings.
 #[test]
 fn many_renamed_files_are_counted() {
     let files = vec![file(&[b"same"], 1, None); 100_000];
@@ -444,15 +445,15 @@ fn many_renamed_files_are_counted() {
     assert_eq!(meta.warnings.last(), Some(&TorrentWarning::More(99_949)));
 }
 
-/// S-06: a torrent that claims a gigabyte of hashes is refused by its length alone.
+/// S-06: a torrent that claims a gigabyte of hashes is refused because of its length, before any allocation.
 #[test]
-fn claims_are_not_believed() {
+fn a_claimed_length_is_not_allocated() {
     let claim = b"d4:infod6:lengthi1e4:name1:x12:piece lengthi1e6:pieces1000000000:aaaaee";
     assert_eq!(Metainfo::parse(claim).unwrap_err(), BadTorrent::Bencode(BadBencode::CutShort { at: 54 }));
 }
 
 proptest! {
-    /// Against a plain sum; every file has its place, and no two the same.
+    /// Offsets are compared with a plain sum; no two files have the same path.
     #[test]
     fn files_add_up(lens in prop::collection::vec((0_i64..100_000, "[ab.]{1,2}|[a-z/:\u{e9}]{1,40}"), 1..40), piece_len in 1_i64..200_000) {
         let files: Vec<_> = lens.iter().map(|(len, name)| file(&[name.as_bytes()], *len, None)).collect();
@@ -473,7 +474,7 @@ proptest! {
         }
     }
 
-    /// One byte changed, cut or doubled, anywhere.
+    /// One byte is changed, removed or doubled, anywhere.
     #[test]
     fn damage_never_makes_it_panic(at in 0_usize..300, byte: u8, kind in 0..3) {
         let mut raw = plain(&many(vec![file(&[b"sub", b"a"], 5, Some("p")), file(&[b"b"], 20000, None)]));

@@ -1,44 +1,44 @@
-//! What was odd about a torrent and was accepted all the same. Shown by `info` and logged by whoever loads a torrent.
+//! Oddities of a torrent that were accepted. `info` shows them, and loading a torrent logs them.
 
 use std::fmt;
 
-/// One oddity. Text inside was made safe for showing.
+/// One oddity. Texts in it are made safe for showing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TorrentWarning {
-    /// There are bytes behind the dictionary; they were ignored.
+    /// There are bytes after the dictionary; they were ignored.
     TrailingBytes(usize),
-    /// A dictionary has its keys out of order.
+    /// The keys of a dictionary are out of order.
     UnsortedKeys,
-    /// A key comes twice in a dictionary where nothing that identifies the torrent is read.
+    /// A key comes twice in a dictionary, where no value that identifies the torrent is affected.
     RepeatedKey,
-    /// A number or a string length is not canonical (`i03e`) where nothing that identifies the torrent is read.
+    /// A number or a string length is not canonical (`i03e`), where no value that identifies the torrent is affected.
     OddNumber,
-    /// `length` is beside `files`; it was ignored.
+    /// There is a `length` beside `files`; it was ignored.
     LengthBesideFiles,
-    /// `files` is no list; it was ignored, since there is a `length`.
+    /// `files` is not a list; it was ignored because there is a `length`.
     FilesIsNoList,
     /// The version 2 part of a hybrid torrent is not used.
     Hybrid,
     /// A symbolic link is not created.
     LinkNotCreated(String),
-    /// A symbolic link says that it has bytes; they were not counted, as in libtorrent.
+    /// A symbolic link has a length; it was ignored, as in libtorrent.
     LinkWithLength(String),
-    /// Nothing is left of the torrent's name: its info-hash is used instead.
+    /// No usable name is left of the torrent's name; the info-hash is used instead.
     NameIsInfoHash,
-    /// A name that the disk cannot have, or that would lead elsewhere.
+    /// A name that the disk cannot have, or that would lead out of the folder, was changed.
     Renamed {
-        /// As the torrent has it.
+        /// The name in the torrent.
         from: String,
-        /// As it will be on the disk.
+        /// The name on the disk.
         to: String,
     },
-    /// Another file has the same name; this one got the name that is told.
+    /// Another file has the same name; this file got the new name in the warning.
     Twin(String),
-    /// A tracker or web seed that is no URL; it was ignored. Without secrets.
+    /// A tracker or web seed is not a URL; it was ignored. Shown without secrets.
     NotAUrl(String),
-    /// More URLs than are read; the rest was ignored.
+    /// There are more URLs than are read; the rest was ignored. The number is the limit.
     TooManyUrls(usize),
-    /// So many more warnings were counted and not kept.
+    /// This number of further warnings was not kept.
     More(usize),
 }
 
@@ -65,7 +65,7 @@ impl fmt::Display for TorrentWarning {
     }
 }
 
-/// 50 warnings are told, the rest counted: one broken torrent may have a hundred thousand renamed files.
+/// 50 warnings are kept, the others counted: one broken torrent may have a hundred thousand renamed files.
 pub(super) const MAX_WARNINGS: usize = 50;
 
 /// Collects warnings, at most [`MAX_WARNINGS`] of them.

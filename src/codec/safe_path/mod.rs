@@ -1,10 +1,10 @@
-//! Names from a torrent on their way to the disk: the one function they pass (S-01, S-03, D-11).
+//! Turns names from a torrent into paths for the disk. All such names pass here (S-01, S-03, D-11).
 //!
-//! [`NameRules::Native`] keeps every name that Linux can have and changes the others as libtorrent does on Linux, so that the
-//! data of other clients is found ([decision 25](../../../docs/decisions/0025-names.md)). [`NameRules::Portable`] gives names
-//! that every system can have. Neither gives a path that leaves its folder. How a name looks on a terminal is
-//! `base::safe`'s business. Symbolic links that exist on the disk are not this module's: `storage` opens without following
-//! them.
+//! [`NameRules::Native`] keeps every name that Linux can have and changes the others as libtorrent does on Linux, so
+//! that the data of other clients is found ([decision 25](../../../docs/decisions/0025-names.md)).
+//! [`NameRules::Portable`] makes names that every system can have. Neither makes a path that leaves its folder. How a
+//! name is shown on a terminal is decided in `base::safe`. Symbolic links on the disk are handled in `storage`, which
+//! opens files without following them.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -19,34 +19,34 @@ mod portable;
 /// 255 bytes: the longest name that ext4, XFS, Btrfs, APFS and NTFS all take.
 pub const MAX_COMPONENT_LEN: usize = 255;
 
-/// 3,072 bytes: Linux's `PATH_MAX` of 4,096 with a quarter left for the folder that the torrent goes to.
+/// 3,072 bytes: three quarters of Linux's `PATH_MAX` of 4,096; the rest is for the folder that the torrent goes to.
 pub const MAX_PATH_LEN: usize = 3072;
 
 /// 2,048 bytes of a portable path: half of Linux's `PATH_MAX`.
 const MAX_PORTABLE_LEN: usize = 2048;
 
-/// 32 folders of a portable path. Picked by eye: real torrents have a dozen.
+/// 32 components of a portable path. Picked by eye: real torrents have a dozen.
 const MAX_PORTABLE_DEPTH: usize = 32;
 
-/// 11 bytes: what [`untangle`] may add to a name, `~4294967295`.
+/// 11 bytes: the longest text that [`untangle`] adds to a name, `~4294967295`.
 const NUMBER_ROOM: usize = 11;
 
-/// What stands in place of a component of which nothing is left, as in libtorrent.
+/// Replaces a component of which no usable name is left, as in libtorrent.
 const LOST: &str = "_";
 
-/// By which rule names become files.
+/// The rule by which names in a torrent become names of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NameRules {
     /// Every name that Linux can have stays as it is.
     #[default]
     Native,
-    /// Names are changed to what Linux, macOS and Windows can all have; names that differ only in case are told apart.
+    /// Names are changed to those that Linux, macOS and Windows can all have. Names that differ only in case are made
+    /// different.
     Portable,
 }
 
 impl NameRules {
-    /// One name, made safe. `None` if nothing is left of it that could be a name. What comes out stays the same when it
-    /// goes in again.
+    /// Makes one name safe. `None` if no usable name is left of it. A safe name is returned unchanged.
     pub fn component(self, raw: &[u8]) -> Option<String> {
         match self {
             Self::Native => native::component(raw),
@@ -54,7 +54,7 @@ impl NameRules {
         }
     }
 
-    /// The longest path below the output folder in bytes, and how many components it may have.
+    /// The longest path below the output folder in bytes, and the largest number of its components.
     const fn bounds(self) -> (usize, usize) {
         match self {
             Self::Native => (MAX_PATH_LEN, MAX_PATH_LEN),
@@ -62,8 +62,8 @@ impl NameRules {
         }
     }
 
-    /// The same for names that some file system takes for the same: case folded, decomposed (NFD). Linux tells them
-    /// apart.
+    /// The form in which two names are equal if some file system takes them for the same: case folded, decomposed
+    /// (NFD). With the native rule it is the name itself, because Linux tells all names apart.
     fn folded(self, name: &str) -> Cow<'_, str> {
         if self == Self::Native {
             return name.into();
@@ -78,16 +78,16 @@ impl NameRules {
     }
 }
 
-/// A relative path below the output folder: no component is empty, `.`, `..`, longer than [`MAX_COMPONENT_LEN`] or has a
-/// `/` or a NUL in it. At most [`MAX_PATH_LEN`] bytes. Cannot be made otherwise.
+/// A relative path below the output folder. No component is empty, `.`, `..`, longer than [`MAX_COMPONENT_LEN`] or
+/// contains a `/` or a NUL. The path has at most [`MAX_PATH_LEN`] bytes. A path that breaks these rules cannot be made.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SafePath {
-    /// Components joined by `/`.
+    /// The components, joined by `/`.
     text: String,
 }
 
 impl SafePath {
-    /// From a torrent's components, outermost first. `None` if there are none.
+    /// Makes a path of a torrent's components, outermost first. `None` if there are no components.
     pub fn from_raw<'a>(components: impl IntoIterator<Item = &'a [u8]>, names: NameRules) -> Option<Self> {
         let mut text = String::new();
         let mut depth: usize = 0;
@@ -105,17 +105,17 @@ impl SafePath {
         (depth > 0).then_some(Self { text })
     }
 
-    /// Relative; `/` between the components on every system.
+    /// The relative path; `/` separates the components on every system.
     pub fn as_path(&self) -> &Path {
         Path::new(&self.text)
     }
 
-    /// The same as text. Not made safe for showing.
+    /// The path as text. Not made safe for showing.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Outermost first, at least one.
+    /// The components, outermost first; at least one.
     pub fn components(&self) -> impl DoubleEndedIterator<Item = &str> {
         self.text.split('/')
     }
@@ -131,25 +131,26 @@ impl SafePath {
     }
 }
 
-/// The folder in which `fetch` keeps its state inside the output folder: no torrent may write there, also where the file
-/// system takes upper and lower case for the same.
+/// The folder inside the output folder in which `fetch` keeps its state. No torrent may write there. The name is
+/// compared without case, because some file systems do not distinguish upper and lower case.
 const STATE_FOLDER: &str = ".tt-actors";
 
 fn is_state_folder(name: &str) -> bool {
     name.eq_ignore_ascii_case(STATE_FOLDER)
 }
 
-/// 16 bytes: an extension longer than that is part of the name.
+/// 16 bytes: a longer text after the last dot is not an extension but part of the name.
 const MAX_EXTENSION_LEN: usize = 16;
 
-/// The name before its extension, and the extension with its dot.
+/// Splits a name into the part before its extension, and the extension with its dot.
 fn split_extension(name: &str) -> (&str, &str) {
     let at = name.rfind('.').filter(|at| *at > 0).unwrap_or(name.len());
     let (stem, extension) = name.split_at(at);
     if extension.len() > MAX_EXTENSION_LEN { (name, "") } else { (stem, extension) }
 }
 
-/// The name with its middle replaced by a digest of it, so that it fits and two long names stay two.
+/// Shortens a name to [`MAX_COMPONENT_LEN`]: a digest of the name and `mark` replace its middle, so that two long names
+/// stay different.
 fn cut(name: &str, mark: &str) -> String {
     let (stem, extension) = split_extension(name);
     let tail = format!("~{}{mark}{extension}", hex(&digest(&[name.as_bytes()])[..4]));
@@ -159,7 +160,7 @@ fn cut(name: &str, mark: &str) -> String {
     format!("{stem}{tail}")
 }
 
-/// The second, third .. file of a name: `name~2.ext`.
+/// The name of the second, third .. file with the same name: `name~2.ext`.
 fn numbered(name: &str, number: u32) -> String {
     let mark = format!("~{number}");
     if name.len().saturating_add(mark.len()) > MAX_COMPONENT_LEN {
@@ -169,19 +170,20 @@ fn numbered(name: &str, number: u32) -> String {
     format!("{stem}{mark}{extension}")
 }
 
-/// First folder, one folder named by a digest of the whole, last name.
+/// Shortens a path to three components: the first folder, a folder named by a digest of the whole path, and the file's
+/// name.
 fn shortened(text: &str) -> String {
     let first = text.split('/').next().unwrap_or_default();
     let last = text.rsplit('/').next().unwrap_or_default();
     format!("{first}/~{}/{last}", hex(&digest(&[text.as_bytes()])[..8]))
 }
 
-/// Gives every file a place of its own, also where one file is called like another's folder, and for portable names where
-/// `A` and `a`, or two spellings of `é`, are one name: the first keeps its name, later ones become `name~2.ext`,
+/// Gives every file a different path. A file is renamed if another file or a folder has its path; for portable names
+/// `A` and `a`, or two spellings of `é`, are the same. The first file keeps its name, later ones become `name~2.ext`,
 /// `name~3.ext`.
 ///
 /// The result depends on the paths and their order alone. Linear in their total length, however many are the same.
-/// Gives the numbers of those renamed.
+/// Returns the indices of the renamed files.
 pub fn untangle(paths: &mut [&mut SafePath], names: NameRules) -> Vec<usize> {
     let below = |folder: &Place, name: &str| below(folder, &names.folded(name));
     let mut folders = HashSet::new();
@@ -222,7 +224,7 @@ pub fn untangle(paths: &mut [&mut SafePath], names: NameRules) -> Vec<usize> {
     renamed
 }
 
-/// Stands for a path by its folded components; 16 bytes, so that a million deep paths do not need a gigabyte.
+/// A digest of a path's folded components. It has 16 bytes, so that a million deep paths do not need a gigabyte.
 type Place = [u8; 16];
 
 const ROOT: Place = [0; 16];

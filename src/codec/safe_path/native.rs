@@ -1,13 +1,13 @@
-//! Names as Linux can have them, and as libtorrent gives them on Linux where it cannot (decision 25).
+//! Names that Linux can have; other names are changed as libtorrent changes them on Linux (decision 25).
 
-/// 240 bytes: where libtorrent cuts a name and looks for its extension.
+/// 240 bytes: libtorrent cuts a name here and looks for the extension in the rest.
 const CUT_AT: usize = 240;
 
-/// 9 bytes: the longest end of a name, its dot included, that libtorrent keeps as an extension.
+/// 9 bytes: the longest extension, with its dot, that libtorrent keeps of a name that it cuts.
 const MAX_CUT_EXTENSION: usize = 9;
 
-/// A name without `/` and NUL, `_` in place of what is not UTF-8. `None` if nothing is left that could be a name: it
-/// was empty, `.` or `..`.
+/// Removes `/` and NUL from a name and replaces what is not UTF-8 by `_`. `None` if no usable name is left: the name is
+/// then empty, `.` or `..`.
 pub(super) fn component(raw: &[u8]) -> Option<String> {
     let mut text = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {
@@ -25,7 +25,7 @@ pub(super) fn component(raw: &[u8]) -> Option<String> {
     Some(if text.len() > super::MAX_COMPONENT_LEN { cut(&text) } else { text })
 }
 
-/// The first [`CUT_AT`] bytes, up to the end of a character, and the extension.
+/// Shortens a name to its first [`CUT_AT`] bytes, up to the end of a character, and its extension.
 fn cut(text: &str) -> String {
     let at = (CUT_AT..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
     let (head, tail) = text.split_at(at);

@@ -1,9 +1,10 @@
-//! Names that every system can have, for who shares a disk with other systems: `--names portable` (decision 25).
+//! Names that every system can have, for disks that several systems share: `--names portable` (decision 25).
 
 use super::{MAX_COMPONENT_LEN, cut, is_state_folder};
 use crate::base::safe::{is_harmless, is_joiner};
 
-/// One name that is no device and has no character that some system refuses, hides or drops. Never empty.
+/// Makes one name that is not a Windows device and has no character that some system refuses, hides or drops. Never
+/// empty.
 pub(super) fn component(raw: &[u8]) -> String {
     let mut text = String::with_capacity(raw.len());
     for chunk in raw.utf8_chunks() {
@@ -19,12 +20,13 @@ pub(super) fn component(raw: &[u8]) -> String {
     if text.len() > MAX_COMPONENT_LEN { cut(&text, "") } else { text }
 }
 
-/// Can be in a file's name everywhere, and shows itself as what it is. Joiners belong to emoji and to Persian words.
+/// Whether every system accepts the character in a file's name and shows it. Joiners are allowed because emoji and
+/// Persian words contain them.
 pub(super) fn is_portable(c: char) -> bool {
     (is_harmless(c) || is_joiner(c)) && !matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
 }
 
-/// Windows drops dots and spaces at the end: `a` and `a.` would be one file.
+/// Replaces dots and spaces at the end by `_`: Windows drops them, so `a` and `a.` would be one file.
 fn underline_the_tail(text: &mut String) {
     let kept = text.trim_end_matches(['.', ' ']).len();
     let dropped = text.len().saturating_sub(kept);
@@ -32,7 +34,7 @@ fn underline_the_tail(text: &mut String) {
     text.extend(std::iter::repeat_n('_', dropped));
 }
 
-/// Is it a device on Windows, with or without an extension?
+/// Whether the name is a device on Windows, with or without an extension.
 pub(super) fn is_device(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end_matches(' ').to_ascii_uppercase();
     match stem.as_str() {

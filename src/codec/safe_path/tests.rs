@@ -1,12 +1,12 @@
 use super::*;
 use proptest::prelude::*;
 
-/// What becomes of one name; `None`: nothing is left of it; `Some("")`: it stays as it is.
+/// A name and what becomes of it. `None`: no usable name is left; `Some("")`: the name is unchanged.
 type Vector = (&'static [u8], Option<&'static str>);
 
-/// The right column is what `file_storage::file_path` of libtorrent 2.1.1 says on Linux, asked on 2026-11-29.
+/// The right column is the result of `file_storage::file_path` of libtorrent 2.1.1 on Linux, run on 2026-11-29.
 #[test]
-fn native_names_are_where_libtorrent_has_them() {
+fn native_names_are_those_of_libtorrent() {
     let vectors: [Vector; 44] = [
         (b"Who?.flac", Some("")),
         (b"a: b", Some("")),
@@ -32,7 +32,7 @@ fn native_names_are_where_libtorrent_has_them() {
         ("ﬀ e\u{301}".as_bytes(), Some("")),
         ("a\u{ad}b".as_bytes(), Some("")),
         ("a\u{2028}b".as_bytes(), Some("")),
-        // What Linux cannot have, and what would leave the folder.
+        // Names that Linux cannot have, and names that would leave the folder.
         (b"AC/DC", Some("ACDC")),
         (b"/etc", Some("etc")),
         (b"/etc/passwd", Some("etcpasswd")),
@@ -57,8 +57,8 @@ fn native_names_are_where_libtorrent_has_them() {
     check(NameRules::Native, &vectors);
 }
 
-/// Where we keep a name and libtorrent changes it (decision 25): the disk can have it, and how it is shown is not the
-/// disk's business.
+/// Names that we keep and libtorrent changes (decision 25): the disk can have them, and how a name is shown is not
+/// decided here.
 #[test]
 fn native_names_keep_what_only_looks_odd() {
     let vectors: [Vector; 16] = [
@@ -73,10 +73,10 @@ fn native_names_keep_what_only_looks_odd() {
         ("👩\u{200d}💻".as_bytes(), Some("")),
         ("\u{202e}gpj.exe".as_bytes(), Some("")),
         ("a\u{200e}\u{2066}\u{feff}".as_bytes(), Some("")),
-        // libtorrent takes the bytes behind a broken one with it: `caf_xt`.
+        // libtorrent removes the bytes after a broken byte too: `caf_xt`.
         (b"caf\xe9.txt", Some("caf_.txt")),
         (b"./..", Some("...")),
-        // Our own state is not to be written to.
+        // No torrent may write to our own state folder.
         (b".tt-actors", Some("_.tt-actors")),
         (b".TT-Actors", Some("_.TT-Actors")),
         (b".tt-actors2", Some("")),
@@ -84,7 +84,7 @@ fn native_names_keep_what_only_looks_odd() {
     check(NameRules::Native, &vectors);
 }
 
-/// S-03: names that some system cannot have, takes for another, or that lead elsewhere on it.
+/// S-03: names that some system cannot have, takes for another name, or that lead elsewhere on it.
 #[test]
 fn portable_names_are_possible_everywhere() {
     let vectors: [Vector; 78] = [
@@ -170,7 +170,7 @@ fn portable_names_are_possible_everywhere() {
     check(NameRules::Portable, &vectors);
 }
 
-/// Nothing is renamed that need not be.
+/// Ordinary names are not changed.
 #[test]
 fn ordinary_names_stay_as_they_are() {
     let names = [
@@ -260,7 +260,7 @@ fn check(rule: NameRules, vectors: &[Vector]) {
     }
 }
 
-/// D-11: 255 bytes stay; from 256 on a name is cut where libtorrent 2.1.1 cuts it, asked on 2026-11-29.
+/// D-11: 255 bytes stay. A name of 256 bytes or more is cut where libtorrent 2.1.1 cuts it, as run on 2026-11-29.
 #[test]
 fn native_names_that_are_too_long_are_cut_as_libtorrent_cuts_them() {
     let native = |name: String| NameRules::Native.component(name.as_bytes()).unwrap();
@@ -289,7 +289,8 @@ fn component(raw: &[u8]) -> Option<String> {
     NameRules::Portable.component(raw)
 }
 
-/// D-11, S-03: 255 bytes stay, 256 are cut at a character, extension kept, and two long names stay two.
+/// D-11, S-03: 255 bytes stay, 256 are cut between characters, the extension is kept, and two long names stay
+/// different.
 #[test]
 fn portable_names_that_are_too_long_are_cut_between_characters() {
     let exact = "x".repeat(251) + ".mkv";
@@ -317,7 +318,7 @@ fn path(text: &str, names: NameRules) -> SafePath {
 }
 
 #[test]
-fn a_component_that_is_lost_leaves_its_place() {
+fn an_unusable_component_becomes_an_underscore() {
     for names in [NameRules::Native, NameRules::Portable] {
         assert_eq!(SafePath::from_raw([], names), None);
         assert_eq!(path("a//b", names).as_str(), "a/_/b");
@@ -374,7 +375,7 @@ fn clashes_are_resolved_in_the_order_of_the_torrent() {
     assert!(got[0] != got[1] && got[1] != got[2] && got[0] != got[2]);
 }
 
-/// Linux tells them apart; only true twins are renamed.
+/// Linux tells such names apart; only names that are equal byte by byte are renamed.
 #[test]
 fn native_names_that_differ_in_case_or_spelling_are_two() {
     let table: [(&[&str], &[&str]); 5] = [
@@ -389,9 +390,9 @@ fn native_names_that_differ_in_case_or_spelling_are_two() {
     }
 }
 
-/// S-03: more than 500 duplicates; a quadratic search would need 10^10 steps here.
+/// S-03: more than 500 duplicates. A quadratic search would need 10^10 steps here.
 #[test]
-fn a_hundred_thousand_duplicates_are_no_trouble() {
+fn a_hundred_thousand_duplicates_are_untangled() {
     let names: Vec<String> = (2..50_002).map(|n| format!("a~{n}")).collect();
     let mut names: Vec<&str> = names.iter().map(String::as_str).collect();
     names.extend(std::iter::repeat_n("a", 50_000));
@@ -449,7 +450,7 @@ proptest! {
         }
     }
 
-    /// Every name that Linux can have, but for our own folder's.
+    /// Every name that Linux can have is kept, except our state folder's.
     #[test]
     fn native_names_that_linux_can_have_stay(name in "[^/\u{0}]{1,60}") {
         if !is_state_folder(&name) && !matches!(name.as_str(), "." | "..") {
@@ -457,7 +458,7 @@ proptest! {
         }
     }
 
-    /// S-01: joined to any folder, the path is below it.
+    /// S-01: joined to any folder, the path is below that folder.
     #[test]
     fn a_safe_path_stays_below_its_folder(raw in prop::collection::vec(odd_name(), 0..40), names in any_rule()) {
         if let Some(path) = SafePath::from_raw(raw.iter().map(Vec::as_slice), names) {

@@ -1,20 +1,20 @@
-//! Where the head of an HTTP request ends, and whether bytes of a body follow it.
+//! Finds the end of the head of an HTTP request, and whether a body follows it.
 //!
-//! With this a server can be handed one request at a time. Knows no more of HTTP: what a head says is read elsewhere.
+//! A server uses this to hand on one request at a time. Knows no more of HTTP: the head itself is parsed elsewhere.
 
-/// The part of a line that is kept: the longest name looked for and a number behind it.
+/// 40 bytes of a line are kept: enough for the longest name that is looked for and a number after it.
 const KEPT: usize = 40;
 
-/// Reads the bytes of one head as they come, in parts of any size.
+/// Reads the bytes of one head, in parts of any size.
 #[derive(Debug, Clone)]
 pub struct HeadScanner {
-    /// The beginning of the present line, in lower case.
+    /// The beginning of the current line, in lower case.
     line: [u8; KEPT],
-    /// How long the present line is.
+    /// The length of the current line so far.
     line_len: usize,
     /// The last byte was a carriage return.
     after_return: bool,
-    /// A line with something in it has ended.
+    /// A line that is not empty has ended.
     has_begun: bool,
     has_body: bool,
 }
@@ -26,19 +26,19 @@ impl Default for HeadScanner {
 }
 
 impl HeadScanner {
-    /// Reads on. Returns how many of these bytes belong to the head if it ends among them.
+    /// Reads the next bytes. Returns how many of them belong to the head if it ends among them.
     pub fn scan(&mut self, bytes: &[u8]) -> Option<usize> {
         let ends = |(at, byte): (usize, &u8)| self.take(*byte).then_some(at.saturating_add(1));
         bytes.iter().enumerate().find_map(ends)
     }
 
-    /// Whether a body follows, or anything else that is no further request. Right once the head has ended.
+    /// Whether a body follows, or anything else that is not another request. Valid when the head has ended.
     pub const fn has_body(&self) -> bool {
         self.has_body
     }
 
-    /// Says whether the head ends with this byte. Lines end with LF, with or without CR before it; empty ones before the
-    /// first line do not count (RFC 9112, 2.2).
+    /// Reads one byte. Returns whether the head ends with it. Lines end with LF, with or without CR before it; empty
+    /// lines before the first line are skipped (RFC 9112, 2.2).
     fn take(&mut self, byte: u8) -> bool {
         if byte != b'\n' {
             if let Some(place) = self.line.get_mut(self.line_len) {
@@ -76,7 +76,7 @@ mod tests {
 
     use super::*;
 
-    /// How long the head is, and whether a body follows.
+    /// The length of the head, and whether a body follows.
     fn scanned(text: &[u8]) -> Option<(usize, bool)> {
         let mut scanner = HeadScanner::default();
         scanner.scan(text).map(|len| (len, scanner.has_body()))

@@ -1,7 +1,8 @@
-//! HTTP trackers, the client's side (BEP 3, 7, 23, 24, 31, 48): URLs out, replies in.
+//! HTTP trackers, the client's side (BEP 3, 7, 23, 24, 31, 48): makes URLs, reads replies.
 //!
-//! Trackers take liberties: no interval, no counts, no peers, numbers as text (W-12). Whatever is a dictionary is an
-//! answer, and what cannot be read of a list of peers does not spoil the rest of it. The server's side is in [`server`]. Knows nothing of HTTP itself.
+//! Many trackers break the rules: no interval, no counts, no peers, numbers as text (W-12). Every dictionary is
+//! accepted as a reply, and an entry of the peer lists that cannot be read does not affect the others. The server's
+//! side is in [`server`]. Knows nothing of HTTP itself.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -18,36 +19,36 @@ use crate::base::limits::MAX_TRACKER_REPLY;
 pub mod head;
 pub mod server;
 
-/// Why a body is no reply of a tracker (T-05).
+/// Why a body is not a reply of a tracker (T-05).
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadReply {
-    /// Not bencode: garbage, HTML, cut short, or a bomb.
+    /// The body is not acceptable bencode: garbage, HTML, cut short, or too deep.
     #[error("not a tracker's reply: {0}")]
     Bencode(#[from] BadBencode),
-    /// More than [`MAX_TRACKER_REPLY`] bytes (T-06).
+    /// The body has more than [`MAX_TRACKER_REPLY`] bytes (T-06).
     #[error("a reply of {len} bytes is too large")]
     TooLarge {
-        /// Its length.
+        /// The length of the body in bytes.
         len: usize,
     },
-    /// Bencode, but no dictionary.
+    /// The body is bencode but not a dictionary.
     #[error("not a tracker's reply: no dictionary")]
     NoDictionary,
-    /// A scrape without `files`.
+    /// The reply to a scrape has no `files`.
     #[error("no `files` in the answer to a scrape")]
     NoFiles,
 }
 
-/// The answer to a scrape.
+/// A well-formed reply to a scrape.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScrapeReply {
-    /// The swarms it knows, in its order.
+    /// The counts of the swarms that the tracker knows, in the order of the reply.
     Entries(Vec<ScrapeEntry>),
-    /// A refusal.
+    /// The tracker refused the scrape.
     Failure(TrackerFailure),
 }
 
-/// The URL of an announce. What `base` has in its query stays; a fragment is dropped. Asks for compact peers.
+/// The URL of an announce. The query of `base` is kept, a fragment is dropped. Asks for compact peers.
 pub fn announce_url(base: &str, request: &AnnounceRequest) -> String {
     let mut url = Query::on(base);
     url.bytes("info_hash", request.info_hash.as_bytes());
@@ -68,9 +69,10 @@ pub fn announce_url(base: &str, request: &AnnounceRequest) -> String {
     url.text
 }
 
-/// The URL of a scrape of those swarms. `None` if the tracker has no scrape: "Find the last '/' in [the announce URL].
+/// The URL of a scrape of these swarms. `None` if the tracker has no scrape: "Find the last '/' in [the announce URL].
 /// If the text immediately following that '/' isn't 'announce' it will be taken as a sign that that tracker doesn't
-/// support the scrape convention" (BEP 48). `None` too for no swarm at all: that would ask for every swarm there is.
+/// support the scrape convention" (BEP 48). `None` too if `swarms` is empty: such a scrape would ask for every swarm of
+/// the tracker.
 pub fn scrape_url(base: &str, swarms: &[InfoHash]) -> Option<String> {
     let base = without_fragment(base);
     let (head, tail) = base.rsplit_once('/')?;
@@ -82,7 +84,7 @@ pub fn scrape_url(base: &str, swarms: &[InfoHash]) -> Option<String> {
     (!swarms.is_empty()).then_some(url.text)
 }
 
-/// The word for an event in a query; none for the regular announce.
+/// The word for an event in a query; `None` for a regular announce.
 const fn event_name(event: Event) -> Option<&'static str> {
     match event {
         Event::Periodic => None,
@@ -97,10 +99,10 @@ fn without_fragment(url: &str) -> &str {
     url.split_once('#').map_or(url, |(url, _fragment)| url)
 }
 
-/// A URL that grows by its query.
+/// Builds a URL by appending to its query.
 struct Query {
     text: String,
-    /// What goes before the next pair, if anything.
+    /// The character before the next pair; `None` if the next pair needs no separator.
     glue: Option<char>,
 }
 
@@ -115,7 +117,8 @@ impl Query {
         Self { text: base.to_owned(), glue }
     }
 
-    /// Every byte but the unreserved ones of RFC 3986 is escaped; HTTP libraries would do it to text, not to bytes.
+    /// Appends a pair. Every byte is escaped except the unreserved ones of RFC 3986; HTTP libraries do that to text,
+    /// not to bytes.
     fn bytes(&mut self, name: &str, value: &[u8]) {
         self.text.extend(self.glue.replace('&'));
         self.text.push_str(name);
@@ -146,7 +149,7 @@ pub fn parse_announce(body: &[u8]) -> Result<Reply, BadReply> {
         complete: count(root, b"complete"),
         incomplete: count(root, b"incomplete"),
         downloaded: count(root, b"downloaded"),
-        // The wiki says "tracker id", many trackers say "trackerid".
+        // The specification wiki says "tracker id", many trackers send "trackerid".
         tracker_id: [&b"tracker id"[..], b"trackerid"]
             .into_iter()
             .find_map(|key| string(root, key))
@@ -160,7 +163,7 @@ pub fn parse_announce(body: &[u8]) -> Result<Reply, BadReply> {
     Ok(Reply::Peers(reply))
 }
 
-/// Reads the body of a reply to a scrape. Swarms whose name is no info-hash are left out.
+/// Reads the body of a reply to a scrape. Swarms whose key is not an info-hash are dropped.
 pub fn parse_scrape(body: &[u8]) -> Result<ScrapeReply, BadReply> {
     let root = dictionary(body)?;
     let Some(files) = root.find(b"files").filter(|files| files.is_dict()) else {
@@ -178,7 +181,8 @@ pub fn parse_scrape(body: &[u8]) -> Result<ScrapeReply, BadReply> {
     Ok(ScrapeReply::Entries(files.entries().filter_map(entry).collect()))
 }
 
-/// Scripts print a line break behind their reply, or a byte order mark and blanks before it: neither says anything.
+/// Reads the dictionary of a reply. Scripts may print a line break after it, or a byte order mark and blanks before it;
+/// these are ignored.
 fn dictionary(body: &[u8]) -> Result<View<'_>, BadReply> {
     if body.len() > MAX_TRACKER_REPLY {
         return Err(BadReply::TooLarge { len: body.len() });
@@ -193,8 +197,8 @@ fn dictionary(body: &[u8]) -> Result<View<'_>, BadReply> {
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// "If a tracker response has a key failure reason, then that maps to a human readable string which explains why the
-/// query failed, and no other keys are required" (BEP 3); `retry in` is BEP 31's, in minutes or `never`. Trackers that
-/// know nothing of BEP 31 say `interval` and `min interval` there too. The longest of what is said counts.
+/// query failed, and no other keys are required" (BEP 3). `retry in` (BEP 31) is in minutes, or `never`. Trackers
+/// without BEP 31 may send `interval` and `min interval` here. The longest of these times is used.
 fn failure(root: View<'_>) -> Option<TrackerFailure> {
     let reason = short_text(string(root, b"failure reason")?);
     let asked = root.find(b"retry in").and_then(|retry| match (retry.lenient_number(), retry.bytes()) {
@@ -213,8 +217,8 @@ fn after_minutes(minutes: u64) -> RetryIn {
     RetryIn::After(Duration::from_secs(minutes.saturating_mul(60)))
 }
 
-/// Both `peers` and `peers6`, each compact or as a list of dictionaries; missing ones are no peers, and `None` is an entry
-/// that cannot be read. One by one: a reply full of them must not cost many times its size (T-06).
+/// The entries of `peers` and `peers6`, each compact or a list of dictionaries; a missing list is empty, and `None` is
+/// an entry that cannot be read. An iterator, so that a reply full of peers does not cost many times its size (T-06).
 fn peers(root: View<'_>) -> impl Iterator<Item = Option<SocketAddr>> {
     let run = |key| string(root, key).unwrap_or_default();
     let listed = move |key| root.find(key).into_iter().flat_map(View::items).map(listed_peer);
@@ -225,8 +229,8 @@ fn peers(root: View<'_>) -> impl Iterator<Item = Option<SocketAddr>> {
     in_v4.chain(in_v6)
 }
 
-/// The dictionary model of BEP 3. Names instead of addresses are not looked up: they would let a tracker make us ask
-/// any name server for any name.
+/// A peer in the dictionary model of BEP 3. Host names instead of addresses are not looked up: otherwise a tracker
+/// could make this client ask any name server for any name.
 fn listed_peer(peer: View<'_>) -> Option<SocketAddr> {
     let ip = std::str::from_utf8(string(peer, b"ip")?).ok()?;
     let ip: IpAddr = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip).parse().ok()?;
@@ -234,7 +238,7 @@ fn listed_peer(peer: View<'_>) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip, port))
 }
 
-/// 4 or 16 bytes (BEP 24).
+/// An address of 4 or 16 bytes (BEP 24).
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = <[u8; 4]>::try_from(bytes).map(|ip| IpAddr::V4(Ipv4Addr::from(ip)));
     v4.or_else(|_not_four| <[u8; 16]>::try_from(bytes).map(|ip| IpAddr::V6(Ipv6Addr::from(ip)))).ok()
@@ -248,7 +252,7 @@ fn number(dict: View<'_>, key: &[u8]) -> Option<i64> {
     dict.find(key)?.lenient_number()
 }
 
-/// A number of peers: what is negative is none, what is absurd is cut.
+/// A number of peers; `None` if negative, capped if it is too large.
 fn count(dict: View<'_>, key: &[u8]) -> Option<u32> {
     number(dict, key).filter(|count| *count >= 0).map(|count| u32::try_from(count).unwrap_or(u32::MAX))
 }

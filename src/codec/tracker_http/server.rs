@@ -1,4 +1,4 @@
-//! HTTP trackers, the server's side: queries in, replies out.
+//! HTTP trackers, the server's side: reads queries, makes replies.
 //!
 //! Knows nothing of HTTP itself and keeps no swarms.
 
@@ -14,41 +14,41 @@ use crate::codec::tracker::{
     AnnounceReply, AnnounceRequest, Event, MAX_TRACKER_ID_LEN, RetryIn, ScrapeEntry, TrackerFailure,
 };
 
-/// 50: what trackers give when nobody says how many (BEP 3's usual default).
+/// 50: the number that trackers give if the client does not send `numwant` (BEP 3's usual default).
 pub const DEFAULT_NUM_WANT: u32 = 50;
 
-/// Of a client that does not say what it lacks, or says a negative number as some do of a magnet link: it is no seed.
+/// `left` of a client that sends none, or a negative number as some do for a magnet link. It makes the client no seed.
 const UNKNOWN_LEFT: u64 = u64::MAX;
 
-/// An announce as it came in a query.
+/// An announce, as read from a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnnounceQuery {
-    /// What is said.
+    /// The fields of the announce.
     pub request: AnnounceRequest,
-    /// The peers may be compact (BEP 23); so it is unless `compact=0` was sent.
+    /// The peers may be compact (BEP 23), which is the default unless `compact=0` was sent.
     pub compact: bool,
-    /// The dictionary model may leave the peer ids out.
+    /// The peer ids may be left out in the dictionary model.
     pub no_peer_id: bool,
-    /// The address the client gives itself, if it does; to be believed by nobody.
+    /// The address that the client claims to have, if it sends one. Not to be trusted.
     pub ip: Option<IpAddr>,
 }
 
-/// Why a query is no announce or scrape.
+/// Why a query is not an announce or a scrape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadQuery {
-    /// A pair without which there is no announce.
+    /// A required pair is missing.
     #[error("missing {0}")]
     Missing(&'static str),
-    /// A pair that cannot be read.
+    /// A pair cannot be read.
     #[error("invalid {0}")]
     Invalid(&'static str),
 }
 
-/// Reads the query of an announce: what stands behind the `?` of the target. Pairs it does not know are ignored; of
-/// those that come twice the last counts.
+/// Reads the query of an announce: the text after the `?` of the request target. Unknown pairs are ignored; if a pair
+/// comes twice, the last one counts.
 ///
-/// As tolerant as opentracker: only the info-hash is needed. A peer without a port is answered and cannot be listed; a
-/// number that cannot be read is as one that was not sent, and an event that nobody knows is a regular announce.
+/// As tolerant as opentracker: only the info-hash is required. A peer without a port gets a reply but cannot be listed.
+/// A number that cannot be read counts as missing, and an unknown event is a regular announce.
 pub fn parse_query(query: &str) -> Result<AnnounceQuery, BadQuery> {
     let mut info_hash = None;
     let mut request = AnnounceRequest {
@@ -73,9 +73,9 @@ pub fn parse_query(query: &str) -> Result<AnnounceQuery, BadQuery> {
             "downloaded" => request.downloaded = number(&value).unwrap_or(0),
             "left" => request.left = number(&value).unwrap_or(UNKNOWN_LEFT),
             "event" => request.event = event(&value),
-            // Opaque: clients that do not send eight hex digits have no key to speak of.
+            // The key is opaque. A client that does not send eight hex digits has key 0.
             "key" => request.key = text(&value).and_then(|key| u32::from_str_radix(key, 16).ok()).unwrap_or(0),
-            // Some clients send -1 for "as you like".
+            // Some clients send -1 for the tracker's default.
             "numwant" => request.num_want = number(&value).map_or(DEFAULT_NUM_WANT, saturated),
             "trackerid" if value.len() <= MAX_TRACKER_ID_LEN => request.tracker_id = Some(value),
             "compact" => compact = value != b"0",
@@ -88,19 +88,19 @@ pub fn parse_query(query: &str) -> Result<AnnounceQuery, BadQuery> {
     Ok(AnnounceQuery { request, compact, no_peer_id, ip })
 }
 
-/// Reads the query of a scrape: the swarms asked for, none meaning all of them.
+/// Reads the query of a scrape. Returns the swarms that are asked for; none means all swarms.
 pub fn parse_scrape_query(query: &str) -> Result<Vec<InfoHash>, BadQuery> {
     let hashes = pairs(query).filter(|(name, _value)| *name == "info_hash");
     hashes.map(|(_name, value)| twenty(&value).map(InfoHash).ok_or(BadQuery::Invalid("info_hash"))).collect()
 }
 
-/// Names and unescaped values. A `+` is itself: clients that escape by hand mean it so.
+/// The pairs of a query: names and unescaped values. A `+` stays a `+`: clients that escape by hand mean it so.
 fn pairs(query: &str) -> impl Iterator<Item = (&str, Vec<u8>)> {
     let query = query.strip_prefix('?').unwrap_or(query);
     query.split('&').filter_map(|pair| pair.split_once('=')).map(|(name, value)| (name, unescaped(value)))
 }
 
-/// `%xx` becomes a byte; a `%` with anything else behind it stays as it is.
+/// Unescapes a value: `%xx` becomes a byte; a `%` before anything else stays as it is.
 fn unescaped(value: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();
@@ -134,7 +134,7 @@ fn twenty(value: &[u8]) -> Option<[u8; 20]> {
     value.try_into().ok()
 }
 
-/// Negative ones are of a client that cannot be dialled.
+/// A port. Clients that cannot be dialled send a negative number, which becomes 0.
 fn port(value: &[u8]) -> Result<u16, BadQuery> {
     let is_negative = text(value).and_then(|port| port.parse().ok()).is_some_and(|port: i64| port < 0);
     if is_negative {
@@ -143,7 +143,7 @@ fn port(value: &[u8]) -> Result<u16, BadQuery> {
     number(value).and_then(|port| port.try_into().ok()).ok_or(BadQuery::Invalid("port"))
 }
 
-/// BEP 21 adds `paused`, which is a regular announce to us, as is any other word.
+/// The event of an announce. `paused` (BEP 21) and any unknown word are a regular announce here.
 fn event(value: &[u8]) -> Event {
     match value {
         b"started" => Event::Started,
@@ -153,7 +153,7 @@ fn event(value: &[u8]) -> Event {
     }
 }
 
-/// In the order of the keys, as bencode wants them; what is `None` is not sent.
+/// The fields in the order of their keys, as bencode requires; `None` is not sent.
 #[derive(Serialize, Default)]
 struct RawReply {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -196,8 +196,8 @@ struct RawPeer {
     port: u16,
 }
 
-/// The body of a reply. Compact peers are split into `peers` and `peers6`; in the dictionary model all are in `peers`,
-/// without peer ids.
+/// The body of a reply to an announce. Compact peers are split into `peers` and `peers6`; in the dictionary model all
+/// are in `peers`, without peer ids.
 pub fn encode_announce(reply: &AnnounceReply, compact: bool) -> Vec<u8> {
     let (peers, peers6) = if compact {
         let (v4, v6) = compact::split(&reply.peers);
@@ -224,7 +224,7 @@ pub fn encode_announce(reply: &AnnounceReply, compact: bool) -> Vec<u8> {
     })
 }
 
-/// The body of a refusal.
+/// The body of a reply that refuses a request.
 pub fn encode_failure(failure: &TrackerFailure) -> Vec<u8> {
     #[derive(Serialize)]
     struct Raw<'a> {
@@ -246,7 +246,7 @@ pub fn encode_failure(failure: &TrackerFailure) -> Vec<u8> {
     encode(&Raw { reason: &failure.reason, retry_in })
 }
 
-/// The body of a reply to a scrape; each swarm once.
+/// The body of a reply to a scrape; each swarm comes once.
 pub fn encode_scrape(entries: &[ScrapeEntry]) -> Vec<u8> {
     #[derive(Serialize)]
     struct Numbers {

@@ -19,7 +19,7 @@ fn request() -> AnnounceRequest {
     }
 }
 
-/// The info-hash is the example of the specification wiki.
+/// The info-hash is the example in the specification wiki.
 #[test]
 fn an_announce_is_escaped_byte_by_byte() {
     let query = "info_hash=%124Vx%9A%BC%DE%F1%23Eg%89%AB%CD%EF%124Vx%9A&peer_id=-TA0100-ab~d.f_h%20i%2Bk&port=6881\
@@ -38,7 +38,7 @@ fn an_announce_is_escaped_byte_by_byte() {
     assert!(paused.contains("&event=paused&"), "BEP 21: {paused}");
 }
 
-/// The table of BEP 48.
+/// The table in BEP 48.
 #[test]
 fn scrape_urls_follow_bep_48() {
     let swarm = [InfoHash(*b"aaaaaaaaaaaaaaaaaaaa")];
@@ -67,9 +67,9 @@ fn peers_of(body: &[u8]) -> AnnounceReply {
     }
 }
 
-/// W-12, T-15: nothing is needed, and what is sent stays what it is.
+/// W-12, T-15: no field is required, and odd values are kept as they are.
 #[test]
-fn whatever_is_missing_or_odd_is_tolerated() {
+fn missing_and_odd_fields_are_tolerated() {
     assert_eq!(peers_of(b"de"), AnnounceReply::default());
     for (sent, want) in [
         (&b"i-1e"[..], Some(-1)),
@@ -100,7 +100,7 @@ fn both_models_and_both_families_are_read() {
     assert_eq!(peers_of(listed).peers_unreadable, 4, "a name, a port too large, no port, no dictionary");
 }
 
-/// Both lists are cut: what is whole is used, as libtorrent does, and the rest of the reply too.
+/// Both lists are cut: the complete peers are used, as libtorrent does, and so is the rest of the reply.
 #[test]
 fn a_list_that_is_cut_short_names_the_peers_before_the_cut() {
     let body = b"d8:intervali900e5:peers9:\x7f\0\0\x01\x1a\xe1\x7f\0\x006:peers620:\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\x50\x20\x01e";
@@ -169,7 +169,7 @@ fn failures_and_warnings_are_kept_short() {
     assert_eq!(reply.external_ip, Some(IpAddr::from([1, 2, 3, 4])));
 }
 
-/// T-16: ten thousand times the same peer, in 1 MiB of dictionaries.
+/// T-16: the same peer ten thousand times, in 1 MiB of dictionaries.
 #[test]
 fn ten_thousand_duplicates_are_one_peer() {
     let peer = b"d2:ip9:127.0.0.17:peer id20:aaaaaaaaaaaaaaaaaaaa4:porti6881ee";
@@ -257,7 +257,7 @@ proptest! {
         reply.peers_named = u32::try_from(reply.peers.len()).unwrap();
         let body = encode_announce(&reply, compact);
         let Reply::Peers(mut got) = parse_announce(&body).unwrap() else { panic!("a failure") };
-        // One list holds both families, two runs do not keep their order.
+        // One list holds both families; two compact lists do not keep their order.
         got.peers.sort_unstable();
         reply.peers.sort_unstable();
         prop_assert_eq!(got, reply);
@@ -273,8 +273,8 @@ proptest! {
     }
 }
 
-/// What scripts make of a reply, and what libtorrent takes too: bytes behind it, a key twice, odd numbers. A byte order
-/// mark before it is PHP's.
+/// Replies as scripts print them, which libtorrent accepts too: bytes after the reply, a key twice, odd numbers, and
+/// before it the byte order mark of PHP.
 #[test]
 fn replies_are_read_as_scripts_print_them() {
     let replies: [&[u8]; 8] = [

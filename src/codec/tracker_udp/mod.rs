@@ -1,7 +1,7 @@
-//! UDP trackers, the client's side (BEP 15): requests out, replies in.
+//! UDP trackers, the client's side (BEP 15): makes requests, reads replies.
 //!
-//! A datagram that is shorter than its head is dropped (T-12); of a list that is cut short, what is whole is used. The
-//! server's side is in [`server`]. Knows nothing of time, of retries, or of who sent what.
+//! A datagram that is shorter than its head is dropped (T-12); of a list that is cut short the complete entries are
+//! used. The server's side is in [`server`]. Knows nothing of time, of retries, or of addresses.
 
 use bytes::{Buf, BufMut};
 
@@ -14,7 +14,7 @@ pub mod server;
 /// 74 swarms: "Up to about 74 torrents can be scraped at once", so that the reply fits one packet.
 pub const MAX_SCRAPE: usize = 74;
 
-/// The "magic constant" in place of a connection id, with which a client asks for one.
+/// The "magic constant" that a client sends in place of a connection id to ask for one.
 pub const PROTOCOL_ID: u64 = 0x0417_2710_1980;
 
 const CONNECT: u32 = 0;
@@ -22,59 +22,59 @@ const ANNOUNCE: u32 = 1;
 const SCRAPE: u32 = 2;
 const ERROR: u32 = 3;
 
-/// What a tracker says.
+/// A reply of a tracker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UdpReply {
-    /// Requests may follow under this id, for a minute.
+    /// The tracker gives out a connection id. Requests with it are accepted for a minute.
     Connected {
-        /// To be sent with every request.
+        /// The id to be sent with every request.
         connection_id: u64,
     },
-    /// The answer to an announce.
+    /// The reply to an announce.
     Announced(AnnounceReply),
-    /// Seeds, completed downloads and leeches of each swarm, in the order they were asked for.
+    /// The numbers of seeds, completed downloads and leeches of each swarm, in the order of the request.
     Scraped(Vec<(u32, u32, u32)>),
-    /// A refusal in the tracker's words, cut. Not made safe for showing.
+    /// The tracker refused the request, for this reason in its own words, cut. Not made safe for showing.
     Error(String),
 }
 
 /// Why a datagram is dropped (T-11, T-12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadDatagram {
-    /// Too short for what it says it is.
+    /// The datagram is shorter than its action requires.
     #[error("{len} bytes are too short")]
     TooShort {
-        /// Its length in bytes.
+        /// The length of the datagram in bytes.
         len: usize,
     },
-    /// The answer to something else, or a forgery.
+    /// The transaction id is another one: the reply belongs to another request, or is forged.
     #[error("transaction {got:08x} instead of {want:08x}")]
     Transaction {
-        /// As received.
+        /// The transaction id in the datagram.
         got: u32,
-        /// As sent with the request.
+        /// The transaction id of the request.
         want: u32,
     },
-    /// None of the four actions.
+    /// The action is none of the four of BEP 15.
     #[error("unknown action {0}")]
     Action(u32),
-    /// The names of the swarms in a request are cut short.
+    /// The list of info-hashes in a scrape request is cut short.
     #[error("{len} bytes of swarms are no multiple of 20")]
     Scrape {
-        /// Bytes behind the head.
+        /// The length of the list in bytes.
         len: usize,
     },
-    /// A request that does not start with the magic constant.
+    /// A connect request does not start with the magic constant.
     #[error("no connect request")]
     Protocol,
 }
 
-/// 16 bytes: asks for a connection id.
+/// A connect request of 16 bytes, which asks for a connection id.
 pub fn encode_connect(transaction_id: u32) -> Vec<u8> {
     head(PROTOCOL_ID, CONNECT, transaction_id)
 }
 
-/// 98 bytes, and no address of ours: the tracker sees it.
+/// An announce request of 98 bytes. It does not contain our address: the tracker sees it.
 pub fn encode_announce(connection_id: u64, transaction_id: u32, request: &AnnounceRequest) -> Vec<u8> {
     let mut out = head(connection_id, ANNOUNCE, transaction_id);
     out.put_slice(request.info_hash.as_bytes());
@@ -93,8 +93,8 @@ pub fn encode_announce(connection_id: u64, transaction_id: u32, request: &Announ
 /// "URLData": the option of BEP 41 that holds the path and query of the tracker's URL.
 const URL_DATA: u8 = 2;
 
-/// Appends the path and query of the tracker's URL to an announce (BEP 41): "The data should be concatenated from multiple
-/// options", each of 255 bytes at most. A tracker without paths ignores what follows an announce.
+/// Appends the path and query of the tracker's URL to an announce (BEP 41): "The data should be concatenated from
+/// multiple options", each of 255 bytes at most. A tracker without BEP 41 ignores the bytes after an announce.
 pub fn put_url_data(announce: &mut Vec<u8>, url_data: &str) {
     for part in url_data.as_bytes().chunks(usize::from(u8::MAX)) {
         announce.put_u8(URL_DATA);
@@ -103,7 +103,7 @@ pub fn put_url_data(announce: &mut Vec<u8>, url_data: &str) {
     }
 }
 
-/// 16 bytes and 20 for each swarm, of which only the first [`MAX_SCRAPE`] are asked for.
+/// A scrape request: 16 bytes and 20 for each swarm. Only the first [`MAX_SCRAPE`] swarms are included.
 pub fn encode_scrape(connection_id: u64, transaction_id: u32, swarms: &[InfoHash]) -> Vec<u8> {
     let mut out = head(connection_id, SCRAPE, transaction_id);
     for swarm in swarms.iter().take(MAX_SCRAPE) {
@@ -129,8 +129,8 @@ const fn event_number(event: Event) -> u32 {
     }
 }
 
-/// Reads an answer. `ipv6` is the family of the socket: "18 bytes per peer" there instead of 6. That the answer is to
-/// a request of this kind is for the caller to see.
+/// Reads a reply. `want` is the transaction id of the request. `ipv6` is the address family of the socket: "18 bytes
+/// per peer" there instead of 6. The caller must check that the reply is of the kind it asked for.
 pub fn decode_reply(datagram: &[u8], want: u32, ipv6: bool) -> Result<UdpReply, BadDatagram> {
     let too_short = |_cut| BadDatagram::TooShort { len: datagram.len() };
     let mut rest = datagram;

@@ -1,4 +1,4 @@
-//! UDP trackers, the server's side (BEP 15): requests in, replies out.
+//! UDP trackers, the server's side (BEP 15): reads requests, makes replies.
 
 use bytes::{Buf, BufMut};
 
@@ -7,36 +7,36 @@ use crate::base::ids::{InfoHash, PeerId};
 use crate::codec::compact;
 use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Event};
 
-/// What a client says. The transaction id goes back with the answer.
+/// A request of a client. The reply repeats the transaction id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum UdpRequest {
-    /// It asks for a connection id.
+    /// The client asks for a connection id.
     Connect {
-        /// The client's number for this exchange.
+        /// The client's number for this request.
         transaction_id: u32,
     },
-    /// It announces itself.
+    /// The client announces itself.
     Announce {
-        /// As it was given out; not checked.
+        /// The connection id in the request; not checked here.
         connection_id: u64,
-        /// The client's number for this exchange.
+        /// The client's number for this request.
         transaction_id: u32,
-        /// What it says.
+        /// The fields of the announce.
         request: AnnounceRequest,
     },
-    /// It asks for the numbers of those swarms.
+    /// The client asks for the counts of swarms.
     Scrape {
-        /// As it was given out; not checked.
+        /// The connection id in the request; not checked here.
         connection_id: u64,
-        /// The client's number for this exchange.
+        /// The client's number for this request.
         transaction_id: u32,
-        /// At most [`MAX_SCRAPE`].
+        /// The torrents, at most [`MAX_SCRAPE`].
         swarms: Vec<InfoHash>,
     },
 }
 
-/// Reads a request. What follows an announce (the options of BEP 41) is ignored, and so is the address a client gives
-/// itself.
+/// Reads a request. The bytes after an announce (the options of BEP 41) are ignored, and so is the address that a
+/// client claims to have.
 pub fn decode_request(datagram: &[u8]) -> Result<UdpRequest, BadDatagram> {
     let too_short = |_cut| BadDatagram::TooShort { len: datagram.len() };
     let mut rest = datagram;
@@ -61,7 +61,7 @@ pub fn decode_request(datagram: &[u8]) -> Result<UdpRequest, BadDatagram> {
     }
 }
 
-/// The 82 bytes behind the head.
+/// Reads the 82 bytes of an announce after the head.
 fn announce(mut rest: &[u8]) -> Option<AnnounceRequest> {
     let (info_hash, tail) = rest.split_first_chunk()?;
     let (peer_id, tail) = tail.split_first_chunk()?;
@@ -90,15 +90,15 @@ fn announce(mut rest: &[u8]) -> Option<AnnounceRequest> {
     })
 }
 
-/// 16 bytes: gives out a connection id.
+/// A reply of 16 bytes that gives out a connection id.
 pub fn encode_connected(transaction_id: u32, connection_id: u64) -> Vec<u8> {
     let mut out = head(CONNECT, transaction_id);
     out.put_u64(connection_id);
     out
 }
 
-/// 20 bytes and the peers of the socket's family; those of the other are left out. What BEP 15 has no place for is not
-/// sent, and an interval beyond 32 bits is cut.
+/// A reply to an announce: 20 bytes and the peers of the socket's address family. Peers of the other family and fields
+/// that BEP 15 does not have are not sent. An interval beyond 32 bits is capped.
 pub fn encode_announced(transaction_id: u32, reply: &AnnounceReply, ipv6: bool) -> Vec<u8> {
     let mut out = head(ANNOUNCE, transaction_id);
     let interval = reply.interval.unwrap_or(0);
@@ -112,7 +112,7 @@ pub fn encode_announced(transaction_id: u32, reply: &AnnounceReply, ipv6: bool) 
     out
 }
 
-/// 8 bytes and 12 for each swarm: seeds, completed downloads, leeches.
+/// A reply to a scrape: 8 bytes and 12 for each swarm: seeds, completed downloads, leeches.
 pub fn encode_scraped(transaction_id: u32, swarms: &[(u32, u32, u32)]) -> Vec<u8> {
     let mut out = head(SCRAPE, transaction_id);
     for (complete, downloaded, incomplete) in swarms {
@@ -123,7 +123,7 @@ pub fn encode_scraped(transaction_id: u32, swarms: &[(u32, u32, u32)]) -> Vec<u8
     out
 }
 
-/// A refusal.
+/// A reply that refuses a request.
 pub fn encode_error(transaction_id: u32, message: &str) -> Vec<u8> {
     let mut out = head(ERROR, transaction_id);
     out.put_slice(message.as_bytes());

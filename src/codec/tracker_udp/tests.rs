@@ -22,7 +22,7 @@ fn request() -> AnnounceRequest {
     }
 }
 
-/// The offsets of BEP 15's tables.
+/// The offsets in BEP 15's tables.
 #[test]
 fn requests_are_laid_out_as_bep_15_says() {
     assert_eq!(encode_connect(TID), [0, 0, 4, 0x17, 0x27, 0x10, 0x19, 0x80, 0, 0, 0, 0, 1, 2, 3, 4]);
@@ -43,7 +43,7 @@ fn announced(peers: &[u8], ipv6: bool) -> Result<AnnounceReply, BadDatagram> {
     }
 }
 
-/// W-11: 200 peers came where a hundred fit, and none is lost; what cannot be dialled is counted apart.
+/// W-11: a datagram with more peers than any limit of BEP 15 is read completely; unusable addresses are only counted.
 #[test]
 fn two_hundred_peers_in_one_datagram_are_two_hundred() {
     for count in [0_u32, 1, 73, 74, 75, 199, 200, 201, 1500] {
@@ -103,7 +103,7 @@ fn answers_to_something_else_are_dropped() {
     assert_eq!(decode_request(&connect), Err(BadDatagram::Protocol));
 }
 
-/// T-15: the sign survives.
+/// T-15: the sign of an interval is kept.
 #[test]
 fn intervals_are_signed() {
     for (interval, want) in [(-1, -1), (0, 0), (1 << 40, i64::from(i32::MAX)), (i64::MIN, i64::from(i32::MIN))] {
@@ -166,7 +166,7 @@ proptest! {
     }
 }
 
-/// BEP 41: `udp://tracker.example.com:80/dir?auth=x`, and what our own server makes of it.
+/// BEP 41: the URL is `udp://tracker.example.com:80/dir?auth=x`. Our own server must ignore the added bytes.
 #[test]
 fn the_path_of_the_url_follows_an_announce() {
     let bare = encode_announce(1, 2, &request());

@@ -1,20 +1,20 @@
-//! What both sides of a connection say first (BEP 3), and what the bits in it mean.
+//! The handshake, the first message of both sides (BEP 3), and the meaning of its reserved bits.
 
 use bytes::{Buf, BufMut};
 
 use crate::base::ids::{InfoHash, PeerId};
 
-/// The first 20 bytes of every connection: a length and a name.
+/// The first 20 bytes of every connection: a length byte and the name of the protocol.
 pub const PROTOCOL: &[u8; 20] = b"\x13BitTorrent protocol";
 
-/// What both sides send first.
+/// The handshake of either side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Handshake {
-    /// Bits for what the sender can do; see [`features`].
+    /// Bits for the protocols that the sender supports; see [`features`].
     pub reserved: [u8; 8],
-    /// The swarm it wants.
+    /// The torrent that the sender wants.
     pub info_hash: InfoHash,
-    /// Who it says it is.
+    /// The peer id that the sender gives itself.
     pub peer_id: PeerId,
 }
 
@@ -30,25 +30,25 @@ const EXTENDED: u8 = 0x10;
 const FAST: u8 = 0x04;
 
 impl Handshake {
-    /// Bytes on the wire.
+    /// The length of a handshake in bytes.
     pub const LEN: usize = 68;
 
-    /// The reserved bytes of a client that speaks what we do.
+    /// The reserved bytes that this client sends.
     pub const OURS: [u8; 8] = [0, 0, 0, 0, 0, EXTENDED, 0, FAST];
 
-    /// Does the sender speak the extension protocol (BEP 10)?
+    /// Whether the sender supports the extension protocol (BEP 10).
     pub const fn speaks_extensions(&self) -> bool {
         let [.., byte, _, _] = self.reserved;
         byte & EXTENDED != 0
     }
 
-    /// Does the sender speak the Fast extension (BEP 6)?
+    /// Whether the sender supports the Fast extension (BEP 6).
     pub const fn speaks_fast(&self) -> bool {
         let [.., last] = self.reserved;
         last & FAST != 0
     }
 
-    /// As it goes over the wire.
+    /// The bytes of the handshake.
     pub fn encode(&self) -> [u8; Self::LEN] {
         let mut out = [0; Self::LEN];
         let mut rest = &mut out[..];
@@ -59,8 +59,8 @@ impl Handshake {
         out
     }
 
-    /// From the first bytes received; `None` until there are 68. What follows those is not looked at. Another protocol
-    /// is refused at its first wrong byte.
+    /// Reads a handshake from the first bytes received; `None` until there are 68. Bytes after those are ignored.
+    /// Another protocol is refused at its first wrong byte.
     pub fn decode(input: &[u8]) -> Result<Option<Self>, BadHandshake> {
         if input.iter().zip(PROTOCOL).any(|(got, want)| got != want) {
             return Err(BadHandshake);
@@ -74,8 +74,8 @@ impl Handshake {
     }
 }
 
-/// The reserved bits that have a known meaning: byte, mask, name (W-09). From BEP 4, 5, 6, 10 and 52 and the list of
-/// the BitTorrent specification wiki.
+/// The reserved bits with a known meaning: byte, mask, name (W-09). From BEP 4, 5, 6, 10 and 52 and the list in the
+/// BitTorrent specification wiki.
 const FEATURES: [(usize, u8, &str); 9] = [
     (0, 0x80, "Azureus messaging"),
     (2, 0x08, "location-aware protocol"),
@@ -88,8 +88,8 @@ const FEATURES: [(usize, u8, &str); 9] = [
     (7, 0x10, "v2 upgrade"),
 ];
 
-/// Names what a handshake's reserved bits announce (W-09). Metadata and holepunch have no bit of their own: they are
-/// spoken of inside the extension protocol.
+/// The names of the reserved bits that are set in a handshake (W-09). The extensions for metadata and holepunch have no
+/// bit: they are announced in the extension protocol.
 pub fn features(reserved: &[u8; 8]) -> Vec<&'static str> {
     let set = |at: &usize, mask: &u8| reserved.get(*at).is_some_and(|byte| byte & mask != 0);
     FEATURES.iter().filter(|(at, mask, _name)| set(at, mask)).map(|(_at, _mask, name)| *name).collect()

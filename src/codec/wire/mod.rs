@@ -1,9 +1,9 @@
 //! The peer wire protocol: the handshake and the messages (BEP 3, Fast of BEP 6, `port` of BEP 5, the envelope of
 //! BEP 10).
 //!
-//! A message's length is judged by its type before a byte of it is waited for (P-09), block data is handed on without
-//! a copy, and unknown messages are skipped as they stream by (P-10, W-04). Knows how many pieces there are, and
-//! nothing else of the torrent: whether a request makes sense is for `base::geometry` to say.
+//! The length of a message is checked by its type before its payload is read (P-09). The data of a block is a slice of
+//! the buffer, not a copy. Unknown messages are skipped as they arrive (P-10, W-04). The decoder knows the number of
+//! pieces of the torrent and nothing else: `base::geometry` checks whether a request is inside a piece.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -13,20 +13,20 @@ mod handshake;
 
 pub use handshake::{BadHandshake, Handshake, PROTOCOL, features};
 
-/// 1 MiB: what libtorrent accepts of any message; more is refused whatever its type.
+/// 1 MiB: the largest message that libtorrent accepts; a longer one is refused, of any type.
 pub const MAX_FRAME_LEN: u32 = 1024 * 1024;
 
-/// 128 KiB for an extended message: twice what the largest in use need (16 KiB of metadata, a few hundred peers); a
+/// 128 KiB for an extended message: twice what the largest in use need (16 KiB of metadata, a few hundred peers). A
 /// client name of a megabyte is refused (P-24).
 pub const MAX_EXTENDED_LEN: u32 = 128 * 1024;
 
 /// 256 KiB: the bitfield of [`MAX_PIECES`].
 pub const MAX_BITFIELD_LEN: u32 = MAX_PIECES / 8;
 
-/// Three numbers off the wire that name bytes of a piece. Nothing is checked.
+/// A range of bytes in a piece, as a message names it. The numbers are not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RawRequest {
-    /// Number of the piece.
+    /// The number of the piece.
     pub piece: u32,
     /// Offset in the piece, in bytes.
     pub begin: u32,
@@ -34,89 +34,89 @@ pub struct RawRequest {
     pub len: u32,
 }
 
-/// One message.
+/// A message of the peer wire protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// "Messages of length zero are keepalives, and ignored."
     KeepAlive,
     /// The sender will not answer requests.
     Choke,
-    /// The sender will.
+    /// The sender will answer requests.
     Unchoke,
-    /// The sender wants something of ours.
+    /// The sender wants pieces that we have.
     Interested,
-    /// It no longer does.
+    /// The sender wants no piece that we have.
     NotInterested,
-    /// The sender has completed that piece; it exists.
+    /// The sender has completed the piece with this number. The piece exists.
     Have(u32),
-    /// Which pieces the sender has; of the right length, to be read by `Bitfield::from_wire`.
+    /// The pieces that the sender has. The length is right; `Bitfield::from_wire` reads the bytes.
     Bitfield(Bytes),
-    /// The sender wants those bytes.
+    /// The sender requests these bytes.
     Request(RawRequest),
-    /// Bytes of a piece.
+    /// Data of a piece.
     Piece {
-        /// Number of the piece.
+        /// The number of the piece.
         piece: u32,
         /// Offset in the piece, in bytes.
         begin: u32,
-        /// At most 128 KiB.
+        /// The data, at most 128 KiB.
         data: Bytes,
     },
-    /// The sender no longer wants those bytes.
+    /// The sender no longer wants the bytes that it has requested.
     Cancel(RawRequest),
-    /// Where the sender's DHT node listens (BEP 5).
+    /// The UDP port of the sender's DHT node (BEP 5).
     Port(u16),
-    /// "You might like to download this piece" (BEP 6); it exists.
+    /// "You might like to download this piece" (BEP 6). The piece exists.
     Suggest(u32),
-    /// All pieces, instead of a bitfield (BEP 6).
+    /// The sender has all pieces; sent instead of a bitfield (BEP 6).
     HaveAll,
-    /// No piece, instead of a bitfield (BEP 6).
+    /// The sender has no piece; sent instead of a bitfield (BEP 6).
     HaveNone,
-    /// That request will not be answered (BEP 6).
+    /// The sender will not answer that request (BEP 6).
     Reject(RawRequest),
-    /// This piece can be had though choked (BEP 6); it exists.
+    /// The sender answers requests for this piece even while it chokes us (BEP 6). The piece exists.
     AllowedFast(u32),
     /// A message of the extension protocol (BEP 10).
     Extended {
-        /// 0 for its handshake, else what the receiver has named so.
+        /// 0 for the extended handshake, else the number that the receiver has assigned.
         id: u8,
-        /// Bencode, perhaps with bytes behind it; not looked at.
+        /// The payload: bencode, perhaps with bytes after it. Not checked.
         payload: Bytes,
     },
-    /// A message of a type we do not know; its payload has been skipped.
+    /// A message of an unknown type; its payload was skipped.
     Unknown {
-        /// Its type.
+        /// The type of the message.
         id: u8,
-        /// Length of its payload, in bytes.
+        /// The length of the payload in bytes.
         len: u32,
     },
 }
 
-/// A message that the protocol forbids.
+/// Why a message is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadMessage {
-    /// A length that no message of that type can have (P-07, P-09).
+    /// A message of this type cannot have this length (P-07, P-09).
     #[error("message of type {id} with {len} bytes")]
     Length {
-        /// Its type.
+        /// The type of the message.
         id: u8,
-        /// Length of its payload, in bytes.
+        /// The length of the payload in bytes.
         len: u32,
     },
-    /// Longer than [`MAX_FRAME_LEN`], whatever it is.
+    /// The message is longer than [`MAX_FRAME_LEN`].
     #[error("message of {len} bytes")]
     TooLong {
-        /// The length it claims, in bytes.
+        /// The length that the message claims, in bytes.
         len: u32,
     },
     /// `have`, `suggest` or `allowed fast` for a piece that does not exist (P-19).
     #[error("message of type {id} for piece {piece} of {pieces}")]
     NoSuchPiece {
-        /// Its type.
+        /// The type of the message.
         id: u8,
-        /// The number it names.
+        /// The piece number in the message.
         piece: u32,
-        /// How many there are.
+        /// The number of pieces of the torrent.
         pieces: u32,
     },
 }
@@ -138,11 +138,11 @@ const REJECT: u8 = 16;
 const ALLOWED_FAST: u8 = 17;
 const EXTENDED: u8 = 20;
 
-/// Piece number and offset before the data of a `piece` message.
+/// The length of the piece number and the offset before the data of a `piece` message.
 const PIECE_HEAD: u32 = 8;
 
 impl Message {
-    /// What BEP 3, 5, 6 and 10 call it: for the log.
+    /// The name of the message in BEP 3, 5, 6 and 10, for logs.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::KeepAlive => "keep-alive",
@@ -166,7 +166,7 @@ impl Message {
         }
     }
 
-    /// Appends it as it goes over the wire. An `Unknown` is sent with a payload of zeros.
+    /// Appends the bytes of the message. An `Unknown` is sent with a payload of zeros.
     pub fn encode(&self, out: &mut BytesMut) {
         match self {
             Self::KeepAlive => out.put_u32(0),
@@ -207,7 +207,7 @@ impl Message {
 /// Bytes of a `piece` message before the block: length, kind, index, begin (BEP 3).
 pub const PIECE_HEADER_LEN: usize = 13;
 
-/// What goes before the `len` bytes of data of a `piece` message, so that the data need not be copied.
+/// The bytes before the `len` bytes of data of a `piece` message. With them the data can be sent without a copy.
 pub fn encode_piece_header(piece: u32, begin: u32, len: u32) -> [u8; PIECE_HEADER_LEN] {
     let mut out = [0; PIECE_HEADER_LEN];
     let mut rest = &mut out[..];
@@ -244,12 +244,12 @@ fn len_of(payload: &[u8]) -> u32 {
     u32::try_from(payload.len()).expect("nobody builds a message of 4 GiB")
 }
 
-/// Cuts a stream of bytes into messages, wherever the reads have cut it (P-27, W-25).
+/// Splits a stream of bytes into messages, in whatever parts the stream arrives (P-27, W-25).
 #[derive(Debug)]
 pub struct Decoder {
     /// How many pieces the torrent has; `None` while its content is not known.
     pieces: Option<u32>,
-    /// An unknown message that is streaming by.
+    /// An unknown message whose payload is being skipped.
     skipping: Option<Skip>,
     need: usize,
 }
@@ -262,7 +262,7 @@ struct Skip {
 }
 
 impl Decoder {
-    /// For a connection of a torrent with that many pieces.
+    /// A decoder for a connection of a torrent with this number of pieces.
     pub const fn new(pieces: u32) -> Self {
         Self { pieces: Some(pieces), skipping: None, need: LENGTH_LEN }
     }
@@ -279,8 +279,8 @@ impl Decoder {
         self.pieces = Some(pieces);
     }
 
-    /// Takes the next message out of the buffer, or says that there is no whole one yet. After a refusal the stream
-    /// has no meaning any more.
+    /// Removes the next message from the buffer; `None` if no message is complete. After an error the rest of the
+    /// stream has no meaning.
     pub fn decode(&mut self, buffer: &mut BytesMut) -> Result<Option<Message>, BadMessage> {
         if self.skipping.is_some() {
             return Ok(self.skip(buffer));
@@ -319,8 +319,8 @@ impl Decoder {
         }
     }
 
-    /// How many more bytes, at least, until [`Decoder::decode`] can give the next message; a hint for the size of
-    /// the next read. Valid after a `decode` that gave `None`.
+    /// The least number of further bytes after which [`Decoder::decode`] can return the next message; a hint for the
+    /// size of the next read. Valid after a `decode` that returned `None`.
     pub const fn need(&self) -> usize {
         self.need
     }
@@ -344,7 +344,7 @@ impl Decoder {
         Some(Message::Unknown { id, len })
     }
 
-    /// May a message of that type be of that length?
+    /// Checks the length of a message by its type.
     fn judge(&self, id: u8, len: u32) -> Result<Judgement, BadMessage> {
         let fits = match id {
             CHOKE | UNCHOKE | INTERESTED | NOT_INTERESTED | HAVE_ALL | HAVE_NONE => len == 0,
@@ -359,7 +359,7 @@ impl Decoder {
         if fits { Ok(Judgement::Known) } else { Err(BadMessage::Length { id, len }) }
     }
 
-    /// The message with this payload, whose length has been judged: no `get_` below can run dry.
+    /// Reads a payload whose length has been checked, so no `get_` below can fail.
     fn read(&self, id: u8, mut payload: Bytes) -> Result<Message, BadMessage> {
         Ok(match id {
             CHOKE => Message::Choke,
@@ -392,10 +392,10 @@ enum Judgement {
     Unknown,
 }
 
-/// Bytes of a message's length.
+/// The length in bytes of a message's length field.
 const LENGTH_LEN: usize = 4;
 
-/// Its length and its type.
+/// The length in bytes of a message's length field and type.
 const HEAD_LEN: usize = 5;
 
 fn range(mut payload: Bytes) -> RawRequest {

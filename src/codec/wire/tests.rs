@@ -58,7 +58,7 @@ fn reserved_bits_have_names() {
     assert_eq!(features(&[0xff; 8]).len(), 9);
 }
 
-/// P-07, P-09, P-10: every type, every length that matters, judged on five bytes.
+/// P-07, P-09, P-10: every type with every length that matters; five bytes are enough for the decoder to decide.
 #[test]
 fn lengths_are_judged_by_type_before_anything_is_buffered() {
     let bits = PIECES.div_ceil(8);
@@ -132,7 +132,7 @@ fn without_content_any_bitfield_is_taken_up_to_its_limit() {
     assert!(decoder.decode(&mut bitfield(777)).is_err());
 }
 
-/// P-10, W-04: what `BBtor`, `BitWombat` and others send is passed over, and what follows is read.
+/// P-10, W-04: messages that `BBtor`, `BitWombat` and others send are skipped, and the next message is read.
 #[test]
 fn unknown_messages_stream_by_without_being_buffered() {
     let mut decoder = Decoder::new(PIECES);
@@ -201,7 +201,8 @@ proptest! {
         prop_assert_eq!(Handshake::decode(&handshake.encode()), Ok(Some(handshake)));
     }
 
-    /// P-27, W-25: the same list comes out, nothing is left, and `need` never asks for more than there is to come.
+    /// P-27, W-25: the same messages are decoded, no bytes are left, and `need` never asks for more than the rest of
+    /// the stream.
     #[test]
     fn a_stream_may_be_cut_anywhere(
         messages in prop::collection::vec(any_message(), 0..20),
