@@ -1,4 +1,4 @@
-//! Opening a stream to a peer: the one place with the time-out and with what an error means (W-01).
+//! Opens a stream to a peer, with the time-out and the meaning of each error (W-01).
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use super::{BoxStream, Net};
 use crate::base::disconnect::DisconnectReason;
 use crate::base::limits::CONNECT_TIMEOUT;
 
-/// A stream to a peer, or why there is none.
+/// Connects to a peer within [`CONNECT_TIMEOUT`]. Returns the stream, or the reason why there is none.
 pub async fn dial(net: &Net, to: SocketAddr) -> Result<BoxStream, DisconnectReason> {
     match timeout(CONNECT_TIMEOUT, net.connect(to)).await {
         Ok(Ok(stream)) if is_to_itself(&stream) => Err(DisconnectReason::Ourselves),
@@ -19,7 +19,8 @@ pub async fn dial(net: &Net, to: SocketAddr) -> Result<BoxStream, DisconnectReas
     }
 }
 
-/// Dialling a free port of one's own range can connect a socket to itself (simultaneous open).
+/// Whether the socket is connected to itself. Dialling a free port of this machine's own range can do that
+/// (simultaneous open).
 fn is_to_itself(stream: &BoxStream) -> bool {
     let ends: io::Result<_> = stream.local_addr().and_then(|local| Ok((local, stream.peer_addr()?)));
     ends.is_ok_and(|(local, peer)| local == peer)
@@ -52,7 +53,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn errors_and_silence_have_their_farewell() {
+    async fn errors_and_silence_have_their_disconnect_reason() {
         let to = "192.0.2.1:6881".parse().unwrap();
         let table = [
             (Some(io::ErrorKind::ConnectionRefused), DisconnectReason::Refused),

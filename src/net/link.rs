@@ -1,7 +1,8 @@
-//! One connection's bytes: frames in, messages out, nothing decided.
+//! [`PeerLink`]: the connection to one peer as a stream of messages. Makes no decisions.
 //!
-//! Polled, not spawned: its actor polls it once a turn. Reading stops after a chunk so that no peer holds the thread;
-//! writing is one vectored call for everything queued. The queue is bounded by whoever fills it: see [`PeerLink::queued`].
+//! The actor of the connection polls it once a turn; it has no task of its own. Reading stops after one chunk, so that
+//! no peer occupies the thread. Everything queued is written with one vectored call. The link does not bound its queue:
+//! its user must, with [`PeerLink::queued`].
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -19,34 +20,34 @@ use super::throttle::{RateLimits, ThrottleTap};
 use crate::base::disconnect::DisconnectReason;
 use crate::codec::wire::{BadHandshake, BadMessage, Decoder, Handshake, Message, encode_piece_header};
 
-/// The most buffers in one vectored write: all that `logic::peer::uploads` lets wait, 33 blocks with their heads, and some messages
-/// between them. The kernel takes 1,024 (`IOV_MAX`).
+/// 80 buffers in one vectored write: room for all that `logic::peer::uploads` leaves unsent (33 blocks with their
+/// heads) and some messages between them. The kernel accepts 1,024 (`IOV_MAX`).
 const MAX_SLICES: usize = 80;
 
-/// 1 KiB, 78 heads of blocks: a buffer of heads is shared with the queue until all of them are sent, so its size decides how
+/// 1 KiB, 78 heads of blocks. The queue shares a buffer of heads until all of them are sent, so its size decides how
 /// many blocks share one allocation.
 const HEADS_LEN: usize = 1024;
 
-/// Why a link ended, with the refused message where there is one.
+/// Why a link ended.
 #[derive(Debug)]
 pub enum LinkEnd {
-    /// The other end closed.
+    /// The peer closed the connection.
     Closed,
     /// The socket failed.
     Socket(io::Error),
-    /// What came is not this protocol.
+    /// The peer does not speak the BitTorrent protocol.
     Handshake(BadHandshake),
-    /// What came breaks the protocol.
+    /// The peer sent a message that the protocol forbids.
     Message(BadMessage),
 }
 
 impl LinkEnd {
-    /// What the peer book is told.
+    /// The reason of the disconnect for the peer book.
     pub fn farewell(&self) -> DisconnectReason {
         match self {
             Self::Closed => DisconnectReason::Closed,
             Self::Socket(error) => match DisconnectReason::from_io(error) {
-                // On an open connection the kernel gives up on a vanished peer by ETIMEDOUT.
+                // On an open connection ETIMEDOUT means that the kernel got no answer from the peer.
                 DisconnectReason::ConnectTimeout => DisconnectReason::Silent,
                 farewell => farewell,
             },
@@ -56,33 +57,33 @@ impl LinkEnd {
     }
 }
 
-/// Bytes that wait for the socket.
+/// Bytes in the queue of unsent data.
 #[derive(Debug)]
 struct Queued {
     bytes: Bytes,
     is_block: bool,
 }
 
-/// A connected stream with its half-read frame and its unsent messages.
+/// A connected stream with its partly read frame and its unsent messages.
 #[derive(Debug)]
 pub struct PeerLink {
     stream: BoxStream,
     staging: Staging,
-    /// The start of a frame whose end has not come yet, in its chunk.
+    /// The beginning of a frame whose rest has not arrived, in its chunk.
     partial: BytesMut,
     decoder: Decoder,
-    /// Messages being gathered; the end of the queue.
+    /// The end of the queue: messages encoded since the last block or write.
     gathering: BytesMut,
     outbox: VecDeque<Queued>,
     queued: usize,
-    /// Of those bytes, the ones of blocks.
+    /// How many of the queued bytes belong to blocks.
     queued_blocks: usize,
     down: ThrottleTap,
     up: ThrottleTap,
 }
 
 impl PeerLink {
-    /// Over a stream that is connected; nothing has been sent or read.
+    /// A link over a connected stream from which nothing has been read or written.
     pub fn new(stream: BoxStream, staging: Staging, limits: &RateLimits, pieces: u32) -> Self {
         let decoder = Decoder::new(pieces);
         let (partial, gathering) = (BytesMut::new(), BytesMut::new());
@@ -101,22 +102,23 @@ impl PeerLink {
         }
     }
 
-    /// Until when it was our own limit that kept it from being read: what is late so far is not the peer's fault.
+    /// The time until which our own download limit kept the link from being read. Delays until then are not the peer's
+    /// fault.
     pub fn held_until(&self) -> Option<Instant> {
         self.down.held_until()
     }
 
-    /// Bytes that wait to be written.
+    /// The number of bytes that are not yet written.
     pub fn queued(&self) -> usize {
         self.queued
     }
 
-    /// Of those bytes, the ones that are not of blocks.
+    /// The number of those bytes that do not belong to blocks.
     pub fn queued_talk(&self) -> usize {
         self.queued - self.queued_blocks
     }
 
-    /// Frees what the queue takes, if it is empty: for a peer that moves no blocks.
+    /// Frees the memory of an empty queue. For a peer to which no blocks are sent.
     pub fn shed(&mut self) {
         if self.queued == 0 {
             (self.outbox, self.gathering) = (VecDeque::new(), BytesMut::new());
@@ -150,7 +152,7 @@ impl PeerLink {
         self.outbox.push_back(Queued { bytes: data, is_block: true });
     }
 
-    /// Reads until the handshake is whole.
+    /// Reads until the handshake is complete.
     pub fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<Handshake, LinkEnd>> {
         loop {
             if let Some(handshake) = Handshake::decode(&self.partial).map_err(LinkEnd::Handshake)? {
@@ -167,8 +169,8 @@ impl PeerLink {
         }
     }
 
-    /// Reads about a chunk and appends what it held to `messages`. `Ready(Ok(n))`: n bytes came, and there may be more
-    /// at once; `Pending`: nothing more for now (messages may have been appended all the same).
+    /// Reads about one chunk and appends its messages to `messages`. `Ready(Ok(n))`: n bytes were read, and there may
+    /// be more. `Pending`: nothing more can be read now; messages may have been appended nevertheless.
     pub fn poll_messages(&mut self, cx: &mut Context<'_>, messages: &mut Vec<Message>) -> Poll<Result<usize, LinkEnd>> {
         let mut chunk = self.staging.resume(std::mem::take(&mut self.partial));
         let outcome = self.fill(cx, &mut chunk, messages);
@@ -183,7 +185,7 @@ impl PeerLink {
         messages: &mut Vec<Message>,
     ) -> Poll<Result<usize, LinkEnd>> {
         let mut total = 0;
-        // What a handshake left over may hold whole messages already.
+        // The bytes after a handshake may already contain whole messages.
         self.decode(chunk, messages)?;
         while Staging::has_room(chunk) || total == 0 {
             match self.read(cx, chunk) {
@@ -198,7 +200,7 @@ impl PeerLink {
         Poll::Ready(Ok(total))
     }
 
-    /// One read, of no more than the limit grants.
+    /// Reads once, at most as many bytes as the download limit grants.
     fn read(&mut self, cx: &mut Context<'_>, chunk: &mut BytesMut) -> Poll<io::Result<usize>> {
         let granted = ready!(self.down.poll_grant(cx, chunk.capacity() - chunk.len()));
         let polled = poll_read_buf(Pin::new(&mut self.stream), cx, &mut (&mut *chunk).limit(granted));
@@ -216,8 +218,8 @@ impl PeerLink {
         Ok(())
     }
 
-    /// Writes what is queued as far as the socket takes it. `Ready(Ok(n))`: n bytes went; the queue is empty now or
-    /// more will go on the next wake. `Pending`: nothing could be written, or there is nothing to write.
+    /// Writes as much of the queue as the socket accepts. `Ready(Ok(n))`: n bytes were written; the queue is empty, or
+    /// the task will be woken for the rest. `Pending`: nothing could be written, or the queue is empty.
     pub fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, LinkEnd>> {
         if !self.gathering.is_empty() {
             self.outbox.push_back(Queued { bytes: self.gathering.split().freeze(), is_block: false });
@@ -237,7 +239,7 @@ impl PeerLink {
         if total == 0 { Poll::Pending } else { Poll::Ready(Ok(total)) }
     }
 
-    /// One vectored write, of no more than the limit grants.
+    /// Makes one vectored write of at most as many bytes as the upload limit grants.
     fn write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let mut left = ready!(self.up.poll_grant(cx, self.queued));
         let mut slices = [IoSlice::new(&[]); MAX_SLICES];
@@ -311,7 +313,7 @@ mod tests {
         bytes
     }
 
-    /// All that can be had now.
+    /// Reads all messages that are available now.
     async fn drain(link: &mut PeerLink, messages: &mut Vec<Message>) -> Result<(), LinkEnd> {
         poll_fn(|cx| {
             loop {
@@ -331,7 +333,7 @@ mod tests {
         (messages, end.farewell())
     }
 
-    /// As much as goes now.
+    /// Writes as much as possible now. Returns the number of bytes.
     async fn flush(link: &mut PeerLink) -> usize {
         poll_fn(|cx| {
             Poll::Ready(match link.poll_send(cx) {
@@ -344,14 +346,14 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
-        /// P-27. More than a chunk, cut anywhere, over several connections' worth of the same read buffers.
+        /// P-27. More than a chunk, cut anywhere, read by several connections that use the same read buffers in turn.
         #[test]
         fn messages_arrive_whole_however_they_are_cut(
             lens in prop::collection::vec(prop_oneof![Just(16 * 1024), 1usize..40_000, Just(131_072)], 1..40),
             cuts in prop::collection::vec(prop_oneof![1usize..50, 1usize..40_000, Just(CHUNK_LEN)], 1..20),
         ) {
             let sent: Vec<Message> = (0..).zip(&lens).flat_map(|(piece, len)| [block(piece, *len), Message::Have(piece)]).collect();
-            // Without tokio's budget, which lets a read wait that need not.
+            // Runs without tokio's budget, which would delay reads that could be done at once.
             let got = run(unconstrained(async {
                 let (mut link, mut far) = link(1 << 20);
                 let mut bytes = encoded(&sent);
@@ -372,9 +374,9 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
-        /// Connections of a torrent take turns at the same read buffers.
+        /// Connections of a torrent use the same read buffers in turn.
         #[test]
-        fn connections_that_share_buffers_mix_nothing(
+        fn connections_that_share_buffers_do_not_mix_data(
             lens in prop::collection::vec(prop_oneof![Just(16 * 1024), 1usize..40_000], 1..30),
             cuts in prop::collection::vec(prop_oneof![1usize..2_000, 1usize..40_000], 1..40),
         ) {
@@ -402,7 +404,7 @@ mod tests {
         }
     }
 
-    /// Turns in which nothing comes are frequent: an actor has one for each of its messages.
+    /// Turns without new bytes are frequent: an actor has a turn for each of its messages.
     #[test]
     fn a_block_that_comes_in_parts_is_not_copied() {
         run(async {
@@ -438,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_may_drip() {
+    fn a_handshake_may_arrive_slowly() {
         run(async {
             let (mut link, mut far) = link(1);
             let drip = async {
@@ -460,7 +462,7 @@ mod tests {
         messages == [Message::Choke]
     }
 
-    /// P-21: what a peer does not read stays here, and no more than that.
+    /// P-21: what a peer does not read stays in the queue, and the queue is counted.
     #[test]
     fn what_is_not_read_is_counted_and_comes_in_order() {
         run(async {
@@ -499,7 +501,8 @@ mod tests {
         });
     }
 
-    /// A second of both limits moves a second's worth each way, in pieces that fit no message; nothing is lost.
+    /// With both limits, each second moves no more than a second's worth each way, in parts that fit no message;
+    /// nothing is lost.
     #[tokio::test(start_paused = true)]
     async fn limits_hold_for_what_is_read_and_written() {
         let sent: Vec<_> = (0..20).map(|piece| block(piece, 16 * 1024)).collect();
@@ -522,7 +525,7 @@ mod tests {
                         written.extend_from_slice(&some[..n]);
                     }
                     tokio::time::sleep(Duration::from_millis(1)).await;
-                    // Three slices more than the time that has passed: two in the bucket, one begun.
+                    // Three slices more than the time that has passed: the bucket holds two, and one is begun.
                     let passed_ms = usize::try_from(began.elapsed().as_millis()).unwrap() + 30;
                     assert!(got.len() * 16397 <= 100 * passed_ms, "{} after {passed_ms}", got.len());
                     assert!(all - link.queued() <= 50 * passed_ms);
@@ -536,7 +539,7 @@ mod tests {
     }
 
     #[test]
-    fn every_end_has_its_farewell() {
+    fn every_end_has_its_disconnect_reason() {
         run(async {
             let (mut quiet, mut far) = link(1000);
             far.write_all(&encoded(&[Message::Unchoke, Message::Have(1)])[..8]).await.unwrap();

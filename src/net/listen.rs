@@ -1,6 +1,6 @@
-//! The door for peers that come by themselves: where it is opened, and the first 68 bytes of whoever comes in.
+//! The listening port for inbound peers, and the handshake of an inbound connection.
 //!
-//! Decides the port, and nothing about who may stay.
+//! Chooses the port. Does not decide which peers may stay.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -13,12 +13,13 @@ use super::{BoxStream, Listen, Net};
 use crate::base::disconnect::DisconnectReason;
 use crate::codec::wire::Handshake;
 
-/// "port number this peer is listening on. Common behavior is for a downloader to try to listen on port 6881 and if that
-/// port is taken try 6882, then 6883, etc. and give up after 6889" (BEP 3). After that we take any (W-16).
+/// "port number this peer is listening on. Common behavior is for a downloader to try to listen on port 6881 and if
+/// that port is taken try 6882, then 6883, etc. and give up after 6889" (BEP 3). If all of these are taken, the system
+/// chooses a port (W-16).
 const USUAL: RangeInclusive<u16> = 6881..=6889;
 
-/// Opens the door: at this port, or without one at the first free of the usual ones, or else at any. Both families, unless
-/// one local address is all that may be used, or this machine has no IPv6.
+/// Opens the listening socket: at `port`; or, without one, at the first free port of [`USUAL`], or else at a port that
+/// the system chooses. Listens on IPv4 and IPv6, unless `bind` names one local address or this machine has no IPv6.
 pub async fn open(net: &Net, bind: Option<IpAddr>, port: Option<u16>) -> io::Result<Rc<dyn Listen>> {
     let ports: Vec<u16> = port.map_or_else(|| USUAL.chain([0]).collect(), |port| vec![port]);
     let mut last = io::ErrorKind::AddrInUse.into();
@@ -43,8 +44,8 @@ async fn open_at(net: &Net, bind: Option<IpAddr>, port: u16) -> io::Result<Rc<dy
     }
 }
 
-/// Reads the handshake of whoever came in. Another protocol is noticed at its first wrong byte, and what follows the
-/// handshake is left in the stream. Without a deadline of its own.
+/// Reads the handshake of an inbound connection. Another protocol is refused at its first wrong byte. Bytes after the
+/// handshake stay in the stream. Has no time-out of its own.
 pub async fn greeting(stream: &mut BoxStream) -> Result<Handshake, DisconnectReason> {
     let mut heard = [0; Handshake::LEN];
     let mut len = 0;
@@ -72,9 +73,9 @@ mod tests {
     use crate::net::sockets::Sockets;
     use crate::net::testing::{pipe, run};
 
-    /// W-16: 6881 to 6889 may be taken on the machine of the test, so that only their order is looked at.
+    /// W-16: 6881 to 6889 may be taken on the test machine, so only their order is tested.
     #[test]
-    fn a_port_that_is_taken_leads_to_the_next_and_one_that_was_named_does_not() {
+    fn a_taken_port_leads_to_the_next_unless_it_was_named() {
         run(async {
             let net = Sockets::any();
             let first = open(&net, None, None).await.unwrap();
@@ -86,7 +87,7 @@ mod tests {
         });
     }
 
-    /// W-14: one door for both families.
+    /// W-14: one listening socket serves both families.
     #[test]
     fn both_families_come_in() {
         run(async {
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_greeting_may_drip_and_anything_else_is_noticed_at_once() {
+    fn a_handshake_may_arrive_slowly_and_another_protocol_is_refused_at_once() {
         let ours = Handshake { reserved: [1; 8], info_hash: InfoHash([2; 20]), peer_id: PeerId([3; 20]) };
         let whole = [ours.encode().as_slice(), b"more"].concat();
         run(async {

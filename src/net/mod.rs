@@ -1,7 +1,7 @@
-//! Floor 3: how bytes leave this machine.
+//! Floor 3: the network.
 //!
-//! One small object-safe trait, handed in by `app`: the same build runs on tokio's sockets, in a simulator and over any
-//! later transport, and binding to an interface can fail closed because there is no other way out. Knows floors 0 to 2
+//! `app` hands in one small object-safe trait. So the same code runs on tokio's sockets, in a simulator and over any
+//! later transport. Binding to an interface is safe, because no traffic can leave in another way. Knows floors 0 to 2
 //! and tokio. Does not know actors or storage.
 
 use std::fmt::Debug;
@@ -28,33 +28,34 @@ pub mod tracker;
 pub mod tracker_udp;
 pub mod vet;
 
-/// A future of this thread. Network objects travel between threads, what they do at once does not.
+/// A future that stays on its thread. Network objects may move between threads, but their operations may not.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = io::Result<T>> + 'a>>;
 
-/// A connected byte stream, whatever carries it. It can be handed from one actor to another.
+/// A connected byte stream of any transport. It can be handed from one actor to another.
 pub trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + Debug {
-    /// The other end.
+    /// The address of the peer.
     fn peer_addr(&self) -> io::Result<SocketAddr>;
-    /// This end.
+    /// The local address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
-    /// For whoever got it from another arbiter: from now on it wakes this one and no longer that one.
+    /// Registers the stream with the runtime of the current thread, for an actor that got it from another arbiter.
     fn settle(self: Box<Self>) -> io::Result<BoxStream>;
-    /// Lets the kernel hold no more than so many bytes that it cannot send yet. A stream without a kernel has no such limit.
+    /// Limits the bytes that the kernel holds because it cannot send them yet. A stream without a kernel has no such
+    /// limit.
     fn limit_unsent(&self, _bytes: u32) -> io::Result<()> {
         Ok(())
     }
-    /// Ends it with a reset (TCP: RST) instead of a farewell; what has not reached the other end yet is thrown away.
+    /// Closes the stream with a reset (TCP: RST). Bytes that have not reached the peer are lost.
     fn reset(self: Box<Self>) -> io::Result<()>;
 }
 
-/// A stream as everybody holds it.
+/// A stream of any transport.
 pub type BoxStream = Box<dyn ByteStream>;
 
 /// A listening socket.
 pub trait Listen: Debug {
-    /// The next connection and who is at its other end.
+    /// Waits for the next inbound connection. Returns its stream and the address of the peer.
     fn accept(&self) -> Pending<'_, (BoxStream, SocketAddr)>;
-    /// Where it listens.
+    /// The local address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
@@ -62,23 +63,23 @@ pub trait Listen: Debug {
 pub trait DatagramSocket: Debug {
     /// Sends one datagram.
     fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Pending<'a, usize>;
-    /// Receives one datagram; what does not fit the buffer is lost.
+    /// Receives one datagram. Bytes beyond the buffer's length are lost.
     fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> Pending<'a, (usize, SocketAddr)>;
-    /// Where it is bound.
+    /// The local address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// The network: the only way out.
+/// The network. All traffic of the client goes through it.
 pub trait Network: Debug + Send + Sync {
-    /// Opens a stream. Without a deadline of its own.
+    /// Opens a stream. Has no time-out of its own.
     fn connect(&self, to: SocketAddr) -> Pending<'static, BoxStream>;
-    /// Listens for streams. Port 0 lets the system choose.
+    /// Listens for streams. With port 0 the system chooses the port.
     fn listen(&self, at: SocketAddr) -> Pending<'static, Box<dyn Listen>>;
     /// Binds a datagram socket.
     fn datagrams(&self, at: SocketAddr) -> Pending<'static, Rc<dyn DatagramSocket>>;
-    /// Addresses of a host name or of a literal address. Without a deadline of its own.
+    /// Resolves a host name or a literal address. Has no time-out of its own.
     fn resolve(&self, host: &str, port: u16) -> Pending<'static, Vec<SocketAddr>>;
 }
 
-/// A network as everybody holds it.
+/// A shared network.
 pub type Net = Arc<dyn Network>;

@@ -1,4 +1,4 @@
-//! The numbers of many swarms from one tracker (BEP 48, BEP 15), in as few questions as it takes (W-13).
+//! Scrapes many swarms from one tracker (BEP 48, BEP 15), in as few requests as possible (W-13).
 
 use std::collections::HashMap;
 
@@ -10,11 +10,11 @@ use crate::base::scheme::Scheme;
 use crate::codec::tracker::ScrapeEntry;
 use crate::codec::tracker_udp::MAX_SCRAPE;
 
-/// 25 swarms: at 71 bytes each they stay below the 2,048 bytes of a URL that servers can be relied upon to take.
+/// 25 swarms: at 71 bytes each they stay below the 2,048 bytes of a URL that all servers accept.
 const MAX_SCRAPE_HTTP: usize = 25;
 
-/// Asks a tracker, whatever it speaks, for all `swarms`; the answers are in their order. `seed` is for a UDP
-/// tracker's transaction ids. After a question without an answer the rest is not asked.
+/// Scrapes `swarms` from a tracker of any supported protocol. The results are in the order of `swarms`. `seed` is for
+/// the transaction ids of a UDP tracker. After a request that fails, the remaining swarms are not asked for.
 pub async fn scrape(net: &Net, url: &str, swarms: &[InfoHash], seed: u64) -> Vec<Result<ScrapeEntry, TrackerTrouble>> {
     let mut tracker = Tracker { net, url, session: UdpSession::new(seed) };
     let mut found: HashMap<InfoHash, ScrapeEntry> = HashMap::new();
@@ -44,7 +44,8 @@ impl Tracker<'_> {
         Scheme::of(self.url) == Some(Scheme::Udp)
     }
 
-    /// Some trackers read one name of a question only, others refuse a question with several: they are asked one by one.
+    /// Scrapes a batch. Some trackers answer only one info-hash of a request, others refuse a request with several:
+    /// these are asked for one swarm at a time.
     async fn ask_for_all(&mut self, swarms: &[InfoHash]) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
         let mut entries = match self.ask(swarms).await {
             Err(trouble) if swarms.len() > 1 && ["tracker-failure", "http-status"].contains(&trouble.cause) => {

@@ -1,5 +1,5 @@
-//! The real network: tokio's sockets, optionally bound to one local address, to one device, or to both. What cannot leave
-//! that way fails; nothing here ever takes another one (N-09).
+//! The real network: tokio's sockets, optionally bound to a local address, to a device, or to both. Traffic that cannot
+//! leave that way fails; it never takes another way (N-09).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -16,10 +16,11 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
 
 use super::{BoxStream, ByteStream, DatagramSocket, Listen, Net, Network, Pending};
 
-/// A listen backlog that a burst of peers does not overflow; the kernel caps it at `somaxconn`.
+/// 1,024 pending connections, so that a burst of peers does not overflow the backlog; the kernel caps it at
+/// `somaxconn`.
 const BACKLOG: u32 = 1024;
 
-/// Sockets of this machine.
+/// The sockets of this machine.
 #[derive(Debug, Clone, Default)]
 pub struct Sockets {
     bind: Option<IpAddr>,
@@ -27,23 +28,23 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// All interfaces.
+    /// Sockets on all interfaces.
     pub fn any() -> Net {
         Arc::new(Self::default())
     }
 
-    /// Everything leaves from this address, and what cannot (another family) fails.
+    /// Sockets bound to this local address. Connecting to the other address family fails.
     pub fn bound_to(bind: IpAddr) -> Net {
         Self::only_by(Some(bind), None)
     }
 
-    /// Everything leaves from this address and by this device, where they are given.
+    /// Sockets bound to this local address and this device, where they are given.
     pub fn only_by(bind: Option<IpAddr>, device: Option<&str>) -> Net {
         Arc::new(Self { bind, device: device.map(Arc::from) })
     }
 
-    /// Ties a socket to the device before it is used. A device that is not there is an error, as is one that we may not
-    /// choose.
+    /// Binds a socket to the device before it is used. Fails if the device does not exist or if this process may not
+    /// choose it.
     fn tie<'s, S: AsFd>(&self, socket: &'s S) -> io::Result<SockRef<'s>> {
         let socket = SockRef::from(socket);
         if let Some(device) = &self.device {
@@ -91,7 +92,7 @@ impl Network for Sockets {
             socket.set_reuseaddr(true)?;
             let tied = me.tie(&socket)?;
             if at.is_ipv6() {
-                // The unspecified address is both families', whatever the system's default says.
+                // The unspecified address serves both families, whatever the system's default is.
                 tied.set_only_v6(!at.ip().is_unspecified())?;
             }
             socket.bind(at)?;
@@ -114,18 +115,18 @@ impl Network for Sockets {
         let literal = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         let me = self.clone();
         Box::pin(async move {
-            // The system asks for names, by whatever way it likes. So nobody is asked while the device is gone.
+            // The system's resolver may ask over any interface, so names are not looked up while the device is missing.
             me.tie(&TcpSocket::new_v4()?)?;
             let all: Vec<_> = tokio::net::lookup_host((literal, port)).await?.collect();
             let in_reach: Vec<_> = all.iter().copied().filter(|addr| me.check_family(*addr).is_ok()).collect();
-            // Where none is in reach, the dial says so.
+            // If no address can be reached, the dial reports that.
             Ok(if in_reach.is_empty() { all } else { in_reach })
         })
     }
 }
 
-/// 256 KiB that the kernel takes ahead of what it can send: what lies there cannot be taken back, and is lost with a peer
-/// that goes. More saves calls and no time: it no longer fits the processor's cache.
+/// 256 KiB of unsent bytes in the kernel. Such bytes cannot be taken back, and they are lost when the peer goes. A
+/// larger value saves calls but no time, because it does not fit into the processor's cache.
 const UNSENT_IN_KERNEL: u32 = 256 * 1024;
 
 fn tuned(stream: TcpStream) -> io::Result<BoxStream> {
@@ -137,7 +138,7 @@ fn tuned(stream: TcpStream) -> io::Result<BoxStream> {
 #[derive(Debug)]
 struct Tcp {
     stream: TcpStream,
-    /// Whose reactor watches it.
+    /// The thread whose runtime watches the stream.
     home: ThreadId,
 }
 
@@ -238,9 +239,9 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// N-09: needs the right to choose a device, which root has.
+    /// N-09: binding to a device needs a right that root has.
     #[test]
-    fn by_a_device_that_is_not_there_nothing_leaves() {
+    fn nothing_leaves_by_a_missing_device() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let there = Sockets::any().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
@@ -259,7 +260,7 @@ mod tests {
         });
     }
 
-    /// The runtime where it was taken is gone, and it still wakes who reads it.
+    /// The runtime that accepted the stream is gone, and the stream still wakes its reader.
     #[test]
     fn a_stream_settles_on_another_arbiter() {
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,9 +1,10 @@
-//! Read buffers of one torrent, on its arbiter: large, shared by all its connections, used again.
+//! [`Staging`]: the read buffers of one torrent, on its arbiter. They are large, shared by all its connections, and
+//! reused.
 //!
-//! A connection borrows a chunk while there is something to read and gives it back before it waits. If a frame has come in
-//! part, it keeps the chunk, and the rest is read behind that part: nothing is copied, however many parts there are. Blocks
-//! are slices of the chunk they arrived in; a spent chunk rests here until its last block has been written, and then serves
-//! again without a new page being touched.
+//! A connection borrows a chunk while bytes can be read and returns it before it waits. If a frame has arrived in part,
+//! the connection keeps the chunk and reads the rest into it: nothing is copied, however many parts there are. Blocks
+//! are slices of the chunk they were read into. A used chunk stays here until its last block has been written, and is
+//! then used again, so that no new memory is touched.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -15,25 +16,26 @@ use crate::base::geometry::BLOCK_LEN;
 use crate::base::limits::BLOCKS_A_READ;
 use crate::codec::wire::{Message, PIECE_HEADER_LEN};
 
-/// A `piece` message with a whole block (BEP 3).
+/// The length in bytes of a `piece` message with a whole block (BEP 3).
 const FRAME_LEN: usize = PIECE_HEADER_LEN + BLOCK_LEN as usize;
 
-/// Room for some `have` between blocks.
+/// 64 bytes: room for some `have` messages between blocks.
 const ROOM_FOR_HAVES: usize = 64;
 
-/// Whole frames, so that of a stream of blocks none is cut by the end of a chunk.
+/// 16 whole frames, so that the end of a chunk does not cut a frame in a stream of blocks.
 pub const CHUNK_LEN: usize = BLOCKS_A_READ * FRAME_LEN + ROOM_FOR_HAVES;
 
-/// Part of a frame that is shorter is copied out: a few bytes should not keep a chunk from serving others.
+/// 512 bytes: a shorter part of a frame is copied out of its chunk, so that the chunk can serve other connections.
 const COPIED_BELOW: usize = 512;
 
-/// 256 spent chunks, 64 MiB: as many as the blocks in flight of a fast download can pin at once.
+/// 256 used chunks, 64 MiB: as many as the blocks in flight of a fast download can occupy at once.
 const MAX_RESTING: usize = 256;
 
-/// Spent chunks looked at before a new one is made: blocks come home roughly in the order they went out.
+/// 4 used chunks are checked before a new one is made: blocks are released roughly in the order in which they were
+/// read.
 const LOOK_AT: usize = 4;
 
-/// The pool of a torrent. Cheap to clone.
+/// The read buffers of a torrent. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Staging(Rc<RefCell<Pool>>);
 
@@ -45,12 +47,12 @@ struct Pool {
 }
 
 impl Staging {
-    /// Is there room for a block, counted from where the frame begins that is being read, and any of it left?
+    /// Whether the chunk has room for a block from the start of the current frame, and some of that room is unused.
     pub fn has_room(chunk: &BytesMut) -> bool {
         chunk.capacity() >= FRAME_LEN && chunk.len() < chunk.capacity()
     }
 
-    /// A chunk with room, that begins with `partial`: the one that it is in, if there is room.
+    /// Returns a chunk with room that begins with `partial`: the chunk that holds it, if it has room, else another one.
     pub fn resume(&self, partial: BytesMut) -> BytesMut {
         if Self::has_room(&partial) {
             return partial;
@@ -63,7 +65,8 @@ impl Staging {
         chunk
     }
 
-    /// Takes back a chunk unless there is part of a frame in it. Returns that part, with its chunk or without.
+    /// Takes back a chunk. If it begins with a partial frame, returns that: a short one as a copy, a longer one in its
+    /// chunk.
     pub fn suspend(&self, chunk: BytesMut) -> BytesMut {
         if chunk.len() >= COPIED_BELOW {
             return chunk;
@@ -73,18 +76,18 @@ impl Staging {
         partial
     }
 
-    /// An empty list for the messages of one turn.
+    /// Lends the list for the messages of one turn. It is empty.
     pub fn take_inbox(&self) -> Vec<Message> {
         std::mem::take(&mut self.0.borrow_mut().inbox)
     }
 
-    /// Takes it back. Its content is dropped.
+    /// Takes back the list that [`Self::take_inbox`] has lent, and clears it.
     pub fn give_back_inbox(&self, mut inbox: Vec<Message>) {
         inbox.clear();
         self.0.borrow_mut().inbox = inbox;
     }
 
-    /// An empty chunk with room for so many bytes, and for at least a block.
+    /// Returns an empty chunk with room for `len` bytes, and for at least a block.
     fn take(&self, len: usize) -> BytesMut {
         let mut pool = self.0.borrow_mut();
         if let Some(chunk) = pool.fresh.pop_if(|chunk| chunk.capacity() >= len) {
@@ -102,7 +105,7 @@ impl Staging {
         BytesMut::with_capacity(len)
     }
 
-    /// Takes back what is left of a chunk. Its content is dropped.
+    /// Takes back the unused rest of a chunk. Its content is dropped.
     fn give_back(&self, mut chunk: BytesMut) {
         chunk.clear();
         let mut pool = self.0.borrow_mut();
@@ -124,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_list_serves_again_and_keeps_nothing() {
+    fn a_list_is_reused_empty() {
         let staging = Staging::default();
         let mut inbox = staging.take_inbox();
         inbox.extend([Message::Choke, Message::Unchoke]);
@@ -199,7 +202,8 @@ mod tests {
         assert!(partial.len() > 2 * CHUNK_LEN && partial.iter().all(|byte| *byte == 5));
     }
 
-    /// Segments of many connections in turns: each fills its chunks with blocks, and nothing else.
+    /// Segments of many connections arrive in turns: each connection fills its chunks with blocks, and nothing is
+    /// wasted.
     #[test]
     fn connections_in_turns_waste_no_chunk() {
         let staging = Staging::default();

@@ -1,4 +1,4 @@
-//! What tests above the sockets share: streams in memory, and networks that do as they are told.
+//! Shared by tests above the sockets: streams in memory, and networks with a fixed behaviour.
 
 use std::future::Future;
 use std::io;
@@ -28,7 +28,7 @@ pub(crate) fn pipe(room: usize) -> (BoxStream, DuplexStream) {
 
 const ANY: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
 
-/// One end of a pipe.
+/// One end of a pipe in memory.
 #[derive(Debug)]
 struct Memory {
     pipe: DuplexStream,
@@ -73,10 +73,10 @@ impl AsyncWrite for Memory {
     }
 }
 
-/// Where the name `both.example` leads.
+/// The addresses of the name `both.example`.
 pub(crate) const BOTH_FAMILIES: [&str; 2] = ["192.0.2.9", "2001:db8::9"];
 
-/// What a dial comes to.
+/// The result of every dial.
 #[derive(Debug, Clone)]
 enum Dial {
     Fails(io::ErrorKind),
@@ -85,26 +85,26 @@ enum Dial {
     Arrives(mpsc::Sender<Arrived>),
 }
 
-/// Who was dialled, and his end of the stream.
+/// The address that was dialled, and the far end of the stream.
 pub(crate) type Arrived = (SocketAddr, DuplexStream);
 
-/// A network whose every dial comes to the same, and that has nothing else.
+/// A network in which every dial has the same result. It has no listeners and no datagrams.
 #[derive(Debug)]
 pub(crate) struct FakeNet(Dial);
 
 impl FakeNet {
-    /// Fails with the error; hangs without one.
+    /// Every dial fails with the error, or hangs if there is none.
     pub(crate) fn failing(error: Option<io::ErrorKind>) -> Net {
         Arc::new(Self(error.map_or(Dial::Hangs, Dial::Fails)))
     }
 
-    /// Connects everybody; the far ends come out of the channel.
+    /// Every dial succeeds; the far ends arrive in the channel.
     pub(crate) fn connected() -> (Net, mpsc::Receiver<Arrived>) {
         let (arrives, far) = mpsc::channel(1000);
         (Arc::new(Self(Dial::Arrives(arrives))), far)
     }
 
-    /// Gives streams with the same address at both ends.
+    /// Every dial gives a stream that has the same address at both ends.
     pub(crate) fn looped(at: SocketAddr) -> Net {
         Arc::new(Self(Dial::Loops(at)))
     }

@@ -1,8 +1,8 @@
-//! The limits of a session, where the bytes are: before a socket is read, and before it is written.
+//! The rate limits of a session, applied before a socket is read or written.
 //!
-//! What is not read stays in the kernel's buffer, and TCP tells the other end. One [`DirectionLimit`] for each direction is shared
-//! by all connections of a run, on whatever arbiters they are; each holds two taps. The rules are `logic::bucket`'s; here
-//! are the wakers and the one timer, which runs only while somebody waits.
+//! Bytes that are not read stay in the kernel's buffer, and TCP slows down the sender. All connections of a run share
+//! one [`DirectionLimit`] for each direction, on whatever arbiters they are; each connection holds two taps.
+//! `logic::bucket` has the rules. This module has the wakers and one timer, which runs only while a tap waits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,23 +14,23 @@ use tokio::time::{Instant, sleep_until};
 use crate::base::locked::Locked;
 use crate::logic::bucket::{self, Bucket};
 
-/// Both directions. Cheap to clone; no limits unless told.
+/// The limits of both directions. Cheap to clone. Unlimited by default.
 #[derive(Debug, Clone, Default)]
 pub struct RateLimits {
-    /// What is read.
+    /// The limit of what is read.
     pub down: DirectionLimit,
-    /// What is written.
+    /// The limit of what is written.
     pub up: DirectionLimit,
 }
 
 impl RateLimits {
-    /// In bytes a second.
+    /// Limits in bytes a second; `None` is unlimited.
     pub fn new(down_bps: Option<u64>, up_bps: Option<u64>) -> Self {
         Self { down: DirectionLimit::new(down_bps), up: DirectionLimit::new(up_bps) }
     }
 }
 
-/// One direction's limit.
+/// The limit of one direction.
 #[derive(Debug, Clone, Default)]
 pub struct DirectionLimit(Option<Shared>);
 
@@ -45,18 +45,18 @@ struct Inner {
 }
 
 impl DirectionLimit {
-    /// So many bytes a second, or as many as there are.
+    /// A limit in bytes a second; `None` is unlimited.
     pub fn new(bps: Option<u64>) -> Self {
         let inner = |bps| Inner { bucket: Bucket::new(bps), next_tap: 0, wakers: BTreeMap::new(), is_ticking: false };
         Self(bps.map(|bps| Arc::new(Locked::new(inner(bps)))))
     }
 
-    /// The limit, if there is one.
+    /// The limit in bytes a second; `None` if there is none.
     pub fn bps(&self) -> Option<u64> {
         self.0.as_ref().map(|shared| shared.lock().bucket.bps())
     }
 
-    /// For one connection.
+    /// A new tap for one connection.
     pub fn tap(&self) -> ThrottleTap {
         ThrottleTap(self.0.as_ref().map(|shared| {
             let mut inner = shared.lock();
@@ -67,7 +67,7 @@ impl DirectionLimit {
     }
 }
 
-/// One direction of one connection.
+/// The share of one connection in a direction's limit.
 #[derive(Debug)]
 pub struct ThrottleTap(Option<Box<Limited>>);
 
@@ -81,26 +81,27 @@ struct Limited {
 }
 
 impl ThrottleTap {
-    /// How many of `want` bytes may be moved now, at least one. Must run where `spawn_local` works.
+    /// Asks to move `want` bytes. Returns how many of them may be moved now, at least one. Must run where `spawn_local`
+    /// works.
     pub fn poll_grant(&mut self, cx: &Context<'_>, want: usize) -> Poll<usize> {
         self.0.as_mut().map_or(Poll::Ready(want), |limited| limited.poll_grant(cx, want))
     }
 
-    /// So many of the granted bytes were moved.
+    /// Tells the tap that this number of the granted bytes was moved.
     pub fn spend(&mut self, moved: usize) {
         if let Some(limited) = &mut self.0 {
             limited.granted = limited.granted.saturating_sub(moved);
         }
     }
 
-    /// Nothing more can be moved for now: what is left of the grant is for others.
+    /// Returns the rest of the grant to the other taps, because nothing more can be moved now.
     pub fn give_back(&mut self) {
         if let Some(limited) = &mut self.0 {
             limited.give_back();
         }
     }
 
-    /// Until when the limit has held this connection up: now, if it does.
+    /// The time until which the limit has delayed this connection: now, if it still does. `None` if it never has.
     pub fn held_until(&self) -> Option<Instant> {
         let limited = self.0.as_ref()?;
         if limited.waits { Some(Instant::now()) } else { limited.waited_until }
@@ -160,7 +161,7 @@ impl Inner {
     }
 }
 
-/// Feeds the bucket as long as somebody waits.
+/// Refills the bucket as long as a tap waits.
 async fn tick(shared: Shared) {
     loop {
         let due = {
@@ -186,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    /// Moves `bytes` through a tap, 16 KiB at a time.
+    /// Moves `bytes` bytes through a tap, 16 KiB at a time.
     async fn pour(throttle: DirectionLimit, bytes: usize) {
         let mut tap = throttle.tap();
         let mut left = bytes;
@@ -226,13 +227,13 @@ mod tests {
                 gone.abort();
                 stays.await.unwrap();
                 let took = began.elapsed();
-                // Half of the limit for half a second, all of it from then on.
+                // The other tap has half of the limit for half a second, and all of it from then on.
                 assert!((1230..1290).contains(&took.as_millis()), "{took:?}");
             })
             .await;
     }
 
-    /// Two arbiters, one limit: what both move together takes at least as long as it must.
+    /// Two arbiters share one limit: both together take at least as long as the limit demands.
     #[test]
     fn a_limit_holds_over_threads() {
         let throttle = DirectionLimit::new(Some(1_000_000));
@@ -244,12 +245,12 @@ mod tests {
             }
             began
         });
-        // A limit of this size has a fiftieth of a second in store.
+        // A bucket of this limit holds a fiftieth of a second.
         assert!(began.elapsed() > Duration::from_millis(250), "{:?}", began.elapsed());
     }
 
     #[tokio::test]
-    async fn without_a_limit_nobody_waits() {
+    async fn without_a_limit_no_tap_waits() {
         pour(DirectionLimit::default(), 1 << 30).await;
         assert_eq!(DirectionLimit::default().tap().held_until(), None);
     }

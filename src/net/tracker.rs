@@ -1,4 +1,4 @@
-//! One announce or one scrape, whatever protocol the tracker speaks. Does not know when to ask, nor whom else.
+//! One announce or one scrape, for every supported protocol. Does not know when to ask, nor which other trackers exist.
 
 use std::fmt;
 
@@ -14,33 +14,33 @@ use crate::codec::tracker::{AnnounceReply, AnnounceRequest, Reply, RetryIn, Scra
 use crate::codec::tracker_http::{ScrapeReply, announce_url, parse_announce, parse_scrape, scrape_url};
 use crate::logic::trackers::families::IpFamily;
 
-/// Eighty characters of a body that is no reply: enough to see that it is a hotel's log-in page (T-05).
+/// 80 characters of a body that is not a reply: enough to recognise the log-in page of a hotel (T-05).
 const SHOWN_OF_BODY: usize = 80;
 
-/// A tracker's answer, and where it came from.
+/// A tracker's reply to an announce, and the server it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announced {
-    /// What it says.
+    /// The reply.
     pub reply: AnnounceReply,
-    /// It is on this machine or a private network: it may name peers there (T-19).
+    /// The tracker is on this machine or in a private network, so it may name peers there (T-19).
     pub local: bool,
-    /// How it was reached.
+    /// The address family by which the tracker was reached.
     pub path: Reached,
 }
 
-/// Why there is no answer.
+/// Why a request to a tracker failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TrackerTrouble {
-    /// One of few, for logs and counters.
+    /// One of a small set of causes, for logs and counters.
     pub cause: &'static str,
-    /// In words, safe to be shown.
+    /// A description, safe to show.
     pub text: String,
-    /// When to come back, if the tracker said so.
+    /// When the client may ask again, if the tracker has said so.
     pub retry_in: Option<RetryIn>,
 }
 
 impl TrackerTrouble {
-    /// Without a word about coming back.
+    /// A failure without a time to ask again.
     pub fn new(cause: &'static str, text: impl fmt::Display) -> Self {
         Self { cause, text: text.to_string(), retry_in: None }
     }
@@ -65,7 +65,7 @@ impl From<HttpTrouble> for TrackerTrouble {
     }
 }
 
-/// One announce over HTTP or HTTPS (BEP 3), to an address of this family.
+/// Sends one announce over HTTP or HTTPS (BEP 3), to an address of this family.
 pub async fn announce_http(
     net: &Net,
     base: &str,
@@ -80,7 +80,7 @@ pub async fn announce_http(
     }
 }
 
-/// One scrape over HTTP or HTTPS (BEP 48).
+/// Sends one scrape over HTTP or HTTPS (BEP 48).
 pub async fn scrape_http(net: &Net, base: &str, swarms: &[InfoHash]) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
     let no_scrape =
         || TrackerTrouble::new("no-scrape", "its URL does not end in /announce, so it has no scrape (BEP 48)");
@@ -96,20 +96,20 @@ fn ask(url: &str, family: IpFamily) -> Get<'_> {
     Get { url, purpose: Purpose::Tracker, timeout: ANNOUNCE_TIMEOUT, limit: MAX_TRACKER_REPLY, family }
 }
 
-/// What a `udp://` URL says (BEP 15, 41).
+/// The parts of a `udp://` URL (BEP 15, 41).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UdpEndpoint {
-    /// A name in ASCII or an address.
+    /// A host name in ASCII, or an address.
     pub host: String,
-    /// It has no default (BEP 15).
+    /// The port. The URL must name it, because there is no default (BEP 15).
     pub port: u16,
-    /// Path and query, to be sent with an announce; empty if there are none.
+    /// Path and query, which are sent with an announce; empty if there are none.
     pub url_data: String,
 }
 
 impl UdpEndpoint {
-    /// Reads a URL. Its scheme may be in capitals, its host in any script: `udp` is none of the schemes whose hosts the
-    /// URL standard converts, so that is done here.
+    /// Reads a URL. The scheme may be in capitals, the host in any script. The URL standard does not convert the host
+    /// of a `udp` URL to ASCII, so this function does.
     pub fn of(base: &str) -> Result<Self, TrackerTrouble> {
         let bad =
             |why: &dyn fmt::Display| TrackerTrouble::new("bad-url", format!("not the URL of a UDP tracker: {why}"));

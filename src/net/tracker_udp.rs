@@ -1,6 +1,6 @@
-//! One announce or scrape over UDP (BEP 15): the shell around [`UdpExchange`].
+//! One announce or scrape over UDP (BEP 15): performs the effects of [`UdpExchange`].
 //!
-//! A tracker with several addresses is asked at each in turn until one answers, all within one time-out.
+//! The addresses of a tracker are asked one after the other until one answers, all within one time-out.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -24,21 +24,21 @@ use crate::codec::tracker_udp::UdpReply;
 use crate::logic::trackers::families::IpFamily;
 use crate::logic::trackers::udp_exchange::{Connection, ExchangeEffect, UdpExchange, UdpQuestion, UdpTrouble};
 
-/// The largest UDP payload: a reply may fill it, and BEP 15 puts no limit below.
+/// The largest UDP payload: a reply may fill it, since BEP 15 sets no lower limit.
 const MAX_DATAGRAM: usize = 65_535;
 
-/// What is kept between two conversations with one tracker: its connection ids, by address, and the socket they were
-/// given to. A tracker may tie an id to the port it came from, and would refuse it from another.
+/// Kept between two requests to one tracker: its connection ids by address, and the sockets they were given to. A
+/// tracker may tie an id to the port of the client and refuse it from another port.
 #[derive(Debug, Clone)]
 pub struct UdpSession {
     dice: Rc<RefCell<SmallRng>>,
     known: Rc<RefCell<BTreeMap<SocketAddr, Connection>>>,
-    /// By family: is it for IPv4?
+    /// The sockets by address family; the key is whether the family is IPv4.
     sockets: Rc<RefCell<BTreeMap<bool, Rc<dyn DatagramSocket>>>>,
 }
 
 impl UdpSession {
-    /// Knows nothing yet. `seed` is for transaction ids.
+    /// A session without connection ids. `seed` is for transaction ids.
     pub fn new(seed: u64) -> Self {
         Self {
             dice: Rc::new(RefCell::new(SmallRng::seed_from_u64(seed))),
@@ -48,7 +48,7 @@ impl UdpSession {
     }
 }
 
-/// One announce, to an address of this family.
+/// Sends one announce to an address of this family.
 pub async fn announce_udp(
     net: &Net,
     session: &UdpSession,
@@ -65,7 +65,7 @@ pub async fn announce_udp(
     }
 }
 
-/// One scrape of at most 74 swarms.
+/// Sends one scrape of at most 74 swarms.
 pub async fn scrape_udp(
     net: &Net,
     session: &UdpSession,
@@ -149,13 +149,13 @@ async fn converse_with(
     }
 }
 
-/// A socket that fails is not used again.
+/// Drops the sockets after an error, so that they are not used again.
 fn lost_socket(session: &UdpSession, cause: &'static str, error: &std::io::Error) -> TrackerTrouble {
     session.sockets.borrow_mut().clear();
     TrackerTrouble::new(cause, error)
 }
 
-/// The session's socket of that family, made when it is needed first.
+/// The session's socket for the family of `addr`, made on first use.
 async fn socket_for(
     net: &Net,
     session: &UdpSession,

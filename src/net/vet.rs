@@ -1,24 +1,26 @@
-//! Which addresses a name from a stranger may lead to (S-07): a torrent's tracker or a redirect must not make
-//! this machine talk to its own services, its router or a cloud's metadata address.
+//! Decides which addresses a name in untrusted input may lead to (S-07). The tracker of a torrent or a redirect must
+//! not make this machine send requests to its own services, its router or a cloud's metadata address.
 
 use std::net::IpAddr;
 
 use crate::logic::peers::address::Class;
 
-/// Where an address lies.
+/// The kind of network in which an address is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Zone {
     /// This machine.
     Loopback,
-    /// Private networks, shared ones of providers and VPNs included.
+    /// A private network, including shared networks of providers and VPNs.
     Private,
     /// The internet.
     Global,
-    /// Where no tracker is: link-local (and with it the metadata services), multicast, unspecified, broadcast.
+    /// An address that no tracker can have: link-local (and with it the metadata services), multicast, unspecified,
+    /// broadcast.
     Nowhere,
 }
 
-/// The zone of an address, as the peer book classes it: a tracker is local exactly if peers at its address would be.
+/// The zone of an address, by the classes of the peer book: a tracker is local exactly if peers at its address would
+/// be.
 pub fn zone(ip: IpAddr) -> Zone {
     match Class::of_ip(ip) {
         Class::Loopback => Zone::Loopback,
@@ -28,16 +30,17 @@ pub fn zone(ip: IpAddr) -> Zone {
     }
 }
 
-/// What a request is for.
+/// The origin of a request's URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A URL that a torrent names. On this machine only a path that looks like a tracker's is asked, as in libtorrent.
+    /// The URL is named by a torrent. As in libtorrent, this machine is then asked only under a path of a tracker.
     Tracker,
-    /// A URL that the user typed.
+    /// The user has typed the URL.
     User,
 }
 
-/// May this address be asked for `path`? `before` is the zone of the server that redirected here.
+/// Whether `path` may be asked for at this address. `before` is the zone of the server that redirected here. Returns
+/// the zone of the address, or why it may not be asked.
 pub fn may_ask(purpose: Purpose, ip: IpAddr, path: &str, before: Option<Zone>) -> Result<Zone, &'static str> {
     let here = zone(ip);
     let rank = |zone| match zone {
@@ -85,7 +88,8 @@ mod tests {
             ("127.0.0.1", "/announce", Some(Zone::Private), false),
             ("127.0.0.1", "/announce", Some(Zone::Loopback), true),
             ("8.8.8.8", "/announce", Some(Zone::Loopback), true),
-            // Shared (RFC 6598) and test networks (RFC 2544), and IPv4 behind a translator (RFC 6052), are no public servers.
+            // Shared (RFC 6598) and test networks (RFC 2544), and IPv4 behind a translator (RFC 6052), are not public
+            // servers.
             ("100.64.0.1", "/announce", None, true),
             ("100.64.0.1", "/announce", Some(Zone::Global), false),
             ("198.18.0.1", "/announce", Some(Zone::Global), false),

@@ -1,8 +1,9 @@
-//! Whom HTTPS servers are believed from: Mozilla's authorities, and those of the system's own store.
+//! The certificate authorities that HTTPS servers are checked against: Mozilla's list and the system's own store.
 //!
-//! An authority of a company or a home network is in the system's store only. Where that is can be said as for OpenSSL:
-//! `SSL_CERT_FILE` names a file, `SSL_CERT_DIR` folders; with either, the usual places are not looked at. What cannot be
-//! read there is left out: then fewer servers are believed, and a tracker says so.
+//! An authority of a company or a home network is in the system's store only. The place of the store can be set as for
+//! OpenSSL: `SSL_CERT_FILE` names a file, `SSL_CERT_DIR` names folders. If either is set, the usual places are not
+//! read. Files that cannot be read are skipped; servers of their authorities are then refused with an error that says
+//! so.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -13,7 +14,7 @@ use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-/// The bundles of Debian, Fedora, openSUSE, RHEL, Alpine: the first that is there is read, as Go does it.
+/// The bundles of Debian, Fedora, openSUSE, RHEL, Alpine. As in Go, the first one that exists is read.
 const BUNDLES: [&str; 5] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
@@ -22,20 +23,20 @@ const BUNDLES: [&str; 5] = [
     "/etc/ssl/cert.pem",
 ];
 
-/// 4 MiB of a file: the bundles of distributions have a quarter of one.
+/// 4 MiB of a file: the bundles of distributions have a quarter of one MiB.
 const MAX_BUNDLE: u64 = 4 << 20;
 
-/// 1,000 files of a folder: Debian's has 290 with its links.
+/// 1,000 files of a folder: Debian's has 290 including links.
 const MAX_FILES: usize = 1000;
 
-/// All of them. Reads files, for some milliseconds: to be called once.
+/// All authorities. Reads files, which takes some milliseconds, so it should be called once.
 pub(super) fn roots() -> RootCertStore {
     let of_system =
         of_system(std::env::var_os("SSL_CERT_FILE").as_deref(), std::env::var_os("SSL_CERT_DIR").as_deref());
     with(&of_system)
 }
 
-/// Mozilla's and those in these files.
+/// Mozilla's authorities and those in these files.
 fn with(files: &[PathBuf]) -> RootCertStore {
     let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
     for file in files {
@@ -45,7 +46,7 @@ fn with(files: &[PathBuf]) -> RootCertStore {
     roots
 }
 
-/// The files that may hold certificates.
+/// The files of the system that may hold certificates.
 fn of_system(file: Option<&OsStr>, folders: Option<&OsStr>) -> Vec<PathBuf> {
     if file.is_none() && folders.is_none() {
         return BUNDLES.iter().map(PathBuf::from).find(|bundle| bundle.is_file()).into_iter().collect();
@@ -60,7 +61,7 @@ fn of_system(file: Option<&OsStr>, folders: Option<&OsStr>) -> Vec<PathBuf> {
     file.map(PathBuf::from).into_iter().chain(folders).collect()
 }
 
-/// Those of a file in PEM form. Nothing but a regular file is opened: a pipe would be waited for.
+/// The certificates of a file in PEM form. Only a regular file is opened, because opening a pipe would block.
 fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
     let mut bytes = Vec::new();
     let read = path.metadata().is_ok_and(|metadata| metadata.is_file())
@@ -72,7 +73,7 @@ fn certificates(path: &Path) -> Vec<CertificateDer<'static>> {
 mod tests {
     use super::*;
 
-    /// As in `tls`: of `tracker.example`.
+    /// The certificate of `tracker.example`, as in `tls`.
     const CERT: &[u8] = include_bytes!("testdata/nobody.cert.der");
 
     /// The digits of base64.

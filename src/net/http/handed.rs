@@ -1,9 +1,10 @@
-//! Our stream under the name that actix knows, and what comes over it in the one form that awc reads.
+//! [`Handed`]: adapts our stream to awc: it has the trait that actix requires, and gives awc responses in a form that
+//! awc reads.
 //!
-//! awc refuses heads that every browser takes: more than 96 headers, a length in two places, a body without a length
-//! (W-12). So the head is read here (`codec::http_head`), and awc sees a short one whose body ends with the connection;
-//! where the body really ends is watched here too. Many servers end TLS without its own farewell: that is an end like any
-//! other, since every other framing shows where it is cut.
+//! awc refuses responses that every browser accepts: more than 96 headers, a length given twice, a body without a
+//! length (W-12). So the head is parsed here (`codec::http_head`), and awc gets a short head whose body ends with the
+//! connection. The real end of the body is found here too. Many servers close TLS without `close_notify`. That counts
+//! as a normal end, because every other framing shows whether the body was cut.
 
 use std::io;
 use std::pin::Pin;
@@ -28,20 +29,20 @@ pub(super) struct Handed {
 
 #[derive(Debug)]
 enum Stage {
-    /// The head has not come whole.
+    /// The head is not complete; these bytes of it have arrived.
     Head(Vec<u8>),
-    /// `ready` is handed on next; then the body goes on as it is framed.
+    /// `ready` is handed to awc next; then the rest of the body is read as `framing` says.
     Body { ready: Bytes, framing: Framing },
 }
 
 impl Handed {
-    /// HTTP itself comes over it, and nothing has come yet.
+    /// Wraps a stream that carries HTTP and from which nothing has been read.
     pub(super) fn new(stream: Box<dyn Carrier>) -> Self {
         Self { stream, stage: Stage::Head(Vec::new()) }
     }
 }
 
-/// The next bytes of the connection; none at its end.
+/// Reads the next bytes of the connection; an empty slice at its end.
 fn read<'a>(
     stream: &mut dyn Carrier,
     cx: &mut Context<'_>,
@@ -57,7 +58,7 @@ fn read<'a>(
     })
 }
 
-/// What is left of what was gathered: the head in our form and the first bytes of the body. `None`: more is needed.
+/// The next stage: the rewritten head and the first bytes of the body. `None` if the head is not complete.
 fn with_head(gathered: &[u8], is_end: bool) -> io::Result<Option<Stage>> {
     let bad = |why: BadHead| io::Error::new(io::ErrorKind::InvalidData, why);
     let Some(mut head) = http_head::read(gathered).map_err(bad)? else {
@@ -68,7 +69,7 @@ fn with_head(gathered: &[u8], is_end: bool) -> io::Result<Option<Stage>> {
     Ok(Some(Stage::Body { ready: ready.into(), framing: head.framing }))
 }
 
-/// Appends to `body` what of the next bytes belongs to it.
+/// Appends to `body` the part of `bytes` that belongs to the body.
 fn take_body(bytes: &[u8], framing: &mut Framing, body: &mut Vec<u8>) -> io::Result<()> {
     match framing {
         Framing::Empty => {}
@@ -146,7 +147,7 @@ impl AsyncWrite for Handed {
     }
 }
 
-/// Only a pool of idle connections would ask; there is none.
+/// actix would ask for readiness only for a pool of idle connections, which does not exist here.
 impl ActixStream for Handed {
     fn poll_read_ready(&self, _: &mut Context<'_>) -> Poll<io::Result<Ready>> {
         Poll::Ready(Ok(Ready::READABLE))

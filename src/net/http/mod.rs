@@ -1,8 +1,8 @@
-//! One HTTP GET for a tracker or a .torrent: awc over a stream of our own, every limit in one place.
+//! One HTTP GET for a tracker or a .torrent: awc over a stream of our own, with all limits in this file.
 //!
-//! The address is resolved, vetted and dialled here, and awc is handed the finished stream: what was vetted is what is
-//! asked (no second look-up), and everything goes through [`Net`]. Redirects are followed by hand, at most
-//! `MAX_REDIRECTS`, each vetted anew. The body is limited after inflation (T-06).
+//! The address is resolved, vetted and dialled here, and awc gets the connected stream. So the address that was vetted
+//! is the one that is asked (there is no second look-up), and all traffic goes through [`Net`]. Redirects are followed
+//! here, at most `MAX_REDIRECTS`, and each is vetted. The limit of the body applies after inflation (T-06).
 
 mod authorities;
 mod handed;
@@ -33,13 +33,13 @@ use crate::base::disconnect::DisconnectReason;
 use crate::base::safe::Safe;
 use crate::logic::trackers::families::{IpFamily, NO_ADDRESS};
 
-/// 5 hops, as browsers' limits go the strictest (T-07).
+/// 5 redirects: the strictest limit that browsers use (T-07).
 const MAX_REDIRECTS: usize = 5;
 
 /// 10 s for a look-up: twice the resolver's own default of 5 s for one server (T-22).
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// 10 s to connect to one of a server's addresses, so that a second one is tried within the whole time-out.
+/// 10 s to connect to one of a server's addresses, so that there is time to try a second one.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A GET and its limits.
@@ -47,50 +47,50 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Get<'a> {
     /// The full URL, query included, already percent-encoded.
     pub url: &'a str,
-    /// Whose idea it was to ask there.
+    /// Whether a torrent or the user named the URL.
     pub purpose: Purpose,
-    /// For everything together.
+    /// The time-out for the whole request, redirects included.
     pub timeout: Duration,
-    /// Bytes of body accepted, after inflation.
+    /// The largest accepted body in bytes, after inflation.
     pub limit: usize,
-    /// Which addresses of the server's name are asked.
+    /// The address family over which the server is asked.
     pub family: IpFamily,
 }
 
-/// Why there is no body.
+/// Why a GET failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HttpTrouble {
-    /// Not a URL we can ask.
+    /// The text is not a URL, or not one that can be asked.
     BadUrl(String),
-    /// The name has no address.
+    /// The host name has no address.
     Resolve(String),
-    /// The name has no address of this family.
+    /// The host name has no address of this family.
     NoAddress(IpFamily),
-    /// The address is one we do not ask.
+    /// The address must not be asked, for this reason.
     Forbidden(&'static str),
-    /// No connection: refused, reset, unreachable.
+    /// The connection failed: refused, reset, unreachable.
     Connect(DisconnectReason),
-    /// The certificate or the handshake is not right (T-23).
+    /// The certificate or the TLS handshake is not valid (T-23).
     Tls(String),
-    /// Not finished in time; what was being waited for.
+    /// The time was over; the text says what had not arrived.
     Timeout(&'static str),
-    /// A status that is neither success nor a redirect; `retry_after` where the server named it.
+    /// The status is neither success nor a redirect.
     Status {
         /// The HTTP status.
         code: u16,
-        /// What `Retry-After` asks to wait.
+        /// The time that `Retry-After` asks the client to wait, if the server sent one.
         retry_after: Option<Duration>,
     },
-    /// More redirects than `MAX_REDIRECTS`, or one that leads nowhere.
+    /// There are more redirects than `MAX_REDIRECTS`, or one has no usable target.
     Redirect(String),
     /// The body is larger than the limit.
     TooLarge,
-    /// The server does not speak HTTP, or broke off.
+    /// The server does not speak HTTP, or closed the connection within the response.
     Broken(String),
 }
 
 impl HttpTrouble {
-    /// The cause in logs and counters.
+    /// The name of the failure in logs and counters.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::BadUrl(_) => "bad-url",
@@ -129,35 +129,35 @@ impl fmt::Display for HttpTrouble {
 
 impl std::error::Error for HttpTrouble {}
 
-/// A body, and where it came from.
+/// The body of a response, and the server it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Got {
-    /// After inflation.
+    /// The body after inflation.
     pub body: Vec<u8>,
     /// The zone of the server that answered.
     pub zone: Zone,
-    /// How it was reached.
+    /// The address family by which the server was reached.
     pub path: Reached,
 }
 
-/// How a server was reached.
+/// The address family by which a server was reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reached {
-    /// Over this family.
+    /// The address family of the connection.
     pub over: IpFamily,
-    /// Its name has addresses of the other family too.
+    /// Whether the server's name has addresses of the other family too.
     pub both: bool,
 }
 
 impl Reached {
-    /// At `addr`, one of all the addresses that the name leads to.
+    /// The family of `addr`, which is one of `all`, the addresses of the server's name.
     pub fn at(addr: SocketAddr, all: &[SocketAddr]) -> Self {
         let over = IpFamily::of(addr);
         Self { over, both: all.iter().any(|other| IpFamily::of(*other) != over) }
     }
 }
 
-/// What the URL leads to.
+/// Fetches a URL and follows redirects.
 pub async fn get(net: &Net, request: Get<'_>) -> Result<Got, HttpTrouble> {
     let whole = timeout(request.timeout, follow(net, &request)).await;
     whole.unwrap_or(Err(HttpTrouble::Timeout("the whole reply")))
@@ -184,7 +184,7 @@ async fn follow(net: &Net, request: &Get<'_>) -> Result<Got, HttpTrouble> {
     Err(HttpTrouble::Redirect(format!("more than {MAX_REDIRECTS} hops")))
 }
 
-/// Resolves, vets and dials: the first address that answers.
+/// Resolves, vets and dials the host of a URL. Connects to the first address that answers.
 async fn open(
     net: &Net,
     url: &Url,
@@ -223,7 +223,7 @@ enum Answer {
 
 async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<Answer, HttpTrouble> {
     let client = client_over(stream, request.timeout);
-    // The stream is secured already where it is to be: awc speaks plain HTTP over it.
+    // TLS is already below the stream where the URL asks for it, so awc speaks plain HTTP over it.
     let uri: Uri = without_user(url)
         .as_str()
         .replacen("https://", "http://", 1)
@@ -254,24 +254,25 @@ async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<A
         }
         body.extend_from_slice(&chunk);
     }
-    // Some servers compress without saying so, some proxies inflate without saying so: the bytes themselves tell, since
-    // no torrent and no tracker's reply begins like this.
+    // Some servers compress without the header, some proxies inflate and keep the header. So the first bytes decide:
+    // neither a torrent nor a tracker's reply begins like gzip.
     Ok(Answer::Body(if body.starts_with(&GZIP_MAGIC) { inflate(&body, request.limit)? } else { body }))
 }
 
 /// The first bytes of every gzip file (RFC 1952, 2.3.1).
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// What is sent as the request's target and as `Host`: user and password go into a header of their own.
+/// The URL without user and password, for the request's target and `Host`. User and password are sent in a header.
 fn without_user(url: &Url) -> Url {
     let mut url = url.clone();
-    // Neither can fail: a URL of HTTP has a host.
+    // Neither call can fail, because a URL of HTTP has a host.
     let _always = (url.set_username(""), url.set_password(None));
     url
 }
 
-/// "The Retry-After field value can be either an HTTP-date or a number of seconds to delay" (RFC 9110, 10.2.3). A date is
-/// compared with the server's own `Date`, so that no clock but the server's matters; without that it says nothing.
+/// The time to wait by `Retry-After`: "The Retry-After field value can be either an HTTP-date or a number of seconds to
+/// delay" (RFC 9110, 10.2.3). A date is compared with the server's own `Date`, so the client's clock does not matter;
+/// without a `Date` the result is `None`.
 fn wait_of(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     let time = |text: &str| text.trim().parse::<HttpDate>().ok().map(std::time::SystemTime::from);
     match retry_after.trim().parse() {
@@ -305,14 +306,14 @@ fn trouble_of(error: SendRequestError) -> HttpTrouble {
 }
 
 fn of_io(error: &io::Error) -> HttpTrouble {
-    // What `handed` makes of a reply that is none.
+    // `handed` reports a malformed response with this kind of error.
     if error.kind() == io::ErrorKind::InvalidData {
         return HttpTrouble::Broken(error.to_string());
     }
     HttpTrouble::Connect(DisconnectReason::from_io(error))
 }
 
-/// A client good for one request: its connector hands out the one stream it was given.
+/// A client for one request: its connector returns the given stream.
 fn client_over(stream: Box<dyn Carrier>, timeout: Duration) -> awc::Client {
     let slot = Rc::new(RefCell::new(Some(stream)));
     let service = fn_service(move |info: ConnectInfo<Uri>| {
@@ -332,7 +333,7 @@ fn client_over(stream: Box<dyn Carrier>, timeout: Duration) -> awc::Client {
         .finish()
 }
 
-/// The addresses of a UDP tracker, vetted (S-07).
+/// The addresses of a UDP tracker that may be asked (S-07).
 pub async fn resolve_tracker(net: &Net, host: &str, port: u16) -> Result<Vec<SocketAddr>, HttpTrouble> {
     match timeout(RESOLVE_TIMEOUT, net.resolve(host, port)).await {
         Ok(Ok(addrs)) => {

@@ -1,4 +1,4 @@
-//! Small raw servers on loopback: each answers every connection with the same bytes, hangs, or drips.
+//! Small servers on loopback: each answers every connection with the same bytes, hangs, or sends slowly.
 
 use std::cell::Cell;
 use std::io::Write;
@@ -10,13 +10,13 @@ use super::*;
 use crate::net::sockets::Sockets;
 use crate::net::testing::run;
 
-/// Long against a loopback, short for a person.
+/// 20 s: far more than a request over loopback needs.
 const PATIENT: Duration = Duration::from_secs(20);
 
-/// What a server does after it has read a request.
+/// What the server does after it has read a request.
 #[derive(Debug, Clone)]
 enum Does {
-    /// Sends this and closes.
+    /// Sends this and closes the connection.
     Says(Vec<u8>),
     /// Sends this and keeps the connection open.
     SaysAndHangs(Vec<u8>),
@@ -24,11 +24,11 @@ enum Does {
     Repeats(&'static [u8]),
     /// Sends this, then a byte every few milliseconds.
     Drips(Vec<u8>),
-    /// Closes without a word.
+    /// Closes the connection without a response.
     Closes,
 }
 
-/// A server, and how many requests it has read.
+/// A running server; counts the requests it has read.
 struct Server {
     addr: SocketAddr,
     requests: Rc<Cell<u32>>,
@@ -40,7 +40,7 @@ impl Server {
         Self::start_with(move |_| does.clone()).await
     }
 
-    /// What it does may depend on where it listens.
+    /// Starts a server. `does` gets the address on which the server listens.
     async fn start_with(does: impl Fn(SocketAddr) -> Does + 'static) -> Self {
         let listener = Sockets::any().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let addr = listener.local_addr().unwrap();
@@ -77,7 +77,7 @@ impl Server {
 }
 
 async fn answer(mut stream: BoxStream, does: Does) {
-    // The client may have enough before everything is said.
+    // The client may close before everything is sent.
     match does {
         Does::Says(bytes) => drop(stream.write_all(&bytes).await),
         Does::SaysAndHangs(bytes) => {
@@ -113,12 +113,12 @@ fn ok(headers: &str, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 200 OK\r\n{headers}\r\n").as_bytes(), body].concat()
 }
 
-/// With a body of a declared length.
+/// A response with a body and its length.
 fn sized(headers: &str, body: &[u8]) -> Vec<u8> {
     ok(&format!("Content-Length: {}\r\n{headers}", body.len()), body)
 }
 
-/// W-12: every honest way to frame a body.
+/// W-12: every common way to frame a body is read.
 #[test]
 fn bodies_come_however_they_are_framed() {
     let zipped = gzip(b"d5:peers0:e");
@@ -131,7 +131,7 @@ fn bodies_come_however_they_are_framed() {
         sized("Content-Encoding: gzip\r\n", &zipped),
         ok("Transfer-Encoding: chunked\r\nContent-Encoding: GZip\r\n", &zipped_chunk),
         b"HTTP/1.0 200 OK\r\n\r\nd5:peers0:e".to_vec(),
-        // What trackers written by hand, and the proxies in front of them, make of HTTP.
+        // Responses of trackers written by hand, and of the proxies in front of them.
         sized(&"X-Proxy: something\r\n".repeat(200), b"d5:peers0:e"),
         b"HTTP/1.1 200 OK\nContent-Length: 11\n\nd5:peers0:e".to_vec(),
         b"HTTP/1.1 200 OK\n\nd5:peers0:e".to_vec(),
@@ -155,7 +155,7 @@ fn bodies_come_however_they_are_framed() {
     });
 }
 
-/// The bytes of an info-hash must arrive as they were escaped.
+/// The bytes of an info-hash must arrive escaped as they were sent.
 #[test]
 fn the_request_is_as_it_was_written() {
     run(async {
@@ -169,7 +169,7 @@ fn the_request_is_as_it_was_written() {
     });
 }
 
-/// `http://user:pass@host`: as a browser sends it, and to nobody else.
+/// The user and password of `http://user:pass@host` are sent as a browser sends them, and to this host only.
 #[test]
 fn user_and_password_of_a_url_are_sent_in_their_header() {
     run(async {
@@ -196,7 +196,7 @@ fn authorization(head: &str) -> String {
     lines.filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).map(|(_, value)| value.to_owned()).collect()
 }
 
-/// T-06: the limit is on what comes out of the inflation as well as on what goes in.
+/// T-06: the limit applies to the inflated body as well as to the compressed one.
 #[test]
 fn a_body_beyond_the_limit_is_not_read() {
     let bomb = gzip(&vec![0; 10_000_000]);
@@ -218,7 +218,7 @@ fn a_body_beyond_the_limit_is_not_read() {
 
 /// T-05.
 #[test]
-fn what_is_no_reply_is_said_to_be_broken() {
+fn a_malformed_reply_is_reported_as_broken() {
     let cut_gzip = {
         let mut cut = gzip(b"d5:peers0:e");
         cut.truncate(12);
@@ -268,7 +268,7 @@ fn a_connection_that_fails_says_how() {
 }
 
 #[test]
-fn statuses_are_told_with_their_time_to_come_back() {
+fn statuses_are_reported_with_their_retry_after() {
     let table = [
         ("404 Not Found", "", 404, None),
         ("503 Service Unavailable", "Retry-After: 120\r\n", 503, Some(120)),
@@ -311,7 +311,7 @@ fn redirects_are_followed_a_few_times() {
     });
 }
 
-/// S-07: nowhere but to a web server, and not from a tracker's URL to some other service of this machine.
+/// S-07: a redirect may lead only to a web server, and not from a tracker's URL to another service of this machine.
 #[test]
 fn redirects_lead_to_no_other_place() {
     run(async {
@@ -334,7 +334,7 @@ fn redirects_lead_to_no_other_place() {
     });
 }
 
-/// T-03, T-04: one time-out for everything, however much still drips in.
+/// T-03, T-04: one time-out covers everything, even if bytes keep arriving.
 #[test]
 fn a_server_that_hangs_or_drips_is_left_in_time() {
     let short = Duration::from_millis(150);
@@ -358,7 +358,7 @@ fn a_server_that_hangs_or_drips_is_left_in_time() {
 }
 
 #[test]
-fn urls_that_cannot_be_asked_are_told_apart() {
+fn urls_that_cannot_be_asked_have_distinct_errors() {
     run(async {
         for (url, want) in [
             ("", "bad-url"),

@@ -1,4 +1,4 @@
-//! HTTPS: TLS around a stream that is open already, so that what is read above it is plain HTTP in either case.
+//! HTTPS: adds TLS to an open stream, so that the code above reads plain HTTP with and without TLS.
 
 use std::fmt::Debug;
 use std::sync::{Arc, OnceLock};
@@ -16,12 +16,12 @@ use crate::net::BoxStream;
 /// 10 s for a handshake of two round trips: a server that needs longer would not answer in time either (T-03).
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What HTTP is spoken over.
+/// A stream that carries HTTP: a plain one, or one with TLS.
 pub(super) trait Carrier: AsyncRead + AsyncWrite + Unpin + Debug {}
 
 impl<S: AsyncRead + AsyncWrite + Unpin + Debug> Carrier for S {}
 
-/// Wraps the stream. A certificate that does not prove `host` is refused (T-23).
+/// Makes the TLS handshake over the stream. A certificate that is not valid for `host` is refused (T-23).
 pub(super) async fn secure(
     stream: BoxStream,
     host: &str,
@@ -39,8 +39,8 @@ pub(super) async fn secure(
     }
 }
 
-/// Verification is never switched off (S-08): Mozilla's authorities and the system's, rustls's safe versions. The first
-/// call reads the system's.
+/// The TLS configuration of all requests. Verification is never switched off (S-08): Mozilla's authorities and the
+/// system's, rustls's safe versions. The first call reads the system's authorities.
 pub(super) fn config() -> Arc<ClientConfig> {
     static CONFIG: OnceLock<Arc<ClientConfig>> = OnceLock::new();
     Arc::clone(CONFIG.get_or_init(|| trusting(authorities::roots())))
@@ -67,17 +67,17 @@ mod tests {
     use crate::net::testing::{pipe, run};
     use crate::net::vet::Purpose;
 
-    /// Of `tracker.example`, good for a hundred years, signed by itself; its key protects nothing.
+    /// A certificate of `tracker.example`, valid for a hundred years and signed by itself. Its key protects nothing.
     const CERT: &[u8] = include_bytes!("testdata/nobody.cert.der");
     const KEY: &[u8] = include_bytes!("testdata/nobody.key.der");
 
-    fn trusting_nobody() -> Arc<ClientConfig> {
+    fn trusting_no_authority() -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from(CERT)).unwrap();
         trusting(roots)
     }
 
-    /// What a GET over TLS comes to when the server says this, and closes: in good order, or without a word.
+    /// The result of a GET over TLS from a server that sends this and closes, with or without `close_notify`.
     async fn got(
         host: &str,
         config: Arc<ClientConfig>,
@@ -124,7 +124,7 @@ mod tests {
         tokio::join!(served, asked).1
     }
 
-    /// W-12: the same as over plain HTTP, also where only the end of the connection ends the body.
+    /// W-12: bodies are read as over plain HTTP, also where only the end of the connection ends the body.
     #[test]
     fn bodies_come_over_tls_however_they_are_framed() {
         let table = [
@@ -136,7 +136,7 @@ mod tests {
         run(async {
             for said in table {
                 for closes_well in [true, false] {
-                    let got = got("tracker.example", trusting_nobody(), said, closes_well).await;
+                    let got = got("tracker.example", trusting_no_authority(), said, closes_well).await;
                     assert_eq!(got.as_deref(), Ok("d5:peers0:e"), "{said:?}, closes well: {closes_well}");
                 }
             }
@@ -148,7 +148,7 @@ mod tests {
         run(async {
             for closes_well in [true, false] {
                 let said = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly this";
-                let got = got("tracker.example", trusting_nobody(), said, closes_well).await;
+                let got = got("tracker.example", trusting_no_authority(), said, closes_well).await;
                 assert!(matches!(got, Err(HttpTrouble::Broken(_))), "{got:?}");
             }
         });
@@ -156,9 +156,9 @@ mod tests {
 
     /// T-23.
     #[test]
-    fn a_certificate_of_another_name_or_of_nobody_known_is_refused() {
+    fn a_certificate_of_another_name_or_an_unknown_authority_is_refused() {
         run(async {
-            for (host, config) in [("other.example", trusting_nobody()), ("tracker.example", config())] {
+            for (host, config) in [("other.example", trusting_no_authority()), ("tracker.example", config())] {
                 let got = got(host, config, "HTTP/1.1 200 OK\r\n\r\nsecret", true).await;
                 assert!(matches!(got, Err(HttpTrouble::Tls(_))), "{host}: {got:?}");
             }
