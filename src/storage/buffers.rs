@@ -1,7 +1,7 @@
-//! Buffers that reads for peers are made into. Each comes home when the last block in it has been sent, and serves again.
+//! Buffers for reads that serve peers. A buffer returns here when the last block in it has been sent, and is reused.
 //!
-//! Memory that is new to the process costs more than the copy into it: a page fault each 4 KiB, and zeros before the data.
-//! Knows no files.
+//! Memory that is new to the process costs more than the copy into it: a page fault for each 4 KiB, and zeros before
+//! the data. Knows no files.
 
 use std::sync::Arc;
 
@@ -9,20 +9,21 @@ use bytes::Bytes;
 
 use crate::base::locked::Locked;
 
-/// 16 buffers of a mebibyte at most: as many peers are served at once, and what rests here is memory nobody else has.
+/// 16 buffers of 1 MiB at most: about as many peers are served at once. Buffers that wait here are memory that no other
+/// part of the process can use.
 const MOST_AT_HOME: usize = 16;
 
-/// The buffers of a run. Clones are the same buffers.
+/// The buffers of a run. Clones share the same buffers.
 #[derive(Debug, Clone, Default)]
 pub struct Buffers(Arc<Locked<Vec<Vec<u8>>>>);
 
 impl Buffers {
-    /// `len` bytes of any content, for `fill` to write over.
+    /// Returns `len` bytes that `fill` has written.
     pub fn filled<E>(&self, len: usize, fill: impl FnOnce(&mut [u8]) -> Result<(), E>) -> Result<Bytes, E> {
         let at_home = self.0.lock().pop();
         let mut lent = Lent { bytes: at_home.unwrap_or_default(), len, home: self.clone() };
-        // Never shorter: what is cut off would have to be zeroed when it is needed again. Anew rather than longer: what it
-        // held would be moved.
+        // A buffer that is longer than needed is not shortened, because the removed part would have to be zeroed when
+        // it is needed again. A buffer that is too short is replaced, because extending it would copy its content.
         if lent.bytes.len() < len {
             lent.bytes = vec![0; len];
         }
@@ -31,11 +32,11 @@ impl Buffers {
     }
 }
 
-/// One that is under way.
+/// A buffer that is in use.
 #[derive(Debug)]
 struct Lent {
     bytes: Vec<u8>,
-    /// So many are in use.
+    /// The number of bytes in use.
     len: usize,
     home: Buffers,
 }
@@ -69,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn a_buffer_serves_again_when_its_last_slice_is_gone() {
+    fn a_buffer_is_reused_when_its_last_slice_is_dropped() {
         let buffers = Buffers::default();
         let one = filled(&buffers, 1000, 1);
         let (home, slice) = (one.as_ptr(), one.slice(10..20));

@@ -1,4 +1,4 @@
-//! Hashing what is on the disk: one piece, or all of them on all cores.
+//! Hashes pieces as they are on the disk: some of them, or all of them on all cores.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -11,20 +11,20 @@ use super::trouble::{DiskTrouble, TroubleKind};
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::codec::metainfo::PieceHashes;
 
-/// 1 MiB of all the pieces that are hashed side by side: together they stay in the second-level cache.
+/// 1 MiB for the parts of all pieces that are hashed side by side: they stay in the second-level cache together.
 const READ_LEN: usize = 1024 * 1024;
 
-/// 4 MiB: what a thread takes at a time, or as many pieces as are hashed side by side, so that small pieces are read in
-/// long runs and a disk with a head has few ways to go.
+/// 4 MiB: a thread takes this much at a time, or as many pieces as are hashed side by side. So small pieces are read in
+/// long runs, and a hard disk seldom moves its head.
 const RUN_LEN: u32 = 4 * 1024 * 1024;
 
-/// A torrent's bytes as one thread reads them.
+/// Reads the bytes of a torrent; each thread has its own reader.
 pub trait Reader {
-    /// What can go wrong.
+    /// The error of a read.
     type Error: Send;
-    /// These bytes will be read next; a hint, and nothing fails.
+    /// Announces that these bytes will be read next. It is a hint and cannot fail.
     fn announce(&mut self, bytes: Range<u64>);
-    /// Fills `buffer` from `start` of the torrent.
+    /// Fills `buffer` with the bytes of the torrent from offset `start`.
     fn read(&mut self, start: u64, buffer: &mut [u8]) -> Result<(), Self::Error>;
 }
 
@@ -40,24 +40,24 @@ impl Reader for &StoredFiles {
     }
 }
 
-/// One thread's means to hash pieces, several side by side.
+/// Hashes pieces in one thread, several side by side.
 #[derive(Debug)]
 pub struct Hasher<R> {
     reader: R,
     geometry: Geometry,
     part_len: usize,
-    /// A part of each piece that is being hashed.
+    /// A buffer with a part of each piece that is being hashed.
     parts: Vec<u8>,
 }
 
 impl<R: Reader> Hasher<R> {
-    /// Nothing is read yet.
+    /// A hasher for the torrent of this geometry. Reads nothing yet.
     pub fn new(reader: R, geometry: Geometry) -> Self {
         let part_len = (READ_LEN / width().next_power_of_two()).min(geometry.nominal_piece_len() as usize);
         Self { reader, geometry, part_len, parts: vec![0; part_len * width()] }
     }
 
-    /// The SHA-1 of each piece as it is on the disk.
+    /// The SHA-1 of each piece as it is on the disk, or the error of reading it.
     pub fn hash(&mut self, pieces: &[PieceIndex]) -> Vec<Result<[u8; 20], R::Error>> {
         pieces.chunks(width()).flat_map(|abreast| self.hash_abreast(abreast)).collect()
     }
@@ -72,10 +72,10 @@ impl<R: Reader> Hasher<R> {
     }
 }
 
-/// A piece on its way from the disk into its hash.
+/// A piece that is being read and hashed.
 #[derive(Debug)]
 struct Pass<E> {
-    /// What is still to be read, in bytes of the torrent.
+    /// The range that is still to be read, in bytes of the torrent.
     ahead: Range<u64>,
     stream: Sha1Stream,
     error: Option<E>,
@@ -88,7 +88,7 @@ impl<E> Pass<E> {
         Self { ahead, stream: Sha1Stream::new(), error: None }
     }
 
-    /// The next part and where it is to be absorbed; nothing at the end, or after an error.
+    /// Reads the next part. Returns it with the stream that absorbs it; `None` at the end, or after an error.
     fn read<'a>(
         &'a mut self,
         reader: &mut impl Reader<Error = E>,
@@ -111,7 +111,8 @@ impl<E> Pass<E> {
 }
 
 impl Hasher<&StoredFiles> {
-    /// Does each piece on the disk hash right? A file that is missing or too short is `false`, not trouble.
+    /// Whether each piece on the disk has the right hash. A file that is missing or too short gives `false`, not an
+    /// error.
     pub fn are_right(&mut self, hashes: &PieceHashes, pieces: &[PieceIndex]) -> Vec<Result<bool, DiskTrouble>> {
         let found = self.hash(pieces).into_iter().zip(pieces);
         let judge = |(found, piece): (Result<[u8; 20], DiskTrouble>, &PieceIndex)| match found {
@@ -123,18 +124,18 @@ impl Hasher<&StoredFiles> {
     }
 }
 
-/// Why not every piece was looked at.
+/// Why not every piece was processed.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Halt<E> {
     /// `stop` was set.
     Stopped,
-    /// The first error that was met; the other threads ended at their next pieces.
+    /// The first error. The other threads stopped before their next pieces.
     Failed(E),
 }
 
-/// Lets `judge` look at every piece, as many neighbours at a time as are hashed side by side, on one thread per core, each
-/// with a reader of its own; what it found, in the order of the pieces. `progress` hears how many bytes are done, from all
-/// threads. Once `stop` is set no further piece is begun.
+/// Calls `judge` for every piece, on one thread per core, each with a reader of its own. Each call gets as many
+/// neighbouring pieces as are hashed side by side. Returns the results in the order of the pieces. `progress` gets the
+/// number of bytes done so far, from all threads. When `stop` is set, no further piece is begun.
 pub fn every_piece<R: Reader, T: Send>(
     geometry: Geometry,
     reader: impl Fn() -> R + Sync,
@@ -145,7 +146,7 @@ pub fn every_piece<R: Reader, T: Send>(
     let next = AtomicU32::new(0);
     let done = AtomicU64::new(0);
     let has_failed = AtomicBool::new(false);
-    // Of large pieces there may be too few for all threads otherwise.
+    // Without this limit there may be too few large pieces for all threads.
     let share = (geometry.piece_count() as usize).div_ceil(cores());
     let abreast = width().min(share).max(1);
     let in_a_run = (RUN_LEN / geometry.nominal_piece_len()).max(u32::try_from(abreast).unwrap_or(1));
@@ -179,7 +180,7 @@ fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// What each thread made of it; a panic goes on here.
+/// The results of all threads. A panic in a thread is raised again here.
 fn on_every_core<T: Send>(work: impl Fn() -> T + Sync) -> Vec<T> {
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..cores()).map(|_| scope.spawn(&work)).collect();
@@ -191,10 +192,10 @@ fn on_every_core<T: Send>(work: impl Fn() -> T + Sync) -> Vec<T> {
     })
 }
 
-/// What one thread has found, with the first piece of each call.
+/// The results of one thread, with the first piece of each call of `judge`.
 type Part<T, E> = Result<Vec<(PieceIndex, Vec<T>)>, Halt<E>>;
 
-/// One list in the order of the pieces; of several ends the one that has a reason.
+/// Merges the results into one list in the order of the pieces. An error takes precedence over [`Halt::Stopped`].
 fn gather<T, E>(parts: Vec<Part<T, E>>) -> Result<Vec<T>, Halt<E>> {
     let mut all = Vec::new();
     let mut stopped = false;
@@ -212,7 +213,7 @@ fn gather<T, E>(parts: Vec<Part<T, E>>) -> Result<Vec<T>, Halt<E>> {
     Ok(all.into_iter().flat_map(|(_, found)| found).collect())
 }
 
-/// The SHA-1 of `len` zeros: what a piece that is one hole reads as.
+/// The SHA-1 of `len` zeros: the hash of a piece that is entirely a hole.
 pub fn hash_of_zeros(len: u32) -> [u8; 20] {
     let mut hasher = Sha1::new();
     let zeros = [0; 16 * 1024];
@@ -225,7 +226,7 @@ pub fn hash_of_zeros(len: u32) -> [u8; 20] {
     hasher.finalize().into()
 }
 
-/// The parts of the torrent that may have data on the disk, as ranges of the torrent's bytes, ascending.
+/// The ranges of the torrent's bytes that may have data on the disk, ascending.
 pub fn data_ranges(files: &StoredFiles) -> Result<Vec<Range<u64>>, DiskTrouble> {
     let mut ranges = Vec::new();
     let mut offset = 0;
@@ -247,7 +248,7 @@ pub fn data_ranges(files: &StoredFiles) -> Result<Vec<Range<u64>>, DiskTrouble> 
 mod tests {
     use super::*;
 
-    /// Bytes in memory; reading the one at `bad` fails.
+    /// Bytes in memory. A read of the byte at `bad` fails.
     struct Memory<'a> {
         bytes: &'a [u8],
         bad: Option<u64>,
@@ -274,7 +275,7 @@ mod tests {
         (0..len).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1]).collect()
     }
 
-    /// Pieces smaller and larger than what is read at once, than what a thread takes at once, and than all there is.
+    /// Tests pieces smaller and larger than one read, than the share of a thread, and than the whole torrent.
     #[test]
     fn every_piece_is_hashed_once_and_in_order() {
         let bytes = sample(9_000_001);
@@ -295,9 +296,9 @@ mod tests {
         hasher.hash(run).into_iter().collect()
     }
 
-    /// One that cannot be read is the trouble of that piece alone.
+    /// A piece that cannot be read is an error of that piece alone.
     #[test]
-    fn what_is_hashed_beside_a_bad_piece_is_right() {
+    fn pieces_hashed_beside_an_unreadable_one_are_right() {
         let bytes = sample(100_000);
         let geometry = Geometry::new(100_000, 16384).unwrap();
         let mut hasher = Hasher::new(Memory { bytes: &bytes, bad: Some(40_000) }, geometry);
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_ends_it_and_is_told() {
+    fn an_error_ends_the_hashing_and_is_returned() {
         let bytes = sample(100_000);
         let geometry = Geometry::new(100_000, 16384).unwrap();
         for bad in [0, 50_000, 99_999] {
@@ -321,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_stop_is_heard() {
+    fn the_stop_flag_ends_the_hashing() {
         struct Zeros;
 
         impl Reader for Zeros {
@@ -335,7 +336,7 @@ mod tests {
             }
         }
 
-        // More than any number of cores gets through before the first of them is heard.
+        // More pieces than any number of cores hashes before the flag is seen.
         let geometry = Geometry::new(1 << 40, 1 << 20).unwrap();
         let stop = AtomicBool::new(false);
         let wish = |_| stop.store(true, Ordering::Relaxed);
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_wish_to_stop_nothing_is_begun() {
+    fn after_the_stop_flag_no_piece_is_begun() {
         let bytes = sample(100_000);
         let geometry = Geometry::new(100_000, 16384).unwrap();
         let begun = AtomicU64::new(0);

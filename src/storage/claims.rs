@@ -1,8 +1,8 @@
-//! `Claims`: which torrent of a run uses which file, so that no two write to one.
+//! [`Claims`]: which torrent of a run uses which file, so that no two torrents write to one file.
 //!
-//! A file is known by its inode and by the path that leads to it without links; before it is made it has the path only.
-//! Any number of torrents may read a file; who writes to one has it alone. Knows no torrent but by name, and nothing of
-//! other processes: those are kept out by a lock on each file (`files::locking`).
+//! A file is identified by its inode and by the path that leads to it without links; a file that does not exist yet by
+//! its path only. Any number of torrents may read a file, but a torrent that writes to it must be its only user. Knows
+//! torrents by name only. Other processes are kept out by a lock on each file (`files::locking`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use sha1::{Digest, Sha1};
 use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
 
-/// The claims of a run. Clones are the same claims.
+/// The claims of a run. Clones share the same claims.
 #[derive(Debug, Clone, Default)]
 pub struct Claims(Arc<Locked<Table>>);
 
@@ -23,7 +23,7 @@ struct Table {
     holders: BTreeMap<FileKey, Vec<Holder>>,
 }
 
-/// What a file is known by. Of a path only its SHA-1 is kept: a torrent may have a hundred thousand.
+/// What identifies a file. Only the SHA-1 of a path is kept, because a torrent may have a hundred thousand files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum FileKey {
     Inode(u64, u64),
@@ -36,19 +36,19 @@ struct Holder {
     writes: bool,
 }
 
-/// One torrent's part of the claims. They end with it.
+/// The claims of one torrent. They end when it is dropped.
 #[derive(Debug)]
 pub struct Claimant {
     claims: Claims,
     number: usize,
 }
 
-/// Another torrent of the run has the file: its name.
+/// Another torrent of the run uses the file. Holds the name of that torrent.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TakenBy(pub String);
 
 impl Claims {
-    /// A torrent that claims nothing yet.
+    /// Adds a torrent, which claims nothing yet.
     pub fn join(&self, name: &str) -> Claimant {
         let mut table = self.0.lock();
         table.names.push(name.into());
@@ -57,8 +57,8 @@ impl Claims {
 }
 
 impl Claimant {
-    /// Claims a file, by the path that leads to it without links and as it was seen there. A claim to write stays until it
-    /// is eased; a claim to read changes nothing about one to write.
+    /// Claims a file by its path without links and by its witness. A claim to write stays until [`Self::ease`]; a claim
+    /// to read does not change a claim to write.
     pub fn claim(&self, path: &Path, seen: Witness, writes: bool) -> Result<(), TakenBy> {
         let mut table = self.claims.0.lock();
         let keys = keys_of(path, seen);
@@ -78,7 +78,8 @@ impl Claimant {
         Ok(())
     }
 
-    /// Everything is written: others may read too.
+    /// Turns the torrent's claims to write into claims to read, because everything is written: other torrents may then
+    /// read the files.
     pub fn ease(&self) {
         let mut table = self.claims.0.lock();
         let mine = table.holders.values_mut().flatten().filter(|holder| holder.torrent == self.number);
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn many_may_read_a_file_and_one_may_write_it() {
-        // (path, inode, writes) of the first torrent, the same of the second, and whether the second is refused.
+        // Path, inode and `writes` of the first torrent; the same of the second; and whether the second is refused.
         let table = [
             (("/a/x", NONE, true), ("/a/x", NONE, true), true),
             (("/a/x", NONE, true), ("/a/y", NONE, true), false),
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_made_since_is_known_by_its_inode_too() {
+    fn a_file_made_later_is_known_by_its_inode_too() {
         let claims = Claims::default();
         let [one, other] = ["one", "other"].map(|name| claims.join(name));
         one.claim(Path::new("/a/x"), NONE, true).unwrap();

@@ -1,22 +1,22 @@
-//! Many small reads or writes as few large ones: what peers ask for is mostly one block after the other, and so are the
-//! pieces that we fetch where they are small.
+//! Merges many small reads or writes into a few large ones. Peers mostly request one block after the other, and pieces
+//! that are fetched are often neighbours where they are small.
 //!
-//! Knows places and lengths, no files.
+//! Knows offsets and lengths, but no files.
 
-/// 1 MiB: larger ones save nothing measurable, and each read is one buffer.
+/// 1 MiB: larger reads save nothing measurable, and each read is one buffer.
 const MOST: u64 = 1024 * 1024;
 
-/// Ranges that lie one behind the other, to be read or written at once.
+/// Ranges that follow each other and are read or written at once.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct CoalescedRun {
-    /// Where it begins, in the torrent's bytes.
+    /// The offset in the torrent.
     pub(super) start: u64,
     pub(super) len: u64,
-    /// Which ranges it holds, in the order of their places.
+    /// The indices of its ranges, in the order of their offsets.
     pub(super) parts: Vec<usize>,
 }
 
-/// Start and length of each range; ranges that overlap are taken apart.
+/// Merges ranges, given as start and length. Ranges that overlap are not merged.
 pub(super) fn runs(ranges: &[(u64, u64)]) -> Vec<CoalescedRun> {
     let mut order: Vec<usize> = (0..ranges.len()).collect();
     order.sort_by_key(|nth| ranges[*nth]);

@@ -1,21 +1,21 @@
-//! `FileSpec`: what the storage has to know of a file.
+//! [`FileSpec`]: what the storage knows of a file.
 
 use std::path::PathBuf;
 
 use crate::codec::metainfo::{FileEntry, Metainfo};
 
-/// One file of the torrent.
+/// A file of the torrent.
 #[derive(Debug, Clone)]
 pub struct FileSpec {
-    /// Below the output folder.
+    /// The path below the output folder.
     pub path: PathBuf,
-    /// Length in bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// All zeros and never made on disk (BEP 47).
+    /// The file is padding: all zeros and never on the disk (BEP 47).
     pub padding: bool,
 }
 
-/// The files of a torrent as the storage sees them.
+/// The files of a torrent, in its order.
 pub fn specs_of(metainfo: &Metainfo) -> Vec<FileSpec> {
     let spec =
         |file: &FileEntry| FileSpec { path: file.path.as_path().to_path_buf(), len: file.len, padding: file.padding };

@@ -1,8 +1,9 @@
-//! The output folder: files are opened below it and nowhere else (S-01, S-02).
+//! [`OutputFolder`]: the output folder. Files are opened below it and nowhere else (S-01, S-02).
 //!
-//! Every open is relative to a descriptor of the folder. What is opened to be written follows no symbolic link below it, so
-//! neither a torrent's names nor a link planted in the folder lead out of it. What is opened to be read only follows
-//! links: data that its owner has put elsewhere is found there (`docs/decisions/0023-links.md`).
+//! Every open is relative to a descriptor of the folder. A file that is opened for writing is not reached through any
+//! symbolic link below the folder, so neither a torrent's names nor a link planted there lead out of it. A file that is
+//! opened for reading only may be reached through links: data that its owner has moved elsewhere is found there
+//! (`docs/decisions/0023-links.md`).
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -17,19 +18,19 @@ use rustix::io::Errno;
 
 use crate::base::locked::Locked;
 
-/// An output folder that exists. Clones have one descriptor together.
+/// An output folder that exists. Clones share one descriptor.
 #[derive(Debug, Clone)]
 pub struct OutputFolder {
     fd: Arc<Locked<Arc<OwnedFd>>>,
     path: Arc<Path>,
 }
 
-/// The folders of a run, each opened once however many torrents go there. Clones are the same folders.
+/// The output folders of a run. Each is opened once, however many torrents use it. Clones share the same folders.
 #[derive(Debug, Clone, Default)]
 pub struct Folders(Arc<Locked<BTreeMap<PathBuf, OutputFolder>>>);
 
 impl Folders {
-    /// As [`OutputFolder::create`], for the first who asks.
+    /// Opens a folder as [`OutputFolder::create`] does; a folder that is open already is shared.
     pub fn create(&self, path: &Path) -> io::Result<OutputFolder> {
         let mut folders = self.0.lock();
         if let Some(folder) = folders.get(path) {
@@ -42,20 +43,20 @@ impl Folders {
 }
 
 impl OutputFolder {
-    /// Opens the folder, making it (and its parents) when it is not there.
+    /// Opens the folder. Makes it and its parents if it does not exist.
     pub fn create(path: &Path) -> io::Result<Self> {
         std::fs::create_dir_all(path)?;
         Self::open(path)
     }
 
-    /// Opens a folder that must be there.
+    /// Opens a folder that must exist.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self { fd: Arc::new(Locked::new(Arc::new(open_dir_at(path)?))), path: path.into() })
     }
 
-    /// Looks whether the folder's path still leads to it. If it was moved away or removed, the path counts: what is there
-    /// now is opened in its place, and with `may_create` it is made again. `true` if so. Fails where the path leads to
-    /// another device, for then the folder's own may only be away (D-10).
+    /// Checks whether the folder's path still leads to the open folder. If the folder was moved away or removed, opens
+    /// the folder that is at the path now, or makes it again with `may_create`, and returns `true`. Fails if the path
+    /// leads to another device, because the folder's own device may only be unmounted (D-10).
     pub fn renew(&self, may_create: bool) -> io::Result<bool> {
         let held = self.fd();
         let was = rustix::fs::fstat(&*held)?;
@@ -86,17 +87,18 @@ impl OutputFolder {
         Arc::clone(&self.fd.lock())
     }
 
-    /// The path it was opened by, for people.
+    /// The path by which the folder was opened, for messages.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The device it is on.
+    /// The number of the folder's device; `None` if it cannot be read.
     pub fn device(&self) -> Option<u64> {
         rustix::fs::fstat(&*self.fd()).ok().map(|stat| stat.st_dev)
     }
 
-    /// Opens a file below and says what it looks like. Links are followed if it is opened to be read only.
+    /// Opens a file below the folder. Returns it with its metadata. Links are followed if it is opened for reading
+    /// only.
     pub fn open_file(&self, relative: &Path, flags: OFlags) -> io::Result<(File, Metadata)> {
         let flags = flags | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
         let mode = if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o666) } else { Mode::empty() };
@@ -112,7 +114,7 @@ impl OutputFolder {
         Ok((file, meta))
     }
 
-    /// What lies under a name below, seen without opening it. Links lead on, as they do for whoever reads.
+    /// The metadata of the file under a name below the folder, without opening the file. Links are followed.
     pub fn look(&self, relative: &Path) -> io::Result<Metadata> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let seen = self.open_below(relative, flags, Mode::empty()).and_then(|fd| File::from(fd).metadata());
@@ -124,7 +126,7 @@ impl OutputFolder {
         if meta.is_file() { Ok(meta) } else { Err(io::Error::other("it is not a regular file")) }
     }
 
-    /// Makes the folders that lead to a file below.
+    /// Makes the folders above a file.
     pub fn create_parents(&self, relative: &Path) -> io::Result<()> {
         let mut so_far = PathBuf::new();
         for component in relative.parent().into_iter().flat_map(Path::components) {
@@ -138,7 +140,7 @@ impl OutputFolder {
         Ok(())
     }
 
-    /// Makes entries of a folder below (or of this one) durable.
+    /// Makes the entries of a folder below this one, or of this one, durable.
     pub fn sync_dir(&self, relative: &Path) -> io::Result<()> {
         let dir = self.open_dir(relative)?;
         rustix::fs::fsync(&dir)?;
@@ -157,7 +159,8 @@ impl OutputFolder {
         self.open_below(relative, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(told)
     }
 
-    /// Through links of the user, wherever they lead; not through those of `/proc`, which stand for open files.
+    /// Opens a file through links of the user, wherever they lead, but not through those of `/proc`, which stand for
+    /// open files.
     fn open_by_links(&self, relative: &Path, flags: OFlags) -> io::Result<OwnedFd> {
         if !relative.components().all(|component| matches!(component, Component::Normal(_) | Component::CurDir)) {
             return Err(io::ErrorKind::InvalidInput.into());
@@ -169,7 +172,7 @@ impl OutputFolder {
         }
     }
 
-    /// `openat2` where the kernel has it (5.6), a walk by hand where it has not.
+    /// Opens a file without following links: by `openat2` if the kernel has it (5.6), else component by component.
     fn open_below(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
         let fd = self.fd();
@@ -201,7 +204,8 @@ impl OutputFolder {
     }
 }
 
-/// A link that is opened as a folder and not followed is "not a directory"; a link is what it is called here.
+/// The error for opening one component of a path. The kernel reports a link that is not followed as "not a directory";
+/// it becomes ELOOP here.
 fn link_instead(folder: &OwnedFd, name: &OsStr, error: Errno) -> Errno {
     let stat = rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW);
     let is_link = stat.is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Symlink);
@@ -212,7 +216,7 @@ fn is_link(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::LOOP)
 }
 
-/// In words that say what to look for.
+/// Replaces the error for a link by one whose text says so.
 fn told(error: io::Error) -> io::Error {
     let words = "there is a symbolic link in the way, and nothing is written through links";
     if is_link(&error) { io::Error::other(words) } else { error }
@@ -227,7 +231,7 @@ fn open_dir_at(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)
 }
 
-/// The device of the nearest folder above a path that is there.
+/// The device of the nearest folder above a path that exists.
 fn device_above(path: &Path) -> Option<u64> {
     let above = |path: &Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_path_buf() };
     path.ancestors().skip(1).find_map(|path| rustix::fs::stat(above(path)).ok()).map(|stat| stat.st_dev)
@@ -262,9 +266,9 @@ mod tests {
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
     }
 
-    /// The owner of the data may have put it elsewhere: it is read there, and not written.
+    /// The owner of the data may have moved it elsewhere: there it is read, but not written.
     #[test]
-    fn what_is_read_only_is_read_through_links() {
+    fn reads_follow_links_and_writes_do_not() {
         let outside = tempfile::tempdir().unwrap();
         let inside = tempfile::tempdir().unwrap();
         std::fs::create_dir(outside.path().join("album")).unwrap();
@@ -333,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_under_a_name_is_seen_without_opening_it() {
+    fn a_file_is_examined_without_opening_it() {
         let dir = tempfile::tempdir().unwrap();
         let folder = OutputFolder::open(dir.path()).unwrap();
         std::fs::write(dir.path().join("file"), "abc").unwrap();

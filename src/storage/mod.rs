@@ -1,7 +1,7 @@
 //! Floor 3: files, the blocking pool and the resume record.
 //!
-//! Knows floors 0 to 2 and tokio; does not know actors or the network. What an actor sees is the [`Storage`] trait: jobs
-//! in, futures of their outcome out. The same actor runs over real files and over memory.
+//! Knows floors 0 to 2 and tokio; does not know actors or the network. Actors use the [`Storage`] trait, whose methods
+//! return futures. The same actor runs on real files and in memory.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -40,37 +40,37 @@ pub mod trouble;
 mod vectored;
 pub mod whereabouts;
 
-/// The outcome of a job, some time later, on this thread.
+/// The outcome of a job, as a future of this thread.
 pub type Later<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// A whole piece, ready to be hashed and written.
+/// A whole piece that is to be hashed and written.
 #[derive(Debug, Clone)]
 pub struct PieceJob {
-    /// Which piece.
+    /// The piece.
     pub piece: PieceIndex,
-    /// Its blocks in order; together they are as long as the piece.
+    /// The blocks of the piece, in order and without gaps.
     pub blocks: Arc<[Bytes]>,
 }
 
-/// What became of a [`PieceJob`].
+/// The outcome of a [`PieceJob`].
 #[derive(Debug)]
 pub enum PieceOutcome {
-    /// Hashed right and written.
+    /// The piece has the right hash and was written.
     Written(PieceIndex),
-    /// Does not hash right; nothing was written.
+    /// The piece has the wrong hash and was not written.
     HashMismatch(PieceIndex),
-    /// The disk failed; the job comes back so that nothing is lost.
+    /// The disk failed. The job is returned, so that no data is lost.
     Trouble(PieceJob, DiskTrouble),
 }
 
-/// What was found at the start.
+/// What was found when the files were opened.
 #[derive(Debug)]
 pub struct Inventory {
-    /// Pieces that the record vouches for.
+    /// Pieces that the record claims and that can be trusted.
     pub have: Bitfield,
-    /// Pieces that may be there and must be hashed first.
+    /// Pieces that may be on the disk and must be hashed first.
     pub check: Vec<PieceIndex>,
-    /// Why there is something to check, in words; `None` when there is not.
+    /// Why pieces must be hashed, as text; `None` if there are none.
     pub reason: Option<String>,
     /// Bytes received in earlier runs.
     pub received: u64,
@@ -78,10 +78,10 @@ pub struct Inventory {
     pub sent: u64,
 }
 
-/// Why a torrent's files cannot be worked on.
+/// Why a torrent's files cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenTrouble {
-    /// Something that is not this torrent's lies where a file should go.
+    /// A file that does not belong to the torrent is in the place of one that does.
     #[error(
         "{} would be overwritten: {why}; move it away, choose another folder with -d, or say --overwrite",
         shown_path(path)
@@ -89,10 +89,10 @@ pub enum OpenTrouble {
     WouldOverwrite {
         /// The file in the way.
         path: PathBuf,
-        /// How it is known not to be the torrent's.
+        /// Why the file is not the torrent's.
         why: String,
     },
-    /// All of the torrent's bytes are in a file, and more, and no file may be changed.
+    /// A file has all of the torrent's bytes and more, and no file may be changed.
     #[error("{} is {len} bytes long and should be {should}; seed changes no file: cut it with `truncate -s {should}`", path.display())]
     TooLong {
         /// The file.
@@ -102,7 +102,7 @@ pub enum OpenTrouble {
         /// The length that the torrent says.
         should: u64,
     },
-    /// The state is locked by another process, or the disk failed at it.
+    /// Another process has the lock of the state, or the disk failed.
     #[error(transparent)]
     State(#[from] record::StateTrouble),
     /// The disk failed.
@@ -110,7 +110,7 @@ pub enum OpenTrouble {
     Disk(#[from] DiskTrouble),
 }
 
-/// What the record must remember besides the files.
+/// The progress that the record stores, besides the files.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
     /// Pieces that are written and hashed right.
@@ -119,49 +119,50 @@ pub struct Snapshot {
     pub received: u64,
     /// Bytes sent in all runs.
     pub sent: u64,
-    /// Nothing will be written after this: the files' times can be trusted next time.
+    /// Nothing will be written after this snapshot, so the next run can trust the files' times.
     pub clean: bool,
-    /// The torrent is complete and will not be given to others: nothing of its state is needed any more.
+    /// The torrent is complete and will not be seeded, so its state is no longer needed.
     pub done: bool,
 }
 
-/// Where a torrent's bytes are kept. Jobs run elsewhere; several may be under way at once.
+/// Stores the bytes of a torrent. Several jobs may run at once, on other threads.
 pub trait Storage: Debug + Send + Sync {
-    /// Takes the lock, reads the record, looks at the files. Once, before anything else; again where the disk was full.
+    /// Takes the lock, reads the record, looks at the files. Called once before anything else, and again after the disk
+    /// was full.
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>>;
-    /// Hashes pieces as they are on the disk.
+    /// Hashes pieces as they are on the disk. Returns for each whether it is right.
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>>;
-    /// With everything checked: is there room, and is any file in the way? Then claims the files by a first record, before
-    /// any write. Again where the disk was full.
+    /// Called after all checks. Refuses if there is not enough space or a file is in the way; else claims the files by
+    /// a first record, before any write. Called again after the disk was full.
     fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>>;
-    /// So many pieces are hashed in hardly more time than one.
+    /// The number of pieces that are hashed in little more time than one.
     fn abreast(&self) -> usize;
-    /// Hashes and writes pieces.
+    /// Hashes pieces and writes those that are right. Each piece has its own outcome.
     fn write(&self, jobs: Vec<PieceJob>) -> Later<Vec<PieceOutcome>>;
-    /// Reads ranges, each with its own outcome.
+    /// Reads ranges for peers. Each range has its own outcome.
     fn read(&self, ranges: Vec<PieceRange>) -> Later<Vec<Result<Bytes, DiskTrouble>>>;
-    /// Bytes that are free where the files are; `None` where nobody can tell.
+    /// The free bytes on the file system of the files; `None` if they cannot be determined.
     fn free(&self) -> Later<Option<u64>> {
         Box::pin(std::future::ready(None))
     }
-    /// Looks whether the files are still those that were written and hashed. Says which pieces of `have` are in doubt,
-    /// because another program has changed, moved or removed a file that they lie in. They are read for nobody until
-    /// [`Self::check`] or [`Self::write`] finds them right.
+    /// Checks whether the files are still those that were written and hashed. Returns the pieces of `have` that are in
+    /// doubt, because another program has changed, moved or removed a file that holds them. They are not read for peers
+    /// until [`Self::check`] or [`Self::write`] finds them right.
     fn vet(&self, have: Bitfield) -> Later<Result<Vec<PieceIndex>, DiskTrouble>>;
-    /// Makes what was written durable, then the record of it. What is in doubt is not recorded.
+    /// Makes written data durable, then saves the record. Pieces in doubt are not recorded.
     fn persist(&self, snapshot: Snapshot) -> Later<Result<(), DiskTrouble>>;
 }
 
-/// Storage as an actor holds it, on whatever arbiter that is.
+/// A storage that is shared between arbiters.
 pub type SharedStorage = Arc<dyn Storage>;
 
 /// What survives a power cut (`--durability`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// Data is on stable storage before the record says so.
+    /// Data is on stable storage before the record claims it.
     Safe,
-    /// The record is durable, the data behind it left to the system: a power cut may cost a re-check.
+    /// The record is durable, but the data may not be: a power cut may cost a check of the data.
     Relaxed,
-    /// Nothing is waited for. A killed process loses nothing, a power cut may.
+    /// No sync is made. A killed process loses nothing, but a power cut may.
     Off,
 }

@@ -1,4 +1,4 @@
-//! `OpenFiles`: files that stay open between jobs, a limited number of them (D-17), and what can be done with one.
+//! [`OpenFiles`]: a limited number of files that stay open between jobs (D-17), and operations on one of them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -13,7 +13,7 @@ use crate::base::locked::Locked;
 #[derive(Debug)]
 pub(super) struct OpenFile {
     pub(super) file: File,
-    /// Found out when it was opened, by a thread of the pool: a file system that hangs does not even say what it is.
+    /// Determined when the file is opened, on a thread of the pool: on a file system that hangs even this may block.
     promptness: Promptness,
 }
 
@@ -23,12 +23,12 @@ impl OpenFile {
         Self { file, promptness }
     }
 
-    /// Writes all of it.
+    /// Writes all of the slices.
     pub(super) fn write(&self, slices: Vec<IoSlice<'_>>, offset: u64) -> io::Result<()> {
         write_all_at(&self.file, slices, offset)
     }
 
-    /// Fills `buffer` if that takes no waiting.
+    /// Fills `buffer` if that needs no waiting. Returns whether it did.
     pub(super) fn read_at_once(&self, buffer: &mut [u8], offset: u64) -> bool {
         self.promptness.fills(buffer, &self.file, offset)
     }
@@ -44,13 +44,13 @@ pub(super) struct OpenFiles {
 #[derive(Debug, Default)]
 struct Kept {
     slots: HashMap<usize, Slot>,
-    /// Which file was used when, the oldest first.
+    /// The files by the time of their last use, the oldest first.
     uses: BTreeMap<u64, usize>,
     clock: u64,
 }
 
 impl Kept {
-    /// It is used now, and was at `before`.
+    /// Marks a file as used now. `before` is the time of its last use.
     fn touch(&mut self, file: usize, before: Option<u64>) -> u64 {
         before.map(|before| self.uses.remove(&before));
         self.clock += 1;
@@ -58,7 +58,7 @@ impl Kept {
         self.clock
     }
 
-    /// Keeps a file, one of at most so many. Returns those that are to be closed for it.
+    /// Keeps a file, one of at most `most`. Returns those that are to be closed for it.
     fn put(&mut self, number: usize, handle: &Arc<OpenFile>, (writable, most): (bool, usize)) -> [Option<Slot>; 2] {
         let before = self.slots.remove(&number);
         let used = self.touch(number, before.as_ref().map(|slot| slot.used));
@@ -73,19 +73,19 @@ impl Kept {
 #[derive(Debug)]
 struct Slot {
     handle: Arc<OpenFile>,
-    /// When it was last used, by the clock of [`Kept`].
+    /// When the file was last used, by the clock of [`Kept`].
     used: u64,
-    /// Opened for writing and as long as it should be.
+    /// The file is open for writing and has its full length.
     writable: bool,
 }
 
 impl OpenFiles {
-    /// None is open yet.
+    /// An empty collection for at most `most` files.
     pub(super) fn new(most: usize) -> Self {
         Self { most, kept: Locked::default() }
     }
 
-    /// One that is open, for writing if it is `to_write`.
+    /// An open file; one that is open for writing if `to_write`. `None` if it is not kept open.
     pub(super) fn get(&self, file: usize, to_write: bool) -> Option<Arc<OpenFile>> {
         let mut kept = self.kept.lock();
         let before = kept.slots.get(&file).filter(|slot| slot.writable || !to_write)?.used;
@@ -95,17 +95,17 @@ impl OpenFiles {
         Some(Arc::clone(&slot.handle))
     }
 
-    /// Keeps one open in place of the one that was not used for the longest time.
+    /// Keeps a file open, in place of the one that was least recently used.
     ///
-    /// Files are looked at and closed without the lock, for that may take as long as a disk hangs, and whoever reads at once
-    /// waits for the lock.
+    /// Files are examined and closed without the lock, because a disk that hangs may block that for long, and reads
+    /// that must not wait take the lock.
     pub(super) fn keep(&self, number: usize, file: File, writable: bool) -> Arc<OpenFile> {
         let handle = Arc::new(OpenFile::new(file));
         self.put(number, &handle, writable);
         handle
     }
 
-    /// The same with one that is in use.
+    /// Keeps a file as [`Self::keep`] does; the file may be in use already.
     pub(super) fn put(&self, number: usize, handle: &Arc<OpenFile>, writable: bool) {
         if self.most == 0 {
             return;
@@ -114,7 +114,7 @@ impl OpenFiles {
         drop(closed);
     }
 
-    /// Closes one: who uses it has it for as long as that takes.
+    /// Closes a file. A job that uses the file keeps it until the job ends.
     pub(super) fn close(&self, file: usize) {
         let mut kept = self.kept.lock();
         let closed = kept.slots.remove(&file);
@@ -125,13 +125,13 @@ impl OpenFiles {
         drop(closed);
     }
 
-    /// Makes room: who uses one has it for as long as that takes.
+    /// Closes all files. A job that uses a file keeps it until the job ends.
     pub(super) fn close_all(&self) {
         let closed = std::mem::take(&mut *self.kept.lock());
         drop(closed);
     }
 
-    /// So many are open.
+    /// The number of files that are kept open.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.kept.lock().slots.len()
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_that_was_not_used_for_the_longest_time_goes() {
+    fn the_least_recently_used_file_is_closed() {
         let files = OpenFiles::new(3);
         for number in [1, 2, 3] {
             files.keep(number, file(), number == 2);
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn none_is_kept_where_none_may_be() {
+    fn with_a_limit_of_zero_no_file_is_kept_open() {
         let files = OpenFiles::new(0);
         let handle = files.keep(1, file(), true);
         handle.write(vec![IoSlice::new(b"abc")], 0).unwrap();

@@ -1,8 +1,8 @@
-//! The part file: bytes of files that are not there, which came with pieces of files that are.
+//! The part file: it has bytes of files that are not wanted, which arrived in pieces that they share with wanted files.
 //!
-//! One file beside the record, sparse, its form given by [`PartMap`]. To [`super::files::StoredFiles`] it is one more file,
-//! behind the torrent's own. Knows which files have their bytes in it in this run, and which may have some from before;
-//! not which bytes are right: only hashes tell.
+//! It is one sparse file beside the record, laid out by [`PartMap`]. For [`super::files::StoredFiles`] it is one more
+//! file, after the torrent's own. A [`Part`] knows which files have their bytes in it in this run, and which may have
+//! left some there before; only hashes tell which of the bytes are right.
 
 use std::path::PathBuf;
 
@@ -18,42 +18,42 @@ use crate::logic::disk::part_file_layout::PartMap;
 pub struct Part {
     pub(super) spec: FileSpec,
     pub(super) map: PartMap,
-    /// Files whose bytes are kept in it.
+    /// Whether each file's bytes are kept in the part file.
     held: Vec<bool>,
-    /// Files that have a place of their own now, and perhaps bytes in here of a time when they had none.
+    /// Whether each file is stored by itself now, but may have bytes in the part file from a time when it was not.
     strayed: Vec<bool>,
 }
 
 impl Part {
-    /// `held` and `strayed` for each file, in the order of the torrent.
+    /// The part file of a torrent. `held` and `strayed` have a value for each file, in the order of the torrent.
     pub fn new(torrent: (InfoHash, Geometry, &Layout), held: Vec<bool>, strayed: Vec<bool>) -> Self {
         let (info_hash, geometry, layout) = torrent;
         let spec = FileSpec { path: path(info_hash), len: 0, padding: false };
         Self { spec, map: PartMap::new(geometry, layout), held, strayed }
     }
 
-    /// Are this file's bytes kept in it?
+    /// Whether this file's bytes are kept in the part file.
     pub fn holds(&self, file: usize) -> bool {
         self.held.get(file).copied().unwrap_or(false)
     }
 
-    /// Are they, or were they in an earlier run?
+    /// Whether this file's bytes are kept in the part file, or may have been in an earlier run.
     pub fn held_once(&self, file: usize) -> bool {
         self.holds(file) || self.strayed.get(file).copied().unwrap_or(false)
     }
 
-    /// Does any file need it?
+    /// Whether any file's bytes are kept in the part file.
     pub fn is_needed(&self) -> bool {
         self.held.contains(&true)
     }
 
-    /// Might any file find something in it that it has not itself?
+    /// Whether any file may have bytes in the part file that it lacks itself.
     pub fn has_strays(&self) -> bool {
         self.strayed.contains(&true)
     }
 }
 
-/// Below the output folder.
+/// The path of the part file below the output folder.
 pub fn path(info_hash: InfoHash) -> PathBuf {
     PathBuf::from(STATE_FOLDER).join(format!("{info_hash}.part"))
 }

@@ -1,4 +1,4 @@
-//! A small file written whole or not at all.
+//! Writes a small file completely or not at all.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -9,8 +9,8 @@ use rustix::fs::{CWD, RenameFlags};
 use super::trouble::DiskTrouble;
 use crate::base::safe::shown_path;
 
-/// Writes a file that is there, whole and durable, once this has returned. What was there before is replaced in one step,
-/// or with `overwrite` false kept: then the error is of the kind `AlreadyExists`.
+/// Writes a file. When this returns, the file is complete and durable. A file that existed before is replaced in one
+/// step; with `overwrite` false it is kept, and the error is `NotPublished::Exists`.
 pub fn publish(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), NotPublished> {
     let beside = Beside::of(path)?;
     let trouble = |error: io::Error| DiskTrouble::new("create", path, &error);
@@ -25,10 +25,10 @@ pub fn publish(path: &Path, bytes: &[u8], overwrite: bool) -> Result<(), NotPubl
     Ok(synced.map_err(trouble)?)
 }
 
-/// Why it was not written.
+/// Why the file was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum NotPublished {
-    /// There is something of that name.
+    /// A file of that name exists.
     #[error("{} is there already; name another file with -o, or say --overwrite", shown_path(.0))]
     Exists(PathBuf),
     /// The disk failed.
@@ -36,7 +36,7 @@ pub enum NotPublished {
     Disk(#[from] DiskTrouble),
 }
 
-/// The name under which it grows; removed with this value, if it still has that name.
+/// The temporary name under which the file is written. Dropping this value removes a file of that name.
 struct Beside(PathBuf);
 
 impl Beside {
@@ -58,7 +58,8 @@ impl Drop for Beside {
     }
 }
 
-/// File systems without `RENAME_NOREPLACE` (NFS) look first; there the step is two.
+/// Renames a file. On file systems without `RENAME_NOREPLACE` (NFS) it first checks whether the target exists; there it
+/// is not one step.
 fn rename(from: &Path, to: &Path, overwrite: bool) -> io::Result<()> {
     if overwrite {
         return std::fs::rename(from, to);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_replaced_only_when_that_is_wanted() {
+    fn an_existing_file_is_replaced_only_with_overwrite() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.torrent");
         publish(&path, b"one", false).unwrap();
@@ -100,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_leaves_nothing() {
+    fn a_failed_write_leaves_no_file() {
         let dir = tempfile::tempdir().unwrap();
         for path in [dir.path().join("no/such/folder"), dir.path().to_path_buf(), dir.path().join("..")] {
             assert!(publish(&path, b"x", true).is_err(), "{}", path.display());

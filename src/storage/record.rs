@@ -1,11 +1,13 @@
-//! The state folder: one record per torrent that says which pieces are safely on the disk, and a lock.
+//! The state folder: for each torrent a record of the pieces that are durable on the disk, and a lock.
 //!
-//! A record is replaced whole: written beside, made durable, renamed, and its folder made durable; the one before stays
-//! as `.prev`. A torn or foreign record is never trusted and never a reason to delete data (D-13).
+//! A record is replaced as a whole: the new one is written beside the old one, made durable and renamed, and the folder
+//! is made durable; the old one stays as `.prev`. A torn or foreign record is never trusted, and never a reason to
+//! delete data (D-13).
 //!
-//! The lock file lives as long as the lock, and the folder goes with the last file in it. Whoever takes a lock makes sure
-//! afterwards that the file still has its name: the holder before may have removed it in between. No symbolic link is
-//! followed here: what a stranger puts in the place of our files is not written through.
+//! The lock file exists as long as the lock is held, and the folder is removed with the last file in it. After taking a
+//! lock a process checks that the lock file still has its name, because the previous holder may have removed it in
+//! between. Symbolic links are not followed here, so nothing is written through a link that another user puts in the
+//! place of our files.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, Write};
@@ -20,31 +22,32 @@ use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
 use crate::codec::resume::{BadRecord, ResumeRecord};
 
-/// Inside the output folder.
+/// The name of the state folder inside the output folder.
 pub(super) const STATE_FOLDER: &str = ".tt-actors";
 
-/// How often a lock file may vanish between its opening and its locking: each time another process has ended in between.
+/// 100 tries: each time the lock file vanishes between opening and locking, because another process has ended in
+/// between.
 const LOCK_TRIES: u32 = 100;
 
-/// A record of two million pieces and a hundred thousand files is under 16 MiB.
+/// 64 MiB: a record of two million pieces and a hundred thousand files has less than 16 MiB.
 const MAX_RECORD: u64 = 64 * 1024 * 1024;
 
-/// The lock of a torrent's state, held as long as this lives.
+/// The locked state of a torrent. The lock is held until this value is dropped.
 #[derive(Debug)]
 pub struct StateFolder {
     folder: PathBuf,
     info_hash: InfoHash,
-    /// Held as long as this lives.
+    /// The open lock file, which holds the lock.
     lock: Locked<File>,
 }
 
-/// Why the state could not be had.
+/// Why the state cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum StateTrouble {
-    /// Another process works on the same torrent in the same folder (D-18).
+    /// Another process uses the same torrent in the same folder (D-18).
     #[error("another tt-actors (process {holder}) is at work on this torrent in {}; wait for it or stop it", folder.display())]
     Locked {
-        /// Its process id, as it wrote it.
+        /// The process id that the other process has written into the lock file.
         holder: String,
         /// The state folder.
         folder: PathBuf,
@@ -54,42 +57,42 @@ pub enum StateTrouble {
     Disk(#[from] DiskTrouble),
 }
 
-/// Why there is no record to go by.
+/// Why there is no usable record.
 #[derive(Debug, thiserror::Error)]
 pub enum NoRecord {
-    /// There is none.
+    /// No record exists.
     #[error("there is no resume record")]
     Absent,
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("the resume record cannot be read: {0}")]
     Unreadable(String),
-    /// It is torn, or of another version (D-13, D-14).
+    /// The record is torn, or of another version (D-13, D-14).
     #[error("the resume record is not usable: {0}")]
     Bad(#[from] BadRecord),
-    /// It speaks of another torrent.
+    /// The record belongs to another torrent.
     #[error("the resume record is of another torrent ({0})")]
     OtherTorrent(InfoHash),
 }
 
-/// What was found in place of a record.
+/// The result of reading a record.
 #[derive(Debug)]
 pub enum FoundRecord {
-    /// No record: nothing is known.
+    /// There is no record, so nothing is known.
     Nothing,
-    /// A record, and whether it is the previous one because the newest was not whole.
+    /// A record. The error is that of the newest record if this one is the previous one.
     Record(Box<ResumeRecord>, Option<NoRecord>),
-    /// No record that can be trusted, and why.
+    /// There are only records that cannot be trusted, for this reason.
     Unusable(NoRecord),
 }
 
 impl StateFolder {
-    /// Makes the folder if need be and takes the torrent's lock in it.
+    /// Takes the torrent's lock in the state folder. Makes the folder if it does not exist.
     pub fn lock(output: &Path, info_hash: InfoHash) -> Result<Self, StateTrouble> {
         let lock = Locked::new(take_lock(output, info_hash)?);
         Ok(Self { folder: output.join(STATE_FOLDER), info_hash, lock })
     }
 
-    /// Makes the folder again that was removed or moved away, and takes the lock in it.
+    /// Makes a folder again that was removed or moved away, and takes the lock in it.
     fn renew(&self) -> Result<(), DiskTrouble> {
         let output = self.folder.parent().unwrap_or(Path::new(""));
         std::fs::create_dir_all(output).map_err(|error| DiskTrouble::new("create", output, &error))?;
@@ -103,12 +106,12 @@ impl StateFolder {
         Ok(())
     }
 
-    /// The newest record that is whole.
+    /// Reads the newest record that is complete.
     pub fn load(&self) -> FoundRecord {
         load_from(&self.folder, self.info_hash)
     }
 
-    /// Removes the record: nothing in it is needed any more.
+    /// Removes the record, because nothing in it is needed any more.
     pub fn forget(&self) {
         for ending in ["resume.new", "resume.prev", "resume"] {
             match std::fs::remove_file(self.path(ending)) {
@@ -118,7 +121,7 @@ impl StateFolder {
         }
     }
 
-    /// Replaces the record. With `durable` it survives a power cut once this has returned.
+    /// Replaces the record. With `durable` the record survives a power cut once this has returned.
     pub fn save(&self, record: &ResumeRecord, durable: bool) -> Result<(), DiskTrouble> {
         let (path, new, prev) = (self.path("resume"), self.path("resume.new"), self.path("resume.prev"));
         let trouble = |error: io::Error| DiskTrouble::new("write", &new, &error);
@@ -163,7 +166,7 @@ fn take_lock(output: &Path, info_hash: InfoHash) -> Result<File, StateTrouble> {
     Err(DiskTrouble::new("lock", &lock_path(output, info_hash), &error).into())
 }
 
-/// `None` if the file or the folder was removed in between.
+/// Tries to take the lock. `None` if the file or the folder was removed between opening and locking.
 fn try_lock(output: &Path, info_hash: InfoHash) -> Result<Option<File>, StateTrouble> {
     let folder = output.join(STATE_FOLDER);
     make_folder(&folder).map_err(|error| DiskTrouble::new("create", &folder, &error))?;
@@ -174,7 +177,7 @@ fn try_lock(output: &Path, info_hash: InfoHash) -> Result<Option<File>, StateTro
         opened => opened.map_err(|error| DiskTrouble::new("open", &path, &error))?,
     };
     let exclusive = || rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
-    // Twice: who only looks whether it is taken (`peek`) holds it for a moment.
+    // Tried twice, because a process that only checks the lock (`peek`) holds it for a moment.
     match exclusive().or_else(|_| exclusive()) {
         Ok(()) => {}
         Err(Errno::WOULDBLOCK) => return Err(StateTrouble::Locked { holder: holder_of(&mut lock), folder }),
@@ -183,7 +186,7 @@ fn try_lock(output: &Path, info_hash: InfoHash) -> Result<Option<File>, StateTro
     if !has_name(&lock, &path) {
         return Ok(None);
     }
-    // The number is a courtesy to whoever finds the lock taken; without space for it the lock holds all the same.
+    // The number only informs a process that finds the lock taken. The lock holds even if it cannot be written.
     let named = lock.set_len(0).and_then(|()| lock.rewind()).and_then(|()| write!(lock, "{}", std::process::id()));
     if let Err(error) = named {
         tracing::debug!(%error, "lock file does not name its holder");
@@ -192,7 +195,8 @@ fn try_lock(output: &Path, info_hash: InfoHash) -> Result<Option<File>, StateTro
 }
 
 impl Drop for StateFolder {
-    /// While it is still locked, so that nobody else can have it. The folder stays if anything is in it.
+    /// Removes the lock file while it is still locked, so that no other process can have the lock. The folder stays if
+    /// anything is in it.
     fn drop(&mut self) {
         let path = self.path("lock");
         if has_name(&self.lock.lock(), &path)
@@ -206,16 +210,16 @@ impl Drop for StateFolder {
     }
 }
 
-/// What can be known of a torrent's state by looking alone.
+/// The state of a torrent, as read without the lock.
 #[derive(Debug)]
 pub struct Peek {
     /// The record.
     pub found: FoundRecord,
-    /// The process that is at work on the torrent, by its number.
+    /// The process id of the process that has the lock; `None` if no process has it.
     pub holder: Option<String>,
 }
 
-/// Reads the state of a torrent without its lock, and writes nothing.
+/// Reads the state of a torrent without taking its lock. Writes nothing.
 pub fn peek(output: &Path, info_hash: InfoHash) -> Peek {
     let path = lock_path(output, info_hash);
     let holder = OpenOptions::new().read(true).custom_flags(NO_LINK).open(&path).ok().and_then(|mut lock| {
@@ -225,14 +229,15 @@ pub fn peek(output: &Path, info_hash: InfoHash) -> Peek {
     Peek { found: load_from(&output.join(STATE_FOLDER), info_hash), holder }
 }
 
-/// A link in the place of one of our files is an error, and so is a pipe that nobody writes to no reason to wait.
+/// Flags for opening our own files: a link in the place of a file is an error, and a pipe without a writer does not
+/// block.
 pub(super) const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
 fn lock_path(output: &Path, info_hash: InfoHash) -> PathBuf {
     output.join(STATE_FOLDER).join(format!("{info_hash}.lock"))
 }
 
-/// The output folder must be there.
+/// Makes the state folder. The output folder must exist.
 fn make_folder(folder: &Path) -> io::Result<()> {
     match std::fs::create_dir(folder) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
@@ -246,13 +251,13 @@ fn make_folder(folder: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the open file is the one that has this name.
+/// Whether this path leads to the open file.
 fn has_name(file: &File, path: &Path) -> bool {
     let named = std::fs::symlink_metadata(path);
     file.metadata().is_ok_and(|ours| named.is_ok_and(|named| (ours.dev(), ours.ino()) == (named.dev(), named.ino())))
 }
 
-/// The number that the holder of a lock wrote into it.
+/// The process id that the holder of a lock has written into the lock file.
 fn holder_of(lock: &mut File) -> String {
     let mut holder = String::new();
     let read = lock.take(20).read_to_string(&mut holder);
@@ -347,7 +352,7 @@ mod tests {
         assert!(matches!(state.load(), FoundRecord::Unusable(NoRecord::Bad(BadRecord::Torn))));
     }
 
-    /// Killed at each step of a save: beside, away, in place.
+    /// A process is killed after each step of a save: the new file, the old one moved away, the new one in place.
     #[test]
     fn a_save_that_stops_half_way_leaves_a_record() {
         let (_dir, state) = state();
@@ -374,7 +379,7 @@ mod tests {
 
     /// D-18.
     #[test]
-    fn the_lock_has_one_holder_and_names_him() {
+    fn the_lock_has_one_holder_and_names_it() {
         let (dir, state) = state();
         let refused = StateFolder::lock(dir.path(), OURS).unwrap_err();
         assert!(matches!(&refused, StateTrouble::Locked { holder, .. } if *holder == std::process::id().to_string()));
@@ -409,7 +414,8 @@ mod tests {
         assert_eq!(entries(dir.path()), 0);
     }
 
-    /// Processes that come and go in one folder: at most one at a time, and nobody takes a lock that has lost its name.
+    /// Many processes use one folder in turn: at most one has the lock at a time, and a lock file without its name is
+    /// not taken.
     #[test]
     fn a_lock_file_that_is_removed_in_between_is_made_anew() {
         let dir = tempfile::tempdir().unwrap();
@@ -435,7 +441,7 @@ mod tests {
     }
 
     #[test]
-    fn a_look_takes_no_lock_and_tells_who_has_it() {
+    fn a_peek_takes_no_lock_and_names_its_holder() {
         let dir = tempfile::tempdir().unwrap();
         assert!(matches!(peek(dir.path(), OURS), Peek { found: FoundRecord::Nothing, holder: None }));
         assert_eq!(entries(dir.path()), 0, "it makes nothing");
@@ -450,7 +456,7 @@ mod tests {
         assert!(StateFolder::lock(dir.path(), OURS).is_ok());
     }
 
-    /// S-02: who can write into the folder cannot make us write elsewhere.
+    /// S-02: a user who can write to the folder cannot make us write elsewhere.
     #[test]
     fn state_is_not_written_through_links() {
         let canary = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! A regular file, read whole on the blocking pool: up to a limit, and never something that would keep the reader waiting.
+//! Reads a regular file completely on the blocking pool: up to a limit, and never a file whose read could block for
+//! ever.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -9,12 +10,12 @@ use rustix::fs::OFlags;
 
 use super::Later;
 
-/// Reads this file if it is a regular one with at most so many bytes.
+/// Reads this file if it is a regular one with at most `most` bytes.
 pub fn read(path: PathBuf, most: u64) -> Later<io::Result<Vec<u8>>> {
     off_thread(move || read_here(&path, most))
 }
 
-/// The same on this thread. A FIFO or a device is refused, not waited for.
+/// Reads the file on this thread. A FIFO or a device is refused without waiting.
 pub(super) fn read_here(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let non_blocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
     let file = OpenOptions::new().read(true).custom_flags(non_blocking).open(path)?;
@@ -29,14 +30,14 @@ pub(super) fn read_here(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     read_at_most(&file, most)?.ok_or_else(too_long)
 }
 
-/// A file may grow while it is read.
+/// Reads a file; `None` if it has more than `most` bytes now, since it may have grown.
 fn read_at_most(file: &File, most: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let read = file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok((read as u64 <= most).then_some(bytes))
 }
 
-/// Runs a job on the blocking pool. A panic of the job comes out where its outcome is awaited.
+/// Runs a job on the blocking pool. A panic of the job is raised again where its outcome is awaited.
 pub(super) fn off_thread<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Later<T> {
     #[expect(clippy::disallowed_methods, reason = "this is the storage's pool")]
     let running = tokio::task::spawn_blocking(job);

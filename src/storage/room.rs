@@ -1,7 +1,7 @@
-//! The space that the torrents of a run still need, added up for each file system.
+//! The space that the torrents of a run still need, summed up for each file system.
 //!
-//! A torrent asks for all that it will need before it begins, and what it has written is taken off. Knows numbers only:
-//! how much is free, and how much is needed, its callers find out.
+//! A torrent claims all the space that it will need before it begins, and the claim shrinks as it writes. This module
+//! only adds numbers: its callers determine how much space is free and how much is needed.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,20 +10,20 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
 
-/// What is still to be written, for all torrents of a run. Clones are the same.
+/// The bytes that all torrents of a run still have to write. Clones share the same value.
 #[derive(Debug, Clone, Default)]
 pub struct Room(Arc<Locked<Claims>>);
 
-/// What each torrent still has to write, by file system.
+/// The bytes that each torrent still has to write, by file system.
 type Claims = BTreeMap<(u64, InfoHash), Arc<AtomicU64>>;
 
-/// What one torrent still has to write, in bytes. Nothing any more once it is dropped.
+/// The bytes that one torrent still has to write. Dropping the claim ends it.
 #[derive(Debug)]
 pub struct Claim(Arc<AtomicU64>);
 
 impl Room {
-    /// Claims `need` bytes of a file system for a torrent, if they are free beside what the others there still need. If
-    /// not: how many bytes all of them need.
+    /// Claims `need` bytes of a file system for a torrent. Fails if `free` is less than what all torrents there need
+    /// together; the error is that sum.
     pub fn claim(&self, device: u64, torrent: InfoHash, need: u64, free: u64) -> Result<Claim, u64> {
         let mut claims = self.0.lock();
         let on_device = claims.range((device, InfoHash([0; 20]))..=(device, InfoHash([0xff; 20])));
@@ -37,7 +37,7 @@ impl Room {
         Ok(Claim(left))
     }
 
-    /// Bytes that all torrents on this file system still have to write.
+    /// The bytes that all torrents on this file system still have to write.
     pub fn needed(&self, device: u64) -> u64 {
         let claims = self.0.lock();
         let on_device = claims.range((device, InfoHash([0; 20]))..=(device, InfoHash([0xff; 20])));
@@ -46,7 +46,7 @@ impl Room {
 }
 
 impl Claim {
-    /// So many bytes were written.
+    /// Reduces the claim by bytes that were written.
     pub fn on_written(&self, bytes: u64) {
         // The closure always has a value, so this cannot fail.
         _ = self.0.fetch_update(Relaxed, Relaxed, |left| Some(left.saturating_sub(bytes)));

@@ -1,8 +1,8 @@
-//! What a torrent is to be made of: a file or a folder of the user's own, as it is now.
+//! The file or folder from which a torrent is made, as it is now.
 //!
-//! Unlike the output folder it is trusted: symbolic links are followed, as mktorrent, libtorrent and Transmission do. Files
-//! are in the order of the bytes of their paths, so that the same folder always makes the same torrent (mktorrent's
-//! order, and libtorrent's canonical one). Does not know what a `.torrent` looks like.
+//! Unlike the output folder it is trusted: symbolic links are followed, as mktorrent, libtorrent and Transmission do.
+//! Files are ordered by the bytes of their paths, so that the same folder always makes the same torrent (mktorrent's
+//! order, and libtorrent's canonical one). Does not know the format of a `.torrent`.
 
 use std::fs::{File, Metadata};
 use std::io;
@@ -17,35 +17,36 @@ use crate::base::safe::Safe;
 use crate::codec::resume::Witness;
 use crate::logic::disk::layout::{FileSpan, Layout};
 
-/// Our own state beside the data (`docs/FORMATS.md`): never part of it.
+/// The folder of our own state beside the data (`docs/FORMATS.md`). It never becomes part of a torrent.
 const STATE_FOLDER: &str = ".tt-actors";
 
-/// A file or a folder to make a torrent of.
+/// A file or a folder from which a torrent is made.
 #[derive(Debug)]
 pub struct PayloadSource {
-    /// Its own name.
+    /// The name of the file or folder.
     pub name: String,
-    /// It is a folder, even if there is a single file in it.
+    /// The source is a folder, even if there is a single file in it.
     pub is_folder: bool,
-    /// In the order of the torrent.
+    /// The files, in the order of the torrent.
     pub files: Vec<SourceFile>,
-    /// What was left out because it is no file: sockets, pipes, devices.
+    /// Paths that were left out because they are not files: sockets, pipes, devices.
     pub skipped: Vec<PathBuf>,
-    /// How many symbolic links were followed: a client that follows none cannot seed this in place.
+    /// The number of symbolic links that were followed. A client that does not follow links cannot seed the data in
+    /// place.
     pub links: usize,
     layout: Layout,
 }
 
-/// One file of it.
+/// One file of a [`PayloadSource`].
 #[derive(Debug)]
 pub struct SourceFile {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Below the folder, `/` between the components; empty for a file by itself.
+    /// The path below the folder, `/` between the components; empty for a single file.
     pub inner: String,
-    /// Bytes.
+    /// The length in bytes.
     pub len: u64,
-    /// Its owner may run it: what libtorrent calls executable.
+    /// The owner may execute the file, as libtorrent defines executable.
     pub executable: bool,
     witness: Witness,
 }
@@ -53,51 +54,52 @@ pub struct SourceFile {
 /// What is left out of a folder.
 #[derive(Debug, Default)]
 pub struct Except {
-    /// The torrent itself, when it is already there.
+    /// The torrent file that is to be written, if it exists already.
     pub output: Option<Identity>,
     /// The user's patterns, matched against the path below the folder and against the name alone.
     pub patterns: globset::GlobSet,
 }
 
-/// Device and inode.
+/// Device and inode of a file.
 pub type Identity = (u64, u64);
 
-/// Why no torrent can be made of it. The texts are safe to show.
+/// Why no torrent can be made of the source. The texts are safe to show.
 #[derive(Debug, thiserror::Error)]
 pub enum BadSource {
-    /// The disk failed, or a file may not be read.
+    /// The disk failed, or a file cannot be read.
     #[error(transparent)]
     Disk(#[from] DiskTrouble),
-    /// A torrent's names are UTF-8.
+    /// A name is not UTF-8, which names in a torrent must be.
     #[error("`{0}` is not UTF-8, and names in a torrent are; rename it or leave it out (--exclude)")]
     NotUtf8(String),
-    /// There is no name to give to the torrent.
+    /// The path has no name for the torrent.
     #[error("`{0}` has no name of its own; give a file or a folder")]
     Nameless(String),
-    /// Neither a file nor a folder.
+    /// The path is neither a file nor a folder.
     #[error("`{0}` is neither a file nor a folder")]
     NoFile(String),
-    /// A symbolic link without an end.
+    /// A symbolic link leads to nothing.
     #[error("`{0}` is a symbolic link that leads nowhere; remove it or leave it out (--exclude)")]
     Dangling(String),
-    /// A folder that contains itself.
+    /// A folder contains itself.
     #[error("`{0}` leads back to a folder that it is in; remove the link or leave it out (--exclude)")]
     Loop(String),
-    /// Somebody wrote to a file while it was being read.
+    /// A file was changed while it was read.
     #[error("`{path}` changed while it was being hashed: {what}; let it rest and try again")]
     Changed {
-        /// Which.
+        /// The path of the file.
         path: String,
-        /// How that is known.
+        /// How the change was detected.
         what: String,
     },
-    /// The torrent would be written over what it is made of.
+    /// The torrent would overwrite a file of its own data.
     #[error("`{0}` is the torrent that is to be written; name another file with -o")]
     IsOutput(String),
 }
 
 impl PayloadSource {
-    /// Looks at everything, and opens every file once: one that cannot be read is found now and not in an hour.
+    /// Examines everything, and opens every file once: a file that cannot be read is found now, not after an hour of
+    /// hashing.
     pub fn scan(path: &Path, except: &Except) -> Result<Self, BadSource> {
         let metadata = look_at(path)?;
         let mut walk = Walk { except, files: Vec::new(), skipped: Vec::new(), links: usize::from(path.is_symlink()) };
@@ -116,18 +118,18 @@ impl PayloadSource {
         Ok(Self { name: name_of(path)?, is_folder: metadata.is_dir(), files, skipped, links, layout })
     }
 
-    /// One thread's reader.
+    /// A reader for one thread.
     pub fn reader(&self) -> SourceReader<'_> {
         SourceReader { source: self, open: None }
     }
 
-    /// After everything was read: is every file still what it was when it was scanned?
+    /// Checks, after everything was read, that every file is still what it was when it was scanned.
     pub fn has_not_changed(&self) -> Result<(), BadSource> {
         self.files.iter().try_for_each(|file| file.compare(&look_at(&file.path)?))
     }
 }
 
-/// What a torrent of this is called: the last component, also of `.` and `folder/..`.
+/// The name of the torrent: the last component of the path, also for `.` and `folder/..`.
 pub fn name_of(path: &Path) -> Result<String, BadSource> {
     let absolute;
     let name = if let Some(name) = path.file_name() {
@@ -139,12 +141,12 @@ pub fn name_of(path: &Path) -> Result<String, BadSource> {
     name.to_str().map(str::to_owned).ok_or_else(|| BadSource::NotUtf8(shown(path)))
 }
 
-/// A folder that is still to be looked into.
+/// A folder that has not been read yet.
 struct Folder {
     path: PathBuf,
-    /// Below the root, with a `/` at its end; empty for the root.
+    /// The path below the root, with a `/` at its end; empty for the root.
     inner: String,
-    /// Itself and the folders that it is in.
+    /// The folder itself and all folders above it, up to the root.
     lineage: Vec<Identity>,
 }
 
@@ -173,7 +175,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Takes a file, leaves out what is to be left out, gives back a folder.
+    /// Examines an entry: adds a file, leaves out what must be left out, returns a folder.
     fn entry(&mut self, folder: &Folder, path: PathBuf) -> Result<Option<Folder>, BadSource> {
         let name = path.file_name().unwrap_or_default();
         if name == STATE_FOLDER || self.is_excluded(Path::new(&folder.inner).join(name).as_path()) {
@@ -257,7 +259,7 @@ impl SourceReader<'_> {
 impl Reader for SourceReader<'_> {
     type Error = BadSource;
 
-    /// Only in the file that is open: small ones come in one read anyway.
+    /// Only for the first file of the range: small files are read at once anyway.
     fn announce(&mut self, bytes: Range<u64>) {
         let first = self.source.layout.spans(bytes.start, bytes.end - bytes.start).next();
         if let Some(FileSpan { file, offset, len }) = first
@@ -285,7 +287,7 @@ impl Reader for SourceReader<'_> {
     }
 }
 
-/// Device and inode of whatever a path leads to; `None` when it leads nowhere.
+/// Device and inode of the file that a path leads to; `None` if there is none.
 pub fn identity_of(path: &Path) -> Option<Identity> {
     std::fs::metadata(path).ok().map(|metadata| identity(&metadata))
 }
@@ -389,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_left_out_and_told() {
+    fn entries_that_are_no_files_are_left_out_and_reported() {
         let dir = tree(&[("a", "1")]);
         let top = dir.path().join("top");
         let _socket = std::os::unix::net::UnixListener::bind(top.join("socket")).unwrap();
@@ -408,7 +410,7 @@ mod tests {
         assert!(matches!(&refused, BadSource::NotUtf8(shown) if shown.ends_with(r"\xff\u{1b}")), "{refused}");
     }
 
-    /// Before it is read, while it is read, after it was read.
+    /// Tests changes before, during and after the reading.
     #[test]
     fn a_file_that_changes_is_found_out() {
         let changed = |ended: Result<(), BadSource>, word: &str| match ended {

@@ -1,7 +1,8 @@
-//! The file in which a tracker keeps its swarms: read once, then replaced as a whole again and again.
+//! [`StateFile`]: the file in which our tracker saves its swarms. It is read once, then replaced as a whole again and
+//! again.
 //!
-//! A new one grows beside it under the name `FILE.new`; it is synced, renamed, and its folder synced. `FILE.lock` is locked
-//! as long as this lives. Knows the checksum of the file, and nothing of what is in it.
+//! A new version is written as `FILE.new`, synced and renamed, and its folder is synced. `FILE.lock` is locked until
+//! this value is dropped. Knows the checksum of the file, and nothing of its contents.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -16,10 +17,10 @@ use super::regular::{off_thread, read_here};
 use super::{DiskTrouble, Later};
 use crate::codec::swarm_state::Seal;
 
-/// Only its owner reads it: it has the addresses of peers.
+/// Only the owner may read the file, because it has the addresses of peers.
 const MODE: u32 = 0o600;
 
-/// See the head of the file. Copies are the same file.
+/// A locked state file. Clones share the same file.
 #[derive(Debug, Clone)]
 pub struct StateFile(Arc<Inner>);
 
@@ -29,20 +30,20 @@ struct Inner {
     _lock: File,
 }
 
-/// A new file in the making.
+/// A new version of the file that is being written.
 #[derive(Debug)]
 pub struct StateDraft {
     file: File,
     seal: Seal,
 }
 
-/// Why there is no state file to work with.
+/// Why the state file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoStateFile {
-    /// Another process has it.
+    /// Another process uses it.
     #[error("another tracker uses {}; stop it, or name another file", .0.display())]
     Locked(PathBuf),
-    /// It cannot be one.
+    /// The path is not a regular file.
     #[error("{} is no regular file; name another one", .0.display())]
     NotRegular(PathBuf),
     /// The disk failed.
@@ -51,7 +52,7 @@ pub enum NoStateFile {
 }
 
 impl StateFile {
-    /// Takes the file for this process, whether it is there or not. A symbolic link stands for the file it leads to.
+    /// Locks the file for this process, whether it exists or not. A symbolic link stands for its target.
     pub fn open(path: PathBuf) -> Later<Result<Self, NoStateFile>> {
         off_thread(move || {
             let path = std::fs::canonicalize(&path).unwrap_or(path);
@@ -71,12 +72,12 @@ impl StateFile {
         })
     }
 
-    /// Where it is.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// All of it, if it has at most so many bytes; `None`: there is none.
+    /// Reads the file if it has at most `most` bytes; `None` if it does not exist.
     pub fn read(&self, most: u64) -> Later<io::Result<Option<Vec<u8>>>> {
         let inner = Arc::clone(&self.0);
         off_thread(move || match read_here(&inner.path, most) {
@@ -85,7 +86,7 @@ impl StateFile {
         })
     }
 
-    /// Gives the file another name, `FILE.broken`, and returns it.
+    /// Renames the file to `FILE.broken`. Returns the new path.
     pub fn set_aside(&self) -> Later<Result<PathBuf, DiskTrouble>> {
         let inner = Arc::clone(&self.0);
         off_thread(move || {
@@ -96,7 +97,7 @@ impl StateFile {
         })
     }
 
-    /// Begins a new one. `saved_at` is in seconds since 1970.
+    /// Begins a new version. `saved_at` is in seconds since 1970.
     pub fn begin(&self, saved_at: u64) -> Later<Result<StateDraft, DiskTrouble>> {
         let inner = Arc::clone(&self.0);
         off_thread(move || {
@@ -107,7 +108,7 @@ impl StateFile {
         })
     }
 
-    /// Adds swarms to a new one.
+    /// Appends swarms to a new version.
     pub fn append(&self, mut draft: StateDraft, swarms: Vec<u8>) -> Later<Result<StateDraft, DiskTrouble>> {
         let inner = Arc::clone(&self.0);
         off_thread(move || {
@@ -118,7 +119,7 @@ impl StateFile {
         })
     }
 
-    /// Puts the new one in the place of the old one. It survives a power cut once this is done.
+    /// Replaces the file by the new version. When this is done, it survives a power cut.
     pub fn replace(&self, draft: StateDraft) -> Later<Result<(), DiskTrouble>> {
         let inner = Arc::clone(&self.0);
         off_thread(move || {
@@ -139,7 +140,7 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Makes a file. What is there under its name goes: a draft that was not finished, or a link that somebody has planted.
+/// Makes a file. Removes what is under its name: an unfinished draft, or a link that another user has planted.
 fn make_anew(path: &Path) -> io::Result<File> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -208,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_state_file_is_refused() {
+    fn a_path_that_cannot_be_a_state_file_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let fifo = dir.path().join("fifo");
         rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();

@@ -1,4 +1,4 @@
-//! Disk trouble: an operation of the file system failed. A policy decides what follows; nothing here does.
+//! [`DiskTrouble`]: a failed operation of the file system. The caller decides what follows from it.
 
 use std::fmt;
 use std::io;
@@ -7,47 +7,47 @@ use std::path::{Path, PathBuf};
 use crate::base::safe::Safe;
 use crate::base::units::Bytes;
 
-/// What kind of trouble, as far as policies tell them apart.
+/// The kinds of failures that policies distinguish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TroubleKind {
-    /// No space or no quota (D-01, D-16). Goes away when space returns.
+    /// There is no space or no quota (D-01, D-16). Goes away when there is space again.
     Full,
-    /// A file would be longer than this process or the file system allows (D-16). Space does not help.
+    /// A file would be longer than this process or the file system allows (D-16). More space does not help.
     TooLong,
-    /// Not writable: permissions, a read-only file system (D-08).
+    /// Writing is not permitted: permissions, a read-only file system (D-08).
     ReadOnly,
-    /// The folder or the file is gone (D-09, D-10).
+    /// The folder or the file does not exist (D-09, D-10).
     Missing,
     /// Another program has changed the file, or keeps changing it (D-09, D-15).
     Changed,
     /// Another torrent or another process uses the file (D-20, D-21).
     Taken,
-    /// The device failed (D-03, D-04), or anything else.
+    /// The device failed (D-03, D-04), or any other error.
     Io,
 }
 
-/// The operation that makes data durable.
+/// The name of the operation that makes data durable.
 pub const SYNC: &str = "sync";
 
-/// One failed operation: what, where, why.
+/// One failed operation: what was tried, on which path, and why it failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DiskTrouble {
     /// The kind that policies act on.
     pub kind: TroubleKind,
-    /// What was tried: `write`, `open`, `sync`.
+    /// The operation: `write`, `open`, `sync`.
     pub operation: &'static str,
     /// The file or folder.
     pub path: PathBuf,
-    /// Where in the file, where that is known.
+    /// The offset in the file, if it is known.
     pub offset: Option<u64>,
-    /// Bytes free on the file system, and bytes that are still to be written there in all, when it is full.
+    /// If the disk is full: the free bytes of the file system, and all bytes that are still to be written there.
     pub space: Option<(u64, u64)>,
-    /// The system's own words.
+    /// The system's own text.
     pub reason: String,
 }
 
 impl DiskTrouble {
-    /// From an error of the system.
+    /// The failure for an error of the system.
     pub fn new(operation: &'static str, path: &Path, error: &io::Error) -> Self {
         Self {
             kind: kind_of(error),
@@ -59,30 +59,30 @@ impl DiskTrouble {
         }
     }
 
-    /// Another program has changed the file, so that what it holds must be hashed again first.
+    /// The failure for a file that another program has changed, so that its bytes must be hashed again first.
     pub fn changed(operation: &'static str, path: &Path) -> Self {
         let reason = "another program has changed it".to_owned();
         Self { kind: TroubleKind::Changed, operation, path: path.to_path_buf(), offset: None, space: None, reason }
     }
 
-    /// The file is somebody else's for now: `reason` says whose.
+    /// The failure for a file that another torrent or process uses; `reason` says which.
     pub fn taken(path: &Path, reason: &str) -> Self {
         Self { kind: TroubleKind::Taken, reason: reason.to_owned(), ..Self::changed("use", path) }
     }
 
-    /// A sync of data failed: what was written before it may never reach the disk (D-05).
+    /// Whether data was not synced, so that what was written before may never reach the disk (D-05).
     pub fn leaves_data_in_doubt(&self) -> bool {
         self.operation == SYNC
     }
 
-    /// With the offset in the file.
+    /// Adds the offset in the file.
     #[must_use]
     pub fn at(self, offset: u64) -> Self {
         Self { offset: Some(offset), ..self }
     }
 }
 
-/// The system's words, and for EFBIG which of the two limits it is.
+/// The system's text; for EFBIG a text that names the limit that was reached.
 fn reason_of(error: &io::Error) -> String {
     if error.kind() != io::ErrorKind::FileTooLarge {
         return error.to_string();

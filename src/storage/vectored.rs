@@ -1,11 +1,11 @@
-//! Vectored writes to one place of a file, whole. Knows one file at a time.
+//! Vectored writes to one place of a file, complete. Knows one file at a time.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
 
 use bytes::Bytes;
 
-/// The most buffers the kernel takes in one `pwritev` (`IOV_MAX`).
+/// 1,024: the largest number of buffers in one `pwritev` (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
 
 /// The unwritten rest of a list of buffers.
@@ -15,12 +15,12 @@ pub(super) struct Slices<'a> {
 }
 
 impl<'a> Slices<'a> {
-    /// All of it.
+    /// All bytes of the buffers.
     pub(super) fn new(blocks: &'a [Bytes]) -> Self {
         Self { blocks, skip: 0 }
     }
 
-    /// The next `len` bytes as slices.
+    /// Returns the next `len` bytes as slices.
     pub(super) fn take(&mut self, mut len: usize) -> Vec<IoSlice<'a>> {
         let mut taken = Vec::with_capacity(self.blocks.len());
         while len > 0 {
@@ -41,11 +41,11 @@ impl<'a> Slices<'a> {
     }
 }
 
-/// 1,000 times in a row a file system may say "not now" before it counts as broken: no local one ever does, and those
-/// over a network say it for as long as a buffer is full.
+/// 1,000 times in a row a file system may answer EAGAIN before it counts as broken. Local file systems never do; those
+/// over a network do while a buffer is full.
 const MAX_AGAIN: u32 = 1000;
 
-/// Short writes and interruptions are gone on with (D-06).
+/// Writes all slices at `offset`. Continues after short writes and interruptions (D-06).
 pub(super) fn write_all_at(file: &File, mut slices: Vec<IoSlice<'_>>, mut offset: u64) -> io::Result<()> {
     let mut rest = &mut slices[..];
     let mut again = 0;

@@ -1,16 +1,16 @@
-//! Where the data of a torrent lies when it is not where it was looked for: the output folder must be the one that
-//! *contains* the torrent's own folder or file, and the usual mistake is to name that itself.
+//! Finds the data of a torrent that is not in the given output folder. The output folder must be the folder that
+//! *contains* the torrent's own folder or file, and a common mistake is to name the torrent's own folder.
 //!
-//! Looks at names and lengths only. Reads no data and writes nothing.
+//! Compares names and lengths only. Reads no data and writes nothing.
 
 use std::path::{Path, PathBuf};
 
 use crate::codec::metainfo::Metainfo;
 
-/// 1,000 entries of a folder are looked at: a person who keeps more in one place knows where.
+/// 1,000 entries of a folder are examined. Users with more entries in one folder know where their data is.
 const MOST_ENTRIES: usize = 1000;
 
-/// Ten files are enough to tell, and few enough to ask for them in a thousand places.
+/// 10 files are enough to decide, and few enough to look for in a thousand folders.
 const MOST_FILES: usize = 10;
 
 /// The path of the torrent's own folder, or of its only file, if `dir` is the output folder.
@@ -19,12 +19,12 @@ pub fn place_in(dir: &Path, metainfo: &Metainfo) -> PathBuf {
     first.map_or_else(|| dir.to_path_buf(), |top| dir.join(top))
 }
 
-/// Whether something lies where the files of the torrent belong, in this output folder.
+/// Whether a file of the torrent exists in this output folder.
 pub fn is_anything_in(dir: &Path, metainfo: &Metainfo) -> bool {
     files_of(metainfo).any(|(path, _)| dir.join(path).symlink_metadata().is_ok())
 }
 
-/// The output folder that would have been right: one above `dir`, or one in it.
+/// The right output folder: the one above `dir`, or one in it. `None` if neither has the data.
 pub fn find_near(dir: &Path, metainfo: &Metainfo) -> Option<PathBuf> {
     let above = parent_of(dir);
     let inside = std::fs::read_dir(dir).into_iter().flatten().take(MOST_ENTRIES).filter_map(Result::ok);
@@ -32,7 +32,7 @@ pub fn find_near(dir: &Path, metainfo: &Metainfo) -> Option<PathBuf> {
     above.into_iter().chain(inside).find(|candidate| is_in(candidate, metainfo))
 }
 
-/// As short as a person would write it: `x` is in `.`, `.` is in `..`.
+/// The parent folder in a short form: `.` for `x`, `..` for `.`.
 fn parent_of(dir: &Path) -> Option<PathBuf> {
     let absolute = dir.canonicalize().ok()?;
     let above = absolute.parent()?;
@@ -45,7 +45,7 @@ fn parent_of(dir: &Path) -> Option<PathBuf> {
     Some(if is_same { written } else { above.to_path_buf() })
 }
 
-/// Every file that is looked for is there, with its length.
+/// Whether every file that is looked for exists with its length.
 fn is_in(dir: &Path, metainfo: &Metainfo) -> bool {
     let mut files = files_of(metainfo).filter(|(_, len)| *len > 0).take(MOST_FILES).peekable();
     let has_any = files.peek().is_some();
@@ -62,7 +62,7 @@ fn files_of(metainfo: &Metainfo) -> impl Iterator<Item = (&Path, u64)> {
 mod tests {
     use super::*;
 
-    /// `album/a` of three bytes and `album/sub/b` of two.
+    /// A torrent of `album/a` with three bytes and `album/sub/b` with two.
     fn album() -> Metainfo {
         let files = "d6:lengthi3e4:pathl1:aeed6:lengthi2e4:pathl3:sub1:bee";
         let info = format!("d5:filesl{files}e4:name5:album12:piece lengthi16384e6:pieces20:{}e", "x".repeat(20));

@@ -1,4 +1,5 @@
-//! With everything hashed and before the first write: are the files the torrent's, and nobody else's for now?
+//! The check of the files after hashing and before the first write: do they belong to the torrent, and does no other
+//! torrent use them?
 
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
@@ -28,7 +29,7 @@ impl Inner {
         Ok(())
     }
 
-    /// The first record. Where everything is there already, none is needed.
+    /// Saves the first record. If everything is there already, a failure to save is not an error.
     fn save_first(&self, start: &Snapshot, opened: &Opened, is_met: bool) -> Result<(), DiskTrouble> {
         let saved = match opened.state.missing() {
             Some(trouble) => Err(trouble),
@@ -45,7 +46,8 @@ impl Inner {
         }
     }
 
-    /// Files with a wanted piece that is missing are for us alone; the others may be read by anybody (cross-seeding).
+    /// Claims the files for this torrent: alone if a wanted piece in them is missing, else only to read, so that other
+    /// torrents may read them too (cross-seeding).
     fn claim_files(&self, opened: &Opened, have: &Bitfield) -> Result<(), OpenTrouble> {
         let layout = opened.files.layout();
         let pieces = |file| layout.file_range(file).into_iter().flat_map(|range| self.geometry.pieces_of(range));
@@ -64,7 +66,7 @@ impl Inner {
         Ok(())
     }
 
-    /// Are all the bytes that were asked for there? Then others may read the files too.
+    /// Lets other torrents read the files if all wanted bytes are there.
     pub(super) fn ease_if_done(&self, opened: &Opened, have: &Bitfield) {
         let layout = opened.files.layout();
         let wanted =
@@ -78,7 +80,8 @@ impl Inner {
         self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true))
     }
 
-    /// A file of the torrent's by our record is cut to its length if it has grown. What nobody vouches for is left alone.
+    /// Refuses files that are not the torrent's. A file that is the torrent's by our record but has grown is cut to its
+    /// length. A file that no record claims is not changed.
     fn refuse_strangers(&self, opened: &Opened, have: &Bitfield) -> Result<(), OpenTrouble> {
         let strangers = opened.looked.lock().strangers.clone();
         let lens: Vec<_> = (0..self.specs.len()).map(|file| opened.files.known(file).len).collect();
@@ -113,8 +116,9 @@ impl Inner {
     }
 }
 
-/// The files that hold bytes and that no record claims: it has neither seen their inode there, nor was the file absent when
-/// it was written. A file that appeared after our record is ours: the record is written before the first file is made.
+/// The files that hold bytes and that no record claims: the record has not seen their inode, and the file was not
+/// absent when the record was written. A file that appeared after our record is ours, because the record is written
+/// before the first file is made.
 pub(super) fn strangers(record: Option<&ResumeRecord>, witnesses: &[Witness], specs: &[FileSpec]) -> Vec<usize> {
     let claimed = |file: usize, now: &Witness| {
         let known = record.and_then(|record| record.files.get(file));

@@ -1,6 +1,6 @@
-//! Pieces in doubt: another program has changed a file that they lie in, and they have not been hashed since.
+//! Pieces in doubt: another program has changed a file that holds them, and they have not been hashed since.
 //!
-//! They are read for nobody and recorded by nobody. A check or a write that finds one right ends its doubt.
+//! Such pieces are not read for peers and not recorded. A check or a write that finds a piece right ends its doubt.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -21,7 +21,7 @@ pub(super) struct Doubts(Locked<Noted>);
 
 #[derive(Debug, Default)]
 struct Noted {
-    /// When each piece was last put in doubt.
+    /// The mark of each piece's latest doubt.
     pieces: BTreeMap<PieceIndex, DoubtMark>,
     now: DoubtMark,
 }
@@ -44,7 +44,7 @@ impl Doubts {
         self.0.lock().now
     }
 
-    /// The piece was hashed right or written after `since`. What has put it in doubt after `since` still holds.
+    /// Ends the doubt of a piece that was hashed right or written after `since`. A doubt that arose after `since` stays.
     pub(super) fn end(&self, piece: PieceIndex, since: DoubtMark) {
         let mut noted = self.0.lock();
         if noted.pieces.get(&piece).is_some_and(|doubted| *doubted <= since) {
@@ -65,7 +65,7 @@ impl Doubts {
 }
 
 impl Inner {
-    /// Looks for every file by its name; what of `have` is in doubt now.
+    /// Looks at every file by its name. Returns the pieces of `have` that are in doubt now.
     pub(super) fn vet(&self, have: &Bitfield) -> Result<Vec<PieceIndex>, DiskTrouble> {
         let opened = self.opened();
         let changed = opened.files.vet(self.config.may_write)?;
@@ -83,8 +83,8 @@ impl Inner {
         Ok(doubtful)
     }
 
-    /// Puts every piece of these files in doubt, piece by piece from now on. Also those that are not there as far as the
-    /// caller knows: a write that it has not heard of yet can have gone to a file that was moved away.
+    /// Puts all pieces of these files in doubt, also those that the caller does not have yet: a write that is not yet
+    /// reported may have gone to a file that was moved away.
     pub(super) fn note_doubts(&self, opened: &Opened, files: &[usize]) {
         let changes: Vec<_> = files.iter().map(|file| (*file, opened.files.changes(*file))).collect();
         let ranges = files.iter().flat_map(|file| self.ranges_of(opened, *file));
@@ -94,7 +94,7 @@ impl Inner {
         }
     }
 
-    /// Where the bytes of a file are in the torrent; of the part file, those of all files that it holds.
+    /// The ranges of the torrent that a file holds; for the part file those of all files that it holds.
     fn ranges_of(&self, opened: &Opened, file: usize) -> Vec<Range<u64>> {
         let layout = opened.files.layout();
         if file < self.specs.len() {
@@ -104,7 +104,7 @@ impl Inner {
         (0..self.specs.len()).filter(held).filter_map(|file| layout.file_range(file)).collect()
     }
 
-    /// What files that are too short do not have.
+    /// The ranges of the torrent that are missing because files are too short.
     fn missing_ends(&self, opened: &Opened) -> Vec<Range<u64>> {
         let layout = opened.files.layout();
         let end = |(file, spec): (usize, &FileSpec)| {
@@ -116,7 +116,7 @@ impl Inner {
         self.specs.iter().enumerate().filter_map(end).collect()
     }
 
-    /// A record claims nothing that is in doubt.
+    /// Removes the pieces in doubt from a record.
     pub(super) fn without_doubts(&self, record: ResumeRecord, opened: &Opened) -> ResumeRecord {
         let layout = opened.files.layout();
         let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout };

@@ -1,4 +1,4 @@
-//! [`Storage`] on real files: every job runs on a thread of the blocking pool, but for reads that wait for nothing.
+//! [`Storage`] on real files. Every job runs on a thread of the blocking pool, except reads that need no waiting.
 
 mod admitting;
 mod doubts;
@@ -38,40 +38,40 @@ use doubts::Doubts;
 use reading::Reading;
 use state::DiskState;
 
-/// 100 characters of a torrent's name in a sentence.
+/// 100 characters of a torrent's name in a message.
 const SHOWN_NAME: usize = 100;
 
 /// What to keep, and how.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct DiskConfig {
-    /// The output folder, made when it is not there.
+    /// The output folder; made if it does not exist.
     pub folder: std::path::PathBuf,
-    /// What survives a power cut.
+    /// What must survive a power cut.
     pub durability: Durability,
-    /// Files in the way may be written over.
+    /// Files that are in the way may be overwritten.
     pub overwrite: bool,
     /// The torrent's files may be made, written and cut to their lengths.
     pub may_write: bool,
-    /// Hash everything, whatever the record says.
+    /// Hash everything, even what the record claims.
     pub verify: bool,
-    /// Files open at the same time at most.
+    /// The largest number of files that are open at the same time.
     pub max_open: usize,
-    /// Which files are wanted, in the order of the torrent; `None`: all of them.
+    /// Whether each file is wanted, in the order of the torrent; `None`: all files.
     pub select: Option<Vec<bool>>,
-    /// What is read for peers is read into these, for all torrents of the run.
+    /// The buffers for reads that serve peers, shared by all torrents of the run.
     pub buffers: Buffers,
-    /// Those that are open, for all torrents of the run.
+    /// The open output folders, shared by all torrents of the run.
     pub folders: Folders,
-    /// What the torrents of the run still have to write.
+    /// The bytes that the torrents of the run still have to write.
     pub room: Room,
-    /// The state stays when nothing in it is needed any more (`--keep-state`).
+    /// Keep the state even when nothing in it is needed any more (`--keep-state`).
     pub keep_state: bool,
-    /// Which torrent of the run has which file.
+    /// The files that each torrent of the run uses.
     pub claims: Claims,
 }
 
-/// A torrent on real files.
+/// The storage of a torrent in real files.
 #[derive(Debug, Clone)]
 pub struct Disk(Arc<Inner>);
 
@@ -86,32 +86,32 @@ struct Inner {
     opened: OnceLock<Opened>,
 }
 
-/// What is there once [`Storage::open`] has succeeded.
+/// The state after [`Storage::open`] has succeeded.
 #[derive(Debug)]
 struct Opened {
     files: StoredFiles,
     state: DiskState,
     looked: Locked<Looked>,
-    /// The room for what is still to be written.
+    /// The claim to disk space for what is still to be written.
     claim: Locked<Option<Claim>>,
     doubts: Doubts,
 }
 
-/// What the files looked like when they were last looked at.
+/// The state of the files when they were last looked at.
 #[derive(Debug, Default)]
 struct Looked {
-    /// Files that no record claims and that have something in them.
+    /// Files that hold bytes and that no record claims.
     strangers: Vec<usize>,
     witnesses: Vec<Witness>,
     part: Witness,
-    /// Pieces that hash right with bytes from the part file, and must be written to where they belong.
+    /// Pieces that have the right hash with bytes from the part file, and must be written to their own files.
     strays: BTreeSet<PieceIndex>,
-    /// Pieces that the record vouches for.
+    /// Pieces that the record claims and that can be trusted.
     trusted: Option<Bitfield>,
 }
 
 impl Looked {
-    /// Files of the torrent, and the part file behind the last of them.
+    /// Stores the witnesses of files. The number after the last file is the part file.
     fn note(&mut self, seen: BTreeMap<usize, Witness>) {
         for (file, witness) in seen {
             *self.witnesses.get_mut(file).unwrap_or(&mut self.part) = witness;
@@ -120,7 +120,7 @@ impl Looked {
 }
 
 impl Disk {
-    /// Touches nothing yet.
+    /// Makes the storage. Touches no file yet.
     pub fn new(metainfo: &Metainfo, config: DiskConfig) -> Self {
         Self(Arc::new(Inner {
             config,
@@ -177,7 +177,8 @@ impl Storage for Disk {
 }
 
 impl Disk {
-    /// A panic of the job comes out in the future's own thread, so that the guard of the actor that waits sees it.
+    /// Runs a job on the blocking pool. A panic of the job is raised again where the future is awaited, so that the
+    /// guard of the waiting actor catches it.
     fn run<T: Send + 'static>(&self, job: impl FnOnce(&Inner) -> T + Send + 'static) -> Later<T> {
         let inner = Arc::clone(&self.0);
         #[expect(clippy::disallowed_methods, reason = "this is the storage's pool")]
@@ -197,7 +198,8 @@ impl Inner {
         self.opened.get().expect("the writer opens the storage before it uses it")
     }
 
-    /// Again after a restart of its actor: the lock and the open files are kept.
+    /// Opens the torrent's files. After a restart of the actor it is called again; the lock and the open files are then
+    /// kept.
     fn open(&self) -> Result<Inventory, OpenTrouble> {
         if self.opened.get().is_none() {
             let folder = self.config.folders.create(&self.config.folder);
@@ -270,7 +272,7 @@ impl Inner {
         }
     }
 
-    /// Of the pieces that nobody vouches for, those that have data on the disk, or that are all zeros anyway.
+    /// Of pieces that no record claims, those that have data on the disk, and those that consist of zeros.
     fn worth_checking(&self, files: &StoredFiles, pieces: Vec<PieceIndex>) -> Result<Vec<PieceIndex>, DiskTrouble> {
         let mut has_data = Bitfield::none(self.geometry.piece_count());
         for range in data_ranges(files)? {
@@ -283,7 +285,8 @@ impl Inner {
         Ok(pieces.into_iter().filter(|piece| has_data.has(*piece) || self.hashes.get(*piece) == zeros).collect())
     }
 
-    /// A piece that is right with bytes of the part file is right, and noted.
+    /// Hashes pieces. A piece that is right only with bytes of the part file counts as right and is remembered as a
+    /// stray.
     fn check(&self, pieces: Vec<PieceIndex>) -> Vec<(PieceIndex, Result<bool, DiskTrouble>)> {
         let opened = self.opened();
         let began = opened.doubts.mark();
@@ -302,8 +305,8 @@ impl Inner {
         pieces.into_iter().zip(judged).map(with_part).collect()
     }
 
-    /// What was hashed at the start may have been read from the cache of a process that was killed before it synced: it
-    /// has to be on stable storage before the record claims it (D-12).
+    /// Syncs pieces that were hashed at the start. Their bytes may have been read from the page cache after a process
+    /// was killed before it synced them, and they must be on stable storage before the record claims them (D-12).
     fn harden_found(&self, start: &Snapshot, opened: &Opened) -> Result<(), DiskTrouble> {
         if self.config.durability != Durability::Safe {
             return Ok(());
@@ -317,7 +320,7 @@ impl Inner {
         }))
     }
 
-    /// All are hashed side by side, then written while they are in the cache.
+    /// Hashes all pieces side by side, then writes those that are right while they are in the processor's cache.
     fn write(&self, jobs: Vec<PieceJob>) -> Vec<PieceOutcome> {
         let digests = sha1_lanes::digests(jobs.iter().map(|job| job.blocks.iter().map(|block| &block[..])));
         // All at once: each lies elsewhere in a long list, and memory answers several questions in the time of one.
@@ -337,8 +340,8 @@ impl Inner {
         jobs.into_iter().zip(is_right).zip(written).map(outcome).collect()
     }
 
-    /// Those that are right, neighbours in one write. Where that fails each has one of its own, for one bad place is the
-    /// trouble of one piece.
+    /// Writes the pieces that are right, neighbours in one write. If that fails, each piece is written by itself, so
+    /// that one bad place affects one piece only.
     fn keep(&self, jobs: &[PieceJob], is_right: &[bool]) -> Vec<Result<(), DiskTrouble>> {
         let files = &self.opened().files;
         let right: Vec<usize> = (0..jobs.len()).filter(|nth| is_right[*nth]).collect();
@@ -378,7 +381,8 @@ impl Inner {
         opened.state.save(&self.record(snapshot, opened), self.config.durability != Durability::Off)
     }
 
-    /// Whether nobody will need the record again: the torrent is complete and done with, or nothing of it came to be.
+    /// Whether the record is of no further use: the torrent is complete and will not be continued, or it has no data at
+    /// all.
     fn is_state_useless(&self, snapshot: &Snapshot, opened: &Opened) -> bool {
         let looked = opened.looked.lock();
         let is_not_ours = |witness: &Witness| [Witness::default(), Witness::NOT_OURS].contains(witness);

@@ -1,9 +1,9 @@
-//! The part file over the runs of a torrent: which files' bytes are in it, what of them may be believed, and how they get
-//! into their own files when these are wanted after all.
+//! The part file over several runs of a torrent: which files have their bytes in it, which of those bytes are trusted,
+//! and how they are moved into their own files when these are wanted later.
 //!
-//! A file that is not wanted has its bytes in the part file, unless the record knows it as a file of ours: then it stays
-//! what it is. Bytes of a file that is wanted now are looked for in the part file when its own do not hash right; pieces that
-//! are right with them are written to where they belong, before the record says that they are there.
+//! The bytes of a file that is not wanted are in the part file, unless the record knows the file as ours: then it stays
+//! a file of its own. If the bytes of a wanted file do not have the right hash, those in the part file are tried.
+//! Pieces that are right with them are written to their own files before the record claims them.
 
 use std::collections::BTreeSet;
 
@@ -22,7 +22,7 @@ use crate::storage::record::FoundRecord;
 use crate::storage::{DiskTrouble, Snapshot};
 
 impl Inner {
-    /// The part file, if some file needs one or there is one.
+    /// The part file; `None` if no file needs one and none exists.
     pub(super) fn find_part(&self, files: &StoredFiles, state: &DiskState) -> Result<Option<Part>, DiskTrouble> {
         let is_wanted = |file: usize| self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
         let exists = self.config.folder.join(part_file::path(self.info_hash)).exists();
@@ -39,14 +39,14 @@ impl Inner {
             let then = record.as_ref().and_then(|record| Some((record.files.get(file)?, record.clean)));
             let is_ours = now.zip(then).is_some_and(|(now, (then, clean))| is_same(then, &now, clean));
             held.push(!is_wanted(file) && !spec.padding && !is_ours);
-            // Without a record whatever has the file's name is taken for it, and hashed before it counts.
+            // Without a record a file with the right name is taken for the torrent's file, and hashed before it counts.
             strayed.push(is_wanted(file) && !spec.padding && !is_ours && (record.is_some() || now.is_none()));
         }
         Ok(Some(Part::new((self.info_hash, self.geometry, files.layout()), held, strayed)))
     }
 
-    /// What the record says is had was had where the bytes lay then: a file that has got a place of its own since has
-    /// none of them, and what lay in the part file went with it.
+    /// Removes pieces from `trust` that were in other files when the record was written: a file that is stored by
+    /// itself now does not have them, and neither does a part file that has changed since. They are hashed again.
     pub(super) fn doubt_parts(
         &self,
         trust: &mut RecordTrust,
@@ -75,10 +75,11 @@ impl Inner {
         trust.check = check.into_iter().collect();
     }
 
-    /// Is the piece right with what the part file has of it? Then it is to be brought in before it counts.
+    /// Whether the piece has the right hash with the bytes that the part file has of it. It must then be written to its
+    /// own files before it counts.
     pub(super) fn is_strayed(&self, opened: &Opened, piece: PieceIndex) -> bool {
         let Some(_) = opened.files.part().filter(|part| part.has_strays()) else { return false };
-        // What cannot be read there is fetched again.
+        // A piece that cannot be read there is fetched again.
         self.read_strayed(opened, piece).is_ok_and(|bytes| bytes.is_some())
     }
 
@@ -89,7 +90,7 @@ impl Inner {
         Ok(is_right.then(|| bytes.into()))
     }
 
-    /// Writes pieces to where they belong, from the part file, and records them.
+    /// Writes such pieces from the part file to their own files, and records them.
     pub(super) fn bring_in(&self, opened: &Opened, start: &Snapshot) -> Result<(), DiskTrouble> {
         let pieces = opened.strays();
         for piece in pieces.iter().filter(|piece| start.have.has(**piece)) {
@@ -102,7 +103,8 @@ impl Inner {
         if pieces.is_empty() { Ok(()) } else { self.persist(start) }
     }
 
-    /// Every file has its bytes: the part file goes. Not where there is no state: whose folder that is nobody knows.
+    /// Removes the part file if no file needs it. Without a state folder of ours the file is left alone, because it may
+    /// belong to another process.
     pub(super) fn drop_part(&self, opened: &Opened) {
         if opened.files.part().is_none_or(Part::is_needed) || opened.state.missing().is_some() {
             return;
@@ -118,13 +120,13 @@ impl Inner {
 }
 
 impl Opened {
-    /// Pieces that are right, but not yet where they belong.
+    /// Pieces that are right, but not yet in their own files.
     pub(super) fn strays(&self) -> BTreeSet<PieceIndex> {
         self.looked.lock().strays.clone()
     }
 }
 
-/// For the record: files whose bytes are in the part file are not ours, whatever is in their place.
+/// Marks in a record the files whose bytes are in the part file: this torrent does not own a file of that name.
 pub(super) fn with_marks(mut witnesses: Vec<Witness>, files: &StoredFiles) -> Vec<Witness> {
     let held = |file: usize| files.part().is_some_and(|part| part.holds(file));
     witnesses
@@ -135,7 +137,7 @@ pub(super) fn with_marks(mut witnesses: Vec<Witness>, files: &StoredFiles) -> Ve
     witnesses
 }
 
-/// What is not ours is not there.
+/// Replaces these marks by "the file does not exist".
 pub(super) fn without_marks(mut record: ResumeRecord) -> ResumeRecord {
     record
         .files
@@ -145,7 +147,7 @@ pub(super) fn without_marks(mut record: ResumeRecord) -> ResumeRecord {
     record
 }
 
-/// The pieces that may have something in the part file.
+/// Adds to `has_data` the pieces that may have bytes in the part file.
 pub(super) fn pieces_with_part(files: &StoredFiles, has_data: &mut Bitfield) -> Result<(), DiskTrouble> {
     let Some(part) = files.part() else { return Ok(()) };
     for range in files.data_extents(files.part_number())? {
@@ -156,8 +158,8 @@ pub(super) fn pieces_with_part(files: &StoredFiles, has_data: &mut Bitfield) -> 
     Ok(())
 }
 
-/// Is it the file that the record saw? After a clean stop the device number may have been dealt anew; after any other we
-/// may have written on.
+/// Whether it is the file that the record saw. After a clean stop the device number may have changed; after any other
+/// stop this program may have written to the file.
 fn is_same(then: &Witness, now: &Witness, clean: bool) -> bool {
     *then != Witness::default()
         && if clean {

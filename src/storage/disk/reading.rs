@@ -1,4 +1,4 @@
-//! Ranges that are read for a peer: those that wait for nothing at once, the others in the pool.
+//! Reads ranges for peers: those that need no waiting at once, the others on a thread of the pool.
 
 use std::ops::Range;
 
@@ -9,19 +9,19 @@ use crate::base::geometry::{PieceIndex, PieceRange};
 use crate::storage::DiskTrouble;
 use crate::storage::coalesce::{self, CoalescedRun};
 
-/// A batch, read in part.
+/// A batch of reads, done in part.
 #[derive(Debug)]
 pub(super) struct Reading {
-    /// Start and length of each range.
+    /// Start and length of each range, in bytes of the torrent.
     places: Vec<(u64, u64)>,
     pieces: Vec<PieceIndex>,
-    /// What is still to be read.
+    /// The runs that are still to be read.
     rest: Vec<CoalescedRun>,
     results: Vec<Result<Bytes, DiskTrouble>>,
 }
 
 impl Reading {
-    /// Neighbours will be read together.
+    /// A batch of these ranges; neighbours are read together.
     pub(super) fn new(inner: &Inner, ranges: &[PieceRange]) -> Self {
         let places: Vec<_> =
             ranges.iter().map(|range| (inner.geometry.range_start(*range), range.len().into())).collect();
@@ -30,7 +30,7 @@ impl Reading {
         Self { rest: coalesce::runs(&places), places, pieces, results }
     }
 
-    /// Reads what can be read at once, and says whether that was all.
+    /// Reads what can be read without waiting. Returns whether that was everything.
     pub(super) fn at_once(&mut self, inner: &Inner) -> bool {
         for run in std::mem::take(&mut self.rest) {
             match inner.read_at_once(run.start, run.len) {
@@ -41,8 +41,8 @@ impl Reading {
         self.rest.is_empty()
     }
 
-    /// Reads the rest. Where neighbours fail together each has a read of its own, for one bad sector is the trouble of one
-    /// range.
+    /// Reads the rest. If neighbours fail together, each range is read by itself, so that one bad sector affects one
+    /// range only.
     pub(super) fn finish(mut self, inner: &Inner) -> Vec<Result<Bytes, DiskTrouble>> {
         for run in std::mem::take(&mut self.rest) {
             match inner.read_at(run.start, run.len) {
@@ -60,7 +60,7 @@ impl Reading {
         self.results
     }
 
-    /// After everything is read: what came into doubt before or meanwhile is given to nobody.
+    /// Removes the bytes of pieces that are in doubt now. Runs after all reads, because doubts may arise during them.
     fn withhold(&mut self, inner: &Inner) {
         let opened = inner.opened();
         if opened.doubts.is_none() {
@@ -86,19 +86,19 @@ impl Inner {
         self.config.buffers.filled(in_memory(len), |buffer| self.opened().files.read_vouched(start, buffer))
     }
 
-    /// What waits for nothing; `None` where somebody has to wait, or to find out what is wrong.
+    /// Reads bytes if that needs no waiting; `None` if it does, or if the read fails.
     fn read_at_once(&self, start: u64, len: u64) -> Option<Bytes> {
         let fill = |buffer: &mut [u8]| self.opened().files.read_at_once(start, buffer).then_some(()).ok_or(());
         self.config.buffers.filled(in_memory(len), fill).ok()
     }
 }
 
-/// A place in a run.
+/// The place of a range in the buffer of its run.
 fn within(start: u64, len: u64) -> Range<usize> {
     in_memory(start)..in_memory(start + len)
 }
 
-/// A length that is one of a buffer too.
+/// A length as `usize`, since buffers have that length too.
 fn in_memory(len: u64) -> usize {
     usize::try_from(len).expect("a run is a mebibyte at most")
 }

@@ -1,4 +1,5 @@
-//! Is there room for what will be written? Asked before anything is, so that a download that cannot end does not begin.
+//! Is there room for what will be written? This is asked before the first write, so that a download that cannot finish
+//! does not begin.
 
 use super::{Inner, Opened};
 use crate::base::bitfield::Bitfield;
@@ -11,8 +12,8 @@ impl Inner {
         self.config.select.as_ref().map_or_else(|| WantedPieces::everything(&self.geometry), of_files)
     }
 
-    /// Claims the room that is needed, or says how much is needed and how much is free. Where that cannot be told, the
-    /// disk is taken to be large enough.
+    /// Claims the space that is needed. Fails with the needed and the free bytes if there is not enough. If the free
+    /// bytes cannot be determined, the disk is assumed to be large enough.
     pub(super) fn claim_room(
         &self,
         opened: &Opened,
@@ -23,7 +24,7 @@ impl Inner {
         let folder = opened.files.folder();
         let (Some(device), Some(free)) = (folder.device(), opened.files.free()) else { return Ok(()) };
         let mut claim = opened.claim.lock();
-        // The old claim is given back only after the new one is made, which takes its place.
+        // The old claim ends only after the new one is made, which replaces it.
         match self.config.room.claim(device, self.info_hash, need, free) {
             Ok(new) => *claim = Some(new),
             Err(needed) => {
@@ -35,7 +36,8 @@ impl Inner {
         Ok(())
     }
 
-    /// Bytes that have no place on the disk yet: what is to be fetched, less the blocks that the files have already.
+    /// Bytes that still need space on the disk: those to be fetched, but not more than the wanted files lack on the
+    /// disk.
     fn need(&self, opened: &Opened, wanted: &WantedPieces, have: &Bitfield) -> Result<u64, DiskTrouble> {
         let to_fetch = wanted.bytes().saturating_sub(wanted.bytes_had(&self.geometry, have));
         let is_wanted = |file: usize| self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true));
@@ -48,7 +50,7 @@ impl Inner {
         Ok(to_fetch.min(without_place))
     }
 
-    /// What was written needs no room any more.
+    /// Reduces the claim by what was written.
     pub(super) fn note_room(&self, jobs: &[PieceJob], is_right: &[bool], written: &[Result<(), DiskTrouble>]) {
         let pieces = jobs.iter().zip(is_right).zip(written).filter(|((_, right), written)| **right && written.is_ok());
         let bytes = self.geometry.len_of(pieces.map(|((job, _), _)| job.piece));
@@ -57,7 +59,8 @@ impl Inner {
         }
     }
 
-    /// A full disk: what a person has to make room for is all that is still to come, not the one write that failed.
+    /// Completes the error of a full disk: the user must make room for all that is still to be written, not only for
+    /// the write that failed.
     pub(super) fn with_need(&self, opened: &Opened, trouble: DiskTrouble) -> DiskTrouble {
         let (TroubleKind::Full, Some((free, wanted))) = (trouble.kind, trouble.space) else { return trouble };
         let needed = opened.files.folder().device().map_or(0, |device| self.config.room.needed(device));

@@ -1,5 +1,5 @@
-//! The state of a torrent where it can be kept. It helps the next start and is no condition of this one: on a disk that is
-//! read-only, or somebody else's, complete data is used all the same.
+//! The state of a torrent on the disk, if it can be kept. The state helps the next start, but this start does not
+//! require it: complete data can be used on a disk that is read-only or belongs to another user.
 
 use std::path::{Path, PathBuf};
 
@@ -9,17 +9,17 @@ use crate::codec::resume::ResumeRecord;
 use crate::storage::DiskTrouble;
 use crate::storage::record::{FoundRecord, StateFolder, StateTrouble, peek};
 
-/// See the head of the file.
+/// The state folder of a torrent, or the reason why there is none.
 #[derive(Debug)]
 pub(super) struct DiskState {
     output: PathBuf,
     info_hash: InfoHash,
-    /// Why there is none, where there is none.
+    /// The error if no state folder could be locked.
     folder: Locked<Result<StateFolder, DiskTrouble>>,
 }
 
 impl DiskState {
-    /// Takes the lock. Fails if another process has it; where no lock can be made, there is no state.
+    /// Takes the lock. Fails if another process has it. If the lock cannot be made, the torrent has no state.
     pub(super) fn lock(output: &Path, info_hash: InfoHash) -> Result<Self, StateTrouble> {
         let folder = match StateFolder::lock(output, info_hash) {
             Err(StateTrouble::Disk(trouble)) => Err(trouble),
@@ -29,7 +29,7 @@ impl DiskState {
         Ok(Self { output: output.to_owned(), info_hash, folder: Locked::new(folder) })
     }
 
-    /// The record, which may also be one that cannot be replaced.
+    /// Reads the record, even if it could not be replaced.
     pub(super) fn load(&self) -> FoundRecord {
         match &*self.folder.lock() {
             Ok(folder) => folder.load(),
@@ -37,7 +37,7 @@ impl DiskState {
         }
     }
 
-    /// Something will be written: without a lock and a record that is not done. Tries once more.
+    /// Fails if there is no state, because writing needs a lock and a record. Tries to take the lock once more.
     pub(super) fn require(&self) -> Result<(), StateTrouble> {
         let mut folder = self.folder.lock();
         if folder.is_err() {
@@ -46,12 +46,12 @@ impl DiskState {
         Ok(())
     }
 
-    /// Why no state can be kept; `None` if it can.
+    /// Why no state can be kept; `None` if it can be kept.
     pub(super) fn missing(&self) -> Option<DiskTrouble> {
         self.folder.lock().as_ref().err().cloned()
     }
 
-    /// Replaces the record, where there is a place for it.
+    /// Replaces the record. Does nothing if there is no state.
     pub(super) fn save(&self, record: &ResumeRecord, durable: bool) -> Result<(), DiskTrouble> {
         self.folder.lock().as_ref().map_or(Ok(()), |folder| folder.save(record, durable))
     }

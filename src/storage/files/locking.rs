@@ -1,7 +1,8 @@
-//! A lock on each file that is open: no other process writes to what we write to or read, if it asks for the lock as we do.
+//! A lock on each open file: no other process writes to a file that we write or read, if it asks for the lock as we do.
 //!
-//! `flock`: it belongs to the open file, whatever name or link leads to it, and ends with it. Files that are not open have
-//! none; what happens to them meanwhile is seen by `vetting`. A file system that knows no locks has none.
+//! The lock is a `flock`: it belongs to the open file, whatever name or link leads to it, and ends with it. Files that
+//! are not open have no lock; `vetting` detects what happens to them meanwhile. On a file system without locks there
+//! are none.
 
 use std::sync::{Arc, Weak};
 
@@ -17,24 +18,24 @@ use super::vetting::look_at;
 #[derive(Debug, Default)]
 pub(super) struct FileLock {
     mode: Option<LockMode>,
-    /// The open file that holds it.
+    /// The open file that holds the lock.
     holder: Weak<OpenFile>,
 }
 
-/// What is locked out.
+/// The kind of lock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LockMode {
-    /// Those who write: we read.
+    /// Keeps out processes that write, because we read.
     Shared,
-    /// All others: we write.
+    /// Keeps out all other processes, because we write.
     Exclusive,
 }
 
 impl FileLock {
-    /// Takes the lock that was asked for with a file that was just opened. `false` if another process has it.
+    /// Locks a file that was just opened. Returns `false` if another process has the lock.
     fn take(&mut self, handle: &Arc<OpenFile>, mode: LockMode) -> bool {
         if let Some(own) = self.holder.upgrade().filter(|own| !Arc::ptr_eq(own, handle)) {
-            // It would lock ourselves out.
+            // Otherwise our own older lock would refuse the new one.
             if let Err(error) = rustix::fs::flock(&own.file, FlockOperation::Unlock) {
                 tracing::debug!(%error, "a lock was not given back");
             }
@@ -52,14 +53,14 @@ fn flock(handle: &OpenFile, mode: LockMode) -> bool {
     };
     match rustix::fs::flock(&handle.file, operation) {
         Err(Errno::WOULDBLOCK) => false,
-        // Some file systems have no locks, and then nobody has one.
+        // Some file systems have no locks; then no process can have one.
         Ok(()) | Err(_) => true,
     }
 }
 
 impl StoredFiles {
-    /// Locks a file for as long as it is open, and whenever it is opened again. A file that is not there cannot be locked;
-    /// fails where another process has the lock.
+    /// Locks a file while it is open, and whenever it is opened again. A file that does not exist cannot be locked,
+    /// which is not an error. Fails if another process has the lock.
     pub fn lock(&self, file: usize, mode: LockMode) -> Result<(), DiskTrouble> {
         let handle = match self.readable(file) {
             Err(trouble) if trouble.kind == TroubleKind::Missing => return Ok(()),
@@ -68,8 +69,8 @@ impl StoredFiles {
         self.take_lock(file, &handle, mode)
     }
 
-    /// The file was opened to be read: the lock that it had before. Where another process has taken it meanwhile, what that
-    /// process writes is seen when it is read.
+    /// Renews the lock of a file that was opened again to be read. If another process has taken the lock meanwhile, its
+    /// writes are detected when the file is read.
     pub(super) fn lock_again(&self, file: usize, handle: &Arc<OpenFile>) {
         let mut lock = self.tracked[file].lock.lock();
         if let Some(mode) = lock.mode
@@ -79,7 +80,7 @@ impl StoredFiles {
         }
     }
 
-    /// The file was opened to be written.
+    /// Locks a file that was opened to be written.
     pub(super) fn lock_to_write(&self, file: usize, handle: &Arc<OpenFile>) -> Result<(), DiskTrouble> {
         self.take_lock(file, handle, LockMode::Exclusive)
     }
@@ -103,7 +104,7 @@ impl StoredFiles {
             > 0
     }
 
-    /// Everything is written: other processes may read too.
+    /// Turns exclusive locks into shared ones, because everything is written: other processes may then read too.
     pub fn ease_locks(&self) {
         for tracked in &self.tracked {
             let mut lock = tracked.lock.lock();

@@ -1,6 +1,7 @@
-//! A torrent's files as one run of bytes: vectored reads and writes across file borders, few descriptors.
+//! [`StoredFiles`]: a torrent's files as one sequence of bytes, with vectored reads and writes across file borders and
+//! few descriptors.
 //!
-//! Blocking, and shared by the threads of the pool. Knows nothing of pieces and hashes.
+//! Its methods block, and threads of the pool share it. Knows nothing of pieces and hashes.
 
 mod locking;
 mod syncing;
@@ -31,7 +32,7 @@ use crate::logic::disk::layout::{FileSpan, Layout};
 pub use locking::LockMode;
 use vetting::{Tracked, look_at};
 
-/// 512 bytes: what `st_blocks` counts in, whatever the file system does (POSIX, sys/stat.h).
+/// 512 bytes: the unit of `st_blocks` on every file system (POSIX, sys/stat.h).
 const STAT_BLOCK: u64 = 512;
 
 /// The files of a torrent below an output folder.
@@ -43,21 +44,21 @@ pub struct StoredFiles {
     part: Option<Part>,
     open: OpenFiles,
     unsynced: Locked<Unsynced>,
-    /// What is known of each file, and of the part file behind the last.
+    /// The state of each file, and of the part file after the last one.
     tracked: Vec<Tracked>,
     owner: Option<Owner>,
 }
 
-/// The torrent in whose name files are claimed.
+/// The torrent for which files are claimed.
 #[derive(Debug)]
 pub struct Owner {
-    /// Its claims among those of the run.
+    /// The torrent's claims among those of the run.
     pub claimant: Claimant,
     /// The output folder's path, without links.
     pub root: PathBuf,
 }
 
-/// What the next sync has to make durable.
+/// What the next sync makes durable.
 #[derive(Debug, Default)]
 struct Unsynced {
     touched: BTreeSet<usize>,
@@ -66,15 +67,15 @@ struct Unsynced {
 
 /// Why a file was not changed.
 enum ChangeFailed {
-    /// It cannot be opened.
+    /// The file cannot be opened.
     Open(DiskTrouble),
-    /// It is open, and the change failed.
+    /// The file is open, and the change failed.
     Change(io::Error),
 }
 
 impl StoredFiles {
-    /// Nothing is opened or made yet. `max_open`: files that stay open at most (D-17); with none
-    /// each is opened for every job anew.
+    /// The files of a torrent. Opens and makes none yet. `max_open` is the largest number of files that stay open
+    /// (D-17); with 0 every job opens its files again.
     pub fn new(folder: OutputFolder, specs: Vec<FileSpec>, max_open: usize) -> Self {
         let layout = Layout::new(specs.iter().map(|spec| spec.len));
         let tracked = (0..=specs.len()).map(|_| Tracked::default()).collect();
@@ -82,13 +83,13 @@ impl StoredFiles {
         Self { folder, specs, layout, part: None, open, unsynced: Locked::default(), tracked, owner: None }
     }
 
-    /// The same, with bytes of some files in a part file.
+    /// Adds a part file, which has the bytes of some files.
     #[must_use]
     pub fn with_part(self, part: Option<Part>) -> Self {
         Self { part, ..self }
     }
 
-    /// The same, for a torrent among others.
+    /// Adds the owner, so that files are claimed among the torrents of the run.
     #[must_use]
     pub fn owned_by(self, owner: Owner) -> Self {
         Self { owner: Some(owner), ..self }
@@ -105,18 +106,18 @@ impl StoredFiles {
         })
     }
 
-    /// Everything is written: others may read the files too.
+    /// Lets other torrents and processes read the files, because everything is written.
     pub fn ease_claims(&self) {
         self.owner.iter().for_each(|owner| owner.claimant.ease());
         self.ease_locks();
     }
 
-    /// The part file, if there may be one.
+    /// The part file; `None` if there cannot be one.
     pub fn part(&self) -> Option<&Part> {
         self.part.as_ref()
     }
 
-    /// The number of the part file: one more than the last of the torrent's.
+    /// The number of the part file, which follows that of the torrent's last file.
     pub fn part_number(&self) -> usize {
         self.specs.len()
     }
@@ -126,7 +127,7 @@ impl StoredFiles {
         &self.specs
     }
 
-    /// How the torrent's bytes fall into the files.
+    /// How the torrent's bytes are divided into files.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -136,12 +137,12 @@ impl StoredFiles {
         &self.folder
     }
 
-    /// The full path of a file, for people.
+    /// The full path of a file, for messages.
     pub fn shown_path(&self, file: usize) -> PathBuf {
         self.folder.path().join(&self.spec(file).path)
     }
 
-    /// Writes `blocks`, one after the other, at `start` of the torrent.
+    /// Writes `blocks`, one after the other, from offset `start` of the torrent.
     pub fn write(&self, start: u64, blocks: &[Bytes]) -> Result<(), DiskTrouble> {
         let len = blocks.iter().map(|block| block.len() as u64).sum();
         let mut rest = Slices::new(blocks);
@@ -158,12 +159,12 @@ impl StoredFiles {
         Ok(())
     }
 
-    /// Fills `buffer` from `start` of the torrent. A file that is too short is an error of the kind `Missing`.
+    /// Fills `buffer` from offset `start` of the torrent. A file that is too short is an error of the kind `Missing`.
     pub fn read(&self, start: u64, buffer: &mut [u8]) -> Result<(), DiskTrouble> {
         self.read_where(start, buffer, Part::holds)
     }
 
-    /// The same, but with all that the part file may have of it taken from there.
+    /// Fills `buffer` as [`Self::read`] does, but takes from the part file everything that it may have.
     pub fn read_strayed(&self, start: u64, buffer: &mut [u8]) -> Result<(), DiskTrouble> {
         self.read_where(start, buffer, Part::held_once)
     }
@@ -175,7 +176,7 @@ impl StoredFiles {
         })
     }
 
-    /// Fills `buffer` file by file; padding is zeros.
+    /// Calls `fill` for each file that holds a part of `buffer`; padding is filled with zeros.
     fn each_place(
         &self,
         (start, in_part): (u64, fn(&Part, usize) -> bool),
@@ -207,7 +208,8 @@ impl StoredFiles {
         }
     }
 
-    /// What a file looks like now: length, device, inode, time of change. `None` when it is not there, or is nothing to us.
+    /// The length, device, inode and modification time of a file. `None` if it does not exist, is padding, or is kept
+    /// in the part file.
     pub fn witness(&self, file: usize) -> Result<Option<Witness>, DiskTrouble> {
         if self.spec(file).padding || self.is_held(file) {
             return Ok(None);
@@ -219,7 +221,7 @@ impl StoredFiles {
         }
     }
 
-    /// Where a file has data, as opposed to holes. A file that is not there has none.
+    /// The ranges of a file that hold data, not holes. Empty if the file does not exist.
     pub fn data_extents(&self, file: usize) -> Result<Vec<Range<u64>>, DiskTrouble> {
         if self.is_held(file) {
             return Ok(Vec::new());
@@ -232,14 +234,14 @@ impl StoredFiles {
         Ok(extents(&opened, meta.len()))
     }
 
-    /// Bytes that this process may still write in the output folder; `None` where the file system does not tell.
+    /// Bytes that this process may still write in the output folder; `None` if the file system does not tell.
     pub fn free(&self) -> Option<u64> {
         let fs = rustix::fs::statvfs(self.folder.path()).ok().filter(|fs| fs.f_blocks > 0)?;
         let blocks = if rustix::process::geteuid().is_root() { fs.f_bfree } else { fs.f_bavail };
         Some(blocks.saturating_mul(fs.f_frsize))
     }
 
-    /// Bytes of the disk that a file has already, whatever its length says.
+    /// Bytes that the file occupies on the disk, which may differ from its length.
     pub fn allocated(&self, file: usize) -> Result<u64, DiskTrouble> {
         match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
             Ok((_, meta)) => Ok(meta.blocks().saturating_mul(STAT_BLOCK)),
@@ -248,7 +250,7 @@ impl StoredFiles {
         }
     }
 
-    /// Makes the files that have no bytes: no piece will ever bring them into being.
+    /// Makes the files without bytes. No write of a piece would make them.
     pub fn create_empty_files(&self) -> Result<(), DiskTrouble> {
         for (file, spec) in self.specs.iter().enumerate() {
             if spec.len == 0 && !spec.padding && !self.is_held(file) && self.known(file) == Witness::default() {
@@ -258,18 +260,18 @@ impl StoredFiles {
         Ok(())
     }
 
-    /// Makes a file where there is none, with nothing in it.
+    /// Makes an empty file if the file does not exist.
     fn create(&self, file: usize) -> Result<(), DiskTrouble> {
         self.change(file, |_| Ok(())).map_err(|failed| self.cause(failed, "create", file))
     }
 
-    /// Cuts a file down to the torrent's length; the user has agreed to lose what is behind it.
+    /// Cuts a file to the length that the torrent has. The user has agreed to lose the rest.
     pub fn truncate(&self, file: usize) -> Result<(), DiskTrouble> {
         let len = self.specs[file].len;
         self.change(file, |handle| handle.file.set_len(len)).map_err(|failed| self.cause(failed, "truncate", file))
     }
 
-    /// Changes a file, and sees to it that nothing is taken for our change that was somebody else's.
+    /// Changes a file. A change that another program made before is detected, not taken for ours.
     fn change(&self, file: usize, change: impl FnOnce(&OpenFile) -> io::Result<()>) -> Result<(), ChangeFailed> {
         let tracked = &self.tracked[file];
         let _turn = tracked.turn.lock();
@@ -279,7 +281,7 @@ impl StoredFiles {
         let changed = change(&handle);
         let after = look_at(&handle.file).map_err(ChangeFailed::Change)?;
         tracked.with(|watch| watch.on_own_change(after));
-        // Not before: a sync that begins during the write would take the note and miss the bytes.
+        // Only after the write: a sync that began during the write would clear the note and miss the bytes.
         self.touch(file);
         changed.map_err(ChangeFailed::Change)
     }
@@ -299,7 +301,7 @@ impl StoredFiles {
         }
     }
 
-    /// Are a file's bytes kept in the part file?
+    /// Whether a file's bytes are kept in the part file.
     pub fn holds_elsewhere(&self, file: usize) -> bool {
         self.is_held(file)
     }
@@ -308,7 +310,7 @@ impl StoredFiles {
         self.part.as_ref().is_some_and(|part| part.holds(file))
     }
 
-    /// Where bytes of the torrent lie: in their own file, or in the part file if that has them.
+    /// The places of the torrent's bytes: in their own files, or in the part file if it has them.
     fn places(&self, start: u64, len: u64, in_part: fn(&Part, usize) -> bool) -> impl Iterator<Item = FileSpan> + '_ {
         self.layout.spans(start, len).flat_map(move |span| {
             let part = self.part.as_ref().filter(|part| in_part(part, span.file));
@@ -337,7 +339,7 @@ impl StoredFiles {
         }
         let opened = self.with_room(|| self.open_or_create(file));
         let handle = opened.map_err(|error| self.trouble("open", file, &error, self.spec(file).len))?;
-        // A file without bytes may belong to many, and the part file to us alone.
+        // A file without bytes may be used by several torrents, and the part file by this torrent only.
         if self.spec(file).len > 0 {
             self.lock_to_write(file, &handle)?;
             self.claim(file, true)?;
@@ -348,7 +350,8 @@ impl StoredFiles {
         Ok(handle)
     }
 
-    /// Peers may have taken all descriptors: then the files that are open make room, and it is tried once more.
+    /// Opens a file. If no descriptor is left, because peers have taken them all, the files that are kept open
+    /// are closed and it is tried once more.
     fn with_room<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match open() {
             Err(error) if is_crowded(&error) => {
@@ -368,7 +371,7 @@ impl StoredFiles {
                 self.folder.create_parents(path)?;
                 open(OFlags::CREATE)
             }
-            // To some kernels "create" is forbidden for what is there, belongs to others and lies in a folder that all share.
+            // Some kernels refuse O_CREAT for an existing file of another user in a shared folder.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => open(OFlags::empty()).or(Err(error)),
             opened => opened,
         };
@@ -380,7 +383,7 @@ impl StoredFiles {
         Ok(Arc::new(OpenFile::new(opened)))
     }
 
-    /// Makes a file that is open to be written as long as it should be; what is added is a hole.
+    /// Extends a file that is open for writing to its full length, with a hole.
     fn lengthen(&self, file: usize, opened: &File) -> io::Result<()> {
         let len = self.spec(file).len;
         if opened.metadata()?.len() < len {
@@ -391,12 +394,13 @@ impl StoredFiles {
         Ok(())
     }
 
-    /// It was written to: the next sync is for it too.
+    /// Notes that the next sync must include the file.
     fn touch(&self, file: usize) {
         self.unsynced.lock().touched.insert(file);
     }
 
-    /// A file that may be new: the folders whose entries must be made durable for it to survive a power cut.
+    /// Notes the folders of a file that may be new: their entries must be made durable for the file to survive a power
+    /// cut.
     fn remember_entry(&self, path: &Path) {
         let mut unsynced = self.unsynced.lock();
         for folder in path.ancestors().skip(1) {
@@ -428,14 +432,14 @@ impl StoredFiles {
     }
 }
 
-/// A hint: where the file system does not take it, the read itself brings the bytes.
+/// Asks the kernel to read ahead. It is a hint: if the file system refuses it, the read itself gets the bytes.
 pub fn read_ahead(file: &File, offset: u64, len: u64) {
     if let Err(error) = rustix::fs::fadvise(file, offset, NonZeroU64::new(len), Advice::WillNeed) {
         tracing::debug!(%error, "no reading ahead");
     }
 }
 
-/// No descriptor is left, in this process or on this machine.
+/// Whether the error says that no descriptor is left, in this process or on this machine.
 fn is_crowded(error: &io::Error) -> bool {
     use rustix::io::Errno;
     Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
@@ -446,7 +450,7 @@ fn witness(meta: &Metadata) -> Witness {
     Witness { len: meta.len(), dev: meta.dev(), ino: meta.ino(), mtime_ns }
 }
 
-/// By `SEEK_DATA` and `SEEK_HOLE`; a file system that knows no holes has data everywhere.
+/// The ranges with data, by `SEEK_DATA` and `SEEK_HOLE`. A file system without holes has data everywhere.
 fn extents(file: &File, len: u64) -> Vec<Range<u64>> {
     use rustix::fs::SeekFrom;
     let mut found = Vec::new();
@@ -488,7 +492,7 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
-        /// Any cut into blocks, any borders between files: what was written is what is read; padding reads as zeros.
+        /// Any division into blocks, any file borders: the bytes written are read back; padding reads as zeros.
         #[test]
         fn writes_come_back(lens in prop::collection::vec(0u64..300, 1..8), cuts in prop::collection::vec(1usize..90, 1..8), start in 0u64..200) {
             let (_dir, files) = files_of(&lens);
@@ -512,7 +516,7 @@ mod tests {
     }
 
     #[test]
-    fn more_files_than_descriptors_are_no_trouble() {
+    fn more_files_than_descriptors_can_be_used() {
         for max_open in [MAX_OPEN, 0] {
             let (_dir, files) = files_of(&[1; 400]);
             let files = StoredFiles { open: OpenFiles::new(max_open), ..files };

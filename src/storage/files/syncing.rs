@@ -1,4 +1,4 @@
-//! Making what was written durable, and saying what the files look like then.
+//! Makes written bytes durable, and returns the state of the files at that time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -11,8 +11,8 @@ use super::StoredFiles;
 use crate::codec::resume::Witness;
 
 impl StoredFiles {
-    /// Makes everything written since the last call durable: data, then the entries of folders that got new files. Says
-    /// which files those were, and what they look like now.
+    /// Makes everything written since the last call durable: data, then the entries of folders with new files. Returns
+    /// the files concerned, and their witnesses now.
     pub fn sync(&self) -> Result<BTreeMap<usize, Witness>, DiskTrouble> {
         let (touched, entries) = {
             let mut unsynced = self.unsynced.lock();
@@ -25,7 +25,8 @@ impl StoredFiles {
         })
     }
 
-    /// Makes these bytes durable, whoever wrote them, with the entries of the folders that hold their files.
+    /// Makes these bytes durable, including those that another process has written, with the entries of the folders of
+    /// their files.
     pub fn sync_bytes_of(&self, ranges: impl IntoIterator<Item = Range<u64>>) -> Result<(), DiskTrouble> {
         let places =
             ranges.into_iter().flat_map(|range| self.places(range.start, range.end - range.start, Part::holds));
@@ -35,7 +36,7 @@ impl StoredFiles {
         self.sync_these(&files, &folders).map(drop)
     }
 
-    /// As [`Self::sync`] for whoever leaves durability to the system: only says which files, and what they look like.
+    /// Does not sync, for a configuration that leaves durability to the system. Returns the same as [`Self::sync`].
     pub fn forgo_sync(&self) -> Result<BTreeMap<usize, Witness>, DiskTrouble> {
         let touched = {
             let mut unsynced = self.unsynced.lock();
@@ -53,7 +54,7 @@ impl StoredFiles {
         let mut seen = BTreeMap::new();
         for file in touched {
             let handle = match self.readable(*file) {
-                // Somebody has removed it: there is nothing to be made durable, and what was there is in doubt.
+                // Another program has removed the file: nothing can be made durable, and its bytes are in doubt.
                 Err(trouble) if trouble.kind == TroubleKind::Missing => {
                     self.tracked[*file].with(|watch| watch.on_seen(Witness::default()));
                     seen.insert(*file, Witness::default());
@@ -62,14 +63,14 @@ impl StoredFiles {
                 opened => opened?,
             };
             handle.file.sync_data().map_err(|error| self.trouble(SYNC, *file, &error, 0))?;
-            // By its name: bytes in a file that was moved away are on record for nobody.
+            // By its name: the bytes of a file that was moved away must not be recorded.
             self.look_by_name(*file)?;
             seen.insert(*file, self.to_record(*file));
         }
         for dir in entries {
             let shown = self.folder.path().join(dir);
             match self.folder.sync_dir(dir) {
-                // It was moved away or removed, and what was in it is in doubt.
+                // The folder was moved away or removed, and what was in it is in doubt.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 synced => synced.map_err(|error| DiskTrouble::new(SYNC, &shown, &error))?,
             }
@@ -77,7 +78,7 @@ impl StoredFiles {
         Ok(seen)
     }
 
-    /// What the record is to say of a file: not that another's file is ours.
+    /// The witness of a file for the record. A file of another program is not recorded as ours.
     fn to_record(&self, file: usize) -> Witness {
         self.tracked[file].with(|watch| watch.to_record())
     }

@@ -1,10 +1,11 @@
-//! Files under watch: who else has changed one, seen by its name and by its open handle.
+//! Detects changes of files by other programs, through the file's name and through its open handle.
 //!
-//! A change by another program shows in the length, the inode or the time of change of a file (`logic::disk::file_watch`). It is
-//! looked for before each write, after each read for a peer, before the record, and before "complete" is said.
+//! Such a change shows in the length, the inode or the modification time of a file (`logic::disk::file_watch`). The
+//! files are compared before each write, after each read for a peer, before the record is written, and before
+//! "complete" is reported.
 //!
-//! Kernels from 6.13 on give each change that follows a look a time of its own (ext4, xfs, btrfs, tmpfs). Older ones
-//! round to a tick of 1 to 10 ms: a change in the same tick as a write of ours goes unseen there.
+//! Kernels from 6.13 on give each change that follows a look a time of its own (ext4, xfs, btrfs, tmpfs). Older kernels
+//! round to a tick of 1 to 10 ms: there a change in the same tick as one of our writes is not detected.
 
 use std::fs::File;
 use std::io;
@@ -21,16 +22,16 @@ use crate::base::locked::Locked;
 use crate::codec::resume::Witness;
 use crate::logic::disk::file_watch::{FileWatch, ReadTicket};
 
-/// 5 s between two looks for the name of a file that is read for peers: a file that was moved away or replaced still gives
-/// the right bytes through its open handle, so this only bounds how long the seed speaks for a file that is not there.
+/// 5 s between two looks at the name of a file that is read for peers. A file that was moved away or replaced still
+/// gives the right bytes through its open handle, so this only bounds how long we seed a file that is no longer there.
 const NAME_EVERY: Duration = Duration::from_secs(5);
 
-/// One file under watch.
+/// One file, watched for changes.
 #[derive(Debug, Default)]
 pub(super) struct Tracked {
-    /// Whose turn it is to change the file. The kernel lets one writer at a time into a file, and lets the others spin at its
-    /// door. Held for as long as a write takes, by threads of the pool, which have nothing else to do meanwhile; so what is
-    /// seen with this in hand is not half of a change of ours.
+    /// Held by the thread that changes the file. The kernel lets one writer at a time into a file and lets the others
+    /// spin. It is held for the duration of a write, by threads of the pool, which have nothing else to do. While it is
+    /// held, no change of ours is half done.
     pub(super) turn: Locked<()>,
     pub(super) lock: Locked<FileLock>,
     seen: Locked<Seen>,
@@ -39,7 +40,7 @@ pub(super) struct Tracked {
 #[derive(Debug, Default)]
 struct Seen {
     watch: FileWatch,
-    /// When the file was last looked for by its name.
+    /// When the file was last looked at by its name.
     named: Option<Instant>,
 }
 
@@ -52,7 +53,7 @@ impl Tracked {
         self.seen.lock().named.is_none_or(|named| now.duration_since(named) >= NAME_EVERY)
     }
 
-    /// For a read that must not wait: nothing is in doubt, and the name was seen a moment ago.
+    /// A ticket for a read that must not wait; `None` if something is in doubt or the name was not looked at recently.
     fn ticket_at_once(&self, now: Instant) -> Option<ReadTicket> {
         let seen = self.seen.lock();
         let named = seen.named.filter(|named| now.duration_since(*named) < NAME_EVERY);
@@ -64,31 +65,32 @@ impl Tracked {
     }
 }
 
-/// Looks at an open file.
+/// The witness of an open file.
 pub(super) fn look_at(file: &File) -> io::Result<Witness> {
     Ok(witness(&file.metadata()?))
 }
 
 impl StoredFiles {
-    /// These files are vouched for as they were seen, in the order of the torrent, and the part file last.
+    /// Sets the known state of the files, in the order of the torrent, the part file last.
     pub fn vouch(&self, seen: impl IntoIterator<Item = Witness>) {
         for (tracked, now) in self.tracked.iter().zip(seen) {
             tracked.with(|watch| watch.on_found(now));
         }
     }
 
-    /// What a file looked like when it was last seen.
+    /// The witness of a file when it was last seen.
     pub fn known(&self, file: usize) -> Witness {
         self.tracked[file].with(|watch| watch.known())
     }
 
-    /// Fills `buffer` from `start` of the torrent with bytes for a peer: none that another program may have changed. Where
-    /// one has, this fails with `Changed`, and its file is in doubt.
+    /// Fills `buffer` from offset `start` of the torrent with bytes for a peer. If another program may have changed a
+    /// file, the read fails with `Changed` and the file is in doubt.
     pub fn read_vouched(&self, start: u64, buffer: &mut [u8]) -> Result<(), DiskTrouble> {
         self.each_place((start, Part::holds), buffer, |file, part, offset| self.read_watched(file, part, offset))
     }
 
-    /// The same if that takes no waiting: the bytes lie in one file, which is open and was seen by its name a moment ago.
+    /// Fills `buffer` as [`Self::read_vouched`] does, if that needs no waiting: the bytes must be in one file that is
+    /// open and whose name was looked at recently. Returns whether it did.
     pub fn read_at_once(&self, start: u64, buffer: &mut [u8]) -> bool {
         let mut places = self.places(start, buffer.len() as u64, Part::holds);
         let (Some(place), None) = (places.next(), places.next()) else { return false };
@@ -111,7 +113,7 @@ impl StoredFiles {
         if read.is_ok() && tracked.holds(ticket, look()?) {
             return Ok(());
         }
-        // A write of ours may have been under way.
+        // One of our own writes may have been in progress.
         let _turn = tracked.turn.lock();
         let after = look()?;
         if tracked.holds(ticket, after) {
@@ -121,7 +123,7 @@ impl StoredFiles {
         Err(self.changed("read", file))
     }
 
-    /// Compares a file with what is known of it, by its name. `true` if what it holds is in doubt now.
+    /// Compares the file under the file's name with what is known of it. Returns whether its bytes are in doubt now.
     pub(super) fn look_by_name(&self, file: usize) -> Result<bool, DiskTrouble> {
         let tracked = &self.tracked[file];
         let _turn = tracked.turn.lock();
@@ -131,13 +133,13 @@ impl StoredFiles {
         let before = seen.watch.known();
         seen.watch.on_seen(now);
         if (before.dev, before.ino) != (now.dev, now.ino) {
-            // It leads to the one that was moved or replaced.
+            // The open handle leads to the file that was moved or replaced.
             self.open.close(file);
         }
         Ok(seen.watch.is_in_doubt())
     }
 
-    /// What lies under a file's name. All zeros where there is no such file.
+    /// The witness of the file under a name; all zeros if there is no such file.
     fn named(&self, file: usize) -> Result<Witness, DiskTrouble> {
         match self.folder.look(&self.spec(file).path) {
             Ok(meta) => Ok(witness(&meta)),
@@ -146,9 +148,9 @@ impl StoredFiles {
         }
     }
 
-    /// Looks for every file by its name and says which are in doubt; the part file has the number behind the last one. With
-    /// `may_write` the output folder and files without bytes are made again where they are gone, and a file of ours that
-    /// has grown is cut to its length.
+    /// Looks at every file by its name. Returns the numbers of those in doubt; the part file's number follows the last
+    /// one. With `may_write` a missing output folder and missing files without bytes are made again, and a file of ours
+    /// that has grown is cut to its length.
     pub fn vet(&self, may_write: bool) -> Result<Vec<usize>, DiskTrouble> {
         let renewed = self.folder.renew(may_write);
         if renewed.map_err(|error| DiskTrouble::new("open", self.folder.path(), &error))? {
@@ -163,20 +165,21 @@ impl StoredFiles {
         Ok(doubtful)
     }
 
-    /// The files that are in doubt as far as it is known.
+    /// The files that are in doubt, as far as is known without looking.
     pub fn doubtful(&self) -> Vec<usize> {
         (0..self.tracked.len()).filter(|file| self.tracked[*file].with(|watch| watch.is_in_doubt())).collect()
     }
 
-    /// How many changes of a file by other programs were seen so far.
+    /// The number of changes of a file by other programs that were seen so far.
     pub fn changes(&self, file: usize) -> u32 {
         self.tracked[file].with(|watch| watch.changes())
     }
 
-    /// The caller remembers which bytes of a file were in doubt after so many changes.
+    /// The caller has noted the pieces of a file that are in doubt after this number of changes, so the file itself no
+    /// longer is, unless it has changed since.
     pub fn on_doubt_noted(&self, file: usize, changes: u32) {
         self.tracked[file].with(|watch| watch.on_doubt_noted(changes));
-        // What the record says of it is no longer so.
+        // The record no longer describes the file.
         self.touch(file);
     }
 
@@ -192,13 +195,13 @@ impl StoredFiles {
             self.create(file)?;
         }
         if len == 0 {
-            // Nothing is lost with a file that has no bytes.
+            // A file without bytes cannot lose any.
             self.tracked[file].with(|watch| watch.on_doubt_noted(watch.changes()));
         }
         Ok(in_doubt && len > 0)
     }
 
-    /// Has the file a place of its own, or is it the part file and needed?
+    /// Whether the file is on the disk: it is stored by itself, or it is the part file and is needed.
     fn is_on_disk(&self, file: usize) -> bool {
         if file == self.part_number() {
             return self.part.as_ref().is_some_and(Part::is_needed);
@@ -211,7 +214,7 @@ impl StoredFiles {
     }
 }
 
-/// There is no such file, or something else is where a folder should be that leads to it.
+/// Whether the error means that the file does not exist, or that a component of its path is not a folder.
 fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

@@ -1,8 +1,7 @@
-//! [`Storage`] in memory: what a disk does, also when it fails, without a thread and on whatever clock there is.
+//! [`Storage`] in memory: simulates a disk and its failures, without a thread and on any clock.
 //!
-//! A [`Medium`] is the disk: it outlives the program that writes to it, can be told to fail, and remembers what a power
-//! cut would leave. A [`Memory`] is one program's use of it. Knows no plan: who breaks the disk, and when, is for the
-//! caller to say.
+//! A [`Medium`] is the disk: it outlives the program that writes to it, can be made to fail, and knows what a power cut
+//! would leave. A [`Memory`] is one program's use of it. The caller decides what fails, and when.
 
 mod names;
 mod program;
@@ -32,66 +31,66 @@ pub use names::Meddle;
 use names::{MemoryName, Nameless};
 use program::DiskProgram;
 
-/// 4 KiB: what a file system writes or loses as one.
+/// 4 KiB: the unit that a file system writes or loses.
 const PAGE: usize = 4096;
 
-/// What trouble names as the place.
+/// The path in errors of this storage.
 const PLACE: &str = "memory";
 
-/// What a program asks of a disk.
+/// The kinds of operations of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Operation {
-    /// Bytes of a piece.
+    /// Writing the bytes of a piece.
     Write,
-    /// Bytes for a peer, or to be hashed.
+    /// Reading bytes for a peer or for hashing.
     Read,
-    /// What was written becomes durable.
+    /// Making written bytes durable.
     Sync,
-    /// The record is replaced.
+    /// Replacing the record.
     Record,
 }
 
-/// How a disk is doing.
+/// The condition of a disk.
 #[derive(Debug, Clone, Default)]
 pub struct Health {
-    /// Operations that fail, each with its error, until told otherwise.
+    /// The operations that fail, each with its error, until this is changed.
     pub failing: BTreeMap<Operation, io::ErrorKind>,
-    /// How long every operation takes.
+    /// The duration of every operation.
     pub delay: Duration,
 }
 
-/// A disk with one torrent on it. Clones are the same disk.
+/// A disk with one torrent on it. Clones share the same disk.
 #[derive(Debug, Clone)]
 pub struct Medium(Arc<Locked<State>>);
 
 #[derive(Debug)]
 struct State {
-    /// What a read sees.
+    /// The bytes that a read returns.
     cache: Vec<u8>,
-    /// What a power cut leaves.
+    /// The bytes that a power cut leaves.
     durable: Vec<u8>,
-    /// Written since the last sync.
+    /// The ranges written since the last sync.
     unsynced: Vec<Range<usize>>,
-    /// Pages that were ever written, as a read and as a power cut see it.
+    /// Whether each page was ever written: as a read sees it, and as a power cut leaves it.
     pages: [Vec<bool>; 2],
     record: Option<Vec<u8>>,
     previous: Option<Vec<u8>>,
     records: u64,
     health: Health,
-    /// The n-th operation from now on fails, once.
+    /// For each operation a countdown and an error: the n-th operation from now fails once.
     strikes: BTreeMap<Operation, (u64, io::ErrorKind)>,
     failures: BTreeMap<Operation, u64>,
-    /// The files, in the order of the torrent. None before a program uses the disk.
+    /// The files, in the order of the torrent. Empty until a program uses the disk.
     names: Vec<MemoryName>,
     nameless: BTreeMap<u64, Nameless>,
-    /// Changes of files so far: the clock of their times.
+    /// The number of changes of files so far. Serves as the clock of their times.
     ticks: i64,
     truth: Option<Vec<u8>>,
     wrong_reads: u64,
 }
 
 impl Medium {
-    /// Empty and well.
+    /// An empty disk of `len` bytes without failures.
     pub fn new(len: u64) -> Self {
         let len = usize::try_from(len).expect("a torrent that is simulated fits into memory");
         let pages = vec![false; len.div_ceil(PAGE)];
@@ -114,7 +113,7 @@ impl Medium {
         })))
     }
 
-    /// Everything is there, durable, and no record of it.
+    /// A disk on which the whole content is durable, without a record.
     pub fn holding(content: Vec<u8>) -> Self {
         let medium = Self::new(content.len() as u64);
         {
@@ -129,22 +128,22 @@ impl Medium {
         self.0.lock()
     }
 
-    /// Changes how it is doing.
+    /// Changes the condition of the disk.
     pub fn change(&self, change: impl FnOnce(&mut Health)) {
         change(&mut self.lock().health);
     }
 
-    /// Makes the `nth` operation of this kind from now on fail, once; 1 is the next.
+    /// Makes the `nth` operation of this kind from now fail once; 1 is the next one.
     pub fn strike(&self, operation: Operation, nth: u64, error: io::ErrorKind) {
         self.lock().strikes.insert(operation, (nth, error));
     }
 
-    /// Operations that failed so far.
+    /// The number of operations that failed so far, by kind.
     pub fn failures(&self) -> BTreeMap<Operation, u64> {
         self.lock().failures.clone()
     }
 
-    /// A power cut: of each page that was not synced, `survives` says whether it made it.
+    /// Cuts the power. `survives` is asked for each page that was not synced whether the page was written.
     pub fn cut_power(&self, mut survives: impl FnMut() -> bool) {
         let mut state = self.lock();
         for range in std::mem::take(&mut state.unsynced) {
@@ -160,13 +159,14 @@ impl Medium {
         state.names.iter_mut().for_each(|name| name.is_made = false);
     }
 
-    /// Turns one bit of what is read.
+    /// Flips one bit of what a read returns.
     #[cfg(test)]
     fn rot(&self, at: usize) {
         self.lock().cache[at] ^= 1;
     }
 
-    /// Replaces the bytes of the record, as somebody else's program might; `None`: it is gone, the one before too.
+    /// Replaces the bytes of the record, as another program might. With `None` the record is removed, and so is the
+    /// previous one.
     pub fn tamper_with_record(&self, tamper: impl FnOnce(Option<Vec<u8>>) -> Option<Vec<u8>>) {
         let mut state = self.lock();
         state.record = tamper(state.record.take());
@@ -175,7 +175,7 @@ impl Medium {
         }
     }
 
-    /// What a power cut at this moment would leave if every page were lost: bytes and record.
+    /// The bytes and the record that a power cut would leave if no unsynced page survived.
     pub fn durable(&self) -> (Vec<u8>, Option<Vec<u8>>) {
         let state = self.lock();
         (state.durable.clone(), state.record.clone())
@@ -186,7 +186,7 @@ impl Medium {
         self.lock().records
     }
 
-    /// What a program reads.
+    /// The bytes that a program reads.
     pub fn visible(&self) -> Vec<u8> {
         self.lock().cache.clone()
     }
@@ -203,7 +203,7 @@ impl State {
         self.pages[1][page] = self.pages[0][page];
     }
 
-    /// Fails if it should, and counts that.
+    /// Fails if the operation must fail, and counts the failure.
     fn attempt(&mut self, operation: Operation) -> Result<(), DiskTrouble> {
         let mut error = self.health.failing.get(&operation).copied();
         if let Some((left, strike)) = self.strikes.get_mut(&operation) {
@@ -218,7 +218,7 @@ impl State {
         Err(DiskTrouble::new(word_for(operation), Path::new(PLACE), &io::Error::from(error)))
     }
 
-    /// Puts bytes where a program has written them.
+    /// Stores bytes that a program has written.
     fn put(&mut self, at: usize, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
@@ -229,8 +229,8 @@ impl State {
         self.unsynced.push(place);
     }
 
-    /// A failed sync forgets what it should have synced: the pages count as clean afterwards, and a later sync does not
-    /// come back to them (as Linux does it). Every other one is no longer what was written, either.
+    /// Syncs, or fails. A failed sync counts its pages as clean, and a later sync does not write them (as in Linux).
+    /// Every second one of these pages loses what was written.
     fn sync(&mut self) -> Result<(), DiskTrouble> {
         let attempted = self.attempt(Operation::Sync);
         for range in std::mem::take(&mut self.unsynced) {
@@ -264,7 +264,7 @@ const fn word_for(operation: Operation) -> &'static str {
     }
 }
 
-/// A torrent on a [`Medium`].
+/// The storage of a torrent on a [`Medium`].
 #[derive(Debug, Clone)]
 pub struct Memory {
     medium: Medium,
@@ -281,7 +281,7 @@ struct Shape {
 }
 
 impl Memory {
-    /// Touches nothing yet. The medium must be as long as the torrent.
+    /// Makes the storage. Touches no file yet. The medium must be as long as the torrent.
     pub fn new(metainfo: &Metainfo, medium: Medium) -> Self {
         let shape = Shape {
             info_hash: metainfo.info.info_hash,
@@ -292,7 +292,7 @@ impl Memory {
         Self { medium, torrent: Arc::new(shape), program: Arc::default() }
     }
 
-    /// Waits as long as the disk takes, then does it.
+    /// Waits for the delay of the disk, then runs the job.
     fn run<T: 'static>(&self, job: impl FnOnce(&Shape, &mut State, &mut DiskProgram) -> T + 'static) -> Later<T> {
         let Self { medium, torrent, program } = self.clone();
         let delay = medium.lock().health.delay;
@@ -339,7 +339,7 @@ impl Storage for Memory {
         })
     }
 
-    /// As on a disk, whatever CPU plays it.
+    /// A number that is usual for a disk, on every CPU.
     fn abreast(&self) -> usize {
         4
     }
@@ -394,7 +394,7 @@ impl Shape {
         if <[u8; 20]>::from(hash) != self.hashes.get(job.piece) {
             return PieceOutcome::HashMismatch(job.piece);
         }
-        // What fails half-way has written half.
+        // A write that fails has written half of its bytes.
         let attempted = state.attempt(Operation::Write);
         let bytes: Vec<u8> = job.blocks.concat();
         let written = if attempted.is_ok() { bytes.len() } else { bytes.len() / 2 };
@@ -427,7 +427,7 @@ impl Shape {
             return Err(DiskTrouble::changed("read", Path::new(PLACE)));
         }
         let (bytes, at) = (bytes.concat(), self.at(start));
-        // Whole pieces are read by the writer, to be written again after a failed sync (D-05).
+        // Whole pieces are read by `DiskWriter`, to be written again after a failed sync (D-05).
         let is_for_peer = range.len() < self.geometry.piece_len(range.piece());
         let is_wrong = is_for_peer && state.truth.as_ref().is_some_and(|truth| truth[at..at + bytes.len()] != bytes);
         state.wrong_reads += u64::from(is_wrong);

@@ -1,4 +1,4 @@
-//! What lies under the names of a simulated disk's files, and what other programs do to them.
+//! The files of a simulated disk by their names, and changes of them by other programs.
 
 use std::ops::Range;
 
@@ -6,48 +6,48 @@ use super::{Medium, State, pages_of};
 use crate::codec::resume::Witness;
 use crate::logic::disk::layout::Layout;
 
-/// One name, and the file under it. Its bytes are a range of the disk's.
+/// A name and the file under it. The file's bytes are a range of the disk's bytes.
 #[derive(Debug)]
 pub(super) struct MemoryName {
     range: Range<usize>,
-    /// Somebody has removed or moved it.
+    /// Another program has removed or moved the file.
     is_gone: bool,
-    /// It was made by this program, which may not have written to it yet.
+    /// This program has made the file, and may not have written to it yet.
     pub(super) is_made: bool,
     ino: u64,
-    /// Its length, where that is not the torrent's.
+    /// The length of the file, if it is not that of the torrent.
     len: Option<u64>,
     mtime_ns: i64,
 }
 
-/// A file that has no name any more, but is open in a program.
+/// A file that has no name any more but is open in a program.
 #[derive(Debug)]
 pub(super) struct Nameless {
     bytes: Vec<u8>,
     mtime_ns: i64,
 }
 
-/// What another program does to the files. Numbers of files that do not exist mean others.
+/// A change by another program. Numbers of files are taken modulo the number of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meddle {
-    /// Cuts a file to so many thousandths of its length.
+    /// Cuts a file to this many thousandths of its length.
     Truncate(usize, u64),
-    /// Appends so many bytes.
+    /// Appends this many bytes.
     Grow(usize, u64),
-    /// Writes other bytes over so many, from so many thousandths of its length on.
+    /// Overwrites bytes: the file, the start in thousandths of its length, and the number of bytes.
     Rewrite(usize, u64, u64),
-    /// Removes it, or moves it away.
+    /// Removes a file or moves it away.
     Remove(usize),
-    /// Puts another file in its place.
+    /// Replaces a file by another one.
     Replace(usize),
-    /// Exchanges two files.
+    /// Swaps the names of two files.
     Swap(usize, usize),
-    /// Removes the output folder, or moves it away.
+    /// Removes the output folder or moves it away.
     RemoveAll,
 }
 
 impl Medium {
-    /// Another program does this, at this moment. Nothing happens to files that are not there.
+    /// Makes this change now. A change to a file that does not exist has no effect.
     pub fn meddle(&self, what: Meddle) {
         let mut state = self.lock();
         let count = state.names.len();
@@ -65,26 +65,26 @@ impl Medium {
         }
     }
 
-    /// The files that are not there, or have another length than the torrent's.
+    /// The files that do not exist, or whose length is not that of the torrent.
     pub fn misfits(&self) -> Vec<usize> {
         let state = self.lock();
         let fits = |file: &usize| state.witness(*file).len == state.names[*file].range.len() as u64;
         (0..state.names.len()).filter(|file| !fits(file)).collect()
     }
 
-    /// The bytes that a peer is to be given, from now on; compared with each read.
+    /// Sets the bytes that peers must get. From now on each read for a peer is compared with them.
     pub fn know(&self, truth: Vec<u8>) {
         self.lock().truth = Some(truth);
     }
 
-    /// Reads for peers that gave other bytes than the truth.
+    /// The number of reads for peers that returned wrong bytes.
     pub fn wrong_reads(&self) -> u64 {
         self.lock().wrong_reads
     }
 }
 
 impl State {
-    /// Names are given once, by the first program that uses the disk.
+    /// Creates the names, when the first program uses the disk.
     pub(super) fn name_files(&mut self, layout: &Layout) {
         if !self.names.is_empty() {
             return;
@@ -109,12 +109,12 @@ impl State {
         self.ticks
     }
 
-    /// A number that no file has had.
+    /// An inode number that no file has had.
     fn new_ino(&mut self) -> u64 {
         self.tick().unsigned_abs() + self.names.len() as u64
     }
 
-    /// A file is there, in its full length, as soon as a page of it was written.
+    /// The witness of a file. A file exists, in its full length, as soon as one of its pages was written.
     pub(super) fn witness(&self, file: usize) -> Witness {
         let name = &self.names[file];
         let has_page = || pages_of(&name.range).any(|page| self.pages[0][page]);
@@ -127,7 +127,7 @@ impl State {
         (0..self.names.len()).find(|file| self.names[*file].ino == ino && !self.names[*file].is_gone)
     }
 
-    /// What an open file looks like.
+    /// The witness of an open file.
     pub(super) fn witness_of(&self, ino: u64) -> Witness {
         match (self.named_by(ino), self.nameless.get(&ino)) {
             (Some(file), _) => self.witness(file),
@@ -138,7 +138,7 @@ impl State {
         }
     }
 
-    /// Opens the file under a name, and makes one if there is none. Says what it looked like then.
+    /// Opens the file under a name; makes one if there is none. Returns its witness from before.
     pub(super) fn open(&mut self, file: usize) -> Witness {
         let now = self.witness(file);
         let len = self.names[file].range.len() as u64;
@@ -156,13 +156,13 @@ impl State {
         now
     }
 
-    /// Cuts a file that has grown.
+    /// Cuts a file that has grown to its length.
     pub(super) fn cut(&mut self, file: usize) {
         self.names[file].len = None;
         self.names[file].mtime_ns = self.tick();
     }
 
-    /// Writes into an open file.
+    /// Writes to an open file.
     pub(super) fn write_to(&mut self, ino: u64, offset: usize, bytes: &[u8]) {
         let mtime_ns = self.tick();
         if let Some(file) = self.named_by(ino) {
@@ -170,7 +170,7 @@ impl State {
             name.mtime_ns = mtime_ns;
             let end = (offset + bytes.len()) as u64;
             name.len = name.len.map(|len| len.max(end)).filter(|len| *len != name.range.len() as u64);
-            // Files that changed places may be of other lengths.
+            // Files that were swapped may have other lengths.
             let start = name.range.start + offset;
             let place = start.min(name.range.end)..(start + bytes.len()).min(name.range.end);
             self.put(place.start, &bytes[..place.len()]);
@@ -182,7 +182,7 @@ impl State {
         }
     }
 
-    /// Reads from an open file; `None` where it ends before.
+    /// Reads from an open file; `None` if the file is too short.
     pub(super) fn read_from(&self, ino: u64, offset: usize, len: usize) -> Option<Vec<u8>> {
         let Some(file) = self.named_by(ino) else {
             return self.nameless.get(&ino)?.bytes.get(offset..offset + len).map(<[u8]>::to_vec);
@@ -196,7 +196,7 @@ impl State {
         self.witness(file) != Witness::default()
     }
 
-    /// The bytes of a file, without what it has more than the torrent's.
+    /// The bytes of a file, without those beyond the torrent's length.
     fn bytes_of(&self, file: usize) -> Vec<u8> {
         let range = self.names[file].range.clone();
         let len = usize::try_from(self.witness(file).len).unwrap_or(usize::MAX).min(range.len());

@@ -1,4 +1,4 @@
-//! One program's use of a simulated disk: its open files, and what it knows of them. The decisions are those of
+//! One program's use of a simulated disk: its open files, and what it knows of them. The decisions are made by
 //! `logic::disk::file_watch`, as on a real disk.
 
 use std::collections::BTreeSet;
@@ -16,22 +16,22 @@ use crate::logic::disk::file_watch::FileWatch;
 use crate::logic::disk::layout::FileSpan;
 use crate::storage::DiskTrouble;
 
-/// 5 s, as on a real disk.
+/// 5 s between two looks at a file's name, as on a real disk.
 const NAME_EVERY: Duration = Duration::from_secs(5);
 
-/// See the head of the file.
+/// The state of one program that uses the disk.
 #[derive(Debug, Default)]
 pub(super) struct DiskProgram {
     files: Vec<Open>,
-    /// Pieces that lie in files which others have changed, and were not hashed since.
+    /// Pieces in files that other programs have changed, not hashed since.
     pub(super) doubts: BTreeSet<PieceIndex>,
 }
 
-/// A file of the torrent, in this program.
+/// The program's view of one file of the torrent.
 #[derive(Debug, Default)]
 struct Open {
     watch: FileWatch,
-    /// The inode that is open.
+    /// The inode of the open file, if the file is open.
     handle: Option<u64>,
     named: Option<Instant>,
 }
@@ -41,7 +41,7 @@ impl DiskProgram {
         !self.files.is_empty()
     }
 
-    /// Begins, with what it finds.
+    /// Begins with the files as they are now.
     pub(super) fn begin(&mut self, state: &State) {
         self.files.clear();
         for file in 0..state.names.len() {
@@ -68,7 +68,7 @@ impl DiskProgram {
         watch.on_own_change(state.witness_of(ino));
     }
 
-    /// Bytes to be hashed; a file that is gone or too short is `Missing`.
+    /// Reads bytes to be hashed. A file that does not exist or is too short is an error of the kind `Missing`.
     pub(super) fn read(&mut self, state: &State, span: &FileSpan) -> Result<Vec<u8>, DiskTrouble> {
         let Open { handle, .. } = &mut self.files[span.file];
         let named = state.witness(span.file);
@@ -79,7 +79,7 @@ impl DiskProgram {
         bytes.ok_or_else(|| DiskTrouble::new("read", Path::new(PLACE), &io::ErrorKind::NotFound.into()))
     }
 
-    /// Bytes for a peer.
+    /// Reads bytes for a peer.
     pub(super) fn read_vouched(&mut self, state: &State, span: &FileSpan) -> Result<Vec<u8>, DiskTrouble> {
         let changed = || DiskTrouble::changed("read", Path::new(PLACE));
         if self.files[span.file].named.is_none_or(|named| named.elapsed() >= NAME_EVERY) {
@@ -108,7 +108,7 @@ impl DiskProgram {
         *named = Some(Instant::now());
     }
 
-    /// Looks at every file by its name; what of `have` is in doubt now.
+    /// Looks at every file by its name. Returns the pieces of `have` that are in doubt now.
     pub(super) fn vet(&mut self, shape: &Shape, state: &mut State, have: &Bitfield) -> Vec<PieceIndex> {
         for file in 0..self.files.len() {
             self.look_by_name(state, file);
@@ -128,7 +128,7 @@ impl DiskProgram {
         self.doubts.iter().copied().filter(|piece| have.has(*piece)).collect()
     }
 
-    /// Files in doubt become pieces in doubt, all of them: see `storage::disk::doubts`.
+    /// Puts all pieces of files in doubt into doubt, as `storage::disk::doubts` does.
     pub(super) fn note_doubts(&mut self, shape: &Shape) {
         for file in 0..self.files.len() {
             if self.files[file].watch.is_in_doubt() {

@@ -1,4 +1,4 @@
-//! A disk in memory, and what others do to it.
+//! A disk in memory, and changes of its files by other programs.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::storage::SharedStorage;
 
 const LEN: u64 = 40_000;
 
-/// Three pieces of 16 KiB at most, and a disk for them.
+/// A torrent of three pieces of at most 16 KiB, and a disk for it.
 fn disk() -> (Metainfo, Payload, Medium) {
     let payload = Payload::new(5, LEN);
     let torrent = Recipe::single("x", 16_384, &[]).make(payload).unwrap();
@@ -37,7 +37,7 @@ async fn found(metainfo: &Metainfo, medium: &Medium) -> (Vec<u32>, Vec<u32>) {
 }
 
 #[tokio::test]
-async fn a_power_cut_leaves_what_was_synced_and_of_the_rest_what_it_likes() {
+async fn a_power_cut_keeps_synced_pages_and_some_of_the_others() {
     let (metainfo, payload, medium) = disk();
     let storage: SharedStorage = Arc::new(Memory::new(&metainfo, medium.clone()));
     assert_eq!(found(&metainfo, &medium).await, (vec![], vec![]));
@@ -72,7 +72,7 @@ async fn a_failed_sync_forgets_what_it_should_have_synced() {
 }
 
 #[tokio::test]
-async fn it_fails_as_it_is_told_and_gives_the_job_back() {
+async fn a_failing_medium_returns_the_job() {
     let (metainfo, payload, medium) = disk();
     let storage = Memory::new(&metainfo, medium.clone());
     medium.change(|health| _ = health.failing.insert(Operation::Write, io::ErrorKind::StorageFull));

@@ -1,7 +1,7 @@
-//! `Choice`: which kernel is fastest for so many messages, as measured on this CPU.
+//! [`Choice`]: the fastest kernel for each number of messages, as measured on this CPU.
 //!
-//! CPUs with the same instructions differ in which of them gain most (decision 17 has figures), so what this one has is
-//! tried out, once, in less than a millisecond.
+//! CPUs with the same instructions differ in which kernel is fastest (decision 17 has figures). So the kernels are
+//! timed once, in less than a millisecond.
 
 use std::hint::black_box;
 use std::sync::OnceLock;
@@ -9,19 +9,19 @@ use std::time::Instant;
 
 use super::kernel::{BLOCK_LEN, Kernel, ShaRun};
 
-/// A kernel, and how many messages it is given at a time.
+/// A kernel, and the number of messages it is given at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Gait<K = Kernel> {
     pub(super) kernel: K,
     pub(super) messages: usize,
 }
 
-/// What is fastest with one message at hand, with two, and so on: up to as many as are fastest of all.
+/// The fastest gait for one available message, for two, and so on, up to the number that is fastest of all.
 #[derive(Debug)]
 pub(super) struct Choice<K = Kernel>(Vec<Gait<K>>);
 
 impl Choice {
-    /// What this CPU does best.
+    /// The choice for this CPU, measured on first use.
     pub(super) fn measured() -> &'static Self {
         static CHOICE: OnceLock<Choice> = OnceLock::new();
         CHOICE.get_or_init(|| {
@@ -31,12 +31,12 @@ impl Choice {
         })
     }
 
-    /// Tries all that this CPU has.
+    /// Measures all kernels of this CPU.
     pub(super) fn measure() -> Self {
         Self::fastest(Kernel::all().into_iter().flat_map(costs))
     }
 
-    /// Always this kernel, with as many messages as it can take.
+    /// Uses this kernel only, with as many messages as it can take.
     #[cfg(test)]
     pub(super) fn only(kernel: Kernel) -> Self {
         Self((1..=kernel.width()).map(|messages| Gait { kernel, messages }).collect())
@@ -44,7 +44,7 @@ impl Choice {
 }
 
 impl<K: Copy> Choice<K> {
-    /// Of these, each with what a message costs. There is one for a single message among them.
+    /// Chooses from gaits with the cost of one message. At least one gait must be for a single message.
     fn fastest(tried: impl IntoIterator<Item = (Gait<K>, u128)>) -> Self {
         let tried: Vec<(Gait<K>, u128)> = tried.into_iter().collect();
         let fastest = |at_hand: usize| {
@@ -55,18 +55,18 @@ impl<K: Copy> Choice<K> {
         Self((1..=width).filter_map(fastest).collect())
     }
 
-    /// So many messages at hand are the fastest.
+    /// The number of messages at a time that is fastest.
     pub(super) fn width(&self) -> usize {
         self.0.len()
     }
 
-    /// What is fastest with so many messages at hand, which are at least one and at most [`Self::width`].
+    /// The fastest gait for this number of available messages, from 1 to [`Self::width`].
     pub(super) fn gait(&self, at_hand: usize) -> Gait<K> {
         self.0[at_hand - 1]
     }
 }
 
-/// Each number of messages, and the nanoseconds that a KiB of one of them takes.
+/// A gait for each number of messages, and the time per KiB of one message in nanoseconds.
 fn costs(kernel: Kernel) -> impl Iterator<Item = (Gait, u128)> {
     let of_all = kernel.takes_all().then(|| time(kernel, kernel.width()));
     (1..=kernel.width()).map(move |messages| {
@@ -75,7 +75,8 @@ fn costs(kernel: Kernel) -> impl Iterator<Item = (Gait, u128)> {
     })
 }
 
-/// Nanoseconds for a KiB of each message, in the best of a few tries: the others were disturbed, or found the CPU asleep.
+/// The nanoseconds for a KiB of each message. The best of several tries counts: others were disturbed, or found the CPU
+/// asleep.
 #[expect(clippy::disallowed_methods, reason = "this looks at the CPU; a clock that a test holds would tell nothing")]
 fn time(kernel: Kernel, messages: usize) -> u128 {
     const TRIES: usize = 7;
@@ -103,9 +104,9 @@ mod tests {
         Choice::fastest(costs.iter().flat_map(of))
     }
 
-    /// Nanoseconds for a KiB, with one message and with more.
+    /// The numbers are nanoseconds for a KiB, with one message, with two, and so on.
     #[test]
-    fn what_a_cpu_does_best_is_chosen() {
+    fn the_fastest_gaits_are_chosen() {
         let crate_alone: Costs<'_> = &[("plain", &[950])];
         let zen_5: Costs<'_> = &[
             ("plain", &[502]),
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn this_cpu_has_something_for_one_message() {
+    fn this_cpu_has_a_gait_for_one_message() {
         let choice = Choice::measured();
         assert!(choice.width() >= 1 && choice.gait(1).messages == 1, "{choice:?}");
     }

@@ -1,4 +1,4 @@
-//! `Kernel`: the ways to hash blocks, and which of them this CPU has.
+//! [`Kernel`]: the implementations that hash blocks, and which of them this CPU supports.
 
 #[cfg(target_arch = "x86_64")]
 use super::{
@@ -6,40 +6,40 @@ use super::{
     sha_ni::ShaNi,
 };
 
-/// SHA-1 hashes 64 bytes at a time.
+/// 64 bytes: the block of SHA-1.
 pub(super) const BLOCK_LEN: usize = 64;
 
-/// What is hashed at a time.
+/// One block of a message.
 pub(super) type ShaBlock = [u8; BLOCK_LEN];
 
-/// A digest in the making: FIPS 180-4's `a` to `e`.
+/// An unfinished digest: `a` to `e` of FIPS 180-4.
 pub(super) type ShaState = [u32; 5];
 
-/// The blocks that come next in a message, and where they go.
+/// The next blocks of a message, and the state that they are hashed into.
 #[derive(Debug)]
 pub(super) struct ShaRun<'a> {
     pub(super) state: &'a mut ShaState,
     pub(super) blocks: &'a [ShaBlock],
 }
 
-/// A way to hash blocks.
+/// An implementation that hashes blocks.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Kernel {
-    /// The `sha1` crate, one message after the other.
+    /// The `sha1` crate; hashes one message after the other.
     Plain,
-    /// Messages interleaved.
+    /// SHA-1 instructions; up to four messages are interleaved.
     #[cfg(target_arch = "x86_64")]
     ShaNi(ShaNi),
-    /// Eight messages in the lanes of vectors.
+    /// AVX-512; eight messages in the lanes of vectors.
     #[cfg(target_arch = "x86_64")]
     Eight(Avx512),
-    /// Sixteen.
+    /// AVX-512; sixteen messages in the lanes of vectors.
     #[cfg(target_arch = "x86_64")]
     Sixteen(Avx512),
 }
 
 impl Kernel {
-    /// All that this CPU has. The standard library remembers what it once asked the CPU.
+    /// All kernels that this CPU supports. The standard library caches the detection.
     pub(super) fn all() -> Vec<Self> {
         #[cfg_attr(not(target_arch = "x86_64"), expect(unused_mut, reason = "there are no others"))]
         let mut all = vec![Self::Plain];
@@ -51,7 +51,7 @@ impl Kernel {
         all
     }
 
-    /// So many messages it can hash at a time.
+    /// The largest number of messages at a time.
     pub(super) fn width(self) -> usize {
         match self {
             Self::Plain => 1,
@@ -66,7 +66,7 @@ impl Kernel {
         }
     }
 
-    /// Do fewer messages take as long as [`Self::width`]?
+    /// Whether fewer messages take as long as [`Self::width`].
     pub(super) fn takes_all(self) -> bool {
         match self {
             Self::Plain => true,
@@ -77,8 +77,8 @@ impl Kernel {
         }
     }
 
-    /// Hashes as many blocks of each run as the shortest has, and tells how many these were. There are at least one run and
-    /// at most [`Self::width`].
+    /// Hashes as many blocks of each run as the shortest run has. Returns that number. There must be at least one run
+    /// and at most [`Self::width`].
     pub(super) fn compress(self, runs: &mut [ShaRun<'_>]) -> usize {
         let len = runs.iter().map(|run| run.blocks.len()).min().unwrap_or(0);
         match self {

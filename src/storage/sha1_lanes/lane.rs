@@ -1,14 +1,14 @@
-//! `Lane`: a stream that is being hashed, and the parts that are still to come for it.
+//! [`Lane`]: a stream that is being hashed, and the parts that follow in it.
 
 use super::choice::Gait;
 use super::kernel::ShaRun;
 use super::stream::Sha1Stream;
 
-/// One of the streams that are hashed in turn, block by block.
+/// One of several streams that are hashed together, block by block.
 #[derive(Debug)]
 pub(super) struct Lane<'s, 'b, P> {
     stream: &'s mut Sha1Stream,
-    /// What is left of the part that is being hashed.
+    /// The rest of the current part.
     part: &'b [u8],
     parts: P,
 }
@@ -18,7 +18,7 @@ impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
         Self { stream, part: &[], parts }
     }
 
-    /// Goes on to the next whole block; `false` if there is none. What is left then is in the stream's carry.
+    /// Advances to the next whole block; `false` if there is none. The remaining bytes are then in the stream's carry.
     pub(super) fn refill(&mut self) -> bool {
         loop {
             self.part = self.stream.carry(self.part);
@@ -32,7 +32,7 @@ impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
         }
     }
 
-    /// Itself, if it has a block.
+    /// Returns the lane if it has a whole block.
     pub(super) fn refilled(mut self) -> Option<Self> {
         self.refill().then_some(self)
     }
@@ -46,10 +46,11 @@ impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
     }
 }
 
-/// Hashes the same number of blocks in the first lanes, as many as the gait is for; each has been refilled.
+/// Hashes the same number of blocks in the first lanes, as many lanes as the gait has messages. Each must have been
+/// refilled.
 pub(super) fn step<'b, P: Iterator<Item = &'b [u8]>>(gait: Gait, lanes: &mut [Lane<'_, 'b, P>]) {
     let lanes = &mut lanes[..gait.messages];
-    // A few in place: a list for each block or two would be one too many.
+    // Small numbers use arrays, because allocating a list for each step would be slow.
     let hashed = match &mut *lanes {
         [a] => gait.kernel.compress(&mut [a.run()]),
         [a, b] => gait.kernel.compress(&mut [a.run(), b.run()]),

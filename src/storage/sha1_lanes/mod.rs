@@ -1,9 +1,9 @@
 //! SHA-1 of several messages at once in one thread.
 //!
-//! A round of SHA-1 needs the result of the one before, and the CPU could have begun others by the time it comes. Two ways
-//! fill the gaps: messages are interleaved in the CPU's SHA-1 instructions, or lie side by side in its vectors. Either may
-//! be three times as fast as one message alone; which, and with how many messages, is measured. Where the CPU has neither
-//! the `sha1` crate does the work, one message after the other.
+//! A round of SHA-1 needs the result of the round before, so the CPU waits. There are two ways to use that time: the
+//! CPU's SHA-1 instructions for several messages are interleaved, or messages lie side by side in vectors. Either may
+//! be three times as fast as one message alone; which, and with how many messages, is measured. On a CPU with neither,
+//! the `sha1` crate hashes one message after the other.
 //!
 //! Knows nothing of pieces, files or threads.
 
@@ -22,16 +22,17 @@ use choice::Choice;
 use lane::Lane;
 pub use stream::Sha1Stream;
 
-/// So many messages keep this CPU busy: give as many at a time, or a multiple. 1 if there is nothing to gain.
+/// The number of messages that this CPU hashes fastest at a time; give that many, or a multiple. 1 if several are no
+/// faster.
 #[must_use]
 pub fn width() -> usize {
     Choice::measured().width()
 }
 
-/// Absorbs the next bytes of each stream. A part may have any length, and need be no multiple of a block.
+/// Absorbs the next bytes of each stream. A part may have any length, not only multiples of a block.
 ///
-/// Each stream that has begun goes on until its parts end, then the next one takes its place. So that none is left to run
-/// alone, give the longest first.
+/// Each stream that has begun continues until its parts end; then the next stream takes its place. Give the longest
+/// first, so that none runs alone at the end.
 pub fn absorb<'s, 'b, P>(work: impl IntoIterator<Item = (&'s mut Sha1Stream, P)>)
 where
     P: IntoIterator<Item = &'b [u8]>,
@@ -39,7 +40,7 @@ where
     absorb_with(Choice::measured(), work);
 }
 
-/// The digests of whole messages, each given in parts, in the order of the messages.
+/// The digests of whole messages, in their order. Each message is given in parts.
 #[must_use]
 pub fn digests<'b, P>(messages: impl IntoIterator<Item = P>) -> Vec<[u8; 20]>
 where

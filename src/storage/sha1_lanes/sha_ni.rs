@@ -1,7 +1,7 @@
-//! The kernel of x86-64 CPUs with SHA-1 instructions: several messages interleaved, an instruction of each in turn.
+//! The kernel for x86-64 CPUs with SHA-1 instructions: several messages interleaved, one instruction of each in turn.
 //!
-//! The only unsafe line is the call into code that is compiled for these CPUs. Blocks and states go through references,
-//! of which the compiler makes loads and stores of vectors; none needs to be aligned.
+//! The only unsafe line is the call into code that is compiled for these CPUs. Blocks and states are passed by
+//! reference; the compiler turns them into loads and stores of vectors, which need no alignment.
 
 use std::arch::x86_64::{
     __m128i, _mm_add_epi32, _mm_extract_epi32, _mm_set_epi32, _mm_set_epi64x, _mm_sha1msg1_epu32, _mm_sha1msg2_epu32,
@@ -23,7 +23,7 @@ impl ShaNi {
         has_all.then_some(Self(()))
     }
 
-    /// Hashes `len` blocks of each run, of which there are at most four.
+    /// Hashes `len` blocks of each run. There must be at most four runs.
     #[expect(clippy::unused_self, reason = "it is the proof")]
     #[expect(unsafe_code, reason = "the compiler cannot know that the CPU has been asked")]
     pub(super) fn compress(self, runs: &mut [ShaRun<'_>], len: usize) {
@@ -57,7 +57,7 @@ fn compress_runs<const N: usize>(runs: &mut [ShaRun<'_>; N], len: usize) {
     }
 }
 
-/// All 80 rounds of a block of each message.
+/// Makes all 80 rounds for one block of each message.
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn compress_one<const N: usize>(sums: [Sum; N], blocks: [&ShaBlock; N]) -> [Sum; N] {
@@ -74,7 +74,7 @@ fn compress_one<const N: usize>(sums: [Sum; N], blocks: [&ShaBlock; N]) -> [Sum;
     from_fn(|lane| sums[lane].plus(rounds[lane]))
 }
 
-/// So many times four rounds of each message. That the messages take turns here is what makes it fast.
+/// Makes `times` times four rounds for each message. The messages take turns, which is what makes the kernel fast.
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn go_on<const PHASE: i32, const N: usize>(rounds: &mut [Rounds; N], times: usize) {
@@ -85,7 +85,7 @@ fn go_on<const PHASE: i32, const N: usize>(rounds: &mut [Rounds; N], times: usiz
     }
 }
 
-/// A state in registers.
+/// A hash state in registers.
 #[derive(Debug, Clone, Copy)]
 struct Sum {
     /// `a` in the highest word, `d` in the lowest.
@@ -122,18 +122,18 @@ impl Sum {
     }
 }
 
-/// A block in the midst of its rounds, which are made four at a time.
+/// A block in the middle of its rounds. Four rounds are made at a time.
 #[derive(Debug, Clone, Copy)]
 struct Rounds {
     abcd: __m128i,
-    /// `abcd` as it was four rounds ago: its `a`, turned by 30 bits, is `e` now.
+    /// `abcd` four rounds ago: its `a`, rotated by 30 bits, is `e` now.
     before: __m128i,
-    /// The last sixteen words of the message's schedule, four by four; the first four are to be used, or replaced, next.
+    /// The last sixteen words of the message schedule, in groups of four. The first group is used or replaced next.
     words: [__m128i; 4],
 }
 
 impl Rounds {
-    /// The first four rounds, which alone have an `e` that was no `a` before.
+    /// Makes the first four rounds, the only ones whose `e` was not an `a` before.
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     fn begin(sum: Sum, block: &ShaBlock) -> Self {
@@ -143,7 +143,7 @@ impl Rounds {
         Self { abcd, before: sum.abcd, words: [w1, w2, w3, w0] }
     }
 
-    /// Four rounds with the next four words.
+    /// Makes four rounds with the next four words.
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     fn four<const PHASE: i32>(&mut self) {
@@ -152,7 +152,7 @@ impl Rounds {
         *self = Self { abcd, before: self.abcd, words: [w1, w2, w3, w0] };
     }
 
-    /// Four rounds with four words that follow from the sixteen before.
+    /// Makes four rounds with four words computed from the sixteen before.
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     fn next_four<const PHASE: i32>(&mut self) {
@@ -162,7 +162,7 @@ impl Rounds {
     }
 }
 
-/// Four words, the first one highest.
+/// Loads four words, the first one into the highest place.
 #[inline]
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn load(bytes: &[u8; 16]) -> __m128i {

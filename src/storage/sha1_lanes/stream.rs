@@ -1,23 +1,23 @@
-//! `Sha1Stream`: how far one message has been hashed.
+//! [`Sha1Stream`]: the state of one message that is being hashed.
 //!
-//! Does the book-keeping of bytes that do not fill a block, and the padding; does not know how a block is hashed.
+//! Keeps the bytes that do not fill a block, and adds the padding. Does not know how a block is hashed.
 
 use super::kernel::{BLOCK_LEN, ShaBlock, ShaRun, ShaState};
 
-/// FIPS 180-4, 5.3.1.
+/// The initial state (FIPS 180-4, 5.3.1).
 const INITIAL: ShaState = [0x6745_2301, 0xefcd_ab89, 0x98ba_dcfe, 0x1032_5476, 0xc3d2_e1f0];
 
-/// The length of the message, in bits, ends the last block.
+/// 8 bytes: the length of the message in bits, at the end of the last block.
 const LENGTH_LEN: usize = size_of::<u64>();
 
-/// An unfinished SHA-1. [`absorb`](super::absorb) feeds it.
+/// An unfinished SHA-1. [`absorb`](super::absorb) adds bytes to it.
 #[derive(Debug, Clone)]
 pub struct Sha1Stream {
     state: ShaState,
-    /// Bytes that have gone into `state`.
+    /// The number of bytes that have been hashed into `state`.
     hashed: u64,
     carry: ShaBlock,
-    /// So many bytes at the start of `carry` wait for the rest of their block.
+    /// The number of bytes at the start of `carry` that wait for the rest of their block.
     carried: usize,
 }
 
@@ -28,13 +28,13 @@ impl Default for Sha1Stream {
 }
 
 impl Sha1Stream {
-    /// Nothing is absorbed yet.
+    /// A stream that has absorbed no bytes.
     #[must_use]
     pub fn new() -> Self {
         Self { state: INITIAL, hashed: 0, carry: [0; BLOCK_LEN], carried: 0 }
     }
 
-    /// The digest of all that was absorbed.
+    /// The digest of all absorbed bytes.
     #[must_use]
     pub fn finish(mut self) -> [u8; 20] {
         let mut last = [[0; BLOCK_LEN]; 2];
@@ -52,8 +52,8 @@ impl Sha1Stream {
         (self.hashed + self.carried as u64) * 8
     }
 
-    /// Moves bytes from `part` to the carry as long as they cannot be hashed where they are. What is left of `part`
-    /// begins with a block, or is empty.
+    /// Moves bytes from `part` to the carry until the rest can be hashed in place. Returns the rest of `part`, which
+    /// begins with a whole block or is empty.
     pub(super) fn carry<'a>(&mut self, part: &'a [u8]) -> &'a [u8] {
         if self.carried == 0 && part.len() >= BLOCK_LEN {
             return part;
@@ -64,18 +64,18 @@ impl Sha1Stream {
         rest
     }
 
-    /// The whole blocks that come next, of the carry or else of `part`, and where they belong.
+    /// The next whole blocks, of the carry or else of `part`, with the state that they are hashed into.
     pub(super) fn run<'s>(&'s mut self, part: &'s [u8]) -> ShaRun<'s> {
         let blocks = if self.carried == 0 { part.as_chunks().0 } else { std::slice::from_ref(&self.carry) };
         ShaRun { state: &mut self.state, blocks }
     }
 
-    /// Is there a whole block?
+    /// Whether there is a whole block.
     pub(super) fn has_run(&self, part: &[u8]) -> bool {
         self.carried == BLOCK_LEN || (self.carried == 0 && part.len() >= BLOCK_LEN)
     }
 
-    /// So many blocks of the run were hashed; what is left of `part`.
+    /// Notes that this number of blocks of the run was hashed. Returns the rest of `part`.
     pub(super) fn advance<'a>(&mut self, blocks: usize, part: &'a [u8]) -> &'a [u8] {
         let bytes = blocks * BLOCK_LEN;
         self.hashed += bytes as u64;
@@ -91,7 +91,7 @@ impl Sha1Stream {
 mod tests {
     use super::*;
 
-    /// 5 GiB are more bytes, and `0xa_0000_0000` more bits, than 32 bits can count.
+    /// 5 GiB: more bytes than 32 bits can count, and more bits.
     #[test]
     fn the_length_of_a_long_message_is_not_cut() {
         let mut expected = INITIAL;

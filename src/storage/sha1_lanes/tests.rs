@@ -1,4 +1,4 @@
-//! Every kernel of this CPU against the `sha1` crate. `PROPTEST_CASES` sets how much is tried.
+//! Compares every kernel of this CPU with the `sha1` crate. `PROPTEST_CASES` sets the number of cases.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -7,12 +7,12 @@ use sha1::{Digest, Sha1};
 use super::kernel::Kernel;
 use super::*;
 
-/// Each kernel alone, and what is used together.
+/// Each kernel alone, and the measured choice of all.
 fn choices() -> Vec<Choice> {
     Kernel::all().into_iter().map(Choice::only).chain([Choice::measure()]).collect()
 }
 
-/// The bytes from which the messages are cut.
+/// The bytes that the messages are cut from.
 fn sample() -> Vec<u8> {
     (0..5_100_u32).map(|at| at.wrapping_mul(0x9e37_79b9).to_be_bytes()[0]).collect()
 }
@@ -48,7 +48,7 @@ fn nothing_has_no_digests() {
     assert!(digests(<[[&[u8]; 0]; 0]>::default()).is_empty());
 }
 
-/// All at once, so that lanes end at different blocks and go on with the next message.
+/// All messages at once, so that lanes end at different blocks and continue with the next message.
 #[test]
 fn every_length_around_a_few_blocks_is_right() {
     let bytes = sample();
@@ -72,20 +72,20 @@ fn fewer_messages_than_lanes_are_right() {
     }
 }
 
-/// Where a message begins in the sample, and the parts of it that each of several calls hands in.
+/// The start of a message in the sample, and the lengths of its parts in each call.
 type Cut = (usize, Vec<Vec<usize>>);
 
-/// Empty parts, single bytes, bits of a block, and runs of many blocks with and without a rest.
+/// Lengths of parts: nothing, single bytes, fractions of a block, and many blocks with and without a rest.
 fn part_len() -> impl Strategy<Value = usize> {
     prop_oneof![Just(0), Just(1), Just(64), 0..130_usize, 0..1500_usize]
 }
 
-/// All messages have the same number of calls.
+/// Several messages, all with the same number of calls.
 fn cuts() -> impl Strategy<Value = Vec<Cut>> {
     (1..4_usize).prop_flat_map(|calls| vec((0..100_usize, vec(vec(part_len(), 0..6), calls)), 0..12))
 }
 
-/// A message's parts, call by call, as slices of the sample; together at most 5000 bytes.
+/// The parts of a message by call, as slices of the sample; at most 5000 bytes together.
 fn parts<'a>(bytes: &'a [u8], (start, calls): &Cut) -> Vec<Vec<&'a [u8]>> {
     let mut rest = &bytes[*start..][..5000];
     let mut part = |len: &usize| rest.split_off(..(*len).min(rest.len())).expect("no longer than the rest");

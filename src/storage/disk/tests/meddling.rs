@@ -1,4 +1,4 @@
-//! Other programs at our files (D-09, D-15).
+//! Other programs change our files (D-09, D-15).
 
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::*;
 
 type Deed = fn(&Bench);
 
-/// What others do to a finished download of `several_files`. `c.bin` and those around it share pieces.
+/// Changes by other programs to a finished download of `several_files`. `c.bin` and its neighbours share pieces.
 const DEEDS: &[(&str, Deed)] = &[
     ("cut", |bench| bench.open_rw("big.bin").set_len(1000).unwrap()),
     ("cut to nothing", |bench| bench.open_rw("big.bin").set_len(0).unwrap()),
@@ -42,7 +42,7 @@ impl Bench {
         self.wait(|| disk.vet(have.clone())).unwrap()
     }
 
-    /// Everything is written, and nothing is in doubt.
+    /// Writes everything; nothing is in doubt afterwards.
     fn written(&self, disk: &Disk) -> Bitfield {
         let (mut have, _) = self.survey(disk);
         self.admit(disk, &have).unwrap();
@@ -59,7 +59,8 @@ impl Bench {
         self.wait(|| disk.read(vec![range])).remove(0)
     }
 
-    /// As a writer does it: hashes what is in doubt and fetches again what is wrong, until nothing is.
+    /// Repairs the torrent as `DiskWriter` does: hashes what is in doubt and fetches again what is wrong, until nothing
+    /// is in doubt.
     fn repair(&self, disk: &Disk, have: &mut Bitfield) -> u32 {
         for round in 0..5 {
             let doubtful = self.vet(disk, have);
@@ -90,7 +91,7 @@ fn one_large_file() -> Vec<Entry> {
 }
 
 #[test]
-fn what_others_do_to_a_file_is_seen_and_mended() {
+fn changes_by_other_programs_are_detected_and_repaired() {
     for (what, deed) in DEEDS {
         let bench = Bench::new(one_large_file());
         let disk = bench.disk();
@@ -106,9 +107,9 @@ fn what_others_do_to_a_file_is_seen_and_mended() {
     }
 }
 
-/// I6: no byte of a file that was changed is given to a peer.
+/// I6: no byte of a changed file is given to a peer.
 #[test]
-fn nothing_of_a_changed_file_is_read_for_a_peer_before_it_was_hashed() {
+fn a_changed_file_is_not_read_for_peers_before_it_is_hashed() {
     for (what, deed) in DEEDS {
         let bench = Bench::new(one_large_file());
         let disk = bench.disk();
@@ -127,9 +128,9 @@ fn nothing_of_a_changed_file_is_read_for_a_peer_before_it_was_hashed() {
     }
 }
 
-/// The record of a stop in good order does not vouch for what others did meanwhile.
+/// After a clean stop the record does not vouch for files that were changed since.
 #[test]
-fn a_clean_record_vouches_for_nothing_that_others_have_changed() {
+fn a_clean_record_does_not_vouch_for_changed_files() {
     for (what, deed) in DEEDS {
         let bench = Bench::new(one_large_file());
         let disk = bench.disk();
@@ -149,9 +150,9 @@ fn a_clean_record_vouches_for_nothing_that_others_have_changed() {
     }
 }
 
-/// A change that came between two writes of ours is not taken for one of them.
+/// A change between two of our writes is not taken for one of them.
 #[test]
-fn a_change_between_two_writes_is_seen() {
+fn a_change_between_two_writes_is_detected() {
     let bench = Bench::new(one_large_file());
     let disk = bench.disk();
     let (mut have, _) = bench.survey(&disk);
@@ -166,7 +167,7 @@ fn a_change_between_two_writes_is_seen() {
     assert!(bench.vet(&disk, &have).is_empty());
 }
 
-/// A piece that was written when its file was moved away, and that the writer has not yet heard of when it looks.
+/// A piece is written, then its file is moved away. `DiskWriter` learns of the write only after its look at the files.
 #[test]
 fn a_piece_that_was_written_before_the_look_and_reported_after_it_is_in_doubt() {
     let bench = Bench::new(one_large_file());
@@ -184,9 +185,9 @@ fn a_piece_that_was_written_before_the_look_and_reported_after_it_is_in_doubt() 
     assert_eq!(doubtful, [2, 3, 6]);
 }
 
-/// The bytes that come through an open handle are right, but the file is not there any more.
+/// The open handle still gives the right bytes, but the file is no longer at its path.
 #[test]
-fn a_file_that_was_moved_away_is_missed_after_a_while() {
+fn a_file_that_was_moved_away_is_missed_after_five_seconds() {
     let bench = Bench::new(one_large_file());
     let disk = bench.disk();
     bench.written(&disk);
@@ -224,7 +225,7 @@ fn one_of_60_000(seed: u32) -> Bench {
     Bench::new(vec![("x", content(60_000, seed), false)])
 }
 
-/// Another torrent in the folder of `bench`, or in one that leads there.
+/// The storage of another torrent in the folder of `bench`, or in a folder that leads there.
 fn beside(other: &Bench, folder: &std::path::Path, claims: &Claims, change: impl FnOnce(&mut DiskConfig)) -> Disk {
     other.disk_with(|config| {
         config.folder = folder.to_path_buf();
@@ -239,7 +240,7 @@ fn is_taken(refused: Result<(), OpenTrouble>, by: &str) {
     assert!(trouble.to_string().contains(by), "{trouble}");
 }
 
-/// D-20, before anything is fetched and by whatever way the folder is named.
+/// D-20: detected before anything is fetched, by whatever path the folder is named.
 #[test]
 fn of_two_torrents_that_want_one_file_the_second_is_refused() {
     for way in ["plain", "symbolic link", "hard link"] {
@@ -270,7 +271,7 @@ fn of_two_torrents_that_want_one_file_the_second_is_refused() {
     }
 }
 
-/// D-21: a lock of another process is as good as one of another open file.
+/// D-21: a lock of another open file has the same effect as one of another process.
 #[test]
 fn of_two_processes_that_want_one_file_the_second_is_refused() {
     let (bench, other) = (one_of_60_000(1), one_of_60_000(2));
@@ -288,7 +289,7 @@ fn of_two_processes_that_want_one_file_the_second_is_refused() {
     other.admit(&second, &found).unwrap();
 }
 
-/// The second of them made the file after the first had looked for it: it is met at the first write.
+/// The second process made the file after the first had looked for it: the first write detects it.
 #[test]
 fn a_file_that_another_process_made_first_is_not_written_to() {
     let (bench, other) = (one_of_60_000(1), one_of_60_000(2));
@@ -308,9 +309,9 @@ fn a_file_that_another_process_made_first_is_not_written_to() {
     assert!(bench.is_whole());
 }
 
-/// The same data under two info-hashes.
+/// Two torrents with the same data and different info-hashes.
 #[test]
-fn who_only_reads_shares_a_file_with_others() {
+fn torrents_that_only_read_share_a_file() {
     let bench = one_of_60_000(1);
     let other = Bench::new(vec![("x", content(60_000, 1), false), ("y", content(30_000, 5), false)]);
     for claims in [Claims::default(), Claims::default()] {
@@ -331,7 +332,7 @@ fn who_only_reads_shares_a_file_with_others() {
     }
 }
 
-/// What is ours is cut to its length; of what is not, nothing is lost.
+/// A file of ours is cut to its length; a file that is not ours loses nothing.
 #[test]
 fn a_file_that_is_longer_than_the_torrents_is_cut_only_if_it_is_ours() {
     let grow = |bench: &Bench| {

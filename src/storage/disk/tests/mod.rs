@@ -1,4 +1,4 @@
-//! Real files in a temporary folder; a killed process is a storage that is dropped without a word.
+//! Tests with real files in a temporary folder. A killed process is a storage that is dropped without a clean stop.
 
 mod meddling;
 mod selection;
@@ -11,10 +11,10 @@ use std::path::PathBuf;
 use super::*;
 use sha1::{Digest, Sha1};
 
-/// One file of a torrent in a test: its path, its content, `true` for padding.
+/// One file of a torrent in a test: its path, its content, and whether it is padding.
 type Entry = (&'static str, Vec<u8>, bool);
 
-/// Not a multiple of anything on a disk.
+/// 20,000 bytes: not a multiple of any size on a disk.
 const PIECE_LEN: usize = 20_000;
 
 fn content(len: usize, seed: u32) -> Vec<u8> {
@@ -22,7 +22,7 @@ fn content(len: usize, seed: u32) -> Vec<u8> {
     (0..u32::try_from(len).unwrap()).map(|at| byte(at) ^ u8::try_from(seed).unwrap()).collect()
 }
 
-/// `lib/a` ends in the middle of a piece, `lib/c` begins after padding, `lib/empty` has no byte.
+/// `lib/a` ends in the middle of a piece, `lib/c` begins after padding, `lib/empty` is empty.
 fn several_files() -> Vec<Entry> {
     vec![
         ("a", content(50_000, 1), false),
@@ -54,7 +54,7 @@ fn metainfo(files: &[Entry]) -> Metainfo {
     Metainfo::parse(&torrent).unwrap()
 }
 
-/// A torrent, a folder for it, and a pool for the jobs.
+/// A torrent, a folder for it, and a runtime for the jobs.
 struct Bench {
     dir: tempfile::TempDir,
     files: Vec<Entry>,
@@ -106,7 +106,7 @@ impl Bench {
         self.wait(|| disk.open()).unwrap()
     }
 
-    /// Opens, checks, and says what is there; the pieces that were checked come second.
+    /// Opens the torrent and checks it. Returns the pieces that are there, and the numbers of those that were checked.
     fn survey(&self, disk: &Disk) -> (Bitfield, Vec<u32>) {
         let Inventory { mut have, check, .. } = self.open(disk);
         let checked = check.iter().map(|piece| piece.get()).collect();
@@ -155,7 +155,8 @@ impl Bench {
         Bitfield::none(self.metainfo.info.geometry.piece_count())
     }
 
-    /// Fetches what is missing and stops cleanly; afterwards every byte must be there. Says which pieces it fetched.
+    /// Fetches what is missing and stops cleanly; afterwards every byte must be there. Returns the numbers of the
+    /// fetched pieces.
     fn complete(&self, disk: &Disk) -> Vec<u32> {
         let (mut have, _) = self.survey(disk);
         self.admit(disk, &have).unwrap();
@@ -249,16 +250,16 @@ fn what_is_written_can_be_read_across_files_and_padding() {
     };
     bench.open(&disk);
     let last = geometry.parse_range(5, 0, 1).unwrap();
-    // Neighbours are read at once, and the trouble is of those it concerns.
+    // Neighbours are read at once, and an error affects only the ranges concerned.
     let results = bench.wait(|| disk.read(whole));
     let is_well: Vec<_> = results.iter().map(Result::is_ok).collect();
     assert!(is_well[0] && !is_well[is_well.len() - 1], "{is_well:?}");
     assert!(bench.wait(|| disk.read(vec![last])).remove(0).is_err(), "a file that is gone is trouble");
 }
 
-/// Without a runtime there is no pool: what is read all the same was there at once.
+/// Without a runtime there is no pool, so whatever is read needed no waiting.
 #[test]
-fn what_is_in_memory_is_read_at_once_but_for_files_that_are_not_open() {
+fn cached_bytes_of_open_files_are_read_without_waiting() {
     use futures_util::FutureExt;
     let bench = Bench::at(tempfile::tempdir_in("/dev/shm").unwrap(), several_files());
     let disk = bench.disk();
@@ -279,7 +280,7 @@ fn what_is_in_memory_is_read_at_once_but_for_files_that_are_not_open() {
     }
 }
 
-/// I1: whatever two calls a kill falls between, and with the newest record torn besides: nothing wrong is trusted,
+/// I1: a kill may come between any two calls, and the newest record may be torn besides. No wrong data is trusted,
 /// nothing recorded is fetched again, and the second run completes.
 #[test]
 fn a_kill_between_any_two_steps_loses_nothing_that_was_recorded() {
@@ -293,7 +294,7 @@ fn a_kill_between_any_two_steps_loses_nothing_that_was_recorded() {
             recorded.clone_from(have);
         },
         |bench, disk, have, _| bench.write(disk, &[0, 4], have),
-        // Half of piece 1, as a kill in the middle of its write leaves it.
+        // Writes half of piece 1, as a kill in the middle of its write does.
         |bench, _, _, _| bench.scribble("a", 30_000),
         |bench, disk, have, recorded| {
             bench.persist(disk, have, false);
@@ -329,7 +330,7 @@ fn a_kill_between_any_two_steps_loses_nothing_that_was_recorded() {
 }
 
 #[test]
-fn what_was_written_after_the_last_record_is_found_not_fetched() {
+fn bytes_written_after_the_last_record_are_found_not_fetched() {
     let bench = Bench::new(several_files());
     let disk = bench.disk();
     let mut have = bench.none();
@@ -337,7 +338,7 @@ fn what_was_written_after_the_last_record_is_found_not_fetched() {
     bench.admit(&disk, &have).unwrap();
     bench.write(&disk, &[0], &mut have);
     bench.persist(&disk, &have, false);
-    // Piece 1 goes on in a file the record knows, piece 4 into one it has never seen.
+    // Piece 1 ends in a file that the record knows, piece 4 in one that it has never seen.
     bench.write(&disk, &[1, 4], &mut have);
     drop(disk);
     let (found, checked) = bench.survey(&bench.disk());
@@ -391,7 +392,7 @@ fn data_without_a_record_is_checked_and_kept() {
     assert_eq!(bench.complete(&disk), [2, 3, 5]);
 }
 
-/// Never over somebody else's file (docs/decisions/0008-strangers.md).
+/// Another program's file is never overwritten (docs/decisions/0008-strangers.md).
 #[test]
 fn an_unrelated_file_is_not_overwritten() {
     let same_len = content(33_333, 99);
@@ -421,7 +422,7 @@ fn an_unrelated_file_is_not_overwritten() {
 }
 
 #[test]
-fn a_stranger_that_takes_the_place_of_our_file_is_noticed() {
+fn another_file_in_the_place_of_ours_is_detected() {
     let bench = Bench::new(several_files());
     bench.complete(&bench.disk());
     bench.put("other", b"my diary");
@@ -432,7 +433,7 @@ fn a_stranger_that_takes_the_place_of_our_file_is_noticed() {
     assert_eq!(std::fs::read(bench.path("c")).unwrap(), b"my diary");
 }
 
-/// The record is written before the first file is made: what appears after it is what we were writing when we died.
+/// The record is written before the first file is made, so a file that appears after it was made by this program.
 #[test]
 fn a_file_that_appears_after_our_first_record_is_ours() {
     let bench = Bench::new(several_files());
@@ -455,7 +456,7 @@ fn empty_files_are_made_and_padding_is_not() {
     assert!(!bench.path(".pad").exists());
 }
 
-/// A hole reads as zeros, so a piece of zeros is there as soon as its file is.
+/// A hole reads as zeros, so a piece of zeros is there as soon as its file exists.
 #[test]
 fn a_piece_of_zeros_may_be_a_hole() {
     let mut zeros = vec![0; 3 * PIECE_LEN];
@@ -484,7 +485,7 @@ fn holes_are_not_hashed() {
     assert!((1..20).contains(&check), "{check} of 400 pieces");
 }
 
-/// S-01, S-02: nothing is written through a link where a file should go.
+/// S-01, S-02: nothing is written through a link in the place of a file.
 #[test]
 fn a_link_in_the_way_is_not_written_through() {
     let bench = Bench::new(several_files());

@@ -1,11 +1,12 @@
-//! Files that are not wanted, over several runs: their bytes are kept, never seen, never lost, and never believed unhashed.
+//! Files that are not wanted, over several runs: their bytes are kept, do not appear in the folder, are not lost, and
+//! are hashed before they are trusted.
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::logic::torrent::selection::WantedPieces;
 
-/// Pieces: 0 `a`; 1 `a`, `b`, `d`; 2 `d`, `e`; 3 and 4 `e`.
+/// The files in each piece: 0 `a`; 1 `a`, `b`, `d`; 2 `d`, `e`; 3 and 4 `e`.
 fn odd_borders() -> Vec<Entry> {
     vec![
         ("a", content(30_000, 1), false),
@@ -35,7 +36,8 @@ impl Bench {
         wanted.pieces().iter_ones().collect()
     }
 
-    /// A whole run that fetches what it lacks of the selection; what it had at the start, by piece, and what it checked.
+    /// Runs once and fetches what is missing of the selection. Returns the numbers of the pieces it had at the start,
+    /// and of those it checked.
     fn fetch(&self, select: Option<&[bool]>, clean: bool) -> (Vec<u32>, Vec<u32>) {
         let disk = self.selecting(select);
         let (mut have, checked) = self.survey(&disk);
@@ -57,7 +59,7 @@ impl Bench {
         }
     }
 
-    /// What is in the output folder, our own state left out; `true` for content that is right.
+    /// The files in the output folder without our own state, and whether their content is right.
     fn seen(&self) -> Vec<(&'static str, bool)> {
         let there = self.files.iter().filter_map(|(path, bytes, _)| {
             let found = std::fs::read(self.dir.path().join("lib").join(path)).ok()?;
@@ -97,7 +99,8 @@ fn a_later_selection_takes_the_bytes_out_of_the_part_file() {
     assert_eq!(bench.fetch(None, true), (vec![0, 1, 2, 3, 4], vec![]));
 }
 
-/// Killed after the record that claims the files, with the new file made and empty: only the part file has its bytes.
+/// The kill comes after the record that claims the files, when the new file is made but empty: only the part file has
+/// its bytes.
 #[test]
 fn a_kill_while_bytes_are_brought_in_loses_none() {
     let bench = Bench::new(odd_borders());
@@ -118,7 +121,7 @@ fn a_kill_while_bytes_are_brought_in_loses_none() {
 type Harm = (&'static str, fn(&PathBuf));
 
 #[test]
-fn a_part_file_that_is_gone_or_damaged_is_not_believed() {
+fn a_missing_or_damaged_part_file_is_not_trusted() {
     let harms: [Harm; 3] = [
         ("gone", |path| std::fs::remove_file(path).unwrap()),
         ("another", |path| std::fs::write(path, vec![1; 2 * PIECE_LEN]).unwrap()),
@@ -128,7 +131,7 @@ fn a_part_file_that_is_gone_or_damaged_is_not_believed() {
         for clean in [true, false] {
             let bench = Bench::new(odd_borders());
             bench.fetch(Some(A), clean);
-            // A whole new file where only the times could tell it from the old one.
+            // Replaces the part file by another one, which differs from the old one in its times only.
             harm(&bench.part_path());
             if what == "another" && !clean {
                 continue;
@@ -146,7 +149,7 @@ fn a_part_file_that_is_gone_or_damaged_is_not_believed() {
 }
 
 #[test]
-fn a_lost_record_costs_a_check_and_no_byte() {
+fn a_lost_record_costs_a_check_but_no_data() {
     let bench = Bench::new(odd_borders());
     bench.fetch(Some(A), true);
     for ending in ["resume", "resume.prev"] {
@@ -157,7 +160,7 @@ fn a_lost_record_costs_a_check_and_no_byte() {
 }
 
 #[test]
-fn what_is_not_wanted_any_more_stays_where_it_is() {
+fn files_that_are_no_longer_wanted_stay_in_place() {
     let bench = Bench::new(odd_borders());
     bench.fetch(Some(A_B), true);
     assert_eq!(bench.fetch(Some(B), true), (vec![0, 1], vec![]), "a later choice takes nothing away");
@@ -167,7 +170,7 @@ fn what_is_not_wanted_any_more_stays_where_it_is() {
     assert_eq!(bench.seen(), [("sub/b", true)]);
 }
 
-/// A file of somebody else's with the name of one that is not wanted is no obstacle, and none of our business.
+/// A file of another program with the name of a file that is not wanted is left alone and causes no error.
 #[test]
 fn a_strangers_file_in_the_place_of_one_that_is_not_wanted_is_left_alone() {
     let bench = Bench::new(odd_borders());
@@ -205,8 +208,8 @@ fn selection() -> impl Strategy<Value = Option<Vec<bool>>> {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
-    /// Any borders, any selections one after the other, clean ends and kills: what was had stays had, what is had reads
-    /// right, what was never wanted is not there, and in the end everything is.
+    /// Any file borders, any sequence of selections, clean ends and kills. Pieces that were there stay there and read
+    /// right, files that were never wanted do not appear, and in the end everything is there.
     #[test]
     fn no_byte_is_lost_over_any_selections(
         lens in prop::collection::vec(0usize..45_000, 8), runs in prop::collection::vec((selection(), any::<bool>()), 1..5),

@@ -1,4 +1,4 @@
-//! The state as a help: what becomes of it in the end, and what goes on without it. Data behind links, and room.
+//! What becomes of the state at the end of a run, and what works without it. Also data behind links, and disk space.
 
 use super::*;
 use crate::storage::TroubleKind;
@@ -14,7 +14,7 @@ impl Bench {
         self.dir.path().join(".tt-actors")
     }
 
-    /// Whatever else is done, no state can be kept here.
+    /// Makes it impossible to keep a state here.
     fn without_state(&self) {
         std::fs::write(self.state_folder(), "a file").unwrap();
     }
@@ -26,7 +26,7 @@ impl Bench {
     /// Moves a file or folder of the torrent to another place and puts a link there.
     fn move_away(&self, path: &str, to: &tempfile::TempDir) {
         let (moved, place) = (to.path().join("moved"), self.path(path));
-        // Without the slash at the end of the torrent's own folder.
+        // Removes the slash at the end of the torrent's own folder.
         let place: PathBuf = place.components().collect();
         std::fs::rename(&place, &moved).unwrap();
         std::os::unix::fs::symlink(&moved, &place).unwrap();
@@ -34,7 +34,7 @@ impl Bench {
 }
 
 #[test]
-fn state_goes_when_nothing_in_it_is_needed_any_more() {
+fn state_is_removed_when_nothing_in_it_is_needed() {
     for (keep_state, is_done, stays) in [(false, true, false), (true, true, true), (false, false, true)] {
         let bench = Bench::new(several_files());
         let disk = bench.disk_with(|config| config.keep_state = keep_state);
@@ -64,7 +64,7 @@ fn state_of_a_part_stays_when_the_part_is_done() {
 }
 
 #[test]
-fn a_start_that_brings_nothing_leaves_nothing() {
+fn a_run_that_fetches_nothing_leaves_no_state() {
     let bench = Bench::new(vec![("a", content(50_000, 1), false)]);
     for admits in [false, true] {
         let disk = bench.disk();
@@ -78,7 +78,7 @@ fn a_start_that_brings_nothing_leaves_nothing() {
     }
 }
 
-/// D-08: a folder that is read-only or somebody else's.
+/// D-08: the folder is read-only or belongs to another user.
 #[test]
 fn complete_data_needs_no_state() {
     let bench = Bench::new(several_files());
@@ -94,7 +94,7 @@ fn complete_data_needs_no_state() {
 }
 
 #[test]
-fn what_is_to_be_written_needs_state_and_says_why_there_is_none() {
+fn a_write_needs_state_and_its_error_says_why_there_is_none() {
     let bench = Bench::new(several_files());
     bench.put("a", &content(50_000, 1));
     bench.without_state();
@@ -109,16 +109,16 @@ fn what_is_to_be_written_needs_state_and_says_why_there_is_none() {
 }
 
 #[test]
-fn a_record_that_cannot_be_replaced_is_read_all_the_same() {
+fn a_record_that_cannot_be_replaced_is_still_read() {
     let bench = Bench::new(several_files());
     bench.complete(&bench.disk());
-    // A lock that cannot be opened for writing: what a folder of somebody else's looks like to root too.
+    // A lock that cannot be opened for writing. This is what a folder of another user looks like, to root too.
     std::fs::create_dir(bench.newest_record().with_extension("lock")).unwrap();
     let (have, checked) = bench.survey(&bench.disk());
     assert!(have.is_all() && checked.is_empty(), "{checked:?}");
 }
 
-/// S-02: data that the user has put elsewhere is read there; nothing is written through the link.
+/// S-02: data that the user has moved elsewhere is read there; nothing is written through the link.
 #[test]
 fn data_behind_links_is_read_and_never_written() {
     for link in ["c", "sub", ""] {
@@ -154,7 +154,7 @@ fn data_behind_links_is_read_and_never_written() {
     assert_eq!(std::fs::read(elsewhere.path().join("moved")).unwrap(), before);
 }
 
-/// D-01 at the start: both numbers are told, and what others of the run need counts.
+/// D-01 at the start: the error has both numbers, and what other torrents of the run need is counted.
 #[test]
 fn a_download_that_has_no_room_does_not_begin() {
     let bench = Bench::new(several_files());
@@ -181,9 +181,9 @@ fn a_download_that_has_no_room_does_not_begin() {
     assert_eq!(room.needed(device), 0);
 }
 
-/// The only piece of a small file is lost when the file that it shares the piece with is cut.
+/// The only piece of a small file is lost because a file that shares the piece was cut.
 #[test]
-fn without_a_record_a_small_file_does_not_bar_the_way_to_its_neighbour() {
+fn without_a_record_a_small_file_does_not_block_its_neighbour() {
     let files = vec![("a", content(50_000, 1), false), ("small", content(100, 2), false)];
     let bench = Bench::new(files);
     bench.put_all();

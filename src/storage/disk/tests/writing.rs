@@ -1,4 +1,4 @@
-//! What is hashed and written in one job: each piece has its own outcome.
+//! Pieces that are hashed and written in one job: each has its own outcome.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn a_piece_that_does_not_hash_right_writes_nothing() {
     assert!(!bench.path("a").exists());
 }
 
-/// Neighbours are written at once; that one among them is wrong, or cannot be written, is its own affair.
+/// Neighbours are written at once. A piece that is wrong, or cannot be written, does not affect its neighbours.
 #[test]
 fn pieces_in_any_order_have_each_their_own_outcome() {
     let told = |outcome: &PieceOutcome| match outcome {

@@ -1,4 +1,4 @@
-//! Eight messages in vectors of 256 bits.
+//! The kernel for eight messages in vectors of 256 bits.
 
 use std::arch::x86_64::{
     __m256i as Words, _mm256_add_epi32 as add, _mm256_rol_epi32 as rotate, _mm256_set1_epi32 as repeat,
@@ -8,12 +8,12 @@ use std::arch::x86_64::{
 
 use super::{join_eight as join, split_eight as split, two_rows};
 
-/// So many messages have a place in a vector.
+/// The number of messages in a vector.
 pub(in crate::storage::sha1_lanes) const LANES: usize = 8;
 
 kernel!();
 
-/// The `nth` four words of the blocks of a lane and of the fourth after it.
+/// The `nth` four words of the blocks of a lane and of the fourth lane after it.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
 fn rows(blocks: &[&ShaBlock; LANES], lane: usize, nth: usize) -> Words {

@@ -1,8 +1,8 @@
-//! Kernels of x86-64 CPUs with AVX-512: messages side by side, the same word of each in one vector.
+//! Kernels for x86-64 CPUs with AVX-512: messages side by side, the same word of each message in one vector.
 //!
-//! Eight in vectors of 256 bits, three of which can be worked on at a time, or sixteen in vectors of 512 bits, two of which
-//! can: a third more, where sixteen are at hand. Fewer messages than lanes take as long as all. What is taken of
-//! AVX-512 are its instructions for rotations and for functions of three words, and its 32 registers.
+//! A CPU works on three vectors of 256 bits (eight messages) at a time, or on two vectors of 512 bits (sixteen
+//! messages). The latter is a third faster if there are sixteen messages. Fewer messages than lanes take as long as all
+//! lanes. AVX-512 is used for its rotations, its functions of three words, and its 32 registers.
 //!
 //! As in `sha_ni`, the only unsafe lines are the calls into code that is compiled for these CPUs.
 
@@ -28,7 +28,7 @@ impl Avx512 {
         has_all.then_some(Self(()))
     }
 
-    /// Hashes `len` blocks of each run, of which there are at least one and at most eight.
+    /// Hashes `len` blocks of each run. There must be one to eight runs.
     #[expect(clippy::unused_self, reason = "it is the proof")]
     #[expect(unsafe_code, reason = "the compiler cannot know that the CPU has been asked")]
     pub(super) fn compress_eight(self, runs: &mut [ShaRun<'_>], len: usize) {
@@ -37,7 +37,7 @@ impl Avx512 {
         unsafe { eight::compress(runs, len) }
     }
 
-    /// The same, at most sixteen.
+    /// Hashes `len` blocks of each run. There must be one to sixteen runs.
     #[expect(clippy::unused_self, reason = "it is the proof")]
     #[expect(unsafe_code, reason = "the compiler cannot know that the CPU has been asked")]
     pub(super) fn compress_sixteen(self, runs: &mut [ShaRun<'_>], len: usize) {
@@ -46,24 +46,24 @@ impl Avx512 {
     }
 }
 
-/// FIPS 180-4, 4.2.1: a number for each twenty rounds.
+/// FIPS 180-4, 4.2.1: the constant for each twenty rounds.
 const K: [u32; 4] = [0x5a82_7999, 0x6ed9_eba1, 0x8f1b_bcdc, 0xca62_c1d6];
 
-/// FIPS 180-4, 4.1.1: `Ch`, as the column of its truth table.
+/// FIPS 180-4, 4.1.1: the function `Ch`, as the column of its truth table.
 const CHOOSE: i32 = 0b1100_1010;
-/// `Parity`.
+/// The function `Parity`.
 const PARITY: i32 = 0b1001_0110;
-/// `Maj`.
+/// The function `Maj`.
 const MAJORITY: i32 = 0b1110_1000;
 
-/// Rounds of one of the four kinds, spelled out: only so do all words stay in registers.
+/// Rounds of one of the four kinds. They are written out, because only then do all words stay in registers.
 macro_rules! rounds {
     ($sums:ident, $words:ident, $phase:literal: $($nth:literal)*) => {
         $($sums = round::<$phase>($sums, scheduled::<$nth>(&mut $words));)*
     };
 }
 
-/// The kernel, for the module whose vectors are called `Words` and hold `LANES` words; it names the instructions.
+/// Generates the kernel. The module that uses it defines the vector type `Words` of `LANES` words and its instructions.
 macro_rules! kernel {
     () => {
         use std::array::from_fn;
@@ -71,10 +71,10 @@ macro_rules! kernel {
         use super::{CHOOSE, K, MAJORITY, PARITY};
         use crate::storage::sha1_lanes::kernel::{ShaBlock, ShaRun, ShaState};
 
-        /// The states of all messages.
+        /// The hash states of all messages.
         type Sums = [Words; 5];
 
-        /// Lanes without a run do what the last run's does, and nobody looks at what comes of it.
+        /// Hashes `len` blocks of each run. Lanes without a run repeat the last run, and their result is not used.
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
         pub(super) fn compress(runs: &mut [ShaRun<'_>], len: usize) {
             let last = runs.len() - 1;
@@ -90,7 +90,7 @@ macro_rules! kernel {
             }
         }
 
-        /// All 80 rounds of a block of each message.
+        /// Makes all 80 rounds for one block of each message.
         #[inline]
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
         fn compress_one(before: Sums, blocks: [&ShaBlock; LANES]) -> Sums {
@@ -103,7 +103,7 @@ macro_rules! kernel {
             from_fn(|nth| add(before[nth], sums[nth]))
         }
 
-        /// The word of a round: one of the sixteen of the block, and from then on one that takes the place of the oldest.
+        /// The word of a round: one of the block's sixteen words, and after those a new word that replaces the oldest.
         #[inline]
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
         fn scheduled<const NTH: usize>(words: &mut [Words; 16]) -> Words {
@@ -114,7 +114,7 @@ macro_rules! kernel {
             words[NTH % 16]
         }
 
-        /// One round of the twenty that `PHASE` counts.
+        /// Makes one round. `PHASE` is the number of its group of twenty rounds.
         #[inline]
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
         fn round<const PHASE: usize>([a, b, c, d, e]: Sums, word: Words) -> Sums {
@@ -127,7 +127,7 @@ macro_rules! kernel {
             [add(add(rotate::<5>(a), mixed), rest), a, rotate::<30>(b), c, d]
         }
 
-        /// The sixteen words of each message's block: quarters of four words are turned from rows into columns.
+        /// The sixteen words of each message's block. Groups of four words are transposed from rows to columns.
         #[inline]
         #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
         fn load(blocks: [&ShaBlock; LANES]) -> [Words; 16] {

@@ -1,4 +1,4 @@
-//! Sixteen messages in vectors of 512 bits.
+//! The kernel for sixteen messages in vectors of 512 bits.
 
 use std::arch::x86_64::{
     __m512i as Words, _mm512_add_epi32 as add, _mm512_castsi256_si512, _mm512_extracti64x4_epi64, _mm512_inserti64x4,
@@ -9,12 +9,12 @@ use std::arch::x86_64::{
 
 use super::{join_eight, split_eight, two_rows};
 
-/// So many messages have a place in a vector.
+/// The number of messages in a vector.
 pub(in crate::storage::sha1_lanes) const LANES: usize = 16;
 
 kernel!();
 
-/// The `nth` four words of the blocks of a lane and of each fourth after it.
+/// The `nth` four words of the blocks of a lane and of every fourth lane after it.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
 fn rows(blocks: &[&ShaBlock; LANES], lane: usize, nth: usize) -> Words {
