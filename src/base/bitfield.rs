@@ -12,7 +12,7 @@ pub struct Bitfield {
     ones: u32,
 }
 
-/// Why a stranger's bitfield is refused (P-07, P-08).
+/// Why the payload of a `bitfield` message is refused (P-07, P-08).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadBitfield {
     /// The length is not one bit per piece, rounded up to whole bytes.
@@ -134,6 +134,7 @@ impl Bitfield {
         })
     }
 
+    /// Whether the piece with this number is in the set; `false` for a number beyond the torrent.
     fn has_number(&self, number: u32) -> bool {
         number < self.pieces && self.bytes[number as usize / 8] & mask(number) != 0
     }
@@ -145,10 +146,12 @@ impl fmt::Debug for Bitfield {
     }
 }
 
+/// The number of bytes of a bitfield of `pieces` pieces.
 fn bytes_for(pieces: u32) -> usize {
     pieces.div_ceil(8) as usize
 }
 
+/// The bit of a piece in its byte.
 const fn mask(number: u32) -> u8 {
     0x80 >> (number % 8)
 }
