@@ -93,6 +93,7 @@ pub fn metainfo(input: &[u8]) -> bool {
     native
 }
 
+/// Parses a torrent with this name rule and checks the result. Returns whether it was accepted.
 fn check_metainfo(input: &[u8], names: NameRules) -> bool {
     let Ok(meta) = Metainfo::parse_named(input, names) else { return false };
     let mut end: u64 = 0;
@@ -289,6 +290,7 @@ pub fn udp_reply(input: &[u8]) -> bool {
     read(false).is_some() | read(true).is_some()
 }
 
+/// Checks that a reply was encoded completely: peers of the socket's family, and the numbers.
 fn assert_announced(reply: &AnnounceReply, again: &AnnounceReply, ipv6: bool) {
     // An IPv4 address inside IPv6 is read as IPv4, and an answer over IPv6 has no place for it.
     let kept: Vec<SocketAddr> = reply.peers.iter().copied().filter(|peer| peer.is_ipv6() == ipv6).collect();
@@ -372,6 +374,7 @@ fn is_shown(c: char) -> bool {
     is_harmless(c) || is_joiner(c)
 }
 
+/// Checks that a path stays below its folder and keeps all limits.
 fn assert_below(path: &SafePath) {
     let parts = path.as_path().components();
     assert!(parts.clone().all(|part| matches!(part, Component::Normal(_))), "{path:?} leads elsewhere");

@@ -15,6 +15,7 @@ pub struct Chunked {
     trailers: usize,
 }
 
+/// What must follow in the stream.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// The line with a chunk's length must follow.
@@ -68,6 +69,7 @@ impl Chunked {
         Ok(())
     }
 
+    /// Handles a complete line and determines the next state.
     fn end_of_line(&mut self) -> Result<(), BadChunk> {
         let line = std::mem::take(&mut self.line);
         let line = line.strip_suffix(b"\r").unwrap_or(&line);

@@ -74,7 +74,8 @@ pub fn read(input: &[u8]) -> Result<Option<HttpHead>, BadHead> {
         }
         let mut lines = lines(head);
         let status = status(lines.next().unwrap_or_default())?;
-        // "A client MUST be able to parse one or more 1xx responses received prior to a final response" (RFC 9110, 15.2).
+        // "A client MUST be able to parse one or more 1xx responses received prior to a final response" (RFC 9110,
+        // 15.2).
         if (100..200).contains(&status) {
             continue;
         }
@@ -107,6 +108,7 @@ fn split(input: &[u8]) -> Result<Option<Split<'_>>, BadHead> {
     Ok(None)
 }
 
+/// The first bytes of every response that is accepted.
 const MAGIC: &[u8] = b"HTTP/1.";
 
 /// The lines of a head, without their line ends.
@@ -124,6 +126,7 @@ fn status(line: &[u8]) -> Result<u16, BadHead> {
     status.filter(|status| is_digit && (100..1000).contains(status)).ok_or(BadHead::Status)
 }
 
+/// Makes the head from the status and the header lines; `len` is the length of the original head.
 fn rewritten<'a>(status: u16, lines: impl Iterator<Item = &'a [u8]>, len: usize) -> Result<HttpHead, BadHead> {
     let mut text = format!("HTTP/1.0 {status} -\r\n").into_bytes();
     let (mut length, mut is_chunked) = (None, false);
@@ -176,6 +179,7 @@ fn header(line: &[u8]) -> Option<(&[u8], &[u8])> {
     is_name.then(|| (name, value.get(1..).unwrap_or_default().trim_ascii()))
 }
 
+/// A decimal number without a sign.
 fn number(digits: &[u8]) -> Option<u64> {
     let is_plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     std::str::from_utf8(digits).ok().filter(|_| is_plain)?.parse().ok()

@@ -146,6 +146,7 @@ impl Witness {
     /// Stands for a file that is not wanted: this client does not own the file, whether or not it exists.
     pub const NOT_OURS: Self = Self { len: u64::MAX, dev: 0, ino: 0, mtime_ns: 0 };
 
+    /// The 32 bytes of the witness in a record.
     fn encode(&self) -> [u8; WITNESS_LEN] {
         let mut out = [0; WITNESS_LEN];
         let fields = [self.len, self.dev, self.ino, self.mtime_ns.cast_unsigned()];
@@ -156,6 +157,7 @@ impl Witness {
         out
     }
 
+    /// Reads the 32 bytes of a witness.
     fn decode(bytes: &[u8; WITNESS_LEN]) -> Self {
         let (fields, _rest) = bytes.as_chunks();
         let field = |nth: usize| fields.get(nth).map_or(0, |field| u64::from_be_bytes(*field));

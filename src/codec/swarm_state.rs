@@ -174,6 +174,7 @@ impl SavedSwarm {
 }
 
 impl<const N: usize> SavedPeer<N> {
+    /// Appends the encoded peer.
     fn encode(&self, out: &mut Vec<u8>) {
         let flag = |flag: u8, is_set: bool| if is_set { flag } else { 0 };
         out.extend(self.addr);
@@ -195,6 +196,7 @@ impl<const N: usize> SavedPeer<N> {
         Some(decoded)
     }
 
+    /// Removes one peer from the front.
     fn decode(rest: &mut &[u8]) -> Option<Self> {
         let addr = take(rest)?;
         let age = u16::from_be_bytes(take(rest)?);
@@ -209,6 +211,7 @@ impl<const N: usize> SavedPeer<N> {
     }
 }
 
+/// Removes `N` bytes from the front; `None` if there are fewer.
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
     let (first, tail) = rest.split_first_chunk()?;
     *rest = tail;

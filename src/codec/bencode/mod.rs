@@ -187,6 +187,7 @@ struct Open {
     rising: bool,
 }
 
+/// Checks the tokens of one value: keys, order, nesting.
 struct Scanner<'a> {
     open: Vec<Open>,
     keys: Vec<&'a [u8]>,
@@ -196,6 +197,7 @@ struct Scanner<'a> {
 }
 
 impl<'a> Scanner<'a> {
+    /// Takes the next token, which starts at offset `at`.
     fn take(&mut self, token: Token<'a>, at: usize, max_depth: usize) -> Result<(), BadBencode> {
         match token {
             Token::End => self.close(at),
@@ -219,10 +221,12 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Whether the next token must be a key.
     fn key_due(&self) -> bool {
         self.open.last().is_some_and(|open| open.is_dict && !open.value_due)
     }
 
+    /// Adds a key to the innermost dictionary.
     fn key(&mut self, key: &'a [u8]) {
         let Some(open) = self.open.last_mut() else { return };
         open.value_due = true;
@@ -232,12 +236,14 @@ impl<'a> Scanner<'a> {
         self.keys.push(key);
     }
 
+    /// Notes that a value is complete.
     fn value_done(&mut self) {
         if let Some(open) = self.open.last_mut() {
             open.value_due = false;
         }
     }
 
+    /// Ends the innermost list or dictionary, whose `e` is at offset `at`.
     fn close(&mut self, at: usize) -> Result<(), BadBencode> {
         let Some(open) = self.open.pop().filter(|open| !open.value_due) else {
             return Err(BadBencode::Unexpected { at, byte: b'e' });

@@ -2,6 +2,7 @@
 
 use super::BadBencode;
 
+/// A token of bencode.
 #[derive(Clone, Copy)]
 pub(super) enum Token<'a> {
     Number(Number),
@@ -20,6 +21,7 @@ pub(super) struct Number {
     pub(super) is_canonical: bool,
 }
 
+/// A byte string.
 #[derive(Clone, Copy)]
 pub(super) struct BencodeText<'a> {
     pub(super) bytes: &'a [u8],
@@ -36,6 +38,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// The error for this fault at offset `at`; `rest` is the input from there.
     pub(super) fn at(self, at: usize, rest: &[u8]) -> BadBencode {
         match (self, rest.first()) {
             (Self::Number, _) => BadBencode::Number { at },
@@ -62,6 +65,7 @@ pub(super) fn token(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
 /// The number of digits of `u64::MAX`, or of `i64::MIN` with its sign.
 const MAX_DIGITS: usize = 20;
 
+/// Reads a number after its `i`.
 fn number(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     let (digits, tail) = split_at_mark(input, b'e', Fault::Number)?;
     let magnitude = digits.strip_prefix(b"-").unwrap_or(digits);
@@ -72,6 +76,7 @@ fn number(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     Ok((Token::Number(Number { value, is_canonical }), tail))
 }
 
+/// Reads a string, which begins with its length.
 fn text(input: &[u8]) -> Result<(Token<'_>, &[u8]), Fault> {
     let (digits, tail) = split_at_mark(input, b':', Fault::Length)?;
     let is_canonical = digits.first() != Some(&b'0') || digits == b"0";

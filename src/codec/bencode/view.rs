@@ -53,6 +53,7 @@ impl<'a> View<'a> {
         self.read_number(false)
     }
 
+    /// The number, capped to the range of an `i64`; with `only_canonical` only if it is canonical.
     fn read_number(self, only_canonical: bool) -> Option<i64> {
         match token(self.raw) {
             Ok((Token::Number(number), _rest)) if number.is_canonical || !only_canonical => {
@@ -177,6 +178,7 @@ impl<'a> Picked<'a> {
         self.repeated
     }
 
+    /// Whether the key has been found.
     fn has(&self, key: &[u8]) -> bool {
         self.found.iter().any(|(name, _value)| *name == key)
     }

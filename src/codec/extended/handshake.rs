@@ -102,10 +102,12 @@ impl ExtendedHandshake {
     }
 }
 
+/// The first [`MAX_CLIENT_LEN`] bytes of a client's name.
 fn client(name: &[u8]) -> Vec<u8> {
     name.iter().copied().take(MAX_CLIENT_LEN).collect()
 }
 
+/// Reads the message numbers of the dictionary `m`.
 fn numbers(m: View<'_>) -> Numbers {
     let mut numbers = Numbers::default();
     for (name, value) in m.entries() {
@@ -120,6 +122,7 @@ fn numbers(m: View<'_>) -> Numbers {
     numbers
 }
 
+/// An address of 4 or 16 bytes.
 fn ip(bytes: &[u8]) -> Option<IpAddr> {
     let v4 = || <[u8; 4]>::try_from(bytes).map(IpAddr::from);
     let v6 = || <[u8; 16]>::try_from(bytes).map(|ip| IpAddr::from(ip).to_canonical());

@@ -103,6 +103,7 @@ fn flagged(flags: &[u8]) -> impl Iterator<Item = u8> {
     flags.iter().copied().chain(std::iter::repeat(0))
 }
 
+/// The address, with an IPv4 address that is mapped into IPv6 as IPv4.
 fn canonical(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }

@@ -158,6 +158,7 @@ impl TorrentDraft {
     }
 }
 
+/// The plan with `None` in place of empty texts.
 fn without_empty_text(plan: TorrentPlan) -> TorrentPlan {
     let some = |text: Option<String>| text.filter(|text| !text.is_empty());
     TorrentPlan { source: some(plan.source), comment: some(plan.comment), created_by: some(plan.created_by), ..plan }
@@ -169,6 +170,7 @@ const TRACKERS: (&str, &[&str], &str) =
     ("a tracker", &["http", "https", "udp", "ws", "wss"], "http://HOST/announce or udp://HOST:PORT");
 const WEB_SEEDS: (&str, &[&str], &str) = ("a web seed", &["http", "https", "ftp"], "http://HOST/PATH");
 
+/// Checks the form of all URLs.
 fn check_urls(plan: &TorrentPlan) -> Result<(), BadDraft> {
     let trackers = plan.tiers.iter().flatten().map(|url| (url, TRACKERS));
     for (text, (what, schemes, wanted)) in trackers.chain(plan.web_seeds.iter().map(|url| (url, WEB_SEEDS))) {
@@ -270,6 +272,7 @@ struct RawFile<'a> {
     path: Vec<&'a str>,
 }
 
+/// The bytes of the `.torrent`.
 fn encode(plan: &TorrentPlan, hashes: &[[u8; 20]]) -> Vec<u8> {
     let attr = |executable: bool| executable.then_some("x");
     let (attr_of_one, length, files) = match &plan.contents {

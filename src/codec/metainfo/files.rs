@@ -7,6 +7,7 @@ use crate::base::safe::Safe;
 use crate::codec::bencode::{Picked, View};
 use crate::codec::safe_path::{self, NameRules, SafePath};
 
+/// The files and the symbolic links of a torrent.
 pub(super) struct TorrentFiles {
     pub(super) files: Vec<FileEntry>,
     pub(super) links: Vec<SymbolicLink>,
@@ -32,6 +33,7 @@ pub(super) struct RawFile<'a> {
     pub(super) kind: FileKind,
 }
 
+/// What the attributes say of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FileKind {
     Plain,
@@ -77,10 +79,12 @@ impl<'a> RawFile<'a> {
         Self { entry, path, len, kind }
     }
 
+    /// Whether the file has the attribute `x`.
     fn is_executable(&self) -> bool {
         self.entry.find(b"attr").and_then(View::bytes).is_some_and(|attributes| attributes.contains(&b'x'))
     }
 
+    /// Whether the file's `length` is not 0.
     fn claims_bytes(&self) -> bool {
         self.entry.find(b"length").and_then(View::lenient_number).is_some_and(|len| len != 0)
     }
@@ -138,6 +142,7 @@ pub(super) fn read(
     Ok(list.files)
 }
 
+/// The files read so far, and what is needed to read the next one.
 struct List<'a> {
     name: &'a str,
     raw_name: &'a [u8],
@@ -148,6 +153,7 @@ struct List<'a> {
 }
 
 impl List<'_> {
+    /// Adds a file or a link.
     fn add(&mut self, file: &RawFile<'_>) -> Result<(), BadTorrent> {
         let safe = std::iter::once(self.name.as_bytes()).chain(file.path.iter().copied());
         let path = SafePath::from_raw(safe, self.names).ok_or(BadTorrent::Missing("`name`"))?;

@@ -62,6 +62,7 @@ struct Urls<'a> {
 }
 
 impl Urls<'_> {
+    /// The URL, if it is a good one that has not come before and the limit is not reached.
     fn take(&mut self, url: View<'_>) -> Option<String> {
         let bytes = url.bytes().unwrap_or_default().trim_ascii();
         let is_plain = |text: &&str| text.chars().all(|c| is_harmless(c) && !c.is_whitespace());

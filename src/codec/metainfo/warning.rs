@@ -76,6 +76,7 @@ pub(super) struct Warnings {
 }
 
 impl Warnings {
+    /// Adds a warning, or counts it if there are too many.
     pub(super) fn add(&mut self, warning: TorrentWarning) {
         if self.list.len() < MAX_WARNINGS {
             self.list.push(warning);
@@ -84,6 +85,7 @@ impl Warnings {
         }
     }
 
+    /// The warnings; the last one has the number of those that were not kept.
     pub(super) fn into_list(mut self) -> Vec<TorrentWarning> {
         if self.more > 0 {
             self.list.push(TorrentWarning::More(self.more));

@@ -120,10 +120,12 @@ impl SafePath {
         self.text.split('/')
     }
 
+    /// The last component.
     fn file_name(&self) -> &str {
         self.text.rsplit('/').next().unwrap_or_default()
     }
 
+    /// Replaces the last component, which must be a safe name.
     fn set_file_name(&mut self, name: &str) {
         let kept = self.text.len().saturating_sub(self.file_name().len());
         self.text.truncate(kept);
@@ -135,6 +137,7 @@ impl SafePath {
 /// compared without case, because some file systems do not distinguish upper and lower case.
 const STATE_FOLDER: &str = ".tt-actors";
 
+/// Whether the name is that of our state folder, in upper or lower case.
 fn is_state_folder(name: &str) -> bool {
     name.eq_ignore_ascii_case(STATE_FOLDER)
 }
@@ -229,6 +232,7 @@ type Place = [u8; 16];
 
 const ROOT: Place = [0; 16];
 
+/// The place of a name in a folder.
 fn below(folder: &Place, name: &str) -> Place {
     let digest = digest(&[folder, name.as_bytes()]);
     let mut place = ROOT;
@@ -236,6 +240,7 @@ fn below(folder: &Place, name: &str) -> Place {
     place
 }
 
+/// The SHA-1 of these parts.
 fn digest(parts: &[&[u8]]) -> [u8; 20] {
     let mut sha1 = Sha1::new();
     for part in parts {
@@ -244,6 +249,7 @@ fn digest(parts: &[&[u8]]) -> [u8; 20] {
     sha1.finalize().into()
 }
 
+/// The bytes as hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"))
 }

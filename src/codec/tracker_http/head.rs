@@ -58,6 +58,7 @@ impl HeadScanner {
         ends
     }
 
+    /// Whether the current line, of `len` bytes, says that something other than a request follows the head.
     fn announces_body(&self, len: usize) -> bool {
         let line = self.line.get(..len.min(KEPT)).unwrap_or(&self.line);
         if !self.has_begun {

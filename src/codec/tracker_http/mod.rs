@@ -95,6 +95,7 @@ const fn event_name(event: Event) -> Option<&'static str> {
     }
 }
 
+/// The URL up to its fragment.
 fn without_fragment(url: &str) -> &str {
     url.split_once('#').map_or(url, |(url, _fragment)| url)
 }
@@ -107,6 +108,7 @@ struct Query {
 }
 
 impl Query {
+    /// Begins with a URL that may have a query.
     fn on(base: &str) -> Self {
         let base = without_fragment(base);
         let glue = match base.chars().next_back() {
@@ -132,6 +134,7 @@ impl Query {
         }
     }
 
+    /// Appends a pair with a number.
     fn number(&mut self, name: &str, value: u64) {
         self.bytes(name, value.to_string().as_bytes());
     }
@@ -213,6 +216,7 @@ fn failure(root: View<'_>) -> Option<TrackerFailure> {
     Some(TrackerFailure { reason, retry_in: after.chain(asked).max() })
 }
 
+/// The time to wait in a tracker's `retry in`.
 fn after_minutes(minutes: u64) -> RetryIn {
     RetryIn::After(Duration::from_secs(minutes.saturating_mul(60)))
 }
@@ -244,10 +248,12 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_not_four| <[u8; 16]>::try_from(bytes).map(|ip| IpAddr::V6(Ipv6Addr::from(ip)))).ok()
 }
 
+/// The string of a key.
 fn string<'a>(dict: View<'a>, key: &[u8]) -> Option<&'a [u8]> {
     dict.find(key)?.bytes()
 }
 
+/// The number of a key, canonical or not.
 fn number(dict: View<'_>, key: &[u8]) -> Option<i64> {
     dict.find(key)?.lenient_number()
 }

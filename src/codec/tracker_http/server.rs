@@ -114,22 +114,27 @@ fn unescaped(value: &str) -> Vec<u8> {
     out
 }
 
+/// The value of a hexadecimal digit.
 fn nibble(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
+/// The value as text, if it is UTF-8.
 fn text(value: &[u8]) -> Option<&str> {
     std::str::from_utf8(value).ok()
 }
 
+/// The value as a decimal number.
 fn number(value: &[u8]) -> Option<u64> {
     text(value)?.parse().ok()
 }
 
+/// The number, capped to a `u32`.
 fn saturated(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
+/// The value, if it has 20 bytes.
 fn twenty(value: &[u8]) -> Option<[u8; 20]> {
     value.try_into().ok()
 }
@@ -267,6 +272,7 @@ pub fn encode_scrape(entries: &[ScrapeEntry]) -> Vec<u8> {
     encode(&Raw { files })
 }
 
+/// The bencode of a reply.
 fn encode(value: &impl Serialize) -> Vec<u8> {
     serde_bencode::to_bytes(value).expect("strings, numbers and dictionaries of them have a form in bencode")
 }

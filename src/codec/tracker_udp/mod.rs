@@ -112,6 +112,7 @@ pub fn encode_scrape(connection_id: u64, transaction_id: u32, swarms: &[InfoHash
     out
 }
 
+/// The head of a request, 16 bytes.
 fn head(connection_id: u64, action: u32, transaction_id: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(98);
     out.put_u64(connection_id);
@@ -120,6 +121,7 @@ fn head(connection_id: u64, action: u32, transaction_id: u32) -> Vec<u8> {
     out
 }
 
+/// The number of an event in a request.
 const fn event_number(event: Event) -> u32 {
     match event {
         Event::Periodic | Event::Paused => 0,
@@ -169,6 +171,7 @@ pub fn decode_reply(datagram: &[u8], want: u32, ipv6: bool) -> Result<UdpReply, 
     }
 }
 
+/// Seeds, completed downloads and leeches of one swarm.
 fn scraped(numbers: &[u8; 12]) -> (u32, u32, u32) {
     let mut rest = &numbers[..];
     (rest.get_u32(), rest.get_u32(), rest.get_u32())

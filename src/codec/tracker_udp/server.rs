@@ -130,6 +130,7 @@ pub fn encode_error(transaction_id: u32, message: &str) -> Vec<u8> {
     out
 }
 
+/// The head of a reply, 8 bytes.
 fn head(action: u32, transaction_id: u32) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
     out.put_u32(action);

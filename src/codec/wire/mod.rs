@@ -218,16 +218,19 @@ pub fn encode_piece_header(piece: u32, begin: u32, len: u32) -> [u8; PIECE_HEADE
     out
 }
 
+/// Appends length and type of a message.
 fn put_head(out: &mut BytesMut, id: u8, payload_len: u32) {
     out.put_u32(payload_len.saturating_add(1));
     out.put_u8(id);
 }
 
+/// Appends a message with one number.
 fn put_number(out: &mut BytesMut, id: u8, number: u32) {
     put_head(out, id, 4);
     out.put_u32(number);
 }
 
+/// Appends a message with a range.
 fn put_range(out: &mut BytesMut, id: u8, range: RawRequest) {
     put_head(out, id, 12);
     out.put_u32(range.piece);
@@ -235,13 +238,15 @@ fn put_range(out: &mut BytesMut, id: u8, range: RawRequest) {
     out.put_u32(range.len);
 }
 
+/// Appends a message with a payload.
 fn put_payload(out: &mut BytesMut, id: u8, payload: &[u8]) {
     put_head(out, id, len_of(payload));
     out.put_slice(payload);
 }
 
+/// The length of a payload, which is below the limit of a frame.
 fn len_of(payload: &[u8]) -> u32 {
-    u32::try_from(payload.len()).expect("nobody builds a message of 4 GiB")
+    u32::try_from(payload.len()).expect("a message is shorter than 4 GiB")
 }
 
 /// Splits a stream of bytes into messages, in whatever parts the stream arrives (P-27, W-25).
@@ -254,6 +259,7 @@ pub struct Decoder {
     need: usize,
 }
 
+/// An unknown message that is being skipped: its type, its length, and the bytes that are still to come.
 #[derive(Debug)]
 struct Skip {
     id: u8,
@@ -325,11 +331,13 @@ impl Decoder {
         self.need
     }
 
+    /// Waits until the buffer has `whole` bytes.
     fn wait_for(&mut self, whole: usize, buffer: &BytesMut) -> Option<Message> {
         self.need = whole.saturating_sub(buffer.len());
         None
     }
 
+    /// Skips bytes of an unknown message. Returns the message when all of it has been skipped.
     fn skip(&mut self, buffer: &mut BytesMut) -> Option<Message> {
         let skip = self.skipping.as_mut()?;
         let now = skip.left.min(buffer.len());
@@ -381,12 +389,14 @@ impl Decoder {
         })
     }
 
+    /// The number of a piece that exists.
     fn existing(&self, id: u8, piece: u32) -> Result<u32, BadMessage> {
         let pieces = self.pieces.unwrap_or(MAX_PIECES);
         if piece < pieces { Ok(piece) } else { Err(BadMessage::NoSuchPiece { id, piece, pieces }) }
     }
 }
 
+/// Whether the type of a message is known.
 enum Judgement {
     Known,
     Unknown,
@@ -398,6 +408,7 @@ const LENGTH_LEN: usize = 4;
 /// The length in bytes of a message's length field and type.
 const HEAD_LEN: usize = 5;
 
+/// Reads the three numbers of a range.
 fn range(mut payload: Bytes) -> RawRequest {
     RawRequest { piece: payload.get_u32(), begin: payload.get_u32(), len: payload.get_u32() }
 }
