@@ -178,6 +178,7 @@ impl PeerLink {
         outcome
     }
 
+    /// Reads into the chunk until it is full or nothing more can be read, and decodes messages.
     fn fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -211,6 +212,7 @@ impl PeerLink {
         polled
     }
 
+    /// Decodes all complete messages of the chunk.
     fn decode(&mut self, chunk: &mut BytesMut, messages: &mut Vec<Message>) -> Result<(), LinkEnd> {
         while let Some(message) = self.decoder.decode(chunk).map_err(LinkEnd::Message)? {
             messages.push(message);
@@ -257,6 +259,7 @@ impl PeerLink {
         polled
     }
 
+    /// Removes `sent` bytes from the front of the queue.
     fn forget_sent(&mut self, mut sent: usize) {
         self.queued -= sent;
         while let Some(Queued { bytes, is_block }) = self.outbox.front_mut() {

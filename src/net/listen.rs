@@ -32,6 +32,7 @@ pub async fn open(net: &Net, bind: Option<IpAddr>, port: Option<u16>) -> io::Res
     Err(last)
 }
 
+/// Opens the listening socket at this port.
 async fn open_at(net: &Net, bind: Option<IpAddr>, port: u16) -> io::Result<Rc<dyn Listen>> {
     if let Some(ip) = bind {
         return net.listen(SocketAddr::new(ip, port)).await.map(Rc::from);

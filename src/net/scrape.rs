@@ -33,6 +33,7 @@ pub async fn scrape(net: &Net, url: &str, swarms: &[InfoHash], seed: u64) -> Vec
     swarms.iter().map(|swarm| found.get(swarm).copied().ok_or_else(missing)).collect()
 }
 
+/// The tracker that is asked.
 struct Tracker<'a> {
     net: &'a Net,
     url: &'a str,
@@ -40,6 +41,7 @@ struct Tracker<'a> {
 }
 
 impl Tracker<'_> {
+    /// Whether the tracker is asked over UDP.
     fn is_udp(&self) -> bool {
         Scheme::of(self.url) == Some(Scheme::Udp)
     }
@@ -62,6 +64,7 @@ impl Tracker<'_> {
         Ok(entries)
     }
 
+    /// Sends one request.
     async fn ask(&mut self, swarms: &[InfoHash]) -> Result<Vec<ScrapeEntry>, TrackerTrouble> {
         let entries = if self.is_udp() {
             scrape_udp(self.net, &self.session, self.url, swarms).await?

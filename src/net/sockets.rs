@@ -54,6 +54,7 @@ impl Sockets {
         Ok(socket)
     }
 
+    /// Fails if `other` is not of the family of the bound address.
     fn check_family(&self, other: SocketAddr) -> io::Result<()> {
         match self.bind {
             Some(bind) if bind.is_ipv4() != other.is_ipv4() => {
@@ -63,6 +64,7 @@ impl Sockets {
         }
     }
 
+    /// The local address to bind to: `at`, with the bound address in place of an unspecified one.
     fn local_for(&self, at: SocketAddr) -> SocketAddr {
         match self.bind {
             Some(bind) if at.ip().is_unspecified() => SocketAddr::new(bind, at.port()),
@@ -129,12 +131,14 @@ impl Network for Sockets {
 /// larger value saves calls but no time, because it does not fit into the processor's cache.
 const UNSENT_IN_KERNEL: u32 = 256 * 1024;
 
+/// Sets the options of a connected socket.
 fn tuned(stream: TcpStream) -> io::Result<BoxStream> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_IN_KERNEL)?;
     Ok(Box::new(Tcp { stream, home: thread::current().id() }))
 }
 
+/// A TCP stream.
 #[derive(Debug)]
 struct Tcp {
     stream: TcpStream,
@@ -201,6 +205,7 @@ impl AsyncWrite for Tcp {
     }
 }
 
+/// A listening TCP socket.
 #[derive(Debug)]
 struct Listener(TcpListener);
 
@@ -217,6 +222,7 @@ impl Listen for Listener {
     }
 }
 
+/// A UDP socket.
 #[derive(Debug)]
 struct Udp(UdpSocket);
 

@@ -39,6 +39,7 @@ const LOOK_AT: usize = 4;
 #[derive(Debug, Clone, Default)]
 pub struct Staging(Rc<RefCell<Pool>>);
 
+/// The chunks that no connection has (those with room for a block, and used ones), and the list for messages.
 #[derive(Debug, Default)]
 struct Pool {
     fresh: Vec<BytesMut>,
@@ -182,7 +183,7 @@ mod tests {
         let partial = staging.suspend(chunk);
         assert!(partial.capacity() < 2 * COPIED_BELOW);
         let mut chunk = staging.resume(BytesMut::new());
-        assert!(chunk.try_reclaim(CHUNK_LEN), "nobody else has a part of it");
+        assert!(chunk.try_reclaim(CHUNK_LEN), "no other buffer has a part of the chunk");
         staging.give_back(chunk);
         assert_eq!(staging.resume(partial), [2; COPIED_BELOW - 1][..]);
         assert!(staging.0.borrow().resting.is_empty(), "what was copied out is no chunk");

@@ -36,6 +36,7 @@ pub struct DirectionLimit(Option<Shared>);
 
 type Shared = Arc<Locked<Inner>>;
 
+/// The bucket of a direction, and the tasks that wait for it.
 #[derive(Debug)]
 struct Inner {
     bucket: Bucket,
@@ -71,6 +72,7 @@ impl DirectionLimit {
 #[derive(Debug)]
 pub struct ThrottleTap(Option<Box<Limited>>);
 
+/// A tap of a direction that has a limit.
 #[derive(Debug)]
 struct Limited {
     shared: Shared,
@@ -109,6 +111,7 @@ impl ThrottleTap {
 }
 
 impl Limited {
+    /// Asks the bucket unless a grant is left; registers the task if nothing is granted.
     fn poll_grant(&mut self, cx: &Context<'_>, want: usize) -> Poll<usize> {
         if self.granted > 0 {
             return Poll::Ready(self.granted.min(want));
@@ -131,6 +134,7 @@ impl Limited {
         Poll::Pending
     }
 
+    /// Returns the rest of the grant to the bucket.
     fn give_back(&mut self) {
         let rest = std::mem::take(&mut self.granted);
         if rest > 0 {
@@ -152,6 +156,7 @@ impl Drop for Limited {
 }
 
 impl Inner {
+    /// Wakes the tasks of the taps that the bucket has served.
     fn wake_called(&mut self) {
         while let Some(tap) = self.bucket.poll() {
             if let Some(waker) = self.wakers.remove(&tap) {

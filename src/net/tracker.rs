@@ -45,11 +45,13 @@ impl TrackerTrouble {
         Self { cause, text: text.to_string(), retry_in: None }
     }
 
+    /// The failure for a tracker's refusal.
     fn refusal(failure: &TrackerFailure) -> Self {
         let text = format!("the tracker says: {}", Safe::new(&failure.reason));
         Self { cause: "tracker-failure", text, retry_in: failure.retry_in }
     }
 
+    /// The failure for a body that is not a reply; shows the beginning of the body.
     fn no_reply(why: impl fmt::Display, body: &[u8]) -> Self {
         Self::new("bad-reply", format!("{why} (`{}`)", Safe::new(body).at_most(SHOWN_OF_BODY)))
     }
@@ -92,6 +94,7 @@ pub async fn scrape_http(net: &Net, base: &str, swarms: &[InfoHash]) -> Result<V
     }
 }
 
+/// A GET for a tracker of a torrent, with the limits for replies.
 fn ask(url: &str, family: IpFamily) -> Get<'_> {
     Get { url, purpose: Purpose::Tracker, timeout: ANNOUNCE_TIMEOUT, limit: MAX_TRACKER_REPLY, family }
 }

@@ -88,6 +88,7 @@ pub async fn scrape_udp(
     }
 }
 
+/// Asks the addresses of a tracker in turn. Each gets an equal share of the remaining time.
 async fn converse(
     net: &Net,
     session: &UdpSession,
@@ -111,6 +112,7 @@ async fn converse(
     Err(last)
 }
 
+/// Asks one address of a tracker.
 async fn converse_with(
     net: &Net,
     session: &UdpSession,
@@ -172,6 +174,7 @@ async fn socket_for(
     Ok(socket)
 }
 
+/// Waits until the deadline; for ever if there is none.
 async fn until(deadline: Option<std::time::Instant>) {
     match deadline {
         Some(deadline) => sleep_until(Instant::from_std(deadline)).await,
@@ -179,6 +182,7 @@ async fn until(deadline: Option<std::time::Instant>) {
     }
 }
 
+/// Stores the connection id of an address for the next request, or removes it.
 fn remember(session: &UdpSession, addr: SocketAddr, connection: Option<Connection>) {
     let mut known = session.known.borrow_mut();
     match connection {
@@ -187,6 +191,7 @@ fn remember(session: &UdpSession, addr: SocketAddr, connection: Option<Connectio
     };
 }
 
+/// The failure for an exchange that failed after `ignored` datagrams did not belong to it.
 fn trouble_of(trouble: &UdpTrouble, ignored: u32) -> TrackerTrouble {
     let cause = match trouble {
         UdpTrouble::NoAnswer { .. } => "timeout",

@@ -27,6 +27,7 @@ pub(super) struct Handed {
     stage: Stage,
 }
 
+/// What is being read of the response.
 #[derive(Debug)]
 enum Stage {
     /// The head is not complete; these bytes of it have arrived.
@@ -86,6 +87,7 @@ fn take_body(bytes: &[u8], framing: &mut Framing, body: &mut Vec<u8>) -> io::Res
     Ok(())
 }
 
+/// Whether the body is complete.
 fn is_over(framing: &Framing) -> bool {
     match framing {
         Framing::Empty => true,

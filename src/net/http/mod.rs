@@ -163,6 +163,7 @@ pub async fn get(net: &Net, request: Get<'_>) -> Result<Got, HttpTrouble> {
     whole.unwrap_or(Err(HttpTrouble::Timeout("the whole reply")))
 }
 
+/// Sends requests until a response is not a redirect.
 async fn follow(net: &Net, request: &Get<'_>) -> Result<Got, HttpTrouble> {
     let mut url = Url::parse(request.url).map_err(|error| HttpTrouble::BadUrl(error.to_string()))?;
     let mut zone = None;
@@ -216,11 +217,13 @@ async fn open(
     Err(last)
 }
 
+/// A response: its body, or the target of a redirect.
 enum Answer {
     Body(Vec<u8>),
     Moved(String),
 }
 
+/// Sends one request over a connected stream and reads the response.
 async fn ask(stream: Box<dyn Carrier>, url: &Url, request: &Get<'_>) -> Result<Answer, HttpTrouble> {
     let client = client_over(stream, request.timeout);
     // TLS is already below the stream where the URL asks for it, so awc speaks plain HTTP over it.
@@ -281,6 +284,7 @@ fn wait_of(retry_after: &str, date: Option<&str>) -> Option<Duration> {
     }
 }
 
+/// Inflates a gzip body; at most `limit` bytes.
 fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, HttpTrouble> {
     let mut plain = Vec::new();
     let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
@@ -289,6 +293,7 @@ fn inflate(body: &[u8], limit: usize) -> Result<Vec<u8>, HttpTrouble> {
     if plain.len() > limit { Err(HttpTrouble::TooLarge) } else { Ok(plain) }
 }
 
+/// The failure for an error of awc.
 fn trouble_of(error: SendRequestError) -> HttpTrouble {
     use awc::error::ConnectError as Connecting;
     match error {
@@ -305,6 +310,7 @@ fn trouble_of(error: SendRequestError) -> HttpTrouble {
     }
 }
 
+/// The failure for an error of the stream.
 fn of_io(error: &io::Error) -> HttpTrouble {
     // `handed` reports a malformed response with this kind of error.
     if error.kind() == io::ErrorKind::InvalidData {

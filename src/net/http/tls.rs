@@ -46,6 +46,7 @@ pub(super) fn config() -> Arc<ClientConfig> {
     Arc::clone(CONFIG.get_or_init(|| trusting(authorities::roots())))
 }
 
+/// A TLS configuration with these authorities.
 fn trusting(roots: RootCertStore) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider);
