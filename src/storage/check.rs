@@ -62,6 +62,7 @@ impl<R: Reader> Hasher<R> {
         pieces.chunks(width()).flat_map(|abreast| self.hash_abreast(abreast)).collect()
     }
 
+    /// Hashes at most [`width`] pieces side by side.
     fn hash_abreast(&mut self, pieces: &[PieceIndex]) -> Vec<Result<[u8; 20], R::Error>> {
         let mut passes: Vec<Pass<R::Error>> = pieces.iter().map(|piece| Pass::new(&self.geometry, *piece)).collect();
         while passes.iter().any(|pass| !pass.ahead.is_empty()) {
@@ -82,6 +83,7 @@ struct Pass<E> {
 }
 
 impl<E> Pass<E> {
+    /// A pass over this piece from its start.
     fn new(geometry: &Geometry, piece: PieceIndex) -> Self {
         let start = geometry.piece_start(piece);
         let ahead = start..start + u64::from(geometry.piece_len(piece));
@@ -105,6 +107,7 @@ impl<E> Pass<E> {
         Some((&mut self.stream, [part]))
     }
 
+    /// The digest of the piece, or the error of reading it.
     fn end(self) -> Result<[u8; 20], E> {
         self.error.map_or_else(|| Ok(self.stream.finish()), Err)
     }
@@ -176,6 +179,7 @@ pub fn every_piece<R: Reader, T: Send>(
     gather(on_every_core(work))
 }
 
+/// The number of threads to use.
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

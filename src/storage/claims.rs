@@ -17,6 +17,7 @@ use crate::codec::resume::Witness;
 #[derive(Debug, Clone, Default)]
 pub struct Claims(Arc<Locked<Table>>);
 
+/// The torrents of the run by number, and the users of each file.
 #[derive(Debug, Default)]
 struct Table {
     names: Vec<Arc<str>>,
@@ -30,6 +31,7 @@ enum FileKey {
     Path([u8; 20]),
 }
 
+/// A torrent that uses a file, and whether it writes to it.
 #[derive(Debug, Clone, Copy)]
 struct Holder {
     torrent: usize,
@@ -96,6 +98,7 @@ impl Drop for Claimant {
     }
 }
 
+/// The keys of a file: its path, and its inode if the file exists.
 fn keys_of(path: &Path, seen: Witness) -> [Option<FileKey>; 2] {
     let inode = (seen != Witness::default()).then_some(FileKey::Inode(seen.dev, seen.ino));
     [Some(FileKey::Path(Sha1::digest(path.as_os_str().as_encoded_bytes()).into())), inode]

@@ -83,6 +83,7 @@ impl OutputFolder {
         Ok(true)
     }
 
+    /// The descriptor of the folder that is open now.
     fn fd(&self) -> Arc<OwnedFd> {
         Arc::clone(&self.fd.lock())
     }
@@ -147,6 +148,7 @@ impl OutputFolder {
         Ok(())
     }
 
+    /// Makes one folder.
     fn make_dir(&self, relative: &Path) -> io::Result<()> {
         let parent = self.open_dir(relative.parent().unwrap_or(Path::new("")))?;
         let name = relative.file_name().ok_or(io::ErrorKind::InvalidInput)?;
@@ -154,6 +156,7 @@ impl OutputFolder {
         Ok(())
     }
 
+    /// Opens a folder below this one without following links.
     fn open_dir(&self, relative: &Path) -> io::Result<OwnedFd> {
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
         self.open_below(relative, OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(told)
@@ -185,6 +188,7 @@ impl OutputFolder {
         }
     }
 
+    /// Opens a file component by component, for kernels without `openat2`.
     fn walk(&self, relative: &Path, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
         let step = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::RDONLY | OFlags::CLOEXEC;
         let mut at = rustix::fs::openat(&*self.fd(), ".", step, Mode::empty())?;
@@ -212,6 +216,7 @@ fn link_instead(folder: &OwnedFd, name: &OsStr, error: Errno) -> Errno {
     if error == Errno::NOTDIR && is_link { Errno::LOOP } else { error }
 }
 
+/// Whether the error says that a symbolic link is in the way.
 fn is_link(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::LOOP)
 }
@@ -222,10 +227,12 @@ fn told(error: io::Error) -> io::Error {
     if is_link(&error) { io::Error::other(words) } else { error }
 }
 
+/// Whether a file is opened for writing.
 fn is_to_write(flags: OFlags) -> bool {
     flags.intersects(OFlags::WRONLY | OFlags::RDWR | OFlags::CREATE | OFlags::TRUNC)
 }
 
+/// Opens a folder by its path.
 fn open_dir_at(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(CWD, path, flags, Mode::empty())?)

@@ -41,6 +41,7 @@ pub(super) struct OpenFiles {
     kept: Locked<Kept>,
 }
 
+/// The files that are open, and the order of their last use.
 #[derive(Debug, Default)]
 struct Kept {
     slots: HashMap<usize, Slot>,
@@ -70,6 +71,7 @@ impl Kept {
     }
 }
 
+/// One file that is kept open.
 #[derive(Debug)]
 struct Slot {
     handle: Arc<OpenFile>,

@@ -40,6 +40,7 @@ pub enum NotPublished {
 struct Beside(PathBuf);
 
 impl Beside {
+    /// A hidden name in the folder of `path`.
     fn of(path: &Path) -> Result<Self, DiskTrouble> {
         let no_name = || DiskTrouble::new("create", path, &io::ErrorKind::IsADirectory.into());
         let mut name = std::ffi::OsString::from(".");

@@ -151,11 +151,13 @@ impl StateFolder {
         Ok(())
     }
 
+    /// The path of a file of this torrent's state.
     fn path(&self, ending: &str) -> PathBuf {
         self.folder.join(format!("{}.{ending}", self.info_hash))
     }
 }
 
+/// Takes the lock; tries again if the lock file was removed meanwhile.
 fn take_lock(output: &Path, info_hash: InfoHash) -> Result<File, StateTrouble> {
     for _ in 0..LOCK_TRIES {
         if let Some(lock) = try_lock(output, info_hash)? {
@@ -233,6 +235,7 @@ pub fn peek(output: &Path, info_hash: InfoHash) -> Peek {
 /// block.
 pub(super) const NO_LINK: i32 = OFlags::NOFOLLOW.union(OFlags::NONBLOCK).bits().cast_signed();
 
+/// The path of a torrent's lock file.
 fn lock_path(output: &Path, info_hash: InfoHash) -> PathBuf {
     output.join(STATE_FOLDER).join(format!("{info_hash}.lock"))
 }
@@ -266,6 +269,7 @@ fn holder_of(lock: &mut File) -> String {
     if is_known { holder.to_owned() } else { "unknown".to_owned() }
 }
 
+/// Reads the newest record that is complete.
 fn load_from(folder: &Path, info_hash: InfoHash) -> FoundRecord {
     let read = |ending| read_record(&folder.join(format!("{info_hash}.{ending}")), info_hash);
     match (read("resume"), read("resume.prev")) {
@@ -276,6 +280,7 @@ fn load_from(folder: &Path, info_hash: InfoHash) -> FoundRecord {
     }
 }
 
+/// Reads one record and checks that it belongs to the torrent.
 fn read_record(path: &Path, info_hash: InfoHash) -> Result<ResumeRecord, NoRecord> {
     let file = match OpenOptions::new().read(true).custom_flags(NO_LINK).open(path) {
         Ok(file) => file,

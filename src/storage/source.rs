@@ -150,6 +150,7 @@ struct Folder {
     lineage: Vec<Identity>,
 }
 
+/// A walk through a folder that collects its files.
 struct Walk<'a> {
     except: &'a Except,
     files: Vec<SourceFile>,
@@ -158,6 +159,7 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    /// Reads a folder and all folders in it.
     fn folder(&mut self, root: &Path) -> Result<(), BadSource> {
         let lineage = vec![identity(&look_at(root)?)];
         let mut open = vec![Folder { path: root.to_path_buf(), inner: String::new(), lineage }];
@@ -206,11 +208,13 @@ impl Walk<'_> {
         Ok(Some(Folder { path, inner: inner + "/", lineage }))
     }
 
+    /// Whether a pattern of the user matches the path below the folder or the name.
     fn is_excluded(&self, inner: &Path) -> bool {
         let patterns = &self.except.patterns;
         patterns.is_match(inner) || inner.file_name().is_some_and(|name| patterns.is_match(name))
     }
 
+    /// Adds a file, which must be readable.
     fn file(&mut self, path: PathBuf, inner: String, metadata: &Metadata) -> Result<(), BadSource> {
         File::open(&path).map_err(|error| DiskTrouble::new("open", &path, &error))?;
         let executable = metadata.permissions().mode() & 0o100 != 0;
@@ -220,6 +224,7 @@ impl Walk<'_> {
 }
 
 impl SourceFile {
+    /// Fails if the file is not what it was when it was scanned.
     fn compare(&self, now: &Metadata) -> Result<(), BadSource> {
         let (was, is) = (self.witness, witness(now));
         let what = if was.len != is.len {
@@ -243,6 +248,7 @@ pub struct SourceReader<'a> {
 }
 
 impl SourceReader<'_> {
+    /// The file with this number, opened if it is not the open one.
     fn file(&mut self, number: usize) -> Result<&File, BadSource> {
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
             let wanted = &self.source.files[number];
@@ -300,11 +306,13 @@ fn look_at(path: &Path) -> Result<Metadata, DiskTrouble> {
     std::fs::metadata(path).map_err(|error| DiskTrouble::new("open", path, &error))
 }
 
+/// The witness of a file's metadata.
 fn witness(metadata: &Metadata) -> Witness {
     let mtime_ns = metadata.mtime().saturating_mul(1_000_000_000).saturating_add(metadata.mtime_nsec());
     Witness { len: metadata.len(), dev: metadata.dev(), ino: metadata.ino(), mtime_ns }
 }
 
+/// The path made safe for showing.
 fn shown(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     Safe::new(path.as_os_str().as_bytes()).at_most(400).to_string()

@@ -24,6 +24,7 @@ const MODE: u32 = 0o600;
 #[derive(Debug, Clone)]
 pub struct StateFile(Arc<Inner>);
 
+/// The path of the file and its lock.
 #[derive(Debug)]
 struct Inner {
     path: PathBuf,
@@ -134,6 +135,7 @@ impl StateFile {
     }
 }
 
+/// The options with which files of the state are made.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).mode(MODE);
@@ -149,6 +151,7 @@ fn make_anew(path: &Path) -> io::Result<File> {
     options().create_new(true).open(path)
 }
 
+/// The path of a file beside the state file, with `ending` added to its name.
 fn beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{ending}"));

@@ -93,6 +93,7 @@ fn reason_of(error: &io::Error) -> String {
     }
 }
 
+/// The kind of an error of the system.
 fn kind_of(error: &io::Error) -> TroubleKind {
     use io::ErrorKind as Kind;
     match error.kind() {

@@ -54,6 +54,7 @@ fn is_in(dir: &Path, metainfo: &Metainfo) -> bool {
     has_any && files.all(is_there)
 }
 
+/// The torrent's files on the disk, with their lengths.
 fn files_of(metainfo: &Metainfo) -> impl Iterator<Item = (&Path, u64)> {
     metainfo.info.files.iter().filter(|file| !file.padding).map(|file| (file.path.as_path(), file.len))
 }

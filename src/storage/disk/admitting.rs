@@ -10,6 +10,8 @@ use crate::storage::files::LockMode;
 use crate::storage::{DiskTrouble, Durability, OpenTrouble, Snapshot};
 
 impl Inner {
+    /// Claims space and files, refuses files of other programs, saves the first record, makes the empty files, and
+    /// moves pieces from the part file to their own files.
     pub(super) fn admit(&self, start: &Snapshot) -> Result<(), OpenTrouble> {
         let opened = self.opened();
         let wanted = self.wanted(opened);
@@ -76,6 +78,7 @@ impl Inner {
         }
     }
 
+    /// Whether the file is selected.
     fn is_wanted(&self, file: usize) -> bool {
         self.config.select.as_ref().is_none_or(|select| select.get(file) == Some(&true))
     }

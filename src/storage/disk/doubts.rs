@@ -19,6 +19,7 @@ use crate::storage::part_file::Part;
 #[derive(Debug, Default)]
 pub(super) struct Doubts(Locked<Noted>);
 
+/// The pieces in doubt and the mark of the latest doubt.
 #[derive(Debug, Default)]
 struct Noted {
     /// The mark of each piece's latest doubt.
@@ -31,10 +32,12 @@ struct Noted {
 pub(super) struct DoubtMark(u64);
 
 impl Doubts {
+    /// Whether no piece is in doubt.
     pub(super) fn is_none(&self) -> bool {
         self.0.lock().pieces.is_empty()
     }
 
+    /// Whether the piece is in doubt.
     pub(super) fn has(&self, piece: PieceIndex) -> bool {
         self.0.lock().pieces.contains_key(&piece)
     }
@@ -52,6 +55,7 @@ impl Doubts {
         }
     }
 
+    /// Puts pieces into doubt under a new mark.
     fn note(&self, pieces: impl Iterator<Item = PieceIndex>) {
         let mut noted = self.0.lock();
         noted.now.0 += 1;
@@ -59,6 +63,7 @@ impl Doubts {
         noted.pieces.extend(pieces.map(|piece| (piece, now)));
     }
 
+    /// The pieces of `have` that are in doubt.
     fn among(&self, have: &Bitfield) -> Vec<PieceIndex> {
         self.0.lock().pieces.keys().copied().filter(|piece| have.has(*piece)).collect()
     }

@@ -41,7 +41,7 @@ use state::DiskState;
 /// 100 characters of a torrent's name in a message.
 const SHOWN_NAME: usize = 100;
 
-/// What to keep, and how.
+/// The configuration of a [`Disk`].
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct DiskConfig {
@@ -75,6 +75,7 @@ pub struct DiskConfig {
 #[derive(Debug, Clone)]
 pub struct Disk(Arc<Inner>);
 
+/// The torrent and its files, shared by the jobs.
 #[derive(Debug)]
 struct Inner {
     config: DiskConfig,
@@ -194,6 +195,7 @@ impl Disk {
 }
 
 impl Inner {
+    /// The opened files. Panics before [`Storage::open`] has succeeded.
     fn opened(&self) -> &Opened {
         self.opened.get().expect("the writer opens the storage before it uses it")
     }
@@ -217,6 +219,7 @@ impl Inner {
         self.look(self.opened())
     }
 
+    /// Looks at all files and decides which pieces are trusted and which are to be hashed.
     fn look(&self, opened: &Opened) -> Result<Inventory, OpenTrouble> {
         let files = &opened.files;
         let seen: Vec<_> = (0..self.specs.len()).map(|file| files.witness(file)).collect::<Result<_, _>>()?;
@@ -245,6 +248,7 @@ impl Inner {
         Ok(Inventory { have, check, reason, received, sent })
     }
 
+    /// What of the record is trusted, by the state of the files.
     fn trust(
         &self,
         record: Option<&ResumeRecord>,
@@ -361,6 +365,7 @@ impl Inner {
         results
     }
 
+    /// Makes written data durable, then saves the record or removes it if it is of no further use.
     fn persist(&self, snapshot: &Snapshot) -> Result<(), DiskTrouble> {
         let opened = self.opened();
         let touched = match self.config.durability {
@@ -381,7 +386,7 @@ impl Inner {
         opened.state.save(&self.record(snapshot, opened), self.config.durability != Durability::Off)
     }
 
-    /// Whether the record is of no further use: the torrent is complete and will not be continued, or it has no data at
+    /// Whether the record is of no further use: the torrent is complete and will not be seeded, or it has no data at
     /// all.
     fn is_state_useless(&self, snapshot: &Snapshot, opened: &Opened) -> bool {
         let looked = opened.looked.lock();
@@ -391,6 +396,7 @@ impl Inner {
         is_nothing || (is_done && !self.config.keep_state)
     }
 
+    /// The record of this moment, without the pieces in doubt.
     fn record(&self, snapshot: &Snapshot, opened: &Opened) -> ResumeRecord {
         let looked = opened.looked.lock();
         let record = ResumeRecord {

@@ -83,6 +83,7 @@ impl Inner {
         self.read_strayed(opened, piece).is_ok_and(|bytes| bytes.is_some())
     }
 
+    /// The bytes of a piece, with what the part file has of it; `None` if their hash is wrong.
     fn read_strayed(&self, opened: &Opened, piece: PieceIndex) -> Result<Option<Bytes>, DiskTrouble> {
         let mut bytes = vec![0; self.geometry.piece_len(piece) as usize];
         opened.files.read_strayed(self.geometry.piece_start(piece), &mut bytes)?;

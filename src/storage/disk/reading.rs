@@ -73,6 +73,7 @@ impl Reading {
         }
     }
 
+    /// Gives each range of a run its slice of the run's bytes.
     fn part(&mut self, run: &CoalescedRun, bytes: &Bytes) {
         for nth in &run.parts {
             let (start, len) = self.places[*nth];
@@ -82,6 +83,7 @@ impl Reading {
 }
 
 impl Inner {
+    /// Reads bytes for a peer into a shared buffer. May wait for the disk.
     fn read_at(&self, start: u64, len: u64) -> Result<Bytes, DiskTrouble> {
         self.config.buffers.filled(in_memory(len), |buffer| self.opened().files.read_vouched(start, buffer))
     }

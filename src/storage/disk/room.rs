@@ -7,6 +7,7 @@ use crate::logic::torrent::selection::WantedPieces;
 use crate::storage::{DiskTrouble, PieceJob, TroubleKind};
 
 impl Inner {
+    /// The pieces that are wanted, by the selection.
     pub(super) fn wanted(&self, opened: &Opened) -> WantedPieces {
         let of_files = |select: &Vec<bool>| WantedPieces::of_files(&self.geometry, opened.files.layout(), select);
         self.config.select.as_ref().map_or_else(|| WantedPieces::everything(&self.geometry), of_files)

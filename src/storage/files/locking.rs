@@ -46,6 +46,7 @@ impl FileLock {
     }
 }
 
+/// Locks an open file without waiting. Returns `false` if another process has the lock.
 fn flock(handle: &OpenFile, mode: LockMode) -> bool {
     let operation = match mode {
         LockMode::Shared => FlockOperation::NonBlockingLockShared,
@@ -85,14 +86,15 @@ impl StoredFiles {
         self.take_lock(file, handle, LockMode::Exclusive)
     }
 
+    /// Takes the lock. If another file of this torrent has it on the same inode, that one gives it up first.
     fn take_lock(&self, file: usize, handle: &Arc<OpenFile>, mode: LockMode) -> Result<(), DiskTrouble> {
         let is_ours = self.tracked[file].lock.lock().take(handle, mode)
             || (self.gave_up_locks_of(file, handle) && flock(handle, mode));
         if is_ours { Ok(()) } else { Err(self.taken(file)) }
     }
 
-    /// Gives up the locks that other files of this torrent hold on the inode of `handle`: another program can have moved
-    /// one file of the torrent to the name of another (D-22). Returns false if there were none.
+    /// Gives up the locks that other files of this torrent hold on the inode of `handle`: another program can have
+    /// moved one file of the torrent to the name of another (D-22). Returns false if there were none.
     fn gave_up_locks_of(&self, file: usize, handle: &OpenFile) -> bool {
         let Ok(wanted) = look_at(&handle.file) else { return false };
         let others = self.tracked.iter().enumerate().filter(|(number, _)| *number != file);
@@ -115,6 +117,7 @@ impl StoredFiles {
         }
     }
 
+    /// The error for a file that another process has locked.
     fn taken(&self, file: usize) -> DiskTrouble {
         let reason = "another process uses it and has locked it; wait for that process or stop it";
         DiskTrouble::taken(&self.shown_path(file), reason)

@@ -169,6 +169,7 @@ impl StoredFiles {
         self.read_where(start, buffer, Part::held_once)
     }
 
+    /// Fills `buffer`; `in_part` says which files' bytes are read from the part file.
     fn read_where(&self, start: u64, buffer: &mut [u8], in_part: fn(&Part, usize) -> bool) -> Result<(), DiskTrouble> {
         self.each_place((start, in_part), buffer, |file, part, offset| {
             let handle = self.readable(file)?;
@@ -286,6 +287,7 @@ impl StoredFiles {
         changed.map_err(ChangeFailed::Change)
     }
 
+    /// The error of a failed change.
     fn cause(&self, failed: ChangeFailed, operation: &'static str, file: usize) -> DiskTrouble {
         match failed {
             ChangeFailed::Open(trouble) => trouble,
@@ -306,6 +308,7 @@ impl StoredFiles {
         self.is_held(file)
     }
 
+    /// Whether a file's bytes are kept in the part file.
     fn is_held(&self, file: usize) -> bool {
         self.part.as_ref().is_some_and(|part| part.holds(file))
     }
@@ -322,6 +325,7 @@ impl StoredFiles {
         })
     }
 
+    /// The open file for reading. Opens it if it is not kept open.
     fn readable(&self, file: usize) -> Result<Arc<OpenFile>, DiskTrouble> {
         if let Some(handle) = self.open.get(file, false) {
             return Ok(handle);
@@ -333,6 +337,7 @@ impl StoredFiles {
         Ok(handle)
     }
 
+    /// The open file for writing, locked, claimed and with its full length. Makes it if it does not exist.
     fn writable(&self, file: usize) -> Result<Arc<OpenFile>, DiskTrouble> {
         if let Some(handle) = self.open.get(file, true) {
             return Ok(handle);
@@ -362,6 +367,7 @@ impl StoredFiles {
         }
     }
 
+    /// Opens a file for writing; makes it and the folders above it if they do not exist.
     fn open_or_create(&self, file: usize) -> io::Result<Arc<OpenFile>> {
         let FileSpec { path, .. } = self.spec(file);
         let open = |flags| self.folder.open_file(path, OFlags::RDWR | flags);
@@ -411,6 +417,7 @@ impl StoredFiles {
         }
     }
 
+    /// The error of an operation on a file. On a full disk it has the free and the `wanted` bytes.
     fn trouble(&self, operation: &'static str, file: usize, error: &io::Error, wanted: u64) -> DiskTrouble {
         let trouble = DiskTrouble::new(operation, &self.shown_path(file), error);
         match trouble.kind {
@@ -419,6 +426,7 @@ impl StoredFiles {
         }
     }
 
+    /// The error of a read; a file that is too short counts as missing.
     fn read_trouble(&self, file: usize, error: &io::Error) -> DiskTrouble {
         let trouble = self.trouble("read", file, error, 0);
         if error.kind() == io::ErrorKind::UnexpectedEof {
@@ -445,6 +453,7 @@ fn is_crowded(error: &io::Error) -> bool {
     Errno::from_io_error(error).is_some_and(|errno| matches!(errno, Errno::MFILE | Errno::NFILE))
 }
 
+/// The witness of a file's metadata.
 fn witness(meta: &Metadata) -> Witness {
     let mtime_ns = meta.mtime().saturating_mul(1_000_000_000).saturating_add(meta.mtime_nsec());
     Witness { len: meta.len(), dev: meta.dev(), ino: meta.ino(), mtime_ns }

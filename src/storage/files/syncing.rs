@@ -46,6 +46,7 @@ impl StoredFiles {
         Ok(touched.into_iter().map(|file| (file, self.to_record(file))).collect())
     }
 
+    /// Syncs these files and these folders' entries. Returns the files' witnesses.
     fn sync_these(
         &self,
         touched: &BTreeSet<usize>,

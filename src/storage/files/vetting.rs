@@ -37,6 +37,7 @@ pub(super) struct Tracked {
     seen: Locked<Seen>,
 }
 
+/// What was last seen of a file.
 #[derive(Debug, Default)]
 struct Seen {
     watch: FileWatch,
@@ -45,10 +46,12 @@ struct Seen {
 }
 
 impl Tracked {
+    /// Calls `act` with the watch of the file.
     pub(super) fn with<T>(&self, act: impl FnOnce(&mut FileWatch) -> T) -> T {
         act(&mut self.seen.lock().watch)
     }
 
+    /// Whether the file is to be looked at by its name before it is read.
     fn is_name_due(&self, now: Instant) -> bool {
         self.seen.lock().named.is_none_or(|named| now.duration_since(named) >= NAME_EVERY)
     }
@@ -60,6 +63,7 @@ impl Tracked {
         named.and_then(|_| seen.watch.ticket())
     }
 
+    /// Whether bytes that were read with this ticket are right, if the file looks like `after` now.
     fn holds(&self, ticket: ReadTicket, after: Witness) -> bool {
         self.with(|watch| watch.holds(ticket, after))
     }
@@ -101,6 +105,7 @@ impl StoredFiles {
             && look_at(&handle.file).is_ok_and(|after| tracked.holds(ticket, after))
     }
 
+    /// Reads from one file for a peer, and checks that no other program changed the file meanwhile.
     fn read_watched(&self, file: usize, buffer: &mut [u8], offset: u64) -> Result<(), DiskTrouble> {
         let tracked = &self.tracked[file];
         if tracked.is_name_due(Instant::now()) {
@@ -183,6 +188,7 @@ impl StoredFiles {
         self.touch(file);
     }
 
+    /// Looks at one file by its name, and mends its length if that loses nothing. Returns whether it is in doubt.
     fn vet_file(&self, file: usize, may_write: bool) -> Result<bool, DiskTrouble> {
         let in_doubt = self.look_by_name(file)?;
         if file == self.part_number() {
@@ -209,6 +215,7 @@ impl StoredFiles {
         !self.spec(file).padding && !self.is_held(file)
     }
 
+    /// The error for a file that another program has changed.
     pub(super) fn changed(&self, operation: &'static str, file: usize) -> DiskTrouble {
         DiskTrouble::changed(operation, &self.shown_path(file))
     }

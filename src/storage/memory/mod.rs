@@ -63,6 +63,7 @@ pub struct Health {
 #[derive(Debug, Clone)]
 pub struct Medium(Arc<Locked<State>>);
 
+/// The contents and the condition of a disk.
 #[derive(Debug)]
 struct State {
     /// The bytes that a read returns.
@@ -192,11 +193,13 @@ impl Medium {
     }
 }
 
+/// The pages that a range of bytes touches.
 fn pages_of(range: &Range<usize>) -> Range<usize> {
     range.start / PAGE..range.end.div_ceil(PAGE)
 }
 
 impl State {
+    /// Makes a page durable.
     fn harden(&mut self, page: usize) {
         let bytes = page * PAGE..((page + 1) * PAGE).min(self.cache.len());
         self.durable[bytes.clone()].copy_from_slice(&self.cache[bytes]);
@@ -247,6 +250,7 @@ impl State {
         attempted
     }
 
+    /// Replaces the record; the old one stays as the previous one.
     fn save(&mut self, record: &ResumeRecord) -> Result<(), DiskTrouble> {
         self.attempt(Operation::Record)?;
         self.records += 1;
@@ -255,6 +259,7 @@ impl State {
     }
 }
 
+/// The name of an operation in errors.
 const fn word_for(operation: Operation) -> &'static str {
     match operation {
         Operation::Write => "write",
@@ -272,6 +277,7 @@ pub struct Memory {
     program: Arc<Locked<DiskProgram>>,
 }
 
+/// What the storage knows of the torrent.
 #[derive(Debug)]
 struct Shape {
     info_hash: InfoHash,
@@ -373,22 +379,26 @@ impl Storage for Memory {
 }
 
 impl Shape {
+    /// An offset in the torrent as an index.
     fn at(&self, offset: u64) -> usize {
         debug_assert!(offset <= self.geometry.total_len());
         usize::try_from(offset).expect("a torrent that is simulated fits into memory")
     }
 
+    /// The range of a piece's bytes.
     fn bytes_of(&self, piece: PieceIndex) -> Range<usize> {
         let start = self.at(self.geometry.piece_start(piece));
         start..start + self.geometry.piece_len(piece) as usize
     }
 
+    /// Whether the bytes of a piece on the disk have the right hash.
     fn is_right(&self, state: &State, program: &mut DiskProgram, piece: PieceIndex) -> bool {
         let (start, len) = (self.geometry.piece_start(piece), self.geometry.piece_len(piece).into());
         let bytes: Result<Vec<_>, _> = self.layout.spans(start, len).map(|span| program.read(state, &span)).collect();
         bytes.is_ok_and(|bytes| <[u8; 20]>::from(Sha1::digest(bytes.concat())) == self.hashes.get(piece))
     }
 
+    /// Hashes and writes a piece.
     fn write(&self, job: PieceJob, state: &mut State, program: &mut DiskProgram) -> PieceOutcome {
         let hash = job.blocks.iter().fold(Sha1::new(), Digest::chain_update).finalize();
         if <[u8; 20]>::from(hash) != self.hashes.get(job.piece) {
@@ -413,6 +423,7 @@ impl Shape {
         }
     }
 
+    /// Reads a range for a peer, and counts reads that give wrong bytes.
     fn read_for_peer(
         &self,
         range: PieceRange,
@@ -434,6 +445,7 @@ impl Shape {
         Ok(bytes.into())
     }
 
+    /// Decides which pieces are trusted and which are to be hashed.
     fn look(&self, state: &State) -> Inventory {
         let decoded = state.record.as_deref().map(ResumeRecord::decode);
         let before = state.previous.as_deref().and_then(|bytes| ResumeRecord::decode(bytes).ok()).map(Ok);
@@ -455,10 +467,12 @@ impl Shape {
         Inventory { have, check, reason, received: totals.0, sent: totals.1 }
     }
 
+    /// Whether any page of a piece was ever written.
     fn has_data(&self, state: &State, piece: PieceIndex) -> bool {
         pages_of(&self.bytes_of(piece)).any(|page| state.pages[0][page])
     }
 
+    /// The record of this moment, without the pieces in doubt.
     fn record(&self, snapshot: &Snapshot, program: &DiskProgram) -> ResumeRecord {
         let record = ResumeRecord {
             info_hash: self.info_hash,

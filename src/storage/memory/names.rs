@@ -104,6 +104,7 @@ impl State {
         }
     }
 
+    /// Advances the clock by one change.
     fn tick(&mut self) -> i64 {
         self.ticks += 1;
         self.ticks
@@ -123,6 +124,7 @@ impl State {
         if is_there { Witness { len, dev: 1, ino: name.ino, mtime_ns: name.mtime_ns } } else { Witness::default() }
     }
 
+    /// The file that has this inode now.
     fn named_by(&self, ino: u64) -> Option<usize> {
         (0..self.names.len()).find(|file| self.names[*file].ino == ino && !self.names[*file].is_gone)
     }
@@ -192,6 +194,7 @@ impl State {
         is_inside.then(|| self.cache[range.start + offset..range.start + offset + len].to_vec())
     }
 
+    /// Whether a file exists under its name.
     fn is_there(&self, file: usize) -> bool {
         self.witness(file) != Witness::default()
     }

@@ -37,6 +37,7 @@ struct Open {
 }
 
 impl DiskProgram {
+    /// Whether the program has opened the disk.
     pub(super) const fn has_begun(&self) -> bool {
         !self.files.is_empty()
     }
@@ -51,10 +52,12 @@ impl DiskProgram {
         }
     }
 
+    /// The witnesses of the files, as the program last saw them.
     pub(super) fn known(&self) -> Vec<Witness> {
         self.files.iter().map(|open| open.watch.known()).collect()
     }
 
+    /// Writes to a file; opens or makes it first if necessary.
     pub(super) fn write(&mut self, state: &mut State, span: &FileSpan, bytes: &[u8]) {
         let Open { watch, handle, .. } = &mut self.files[span.file];
         let ino = *handle.get_or_insert_with(|| {
@@ -96,10 +99,12 @@ impl DiskProgram {
         Err(changed())
     }
 
+    /// Looks at every file by its name.
     pub(super) fn look_at_all(&mut self, state: &State) {
         (0..self.files.len()).for_each(|file| self.look_by_name(state, file));
     }
 
+    /// Compares a file with what the program knows of it.
     fn look_by_name(&mut self, state: &State, file: usize) {
         let Open { watch, handle, named } = &mut self.files[file];
         let now = state.witness(file);

@@ -14,6 +14,7 @@ pub(super) struct Lane<'s, 'b, P> {
 }
 
 impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
+    /// A lane for a stream and the parts that are to be absorbed.
     pub(super) fn new(stream: &'s mut Sha1Stream, parts: P) -> Self {
         Self { stream, part: &[], parts }
     }
@@ -37,10 +38,12 @@ impl<'s, 'b, P: Iterator<Item = &'b [u8]>> Lane<'s, 'b, P> {
         self.refill().then_some(self)
     }
 
+    /// The blocks that are hashed next.
     fn run(&mut self) -> ShaRun<'_> {
         self.stream.run(self.part)
     }
 
+    /// Advances by this number of blocks.
     fn advance(&mut self, blocks: usize) {
         self.part = self.stream.advance(blocks, self.part);
     }

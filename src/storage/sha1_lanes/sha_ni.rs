@@ -33,6 +33,7 @@ impl ShaNi {
     }
 }
 
+/// Hashes `len` blocks of each run, of which there are at most four.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn compress(runs: &mut [ShaRun<'_>], len: usize) {
     if let Some(runs) = runs.first_chunk_mut::<4>() {
@@ -46,6 +47,7 @@ fn compress(runs: &mut [ShaRun<'_>], len: usize) {
     }
 }
 
+/// Hashes `len` blocks of `N` runs.
 #[target_feature(enable = "sha,ssse3,sse4.1")]
 fn compress_runs<const N: usize>(runs: &mut [ShaRun<'_>; N], len: usize) {
     let mut sums = runs.each_ref().map(|run| Sum::load(run.state));
@@ -95,6 +97,7 @@ struct Sum {
 }
 
 impl Sum {
+    /// Loads a state into registers.
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     fn load(state: &ShaState) -> Self {
@@ -102,6 +105,7 @@ impl Sum {
         Self { abcd: _mm_set_epi32(word(0), word(1), word(2), word(3)), e: _mm_set_epi32(word(4), 0, 0, 0) }
     }
 
+    /// Stores the registers as a state.
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     fn store(self) -> ShaState {
@@ -115,6 +119,7 @@ impl Sum {
         words.map(i32::cast_unsigned)
     }
 
+    /// Adds the result of a block's rounds to the state.
     #[inline]
     #[target_feature(enable = "sha,ssse3,sse4.1")]
     fn plus(self, end: Rounds) -> Self {

@@ -48,6 +48,7 @@ impl Sha1Stream {
         digest
     }
 
+    /// The length of the message in bits.
     fn bits(&self) -> u64 {
         (self.hashed + self.carried as u64) * 8
     }

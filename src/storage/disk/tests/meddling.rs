@@ -327,7 +327,7 @@ fn torrents_that_only_read_share_a_file() {
             assert_eq!(other.vet(&second, &found), []);
             assert!(bench.read_piece(&first, bench.piece(1)).is_ok());
         }
-        assert_eq!(bench.vet(&first, &have), [], "nobody has written to it");
+        assert_eq!(bench.vet(&first, &have), [], "no program has written to it");
         bench.persist(&first, &have, true);
     }
 }

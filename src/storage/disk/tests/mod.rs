@@ -353,7 +353,7 @@ fn a_flipped_bit_is_found_when_asked_to_verify() {
     let modified = std::fs::metadata(bench.path("a")).unwrap().modified().unwrap();
     bench.flip("a", 20_001);
     std::fs::File::options().write(true).open(bench.path("a")).unwrap().set_modified(modified).unwrap();
-    assert!(bench.open(&bench.disk()).have.is_all(), "nobody can know: length, inode and time are the same");
+    assert!(bench.open(&bench.disk()).have.is_all(), "undetectable: length, inode and time are the same");
     let disk = bench.disk_with(|config| config.verify = true);
     assert_eq!(bench.survey(&disk).1, [0, 1, 2, 3, 4, 5]);
     assert_eq!(bench.complete(&disk), [1]);

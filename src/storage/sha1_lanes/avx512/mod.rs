@@ -32,8 +32,8 @@ impl Avx512 {
     #[expect(clippy::unused_self, reason = "it is the proof")]
     #[expect(unsafe_code, reason = "the compiler cannot know that the CPU has been asked")]
     pub(super) fn compress_eight(self, runs: &mut [ShaRun<'_>], len: usize) {
-        // SAFETY: all that `compress` demands is a CPU with the features it is compiled for. An `Avx512` is made nowhere
-        // but in `detect`, after the CPU has been found to have each of them, and a CPU does not lose them.
+        // SAFETY: all that `compress` demands is a CPU with the features it is compiled for. An `Avx512` is made
+        // nowhere but in `detect`, after the CPU has been found to have each of them, and a CPU does not lose them.
         unsafe { eight::compress(runs, len) }
     }
 
@@ -160,6 +160,7 @@ fn two_rows(low: &ShaBlock, high: &ShaBlock, nth: usize) -> __m256i {
     _mm256_shuffle_epi8(both, _mm256_broadcastsi128_si256(big_endian))
 }
 
+/// The `nth` four words of a block, as bytes.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
 fn row(block: &ShaBlock, nth: usize) -> __m128i {
@@ -167,6 +168,7 @@ fn row(block: &ShaBlock, nth: usize) -> __m128i {
     _mm_set_epi64x(half(8), half(0))
 }
 
+/// A vector of eight words.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
 fn join_eight(words: [u32; 8]) -> __m256i {
@@ -174,6 +176,7 @@ fn join_eight(words: [u32; 8]) -> __m256i {
     _mm256_set_epi32(words[7], words[6], words[5], words[4], words[3], words[2], words[1], words[0])
 }
 
+/// The eight words of a vector.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
 fn split_eight(words: __m256i) -> [u32; 8] {

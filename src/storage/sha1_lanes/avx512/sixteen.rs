@@ -23,6 +23,7 @@ fn rows(blocks: &[&ShaBlock; LANES], lane: usize, nth: usize) -> Words {
     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
 }
 
+/// A vector of sixteen words.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
 fn join(words: [u32; LANES]) -> Words {
@@ -30,6 +31,7 @@ fn join(words: [u32; LANES]) -> Words {
     _mm512_inserti64x4::<1>(_mm512_castsi256_si512(low), high)
 }
 
+/// The sixteen words of a vector.
 #[inline]
 #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
 fn split(words: Words) -> [u32; LANES] {
