@@ -1,6 +1,7 @@
-//! Threads on which torrents live, where there are several: one runtime each, and a [`ArbiterRoot`] that starts whoever is sent.
+//! The further arbiters of a run, if there are several: each is a thread with a runtime and an [`ArbiterRoot`] that
+//! starts the actors sent to it.
 //!
-//! The first arbiter is the thread of the run itself, with the session, the door and the metrics on it.
+//! The first arbiter is the thread of the run itself, with the session, the listener and the metrics.
 
 use std::convert::Infallible;
 use std::future::pending;
@@ -20,45 +21,48 @@ use crate::actors::kit::{self, Place, SupervisedChild};
 use crate::actors::metrics::MeasureLag;
 use crate::actors::policies;
 
-/// 100 ms for jobs of the pool that are still under way when everything has ended. A disk that hangs must not keep the program:
-/// what it holds up is not acknowledged.
+/// 100 ms for jobs of the blocking pool that still run when all actors have ended. A disk that hangs must not keep the
+/// program alive. Writes that it delays have not been acknowledged.
 const LAST_JOBS: Duration = Duration::from_millis(100);
 
-/// An arbiter from its first actor to its last: this thread.
+/// Runs an arbiter on this thread, from its first actor to its last.
 pub(super) fn live<T>(runtime: Runtime, life: impl Future<Output = T>) -> T {
     let end = LocalSet::new().block_on(&runtime, life);
     runtime.shutdown_timeout(LAST_JOBS);
     end
 }
 
-/// All but the first.
+/// All arbiters except the first.
 #[derive(Debug, Default)]
 pub struct Arbiters(Vec<Arbiter>);
 
+/// A further arbiter: the root actor on its thread, and a channel that closes with the thread.
 #[derive(Debug)]
 struct Arbiter {
     host: SupervisedChild<ArbiterRoot>,
-    /// Never gets a value; it fails when the thread has nobody left.
+    /// Never receives a value. The channel closes when the thread has no actors left.
     gone: oneshot::Receiver<Infallible>,
 }
 
 impl Arbiters {
-    /// As many as there are to be, the first included.
+    /// Starts arbiters. `count` includes the first one, which exists already.
     pub(super) fn start(count: usize, seed: u64) -> io::Result<Self> {
         (1..count).map(|nth| Arbiter::start(nth, seed)).collect::<io::Result<_>>().map(Self)
     }
 
-    /// All of them, the first included.
+    /// The places where torrents can be started, the first arbiter included.
     pub(super) fn places(&self) -> Vec<Place> {
         let others = self.0.iter().map(|arbiter| Place::There(arbiter.host.addr.clone().recipient()));
         std::iter::once(Place::Here).chain(others).collect()
     }
 
+    /// The recipients of the arbiters' root actors, by which their scheduling delay is measured.
     pub(super) fn hosts(&self) -> Vec<Recipient<MeasureLag>> {
         self.0.iter().map(|arbiter| arbiter.host.addr.clone().recipient()).collect()
     }
 
-    /// Waits until one has ended that was not told to. Who lived there is gone without a word.
+    /// Waits until an arbiter ends without having been told to. Its actors are gone and have sent nothing to their
+    /// parents.
     pub(super) async fn lost(&mut self) {
         if self.0.is_empty() {
             pending::<()>().await;
@@ -67,7 +71,7 @@ impl Arbiters {
         self.0.remove(nth);
     }
 
-    /// Ends them, for who lives there has ended. What hangs is left to the end of the process.
+    /// Stops the arbiters, whose actors have ended. A thread that hangs ends with the process.
     pub(super) async fn end(self) {
         self.0.iter().for_each(|arbiter| arbiter.host.stop());
         let all = join_all(self.0.into_iter().map(|arbiter| arbiter.gone));
@@ -76,6 +80,7 @@ impl Arbiters {
 }
 
 impl Arbiter {
+    /// Starts the thread `arbiter-{nth}` and waits for its root actor.
     fn start(nth: usize, seed: u64) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (here, hosts) = oneshot::channel();
@@ -99,7 +104,8 @@ pub(super) mod testing {
     use super::*;
     use crate::actors::kit::testing::{GuardLog, ProbeActor, tag};
 
-    /// Spends the budget of a host: who lives there is gone without a word.
+    /// Spends the restart budget of an arbiter's root, so that the arbiter ends. Its actors are gone and have sent
+    /// nothing to their parents.
     pub(in crate::app) async fn fell(place: &Place) {
         tag!(Unborn);
         let (ear, _) = GuardLog::open();
@@ -126,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn who_lives_on_another_arbiter_falls_and_rises_there_and_its_parent_hears_of_it() {
+    fn an_actor_on_another_arbiter_restarts_there_and_its_parent_gets_the_event() {
         tag!(Far);
         let arbiters = Arbiters::start(3, 1).unwrap();
         run(async {
@@ -152,7 +158,7 @@ mod tests {
         });
     }
 
-    /// Who is held by nobody any more ends, also there.
+    /// An actor ends when its handle is dropped, on another arbiter too.
     #[test]
     fn a_dropped_handle_ends_its_child_on_another_arbiter() {
         tag!(Orphan);
@@ -174,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_arbiter_that_is_lost_is_noticed_and_the_others_stay() {
+    fn a_lost_arbiter_is_detected_and_the_others_stay() {
         let mut arbiters = Arbiters::start(3, 1).unwrap();
         run(async {
             fell(&arbiters.places()[1]).await;

@@ -1,4 +1,4 @@
-//! What will be done: everything decided, nothing left to look up.
+//! The configuration of a run. Everything is decided; nothing has to be looked up.
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -21,19 +21,19 @@ use crate::storage::Durability;
 pub struct Job {
     /// The torrent.
     pub metainfo: Metainfo,
-    /// Announce URLs by tier, the user's additions and exclusions applied.
+    /// Announce URLs by tier, with the user's additions and without the user's exclusions.
     pub tiers: Vec<Vec<String>>,
-    /// Which files are wanted, in the order of the torrent; `None`: all of them.
+    /// Whether each file is wanted, in the order of the torrent; `None`: all files.
     pub select: Option<Vec<bool>>,
 }
 
 impl Job {
-    /// All of it, with the trackers that the torrent names.
+    /// A job for all files of a torrent, with the torrent's own trackers.
     pub fn new(metainfo: Metainfo) -> Self {
         Self { tiers: metainfo.tiers.clone(), metainfo, select: None }
     }
 
-    /// What is wanted of it.
+    /// The pieces that are wanted.
     pub fn wanted(&self) -> WantedPieces {
         let Info { geometry, files, .. } = &*self.metainfo.info;
         let layout = Layout::new(files.iter().map(|file| file.len));
@@ -42,58 +42,58 @@ impl Job {
     }
 }
 
-/// A run: some torrents, fetched or given to others.
+/// A run that fetches or seeds torrents.
 #[derive(Debug, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of the command line")]
 pub struct RunConfig {
-    /// What to work on, each torrent once.
+    /// The torrents, each once.
     pub jobs: Vec<Job>,
-    /// What for.
+    /// Whether the run fetches or seeds.
     pub aim: Aim,
-    /// Hide from peers what is there and name it piece by piece (BEP 16).
+    /// Hide from peers which pieces are there, and announce them one by one (BEP 16).
     pub super_seed: bool,
-    /// Threads that share the torrents.
+    /// The number of threads that share the torrents.
     pub arbiters: usize,
-    /// Where the data is, or goes.
+    /// The folder where the data is, or where it is written.
     pub dir: PathBuf,
-    /// The port to listen on; `None`: the first free one of the usual ones, then any.
+    /// The port to listen on; `None`: the first free one of the usual ports, else any.
     pub port: Option<u16>,
     /// The only local address to use.
     pub bind: Option<IpAddr>,
     /// The only network device to use.
     pub interface: Option<String>,
-    /// Hash everything that is there first.
+    /// Hash everything that is on the disk first.
     pub verify: bool,
-    /// Files in the way may be written over.
+    /// Files that are in the way may be overwritten.
     pub overwrite: bool,
-    /// Connected peers of a torrent at most.
+    /// The largest number of connected peers of a torrent.
     pub max_peers: usize,
-    /// Bytes a second read from peers, over all torrents; without a limit if not told.
+    /// The limit of bytes a second read from peers, for all torrents together; `None`: no limit.
     pub max_down_bps: Option<u64>,
-    /// Bytes a second written to peers.
+    /// The limit of bytes a second written to peers, for all torrents together; `None`: no limit.
     pub max_up_bps: Option<u64>,
     /// Peers that the user named, for every torrent.
     pub peers: Vec<SocketAddr>,
-    /// Give up when no byte has come for this long.
+    /// Give up when no byte was received for this long.
     pub stall_timeout: Option<Duration>,
-    /// The longest a stop may take.
+    /// The longest time that a stop may take.
     pub shutdown_timeout: Duration,
-    /// What survives a power cut.
+    /// What must survive a power cut.
     pub durability: Durability,
     /// Wait for a full disk to have space again.
     pub wait_for_space: bool,
-    /// The state of a torrent stays when nothing in it is needed any more.
+    /// Keep the state of a torrent even when nothing in it is needed any more.
     pub keep_state: bool,
-    /// The program to run for each torrent that is complete.
+    /// The program to run for each complete torrent.
     pub on_complete: Option<CompletionHook>,
-    /// How often metrics go into the log.
+    /// How often metrics are logged.
     pub metrics_every: Option<Duration>,
-    /// For all dice: who we are, jitter, the order of trackers and pieces.
+    /// The seed of all random choices: our peer id, jitter, the order of trackers and pieces.
     pub seed: u64,
 }
 
 impl RunConfig {
-    /// A fetch as the command line has it when nothing is said.
+    /// A fetch with the defaults of the command line.
     pub fn new(jobs: Vec<Job>, dir: PathBuf) -> Self {
         Self {
             jobs,
@@ -121,31 +121,31 @@ impl RunConfig {
         }
     }
 
-    /// Who gets how many of the descriptors of this process.
+    /// The shares of this process's file descriptors.
     pub(super) fn descriptors(&self) -> Descriptors {
         Descriptors::of_this_process(self.jobs.len(), self.arbiters)
     }
 
-    /// Our name in the swarm, one per run.
+    /// Our peer id, one per run.
     pub fn our_id(&self) -> PeerId {
         use rand::{RngExt, SeedableRng};
         PeerId::ours(SmallRng::seed_from_u64(self.seed).random())
     }
 }
 
-/// Seconds since 1970 by the clock on the wall; 0 before that.
+/// Seconds since 1970 by the system's clock; 0 before 1970.
 pub fn wall_clock() -> u64 {
     #[expect(clippy::disallowed_methods, reason = "it is injected from here")]
     let now = std::time::SystemTime::now();
     now.duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Dice from the system; from the process id where it has none.
+/// A random seed from the system; the process id if the system gives none.
 pub fn seed_from_system() -> u64 {
     SysRng.try_next_u64().unwrap_or_else(|_no_dice| u64::from(std::process::id()))
 }
 
-/// A secret from the system; without one nothing is to be signed.
+/// A random secret from the system. Fails if the system gives none, because signatures need a real secret.
 pub fn secret_from_system() -> Result<[u8; 32], impl std::error::Error> {
     let mut secret = [0; 32];
     SysRng.try_fill_bytes(&mut secret).map(|()| secret)

@@ -1,28 +1,30 @@
-//! How many descriptors this process may have, and who gets them (X-07, D-17). Knows no sockets and no files.
+//! How many file descriptors this process may have, and how they are shared out (X-07, D-17). Knows no sockets and no
+//! files.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// 24 for what is neither a file of a torrent nor a peer: streams, poller, signals, log, record, folders on the way to a
-/// file, trackers and look-ups of names.
+/// 24 for everything that is neither a file of a torrent nor a peer: standard streams, poller, signals, log, record,
+/// folders on the way to a file, trackers and look-ups of names.
 const RESERVE: usize = 24;
 
-/// 4 for each arbiter besides the first: its poller, what wakes it, signals.
+/// 4 for each arbiter besides the first: its poller, its waker, signals.
 const OF_AN_ARBITER: usize = 4;
 
 /// 128 open files: a quarter of what a shell gives by default (1,024).
 const MAX_FILES: usize = 128;
 
-/// 64 guests: each stays for 10 s at most, so six new peers a second find a place however many strangers say nothing.
+/// 64 inbound connections before their handshake: each stays for 10 s at most, so six new peers a second find a place,
+/// however many connections are silent.
 const MAX_GUESTS: usize = 64;
 
-/// 4 of each, however small the limit: with fewer nothing moves, and errors say it better.
+/// 4 of each kind, however small the limit: with fewer no transfer is possible, and an error explains that better.
 const LEAST: usize = 4;
 
-/// 1,048,576: what Linux lets a process have at most by default (`fs.nr_open`). Where more is allowed, a program that we
-/// run and that closes all it could have would be at it for minutes.
+/// 1,048,576: the most that Linux allows a process by default (`fs.nr_open`). With a higher limit, a program that we
+/// run and that closes all possible descriptors would need minutes.
 const MOST: u64 = 1 << 20;
 
-/// More torrents than there are descriptors to lock them by.
+/// There are more torrents than descriptors for their locks.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "{torrents} torrents need at least {need} descriptors and this process may have {limit}; \
@@ -34,21 +36,22 @@ pub struct TooFew {
     limit: u64,
 }
 
-/// The shares.
+/// The shares of the descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Descriptors {
-    /// Open files of a torrent at most.
+    /// The largest number of open files of a torrent.
     pub files: usize,
-    /// Connections at most.
+    /// The largest number of connections of a torrent.
     pub peers: usize,
-    /// Connections that have not said yet what they want.
+    /// The largest number of inbound connections before their handshake, for all torrents.
     pub guests: usize,
 }
 
 impl Descriptors {
-    /// What each of so many torrents may have of this many in all, when each holds its lock: a quarter of what is free
-    /// for files, an eighth for guests, who wait for all of them at one door, the rest for peers. Where there are more
-    /// torrents than files, none keeps one open: thousands that nobody asks for would hold what the few need.
+    /// The shares of `torrents` torrents in `limit` descriptors. Each torrent needs one for its lock. Of the free rest,
+    /// a quarter is for files, an eighth for inbound connections before their handshake (all torrents share one
+    /// listener), and the remainder for peers. If there are more torrents than files, no torrent keeps a file open:
+    /// otherwise thousands of idle torrents would hold the descriptors that the few active ones need.
     pub fn of(limit: u64, torrents: usize) -> Self {
         let free = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(RESERVE + torrents);
         let files = (free / 4).clamp(LEAST, MAX_FILES);
@@ -58,14 +61,14 @@ impl Descriptors {
         Self { files: files / sharers, peers: (peers / sharers).max(LEAST), guests }
     }
 
-    /// Of as many as this process may have, on so many arbiters.
+    /// The shares in all descriptors of this process, with this number of arbiters.
     pub fn of_this_process(torrents: usize, arbiters: usize) -> Self {
         Self::of(limit(arbiters), torrents)
     }
 }
 
-/// Takes as many as this process may have: the soft limit is for programs that count descriptors in a `select`, which
-/// this one does not.
+/// Raises the soft limit to the hard limit. The soft limit protects programs that use `select`, which this one does
+/// not.
 pub fn take_all() {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     let all = maximum.unwrap_or(MOST).min(MOST);
@@ -75,17 +78,18 @@ pub fn take_all() {
     }
 }
 
-/// Is there one for each of so many torrents, and the least of everything else?
+/// Checks that there is a descriptor for each torrent, and the minimum for everything else.
 pub fn suffice_for(torrents: usize, arbiters: usize) -> Result<(), TooFew> {
     suffice(limit(arbiters), torrents)
 }
 
+/// Checks the limit for [`suffice_for`].
 fn suffice(limit: u64, torrents: usize) -> Result<(), TooFew> {
     let need = (RESERVE + 3 * LEAST + torrents) as u64;
     if need > limit { Err(TooFew { torrents, need, limit }) } else { Ok(()) }
 }
 
-/// What is left of the limit by the arbiters.
+/// The descriptors of this process without those of the arbiters.
 fn limit(arbiters: usize) -> u64 {
     let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     limit.saturating_sub((OF_AN_ARBITER * arbiters.saturating_sub(1)) as u64)
@@ -96,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_guests_and_peers_share_what_is_left() {
+    fn files_inbound_connections_and_peers_share_the_rest() {
         let table = [
             (0, (4, 4, 4)),
             (24, (4, 4, 4)),
@@ -115,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn torrents_that_could_not_all_be_locked_are_refused_with_the_way_out() {
+    fn more_torrents_than_descriptors_are_refused_with_advice() {
         assert!(suffice(64, 1).is_ok() && suffice(64, 28).is_ok());
         let refused = suffice(64, 29).unwrap_err().to_string();
         for part in ["29 torrents", "65 descriptors", "may have 64", "ulimit"] {

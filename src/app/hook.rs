@@ -1,8 +1,9 @@
-//! The user's program for torrents that are complete (`--on-complete`).
+//! The user's program for complete torrents (`--on-complete`).
 //!
-//! Run directly, without a shell, once for each torrent of a run, also when seeding goes on after it; so what a torrent is
-//! called is data in its environment and nothing that is interpreted. The names are Transmission's, so that its users'
-//! scripts work. How it ends is told in the log and changes nothing else.
+//! The program is run directly, without a shell, once for each complete torrent of a run, even if the torrent is then
+//! seeded. So the name of a torrent is data in the program's environment and is never interpreted. The variables have
+//! Transmission's names, so that scripts for Transmission work. The result of the program is logged and has no other
+//! effect.
 
 use std::ffi::OsString;
 use std::io;
@@ -18,7 +19,7 @@ use tokio::time::sleep;
 
 use crate::actors::view::{TorrentPhase, TorrentView};
 
-/// One minute after the last torrent has ended: a message is sent by then, and a long job goes on without us.
+/// One minute after the last torrent has ended: enough to send a message; a longer job continues without us.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// 4 programs at the same time. Picked by eye: a hundred torrents may be complete from the start.
@@ -32,7 +33,7 @@ pub struct CompletionHook {
 }
 
 impl CompletionHook {
-    /// Finds the program where a shell would; hours later would be too late to say that there is none.
+    /// Finds the program as a shell would. This is done at the start, because an error hours later would be too late.
     pub fn find(program: &Path, args: Vec<OsString>) -> io::Result<Self> {
         let is_named_by_path = program.components().count() > 1 || program.has_root();
         let path = std::env::var_os("PATH").unwrap_or_default();
@@ -50,19 +51,20 @@ impl CompletionHook {
         }
     }
 
-    /// Its standard output is our standard error: ours may be JSON.
+    /// Starts the program. Its standard output is our standard error, because our standard output may be JSON.
     fn start(&self, environment: Vec<(&'static str, OsString)>) -> io::Result<tokio::process::Child> {
         let mut command = Command::new(&self.program);
         command.args(&self.args).envs(environment).stdin(Stdio::null()).stdout(io::stderr());
         command.spawn()
     }
 
+    /// Starts the program and waits for its end.
     async fn run(&self, environment: Vec<(&'static str, OsString)>) -> io::Result<ExitStatus> {
         self.start(environment)?.wait().await
     }
 }
 
-/// The programs of a run.
+/// The running programs of a run.
 #[derive(Debug)]
 pub(super) struct Hooks {
     hook: Option<Rc<CompletionHook>>,
@@ -73,6 +75,7 @@ pub(super) struct Hooks {
 }
 
 impl Hooks {
+    /// No program is running yet. `torrents` is the number of torrents of the run.
     pub(super) fn new(hook: Option<&CompletionHook>, dir: &Path, torrents: usize) -> Self {
         Self {
             hook: hook.cloned().map(Rc::new),
@@ -96,8 +99,8 @@ impl Hooks {
         });
     }
 
-    /// Waits for those that still run, not for ever and not beyond the user's wish. They are left to themselves then,
-    /// and those that wait for their turn are not started.
+    /// Waits for the running programs, until [`PATIENCE`] is over or the user asks to stop. The remaining ones then run
+    /// on by themselves, and those that wait for their turn are not started.
     pub(super) async fn finish(mut self, wish_to_stop: impl Future<Output = ()>) {
         let enough = async {
             tokio::select! {
@@ -120,6 +123,7 @@ impl Hooks {
     }
 }
 
+/// Logs how the program for a torrent has ended.
 fn report(program: &Path, name: &str, ended: io::Result<ExitStatus>) {
     use std::os::unix::process::ExitStatusExt;
     let (program, torrent) = (program.display(), crate::base::safe::Safe::new(name));
@@ -133,7 +137,8 @@ fn report(program: &Path, name: &str, ended: io::Result<ExitStatus>) {
     }
 }
 
-/// As Transmission has it; the number is that of the torrent in this run, the bytes are those received in this run.
+/// The variables of Transmission. The torrent's number is that in this run, and the bytes are those received in this
+/// run.
 fn environment(nth: usize, view: &TorrentView, dir: &Path) -> Vec<(&'static str, OsString)> {
     vec![
         ("TR_APP_VERSION", env!("CARGO_PKG_VERSION").into()),
@@ -172,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_complete_torrent_is_told_once_with_its_particulars() {
+    fn the_program_runs_once_for_a_complete_torrent_with_its_variables() {
         let dir = tempfile::tempdir().unwrap();
         let hook = script(
             dir.path(),
@@ -197,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_a_word_in_the_log_and_nothing_more() {
+    fn a_failing_program_is_only_logged() {
         let dir = tempfile::tempdir().unwrap();
         let hook = script(dir.path(), "kill -9 $$");
         std::fs::remove_file(dir.path().join("script")).unwrap();
@@ -211,9 +216,9 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_to_stop_leaves_it_running() {
+    fn a_request_to_stop_leaves_the_program_running() {
         let dir = tempfile::tempdir().unwrap();
-        // Goes by itself, long after the test.
+        // The program ends by itself, long after the test.
         let hook = script(dir.path(), "exec sleep 20");
         block_on(async || {
             let mut hooks = Hooks::new(Some(&hook), dir.path(), 1);
@@ -223,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_not_there_is_found_out_before() {
+    fn a_missing_program_is_an_error_at_the_start() {
         let dir = tempfile::tempdir().unwrap();
         let plain = dir.path().join("plain");
         std::fs::write(&plain, "x").unwrap();

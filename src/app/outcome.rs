@@ -1,63 +1,64 @@
-//! How a run ended, for people and for programs.
+//! How a run ended, for the user and for other programs.
 
 use std::time::Duration;
 
 use crate::actors::kit;
 use crate::actors::view::{TorrentFailure, TorrentView};
 
-/// How it ended.
+/// How a torrent ended.
 #[derive(Debug, Clone)]
 pub enum Ending {
-    /// Every byte is there and verified.
+    /// All wanted data is there and verified.
     Complete,
-    /// The user stopped it; the state is safe and the same command goes on.
+    /// The user stopped it. The state is saved, and the same command continues.
     Interrupted,
-    /// The user stopped it twice: it ended at once.
+    /// The user asked to stop twice, so it ended at once.
     Killed,
-    /// No byte came for as long as the user would wait.
+    /// No byte was received for this time, the limit that the user has set.
     Stalled(Duration),
-    /// It could not go on.
+    /// An error made it impossible to continue.
     Failed(TorrentFailure),
-    /// The supervision tree gave up, and why.
+    /// The supervision tree gave up, for this reason.
     GaveUp(String),
 }
 
-/// One cause of restarts and how often it struck.
+/// A cause of restarts and their number.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestartCount {
-    /// The kind of actor.
+    /// The type of the actor.
     pub actor: &'static str,
-    /// Why.
+    /// The cause.
     pub cause: String,
-    /// How often.
+    /// The number of restarts.
     pub count: u64,
 }
 
-/// One torrent of a run, looked back on.
+/// The outcome of one torrent of a run.
 #[derive(Debug, Clone)]
 pub struct TorrentOutcome {
-    /// How it ended.
+    /// How the torrent ended.
     pub ending: Ending,
-    /// As it was last seen.
+    /// The last view of the torrent.
     pub view: TorrentView,
-    /// Why it failed and what to do, where more is known than its failure says.
+    /// Why it failed and what the user can do, if more is known than the failure says.
     pub advice: Option<String>,
 }
 
-/// A run, looked back on.
+/// The outcome of a run.
 #[derive(Debug, Clone)]
 pub struct RunOutcome {
     /// Its torrents, in the order in which they were given.
     pub torrents: Vec<TorrentOutcome>,
-    /// How long it took.
+    /// The duration of the run.
     pub took: Duration,
-    /// Supervised restarts.
+    /// The supervised restarts by cause.
     pub restarts: Vec<RestartCount>,
-    /// Panics that were caught.
+    /// The number of panics that were caught.
     pub panics: u64,
 }
 
 impl RunOutcome {
+    /// The outcome of a run with these torrents; adds the counts of restarts and panics of this process.
     pub(super) fn new(torrents: Vec<TorrentOutcome>, took: Duration) -> Self {
         let restarts = kit::restarts_by_cause();
         let restarts = restarts.into_iter().map(|(actor, cause, count)| RestartCount { actor, cause, count }).collect();

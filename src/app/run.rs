@@ -1,4 +1,4 @@
-//! A run from its first actor to its last: placement, signals, time-outs, the bounded stop.
+//! One run, from its first actor to its last: placement, signals, time-outs, the bounded stop.
 
 use std::future::pending;
 use std::rc::Rc;
@@ -32,20 +32,20 @@ use crate::storage::disk::{Disk, DiskConfig};
 use crate::storage::folder::Folders;
 use crate::storage::room::Room;
 
-/// What a run stands on. All of it is handed in, so that the same run goes on sockets and files or in a simulator.
+/// The environment of a run. It is handed in, so that the same run works on sockets and files or in a simulator.
 #[derive(Debug)]
 pub struct Environment {
-    /// The only way out.
+    /// The network. All traffic goes through it.
     pub net: Net,
-    /// The threads besides this one on which torrents may live.
+    /// The arbiters besides this thread, on which torrents may live.
     pub arbiters: Arbiters,
-    /// Where the bytes of each torrent go, in the order of the jobs.
+    /// The storage of each torrent, in the order of the jobs.
     pub storages: Vec<SharedStorage>,
-    /// Each message is a wish of the user to stop: the first ends the run in good order, the second at once.
+    /// Each message is a request of the user to stop: the first one stops the run cleanly, the second one at once.
     pub stops: mpsc::Receiver<()>,
 }
 
-/// Does a run, on this machine. Fails where there are more torrents than descriptors. `observe` sees every view that is
+/// Does a run on this machine. Fails if there are more torrents than descriptors. `observe` gets every view that is
 /// published, with the number of its torrent.
 pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> std::io::Result<RunOutcome> {
     descriptors::take_all();
@@ -61,8 +61,8 @@ pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> 
     })
 }
 
-/// Does a run, on whatever ground. Must run where `spawn_local` works. Fails where a port that was named cannot be
-/// listened on; a run for which any port would do goes on without.
+/// Does a run in any environment. Must run where `spawn_local` works. Fails if the user named a port and it cannot be
+/// listened on; without a named port the run continues without listening.
 pub async fn run_on(
     ground: Environment,
     config: &RunConfig,
@@ -94,6 +94,7 @@ pub async fn run_on(
     Ok(RunOutcome::new(torrents.finish(), began.elapsed()))
 }
 
+/// Opens the listening socket; `None` if no port can be listened on and the user named none.
 async fn open_door(net: &Net, config: &RunConfig) -> std::io::Result<Option<Rc<dyn Listen>>> {
     match (listen::open(net, config.bind, config.port).await, config.port) {
         (Ok(door), _) => Ok(Some(door)),
@@ -108,7 +109,8 @@ async fn open_door(net: &Net, config: &RunConfig) -> std::io::Result<Option<Rc<d
     }
 }
 
-/// Until every torrent has ended in its own way, nothing comes any more, or the user has had enough; then the bounded stop.
+/// Runs until every torrent has ended, nothing is received any more, or the user asks to stop. Then stops the actors
+/// within the time-out.
 async fn watch_over(
     config: &RunConfig,
     (stops, arbiters): (&mut StopRequests, &mut Arbiters),
@@ -160,11 +162,12 @@ async fn watch_over(
     }
 }
 
+/// The ending of torrents whose session has ended by itself.
 fn gave_up(exit: Option<ActorExit>) -> Ending {
     Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
-/// What the disks of all torrents of a run share.
+/// Shared by the disks of all torrents of a run.
 #[derive(Default)]
 struct Shared {
     buffers: Buffers,
@@ -173,6 +176,7 @@ struct Shared {
     claims: Claims,
 }
 
+/// The storage of one torrent in the output folder.
 fn disk(config: &RunConfig, job: &Job, shared: &Shared) -> SharedStorage {
     let disk = DiskConfig {
         folder: config.dir.clone(),
@@ -191,7 +195,7 @@ fn disk(config: &RunConfig, job: &Job, shared: &Shared) -> SharedStorage {
     Arc::new(Disk::new(&job.metainfo, disk))
 }
 
-/// The signals as requests to stop, for as long as the receiver lives.
+/// Turns signals into requests to stop, as long as the receiver exists.
 fn forward(mut signals: StopSignals) -> mpsc::Receiver<()> {
     let (request, stops) = mpsc::channel(2);
     spawn_local(async move {
@@ -205,10 +209,11 @@ fn forward(mut signals: StopSignals) -> mpsc::Receiver<()> {
     stops
 }
 
-/// The user's wishes to stop; when nobody is left to wish, there is none.
+/// The user's requests to stop. Waits for ever when the channel is closed.
 struct StopRequests(mpsc::Receiver<()>);
 
 impl StopRequests {
+    /// Waits for the next request.
     async fn next(&mut self) {
         if self.0.recv().await.is_none() {
             pending::<()>().await;
@@ -229,7 +234,7 @@ mod tests {
     use crate::logic::torrent::seeding_goal::SeedingGoal;
     use crate::storage::OpenTrouble;
 
-    /// One file `x` of three bytes, `abc`.
+    /// A torrent of one file `x` with three bytes, `abc`.
     fn torrent() -> Metainfo {
         let mut file = b"d4:infod6:lengthi3e4:name1:x12:piece lengthi16384e6:pieces20:".to_vec();
         file.extend(b"\xa9\x99\x3e\x36\x47\x06\x81\x6a\xba\x3e\x25\x71\x78\x50\xc2\x6c\x9c\xd0\xd8\x9dee");
@@ -249,14 +254,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_already_is_not_fetched() {
+    fn data_that_is_there_is_not_fetched() {
         let (only, _) = fetched(Some("abc"), |_| {});
         assert!(matches!(only.ending, Ending::Complete), "{:?}", only.ending);
         assert_eq!((only.view.bytes_kept, only.view.bytes_checked, only.view.bytes_received), (3, 3, 0));
     }
 
     #[test]
-    fn somebody_elses_file_ends_it_untouched() {
+    fn a_file_of_another_program_ends_the_run_and_is_not_changed() {
         let (only, left) = fetched(Some("xyz"), |_| {});
         let Ending::Failed(TorrentFailure::Open(trouble)) = &only.ending else { panic!("{:?}", only.ending) };
         assert!(matches!(&**trouble, OpenTrouble::WouldOverwrite { .. }), "{trouble}");
@@ -272,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_to_be_seeded_and_is_not_there_is_not_fetched() {
+    fn missing_data_is_not_fetched_in_order_to_seed() {
         let seed = |config: &mut RunConfig| config.aim = Aim::Seed(SeedingGoal::default());
         let (only, left) = fetched(None, seed);
         let Ending::Failed(TorrentFailure::Incomplete { have: 0, total: 3 }) = only.ending else {
@@ -304,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_was_named_and_is_taken_is_an_error_that_says_so() {
+    fn a_taken_port_that_was_named_is_an_error_with_advice() {
         let taken = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
         let port = taken.local_addr().unwrap().port();
         let dir = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
 //! The signals that ask the program to stop, and the one that must not end it.
 //!
-//! SIGINT and SIGTERM are sent by a person or a program that means this process. SIGHUP (the terminal was closed) and
-//! SIGXCPU (`ulimit -t`) come with the surroundings, often twice: a shell and the kernel both send SIGHUP, systemd sends it
-//! behind SIGTERM. They begin the stop in good order and never cut it short.
+//! SIGINT and SIGTERM are sent by a person or a program that addresses this process. SIGHUP (the terminal was closed)
+//! and SIGXCPU (`ulimit -t`) come from the environment, often twice: a shell and the kernel both send SIGHUP, and
+//! systemd sends it after SIGTERM. So these two begin a clean stop but never shorten one.
 
 use std::future::pending;
 use std::io;
@@ -10,7 +10,7 @@ use std::io;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Requests to stop, read off the signals of the system.
+/// Requests to stop, from the signals of the system.
 #[derive(Debug)]
 pub struct StopSignals {
     interrupt: Signal,
@@ -21,7 +21,7 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Installs the handlers. A SIGHUP that the parent process had ignored (`nohup`) stays ignored.
+    /// Installs the handlers. A SIGHUP or SIGXCPU that the parent process had ignored (`nohup`) stays ignored.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -32,7 +32,7 @@ impl StopSignals {
         })
     }
 
-    /// Waits for the next request to stop. The first one asks for a stop in good order, the second one for a stop at once.
+    /// Waits for the next request to stop. The first one asks for a clean stop, the second one for a stop at once.
     pub async fn next(&mut self) {
         loop {
             let origin = tokio::select! {
@@ -49,16 +49,16 @@ impl StopSignals {
     }
 }
 
-/// Where a signal comes from.
+/// The origin of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// Somebody who means this process: SIGINT, SIGTERM.
+    /// A sender that addresses this process: SIGINT, SIGTERM.
     Sender,
     /// The terminal or a limit: SIGHUP, SIGXCPU.
     Surroundings,
 }
 
-/// The signals heard so far.
+/// The signals received so far.
 #[derive(Debug, Default)]
 struct Heard {
     from_sender: bool,
@@ -66,7 +66,8 @@ struct Heard {
 }
 
 impl Heard {
-    /// Whether this signal is a request of its own: the first one is, and then each that a sender repeats.
+    /// Whether this signal is a request of its own. The first signal is one, and so is every further one of a sender
+    /// after its first.
     fn is_request(&mut self, origin: Origin) -> bool {
         let is_request = !self.any || (origin == Origin::Sender && self.from_sender);
         self.any = true;
@@ -75,6 +76,7 @@ impl Heard {
     }
 }
 
+/// Waits for the signal; for ever if it is ignored.
 async fn received(signal: &mut Option<Signal>) {
     match signal {
         Some(signal) => _ = signal.recv().await,
@@ -82,6 +84,7 @@ async fn received(signal: &mut Option<Signal>) {
     }
 }
 
+/// A stream of this signal; `None` if the parent process had ignored it.
 fn unless_ignored(number: Number) -> io::Result<Option<Signal>> {
     if is_ignored(number, &std::fs::read_to_string("/proc/self/status").unwrap_or_default()) {
         return Ok(None);
@@ -89,7 +92,8 @@ fn unless_ignored(number: Number) -> io::Result<Option<Signal>> {
     signal(SignalKind::from_raw(number.as_raw())).map(Some)
 }
 
-/// By the line `SigIgn` of `/proc/PID/status`: a mask in hexadecimal, bit n - 1 for signal n.
+/// Whether a signal is ignored, by the line `SigIgn` of `/proc/PID/status`: a hexadecimal mask with bit n - 1 for
+/// signal n.
 fn is_ignored(number: Number, status: &str) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
@@ -97,8 +101,8 @@ fn is_ignored(number: Number, status: &str) -> bool {
     mask.checked_shr(bit).unwrap_or(0) & 1 == 1
 }
 
-/// Keeps SIGXFSZ from ending the process: a write beyond `ulimit -f` then fails with EFBIG, which is disk trouble with a
-/// path. The handler stays for the life of the process; a program that is started from it has the default again.
+/// Keeps SIGXFSZ from ending the process: a write beyond `ulimit -f` then fails with EFBIG, which becomes a disk error
+/// with a path. The handler stays until the process ends; programs that it starts have the default again.
 pub fn survive_file_size_limit() -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
     let _context = runtime.enter();
@@ -110,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_sender_who_repeats_himself_cuts_the_stop_short() {
+    fn only_a_repeated_signal_of_a_sender_shortens_the_stop() {
         let table = [
             ("T", "y"),
             ("TT", "yy"),
@@ -132,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_parent_ignores_is_read_off_the_mask() {
+    fn ignored_signals_are_read_from_the_mask() {
         let status = |mask: &str| format!("SigBlk:\t0000000000000000\nSigIgn:\t{mask}\nSigCgt:\t0000000000000001\n");
         for (mask, hang_up, out_of_time) in [
             ("0000000000000000", false, false),

@@ -1,4 +1,4 @@
-//! The clock of `--stall-timeout`: it runs while torrents are fetched, and starts anew with every byte.
+//! The timer of `--stall-timeout`. It runs while torrents are fetched, and restarts with every received byte.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -8,24 +8,25 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::actors::view::{TorrentPhase, TorrentView};
 
-/// One for all torrents of a run: as long as anything comes, nothing stalls.
+/// One timer for all torrents of a run: as long as any torrent receives bytes, the run has not stalled.
 pub(super) struct Stall {
     limit: Option<Duration>,
-    /// Bytes received, of those that are being fetched.
+    /// The bytes received by each torrent that is being fetched.
     fetching: BTreeMap<usize, u64>,
     since: Instant,
 }
 
 impl Stall {
+    /// A timer for this time-out; `None` never elapses.
     pub(super) fn new(limit: Option<Duration>) -> Self {
         Self { limit, fetching: BTreeMap::new(), since: Instant::now() }
     }
 
-    /// What torrent `nth` looks like now.
+    /// Updates the timer with the view of torrent `nth`.
     pub(super) fn on_view(&mut self, nth: usize, view: &TorrentView) {
         let before = match view.phase {
             TorrentPhase::Fetching => self.fetching.insert(nth, view.bytes_received),
-            // A disk that takes its time is no stall of the swarm.
+            // A slow disk is not a stall of the swarm.
             TorrentPhase::Opening | TorrentPhase::Checking { .. } => None,
             TorrentPhase::Seeding | TorrentPhase::Complete | TorrentPhase::Failed(_) => {
                 self.fetching.remove(&nth);
@@ -37,7 +38,7 @@ impl Stall {
         }
     }
 
-    /// Rings when nothing has come for too long.
+    /// Waits until no byte was received for the time-out. Waits for ever if nothing is being fetched.
     pub(super) async fn elapsed(&self) {
         match self.limit {
             Some(limit) if !self.fetching.is_empty() => sleep_until(self.since + limit).await,
@@ -52,7 +53,7 @@ mod tests {
     use crate::base::ids::InfoHash;
 
     #[tokio::test(start_paused = true)]
-    async fn the_clock_runs_only_while_nothing_comes() {
+    async fn the_timer_runs_only_while_nothing_is_received() {
         let mut stall = Stall::new(Some(Duration::from_secs(60)));
         let mut view = TorrentView::new("x".to_owned(), InfoHash([1; 20]), 3);
         let mut rings = async |nth, phase, received, secs| {

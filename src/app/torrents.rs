@@ -1,4 +1,4 @@
-//! The torrents of a run as the run sees them: what each is given, what it looks like, how it ended.
+//! The torrents of a run: their configuration, their latest views, and how each ended.
 
 use std::sync::Arc;
 
@@ -15,10 +15,10 @@ use crate::net::Net;
 use crate::net::throttle::RateLimits;
 use crate::storage::SharedStorage;
 
-/// 64 MiB between a request and the disk (D-07) for all torrents together, and never less than four pieces of each.
+/// 64 MiB between request and disk (D-07) for all torrents together, and at least four pieces for each torrent.
 const CREDIT: u64 = 64 * 1024 * 1024;
 
-/// One of them.
+/// A torrent of a run.
 #[derive(Debug)]
 struct One {
     publish: Arc<watch::Sender<TorrentView>>,
@@ -26,11 +26,12 @@ struct One {
     ending: Option<Ending>,
 }
 
-/// All of them, in the order of the jobs.
+/// All torrents of a run, in the order of the jobs.
 #[derive(Debug)]
 pub(super) struct Torrents(Vec<One>);
 
 impl Torrents {
+    /// The torrents of the configuration, which have not started.
     pub(super) fn new(config: &RunConfig) -> Self {
         let one = |Job { metainfo, .. }: &Job| {
             let view = TorrentView::new(
@@ -44,7 +45,8 @@ impl Torrents {
         Self(config.jobs.iter().map(one).collect())
     }
 
-    /// What the session is given, dealt out over the places. `port`: where it listens.
+    /// The configuration of each torrent for the session. The torrents are distributed over `places`. `port` is the
+    /// listening port.
     pub(super) fn configs(
         &self,
         config: &RunConfig,
@@ -55,7 +57,7 @@ impl Torrents {
     ) -> Vec<TorrentConfig> {
         let share = config.descriptors();
         let credit = CREDIT / (self.0.len() as u64).max(1);
-        // One pair for all: a limit is the session's.
+        // All torrents share one pair of limits, because the limits are the session's.
         let limits = RateLimits::new(config.max_down_bps, config.max_up_bps);
         let (our_id, mut seed) = (config.our_id(), config.seed);
         let homes = storages.into_iter().zip(places.iter().cycle());
@@ -80,7 +82,7 @@ impl Torrents {
                 patient_disk: config.wait_for_space,
                 credit: credit.max(4 * piece_len),
                 book: BookConfig { max_connected: config.max_peers.min(share.peers), ..BookConfig::default() },
-                // Trackers and disk are the two that can hang, and both must fit into the whole.
+                // Trackers and the disk can each take this long, and both must fit into the whole time-out.
                 stop_timeout: config.shutdown_timeout.mul_f64(0.45),
                 seed,
                 listener: None,
@@ -93,7 +95,7 @@ impl Torrents {
         all.collect()
     }
 
-    /// Which torrent has something new to show, one after the other; ends with the last of them.
+    /// The numbers of torrents whose view has changed. The channel closes when the last torrent is gone.
     pub(super) fn news(&self) -> mpsc::Receiver<usize> {
         let (tell, news) = mpsc::channel(self.0.len().max(1));
         for (nth, one) in self.0.iter().enumerate() {
@@ -103,11 +105,12 @@ impl Torrents {
         news
     }
 
+    /// The latest view of a torrent.
     pub(super) fn look(&self, nth: usize) -> TorrentView {
         self.0[nth].views.borrow().clone()
     }
 
-    /// Whether it has just ended.
+    /// Whether the torrent has just ended, by this view.
     pub(super) fn judge(&mut self, nth: usize, view: &TorrentView) -> bool {
         let ending = match &view.phase {
             TorrentPhase::Complete => Ending::Complete,
@@ -121,11 +124,13 @@ impl Torrents {
         is_new
     }
 
+    /// Whether every torrent has ended.
     pub(super) fn all_ended(&self) -> bool {
         self.0.iter().all(|one| one.ending.is_some())
     }
 
-    /// Those that have not ended yet end like this; what is all there was no interruption to stop.
+    /// Sets the ending of all torrents that have not ended. An interruption of a torrent that is being seeded counts as
+    /// complete.
     pub(super) fn end_all(&mut self, ending: &Ending) {
         for one in &mut self.0 {
             let is_there =
@@ -134,12 +139,13 @@ impl Torrents {
         }
     }
 
-    /// The user would not even wait for the stop of what he interrupted.
+    /// Marks interrupted torrents as killed, because the user did not wait for the clean stop.
     pub(super) fn kill_interrupted(&mut self) {
         let interrupted = self.0.iter_mut().filter(|one| matches!(one.ending, Some(Ending::Interrupted)));
         interrupted.for_each(|one| one.ending = Some(Ending::Killed));
     }
 
+    /// The outcome of each torrent.
     pub(super) fn finish(self) -> Vec<TorrentOutcome> {
         let gave_up = || Ending::GaveUp("it was never told to end".to_owned());
         let finish = |one: One| TorrentOutcome {
