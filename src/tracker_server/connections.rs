@@ -1,6 +1,7 @@
-//! The open connections of an HTTP desk: how many there may be, of whom, and which one goes when there are too many.
+//! The open connections of an HTTP socket: how many there may be, how many of a host, and which one is closed if there
+//! are too many.
 //!
-//! Knows tasks and addresses, no HTTP. All end when this is dropped.
+//! Knows tasks and addresses, no HTTP. Dropping [`Connections`] closes all of them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -8,22 +9,23 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use tokio::task::{AbortHandle, Id, JoinSet};
 
-/// 64 of one host: more than any client opens to one tracker.
+/// 64 connections of one host: more than any client opens to one tracker.
 const MAX_PER_HOST: usize = 64;
 
-/// Each by its number; a higher one came later.
+/// The number of a connection; later connections have higher numbers.
 type Number = u64;
 
+/// An open connection.
 #[derive(Debug)]
 struct Connection {
     task: AbortHandle,
     host: IpAddr,
 }
 
-/// How many connections a network has, its oldest one, and which network it is.
+/// The size of a network: its number of connections, its oldest connection, and its address.
 type Size = (usize, Reverse<Option<Number>>, IpAddr);
 
-/// See the head of the file.
+/// The open connections of one socket.
 #[derive(Debug)]
 pub(super) struct Connections {
     most: usize,
@@ -32,22 +34,22 @@ pub(super) struct Connections {
     numbers: HashMap<Id, Number>,
     per_host: HashMap<IpAddr, usize>,
     per_network: HashMap<IpAddr, BTreeSet<Number>>,
-    /// The networks by how many connections they have, and of as many by how old the oldest is.
+    /// The networks by their number of connections, and with equal numbers by the age of the oldest one.
     by_size: BTreeSet<Size>,
     next: Number,
 }
 
-/// What one customer has: an IPv4 address, or a /64 of IPv6.
+/// The part of an address that one customer of a provider has: an IPv4 address, or a /64 of IPv6.
 fn host(ip: IpAddr) -> IpAddr {
     prefix(ip, 32, 64)
 }
 
-/// What one owner can have many of: a /24 of IPv4, a /48 of IPv6.
+/// The part of an address of which one owner can have many hosts: a /24 of IPv4, a /48 of IPv6.
 fn network(ip: IpAddr) -> IpAddr {
     prefix(ip, 24, 48)
 }
 
-/// The address with only so many of its first bits, more than none.
+/// The first bits of an address; the others are zero. `of_v4` and `of_v6` must be greater than 0.
 fn prefix(ip: IpAddr, of_v4: u32, of_v6: u32) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & (u32::MAX << (32 - of_v4))).into(),
@@ -56,7 +58,7 @@ fn prefix(ip: IpAddr, of_v4: u32, of_v6: u32) -> IpAddr {
 }
 
 impl Connections {
-    /// None yet, and never more than `most`.
+    /// No connections yet, and never more than `most`.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -70,12 +72,12 @@ impl Connections {
         }
     }
 
-    /// Has the host with this address room for one more? This machine itself always has: a proxy may stand there.
+    /// Whether the host with this address may open another connection. This machine always may: a proxy may run on it.
     pub(super) fn has_room_for(&self, ip: IpAddr) -> bool {
         ip.is_loopback() || self.per_host.get(&host(ip)).is_none_or(|count| *count < MAX_PER_HOST)
     }
 
-    /// Takes one in. If there are too many, one is ended first.
+    /// Adds a connection. If there are too many, one is closed first.
     pub(super) fn add(&mut self, ip: IpAddr, serving: impl Future<Output = ()> + 'static) {
         if self.open.len() >= self.most {
             self.make_room();
@@ -90,14 +92,14 @@ impl Connections {
         });
     }
 
-    /// Ends the oldest connection of the network that has most: whoever came last has yet to be heard.
+    /// Closes the oldest connection of the network that has most, because the newest ones have not been served yet.
     pub(super) fn make_room(&mut self) {
         if let Some((_size, Reverse(Some(oldest)), _network)) = self.by_size.last().copied() {
             self.forget(oldest);
         }
     }
 
-    /// Waits until one has ended; pending while there is none.
+    /// Waits until a connection has ended; for ever if there is none.
     pub(super) async fn ended(&mut self) {
         let id = match self.tasks.join_next_with_id().await {
             Some(Ok((id, ()))) => id,
@@ -109,7 +111,7 @@ impl Connections {
         }
     }
 
-    /// Ends a connection, if it is open, and counts it no longer.
+    /// Closes a connection if it is open, and removes it from the counts.
     fn forget(&mut self, number: Number) {
         let Some(Connection { task, host: ip }) = self.open.remove(&number) else { return };
         task.abort();
@@ -124,6 +126,7 @@ impl Connections {
         });
     }
 
+    /// Changes the connections of an address's network, and keeps `by_size` in order.
     fn change_network(&mut self, ip: IpAddr, change: impl FnOnce(&mut BTreeSet<Number>)) {
         let network = network(ip);
         let numbers = self.per_network.entry(network).or_default();
@@ -148,12 +151,12 @@ mod tests {
 
     const MOST: usize = 200;
 
-    /// Each in a network of its own.
+    /// Each number is a host in a network of its own.
     fn host(nth: u32) -> IpAddr {
         IpAddr::from((nth << 8).to_be_bytes())
     }
 
-    /// Counts down when it is dropped.
+    /// Decrements the counter when it is dropped.
     struct Guest(Rc<Cell<usize>>);
 
     impl Drop for Guest {
@@ -169,7 +172,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_host_has_its_share_and_gets_it_back() {
+    async fn a_host_has_a_limit_that_counts_open_connections_only() {
         LocalSet::new()
             .run_until(async {
                 let mut connections = Connections::new(MOST);
@@ -196,9 +199,9 @@ mod tests {
             .await;
     }
 
-    /// Of those that come while it is full, a network with many pays for its own.
+    /// When the limit is reached, the network with most connections loses one of its own.
     #[tokio::test]
-    async fn a_network_with_many_makes_room_before_others_do() {
+    async fn the_network_with_most_connections_loses_one_first() {
         LocalSet::new()
             .run_until(async {
                 let mut connections = Connections::new(MOST);
@@ -230,7 +233,7 @@ mod tests {
                 assert_eq!((connections.open.len(), connections.numbers.len()), (MOST, MOST));
                 assert_eq!(connections.per_network.len(), MOST);
                 drop(connections);
-                // Each is dropped in a turn of its own.
+                // Each task is dropped in a turn of its own.
                 while living.get() > 0 {
                     tokio::task::yield_now().await;
                 }

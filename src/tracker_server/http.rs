@@ -1,11 +1,11 @@
-//! `HttpDesk`: one listening socket of a tracker (BEP 3, 48), spoken to by actix-web.
+//! `HttpDesk`: one listening HTTP socket of the tracker (BEP 3, 48), served by actix-web.
 //!
-//! Owns the socket and its connections. Child of `TrackerServer`, permanent, 5 restarts in 60 s; the socket survives, the
-//! connections do not. Each request is a question to the `SwarmKeeper`. Hears nothing but its end, which cuts connections:
-//! an answer takes less than a millisecond.
-//!
-//! Limits: a head within 5 s, 15 s between requests, a connection for two minutes at most whatever it does, and as many
-//! of them as `connections` says. A connection holds one request and one answer at a time, and bodies are not read (`turns`).
+//! * Owns the socket and its connections. The socket survives a restart, the connections do not.
+//! * Parent: `TrackerServer`. Restart policy: permanent, 5 restarts in 60 s.
+//! * Asks the `SwarmKeeper` about each request.
+//! * Handles only `Goodbye`, which closes all connections: an answer takes less than a millisecond.
+//! * Limits: 5 s for a head, 15 s between requests, two minutes for a connection, and the number of `connections`. A
+//!   connection has one request and one answer at a time, and bodies are not read (`turns`).
 
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
@@ -28,26 +28,26 @@ use super::turns::Turns;
 use crate::actors::kit::{self, Child, Ctx, Goodbye};
 use crate::net::Listen;
 
-/// 5 s for a request's head: a slow phone needs one.
+/// 5 s for the head of a request: a slow phone needs one second.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// 15 s: long enough for a client that scrapes after it has announced.
+/// 15 s: enough for a client that scrapes after its announce.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Two minutes: no client needs more, and a head that drips after the first request ends here too.
+/// Two minutes: no client needs more. This also ends a later head whose bytes arrive slowly.
 const LIFETIME: Duration = Duration::from_secs(120);
 
-/// 1 s to take note of the end.
+/// 1 s for the client to close its end.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// 10 ms: after a failed accept the next one would fail as well.
+/// 10 ms: immediately after a failed accept the next one would fail as well.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// 16 KiB of an answer that the kernel may hold for a client that does not read: the longest one, and more than any
-/// announce needs.
+/// 16 KiB of an answer may be in the kernel for a client that does not read: as long as the longest answer, and more
+/// than any announce needs.
 const UNSENT_IN_KERNEL: u32 = 16 * 1024;
 
-/// See the head of the file.
+/// One listening HTTP socket of the tracker.
 #[derive(Debug)]
 pub(super) struct HttpDesk {
     listener: Rc<dyn Listen>,
@@ -59,6 +59,7 @@ pub(super) struct HttpDesk {
 crate::metered!(HttpDesk, "HttpDesk");
 
 impl HttpDesk {
+    /// An actor for this listening socket.
     pub(super) fn new(
         listener: Rc<dyn Listen>,
         at: SocketAddr,
@@ -69,7 +70,7 @@ impl HttpDesk {
     }
 }
 
-/// What actix-web serves.
+/// The routes that actix-web serves.
 fn app(
     keeper: Addr<SwarmKeeper>,
 ) -> App<
@@ -77,7 +78,7 @@ fn app(
 > {
     App::new()
         .app_data(Data::new(keeper))
-        // Anything may follow, as at opentracker: clients know URLs such as `/announce.php` and `/announce/KEY`.
+        // The paths may continue, as in opentracker: clients know URLs such as `/announce.php` and `/announce/KEY`.
         .route("/announce{rest:.*}", get().to(announce))
         .route("/scrape{rest:.*}", get().to(scrape))
         .route("/stats", get().to(stats))
@@ -109,6 +110,7 @@ async fn metrics(keeper: Data<Addr<SwarmKeeper>>) -> HttpResponse {
     }
 }
 
+/// Asks the keeper about an announce or a scrape.
 async fn ask(request: &HttpRequest, keeper: &Addr<SwarmKeeper>, page: Page) -> HttpResponse {
     let Some(from) = request.peer_addr() else { return HttpResponse::BadRequest().finish() };
     match keeper.send(Query { page, words: request.query_string().to_owned(), from: from.ip() }).await {
@@ -117,6 +119,7 @@ async fn ask(request: &HttpRequest, keeper: &Addr<SwarmKeeper>, page: Page) -> H
     }
 }
 
+/// Serves the connections of a listening socket.
 async fn serve(listener: Rc<dyn Listen>, max_connections: usize, keeper: Addr<SwarmKeeper>) {
     let service = HttpService::build()
         .client_request_timeout(HEAD_TIMEOUT)
@@ -128,6 +131,7 @@ async fn serve(listener: Rc<dyn Listen>, max_connections: usize, keeper: Addr<Sw
     accept(&*listener, Connections::new(max_connections), handler).await;
 }
 
+/// Accepts connections for ever.
 async fn accept(
     listener: &dyn Listen,
     mut connections: Connections,
@@ -150,7 +154,7 @@ async fn accept(
                     }
                 }
                 Err(error) => {
-                    // Most often out of descriptors.
+                    // Most often there are no descriptors left.
                     tracing::debug!(%error, "a connection cannot be accepted");
                     connections.make_room();
                     sleep(TROUBLE_PAUSE).await;

@@ -1,9 +1,12 @@
-//! `SwarmKeeper`: every swarm of a tracker.
+//! `SwarmKeeper`: all swarms of the tracker.
 //!
-//! Owns one [`logic::tracker_server::TrackerDesk`](crate::logic::tracker_server::TrackerDesk). Child of `TrackerServer`, permanent, 5 restarts in 60 s.
-//! Hears `Query`, `AnswerDatagrams`, `NewAllowList`, `GetCounts`, `SavePart` and `RestoreSwarms`, and answers each in the turn it hears
-//! it; tells and asks nobody. Its mailbox holds at most one request of each HTTP connection and one batch of each datagram socket. After a
-//! panic it keeps its peers if they are sound, else they come again by themselves. Ends when told to.
+//! * Owns one [`logic::tracker_server::TrackerDesk`](crate::logic::tracker_server::TrackerDesk).
+//! * Parent: `TrackerServer`. Restart policy: permanent, 5 restarts in 60 s. After a panic it keeps its peers if their
+//!   counts and indices are consistent; otherwise the clients announce themselves again.
+//! * Handles `Query`, `AnswerDatagrams`, `NewAllowList`, `GetCounts`, `SavePart` and `RestoreSwarms`, and answers each
+//!   in the same turn. Sends messages to no other actor.
+//! * Its mailbox holds at most one request of each HTTP connection and one batch of each datagram socket.
+//! * Stops when its parent tells it to.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -16,54 +19,55 @@ use crate::actors::kit::{Child, Ctx, Goodbye, Timer};
 use crate::codec::swarm_state::SavedState;
 use crate::logic::tracker_server::{AllowList, DeskConfig, Stats, TrackerDesk};
 
-/// Which page a query was sent to.
+/// The page that a query was sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Page {
     Announce,
     Scrape,
 }
 
-/// A request over HTTP. The answer is a body; refusals are bodies too.
+/// Answers a request over HTTP. The result is a body; a refusal is a body too.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<u8>")]
 pub(super) struct Query {
     pub(super) page: Page,
-    /// What stands behind the `?`, as it came.
+    /// The text after the `?` of the URL, as received.
     pub(super) words: String,
     pub(super) from: IpAddr,
 }
 
-/// Requests over UDP. The answer has those that are not answered with silence.
+/// Answers requests over UDP. The result has the answers and their addresses; some requests get none.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<(Vec<u8>, SocketAddr)>")]
 pub(super) struct AnswerDatagrams(pub(super) Vec<(Bytes, SocketAddr)>);
 
-/// From now on only these torrents.
+/// Replaces the list of allowed torrents.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct NewAllowList(pub(super) AllowList);
 
-/// What it has done and holds.
+/// Asks for the counters and sizes of the tracker.
 #[derive(Debug, Message)]
 #[rtype(result = "Stats")]
 pub(super) struct GetCounts;
 
-/// A part of all swarms for the state file, from this position down.
+/// Asks for a part of all swarms for the state file, from this position down. The result has the encoded part and the
+/// next position.
 #[derive(Debug, Message)]
 #[rtype(result = "(Vec<u8>, Option<usize>)")]
 pub(super) struct SavePart(pub(super) usize);
 
-/// Takes in what an earlier run has saved.
+/// Adds the swarms that an earlier run has saved.
 #[derive(Debug, Message)]
 #[rtype(result = "Stats")]
 pub(super) struct RestoreSwarms {
-    /// The file, which was checked.
+    /// The bytes of the file, which were checked.
     pub(super) file: Vec<u8>,
-    /// How long ago it was written.
+    /// The time since the file was written.
     pub(super) away: Duration,
 }
 
-/// See the head of the file.
+/// Answers all requests of the tracker.
 #[derive(Debug)]
 pub(super) struct SwarmKeeper {
     desk: TrackerDesk,
@@ -73,10 +77,12 @@ pub(super) struct SwarmKeeper {
 crate::metered!(SwarmKeeper, "SwarmKeeper");
 
 impl SwarmKeeper {
+    /// A keeper without swarms.
     pub(super) fn new(cfg: DeskConfig) -> Self {
         Self { desk: TrackerDesk::new(cfg, Instant::now().into_std()), timer: Timer::new() }
     }
 
+    /// Arms the timer for the desk's next deadline.
     fn arm(&mut self, ctx: &mut Ctx<Self>) {
         self.timer.arm(ctx, Some(self.desk.deadline()), |keeper, ctx| {
             keeper.desk.on_timeout(Instant::now().into_std());

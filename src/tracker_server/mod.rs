@@ -1,13 +1,13 @@
-//! Floor 5: a tracker that serves, beside the client (`tt-actors tracker`).
+//! Floor 5: our tracker, which runs beside the client (`tt-actors tracker`).
 //!
-//! What it decides is `logic::tracker_server`; here are its actors and its sockets. Knows the kit and the metrics of `actors`,
-//! not the client's tree, and nothing of the terminal.
+//! `logic::tracker_server` makes the decisions; this folder has the actors and the sockets. Knows the kit and the
+//! metrics of `actors`, but neither the client's tree nor the terminal.
 //!
 //! ```text
-//! TrackerServer      the root: its end is the program's end
-//! ├─ Metrics         counters into the log
+//! TrackerServer      the root: the program ends with it
+//! ├─ Metrics         logs counters
 //! ├─ SwarmKeeper     all swarms, in one struct
-//! ├─ HttpDesk × n    one listening socket: requests to the keeper, its answers back
+//! ├─ HttpDesk × n    one listening socket: passes requests to the keeper and answers back
 //! └─ UdpDesk × n     one datagram socket: the same, in batches
 //! ```
 

@@ -1,4 +1,4 @@
-//! What a tracker tells about itself: `/stats` for people and scripts, `/metrics` for Prometheus. Numbers only.
+//! The pages with the tracker's statistics: `/stats` for people and scripts, `/metrics` for Prometheus. Numbers only.
 
 use std::fmt::Write;
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use crate::actors::kit::KindSnapshot;
 use crate::logic::tracker_server::Stats;
 
-/// `/stats`: JSON, a line for each number, the same fields as [`stats_json`].
+/// The page `/stats`: JSON, a line for each number, with the fields of [`stats_json`].
 pub fn stats(stats: &Stats) -> String {
     format!("{:#}\n", stats_json(stats))
 }
 
-/// What it has done and holds, by names.
+/// The counters and sizes of the tracker, by name.
 pub fn stats_json(stats: &Stats) -> Value {
     let (peers, counts) = (&stats.peers, &stats.counts);
     let per_peer = stats.peers.bytes.checked_div(peers.peers()).unwrap_or(0);
@@ -42,7 +42,7 @@ pub fn stats_json(stats: &Stats) -> Value {
     })
 }
 
-/// `/metrics`: the text format of Prometheus, version 0.0.4.
+/// The page `/metrics` in the text format of Prometheus, version 0.0.4.
 pub fn metrics(stats: &Stats, actors: &[KindSnapshot]) -> String {
     let (peers, counts) = (&stats.peers, &stats.counts);
     let mut page = Metrics(String::new());
@@ -100,15 +100,17 @@ pub fn metrics(stats: &Stats, actors: &[KindSnapshot]) -> String {
     page.0
 }
 
-/// A page in the making.
+/// A metrics page that is being written.
 struct Metrics(String);
 
 impl Metrics {
+    /// Writes a metric with a single value.
     fn one(&mut self, name: &str, kind: &str, help: &str, value: u64) {
         self.head(name, kind, help);
         self.row(name, "", value);
     }
 
+    /// Writes a metric with a value for each row of labels.
     fn many(&mut self, name: &str, kind: &str, help: &str, rows: &[(&str, u64)]) {
         self.head(name, kind, help);
         for (labels, value) in rows {
@@ -116,6 +118,7 @@ impl Metrics {
         }
     }
 
+    /// Writes a metric with a value for each type of actor.
     fn of_actors(&mut self, name: &str, help: &str, actors: &[KindSnapshot], value: fn(&KindSnapshot) -> u64) {
         self.head(name, if name.ends_with("_total") { "counter" } else { "gauge" }, help);
         for kind in actors {
@@ -123,14 +126,17 @@ impl Metrics {
         }
     }
 
+    /// Writes the header of a metric.
     fn head(&mut self, name: &str, kind: &str, help: &str) {
         self.put(format_args!("# HELP tt_tracker_{name} {help}\n# TYPE tt_tracker_{name} {kind}\n"));
     }
 
+    /// Writes one value of a metric.
     fn row(&mut self, name: &str, labels: &str, value: u64) {
         self.put(format_args!("tt_tracker_{name}{labels} {value}\n"));
     }
 
+    /// Appends formatted text.
     fn put(&mut self, text: std::fmt::Arguments<'_>) {
         self.0.write_fmt(text).expect("text has room for text");
     }
@@ -159,7 +165,7 @@ mod tests {
         assert_eq!(stats_json(&nobody)["bytes_per_peer"], 0);
     }
 
-    /// Every sample stands under its own head, and no name has two.
+    /// Every sample is below its own header, and no two headers have the same name.
     #[test]
     fn metrics_are_what_prometheus_reads() {
         let text = metrics(&some(), &[]);

@@ -1,7 +1,8 @@
-//! A tracker from its first socket to its end: sockets, the list of torrents, the state file, signals, the bounded stop.
+//! One run of the tracker, from its first socket to its end: sockets, the list of torrents, the state file, signals,
+//! the bounded stop.
 //!
-//! Files are read and written on the blocking pool while requests are answered, so that nothing a disk does keeps it from
-//! hearing a signal.
+//! Files are read and written on the blocking pool while requests are answered, so that a slow disk does not delay
+//! signals.
 
 use std::io;
 use std::net::SocketAddr;
@@ -30,41 +31,41 @@ use crate::net::{DatagramSocket, Listen, Net};
 use crate::storage::regular;
 use crate::storage::state_file::NoStateFile;
 
-/// 5 s for the whole stop; nothing in it should take a tenth of one.
+/// 5 s for the whole stop, which should not take a tenth of that.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// 100 ms for jobs of the pool that are still under way at the end. A disk that hangs must not keep the program.
+/// 100 ms for jobs of the blocking pool that still run at the end. A disk that hangs must not keep the program alive.
 const LAST_JOBS: Duration = Duration::from_millis(100);
 
 /// 64 MiB: the hashes of 1.6 million torrents.
 const MAX_ALLOW_LIST: u64 = 64 * 1024 * 1024;
 
-/// A tracker, everything decided.
+/// The configuration of the tracker.
 #[derive(Clone)]
 pub struct TrackerServerConfig {
-    /// Where HTTP is served; port 0 lets the system choose.
+    /// The addresses where HTTP is served; with port 0 the system chooses the port.
     pub http: Vec<SocketAddr>,
-    /// Where UDP is served.
+    /// The addresses where UDP is served.
     pub udp: Vec<SocketAddr>,
-    /// How often clients are to announce.
+    /// How often clients should announce.
     pub interval: Duration,
-    /// Requests a second of each host; 0: any number.
+    /// Accepted requests a second of each host; 0: any number.
     pub rate: u32,
-    /// What it holds at most.
+    /// The limits of swarms and peers.
     pub limits: RegistryLimits,
-    /// HTTP connections at most: as many as the process has descriptors for.
+    /// The largest number of HTTP connections: as many as the process has descriptors for.
     pub max_connections: usize,
-    /// The file that lists the torrents served, read again on SIGHUP; `None`: all torrents.
+    /// The file that lists the allowed torrents, read again on SIGHUP; `None`: all torrents are allowed.
     pub allow: Option<PathBuf>,
-    /// The file in which swarms survive a restart; `None`: they do not.
+    /// The file that keeps the swarms over a restart; `None`: they are not kept.
     pub state: Option<PathBuf>,
-    /// Tells how old that file is.
+    /// The system's clock, to determine the age of that file.
     pub wall: WallClock,
-    /// How often metrics go into the log.
+    /// How often metrics are logged.
     pub metrics_every: Option<Duration>,
-    /// For dice and hashes.
+    /// The seed for random choices and hash tables.
     pub seed: u64,
-    /// For connection ids.
+    /// The secret that signs connection ids.
     pub secret: [u8; 32],
 }
 
@@ -74,65 +75,65 @@ impl std::fmt::Debug for TrackerServerConfig {
     }
 }
 
-/// What happens while it runs.
+/// An event during the run of a tracker.
 #[derive(Debug)]
 pub enum ServerEvent {
-    /// It serves here.
+    /// The tracker has opened its sockets.
     Listening {
-        /// HTTP.
+        /// The addresses of HTTP.
         http: Vec<SocketAddr>,
-        /// UDP.
+        /// The addresses of UDP.
         udp: Vec<SocketAddr>,
-        /// Torrents on the list, if there is one.
+        /// The number of allowed torrents, if there is a list.
         allowed: Option<usize>,
     },
-    /// The list was read again: torrents on it, or why the old one stays.
+    /// The list was read again: the number of its torrents, or the error because of which the old list stays.
     Reread(Result<usize, ServerTrouble>),
-    /// The state file was looked at.
+    /// The state file was read, with this result.
     Restored(PathBuf, Restored),
-    /// The swarms could not be written to the state file.
+    /// The swarms could not be saved to the state file.
     NotSaved(PathBuf, NotSaved),
 }
 
-/// Why it cannot start or go on.
+/// Why the tracker cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerTrouble {
     /// The runtime cannot be made.
     #[error("cannot start: {0}")]
     Runtime(#[from] io::Error),
-    /// An address cannot be had.
+    /// An address cannot be listened on.
     #[error("cannot listen on {at}: {error}; choose another address or port")]
     Listen {
-        /// As it was wished for, with its scheme.
+        /// The configured address with its scheme.
         at: String,
-        /// Why.
+        /// The error of the system.
         error: io::Error,
     },
-    /// The list cannot be read.
+    /// The list of torrents cannot be read.
     #[error("cannot read the list of torrents {}: {error}", path.display())]
     AllowFile {
-        /// Where it should be.
+        /// The path of the list.
         path: PathBuf,
-        /// Why.
+        /// The error of the system.
         error: io::Error,
     },
-    /// The list is none.
+    /// The list of torrents is not valid.
     #[error("bad list of torrents {}: {error}", path.display())]
     AllowList {
-        /// Where it is.
+        /// The path of the list.
         path: PathBuf,
-        /// Why.
+        /// What is wrong with it.
         error: BadAllowList,
     },
-    /// The state file cannot be used at all.
+    /// The state file cannot be used.
     #[error("cannot keep the swarms: {0}")]
     StateFile(#[from] NoStateFile),
-    /// The supervision tree gave up.
+    /// The supervision tree gave up, for this reason.
     #[error("the tracker gave up: {0}")]
     GaveUp(String),
 }
 
-/// Serves until SIGINT or SIGTERM; `tell` hears the news. Gives what was done.
+/// Serves until SIGINT or SIGTERM. `tell` gets the events. Returns the final statistics, if there are any.
 pub fn serve(config: &TrackerServerConfig, tell: &mut dyn FnMut(&ServerEvent)) -> Result<Option<Stats>, ServerTrouble> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let served = LocalSet::new().block_on(&runtime, serve_on(&Sockets::any(), config, tell));
@@ -140,6 +141,7 @@ pub fn serve(config: &TrackerServerConfig, tell: &mut dyn FnMut(&ServerEvent)) -
     served
 }
 
+/// Serves on this network.
 async fn serve_on(
     net: &Net,
     config: &TrackerServerConfig,
@@ -214,7 +216,7 @@ async fn serve_on(
     Ok(stats)
 }
 
-/// The list and the state file, where they are wished for.
+/// Reads the list of torrents and opens the state file, as configured.
 async fn open_files(config: &TrackerServerConfig) -> Result<(Option<AllowList>, Option<SwarmState>), ServerTrouble> {
     let allow = match config.allow.clone() {
         Some(path) => Some(read_allow_list(path).await?),
@@ -227,13 +229,13 @@ async fn open_files(config: &TrackerServerConfig) -> Result<(Option<AllowList>, 
     Ok((allow, state))
 }
 
-/// What has been read or written.
+/// A finished job.
 enum Done {
     Reread(Result<AllowList, ServerTrouble>),
     Saved(Result<(), NotSaved>),
 }
 
-/// What is done on the side while requests are answered: at most one reading of the list and one writing of the swarms.
+/// Jobs that run while requests are answered: at most one that reads the list and one that saves the swarms.
 struct Chores {
     allow: Option<PathBuf>,
     state: Option<SwarmState>,
@@ -243,16 +245,17 @@ struct Chores {
 }
 
 impl Chores {
+    /// The address of the keeper; `None` before its first start.
     fn keeper(&self) -> Option<Addr<SwarmKeeper>> {
         self.keepers.borrow().clone()
     }
 
-    /// What the tracker has done and holds.
+    /// Asks the keeper for its statistics; `None` if there is no keeper now.
     async fn survey(&self) -> Option<Stats> {
         self.keeper()?.send(GetCounts).await.ok()
     }
 
-    /// Reads the state file, if there is to be one.
+    /// Reads the state file into the keeper, if a state file is configured.
     async fn restore(&mut self, tell: &mut dyn FnMut(&ServerEvent)) {
         let Some(state) = &self.state else { return };
         let Ok(keeper) = self.keepers.wait_for(Option::is_some).await.map(|keeper| keeper.clone()) else { return };
@@ -264,7 +267,7 @@ impl Chores {
         tell(&ServerEvent::Restored(path, restored));
     }
 
-    /// Until a signal says stop.
+    /// Does the regular jobs until a signal asks to stop.
     async fn look_after(&mut self, signals: &mut Signals, tell: &mut dyn FnMut(&ServerEvent)) {
         let (mut is_reading, mut read_again, mut save_at) = (false, false, Instant::now() + SAVE_EVERY);
         loop {
@@ -292,7 +295,7 @@ impl Chores {
         }
     }
 
-    /// Begins to write, unless there is nothing to write to or it is being written.
+    /// Begins to save, unless there is no state file or a save is running.
     fn save(&mut self) {
         if let (Some(state), Some(keeper), false) = (self.state.clone(), self.keeper(), self.is_saving) {
             self.is_saving = true;
@@ -300,7 +303,7 @@ impl Chores {
         }
     }
 
-    /// Writes a last time, and waits for it. What was never read is not overwritten.
+    /// Saves once more and waits for it. A state file that was never read is not overwritten.
     async fn save_at_the_end(&mut self, is_unread: bool, tell: &mut dyn FnMut(&ServerEvent)) {
         if is_unread {
             return;
@@ -314,7 +317,7 @@ impl Chores {
         }
     }
 
-    /// The list as it is now goes to the keeper; one that cannot be read leaves the old one in force.
+    /// Finishes a job. A new list is sent to the keeper; if it could not be read, the old one stays in force.
     fn on_done(&mut self, done: Done, tell: &mut dyn FnMut(&ServerEvent)) {
         self.is_saving &= !matches!(done, Done::Saved(_));
         match (done, &self.state) {
@@ -335,7 +338,7 @@ impl Chores {
 type HttpSockets = Vec<(Rc<dyn Listen>, SocketAddr)>;
 type UdpSockets = Vec<(Rc<dyn DatagramSocket>, SocketAddr)>;
 
-/// All sockets, or none.
+/// Opens all sockets. Fails if one cannot be opened.
 async fn open(net: &Net, config: &TrackerServerConfig) -> Result<(HttpSockets, UdpSockets), ServerTrouble> {
     let trouble = |scheme, at| move |error| ServerTrouble::Listen { at: format!("{scheme}://{at}"), error };
     let (mut http, mut udp) = (Vec::new(), Vec::new());
@@ -352,6 +355,7 @@ async fn open(net: &Net, config: &TrackerServerConfig) -> Result<(HttpSockets, U
     Ok((http, udp))
 }
 
+/// Reads the list of allowed torrents.
 async fn read_allow_list(path: PathBuf) -> Result<AllowList, ServerTrouble> {
     let read = regular::read(path.clone(), MAX_ALLOW_LIST).await;
     let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
@@ -359,11 +363,12 @@ async fn read_allow_list(path: PathBuf) -> Result<AllowList, ServerTrouble> {
     AllowList::parse(&text).map_err(|error| ServerTrouble::AllowList { path, error })
 }
 
+/// The error for a root actor that has ended by itself.
 fn gave_up(exit: Option<ActorExit>) -> ServerTrouble {
     ServerTrouble::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
 }
 
-/// SIGINT and SIGTERM end it, SIGHUP makes it read its list again.
+/// The signals of a tracker: SIGINT and SIGTERM stop it, SIGHUP makes it read its list again.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
@@ -371,6 +376,7 @@ struct Signals {
 }
 
 impl Signals {
+    /// Installs the handlers.
     fn new() -> io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
@@ -379,11 +385,12 @@ impl Signals {
         })
     }
 
-    /// Until it is told to stop; what else is wished for meanwhile is dropped.
+    /// Waits for a request to stop; drops other requests.
     async fn stop(&mut self) {
         while let Wish::Reread = self.next().await {}
     }
 
+    /// Waits for the next request.
     async fn next(&mut self) -> Wish {
         tokio::select! {
             biased;
@@ -394,7 +401,7 @@ impl Signals {
     }
 }
 
-/// What the user wants.
+/// A request of the user.
 enum Wish {
     Stop,
     Reread,

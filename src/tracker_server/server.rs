@@ -1,8 +1,10 @@
-//! `TrackerServer`: the root of a tracker's tree. Its end is the program's end.
+//! `TrackerServer`: the root actor of the tracker. The program ends with it.
 //!
-//! Parent of `Metrics`, one `SwarmKeeper`, and a desk for each socket. Under the root guard, 3 restarts in 60 s. Owns the
-//! sockets, so that they survive its children. Hears `ChildEvent` and `NewAllowList`, which it hands on; tells `Survey`
-//! what the keeper said. Ends when told to, after its children, last one first.
+//! * Children: `Metrics`, one `SwarmKeeper`, and an `HttpDesk` or `UdpDesk` for each socket. Owns the sockets, so that
+//!   they survive its children.
+//! * Restart policy: root, 3 restarts in 60 s.
+//! * Handles `ChildEvent` and `Goodbye`.
+//! * Stops when told to, after its children, which it stops in reverse order.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -21,25 +23,25 @@ use crate::actors::policies;
 use crate::logic::tracker_server::DeskConfig;
 use crate::net::{DatagramSocket, Listen};
 
-/// All that a server is given.
+/// The configuration of the root.
 #[derive(Debug)]
 pub(super) struct ServerConfig {
     pub(super) desk: DeskConfig,
-    /// Where HTTP is heard, and at which address.
+    /// The listening HTTP sockets and their addresses.
     pub(super) http: Vec<(Rc<dyn Listen>, SocketAddr)>,
-    /// The same for UDP.
+    /// The datagram sockets and their addresses.
     pub(super) udp: Vec<(Rc<dyn DatagramSocket>, SocketAddr)>,
-    /// Connections of each HTTP socket at most.
+    /// The largest number of connections of each HTTP socket.
     pub(super) max_connections: usize,
-    /// How often metrics go into the log; `None`: never.
+    /// How often metrics are logged; `None`: never.
     pub(super) metrics_every: Option<Duration>,
-    /// How long a child may take to end.
+    /// The longest time in which a child must end.
     pub(super) stop_timeout: Duration,
-    /// Who wants to talk to the keeper finds it here.
+    /// The address of the present keeper, for jobs that need it.
     pub(super) keeper: watch::Sender<Option<Addr<SwarmKeeper>>>,
 }
 
-/// See the head of the file.
+/// The root of the tracker's tree.
 #[derive(Debug)]
 pub(super) struct TrackerServer {
     cfg: ServerConfig,
@@ -49,10 +51,12 @@ pub(super) struct TrackerServer {
 crate::metered!(TrackerServer, "TrackerServer");
 
 impl TrackerServer {
+    /// The root with this configuration. Starts its children when it starts.
     pub(super) fn new(cfg: ServerConfig) -> Self {
         Self { cfg, family: Family::new(policies::TRACKER_SERVER_CHILDREN) }
     }
 
+    /// Starts the children in the order of their dependencies.
     fn start_children(&mut self, ctx: &mut Ctx<Self>) {
         let me = || ctx.address().recipient();
         let mut seeds = self.cfg.desk.seed..;

@@ -1,7 +1,7 @@
-//! The swarms in a file (`--state`): read once at the start, written on a timer and at the end.
+//! The state file of the tracker (`--state`): read once at the start, written at intervals and at the end.
 //!
-//! A file that is broken is set aside, and a disk that fails costs the file, never the tracker. Knows when to write and whom to
-//! ask; the bytes are `codec::swarm_state`'s, what is believed of them is the desk's.
+//! A broken file is renamed. A disk that fails costs the file, never the tracker. Decides when to write, and asks the
+//! keeper for the swarms; `codec::swarm_state` has the format, and `TrackerDesk` decides what of a file is used.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,36 +14,36 @@ use crate::logic::tracker_server::{RegistryLimits, Stats, longest_state};
 use crate::storage::DiskTrouble;
 use crate::storage::state_file::{NoStateFile, StateFile};
 
-/// Five minutes: what a kill forgets, clients say again within the half hour of their interval.
+/// Five minutes: what a killed tracker loses, clients announce again within their interval of half an hour.
 pub(super) const SAVE_EVERY: Duration = Duration::from_secs(5 * 60);
 
-/// Seconds since 1970 by the clock on the wall.
+/// A clock that returns seconds since 1970.
 pub type WallClock = fn() -> u64;
 
-/// Why the swarms are not in the file.
+/// Why the swarms were not saved.
 #[derive(Debug, thiserror::Error)]
 pub enum NotSaved {
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskTrouble),
-    /// Whoever has the swarms restarts.
+    /// The keeper is restarting.
     #[error("the swarms cannot be had now")]
     Restarting,
 }
 
-/// What came of reading the file.
+/// The result of reading the state file.
 #[derive(Debug)]
 pub enum Restored {
-    /// There was none.
+    /// There was no file.
     Nothing,
-    /// It was read; the tracker now holds this.
+    /// The file was read. The statistics are those of the tracker afterwards.
     Swarms(Box<Stats>),
-    /// It could not be used, for this reason, and has another name now. Where that failed too, it is left alone, and swarms
-    /// are not kept.
+    /// The file could not be used, for this reason, and was renamed. If that failed too, the file is left alone, and
+    /// swarms are not saved.
     Broken(String, Result<PathBuf, DiskTrouble>),
 }
 
-/// The file of a tracker.
+/// The state file, with what is needed to read and write it.
 #[derive(Debug, Clone)]
 pub(super) struct SwarmState {
     file: StateFile,
@@ -52,14 +52,15 @@ pub(super) struct SwarmState {
 }
 
 impl SwarmState {
-    /// Takes the file.
+    /// Locks the state file.
     pub(super) async fn open(path: &Path, wall: WallClock, limits: &RegistryLimits) -> Result<Self, NoStateFile> {
         let file = StateFile::open(path.to_owned()).await?;
-        // The limits may have been higher in the run that wrote it.
+        // The limits may have been higher in the run that wrote the file.
         let longest = longest_state(limits).max(longest_state(&RegistryLimits::default()));
         Ok(Self { file, wall, longest })
     }
 
+    /// The path of the file.
     pub(super) fn path(&self) -> &Path {
         self.file.path()
     }
@@ -75,7 +76,7 @@ impl SwarmState {
             },
             Err(error) => return self.set_aside(error.to_string()).await,
         };
-        // A clock that was set back makes nothing older.
+        // If the clock was set back, the age is taken as 0.
         let away = Duration::from_secs((self.wall)().saturating_sub(saved_at));
         match keeper.send(RestoreSwarms { file, away }).await {
             Ok(stats) => Restored::Swarms(Box::new(stats)),
@@ -83,11 +84,12 @@ impl SwarmState {
         }
     }
 
+    /// Renames the file, which could not be used for this reason.
     async fn set_aside(&self, why: String) -> Restored {
         Restored::Broken(why, self.file.set_aside().await)
     }
 
-    /// Replaces the file with what the keeper has now.
+    /// Replaces the file by one with the swarms that the keeper has now.
     pub(super) async fn save(self, keeper: Addr<SwarmKeeper>) -> Result<(), NotSaved> {
         let mut draft = self.file.begin((self.wall)()).await?;
         let mut below = Some(usize::MAX);

@@ -22,10 +22,10 @@ use crate::logic::tracker_server::{DEFAULT_INTERVAL, DEFAULT_RATE, DeskConfig, R
 use crate::net::sockets::Sockets;
 use crate::net::{BoxStream, DatagramSocket, Net};
 
-/// Beyond this something hangs.
+/// 30 s: a test that takes longer hangs.
 const WATCHDOG: Duration = Duration::from_secs(30);
 
-/// A whole tracker on loopback.
+/// A running tracker on loopback.
 struct Scene {
     net: Net,
     root: SupervisedChild<TrackerServer>,
@@ -69,7 +69,7 @@ impl Scene {
         self.keeper.send(GetCounts).await.unwrap()
     }
 
-    /// Sends these bytes on one connection and reads until its end.
+    /// Sends these bytes on one connection and reads until the connection ends.
     async fn talk(&self, bytes: &[u8]) -> String {
         let mut stream: BoxStream = self.net.connect(self.http).await.unwrap();
         stream.write_all(bytes).await.unwrap();
@@ -78,7 +78,7 @@ impl Scene {
         String::from_utf8_lossy(&answer).into_owned()
     }
 
-    /// The status of an announce, and how many peers it names.
+    /// The status of the answer to an announce, and the number of peers in it.
     async fn announce(&self, port: u16) -> (u16, Option<usize>) {
         let url = announce_url(&format!("http://{}/announce", self.http), &request(port));
         let target = url.split_once("/announce").unwrap().1;
@@ -112,7 +112,7 @@ fn request(port: u16) -> AnnounceRequest {
     }
 }
 
-/// Asks until it is answered: a datagram of a keeper that falls over is lost.
+/// Sends a datagram until it is answered, because one that is with a keeper that panics is lost.
 async fn ask(socket: &dyn DatagramSocket, to: SocketAddr, datagram: &[u8], transaction: u32) -> UdpReply {
     let mut buffer = [0; 2048];
     let asking = async {
@@ -127,7 +127,7 @@ async fn ask(socket: &dyn DatagramSocket, to: SocketAddr, datagram: &[u8], trans
     timeout(WATCHDOG, asking).await.unwrap()
 }
 
-/// Panics at the first message of this type that a keeper hears.
+/// Makes the keeper panic at the first message of this type.
 fn once(message: &'static str) -> injection::Armed {
     let spent = Cell::new(false);
     injection::arm(move |site| site == InjectionSite { actor: "SwarmKeeper", message } && !spent.replace(true))
@@ -184,7 +184,7 @@ async fn one_connection_carries_many_requests_and_a_body_is_not_read() {
 }
 
 #[tokio::test]
-async fn it_ends_when_told_to_and_its_port_is_free() {
+async fn the_server_stops_when_told_to_and_frees_its_port() {
     with_actors(async {
         let scene = Scene::start().await;
         let _idle = scene.net.connect(scene.http).await.unwrap();

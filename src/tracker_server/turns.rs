@@ -1,9 +1,9 @@
-//! One connection of an HTTP desk, as its server sees it: one request at a time.
+//! [`Turns`]: the stream of one HTTP connection, which gives its server one request at a time.
 //!
-//! A server that pipelines reads ahead and keeps what it has read and answered; here it gets the head of one request, and
-//! the next one only when the answer has been handed to the kernel. So a client that does not read is not read from, and a
-//! connection never holds more than one request and one answer. A body is not read: after its request the stream ends.
-//! Knows where a head ends, no more of HTTP.
+//! A server that pipelines reads ahead, and stores what it has read and answered. This stream gives it the head of one
+//! request, and the next one only when the answer has been passed to the kernel. So nothing is read from a client that
+//! does not read, and a connection never holds more than one request and one answer. Bodies are not read: the stream
+//! ends after a request with a body. Knows where a head ends, and nothing else of HTTP.
 
 use std::io;
 use std::pin::Pin;
@@ -16,54 +16,55 @@ use tokio::time::{Instant, Sleep, sleep};
 use crate::codec::tracker_http::head::HeadScanner;
 use crate::net::BoxStream;
 
-/// 4 KiB at a time: an announce has a few hundred bytes, and what lies behind it is kept here.
+/// 4 KiB at a time: an announce has a few hundred bytes. Bytes after it are kept here.
 const READ_AT_ONCE: usize = 4096;
 
-/// 16 KiB: a scrape of 74 torrents has 5 KiB, and servers in general take 8.
+/// 16 KiB: a scrape of 74 torrents has 5 KiB, and servers usually accept 8 KiB.
 const MAX_HEAD: usize = 16 * 1024;
 
-/// 20 s for an answer to be taken: the longest is 13 KiB, which a client at 1 KiB/s has taken by then.
+/// 20 s for the client to read an answer: the longest has 13 KiB, which takes 13 s at 1 KiB/s.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// 1 s in which a client that sends a body may read the answer. A socket that is closed while bytes lie there unread ends
-/// with a reset, which can overtake the answer.
+/// 1 s in which a client that sends a body may read the answer. A socket that is closed with unread bytes sends a
+/// reset, which can overtake the answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// 64 KiB of a body are thrown away meanwhile.
+/// 64 KiB of a body are read and dropped meanwhile.
 const LINGER_BYTES: usize = 64 * 1024;
 
-/// Whose turn it is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// The client's: a head is read.
+    /// The client's turn: a head is being read.
     Asking,
-    /// The server's, which has written nothing yet.
+    /// The server's turn: it has not written any byte of the answer.
     Answering,
-    /// The server's, which has written something.
+    /// The server's turn: it has begun to write the answer.
     Sending,
-    /// Nobody's: no further request is read.
+    /// No further request is read.
     Over,
-    /// Nobody's, and the client has a while to read the answer.
+    /// No further request is read, and the client has some time to read the answer.
     Leaving,
 }
 
-/// See the head of the file.
+/// A connection as a stream of single requests.
 #[derive(Debug)]
 pub(super) struct Turns {
     stream: BoxStream,
     turn: Turn,
     head: HeadScanner,
-    /// Bytes of the present head that were handed on.
+    /// The number of bytes of the current head that the server has read.
     head_len: usize,
-    /// Read, and not yet handed on.
+    /// Bytes that were received but not yet given to the server.
     held: Vec<u8>,
     reader: Option<Waker>,
-    /// Until when an answer must be taken, then until when the end waits for the client.
+    /// The deadline for the client to read the answer, and later the deadline of [`Turn::Leaving`].
     due: Pin<Box<Sleep>>,
     lingered: usize,
 }
 
 impl Turns {
+    /// A stream from which nothing has been read.
     pub(super) fn new(stream: BoxStream) -> Self {
         Self {
             stream,
@@ -77,7 +78,7 @@ impl Turns {
         }
     }
 
-    /// Bytes of the client: those that are held, or new ones.
+    /// Returns bytes of the client: those that are held, or new ones.
     fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Vec<u8>>> {
         if !self.held.is_empty() {
             return Poll::Ready(Ok(std::mem::take(&mut self.held)));
@@ -88,6 +89,7 @@ impl Turns {
         Poll::Ready(Ok(buf.filled().to_vec()))
     }
 
+    /// Changes the turn and wakes the task that reads.
     fn turn_to(&mut self, turn: Turn) {
         self.turn = turn;
         if let Some(reader) = self.reader.take() {
@@ -95,7 +97,7 @@ impl Turns {
         }
     }
 
-    /// The answer has been handed to the kernel.
+    /// The answer has been passed to the kernel: begins the next turn.
     fn on_answered(&mut self) {
         let is_last = self.head.has_body();
         (self.head, self.head_len) = (HeadScanner::default(), 0);
@@ -141,7 +143,7 @@ impl AsyncWrite for Turns {
         Poll::Ready(Ok(written))
     }
 
-    /// The server flushes when everything that it has to say has been written.
+    /// The server flushes when the whole answer has been written.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
         if self.turn == Turn::Sending {
@@ -195,9 +197,9 @@ mod tests {
         assert_eq!(turns.read(&mut second).await.unwrap(), HEAD.len());
     }
 
-    /// 64 bytes of an answer fit the pipe.
+    /// The pipe holds 64 bytes of an answer.
     #[tokio::test(start_paused = true)]
-    async fn who_does_not_read_is_not_read_from_and_gone_after_a_while() {
+    async fn a_client_that_does_not_read_is_not_read_from_and_closed_after_a_while() {
         let (stream, mut far) = pipe(64);
         let mut turns = Turns::new(stream);
         let asking = async {
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn behind_a_request_with_a_body_the_stream_ends() {
+    async fn the_stream_ends_after_a_request_with_a_body() {
         let (stream, mut far) = pipe(1 << 20);
         let mut turns = Turns::new(stream);
         let head = b"POST / HTTP/1.1\r\nContent-Length: 100000\r\n\r\n";

@@ -1,8 +1,10 @@
-//! `UdpDesk`: one datagram socket of a tracker (BEP 15).
+//! `UdpDesk`: one datagram socket of the tracker (BEP 15).
 //!
-//! Owns the socket. Child of `TrackerServer`, permanent, 5 restarts in 60 s; the socket survives. Reads what is there, at
-//! most a batch, asks the `SwarmKeeper`, sends its answers and reads again: what comes meanwhile waits in the kernel, and
-//! what does not fit there is lost, as datagrams are. A failed receive is an expected restart. Hears nothing but its end.
+//! * Owns the socket, which survives a restart.
+//! * Parent: `TrackerServer`. Restart policy: permanent, 5 restarts in 60 s. A failed receive is an expected restart.
+//! * Reads the datagrams that are there, at most a batch, asks the `SwarmKeeper`, sends its answers and reads again.
+//!   Meanwhile datagrams wait in the kernel; those that do not fit there are lost.
+//! * Handles only `Goodbye`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,16 +20,16 @@ use super::keeper::{AnswerDatagrams, SwarmKeeper};
 use crate::actors::kit::{ActorExit, Child, Ctx, Goodbye};
 use crate::net::DatagramSocket;
 
-/// 2 KiB: more than an announce with every option of BEP 41, and than a scrape of 74.
+/// 2 KiB: more than an announce with every option of BEP 41, and more than a scrape of 74 swarms.
 const RECEIVE_LEN: usize = 2048;
 
-/// 64 datagrams a message: the price of a message is then a fiftieth of theirs.
+/// 64 datagrams in a message: the message then costs a fiftieth of what they cost.
 const MAX_BATCH: usize = 64;
 
-/// 10 ms: after a failed receive the next one would fail as well.
+/// 10 ms: immediately after a failed receive the next one would fail as well.
 const TROUBLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// See the head of the file.
+/// One datagram socket of the tracker.
 #[derive(Debug)]
 pub(super) struct UdpDesk {
     socket: Rc<dyn DatagramSocket>,
@@ -38,12 +40,13 @@ pub(super) struct UdpDesk {
 crate::metered!(UdpDesk, "UdpDesk");
 
 impl UdpDesk {
+    /// An actor for this socket.
     pub(super) fn new(socket: Rc<dyn DatagramSocket>, at: SocketAddr, keeper: Addr<SwarmKeeper>) -> Self {
         Self { socket, at, keeper }
     }
 }
 
-/// Until the socket fails.
+/// Serves until the socket fails. Returns the error.
 async fn serve(socket: Rc<dyn DatagramSocket>, keeper: Addr<SwarmKeeper>) -> io::Error {
     let mut buffer = [0; RECEIVE_LEN];
     loop {
@@ -51,7 +54,7 @@ async fn serve(socket: Rc<dyn DatagramSocket>, keeper: Addr<SwarmKeeper>) -> io:
             Ok(batch) => batch,
             Err(error) => return error,
         };
-        // A keeper that restarts answers nobody: clients ask again.
+        // A keeper that restarts gives no answers; clients ask again.
         let answers = keeper.send(AnswerDatagrams(batch)).await.unwrap_or_default();
         for (answer, to) in answers {
             if let Err(error) = socket.send_to(&answer, to).await {
@@ -61,7 +64,7 @@ async fn serve(socket: Rc<dyn DatagramSocket>, keeper: Addr<SwarmKeeper>) -> io:
     }
 }
 
-/// Waits for one datagram and takes what else is there.
+/// Waits for one datagram, then takes those that have arrived already.
 async fn receive(socket: &dyn DatagramSocket, buffer: &mut [u8]) -> io::Result<Vec<(Bytes, SocketAddr)>> {
     let (len, from) = socket.recv_from(buffer).await?;
     let mut batch = vec![(Bytes::copy_from_slice(&buffer[..len]), from)];
