@@ -18,8 +18,9 @@ use crate::codec::wire::Handshake;
 /// chooses a port (W-16).
 const USUAL: RangeInclusive<u16> = 6881..=6889;
 
-/// Opens the listening socket: at `port`; or, without one, at the first free port of [`USUAL`], or else at a port that
-/// the system chooses. Listens on IPv4 and IPv6, unless `bind` names one local address or this machine has no IPv6.
+/// Opens the listening socket: at `port`; or, without one, at the first free port from 6881 to 6889, or else at a port
+/// that the system chooses. Listens on IPv4 and IPv6, unless `bind` names one local address or this machine has no
+/// IPv6.
 pub async fn open(net: &Net, bind: Option<IpAddr>, port: Option<u16>) -> io::Result<Rc<dyn Listen>> {
     let ports: Vec<u16> = port.map_or_else(|| USUAL.chain([0]).collect(), |port| vec![port]);
     let mut last = io::ErrorKind::AddrInUse.into();
