@@ -21,7 +21,7 @@ pub struct Info {
     pub info_hash: InfoHash,
     /// The file's or the folder's name, made safe for the disk, not for showing.
     pub name: String,
-    /// How its bytes fall into pieces.
+    /// How the data is divided into pieces.
     pub geometry: Geometry,
     /// The hash of every piece.
     pub hashes: PieceHashes,
@@ -31,7 +31,7 @@ pub struct Info {
     pub links: Vec<SymbolicLink>,
     /// "Private": peers come from its trackers only (BEP 27).
     pub private: bool,
-    /// Has a folder of its own, even with a single file in it.
+    /// The torrent has a folder of its own, even if there is a single file in it.
     pub multi_file: bool,
     /// Where it was made for; private trackers use it to make info-hashes differ. Not made safe for showing.
     pub source: Option<String>,
@@ -40,25 +40,25 @@ pub struct Info {
 /// A symbolic link of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SymbolicLink {
-    /// Where it would be, below the output folder.
+    /// The path of the link, below the output folder.
     pub path: SafePath,
-    /// Where it would lead, as the torrent says. Safe to show.
+    /// The target of the link, as the torrent has it. Made safe for showing.
     pub target: String,
 }
 
 /// One file of a torrent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileEntry {
-    /// Below the output folder; starts with the torrent's name if that has a folder of its own.
+    /// The path below the output folder. It starts with the torrent's name if the torrent has a folder of its own.
     pub path: SafePath,
-    /// Bytes; may be zero.
+    /// The length in bytes; may be zero.
     pub len: u64,
-    /// Where it starts in the torrent.
+    /// The offset of the file's first byte in the torrent.
     pub offset: u64,
     /// Nothing but zeros so that the next file starts with a piece (BEP 47, BitComet): never on the disk, and its path
     /// may be another's.
     pub padding: bool,
-    /// To be made executable (BEP 47).
+    /// The file is made executable (BEP 47).
     pub executable: bool,
 }
 
@@ -153,7 +153,7 @@ fn name_of(
     }
 }
 
-/// What is read of its `info`.
+/// The keys that are read of `info`.
 const INFO_KEYS: [&[u8]; 12] = [
     b"attr",
     b"file tree",

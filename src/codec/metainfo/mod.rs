@@ -26,10 +26,10 @@ mod warning;
 pub use self::info::{FileEntry, Info, PieceHashes, SymbolicLink};
 pub use self::warning::TorrentWarning;
 
-/// A torrent, as its file describes it: its content, and what the swarm needs not agree about.
+/// A torrent, as its file describes it: its content, and fields on which the peers of a swarm need not agree.
 #[derive(Debug, Clone)]
 pub struct Metainfo {
-    /// The content: what the info-hash stands for.
+    /// The content, which the info-hash identifies.
     pub info: Arc<Info>,
     /// Trackers, best tier first (BEP 12); the one of `announce` if there is no list. Each URL once, as given.
     pub tiers: Vec<Vec<String>>,
