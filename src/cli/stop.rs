@@ -17,12 +17,12 @@ pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
         StopSignals::new()
     };
     let mut signals = signals.map_err(problem)?;
-    let told = Arc::clone(&wish);
+    let asked = Arc::clone(&wish);
     std::thread::spawn(move || {
         runtime.block_on(async {
             loop {
                 signals.next().await;
-                if told.swap(true, Ordering::Relaxed) {
+                if asked.swap(true, Ordering::Relaxed) {
                     leave();
                 }
             }

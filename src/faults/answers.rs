@@ -1,6 +1,6 @@
-//! What a peer sends for a request: the block, or a lie about it.
+//! Builds what a peer sends in answer to a request: the block, or a corrupted, misplaced or rejected one.
 //!
-//! Knows no sockets. Frames are put together by hand: they need not be good ones.
+//! Does no I/O. Frames are encoded by hand because they must be able to break the protocol.
 
 use std::collections::VecDeque;
 
@@ -12,7 +12,7 @@ use super::behaviour::{Answer, Behaviour};
 use super::torrent::Offer;
 use crate::base::geometry::PieceRange;
 
-/// Types of messages (BEP 3, BEP 6, BEP 10).
+/// Message types (BEP 3, BEP 6, BEP 10).
 pub(super) mod kind {
     pub(in super::super) const CHOKE: u8 = 0;
     pub(in super::super) const UNCHOKE: u8 = 1;
@@ -29,34 +29,34 @@ pub(super) mod kind {
     pub(in super::super) const EXTENDED: u8 = 20;
 }
 
-/// Bytes of a `piece` message before its block.
+/// Length in bytes of a `piece` message without its length prefix and its block.
 const PIECE_HEAD_LEN: u32 = 9;
 
-/// One message with its length in front.
+/// Returns one message with its length prefix.
 pub(super) fn frame(id: u8, payload: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(5 + payload.len());
-    out.put_u32(u32::try_from(1 + payload.len()).expect("nobody makes frames of 4 GiB"));
+    out.put_u32(u32::try_from(1 + payload.len()).expect("frames are far below 4 GiB"));
     out.put_u8(id);
     out.put_slice(payload);
     out.freeze()
 }
 
-/// The payload of a message with numbers in it.
+/// Returns these numbers as a message payload, big-endian.
 pub(super) fn numbers<const N: usize>(numbers: [u32; N]) -> Vec<u8> {
     numbers.iter().flat_map(|number| number.to_be_bytes()).collect()
 }
 
-/// Answers requests with blocks and lies.
+/// Turns requests into the frames that a peer with this behaviour sends.
 #[derive(Debug)]
 pub(super) struct Answers {
     offer: Offer,
     behaviour: Behaviour,
     dice: SmallRng,
-    /// Room for the heads of `piece` messages: one allocation for hundreds of them.
+    /// Buffer for the heads of `piece` messages: one allocation serves hundreds of heads.
     heads: BytesMut,
 }
 
-/// What has been put into the queue.
+/// Counts of what [`Answers::put`] appended to the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Sent {
     pub(super) blocks: u64,
@@ -68,7 +68,7 @@ impl Answers {
         Self { offer, behaviour, dice, heads: BytesMut::new() }
     }
 
-    /// Puts the answer to a request for something that it has into the queue.
+    /// Appends the answer to a request for a piece that the peer has. Returns how many blocks and lies were appended.
     pub(super) fn put(&mut self, asked: PieceRange, queue: &mut VecDeque<Bytes>) -> Sent {
         let start = self.offer.geometry.range_start(asked);
         let Some(data) = self.offer.content.block(start, asked.len()) else { return Sent::default() };
@@ -94,7 +94,7 @@ impl Answers {
         Sent { blocks: times, lies: if lies { times } else { times - 1 } }
     }
 
-    /// Turns one bit, or none; says whether it did.
+    /// Flips one bit of the block if the behaviour says so. Returns the block and whether it was changed.
     fn spoil(&mut self, asked: PieceRange, data: Bytes) -> (Bytes, bool) {
         let is_last = asked.begin() + asked.len() == self.offer.geometry.piece_len(asked.piece());
         let is_bad_piece = self.behaviour.corrupt_piece == Some(u64::from(asked.piece().get()));
@@ -103,7 +103,7 @@ impl Answers {
             return (data, false);
         }
         let mut copy = BytesMut::from(&data[..]);
-        // Whoever has the bad piece has the same bad piece, as in a torrent that was made from bad data (P-15).
+        // In the bad piece every peer flips the same bit, as in a torrent that was made from bad data (P-15).
         let bit = if is_bad_piece { 0 } else { self.dice.random_range(0..copy.len() * 8) };
         copy[bit / 8] ^= 1 << (bit % 8);
         (copy.freeze(), true)
@@ -125,7 +125,8 @@ mod tests {
     use crate::faults::torrent::Recipe;
     use rand::SeedableRng;
 
-    /// The one frame that comes for piece 1, begin 16384, 10 bytes: the end of the torrent.
+    /// Returns what a peer with this behaviour sends for a request of piece 1, begin 16384, 10 bytes: the end of the
+    /// torrent.
     fn answer(behaviour: &str) -> (Vec<u8>, Sent) {
         let payload = Payload::new(1, 32768 + 16384 + 10);
         let offer = Recipe::single("x", 32768, &[]).make(payload).unwrap().offer;
@@ -144,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_is_what_its_word_says() {
+    fn each_behaviour_word_yields_its_answer() {
         let data = Payload::new(1, 1 << 20).read(32768 + 16384, 10);
         let table = [
             ("", block(19, 1, 16384, &data), 1, 0),
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn one_bit_is_turned_and_no_more() {
+    fn corruption_flips_exactly_one_bit() {
         let (honest, _) = answer("");
         for behaviour in ["corrupt=1", "corrupt_piece=1", "corrupt_last"] {
             let (spoilt, sent) = answer(behaviour);

@@ -1,161 +1,162 @@
-//! How a peer behaves: a plain struct, written as words (`corrupt=0.01,reset_every=300k`).
+//! The behaviour of a peer: a plain struct, written as words (`corrupt=0.01,reset_every=300k`).
 //!
-//! The default is an honest seed. Every other word is a fault of the catalogue and cites it. Knows the words only; what
-//! they mean on the wire is in `conversation`, `answers` and `pipe`.
+//! The default is an honest seed. Every other word is a fault of the catalogue and cites it. This file knows only the
+//! words; `conversation`, `answers` and `pipe` carry them out on the wire.
 
 use std::time::Duration;
 
 use super::behaviour_syntax::{BehaviourWord, EscapedText, Field, no_value, show_duration, spoken};
 use crate::base::units::{parse_bytes, parse_duration};
 
-/// What a peer does. Fields are independent of each other: any mixture is a behaviour.
+/// What a peer does. The fields are independent of each other and can be combined freely.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Behaviour {
-    /// The handshake.
+    /// How it answers the handshake.
     pub greeting: Greeting,
-    /// The peer id, or how it starts: the rest is drawn.
+    /// The peer id, or its first bytes: the rest is drawn at random.
     pub id: Option<EscapedText>,
-    /// What it says to have.
+    /// Which pieces it announces, and how.
     pub opening: Opening,
-    /// Share of the pieces that it has.
+    /// The share of the pieces that it has; `None`: all of them.
     pub partial: Option<f64>,
-    /// Says to have what `partial` took away.
+    /// It announces all pieces, although `partial` took some away.
     pub lie_have: bool,
-    /// Messages about pieces that do not exist.
+    /// Which message it sends about a piece that does not exist.
     pub beyond: Beyond,
-    /// Message ids sent after the opening.
+    /// Message ids to send after the opening.
     pub unknown_ids: Vec<u8>,
-    /// A frame of this length is announced and its bytes are sent.
+    /// It announces a frame of this length and sends its bytes.
     pub huge_length: Option<u64>,
-    /// When it unchokes.
+    /// When it chokes and unchokes.
     pub choking: Choking,
-    /// How requests are answered.
+    /// How it answers requests.
     pub answer: Answer,
-    /// Share of the blocks with one bit turned.
+    /// The share of the blocks in which one bit is flipped.
     pub corrupt: Option<f64>,
-    /// The piece whose blocks all have one bit turned.
+    /// The piece in each of whose blocks one bit is flipped.
     pub corrupt_piece: Option<u64>,
-    /// The last block of every piece has one bit turned.
+    /// One bit is flipped in the last block of every piece.
     pub corrupt_last: bool,
-    /// Before every answer.
+    /// The delay before every answer.
     pub delay: Option<Duration>,
-    /// Blocks answered before it falls silent, still unchoked.
+    /// It answers this many blocks, then sends nothing more, without choking.
     pub snub_after: Option<u64>,
-    /// How often every block is sent again.
+    /// How many extra copies of every block it sends.
     pub duplicate: u32,
-    /// Blocks sent with the first unchoke, before anybody asked.
+    /// How many unrequested blocks it sends with the first unchoke.
     pub unrequested: u32,
-    /// Bytes a second on each connection.
+    /// Limit for each connection, in bytes a second.
     pub drip: Option<u64>,
-    /// Bytes a second on all connections together.
+    /// Limit for all connections together, in bytes a second.
     pub max_rate: Option<u64>,
-    /// Bytes in one segment.
+    /// Largest number of bytes in one write.
     pub slice: Option<u64>,
-    /// Bytes after the handshake, then a reset.
+    /// It resets the connection when it has sent this many bytes after the handshake.
     pub reset_every: Option<u64>,
-    /// Bytes after the handshake, then an orderly end.
+    /// It closes the connection when it has sent this many bytes after the handshake.
     pub close_after: Option<u64>,
-    /// Requests sent at once, after saying `interested`.
+    /// How many requests it sends at once, after `interested`.
     pub request_flood: u32,
-    /// Pieces that it allows to be asked for while it chokes, from the first on (BEP 6).
+    /// How many pieces it sends `allowed fast` for, from the first piece on (BEP 6).
     pub allow: u32,
-    /// What becomes of the requests it has when it chokes.
+    /// What it does with the requests it holds when it chokes.
     pub choked_requests: ChokedRequests,
-    /// Length that these requests ask for.
+    /// The length that the requests of `request_flood` ask for.
     pub request_len: Option<u64>,
-    /// Reads nothing more after the handshake.
+    /// It stops reading after the handshake.
     pub deaf: bool,
-    /// How often it changes its interest, at once.
+    /// How many times it changes its interest at once.
     pub interest_flood: u32,
-    /// Its handshake of the extension protocol.
+    /// Its handshake of the extension protocol (BEP 10).
     pub extended: ExtendedHandshake,
-    /// Peers named a second, unasked (BEP 11).
+    /// How many peers a second it names without being asked (BEP 11).
     pub pex_flood: u32,
-    /// The size of the metadata, as digits (BEP 9).
+    /// The metadata size that it announces, as digits (BEP 9).
     pub metadata_size: Option<EscapedText>,
-    /// What it says about metadata, asked or not.
+    /// What it sends about metadata, with or without a request.
     pub metadata: MetadataAnswer,
 }
 
-/// Its handshake of the extension protocol (BEP 10).
+/// A peer's handshake of the extension protocol (BEP 10).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ExtendedHandshake {
-    /// None, unless another word needs one.
+    /// It sends none, unless another word needs one.
     #[default]
     Unspoken,
-    /// As BEP 10 says.
+    /// It sends one as BEP 10 says.
     Honest,
-    /// Lists in lists, so deep.
+    /// Lists nested this deep.
     Deep(u64),
-    /// A client name of so many bytes.
+    /// A client name of this many bytes.
     Name(u64),
-    /// Port 0, and a queue of less than nothing.
+    /// Port 0 and a negative queue length.
     Numbers,
 }
 
-/// What it says about metadata (BEP 9).
+/// What a peer sends about metadata (BEP 9).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum MetadataAnswer {
     /// Nothing.
     #[default]
     Nothing,
-    /// Rejects.
+    /// `reject`.
     Reject,
-    /// Sends bytes of another torrent.
+    /// Bytes of another torrent.
     WrongHash,
-    /// Sends a piece that does not exist.
+    /// A metadata piece that does not exist.
     WrongPiece,
 }
 
-/// The handshake.
+/// How a peer answers the handshake.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Greeting {
     /// As BEP 3 says.
     #[default]
     Honest,
-    /// Never a byte.
+    /// It sends nothing.
     Silent,
-    /// One byte, then this long nothing, and so on.
+    /// It sends one byte, then pauses this long, and so on.
     Slow(Duration),
-    /// A reset behind the handshake.
+    /// It sends its handshake, then resets the connection.
     Reset,
-    /// Another torrent's info-hash.
+    /// It answers with the info-hash of another torrent.
     WrongHash,
-    /// Another protocol's name.
+    /// It answers with the name of another protocol.
     WrongProtocol,
-    /// The peer id of who is calling.
+    /// It answers with the peer id of the caller.
     OwnId,
 }
 
-/// What it says to have, and when.
+/// Which pieces a peer announces, and how.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Opening {
-    /// One bitfield, first.
+    /// One bitfield as the first message.
     #[default]
     Bitfield,
     /// Nothing, although it answers requests.
     Nothing,
     /// One `have` for each piece.
     Haves,
-    /// A `have` for the first piece, and one for the next when the other side says that it has got that.
+    /// A `have` for the first piece, and a `have` for the next one each time the other side announces the last one (BEP
+    /// 16).
     OneByOne,
     /// `have all` (BEP 6).
     HaveAll,
-    /// A bitfield a byte too long.
+    /// A bitfield that is one byte too long.
     TooLong,
-    /// A bitfield a byte too short.
+    /// A bitfield that is one byte too short.
     TooShort,
-    /// A spare bit set; a byte too long where there is no spare bit.
+    /// A bitfield with a spare bit set; one byte too long where there is no spare bit.
     SpareBits,
-    /// The same bitfield once more.
+    /// The same bitfield twice.
     Twice,
-    /// A bitfield behind a `have`.
+    /// A bitfield after a `have`.
     Late,
-    /// A bitfield behind `have all`.
+    /// A bitfield after `have all`.
     AfterHaveAll,
 }
 
-/// Messages about pieces that do not exist.
+/// Which message a peer sends about a piece that does not exist.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Beyond {
     /// None.
@@ -169,33 +170,33 @@ pub enum Beyond {
     AllowedFast,
 }
 
-/// When it unchokes.
+/// When a peer chokes and unchokes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Choking {
-    /// When the other side is interested.
+    /// It unchokes when the other side is interested.
     #[default]
     OnInterest,
-    /// The same, but it says `choke` before (W-05).
+    /// The same, but it sends `choke` first (W-05).
     First,
-    /// Says `choke`, and that was it.
+    /// It sends `choke` and never unchokes.
     Forever,
-    /// Never says anything about it.
+    /// It sends neither `choke` nor `unchoke`.
     Never,
-    /// Unchokes and chokes so many times a second.
+    /// It unchokes and chokes this many times a second.
     Flap(u32),
 }
 
-/// What becomes of requests when it chokes.
+/// What a peer does with the requests it holds when it chokes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ChokedRequests {
-    /// Rejected where both speak BEP 6, forgotten where not.
+    /// It rejects them if both sides speak BEP 6, and drops them otherwise.
     #[default]
     AsSpoken,
-    /// Forgotten, although BEP 6 is spoken.
+    /// It drops them, although both sides speak BEP 6.
     Forgotten,
 }
 
-/// How requests are answered.
+/// How a peer answers requests.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Answer {
     /// With the block.
@@ -203,17 +204,17 @@ pub enum Answer {
     Block,
     /// With `reject` (BEP 6).
     Reject,
-    /// The right bytes as those of the next piece.
+    /// The right bytes under the index of the next piece.
     WrongIndex,
-    /// The right bytes as those of one byte later.
+    /// The right bytes under a `begin` that is one too large.
     WrongBegin,
-    /// One byte less than asked for.
+    /// One byte less than was requested.
     WrongLength,
-    /// As if the block lay behind the end of its piece.
+    /// The right bytes under a `begin` beyond the end of the piece.
     BeyondEnd,
 }
 
-/// Flapping a thousand times a second is a busy loop, not a fault.
+/// 1,000 changes a second. Faster flapping would be a busy loop.
 const MAX_FLAPS: u32 = 1000;
 
 macro_rules! one_of {
@@ -328,7 +329,7 @@ const fn word(
     BehaviourWord { name, cites, says, field }
 }
 
-/// Every word a peer's behaviour is made of.
+/// The words of a peer's behaviour.
 #[rustfmt::skip]
 pub const WORDS: &[BehaviourWord<Behaviour>] = &[
     word("silent", "P-02", "accepts and never says a word", |b| &mut b.greeting),
@@ -394,12 +395,12 @@ pub const WORDS: &[BehaviourWord<Behaviour>] = &[
 ];
 
 impl Behaviour {
-    /// An honest seed.
+    /// Returns the behaviour of an honest seed.
     pub fn honest() -> Self {
         Self::default()
     }
 
-    /// Some word needs the Fast extension (BEP 6).
+    /// Tells whether the behaviour needs the Fast extension (BEP 6).
     pub fn speaks_fast(&self) -> bool {
         let opens = matches!(self.opening, Opening::HaveAll | Opening::AfterHaveAll);
         let goes_beyond = matches!(self.beyond, Beyond::Suggest | Beyond::AllowedFast);
@@ -407,7 +408,7 @@ impl Behaviour {
         opens || goes_beyond || says_more || self.answer == Answer::Reject
     }
 
-    /// Some word needs the extension protocol.
+    /// Tells whether the behaviour needs the extension protocol (BEP 10).
     pub fn speaks_extensions(&self) -> bool {
         let says_more = self.pex_flood > 0 || self.metadata_size.is_some();
         says_more || self.extended != ExtendedHandshake::Unspoken || self.metadata != MetadataAnswer::Nothing
@@ -436,7 +437,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_survives_reading_and_writing() {
+    fn every_word_round_trips() {
         for word in WORDS {
             let value = example(word.name);
             let text = if value.is_empty() { word.name.to_owned() } else { format!("{}={value}", word.name) };

@@ -1,21 +1,21 @@
-//! How a behaviour is written on a command line: `corrupt=0.01,reset_every=300k,silent`.
+//! The syntax of behaviours on a command line: `corrupt=0.01,reset_every=300k,silent`.
 //!
-//! A behaviour is a plain struct; each of its fields is a [`Field`]; a table of [`BehaviourWord`]s names the fields and cites the
-//! catalogue. Reading, writing and listing all follow from the table. Knows no behaviour in particular.
+//! A behaviour is a plain struct. Each of its fields is a [`Field`], and a table of [`BehaviourWord`]s names the fields
+//! and cites the catalogue. Parsing, printing and listing use that table. This file knows no particular behaviour.
 
 use std::time::Duration;
 
 use crate::base::units::{parse_bytes, parse_duration};
 
-/// One word of a behaviour, and the field it stands for.
+/// One word of a behaviour and the field that it sets.
 pub struct BehaviourWord<B> {
-    /// As it is written before the `=`.
+    /// The text before the `=`.
     pub name: &'static str,
-    /// What the catalogue of faults (or of wishes) calls it.
+    /// The entry of the fault catalogue that it covers.
     pub cites: &'static str,
-    /// What it makes a peer or tracker do.
+    /// What it makes a peer, tracker or relay do, for the list that users see.
     pub says: &'static str,
-    /// The field it sets.
+    /// Returns the field that it sets.
     pub field: fn(&mut B) -> &mut dyn Field,
 }
 
@@ -25,20 +25,20 @@ impl<B> std::fmt::Debug for BehaviourWord<B> {
     }
 }
 
-/// A value that one word sets, or several words that exclude each other.
+/// A value that is set by one word, or by several words that exclude each other.
 pub trait Field {
-    /// Takes what stands behind the `=`, nothing if there was none.
+    /// Parses and stores the text behind the `=`, which is empty if there is none.
     fn set(&mut self, word: &str, value: &str) -> Result<(), String>;
-    /// What to write behind the `=`; `None` if the word does not hold.
+    /// Returns the text to print behind the `=`; `None` if the word does not hold.
     fn show(&self, word: &str) -> Option<String>;
 }
 
-/// What was written is not a behaviour.
+/// The error for a text that is not a behaviour.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadBehaviour(pub String);
 
-/// Reads words separated by commas. An empty text is the default.
+/// Parses words that are separated by commas. An empty text gives the default.
 pub fn read<B: Default + Clone>(words: &'static [BehaviourWord<B>], text: &str) -> Result<B, BadBehaviour> {
     let mut behaviour = B::default();
     let items: Vec<&str> = text.split(',').map(str::trim_start).filter(|item| !item.is_empty()).collect();
@@ -56,7 +56,7 @@ pub fn read<B: Default + Clone>(words: &'static [BehaviourWord<B>], text: &str) 
     Ok(behaviour)
 }
 
-/// Writes the words that hold, in the order of the table: what [`read`] reads.
+/// Prints the words that hold, in the order of the table. [`read`] reads the result.
 pub fn write<B: Clone>(words: &'static [BehaviourWord<B>], behaviour: &B) -> String {
     let mut behaviour = behaviour.clone();
     let shown = |word: &BehaviourWord<B>| {
@@ -75,7 +75,7 @@ fn split<'a, B>(
     Ok((known.ok_or_else(|| BadBehaviour(format!("nobody here behaves like `{name}`")))?, value))
 }
 
-/// `spoken!(Behaviour)`: read and shown in the words of the `WORDS` beside it.
+/// `spoken!(Behaviour)` implements `FromStr` and `Display` with the `WORDS` of the calling module.
 macro_rules! spoken {
     ($behaviour:ty) => {
         impl std::str::FromStr for $behaviour {
@@ -111,7 +111,7 @@ impl Field for bool {
     }
 }
 
-/// A number of bytes or of things: `300k`, `17`.
+/// A number of bytes or things: `300k`, `17`.
 impl Field for Option<u64> {
     fn set(&mut self, _word: &str, value: &str) -> Result<(), String> {
         *self = Some(parse_bytes(value)?);
@@ -123,7 +123,7 @@ impl Field for Option<u64> {
     }
 }
 
-/// How many of something; none is the default.
+/// A count; the default is none.
 impl Field for u32 {
     fn set(&mut self, _word: &str, value: &str) -> Result<(), String> {
         *self = value.parse().map_err(|error| format!("{error}"))?;
@@ -159,12 +159,12 @@ impl Field for Option<Duration> {
     }
 }
 
-/// As [`parse_duration`] reads it; nothing below a millisecond.
+/// Prints a duration as [`parse_duration`] reads it, in whole milliseconds.
 pub fn show_duration(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
 }
 
-/// Items with a `+` between them.
+/// Items separated by `+`.
 impl<T: std::str::FromStr<Err: std::fmt::Display> + ToString> Field for Vec<T> {
     fn set(&mut self, _word: &str, value: &str) -> Result<(), String> {
         let read = |item: &str| item.parse().map_err(|error| format!("{item}: {error}"));
@@ -178,7 +178,7 @@ impl<T: std::str::FromStr<Err: std::fmt::Display> + ToString> Field for Vec<T> {
     }
 }
 
-/// Bytes written as text with the escapes of C: `\n`, `\x1b`. A comma is `\x2c`.
+/// Bytes, written as text with C escapes: `\n`, `\x1b`. A comma is `\x2c`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EscapedText(pub Vec<u8>);
 
@@ -193,7 +193,7 @@ impl Field for Option<EscapedText> {
     }
 }
 
-/// Undoes [`slice::escape_ascii`].
+/// Reverses [`slice::escape_ascii`]. Returns `None` for a broken escape.
 fn unescape(text: &str) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();

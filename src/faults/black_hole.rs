@@ -1,4 +1,4 @@
-//! Addresses where nothing comes back.
+//! Addresses that give no answer: a listener that stays silent, and addresses without a listener.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -13,7 +13,7 @@ use crate::net::{Listen, Net};
 /// 1,000 connections are held; later ones wait in the backlog.
 const MAX_HELD: usize = 1000;
 
-/// 10 ms: after a failed accept (no descriptors left) the next one would fail as well.
+/// 10 ms: after a failed accept (no descriptors left), the next one would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A listener that accepts and never reads, writes or closes (P-02, T-03). It ends when this is dropped.
@@ -25,7 +25,7 @@ pub struct BlackHole {
     task: JoinHandle<()>,
 }
 
-/// Starts one. Must run where `spawn_local` works.
+/// Starts a black hole at this address. Must run where `spawn_local` works.
 pub async fn spawn_black_hole(net: &Net, at: SocketAddr) -> io::Result<BlackHole> {
     let listener = net.listen(at).await?;
     let addr = listener.local_addr()?;
@@ -46,12 +46,12 @@ async fn swallow(listener: Box<dyn Listen>, swallowed: watch::Sender<usize>) {
 }
 
 impl BlackHole {
-    /// Where it listens.
+    /// Returns its address.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// How many connections it holds, for waiting, on any thread.
+    /// Returns a channel with the number of connections it holds, to wait on from any thread.
     pub fn watch(&self) -> watch::Receiver<usize> {
         self.swallowed.clone()
     }
@@ -63,14 +63,14 @@ impl Drop for BlackHole {
     }
 }
 
-/// An address where nobody listens: the `nth` of 65,536, all on loopback, so that no packet leaves the machine (P-01,
-/// T-18). Linux refuses at once; other systems have no such address and let it time out.
+/// Returns the `nth` of 65,536 loopback addresses without a listener, so that no packet leaves the machine (P-01,
+/// T-18). Linux refuses connections to them at once; on other systems they time out.
 pub fn dead_addr(nth: u16) -> SocketAddr {
     let [high, low] = nth.to_be_bytes();
     SocketAddr::from((Ipv4Addr::new(127, 66, high, low), DEAD_PORT))
 }
 
-/// Below the ports that systems hand out by themselves, above those of `BitTorrent` clients.
+/// Below the ephemeral ports of the usual systems, above the usual ports of `BitTorrent` clients.
 const DEAD_PORT: u16 = 7999;
 
 #[cfg(test)]
@@ -81,7 +81,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     #[test]
-    fn a_black_hole_takes_and_a_dead_address_refuses() {
+    fn a_black_hole_accepts_and_a_dead_address_refuses() {
         run(async {
             let net = Sockets::any();
             let hole = spawn_black_hole(&net, ANY_PORT).await.unwrap();

@@ -1,10 +1,10 @@
-//! The catalogue: everything that goes wrong around a BitTorrent client, by id. Which entries are automated follows from the
-//! scenarios of the layers; an entry that none covers says here why.
+//! The catalogue of faults: everything that goes wrong around a BitTorrent client, by id. The scenarios of the layers
+//! say which entries they cover; an entry that no scenario covers gives the reason here.
 
 /// One kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CatalogueEntry {
-    /// `T` trackers, `P` peers, `D` disk, `X` process, `N` network, and a number.
+    /// A letter (`T` trackers, `P` peers, `D` disk, `X` process, `N` network) and a number.
     pub id: &'static str,
     /// What goes wrong.
     pub title: &'static str,
@@ -20,7 +20,7 @@ const fn not_yet(id: &'static str, title: &'static str, why_not: &'static str) -
     CatalogueEntry { id, title, why_not: Some(why_not) }
 }
 
-/// The hundred of the first plan, and what was met since.
+/// The hundred entries of the first plan, and those that were found later.
 #[rustfmt::skip]
 pub const ENTRIES: [CatalogueEntry; 104] = [
     entry("T-01", "TCP refused / ICMP unreachable"),
@@ -129,7 +129,7 @@ pub const ENTRIES: [CatalogueEntry; 104] = [
     not_yet("N-12", "proxy: SOCKS5 half-way death, UDP ASSOCIATE closed early", "needs proxies, which do not exist yet"),
 ];
 
-/// The entry of this id.
+/// Returns the entry with this id.
 pub fn find(id: &str) -> Option<&'static CatalogueEntry> {
     ENTRIES.iter().find(|entry| entry.id == id)
 }

@@ -1,7 +1,7 @@
-//! One connection to a hostile (or honest) peer, from its handshake to its end.
+//! One connection of a hostile (or honest) peer, from the handshake to the end.
 //!
-//! Reads with the codec, because who calls is supposed to be honest; writes by hand, because it need not be. Knows
-//! nothing of listening.
+//! It decodes with the codec, because the client under test is supposed to be honest. It encodes by hand, because it
+//! must be able to break the protocol. It does not know how connections are accepted.
 
 use std::collections::VecDeque;
 use std::future::pending;
@@ -27,22 +27,22 @@ use crate::base::limits::MAX_REQUEST_LEN;
 use crate::codec::wire::{Decoder, Handshake, Message, RawRequest};
 use crate::net::BoxStream;
 
-/// 256 blocks, 4 MiB: one vectored write's worth, headers included.
+/// 256 blocks, 4 MiB: what one vectored write takes, headers included.
 const BATCH: usize = 256;
 
-/// 8,192 requests wait at a time; what else comes stays unread.
+/// At most 8,192 requests wait; further ones stay unread.
 const MAX_ASKED: usize = 8192;
 
 /// BEP 6: "the third least significant bit in the last reserved byte".
 const FAST_BIT: u8 = 0x04;
 
-/// Ten messages of BEP 11 a second, where one a minute is asked for.
+/// Ten messages a second, where BEP 11 allows one a minute.
 const GOSSIP_A_SECOND: u32 = 10;
 
-/// A thousand requests are made at a time.
+/// 1,000 requests are built before each flush.
 const FLOOD_CHUNK: u32 = 1000;
 
-/// What all connections of one peer share.
+/// The state that all connections of one peer share.
 #[derive(Debug)]
 pub(super) struct PeerShared {
     offer: Offer,
@@ -93,27 +93,27 @@ impl PeerShared {
     }
 }
 
-/// Talks until one side has had enough. `nth` makes the dice of each connection its own.
-pub(super) async fn converse(stream: BoxStream, cast: Rc<PeerShared>, nth: u64) {
-    let dice = SmallRng::seed_from_u64(cast.seed ^ nth.rotate_left(32));
-    let behaviour = &cast.behaviour;
+/// Runs one connection until one side ends it. `nth` gives each connection its own random numbers.
+pub(super) async fn converse(stream: BoxStream, shared: Rc<PeerShared>, nth: u64) {
+    let dice = SmallRng::seed_from_u64(shared.seed ^ nth.rotate_left(32));
+    let behaviour = &shared.behaviour;
     let mut talk = Conversation {
         pipe: Pipe::new(stream),
         drip: behaviour.drip.map(PipePace::new),
         asked: VecDeque::new(),
         queue: VecDeque::new(),
-        answers: Answers::new(cast.offer.clone(), behaviour.clone(), dice),
+        answers: Answers::new(shared.offer.clone(), behaviour.clone(), dice),
         offered: 0,
-        decoder: Decoder::new(cast.offer.geometry.piece_count()),
+        decoder: Decoder::new(shared.offer.geometry.piece_count()),
         choked: true,
         fast: false,
         answered: 0,
         names: MessageNames::default(),
-        cast: Rc::clone(&cast),
+        shared: Rc::clone(&shared),
     };
     let over = talk.run().await.err().unwrap_or(Over::Lost);
     talk.pipe.end(over).await;
-    cast.note(|stats| match over {
+    shared.note(|stats| match over {
         Over::Reset => stats.resets += 1,
         Over::Close => stats.closes += 1,
         Over::Lost => stats.lost += 1,
@@ -121,40 +121,40 @@ pub(super) async fn converse(stream: BoxStream, cast: Rc<PeerShared>, nth: u64) 
 }
 
 struct Conversation {
-    cast: Rc<PeerShared>,
+    shared: Rc<PeerShared>,
     pipe: Pipe,
     drip: Option<PipePace>,
-    /// Requests that wait for their turn.
+    /// Requests that were not answered yet.
     asked: VecDeque<RawRequest>,
-    /// Frames to be sent.
+    /// Frames to send.
     queue: VecDeque<Bytes>,
     answers: Answers,
-    /// The piece that is named last, where they are named one by one (BEP 16).
+    /// The piece that was announced last, when pieces are announced one by one (BEP 16).
     offered: u32,
     decoder: Decoder,
-    /// We choke the other side.
+    /// Whether we choke the other side.
     choked: bool,
-    /// Both sides speak the Fast extension (BEP 6).
+    /// Whether both sides speak the Fast extension (BEP 6).
     fast: bool,
     /// Blocks sent on this connection.
     answered: u64,
-    /// How the other side numbers its extensions.
+    /// The message ids that the other side gave to its extensions.
     names: MessageNames,
 }
 
 impl Conversation {
     async fn run(&mut self) -> Result<(), Over> {
         self.greet().await?;
-        let Behaviour { slice, reset_every: reset_after, close_after, .. } = self.cast.behaviour;
+        let Behaviour { slice, reset_every: reset_after, close_after, .. } = self.shared.behaviour;
         self.pipe.limit(PipeLimits { slice, reset_after, close_after });
         self.open();
         self.flush().await?;
-        if let Some(len) = self.cast.behaviour.huge_length {
+        if let Some(len) = self.shared.behaviour.huge_length {
             self.send_huge(len).await?;
         }
-        self.flood_interest(self.cast.behaviour.interest_flood).await?;
-        self.flood(self.cast.behaviour.request_flood).await?;
-        if self.cast.behaviour.deaf {
+        self.flood_interest(self.shared.behaviour.interest_flood).await?;
+        self.flood(self.shared.behaviour.request_flood).await?;
+        if self.shared.behaviour.deaf {
             pending::<()>().await;
         }
         self.serve().await
@@ -167,14 +167,14 @@ impl Conversation {
             }
             self.pipe.read().await?;
         };
-        if caller.info_hash != self.cast.offer.info_hash {
+        if caller.info_hash != self.shared.offer.info_hash {
             return Err(Over::Lost);
         }
-        self.fast = self.cast.behaviour.speaks_fast() && caller.reserved[7] & FAST_BIT != 0;
+        self.fast = self.shared.behaviour.speaks_fast() && caller.reserved[7] & FAST_BIT != 0;
         drop(self.pipe.inbox.split_to(Handshake::LEN));
-        self.cast.note(|stats| stats.handshakes += 1);
-        let ours = Bytes::copy_from_slice(&self.cast.handshake(&caller));
-        match self.cast.behaviour.greeting {
+        self.shared.note(|stats| stats.handshakes += 1);
+        let ours = Bytes::copy_from_slice(&self.shared.handshake(&caller));
+        match self.shared.behaviour.greeting {
             Greeting::Silent => return Err(self.pipe.outlast().await),
             Greeting::Slow(pause) => {
                 for at in 0..ours.len() {
@@ -188,16 +188,16 @@ impl Conversation {
                 self.flush().await?;
             }
         }
-        if self.cast.behaviour.greeting == Greeting::Reset { Err(Over::Reset) } else { Ok(()) }
+        if self.shared.behaviour.greeting == Greeting::Reset { Err(Over::Reset) } else { Ok(()) }
     }
 
-    /// Everything that is said before anybody asks.
+    /// Queues everything that is sent before the first request: the opening, and messages that the behaviour adds.
     fn open(&mut self) {
-        let cast = Rc::clone(&self.cast);
-        let said = if cast.behaviour.lie_have { Bitfield::all(cast.has.piece_count()) } else { cast.has.clone() };
+        let shared = Rc::clone(&self.shared);
+        let said = if shared.behaviour.lie_have { Bitfield::all(shared.has.piece_count()) } else { shared.has.clone() };
         let bitfield = frame(kind::BITFIELD, said.as_bytes());
         let queue = &mut self.queue;
-        match cast.behaviour.opening {
+        match shared.behaviour.opening {
             Opening::Bitfield => queue.push_back(bitfield),
             Opening::Nothing => {}
             Opening::Haves => queue.push_back(haves(&said)),
@@ -211,23 +211,23 @@ impl Conversation {
             Opening::AfterHaveAll => queue.extend([frame(kind::HAVE_ALL, &[]), bitfield]),
         }
         let beyond = numbers([said.piece_count()]);
-        match cast.behaviour.beyond {
+        match shared.behaviour.beyond {
             Beyond::Nothing => {}
             Beyond::Have => queue.push_back(frame(kind::HAVE, &beyond)),
             Beyond::Suggest => queue.push_back(frame(kind::SUGGEST, &beyond)),
             Beyond::AllowedFast => queue.push_back(frame(kind::ALLOWED_FAST, &beyond)),
         }
-        let allowed = (0..cast.behaviour.allow).map(|nth| nth % said.piece_count());
+        let allowed = (0..shared.behaviour.allow).map(|nth| nth % said.piece_count());
         queue.extend(allowed.map(|piece| frame(kind::ALLOWED_FAST, &numbers([piece]))));
-        queue.extend(cast.behaviour.unknown_ids.iter().map(|id| frame(*id, b"unheard of")));
-        queue.extend(extensions::handshake(&cast.behaviour));
-        queue.extend(extensions::metadata(self.names, cast.behaviour.metadata));
-        if matches!(cast.behaviour.choking, Choking::First | Choking::Forever) {
+        queue.extend(shared.behaviour.unknown_ids.iter().map(|id| frame(*id, b"unheard of")));
+        queue.extend(extensions::handshake(&shared.behaviour));
+        queue.extend(extensions::metadata(self.names, shared.behaviour.metadata));
+        if matches!(shared.behaviour.choking, Choking::First | Choking::Forever) {
             queue.push_back(frame(kind::CHOKE, &[]));
         }
     }
 
-    /// A message of that length, as long as anybody takes it.
+    /// Sends a message of this length, until the other side stops reading.
     async fn send_huge(&mut self, len: u64) -> Result<(), Over> {
         let len = u32::try_from(len).unwrap_or(u32::MAX);
         let mut head = BytesMut::new();
@@ -260,9 +260,9 @@ impl Conversation {
             return Ok(());
         }
         self.queue.push_back(frame(kind::INTERESTED, &[]));
-        let len = self.cast.behaviour.request_len.unwrap_or(u64::from(BLOCK_LEN));
+        let len = self.shared.behaviour.request_len.unwrap_or(u64::from(BLOCK_LEN));
         let len = u32::try_from(len).unwrap_or(u32::MAX);
-        let pieces = self.cast.offer.geometry.piece_count();
+        let pieces = self.shared.offer.geometry.piece_count();
         for nth in 0..requests {
             self.queue.push_back(frame(kind::REQUEST, &numbers([nth % pieces, 0, len])));
             if nth % FLOOD_CHUNK == 0 {
@@ -273,11 +273,11 @@ impl Conversation {
     }
 
     async fn serve(&mut self) -> Result<(), Over> {
-        let mut flaps = match self.cast.behaviour.choking {
+        let mut flaps = match self.shared.behaviour.choking {
             Choking::Flap(times) => Some(ticks(Duration::from_secs(1) / (2 * times))),
             _ => None,
         };
-        let named = self.cast.behaviour.pex_flood;
+        let named = self.shared.behaviour.pex_flood;
         let mut gossip = (named > 0).then(|| ticks(Duration::from_secs(1) / GOSSIP_A_SECOND));
         let mut gossiped = 0;
         loop {
@@ -298,11 +298,11 @@ impl Conversation {
         }
     }
 
-    /// Understands everything in the inbox and answers it.
+    /// Decodes everything in the inbox and answers it.
     async fn hear(&mut self) -> Result<(), Over> {
         self.understand()?;
         while !self.asked.is_empty() {
-            let batch = if self.cast.pace.is_some() || self.drip.is_some() { 1 } else { BATCH };
+            let batch = if self.shared.pace.is_some() || self.drip.is_some() { 1 } else { BATCH };
             let next: Vec<RawRequest> = self.asked.drain(..batch.min(self.asked.len())).collect();
             self.answer(&next).await?;
             self.pipe.read_ready().await?;
@@ -311,28 +311,31 @@ impl Conversation {
         self.answer(&[]).await
     }
 
-    /// Takes requests in, and out again when they are cancelled before their turn.
+    /// Decodes the messages in the inbox. Requests are added to `asked`, and removed if they are cancelled before their
+    /// turn.
     fn understand(&mut self) -> Result<(), Over> {
         while self.asked.len() < MAX_ASKED
             && let Some(message) = self.decoder.decode(&mut self.pipe.inbox).map_err(|_refusal| Over::Lost)?
         {
             match message {
-                Message::Interested if matches!(self.cast.behaviour.choking, Choking::OnInterest | Choking::First) => {
+                Message::Interested
+                    if matches!(self.shared.behaviour.choking, Choking::OnInterest | Choking::First) =>
+                {
                     self.choke(false);
                 }
                 Message::Request(request) => self.asked.push_back(request),
                 Message::Cancel(request) => self.asked.retain(|other| *other != request),
                 Message::Extended { id: 0, payload } => self.names.learn(&payload),
-                Message::Extended { .. } if self.cast.behaviour.metadata != MetadataAnswer::Nothing => {
-                    self.queue.extend(extensions::metadata(self.names, self.cast.behaviour.metadata));
+                Message::Extended { .. } if self.shared.behaviour.metadata != MetadataAnswer::Nothing => {
+                    self.queue.extend(extensions::metadata(self.names, self.shared.behaviour.metadata));
                 }
-                Message::Have(piece) if piece == self.offered && self.cast.behaviour.opening == Opening::OneByOne => {
+                Message::Have(piece) if piece == self.offered && self.shared.behaviour.opening == Opening::OneByOne => {
                     self.offered += 1;
-                    if self.offered < self.cast.has.piece_count() {
+                    if self.offered < self.shared.has.piece_count() {
                         self.queue.push_back(frame(kind::HAVE, &numbers([self.offered])));
                     }
                 }
-                Message::Piece { data, .. } => self.cast.note(|stats| stats.received += data.len() as u64),
+                Message::Piece { data, .. } => self.shared.note(|stats| stats.received += data.len() as u64),
                 _ => {}
             }
         }
@@ -351,22 +354,22 @@ impl Conversation {
         }
     }
 
-    /// Blocks nobody asked for, from the start of the torrent on.
+    /// Queues blocks that were not requested, from the start of the torrent on.
     fn push_unrequested(&mut self) {
-        let geometry = self.cast.offer.geometry;
+        let geometry = self.shared.offer.geometry;
         let blocks = geometry.pieces().flat_map(|piece| geometry.blocks(piece));
-        for block in blocks.take(self.cast.behaviour.unrequested as usize) {
+        for block in blocks.take(self.shared.behaviour.unrequested as usize) {
             if let Some(range) = geometry.parse_range(block.piece().get(), block.begin(), block.len()) {
                 let sent = self.answers.put(range, &mut self.queue);
-                self.cast.note(|stats| stats.lies += sent.blocks);
+                self.shared.note(|stats| stats.lies += sent.blocks);
             }
         }
     }
 
     async fn answer(&mut self, asked: &[RawRequest]) -> Result<(), Over> {
         if !asked.is_empty() {
-            self.cast.note(|stats| stats.requests += asked.len() as u64);
-            if let Some(delay) = self.cast.behaviour.delay {
+            self.shared.note(|stats| stats.requests += asked.len() as u64);
+            if let Some(delay) = self.shared.behaviour.delay {
                 sleep(delay).await;
             }
         }
@@ -376,25 +379,26 @@ impl Conversation {
                 self.reject_if_spoken(*request);
                 continue;
             }
-            if self.cast.behaviour.snub_after.is_some_and(|most| self.answered >= most) {
+            if self.shared.behaviour.snub_after.is_some_and(|most| self.answered >= most) {
                 break;
             }
-            let range = self.cast.offer.geometry.parse_range(request.piece, request.begin, request.len);
+            let range = self.shared.offer.geometry.parse_range(request.piece, request.begin, request.len);
             let range = range.filter(|range| range.len() <= MAX_REQUEST_LEN).ok_or(Over::Lost)?;
-            if self.cast.has.has(range.piece()) {
+            if self.shared.has.has(range.piece()) {
                 let sent = self.answers.put(range, &mut self.queue);
                 blocks += sent.blocks;
                 lies += sent.lies;
                 self.answered += 1;
             } else {
                 self.queue.push_back(frame(kind::REJECT, &numbers([request.piece, request.begin, request.len])));
-                lies += u64::from(self.cast.behaviour.lie_have);
+                lies += u64::from(self.shared.behaviour.lie_have);
             }
         }
-        // Counted also when the end of the connection cuts them off: who is caught lying is hung up on in mid-sentence.
+        // Counted even if the connection ends before all of it is sent: a client that detects a lie may close it at
+        // once.
         let flushed = self.flush().await;
         if blocks + lies > 0 {
-            self.cast.note(|stats| {
+            self.shared.note(|stats| {
                 stats.blocks += blocks;
                 stats.lies += lies;
             });
@@ -404,23 +408,23 @@ impl Conversation {
 
     /// "A peer that chokes must reject the requests it has" (BEP 6).
     fn reject_if_spoken(&mut self, RawRequest { piece, begin, len }: RawRequest) {
-        if self.fast && self.cast.behaviour.choked_requests == ChokedRequests::AsSpoken {
+        if self.fast && self.shared.behaviour.choked_requests == ChokedRequests::AsSpoken {
             self.queue.push_back(frame(kind::REJECT, &numbers([piece, begin, len])));
         }
     }
 
     async fn flush(&mut self) -> Result<(), Over> {
-        let shared = self.cast.pace.as_ref();
-        let paces: Vec<&PipePace> = shared.into_iter().chain(&self.drip).collect();
+        let peer_pace = self.shared.pace.as_ref();
+        let paces: Vec<&PipePace> = peer_pace.into_iter().chain(&self.drip).collect();
         let (sent, result) = self.pipe.send(&mut self.queue, &paces).await;
         if sent > 0 {
-            self.cast.note(|stats| stats.bytes += sent);
+            self.shared.note(|stats| stats.bytes += sent);
         }
         result
     }
 }
 
-/// One `have` for each piece.
+/// Returns one `have` for each piece.
 fn haves(said: &Bitfield) -> Bytes {
     let mut out = BytesMut::new();
     for piece in said.iter_ones() {
@@ -429,7 +433,7 @@ fn haves(said: &Bitfield) -> Bytes {
     out.freeze()
 }
 
-/// The bitfield with its last spare bit set, or a byte too long where every bit stands for a piece.
+/// Returns the bitfield with its last spare bit set, or with an extra byte if it has no spare bit.
 fn with_spare_bit(said: &Bitfield) -> Vec<u8> {
     let mut bytes = said.as_bytes().to_vec();
     match bytes.last_mut() {
@@ -439,7 +443,7 @@ fn with_spare_bit(said: &Bitfield) -> Vec<u8> {
     bytes
 }
 
-/// The next tick; never, where there are none.
+/// Waits for the next tick; forever if there is no interval.
 async fn tick(ticks: &mut Option<Interval>) {
     match ticks {
         Some(ticks) => drop(ticks.tick().await),

@@ -1,5 +1,8 @@
-//! What a hostile peer says in the extension protocol (BEP 10): bombs in its handshake, floods of peers (BEP 11), lies
-//! about metadata (BEP 9). Bytes only, put together by hand; a client that does not speak it must survive them unasked.
+//! What a hostile peer sends in the extension protocol (BEP 10): bombs in its handshake, floods of peers (BEP 11), lies
+//! about metadata (BEP 9).
+//!
+//! It only builds bytes, by hand. Some are sent without a request, and a client that does not speak the extension must
+//! survive them.
 
 use bytes::Bytes;
 
@@ -11,16 +14,16 @@ use crate::codec::compact;
 
 /// "the bit selected for the extension protocol is bit 20 from the right" (BEP 10): byte 5, 0x10.
 pub(super) const EXTENSION_BYTE: usize = 5;
-/// That bit in its byte.
+/// The mask of that bit in its byte.
 pub(super) const EXTENSION_BIT: u8 = 0x10;
 
-/// Its handshake's number (BEP 10).
+/// The message id of the handshake (BEP 10).
 const HANDSHAKE: u8 = 0;
-/// The numbers that we tell others to use for what they send us.
+/// The message ids that our handshake assigns to what the other side sends us.
 const OUR_PEX: u8 = 1;
 const OUR_METADATA: u8 = 2;
 
-/// What the other end may call its messages if it has not said so.
+/// The message ids that the other side gave to its extensions.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MessageNames {
     pex: u8,
@@ -28,14 +31,15 @@ pub(super) struct MessageNames {
 }
 
 impl Default for MessageNames {
-    /// What most clients call them; one that speaks no extension hears them all the same.
+    /// The ids that most clients use, for a client that has not announced its own.
     fn default() -> Self {
         Self { pex: 1, metadata: 2 }
     }
 }
 
 impl MessageNames {
-    /// Learns from the other end's handshake. Looks for the names, not for their place: who is honest writes them once.
+    /// Reads the ids from the handshake of the other side. It searches for the names anywhere in the text: an honest
+    /// client writes each name once.
     pub(super) fn learn(&mut self, handshake: &[u8]) {
         let number = |name: &[u8]| {
             let at = handshake.windows(name.len()).position(|window| window == name)?;
@@ -47,14 +51,14 @@ impl MessageNames {
     }
 }
 
-/// The handshake with its faults, if this behaviour speaks the protocol at all.
+/// Returns the extension handshake with its faults, if the behaviour speaks the extension protocol.
 pub(super) fn handshake(behaviour: &Behaviour) -> Option<Bytes> {
     if !behaviour.speaks_extensions() {
         return None;
     }
     let mut out = vec![HANDSHAKE];
     if let ExtendedHandshake::Deep(depth) = behaviour.extended {
-        // A list in a list in a list; never closed.
+        // Nested lists that are never closed.
         let depth = usize::try_from(depth).unwrap_or(usize::MAX).min(MAX_DEPTH);
         out.extend(b"d1:m");
         out.resize(out.len() + depth, b'l');
@@ -84,11 +88,12 @@ pub(super) fn handshake(behaviour: &Behaviour) -> Option<Bytes> {
     Some(frame(kind::EXTENDED, &out))
 }
 
-/// 1 MiB of nesting, and a name of 16 MiB: far beyond what anybody takes.
+/// 1 MiB of nesting and a name of 16 MiB: far beyond the limits of any client.
 const MAX_DEPTH: usize = 1 << 20;
 const MAX_NAME: usize = 16 << 20;
 
-/// So many peers in one message of BEP 11: private, local, doubled, and many ports of one host. `nth` makes them new.
+/// Returns one message of BEP 11 with this many peers: private, local and duplicate addresses, and many ports of one
+/// host. `nth` makes the peers differ from those of other messages.
 pub(super) fn pex(names: MessageNames, peers: u32, nth: u32) -> Bytes {
     let spread = |number: u32| {
         let low = u16::try_from(number.wrapping_add(nth.wrapping_mul(peers)) % 65_536).unwrap_or(0);
@@ -110,7 +115,7 @@ pub(super) fn pex(names: MessageNames, peers: u32, nth: u32) -> Bytes {
     frame(kind::EXTENDED, &out)
 }
 
-/// The answer to a request for metadata, or one that nobody has asked for: piece 0, of a size that is a lie too.
+/// Returns an answer about metadata, or an unrequested one: always about piece 0, with a false size.
 pub(super) fn metadata(names: MessageNames, answer: MetadataAnswer) -> Option<Bytes> {
     let (kind_of, piece, len) = match answer {
         MetadataAnswer::Nothing => return None,
@@ -132,7 +137,7 @@ pub(super) fn metadata(names: MessageNames, answer: MetadataAnswer) -> Option<By
     Some(frame(kind::EXTENDED, &out))
 }
 
-/// "16KiB (16384 Bytes)": a piece of metadata (BEP 9).
+/// The length of a metadata piece: "16KiB (16384 Bytes)" (BEP 9).
 const METADATA_PIECE: usize = 16 * 1024;
 
 #[cfg(test)]
@@ -148,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn handshakes_are_what_their_words_say() {
+    fn each_handshake_word_yields_its_handshake() {
         assert_eq!(greeting(""), None);
         let honest = "\\x00d1:md11:ut_metadatai2e6:ut_pexi1ee1:pi6881e4:reqqi250e1:v5:\\x1b[2Jxe";
         assert_eq!(greeting("extended").unwrap(), honest);
@@ -160,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_other_ends_names_are_learnt() {
+    fn the_ids_of_the_other_side_are_read() {
         let mut names = MessageNames::default();
         names.learn(b"d1:md11:ut_metadatai13e6:ut_pexi7ee1:v1:xe");
         assert_eq!((names.pex, names.metadata), (7, 13));

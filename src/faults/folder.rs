@@ -1,4 +1,4 @@
-//! Where a run puts its result: a folder of its own that goes with it, or one that stays.
+//! The folder for the result of a run: a temporary one, or one that stays.
 
 use std::fs::DirBuilder;
 use std::io;
@@ -6,18 +6,18 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A folder that is removed when this is dropped, unless it is to stay.
+/// A folder that is removed when this value is dropped, unless it is to be kept.
 #[derive(Debug)]
 pub struct ScratchFolder {
     path: PathBuf,
     kept: bool,
 }
 
-/// 1,000 names are tried: more than any process leaves behind that had the same number before.
+/// 1,000 names are tried: more folders than an earlier process with the same process id leaves behind.
 const MAX_NAMES: u32 = 1000;
 
 impl ScratchFolder {
-    /// The one that was named, which always stays, or a new one among the temporary files of the system.
+    /// Returns the named folder, which is always kept, or a new one in the system's temporary folder.
     pub fn new(named: Option<&Path>, keep: bool) -> io::Result<Self> {
         if let Some(path) = named {
             std::fs::create_dir_all(path)?;
@@ -26,14 +26,14 @@ impl ScratchFolder {
         Self::temporary_in(&std::env::temp_dir(), keep)
     }
 
-    /// A new one in this folder.
+    /// Creates a new folder in `parent`.
     pub fn temporary_in(parent: &Path, keep: bool) -> io::Result<Self> {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let mut last = io::Error::from(io::ErrorKind::AlreadyExists);
         for _ in 0..MAX_NAMES {
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = parent.join(format!("tt-actors-{}-{number}", std::process::id()));
-            // One that is there already is refused: not a link, not somebody else's folder.
+            // An existing path is refused: it may be a link, or the folder of another user.
             match DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => return Ok(Self { path, kept: keep }),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => last = error,
@@ -43,12 +43,12 @@ impl ScratchFolder {
         Err(last)
     }
 
-    /// Where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Does it stay?
+    /// Tells whether it is kept.
     pub const fn is_kept(&self) -> bool {
         self.kept
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_not_asked_for_is_removed() {
+    fn only_an_unnamed_folder_is_removed() {
         let named = tempfile::tempdir().unwrap();
         for (dir, keep, stays) in [(None, false, false), (None, true, true), (Some(named.path()), false, true)] {
             let folder = ScratchFolder::new(dir, keep).unwrap();

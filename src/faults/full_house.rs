@@ -1,15 +1,15 @@
-//! A port whose every SYN goes unanswered, on loopback: its queue of connections is full and nobody takes one out (P-01,
-//! T-02). Linux only: other systems refuse.
+//! A loopback port that answers no SYN: its accept queue is full and stays full (P-01, T-02). Linux only: other systems
+//! refuse the connections.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
-/// 4 connections: a queue of 0 takes one, and every attempt beyond is dropped on the floor.
+/// 4 connections: a backlog of 0 holds one, and the kernel drops the SYN of every further one.
 const GUESTS: usize = 4;
 
-/// A listener with a full queue. It ends when this is dropped.
+/// A listener with a full accept queue. It ends when this value is dropped.
 #[derive(Debug)]
 #[must_use = "the full house ends when this is dropped"]
 pub struct FullHouse {
@@ -19,7 +19,7 @@ pub struct FullHouse {
 }
 
 impl FullHouse {
-    /// On any port of this address.
+    /// Opens one on any free port of this address.
     pub fn open(at: Ipv4Addr) -> io::Result<Self> {
         let listener = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         listener.bind(&SocketAddr::from((at, 0)).into())?;
@@ -30,13 +30,13 @@ impl FullHouse {
         Ok(Self { addr, _listener: listener, _guests: guests })
     }
 
-    /// Where nobody gets in.
+    /// Returns the address that answers no SYN.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 }
 
-/// Connects without waiting for an answer.
+/// Starts to connect, without waiting for the answer.
 fn arrive(addr: SocketAddr) -> io::Result<Socket> {
     let guest = Socket::new(Domain::IPV4, Type::STREAM, None)?;
     guest.set_nonblocking(true)?;
@@ -54,15 +54,15 @@ mod tests {
     use crate::faults::loopback::run;
     use crate::net::sockets::Sockets;
 
-    /// Two hundred times what loopback takes to answer; that nothing comes cannot be seen without waiting.
-    const PATIENCE: Duration = Duration::from_millis(200);
+    /// 200 ms: two hundred times the round trip on loopback. A missing answer can only be seen by waiting.
+    const ANSWER_WAIT: Duration = Duration::from_millis(200);
 
     #[test]
-    fn nobody_gets_in_and_nobody_is_refused() {
+    fn a_connection_is_neither_accepted_nor_refused() {
         run(async {
             let house = FullHouse::open(Ipv4Addr::LOCALHOST).unwrap();
             let net = Sockets::any();
-            assert!(tokio::time::timeout(PATIENCE, net.connect(house.addr())).await.is_err());
+            assert!(tokio::time::timeout(ANSWER_WAIT, net.connect(house.addr())).await.is_err());
         });
     }
 }

@@ -1,8 +1,8 @@
-//! The stage: a thread with a cast of peers and trackers around one torrent, on loopback, told from any other thread what
-//! to bring on next.
+//! The harness: a thread that runs peers, trackers and relays around one torrent, on loopback. Other threads tell it
+//! what to start and stop.
 //!
-//! Knows sockets and behaviours; knows no client. Each stage has a network of 127.0.0.0/8 for itself, so that several may
-//! play side by side and to a client every peer is another host.
+//! It knows sockets and behaviours, but no client. Each harness has a network of 127.0.0.0/8 for itself, so that
+//! several can run in parallel and every peer has an address of its own.
 
 use std::future::Future;
 use std::io;
@@ -33,20 +33,21 @@ use super::tracker_udp::spawn_udp_tracker;
 use crate::net::sockets::Sockets;
 use crate::net::{Net, Pending};
 
-/// 127.100.0.0 and up: above 127.66/16, where nobody listens (`black_hole`), and what people use by hand.
+/// 127.100.0.0 and up: above 127.66/16, which stays without listeners (`black_hole`), and above addresses in everyday
+/// use.
 const FIRST_NETWORK: u8 = 100;
 
-/// 28,160 networks of 254 hosts; then the first is used again.
+/// 28,160 networks of 254 hosts; then the first one is used again.
 const NETWORKS: u16 = 110 * 256;
 
-/// Everybody on a stage. It lives on the stage's own thread.
+/// Everything that runs in a harness. It lives on the harness's own thread.
 #[derive(Debug)]
 pub struct HarnessThread {
-    /// The way out.
+    /// The network that all peers, trackers and relays use.
     pub net: Net,
-    /// What the peers have.
+    /// The torrent and the content that the peers serve.
     pub offer: Offer,
-    /// Whom the trackers know that know the swarm.
+    /// The peers that trackers with [`Knows::TheSwarm`] name.
     pub swarms: Swarms,
     peers: Vec<Option<FaultyPeer>>,
     trackers: Vec<Option<FaultyTracker>>,
@@ -54,7 +55,7 @@ pub struct HarnessThread {
 }
 
 impl HarnessThread {
-    /// Keeps something alive as long as the stage.
+    /// Keeps a value alive until the harness ends.
     pub fn keep(&mut self, other: impl std::any::Any) {
         self.others.push(Box::new(other));
     }
@@ -62,136 +63,137 @@ impl HarnessThread {
 
 type Job = Box<dyn for<'a> FnOnce(&'a mut HarnessThread) -> Pin<Box<dyn Future<Output = ()> + 'a>> + Send>;
 
-/// One torrent with its cast. The cast ends when this is dropped.
+/// One torrent with its peers, trackers and relays. They end when this value is dropped.
 #[derive(Debug)]
 pub struct Harness {
     recipe: Recipe,
     payload: Payload,
     network: u16,
-    tell: Option<jobs::Sender<Job>>,
+    jobs: Option<jobs::Sender<Job>>,
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// A peer of the cast, as others see it.
+/// A handle on a peer of the harness.
 #[derive(Debug, Clone)]
-pub struct PeerSeen {
-    /// Where it listens.
+pub struct PeerHandle {
+    /// The address it listens on.
     pub addr: SocketAddr,
     number: usize,
     stats: watch::Receiver<PeerStats>,
 }
 
-impl PeerSeen {
-    /// What it has done so far.
+impl PeerHandle {
+    /// Returns what it has done so far.
     pub fn stats(&self) -> PeerStats {
         *self.stats.borrow()
     }
 }
 
-/// A tracker of the cast, as others see it.
+/// A handle on a tracker of the harness.
 #[derive(Debug, Clone)]
-pub struct TrackerSeen {
-    /// What goes into a torrent.
+pub struct TrackerHandle {
+    /// Its announce URL, as it is written into a torrent.
     pub url: String,
-    /// Where it listens.
+    /// The address it listens on.
     pub addr: SocketAddr,
     number: usize,
     record: watch::Receiver<TrackerRecord>,
 }
 
-/// A relay of the cast, as others see it.
+/// A handle on a relay of the harness.
 #[derive(Debug, Clone)]
-pub struct RelaySeen {
-    /// Where it listens.
+pub struct RelayHandle {
+    /// The address it listens on.
     pub addr: SocketAddr,
     toxics: watch::Sender<Toxics>,
     stats: watch::Receiver<RelayStats>,
 }
 
-impl RelaySeen {
-    /// From now on, for connections old and new.
+impl RelayHandle {
+    /// Sets the toxics, for open and new connections.
     pub fn set(&self, toxics: Toxics) {
         self.toxics.send_replace(toxics);
     }
 
-    /// What it has done so far.
+    /// Returns what it has done so far.
     pub fn stats(&self) -> RelayStats {
         *self.stats.borrow()
     }
 }
 
-impl TrackerSeen {
-    /// All that it has heard so far.
+impl TrackerHandle {
+    /// Returns everything that it has received so far.
     pub fn record(&self) -> TrackerRecord {
         self.record.borrow().clone()
     }
 
-    /// The events of the announces it understood, in order; one without an event is `periodic`.
+    /// Returns the events of the announces that it could parse, in order. An announce without an event is `periodic`.
     pub fn events(&self) -> Vec<String> {
         let record = self.record.borrow();
         record.announces().map(|(_, request)| format!("{:?}", request.event).to_lowercase()).collect()
     }
 }
 
-/// Whom a tracker names besides those that its words name.
+/// Which peers a tracker names besides those in its behaviour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Knows {
-    /// Nobody.
+    /// No others.
     Nobody,
-    /// Everybody who was listed.
+    /// All addresses that were added with [`Harness::list`].
     TheSwarm,
 }
 
 impl Harness {
-    /// An empty stage for this torrent.
+    /// Starts a harness for this torrent, without peers and trackers.
     pub fn new(recipe: Recipe, payload: Payload) -> io::Result<Self> {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let network = NEXT.fetch_add(1, Ordering::Relaxed) % NETWORKS;
-        // One job at a time: who tells the next waits until this one is taken.
-        let (tell, heard) = jobs::channel(1);
-        // Hashed twice, because what a peer holds cannot change threads: once here, to refuse what is no torrent.
+        // One job at a time: a sender waits until the job before has been taken.
+        let (sender, receiver) = jobs::channel(1);
+        // The torrent is hashed twice, because the peers' content cannot move between threads: here, to refuse an
+        // invalid recipe, and again on the harness's thread.
         recipe.make(payload).map_err(invalid)?;
         let of = recipe.clone();
         let body = move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            LocalSet::new().block_on(&runtime, play(of, payload, heard))
+            LocalSet::new().block_on(&runtime, run_jobs(of, payload, receiver))
         };
         let thread = Some(std::thread::Builder::new().name("stage".to_owned()).spawn(body)?);
-        Ok(Self { recipe, payload, network, tell: Some(tell), thread })
+        Ok(Self { recipe, payload, network, jobs: Some(sender), thread })
     }
 
-    /// What is fetched.
+    /// Returns the content of the torrent.
     pub fn payload(&self) -> Payload {
         self.payload
     }
 
-    /// The torrent, without its trackers.
+    /// Returns the recipe of the torrent, without trackers.
     pub fn recipe(&self) -> &Recipe {
         &self.recipe
     }
 
-    /// The nth host of this stage, from 1 to 254.
+    /// Returns the address of host `number`, from 1 to 254, in the network of this harness.
     pub fn host(&self, number: u8) -> Ipv4Addr {
         let [high, low] = self.network.to_be_bytes();
         Ipv4Addr::new(127, FIRST_NETWORK + high, low, number)
     }
 
-    /// Brings on a peer that behaves as these words say; none is an honest seed. Nobody names it yet.
-    pub fn peer(&self, at: Ipv4Addr, words: &str, seed: u64) -> io::Result<PeerSeen> {
+    /// Starts a peer with this behaviour; an empty one is an honest seed. No tracker names it yet.
+    pub fn peer(&self, at: Ipv4Addr, words: &str, seed: u64) -> io::Result<PeerHandle> {
         let behaviour: Behaviour = words.parse().map_err(invalid)?;
         let at = SocketAddr::new(IpAddr::V4(at), 0);
         self.ask(move |thread| {
             Box::pin(async move {
                 let peer = spawn_peer(&thread.net, at, thread.offer.clone(), behaviour, seed).await?;
-                let seen = PeerSeen { addr: peer.addr(), number: thread.peers.len(), stats: peer.watch() };
+                let handle = PeerHandle { addr: peer.addr(), number: thread.peers.len(), stats: peer.watch() };
                 thread.peers.push(Some(peer));
-                Ok(seen)
+                Ok(handle)
             })
         })
     }
 
-    /// Ends a peer: its port is closed, its connections are gone.
-    pub fn dismiss_peer(&self, peer: &PeerSeen) -> io::Result<()> {
+    /// Stops a peer: its port and its connections are closed.
+    pub fn stop_peer(&self, peer: &PeerHandle) -> io::Result<()> {
         let number = peer.number;
         self.ask(move |thread| {
             Box::pin(async move {
@@ -203,13 +205,13 @@ impl Harness {
         })
     }
 
-    /// Brings on an HTTP tracker that behaves as these words say.
-    pub fn http_tracker(&self, words: &str, knows: Knows) -> io::Result<TrackerSeen> {
+    /// Starts an HTTP tracker with this behaviour on host 1.
+    pub fn http_tracker(&self, words: &str, knows: Knows) -> io::Result<TrackerHandle> {
         self.http_tracker_at(SocketAddr::from((self.host(1), 0)), words, knows)
     }
 
-    /// The same at this address.
-    pub fn http_tracker_at(&self, at: SocketAddr, words: &str, knows: Knows) -> io::Result<TrackerSeen> {
+    /// Starts an HTTP tracker with this behaviour at this address.
+    pub fn http_tracker_at(&self, at: SocketAddr, words: &str, knows: Knows) -> io::Result<TrackerHandle> {
         let behaviour: TrackerBehaviour = words.parse().map_err(invalid)?;
         self.ask(move |thread| {
             Box::pin(async move {
@@ -220,13 +222,13 @@ impl Harness {
         })
     }
 
-    /// The same over UDP.
-    pub fn udp_tracker(&self, words: &str, knows: Knows, seed: u64) -> io::Result<TrackerSeen> {
+    /// Starts a UDP tracker with this behaviour on host 1.
+    pub fn udp_tracker(&self, words: &str, knows: Knows, seed: u64) -> io::Result<TrackerHandle> {
         self.udp_tracker_at(SocketAddr::from((self.host(1), 0)), words, knows, seed)
     }
 
-    /// The same at this address.
-    pub fn udp_tracker_at(&self, at: SocketAddr, words: &str, knows: Knows, seed: u64) -> io::Result<TrackerSeen> {
+    /// Starts a UDP tracker with this behaviour at this address.
+    pub fn udp_tracker_at(&self, at: SocketAddr, words: &str, knows: Knows, seed: u64) -> io::Result<TrackerHandle> {
         let behaviour: TrackerBehaviour = words.parse().map_err(invalid)?;
         self.ask(move |thread| {
             Box::pin(async move {
@@ -237,8 +239,8 @@ impl Harness {
         })
     }
 
-    /// Ends a tracker: its port is closed.
-    pub fn dismiss_tracker(&self, tracker: &TrackerSeen) -> io::Result<()> {
+    /// Stops a tracker: its port is closed.
+    pub fn stop_tracker(&self, tracker: &TrackerHandle) -> io::Result<()> {
         let number = tracker.number;
         self.ask(move |thread| {
             Box::pin(async move {
@@ -250,8 +252,8 @@ impl Harness {
         })
     }
 
-    /// Brings on an HTTPS tracker that knows the swarm and that nobody should believe. It is `localhost`'s.
-    pub fn tls_tracker(&self, why: Distrust) -> io::Result<TrackerSeen> {
+    /// Starts an HTTPS tracker on `localhost` that names the swarm and whose certificate clients must refuse.
+    pub fn tls_tracker(&self, why: Distrust) -> io::Result<TrackerHandle> {
         self.ask(move |thread| {
             Box::pin(async move {
                 let at = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -261,8 +263,8 @@ impl Harness {
         })
     }
 
-    /// Puts a relay with these toxics in front of an address.
-    pub fn tcp_relay(&self, at: Ipv4Addr, to: SocketAddr, toxics: &str, seed: u64) -> io::Result<RelaySeen> {
+    /// Starts a TCP relay with these toxics in front of an address.
+    pub fn tcp_relay(&self, at: Ipv4Addr, to: SocketAddr, toxics: &str, seed: u64) -> io::Result<RelayHandle> {
         let toxics: Toxics = toxics.parse().map_err(invalid)?;
         self.ask(move |thread| {
             Box::pin(async move {
@@ -272,8 +274,8 @@ impl Harness {
         })
     }
 
-    /// The same for datagrams.
-    pub fn udp_relay(&self, at: Ipv4Addr, to: SocketAddr, toxics: &str, seed: u64) -> io::Result<RelaySeen> {
+    /// Starts a UDP relay with these toxics in front of an address.
+    pub fn udp_relay(&self, at: Ipv4Addr, to: SocketAddr, toxics: &str, seed: u64) -> io::Result<RelayHandle> {
         let toxics: Toxics = toxics.parse().map_err(invalid)?;
         self.ask(move |thread| {
             Box::pin(async move {
@@ -283,7 +285,7 @@ impl Harness {
         })
     }
 
-    /// Opens a port whose every SYN goes unanswered.
+    /// Opens a port that answers no SYN.
     pub fn full_house(&self, at: Ipv4Addr) -> io::Result<SocketAddr> {
         self.ask(move |thread| {
             Box::pin(async move {
@@ -295,7 +297,7 @@ impl Harness {
         })
     }
 
-    /// Opens a port that accepts and is silent for ever.
+    /// Opens a port that accepts connections and stays silent.
     pub fn black_hole(&self, at: Ipv4Addr) -> io::Result<SocketAddr> {
         self.ask(move |thread| {
             Box::pin(async move {
@@ -307,7 +309,7 @@ impl Harness {
         })
     }
 
-    /// Has this address named by the trackers that know the swarm.
+    /// Adds an address to those that trackers with [`Knows::TheSwarm`] name.
     pub fn list(&self, addr: SocketAddr) -> io::Result<()> {
         self.ask(move |thread| {
             Box::pin(async move {
@@ -317,7 +319,7 @@ impl Harness {
         })
     }
 
-    /// Writes the .torrent with these tiers into a folder.
+    /// Writes the .torrent with these tiers into a folder. Returns its path.
     pub fn write_torrent(&self, dir: &Path, tiers: Vec<Vec<String>>) -> io::Result<PathBuf> {
         let made = Recipe { tiers, ..self.recipe.clone() }.make(self.payload).map_err(invalid)?;
         let path = dir.join(format!("{}.torrent", self.recipe.name));
@@ -325,27 +327,27 @@ impl Harness {
         Ok(path)
     }
 
-    /// Has something done on the stage's own thread, and waits for it. Must not be called from a runtime's thread.
+    /// Runs a job on the harness's thread and waits for its result. Must not be called from a runtime's thread.
     pub fn ask<T: Send + 'static>(
         &self,
         job: impl for<'a> FnOnce(&'a mut HarnessThread) -> Pending<'a, T> + Send + 'static,
     ) -> io::Result<T> {
         let gone = || io::Error::other("the stage's thread has ended");
-        let (tell, told) = mpsc::channel();
+        let (sender, answer) = mpsc::channel();
         let job: Job = Box::new(move |thread| {
             Box::pin(async move {
-                // Nobody waits any more only if the asking thread is gone.
-                drop(tell.send(job(thread).await));
+                // The receiver is gone only if the asking thread has ended.
+                drop(sender.send(job(thread).await));
             })
         });
-        self.tell.as_ref().ok_or_else(gone)?.blocking_send(job).map_err(|_gone| gone())?;
-        told.recv().map_err(|_gone| gone())?
+        self.jobs.as_ref().ok_or_else(gone)?.blocking_send(job).map_err(|_gone| gone())?;
+        answer.recv().map_err(|_gone| gone())?
     }
 }
 
 impl Drop for Harness {
     fn drop(&mut self) {
-        self.tell = None;
+        self.jobs = None;
         match self.thread.take().map(JoinHandle::join) {
             None | Some(Ok(Ok(()))) => {}
             Some(Ok(Err(error))) => tracing::error!(%error, "the stage could not be set up"),
@@ -362,26 +364,26 @@ impl HarnessThread {
         }
     }
 
-    fn add_relay(&mut self, relay: Relay) -> RelaySeen {
-        let seen = RelaySeen { addr: relay.addr(), toxics: relay.toxics(), stats: relay.watch() };
+    fn add_relay(&mut self, relay: Relay) -> RelayHandle {
+        let handle = RelayHandle { addr: relay.addr(), toxics: relay.toxics(), stats: relay.watch() };
         self.keep(relay);
-        seen
+        handle
     }
 
-    fn add_tracker(&mut self, tracker: FaultyTracker) -> TrackerSeen {
+    fn add_tracker(&mut self, tracker: FaultyTracker) -> TrackerHandle {
         let (url, addr) = (tracker.url().to_owned(), tracker.addr());
-        let seen = TrackerSeen { url, addr, number: self.trackers.len(), record: tracker.watch() };
+        let handle = TrackerHandle { url, addr, number: self.trackers.len(), record: tracker.watch() };
         self.trackers.push(Some(tracker));
-        seen
+        handle
     }
 }
 
-/// The thread: does what it is told until nobody can tell it anything any more.
-async fn play(recipe: Recipe, payload: Payload, mut heard: jobs::Receiver<Job>) -> io::Result<()> {
+/// The body of the harness's thread: runs jobs until every sender is gone.
+async fn run_jobs(recipe: Recipe, payload: Payload, mut receiver: jobs::Receiver<Job>) -> io::Result<()> {
     let offer = recipe.make(payload).map_err(invalid)?.offer;
     let (net, swarms) = (Sockets::any(), Swarms::default());
     let mut thread = HarnessThread { net, offer, swarms, peers: Vec::new(), trackers: Vec::new(), others: Vec::new() };
-    while let Some(job) = heard.recv().await {
+    while let Some(job) = receiver.recv().await {
         job(&mut thread).await;
     }
     Ok(())

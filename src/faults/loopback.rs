@@ -1,11 +1,11 @@
-//! What the tests of this floor share: real sockets on one thread.
+//! Shared by the tests of this floor: real sockets on one thread.
 
 use std::future::Future;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::task::LocalSet;
 
-/// Any free port of this machine.
+/// Any free port on loopback.
 pub(super) const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// Runs a test with real sockets and real time.

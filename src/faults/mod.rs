@@ -1,4 +1,5 @@
-//! Floor 5: peers and trackers for the demo, the tests and the fault-injection harness. Knows base, codec and net; shares no decision with the client.
+//! Floor 5: peers and trackers for the demo, the tests and the fault-injection harness. Knows base, codec and net;
+//! shares no decision with the client.
 
 pub mod behaviour;
 pub mod behaviour_syntax;

@@ -1,7 +1,7 @@
-//! Bytes that anybody can make again from a seed: the data of the demo, the tests and the fault scenarios.
+//! Bytes that can be made again from a seed: the data of the demo, the tests and the fault scenarios.
 //!
-//! A [`Payload`] is a recipe of 16 bytes, a [`Content`] is what a peer serves blocks from. Neither knows torrents or the
-//! wire.
+//! A [`Payload`] is a recipe of 16 bytes; a [`Content`] is what a peer serves blocks from. Neither knows torrents or
+//! the wire.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,10 +13,10 @@ use bytes::Bytes;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-/// 1 MiB: what is made at once, for hashing, writing and serving. Sixty-four blocks share the cost of a cache miss.
+/// 1 MiB: what is made at once, for hashing, writing and serving. Sixty-four blocks share the cost of one cache miss.
 const CHUNK_LEN: usize = 1024 * 1024;
 
-/// 64 chunks, 64 MiB: every piece that one hungry client keeps open at a time, whatever its order.
+/// 64 chunks, 64 MiB: all pieces that one fast client keeps open at a time, in any order.
 const MAX_CACHED: usize = 64;
 
 /// Odd, and the fractional part of the golden ratio: the increment of `SplitMix64` (Steele, Lea and Flood, 2014).
@@ -30,22 +30,22 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// The bytes of this seed.
+    /// Returns the payload of this seed and length.
     pub const fn new(seed: u64, len: u64) -> Self {
         Self { seed, len }
     }
 
-    /// How many bytes there are.
+    /// Returns the length in bytes.
     pub const fn len(&self) -> u64 {
         self.len
     }
 
-    /// Is there nothing at all?
+    /// Tells whether it has no bytes.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Makes the bytes from `offset` on; beyond the end the sequence just goes on.
+    /// Writes the bytes from `offset` on into `out`. The sequence goes on beyond the end of the payload.
     pub fn fill(&self, offset: u64, out: &mut [u8]) {
         let skip = usize::try_from(offset % 8).expect("less than eight");
         let (head, rest) = out.split_at_mut(out.len().min((8 - skip) % 8));
@@ -62,7 +62,7 @@ impl Payload {
         tail.copy_from_slice(&self.word(at)[..tail.len()]);
     }
 
-    /// A range in one piece of memory; what lies beyond the end is cut off.
+    /// Returns the bytes of a range; the part beyond the end is cut off.
     pub fn read(&self, offset: u64, len: usize) -> Vec<u8> {
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut out = vec![0; len.min(left)];
@@ -70,28 +70,28 @@ impl Payload {
         out
     }
 
-    /// Chunks that follow one another from the first byte to the last.
+    /// Returns all bytes in chunks of 1 MiB, in order.
     pub fn chunks(&self) -> impl Iterator<Item = Vec<u8>> + use<> {
         let me = *self;
         (0..me.len.div_ceil(CHUNK_LEN as u64)).map(move |nth| me.read(nth * CHUNK_LEN as u64, CHUNK_LEN))
     }
 
-    /// Of all bytes.
+    /// Returns the SHA-1 of all bytes.
     pub fn sha1(&self) -> [u8; 20] {
         self.chunks().fold(Sha1::new(), Digest::chain_update).finalize().into()
     }
 
-    /// Of all bytes.
+    /// Returns the SHA-256 of all bytes.
     pub fn sha256(&self) -> [u8; 32] {
         self.chunks().fold(Sha256::new(), Digest::chain_update).finalize().into()
     }
 
-    /// All bytes, in order.
+    /// Writes all bytes, in order.
     pub fn write_to(&self, out: &mut impl io::Write) -> io::Result<()> {
         self.chunks().try_for_each(|chunk| out.write_all(&chunk))
     }
 
-    /// `SplitMix64`'s output number `at`.
+    /// Returns output number `at` of `SplitMix64`.
     fn word(&self, at: u64) -> [u8; 8] {
         let mut z = self.seed.wrapping_add(at.wrapping_add(1).wrapping_mul(GAMMA));
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
@@ -100,10 +100,10 @@ impl Payload {
     }
 }
 
-/// Where a peer's blocks come from. Cheap to clone; clones share what is in memory.
+/// The source of a peer's blocks. Cheap to clone; clones share the memory.
 #[derive(Debug, Clone)]
 pub enum Content {
-    /// Made when asked for, the newest 64 MiB kept.
+    /// Made on demand; the newest 64 MiB are kept.
     Made(Rc<Maker>),
     /// All in memory.
     Held(Bytes),
@@ -122,7 +122,7 @@ impl fmt::Debug for Maker {
 }
 
 impl Content {
-    /// How many bytes there are.
+    /// Returns the length in bytes.
     pub fn len(&self) -> u64 {
         match self {
             Self::Made(maker) => maker.payload.len(),
@@ -130,12 +130,12 @@ impl Content {
         }
     }
 
-    /// Is there nothing at all?
+    /// Tells whether it has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// A range, without copying wherever it lies in one chunk; `None` if it leaves the content.
+    /// Returns a range, without a copy if it lies in one chunk; `None` if it goes beyond the end.
     pub fn block(&self, offset: u64, len: u32) -> Option<Bytes> {
         let end = offset.checked_add(u64::from(len)).filter(|end| *end <= self.len())?;
         match self {
@@ -188,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_seed_makes_the_same_bytes_for_ever() {
-        // `SplitMix64` with seed 0: the first outputs of the published reference code.
+        // The first outputs of the published reference code of `SplitMix64` with seed 0.
         let first = [0xe220_a839_7b1d_cdafu64, 0x6e78_9e6a_a1b9_65f4, 0x06c4_5d18_8009_454f];
         assert_eq!(Payload::new(0, 24).read(0, 100), first.map(u64::to_le_bytes).concat());
         assert_ne!(Payload::new(1, 24).read(0, 24), Payload::new(2, 24).read(0, 24));
@@ -220,7 +220,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_range_is_that_of_the_whole(len in 1u64..5000, offset in 0u64..5000, want in 0usize..5000) {
+        fn any_range_equals_that_of_the_whole(len in 1u64..5000, offset in 0u64..5000, want in 0usize..5000) {
             let payload = Payload::new(11, len);
             let whole = payload.read(0, usize::MAX);
             let start = whole.len().min(usize::try_from(offset).unwrap());
@@ -229,7 +229,7 @@ mod tests {
         }
 
         #[test]
-        fn a_block_is_the_same_from_memory_and_made(offset in 0u64..3_000_000, len in 0u32..200_000) {
+        fn a_block_is_the_same_held_and_made(offset in 0u64..3_000_000, len in 0u32..200_000) {
             let payload = Payload::new(5, 2_500_000);
             let made = Content::from(payload).block(offset, len);
             let held = Content::from(payload.read(0, usize::MAX)).block(offset, len);

@@ -1,6 +1,7 @@
-//! The sending half of a hostile peer: segments, rates and the byte at which it all ends.
+//! The stream of a hostile peer, with limits on what it sends: segment size, rates, and the byte at which the
+//! connection ends.
 //!
-//! Knows bytes only. What is not limited goes out in as few vectored writes as the kernel takes.
+//! It knows bytes only. Without limits, everything goes out in as few vectored writes as the kernel allows.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -13,29 +14,29 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::net::BoxStream;
 
-/// `UIO_MAXIOV` of Linux: more buffers than that are refused in one write.
+/// `UIO_MAXIOV` of Linux: it refuses more buffers in one write.
 const MAX_BUFFERS: usize = 1024;
 
-/// 50 writes a second make a rate look even without making it a system call per byte.
+/// 50 writes a second make a rate look even, without one system call per byte.
 const WRITES_A_SECOND: u64 = 50;
 
-/// 20 ms: what is on its way gets there before the reset throws away the rest. Three hundred times loopback's delay.
+/// 20 ms, three hundred times the delay of loopback: the bytes under way arrive before the reset discards them.
 const DELIVERY_GRACE: Duration = Duration::from_millis(20);
 
-/// 2 s: an orderly end waits so long for the other end's.
+/// 2 s: how long an orderly end waits for the end of the other side.
 const FAREWELL_GRACE: Duration = Duration::from_secs(2);
 
-/// 64 KiB: what one read makes room for; 3,855 requests.
+/// 64 KiB: the room for one read; 3,855 requests.
 const READ_LEN: usize = 64 * 1024;
 
 /// Why nothing more can be sent or received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
-    /// It is time for a reset.
+    /// This side resets the connection.
     Reset,
-    /// It is time to leave in good order.
+    /// This side closes the connection.
     Close,
-    /// The other end went, or spoke nonsense.
+    /// The other side ended it or broke the protocol.
     Lost,
 }
 
@@ -45,7 +46,7 @@ impl From<io::Error> for Over {
     }
 }
 
-/// A rate that several connections may share.
+/// A rate limit that several connections may share.
 #[derive(Debug)]
 pub(super) struct PipePace {
     bytes_a_second: u64,
@@ -57,12 +58,12 @@ impl PipePace {
         Self { bytes_a_second: bytes_a_second.max(1), next: Cell::new(None) }
     }
 
-    /// The most bytes to send at once.
+    /// Returns the largest number of bytes to send at once.
     fn stride(&self) -> u64 {
         (self.bytes_a_second / WRITES_A_SECOND).max(1)
     }
 
-    /// Books so many bytes and waits for their turn.
+    /// Reserves this many bytes and waits until the rate allows them.
     pub(super) async fn pass(&self, bytes: u64) {
         let now = Instant::now();
         let turn = self.next.get().map_or(now, |next| next.max(now));
@@ -74,14 +75,14 @@ impl PipePace {
     }
 }
 
-/// What limits a pipe.
+/// The limits of a pipe.
 #[derive(Debug, Default)]
 pub(super) struct PipeLimits {
-    /// Bytes in one write.
+    /// Most bytes in one write.
     pub(super) slice: Option<u64>,
     /// Bytes until the reset.
     pub(super) reset_after: Option<u64>,
-    /// Bytes until the end.
+    /// Bytes until the close.
     pub(super) close_after: Option<u64>,
 }
 
@@ -90,7 +91,7 @@ pub(super) struct PipeLimits {
 pub(super) struct Pipe {
     stream: BoxStream,
     limits: PipeLimits,
-    /// Bytes read and not yet understood.
+    /// Bytes that were read and not decoded yet.
     pub(super) inbox: BytesMut,
 }
 
@@ -99,12 +100,12 @@ impl Pipe {
         Self { stream, limits: PipeLimits::default(), inbox: BytesMut::new() }
     }
 
-    /// From now on.
+    /// Sets the limits for what is sent from now on.
     pub(super) fn limit(&mut self, limits: PipeLimits) {
         self.limits = limits;
     }
 
-    /// Reads what has come into the inbox. May be cancelled without loss.
+    /// Reads the available bytes into the inbox. Safe to cancel.
     pub(super) async fn read(&mut self) -> Result<(), Over> {
         self.inbox.reserve(READ_LEN);
         match self.stream.read_buf(&mut self.inbox).await? {
@@ -113,7 +114,7 @@ impl Pipe {
         }
     }
 
-    /// Reads what is there already, and does not wait for more.
+    /// Reads what is available, without waiting for more.
     pub(super) async fn read_ready(&mut self) -> Result<(), Over> {
         tokio::select! {
             biased;
@@ -122,7 +123,7 @@ impl Pipe {
         }
     }
 
-    /// Reads and forgets until the other end has had enough.
+    /// Reads and discards until the other side ends the connection.
     pub(super) async fn outlast(&mut self) -> Over {
         loop {
             self.inbox.clear();
@@ -132,7 +133,7 @@ impl Pipe {
         }
     }
 
-    /// Sends everything, at the given rates, and returns the bytes that went out; ends early at a limit.
+    /// Sends the whole queue at the given rates, or up to a limit. Returns the number of bytes sent.
     pub(super) async fn send(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&PipePace]) -> (u64, Result<(), Over>) {
         let mut sent = 0;
         loop {
@@ -152,7 +153,7 @@ impl Pipe {
         }
     }
 
-    /// One write.
+    /// Does one write. Returns the number of bytes written.
     async fn send_some(&mut self, queue: &mut VecDeque<Bytes>, paces: &[&PipePace]) -> Result<u64, Over> {
         let mut most = u64::MAX;
         let limits = [self.limits.slice, self.limits.reset_after, self.limits.close_after];
@@ -197,7 +198,7 @@ impl Pipe {
         Ok(())
     }
 
-    /// Ends it as decided.
+    /// Ends the connection in this way.
     pub(super) async fn end(mut self, over: Over) {
         match over {
             Over::Reset => {
@@ -205,7 +206,7 @@ impl Pipe {
                 drop(self.stream.reset());
             }
             Over::Close => {
-                // What is left unread would turn the end into a reset.
+                // Unread bytes would turn the close into a reset.
                 let wait = async {
                     self.stream.shutdown().await?;
                     tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await
@@ -217,7 +218,7 @@ impl Pipe {
     }
 }
 
-/// So many zeros, 64 KiB at most, without making them.
+/// Returns up to 64 KiB of zeros, from static memory.
 pub(super) fn zeros(most: u64) -> Bytes {
     let len = usize::try_from(most).unwrap_or(usize::MAX).min(ZEROS.len());
     Bytes::from_static(&ZEROS[..len])
@@ -225,7 +226,7 @@ pub(super) fn zeros(most: u64) -> Bytes {
 
 static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
 
-/// Takes bytes off the front.
+/// Removes this many bytes from the front of the queue.
 fn take(queue: &mut VecDeque<Bytes>, mut bytes: usize) {
     while bytes > 0 {
         let Some(front) = queue.front_mut() else { return };
@@ -253,9 +254,9 @@ mod tests {
         }
     }
 
-    /// Time is tokio's own here, and paused: nothing waits.
+    /// tokio's clock is paused here, so that the test does not wait.
     #[test]
-    fn a_pace_lets_pass_so_many_bytes_a_second() {
+    fn a_pace_passes_its_bytes_a_second() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
         runtime.block_on(async {
             let pace = PipePace::new(1000);

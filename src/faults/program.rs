@@ -1,7 +1,7 @@
-//! The client as a black box: a command line with blanks to fill in, started without a shell, watched from outside.
+//! A client as a black box: a command line with blanks to fill in, started without a shell and watched from outside.
 //!
-//! Knows processes and what Linux tells of them; knows nothing of torrents. Time is waited for on a channel that also
-//! brings the program's lines, so that nothing sleeps.
+//! It knows processes and what Linux reports about them; it knows no torrents. It waits on the channel that brings the
+//! program's lines, so that it never sleeps.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -17,19 +17,19 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::time::Instant;
 
-/// 10 ms between two looks at what has no line: memory, descriptors, the end.
-const LOOK: Duration = Duration::from_millis(10);
+/// 10 ms between two checks of what sends no line: memory, descriptors, the end.
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(10);
 
-/// 64 MiB of each stream are kept, the rest is read and forgotten: ten times what a verbose client says in a minute.
+/// 64 MiB of each stream are kept and the rest is discarded: ten times what a verbose client prints in a minute.
 const MAX_KEPT: usize = 64 << 20;
 
-/// 1 MiB: a longer line is cut in pieces.
+/// 1 MiB: a longer line is cut into pieces.
 const MAX_LINE: u64 = 1 << 20;
 
-/// `USER_HZ`, in which `/proc` counts processor time: 100 on every machine that Linux runs on today.
+/// `USER_HZ`, the unit of processor time in `/proc`: 100 on all Linux machines of today.
 const TICKS_A_SECOND: u64 = 100;
 
-/// 5 s for the last words of a program that has ended, while children of its own may still hold its streams.
+/// 5 s to read the last lines of a program that has ended: its children may still hold its streams.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// A command line with `{torrent}`, `{dir}` and `{port}` to be filled in.
@@ -40,16 +40,16 @@ pub struct Template {
     words: Vec<String>,
 }
 
-/// What was written is not a command line.
+/// The error for a text that is not a command line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadTemplate {
-    /// Nothing is to be run.
+    /// The text is empty.
     #[error("no program is named")]
     Empty,
-    /// A quotation that never ends.
+    /// A quotation mark is never closed.
     #[error("a {0} is never closed")]
     Unclosed(char),
-    /// What to fetch is not said.
+    /// `{torrent}` is missing.
     #[error("the command line does not say {{torrent}}, so it could not know what to fetch")]
     NoTorrent,
 }
@@ -57,7 +57,7 @@ pub enum BadTemplate {
 impl FromStr for Template {
     type Err = BadTemplate;
 
-    /// Words are separated by blanks; `'..'`, `".."` and `\` quote. There is no shell.
+    /// Splits the text at blanks; `'..'`, `".."` and `\` quote. There is no shell.
     fn from_str(text: &str) -> Result<Self, BadTemplate> {
         let words = split(text)?;
         if words.is_empty() {
@@ -77,13 +77,13 @@ impl fmt::Display for Template {
 }
 
 impl Template {
-    /// Of words that need no splitting.
+    /// Makes a template of words that are already split.
     pub fn of_words<W: AsRef<str>>(words: &[W]) -> Self {
         let words: Vec<String> = words.iter().map(|word| word.as_ref().to_owned()).collect();
         Self { text: words.join(" "), words }
     }
 
-    /// With the blanks filled in.
+    /// Returns the command with its blanks filled in.
     pub fn command(&self, torrent: &Path, dir: &Path, port: u16) -> Command {
         let port = port.to_string();
         let blanks = [("{torrent}", torrent.as_os_str()), ("{dir}", dir.as_os_str()), ("{port}", OsStr::new(&port))];
@@ -137,15 +137,15 @@ fn split(text: &str) -> Result<Vec<String>, BadTemplate> {
 /// What a program has used up so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Largest resident memory, in KiB.
+    /// Peak resident memory, in KiB.
     pub peak_kib: u64,
-    /// Most descriptors open at a time.
+    /// Largest number of open descriptors.
     pub descriptors: usize,
     /// Processor time, user and system.
     pub cpu: Duration,
 }
 
-/// What a program has left.
+/// What is known of a program that has ended.
 #[derive(Debug)]
 pub struct Finished {
     /// How it ended.
@@ -156,12 +156,12 @@ pub struct Finished {
     pub err: Vec<String>,
     /// What it used up.
     pub usage: Usage,
-    /// From its start to its end.
+    /// The time from its start to its end.
     pub took: Duration,
 }
 
 impl Finished {
-    /// The exit code; 128 + n for one that signal n ended, as a shell says it.
+    /// Returns the exit code; 128 + n if signal n ended it, as a shell reports it.
     pub fn code(&self) -> i32 {
         self.status.code().or_else(|| self.status.signal().map(|signal| 128 + signal)).unwrap_or(-1)
     }
@@ -173,12 +173,12 @@ enum Line {
     Err(String),
 }
 
-/// A running program, in a process group of its own. Dropped, it is killed with all its children.
+/// A running program, in a process group of its own. When this value is dropped, the whole group is killed.
 #[derive(Debug)]
 pub struct ClientProgram {
     child: Child,
     lines: Receiver<Line>,
-    /// Keeps the channel open: a closed one would not wait.
+    /// A sender that keeps the channel open: receiving from a closed channel would not wait.
     _hold: Sender<Line>,
     readers: usize,
     started: Instant,
@@ -190,7 +190,7 @@ pub struct ClientProgram {
 }
 
 impl ClientProgram {
-    /// Starts it, without standard input; both outputs are read all the time.
+    /// Starts it without standard input. Both outputs are read all the time.
     pub fn start(command: &mut Command) -> io::Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         let mut child = command.spawn().map_err(|error| {
@@ -211,39 +211,39 @@ impl ClientProgram {
         Ok(Self { child, lines, _hold: tell, readers, started: Instant::now(), out, err, usage: Usage::default() })
     }
 
-    /// The process id.
+    /// Returns the process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Since its start.
+    /// Returns the time since its start.
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    /// What it has used up so far.
+    /// Returns what it has used up so far.
     pub fn usage(&self) -> Usage {
         self.usage
     }
 
-    /// Sends a signal to the process itself.
+    /// Sends a signal to the process itself, not to its group.
     pub fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(kill_process(Pid::from_child(&self.child), signal)?)
     }
 
-    /// How it ended, if it has.
+    /// Returns how it ended, if it has.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
         self.look();
         self.child.try_wait()
     }
 
-    /// Waits until it says a line, on either stream, that `wanted` makes something of; `None` when the time is up or it
-    /// has ended.
+    /// Waits until `wanted` returns a value for a line of either stream. Returns `None` when the time is up or the
+    /// program has ended.
     pub fn wait_for<T>(&mut self, limit: Duration, mut wanted: impl FnMut(&str) -> Option<T>) -> io::Result<Option<T>> {
         let deadline = Instant::now() + limit;
         loop {
             let ended = self.ended()?.is_some();
-            while let Some(line) = self.next_line((Instant::now() + LOOK).min(deadline)) {
+            while let Some(line) = self.next_line((Instant::now() + SAMPLE_INTERVAL).min(deadline)) {
                 if let Some(found) = wanted(&line) {
                     return Ok(Some(found));
                 }
@@ -254,7 +254,7 @@ impl ClientProgram {
         }
     }
 
-    /// Reads and looks for so long, or until it ends: how it ended, if it has.
+    /// Reads and samples for this long, or until it ends. Returns how it ended, if it has.
     pub fn watch(&mut self, limit: Duration) -> io::Result<Option<ExitStatus>> {
         let deadline = Instant::now() + limit;
         loop {
@@ -264,12 +264,12 @@ impl ClientProgram {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
-            let look = (Instant::now() + LOOK).min(deadline);
+            let look = (Instant::now() + SAMPLE_INTERVAL).min(deadline);
             while self.next_line(look).is_some() {}
         }
     }
 
-    /// Waits for its end; who is still there at the end of `limit` is killed.
+    /// Waits for its end. When `limit` has passed, the whole process group is killed.
     pub fn finish(mut self, limit: Duration) -> io::Result<Finished> {
         let status = if let Some(status) = self.watch(limit)? {
             status
@@ -286,7 +286,7 @@ impl ClientProgram {
         Ok(Finished { status, out, err, usage: self.usage, took })
     }
 
-    /// The next line that comes until then, noted and given. An empty batch of news is no line.
+    /// Stores and returns the next line that comes before the deadline. An empty batch is not a line.
     fn next_line(&mut self, deadline: Instant) -> Option<String> {
         loop {
             let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
@@ -325,14 +325,14 @@ impl ClientProgram {
 
 impl Drop for ClientProgram {
     fn drop(&mut self) {
-        // Gone already is the usual case. Children of its own may have outlived it.
+        // Usually the group is gone already. Children of the program may have outlived it.
         let killed = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         tracing::trace!(?killed, "the program's group");
         drop(self.child.wait());
     }
 }
 
-/// What a reader says when its stream is closed; no line ends with a line feed.
+/// What a reader sends when its stream is closed; no line ends with a line feed.
 const END: &str = "\n";
 
 fn read_lines(stream: impl Read + Send + 'static, tell: Sender<Line>, wrap: fn(String) -> Line) -> io::Result<()> {
@@ -353,20 +353,21 @@ fn read_lines(stream: impl Read + Send + 'static, tell: Sender<Line>, wrap: fn(S
     std::thread::Builder::new().name("reader".to_owned()).spawn(body).map(drop)
 }
 
-/// Has it left ours behind? `spawn` comes back when the child has memory of its own, and the kernel closes the descriptors
-/// that it got from us after that; by the time there is a command line to read, they are gone.
+/// Tells whether the child has replaced our image. `spawn` returns when the child has memory of its own; the kernel
+/// closes the descriptors that it inherited after that. Once its command line can be read, they are closed.
 fn is_begun(id: u32) -> bool {
     std::fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| !line.is_empty())
 }
 
-/// `VmHWM`, the peak of resident memory.
+/// Returns `VmHWM`, the peak of resident memory, in KiB.
 fn peak_kib(id: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
     let high = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     high.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// User and system time so far (`proc_pid_stat(5)`: fields 14 and 15, the third is the first behind the name).
+/// Returns the user and system time so far (`proc_pid_stat(5)`: fields 14 and 15; the third field is the first behind
+/// the name).
 fn cpu(id: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
     let fields = stat.rsplit_once(") ")?.1.split(' ').skip(14 - 3);
@@ -429,27 +430,27 @@ mod tests {
     }
 
     #[test]
-    fn who_stays_too_long_is_killed_with_its_children() {
+    fn a_program_that_runs_too_long_is_killed_with_its_children() {
         let done = shell("sleep 600 & sleep 600").finish(Duration::from_millis(50)).unwrap();
         assert_eq!(done.code(), 128 + 9);
     }
 
     #[test]
-    fn what_it_uses_up_is_seen() {
+    fn memory_descriptors_and_time_are_measured() {
         let mut program = shell("exec 9</dev/null; echo ready; while :; do :; done");
         program.wait_for(LONG, |line| (line == "ready").then_some(())).unwrap();
         let deadline = Instant::now() + LONG;
         while program.usage().cpu < Duration::from_millis(50) {
             assert!(Instant::now() < deadline, "{:?}", program.usage());
-            program.watch(LOOK).unwrap();
+            program.watch(SAMPLE_INTERVAL).unwrap();
         }
         let usage = program.usage();
         assert!(usage.peak_kib > 100 && usage.descriptors >= 4, "{usage:?}");
     }
 
-    /// `N-01.cut` seed 17: 822 descriptors of a client that had 17; the others were the harness's own.
+    /// `N-01.cut` seed 17 counted 822 descriptors of a client that had 17; the others were those of the harness.
     #[test]
-    fn our_own_descriptors_are_not_counted_as_its() {
+    fn descriptors_of_the_harness_are_not_counted() {
         let ours: Vec<_> = (0..300).map(|_| std::fs::File::open("/dev/null").unwrap()).collect();
         for _ in 0..100 {
             let done = shell("exit").finish(LONG).unwrap();

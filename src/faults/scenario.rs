@@ -1,6 +1,6 @@
-//! What every layer of the harness has in common: what a scenario is called and covers, and what a run of it found.
+//! What all layers of the harness share: what a scenario is called and covers, and what a run of it found.
 //!
-//! Knows no layer in particular. The catalogue is `catalogue`; each layer keeps its own list of scenarios.
+//! It knows no particular layer. The catalogue is in `catalogue`; each layer keeps its own list of scenarios.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-/// Where a scenario is played.
+/// Where a scenario runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
     /// The actor tree in a simulator, on virtual time.
@@ -20,7 +20,7 @@ pub enum Layer {
 }
 
 impl Layer {
-    /// As it is written behind `--layer`.
+    /// Returns the word for `--layer`.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sim => "sim",
@@ -36,41 +36,43 @@ impl fmt::Display for Layer {
     }
 }
 
-/// What a scenario is called and what it is about.
+/// The name and the subject of a scenario.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct About {
-    /// Unique in its layer: the id of the entry it covers first, then, after a dot, what is special (`P-14.one-bit`).
+    /// Unique in its layer: the id of the first entry that it covers, then, after a dot, what is special
+    /// (`P-14.one-bit`).
     pub name: &'static str,
-    /// Entries of the catalogue that it automates.
+    /// The entries of the catalogue that it automates.
     pub covers: &'static [&'static str],
-    /// One line.
+    /// One line for the list of scenarios.
     pub title: &'static str,
-    /// Where it is played.
+    /// Where it runs.
     pub layer: Layer,
 }
 
-/// What the referee says.
+/// The verdict of the referee on one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefereeVerdict {
-    /// Everything held.
+    /// Every invariant held.
     Held,
-    /// This machine cannot play it, and why. Never silent, never a success.
+    /// This machine cannot run it, for this reason. It is always reported and never counts as success.
     Skipped(String),
-    /// It did not complete in time after everything had healed (I3).
+    /// It did not complete in time after every fault had healed (I3).
     NotLive(String),
-    /// An invariant broke: which (`I1`) and how.
+    /// An invariant broke.
     Broke {
-        /// `I1` to `I10`.
+        /// Its number: `I1` to `I10`.
         invariant: &'static str,
-        /// What was seen.
+        /// What was observed.
         how: String,
     },
-    /// The process died, panicked where nothing was injected, or leaked (I4, I5).
+    /// The process died, panicked without injection, or leaked (I4, I5).
     Crashed(String),
 }
 
 impl RefereeVerdict {
-    /// The program's exit code: 0 held, 10 an invariant broke, 11 not live after healing, 12 crash or leak.
+    /// Returns the exit code of the program: 0 held, 10 an invariant broke, 11 not live after healing, 12 crash or
+    /// leak.
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Held | Self::Skipped(_) => 0,
@@ -80,7 +82,7 @@ impl RefereeVerdict {
         }
     }
 
-    /// One word.
+    /// Returns the verdict in a word.
     pub const fn word(&self) -> &'static str {
         match self {
             Self::Held => "held",
@@ -91,7 +93,7 @@ impl RefereeVerdict {
         }
     }
 
-    /// Did it fail?
+    /// Tells whether it is a failure.
     pub const fn is_failure(&self) -> bool {
         self.exit_code() != 0
     }
@@ -109,29 +111,29 @@ impl fmt::Display for RefereeVerdict {
     }
 }
 
-/// One run of one scenario.
+/// The report on one run of one scenario.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScenarioReport {
-    /// Which.
+    /// The scenario.
     pub about: About,
-    /// What decided every die.
+    /// The seed of all random numbers.
     pub seed: u64,
-    /// What was done to the client: kind of fault and how often.
+    /// Faults that were injected into the client: kind and count.
     pub injected: BTreeMap<String, u64>,
-    /// What was seen of it: counters, by name.
+    /// Counters of what was observed: name and value.
     pub observed: BTreeMap<String, u64>,
-    /// Supervised restarts: (actor, cause) and how often.
+    /// Supervised restarts: (actor, cause) and count.
     pub restarts: BTreeMap<(String, String), u64>,
-    /// How long it took, on its own clock: virtual in the simulator.
+    /// How long it took on its own clock, which is virtual in the simulator.
     pub took: Duration,
-    /// A hash of everything that happened, where that is deterministic.
+    /// A hash of all events, in deterministic layers.
     pub events: Option<u64>,
-    /// What the referee says.
+    /// The verdict of the referee.
     pub verdict: RefereeVerdict,
 }
 
 impl ScenarioReport {
-    /// Nothing has happened yet, and that held.
+    /// Returns an empty report with the verdict `Held`.
     pub const fn new(about: About, seed: u64) -> Self {
         Self {
             about,
@@ -145,12 +147,12 @@ impl ScenarioReport {
         }
     }
 
-    /// The command that plays it again.
+    /// Returns the command that runs it again.
     pub fn replay(&self) -> String {
         format!("tt-actors fault run --layer {} --only {} --seed {}", self.about.layer, self.about.name, self.seed)
     }
 
-    /// One JSON object. `commit` is the build that was tested.
+    /// Returns one JSON object. `commit` is the tested build.
     pub fn to_json(&self, commit: &str) -> Value {
         let restarts = self.restarts.iter();
         let restarts: Vec<Value> =
@@ -193,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_report_says_how_to_play_it_again() {
+    fn a_report_names_the_command_that_repeats_the_run() {
         let report = ScenarioReport { events: Some(0xff), ..ScenarioReport::new(ABOUT, 7) };
         assert_eq!(report.replay(), "tt-actors fault run --layer sim --only P-14.one-bit --seed 7");
         let json = report.to_json("abc");

@@ -1,4 +1,4 @@
-//! Who is in which swarm: the honest heart of every tracker here, shared by its HTTP and UDP sides.
+//! The members of each swarm: the honest part of all test trackers, shared by their HTTP and UDP sides.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -8,32 +8,33 @@ use std::rc::Rc;
 use crate::base::ids::InfoHash;
 use crate::codec::tracker::{AnnounceRequest, Event, ScrapeEntry};
 
-/// 1,000 swarms and, in each, 10,000 members: T-24's size and T-16's. Who comes later is answered, not listed.
+/// 1,000 swarms (T-24) with 10,000 members each (T-16). Further members get an answer but are not listed.
 const MAX_SWARMS: usize = 1000;
 const MAX_MEMBERS: usize = 10_000;
 
-/// 200 peers: what large trackers give to those who ask for more.
+/// 200 peers: what large trackers return at most.
 const MAX_WANTED: u32 = 200;
 
-/// The table of swarms. Clones are the same table.
+/// The table of swarms. Clones share the same table.
 #[derive(Debug, Clone, Default)]
 pub struct Swarms(Rc<RefCell<BTreeMap<InfoHash, Swarm>>>);
 
 #[derive(Debug, Default)]
 struct Swarm {
-    /// Bytes left of each.
+    /// The bytes that each member still lacks.
     members: BTreeMap<SocketAddr, u64>,
     completed: u32,
     announces: usize,
 }
 
 impl Swarms {
-    /// Lists a seed that does not announce itself.
+    /// Adds a seed that does not announce itself.
     pub fn add_seed(&self, info_hash: InfoHash, seed: SocketAddr) {
         self.with(info_hash, |swarm| swarm.put(seed, 0));
     }
 
-    /// Takes an announce in and names others, never more than wanted; of a large swarm another part each time.
+    /// Records an announce and returns other members, at most the number wanted. For a large swarm each call returns
+    /// another part.
     pub fn announce(&self, asked: &AnnounceRequest, from: SocketAddr) -> Vec<SocketAddr> {
         let heard = |swarm: &mut Swarm| {
             match asked.event {
@@ -51,7 +52,7 @@ impl Swarms {
         self.with(asked.info_hash, heard).unwrap_or_default()
     }
 
-    /// The numbers of a swarm; zeros where there is none.
+    /// Returns the numbers of a swarm; zeros if it is unknown.
     pub fn scrape(&self, info_hash: InfoHash) -> ScrapeEntry {
         let count = |swarm: &Swarm| {
             let seeds = swarm.members.values().filter(|left| **left == 0).count();
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn members_come_complete_and_go() {
+    fn members_join_complete_and_leave() {
         let swarms = Swarms::default();
         let numbers = || {
             let entry = swarms.scrape(InfoHash([1; 20]));
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_large_swarm_is_named_in_turns_and_never_without_limit() {
+    fn a_large_swarm_is_named_in_turns_and_within_the_limit() {
         let swarms = Swarms::default();
         for nth in 1..=20_000 {
             swarms.announce(&asked(Event::Started, 1, 0), member(nth));

@@ -1,6 +1,6 @@
-//! Torrents made in memory from a payload, and what a peer needs to know of one to serve it.
+//! Torrents made in memory from a payload, and what a peer needs in order to serve one.
 //!
-//! Writes bencode by hand; shares no code with the client's parser, so that an error there shows.
+//! It writes bencode by hand and shares no code with the client's parser, so that errors of the parser show.
 
 use sha1::{Digest, Sha1};
 
@@ -9,33 +9,35 @@ use crate::base::geometry::{BadGeometry, Geometry};
 use crate::base::ids::InfoHash;
 use crate::codec::metainfo::Metainfo;
 
-/// What goes into a .torrent (BEP 3, BEP 12, BEP 27). The payload's bytes are the files' bytes, one after the other.
+/// The contents of a .torrent (BEP 3, BEP 12, BEP 27). The bytes of the payload are the bytes of the files, one after
+/// the other.
 #[derive(Debug, Clone, Default)]
 pub struct Recipe {
-    /// Name of the file, or of the folder.
+    /// The name of the file, or of the folder.
     pub name: String,
-    /// Paths inside the folder, with `/`, and lengths, which must add up to the payload's. Empty: one single file.
+    /// Paths inside the folder, with `/`, and lengths in bytes, which must add up to the length of the payload. Empty:
+    /// a single file.
     pub files: Vec<(String, u64)>,
-    /// Bytes in a piece.
+    /// Length of a piece, in bytes.
     pub piece_len: u32,
-    /// Announce URLs by tier. One URL becomes `announce`; more are written as `announce-list` too.
+    /// Announce URLs by tier. A single URL is written as `announce`; more are written as `announce-list` too.
     pub tiers: Vec<Vec<String>>,
-    /// BEP 27.
+    /// The `private` flag (BEP 27).
     pub private: bool,
 }
 
-/// Why there is no such torrent.
+/// Why a recipe cannot become a torrent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadRecipe {
     /// The lengths of the files do not add up.
     #[error("the files have {files} bytes, the payload has {payload}")]
     Lengths {
-        /// Sum over the files.
+        /// The sum of the lengths of the files, in bytes.
         files: u128,
-        /// Of the payload.
+        /// The length of the payload, in bytes.
         payload: u64,
     },
-    /// Sizes that no torrent has.
+    /// Sizes that no torrent can have.
     #[error(transparent)]
     Geometry(#[from] BadGeometry),
 }
@@ -45,36 +47,36 @@ pub enum BadRecipe {
 pub struct MadeTorrent {
     /// The .torrent.
     pub file: Vec<u8>,
-    /// For [`spawn_peer`](super::peer::spawn_peer).
+    /// What [`spawn_peer`](super::peer::spawn_peer) serves.
     pub offer: Offer,
 }
 
 /// What a peer offers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// The swarm.
+    /// The info-hash of the torrent.
     pub info_hash: InfoHash,
-    /// Pieces and blocks.
+    /// The layout of its pieces and blocks.
     pub geometry: Geometry,
-    /// The bytes.
+    /// Its bytes.
     pub content: Content,
 }
 
 impl Offer {
-    /// Of a torrent that somebody else has made; `content` is all its files, one after the other.
+    /// Returns the offer for a torrent made elsewhere; `content` is all its files, one after the other.
     pub fn of(torrent: &Metainfo, content: impl Into<Content>) -> Self {
         Self { info_hash: torrent.info.info_hash, geometry: torrent.info.geometry, content: content.into() }
     }
 }
 
 impl Recipe {
-    /// One single file.
+    /// Returns the recipe of a single file.
     pub fn single(name: &str, piece_len: u32, announce: &[String]) -> Self {
         let tiers = announce.iter().map(|url| vec![url.clone()]).collect();
         Self { name: name.to_owned(), piece_len, tiers, ..Self::default() }
     }
 
-    /// A folder of files.
+    /// Returns the recipe of a folder of files.
     pub fn folder(name: &str, files: &[(&str, u64)], piece_len: u32, announce: &[String]) -> Self {
         let files = files.iter().map(|(path, len)| ((*path).to_owned(), *len)).collect();
         Self { files, ..Self::single(name, piece_len, announce) }
@@ -137,7 +139,7 @@ impl Recipe {
     }
 }
 
-/// SHA-1 of every piece, one after the other.
+/// Returns the SHA-1 hashes of all pieces, concatenated.
 fn hashes(payload: Payload, geometry: &Geometry) -> Vec<u8> {
     let mut buffer = vec![0; geometry.nominal_piece_len() as usize];
     let hash = |piece| {
@@ -148,14 +150,14 @@ fn hashes(payload: Payload, geometry: &Geometry) -> Vec<u8> {
     geometry.pieces().flat_map(hash).collect()
 }
 
-/// A byte string (BEP 3).
+/// Appends a byte string (BEP 3).
 pub(super) fn text(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend(bytes.len().to_string().as_bytes());
     out.push(b':');
     out.extend(bytes);
 }
 
-/// An integer (BEP 3).
+/// Appends an integer (BEP 3).
 pub(super) fn int(out: &mut Vec<u8>, number: impl std::fmt::Display) {
     out.extend(format!("i{number}e").as_bytes());
 }

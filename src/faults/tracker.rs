@@ -1,4 +1,4 @@
-//! A running tracker and what it has heard: the same for HTTP and UDP.
+//! What the HTTP and the UDP test tracker share: a handle on a running tracker, and the record of its requests.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -13,39 +13,39 @@ use super::tracker_behaviour::TrackerBehaviour;
 use crate::base::ids::InfoHash;
 use crate::codec::tracker::{AnnounceReply, AnnounceRequest, ScrapeEntry};
 
-/// 10,000 requests are remembered, later ones only counted: a client that sends more has failed already.
+/// 10,000 requests are recorded and later ones are only counted: a client that sends more has failed already.
 const MAX_HEARD: usize = 10_000;
 
-/// What a tracker was asked.
+/// What a request asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Asked {
     /// A connection id (BEP 15).
     Connect,
     /// Peers.
     Announce(AnnounceRequest),
-    /// Numbers.
+    /// A scrape of these torrents.
     Scrape(Vec<InfoHash>),
-    /// Something no tracker understands.
+    /// Something that is not a request to a tracker.
     Nonsense,
 }
 
-/// One request: when, from whom, what.
+/// A recorded request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeardRequest {
-    /// When it was understood.
+    /// When it was decoded.
     pub at: Instant,
-    /// The other end of its connection.
+    /// The address of the client.
     pub from: SocketAddr,
-    /// What was asked.
+    /// What it asked for.
     pub asked: Asked,
 }
 
-/// All that a tracker has heard and said.
+/// Everything that a tracker received and sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrackerRecord {
     /// Connections accepted (HTTP), datagrams received (UDP).
     pub arrivals: u64,
-    /// Requests, also those that are no longer remembered.
+    /// Requests, including those beyond the 10,000 that are recorded.
     pub requests: u64,
     /// Bytes sent.
     pub bytes: u64,
@@ -54,7 +54,7 @@ pub struct TrackerRecord {
 }
 
 impl TrackerRecord {
-    /// The announces, in order: when and what.
+    /// Returns the announces in order, with their times.
     pub fn announces(&self) -> impl DoubleEndedIterator<Item = (Instant, &AnnounceRequest)> {
         self.heard.iter().filter_map(|heard| match &heard.asked {
             Asked::Announce(request) => Some((heard.at, request)),
@@ -63,7 +63,7 @@ impl TrackerRecord {
     }
 }
 
-/// A running tracker. It ends when this is dropped.
+/// A running tracker. It ends when this value is dropped.
 #[derive(Debug)]
 #[must_use = "the tracker ends when this is dropped"]
 pub struct FaultyTracker {
@@ -74,27 +74,27 @@ pub struct FaultyTracker {
 }
 
 impl FaultyTracker {
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What goes into a torrent.
+    /// Returns its announce URL, as it is written into a torrent.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// All that it has heard so far.
+    /// Returns everything that it has received so far.
     pub fn record(&self) -> TrackerRecord {
         self.record.borrow().clone()
     }
 
-    /// The same, for waiting until something has been heard, on any thread.
+    /// Returns a channel with its record, to wait on from any thread.
     pub fn watch(&self) -> watch::Receiver<TrackerRecord> {
         self.record.clone()
     }
 
-    /// Ends it. Afterwards its port is closed.
+    /// Stops it. Afterwards its port is closed.
     pub async fn stop(mut self) {
         self.task.abort();
         drop((&mut self.task).await);
@@ -107,7 +107,7 @@ impl Drop for FaultyTracker {
     }
 }
 
-/// What both kinds of tracker do with a request.
+/// Handles requests for both kinds of tracker.
 #[derive(Debug)]
 pub(super) struct RequestDesk {
     pub(super) swarms: Swarms,
@@ -138,20 +138,20 @@ impl RequestDesk {
         });
     }
 
-    /// Whether the request just heard is never answered.
+    /// Tells whether the request that was just recorded stays without an answer.
     pub(super) fn hangs(&self) -> bool {
         let enough = |most: &u64| self.record.borrow().announces().count() as u64 > *most;
         self.behaviour.hang || self.behaviour.hang_after.as_ref().is_some_and(enough)
     }
 
-    /// Waits as long as the behaviour says.
+    /// Waits for the delay of the behaviour.
     pub(super) async fn think(&self) {
         if let Some(delay) = self.behaviour.delay {
             sleep(delay).await;
         }
     }
 
-    /// The reply to an announce, lies about peers and the interval included.
+    /// Returns the reply to an announce, with the false peers and the interval of the behaviour.
     pub(super) fn announce(&self, request: &AnnounceRequest, from: IpAddr) -> AnnounceReply {
         let asker = SocketAddr::new(from, request.port);
         let honest = self.swarms.announce(request, asker);
@@ -168,10 +168,10 @@ impl RequestDesk {
     }
 }
 
-/// 10 ms: after a failed accept or receive the next one would fail as well.
+/// 10 ms: after a failed accept or receive, the next one would fail too.
 pub(super) const TROUBLE_PAUSE: Duration = Duration::from_millis(10);
 
-/// Refuses a behaviour with words that this kind of tracker cannot obey.
+/// Refuses a behaviour with words that this kind of tracker cannot carry out.
 pub(super) fn refuse_unless(it_can: bool, what: &str) -> io::Result<()> {
     if it_can { Ok(()) } else { Err(io::Error::new(io::ErrorKind::InvalidInput, what)) }
 }

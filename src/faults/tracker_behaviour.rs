@@ -1,7 +1,7 @@
-//! How a tracker behaves: a plain struct, written as words (`interval=0,dead_peers=200`).
+//! The behaviour of a tracker: a plain struct, written as words (`interval=0,dead_peers=200`).
 //!
-//! The default is an honest tracker. One behaviour serves HTTP and UDP; what only one of them can do lies in a struct of
-//! its own, and the other refuses to start with it.
+//! The default is an honest tracker. One behaviour serves HTTP and UDP. Faults of only one transport are in a struct of
+//! their own, and a tracker of the other transport refuses to start with them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -13,123 +13,123 @@ use crate::base::units::parse_bytes;
 /// What a tracker does.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrackerBehaviour {
-    /// Whom it names.
+    /// Which peers it names.
     pub listing: Listing,
-    /// The interval as it is sent.
+    /// The interval that it sends.
     pub interval: Interval,
-    /// Refuses everything with this text.
+    /// It refuses every announce with this text.
     pub failure: Option<EscapedText>,
-    /// Never answers.
+    /// It never answers.
     pub hang: bool,
-    /// Announces that it answers before it never answers again.
+    /// It stops answering after this many announces.
     pub hang_after: Option<u64>,
-    /// Before every answer.
+    /// The delay before every answer.
     pub delay: Option<Duration>,
-    /// Bytes of the reply's body, or of the datagram, and no more.
+    /// The reply body, or the datagram, is cut after this many bytes.
     pub truncated: Option<u64>,
-    /// What only HTTP can do.
+    /// Faults of HTTP only.
     pub http: HttpFaults,
-    /// What only UDP can do.
+    /// Faults of UDP only.
     pub udp: UdpFaults,
 }
 
-/// Whom a tracker names besides, or instead of, the swarm.
+/// Which peers a tracker names besides the swarm, or instead of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a word of its own")]
 pub struct Listing {
-    /// Nobody at all.
+    /// It names no peers of the swarm.
     pub no_peers: bool,
-    /// Who is asking.
+    /// It names the client that asks.
     pub self_in_peers: bool,
-    /// Addresses of private, local and impossible kinds.
+    /// It names private, local and impossible addresses.
     pub local_peers: bool,
-    /// Addresses where nobody listens.
+    /// How many addresses without a listener it names.
     pub dead_peers: u32,
-    /// Ports of one third party.
+    /// How many ports of one victim address it names.
     pub victims: u32,
-    /// These.
+    /// It names these addresses.
     pub peers: Vec<SocketAddr>,
-    /// How often everyone is named again.
+    /// How many extra times it names every peer.
     pub duplicates: u32,
-    /// Behind the last peer of a list comes one that is cut in the middle.
+    /// The list ends with a peer that is cut in the middle.
     pub cut_list: bool,
 }
 
-/// The interval as it is sent.
+/// The interval that a tracker sends.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Interval {
     /// Half an hour.
     #[default]
     Honest,
-    /// These digits, however many.
+    /// These digits, of any length.
     Digits(String),
-    /// None.
+    /// No interval.
     Missing,
-    /// Words instead of a number.
+    /// Text instead of a number.
     Text,
 }
 
-/// What only HTTP can do.
+/// Faults of HTTP only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HttpFaults {
-    /// Instead of an honest reply.
+    /// What it sends instead of an honest reply.
     pub reply: HttpReply,
-    /// A `warning message`.
+    /// The text of a `warning message`.
     pub warning: Option<EscapedText>,
-    /// A status other than 200.
+    /// A status other than 200; 0 for 200.
     pub status: u32,
-    /// `Retry-After`, seconds.
+    /// `Retry-After`, in seconds.
     pub retry_after: Option<u64>,
-    /// The same as a date.
+    /// `Retry-After` as a date, this many seconds ahead.
     pub retry_date: Option<u64>,
-    /// Bytes a second.
+    /// Limit in bytes a second.
     pub drip: Option<u64>,
-    /// Neither `complete` nor `incomplete`.
+    /// It sends neither `complete` nor `incomplete`.
     pub no_counts: bool,
-    /// Peers in the dictionary model of BEP 3.
+    /// It names peers in the dictionary model of BEP 3.
     pub dictionary: bool,
 }
 
-/// Instead of an honest reply.
+/// What a tracker sends instead of an honest reply.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum HttpReply {
     /// The honest reply.
     #[default]
     Honest,
-    /// An end before a word is said.
+    /// It closes the connection before the first byte.
     Close,
-    /// A reset before a word is said.
+    /// It resets the connection before the first byte.
     Reset,
-    /// Bytes that are no bencode.
+    /// Bytes that are not bencode.
     Garbage,
     /// A web page.
     Html,
-    /// A body of so many bytes.
+    /// A body of this many bytes.
     Huge(u64),
-    /// A body that inflates to so many bytes.
+    /// A body that inflates to this many bytes.
     GzipBomb(u64),
-    /// To itself.
+    /// A redirect to itself.
     RedirectLoop,
-    /// To somewhere else.
+    /// A redirect to this URL.
     RedirectTo(String),
-    /// So many times, then the honest reply.
+    /// This many redirects, then the honest reply.
     Redirects(u32),
 }
 
-/// What only UDP can do.
+/// Faults of UDP only.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UdpFaults {
     /// Which field of a reply is wrong.
     pub wrong: WrongField,
-    /// Announces that are lost.
+    /// How many announces are lost.
     pub lose: u32,
-    /// One byte too many behind the peers.
+    /// There is one byte too many after the peers.
     pub length_lie: bool,
     /// Replies come from another port.
     pub other_port: bool,
 }
 
-/// Which field of a reply is wrong.
+/// Which field of a UDP reply is wrong.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum WrongField {
     /// None.
@@ -141,13 +141,13 @@ pub enum WrongField {
     Action,
 }
 
-/// 100,000 peers named at most: ten times T-16, 600 kB of a compact reply.
+/// At most 100,000 peers are named: ten times T-16, 600 kB of a compact reply.
 const MAX_NAMED: usize = 100_000;
 
-/// TEST-NET-1 (RFC 5737): nobody is there, whoever it was meant to hit.
+/// An address of TEST-NET-1 (RFC 5737), which belongs to no host.
 const VICTIM: [u8; 4] = [192, 0, 2, 1];
 
-/// Every class of address that a public tracker has no business to name (T-19).
+/// One address of every class that a public tracker must not name (T-19).
 const LOCAL: [([u8; 4], u16); 9] = [
     ([10, 0, 0, 1], 6881),
     ([192, 168, 1, 1], 6881),
@@ -161,7 +161,7 @@ const LOCAL: [([u8; 4], u16); 9] = [
 ];
 
 impl Listing {
-    /// The peers to name to `asker`, where an honest tracker would name `honest`.
+    /// Returns the peers to name to `asker`, where an honest tracker would name `honest`.
     pub fn name(&self, honest: Vec<SocketAddr>, asker: SocketAddr) -> Vec<SocketAddr> {
         let mut named = if self.no_peers { Vec::new() } else { honest };
         named.extend(self.self_in_peers.then_some(asker));
@@ -176,10 +176,10 @@ impl Listing {
 }
 
 impl Interval {
-    /// 30 min: what trackers ask for.
+    /// 30 min: what most trackers send.
     pub const HONEST_SECS: u32 = 1800;
 
-    /// As a number, if it is one that bencode or a datagram can hold in 64 bits.
+    /// Returns the interval in seconds, if it is a number that fits into 64 bits.
     pub fn secs(&self) -> Option<i64> {
         match self {
             Self::Honest => Some(i64::from(Self::HONEST_SECS)),
@@ -266,7 +266,7 @@ const fn word(
     BehaviourWord { name, cites, says, field }
 }
 
-/// Every word a tracker's behaviour is made of.
+/// The words of a tracker's behaviour.
 #[rustfmt::skip]
 pub const WORDS: &[BehaviourWord<TrackerBehaviour>] = &[
     word("hang", "T-03", "never answers", |b| &mut b.hang),
@@ -307,7 +307,7 @@ pub const WORDS: &[BehaviourWord<TrackerBehaviour>] = &[
 ];
 
 impl TrackerBehaviour {
-    /// An honest tracker.
+    /// Returns the behaviour of an honest tracker.
     pub fn honest() -> Self {
         Self::default()
     }
@@ -333,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_survives_reading_and_writing() {
+    fn every_word_round_trips() {
         for word in WORDS {
             let value = example(word.name);
             let text = if value.is_empty() { word.name.to_owned() } else { format!("{}={value}", word.name) };
@@ -363,7 +363,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listing_names_whom_its_words_say() {
+    fn each_listing_word_names_its_peers() {
         let swarm = vec![SocketAddr::from(([10, 9, 9, 9], 1))];
         let asker = SocketAddr::from(([10, 8, 8, 8], 2));
         let count = |text: &str| text.parse::<TrackerBehaviour>().unwrap().listing.name(swarm.clone(), asker).len();

@@ -1,4 +1,5 @@
-//! HTTPS trackers whose certificate nobody should believe (T-23): behind it an honest tracker, to see who does.
+//! HTTPS trackers whose certificate clients must refuse (T-23). An honest tracker behind it records the clients that
+//! accept it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,18 +22,19 @@ use super::tracker_behaviour::TrackerBehaviour;
 use super::tracker_http::converse;
 use crate::net::{BoxStream, ByteStream, Listen, Net};
 
-/// What is wrong with it. All are signed with the one key beside this file, which protects nothing.
+/// What is wrong with the TLS server. All certificates are signed with the one key beside this file, which protects
+/// nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Distrust {
-    /// Its own issuer, for `localhost`, valid until 2120.
+    /// Self-signed, for `localhost`, valid until 2120.
     SelfSigned,
-    /// The same, valid for one day of 2020.
+    /// Self-signed, for `localhost`, valid for one day of 2020.
     Expired,
-    /// The same, for `tracker.example`.
+    /// Self-signed, for `tracker.example`.
     WrongHost,
-    /// Answers every hello with the alert that an ancient server sends: it speaks TLS 1.0 only.
+    /// It answers every hello with the alert of a server that speaks TLS 1.0 only.
     Ancient,
-    /// Speaks HTTP in the clear.
+    /// It speaks HTTP without TLS.
     Plain,
 }
 
@@ -51,8 +53,8 @@ impl Distrust {
     }
 }
 
-/// Starts one that listens at `at` (port 0: any). Must run where `spawn_local` works. What its record has heard was told
-/// by somebody who believed the certificate, or went on without one.
+/// Starts a tracker that listens at `at` (port 0: any). Must run where `spawn_local` works. Each request in its record
+/// comes from a client that accepted the certificate, or went on without one.
 pub async fn spawn_tls_tracker(net: &Net, at: SocketAddr, swarms: &Swarms, why: Distrust) -> io::Result<FaultyTracker> {
     let listener = net.listen(at).await?;
     let addr = listener.local_addr()?;
@@ -95,7 +97,7 @@ async fn talk(mut stream: BoxStream, from: SocketAddr, desk: Rc<RequestDesk>, wh
             drop(stream.shutdown().await);
         }
         _ => {
-            // Who refuses the certificate says so with an alert, and that is that.
+            // A client that refuses the certificate sends an alert, which ends the connection.
             if let Ok(stream) = acceptor.accept(stream).await {
                 converse(Box::new(Tls(stream)), from, desk).await;
             }
@@ -103,7 +105,7 @@ async fn talk(mut stream: BoxStream, from: SocketAddr, desk: Rc<RequestDesk>, wh
     }
 }
 
-/// A stream of somebody who believed us.
+/// A stream of a client that accepted the certificate.
 #[derive(Debug)]
 struct Tls(TlsStream<BoxStream>);
 

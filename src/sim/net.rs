@@ -1,4 +1,4 @@
-//! [`Network`] on turmoil's sockets, and what turmoil leaves out: resets, addresses that never answer, links that are cut
+//! [`Network`] on turmoil's sockets, with what turmoil lacks: resets, addresses that never answer, links that are cut
 //! in one direction, names.
 //!
 //! Every host has its own [`SimNet`]; all of them share one [`Wires`]. Knows no actor and no scenario.
@@ -20,43 +20,43 @@ use turmoil::net::{TcpListener, TcpStream, UdpSocket};
 use crate::base::locked::Locked;
 use crate::net::{BoxStream, ByteStream, DatagramSocket, Listen, Net, Network, Pending};
 
-/// 10,000 dials are remembered: far more than good manners allow in any run.
+/// The first 10,000 dials are recorded: far more than a well-behaved client makes in any run.
 const MAX_DIALS: usize = 10_000;
 
-/// What all hosts share. Clones are the same wires.
+/// The state that all hosts share. Clones share the same state.
 #[derive(Debug, Clone, Default)]
 pub struct Wires(Arc<Locked<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// (from, to): the end at `from` has reset its connection to `to`.
+    /// (from, to): the side at `from` has reset its connection to `to`.
     resets: BTreeSet<(SocketAddr, SocketAddr)>,
-    /// Nothing passes from the one to the other.
+    /// (from, to): nothing passes in this direction.
     cuts: BTreeSet<(IpAddr, IpAddr)>,
     names: BTreeMap<String, SimName>,
     dials: Vec<Dial>,
     bytes: u64,
 }
 
-/// What a name leads to.
+/// What a host name resolves to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SimName {
-    /// These.
+    /// These addresses.
     Leads(Vec<IpAddr>),
-    /// To each in turn, one a question.
+    /// One of these addresses, another one for each query.
     Flaps(Vec<IpAddr>),
-    /// Nobody answers.
+    /// No answer.
     Hangs,
 }
 
 /// One attempt to open a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dial {
-    /// When, since the start of the simulation.
+    /// The time since the start of the simulation.
     pub at: Duration,
-    /// Who.
+    /// The address of the caller.
     pub from: IpAddr,
-    /// Whom.
+    /// The address that was called.
     pub to: SocketAddr,
 }
 
@@ -65,7 +65,7 @@ impl Wires {
         look(&mut self.0.lock())
     }
 
-    /// Nothing passes from the one to the other any more, or again. turmoil itself is told by the caller.
+    /// Cuts or mends the direction from one host to another. The caller must tell turmoil itself.
     pub(super) fn set_cut(&self, from: IpAddr, to: IpAddr, is_cut: bool) {
         self.with(|state| if is_cut { state.cuts.insert((from, to)) } else { state.cuts.remove(&(from, to)) });
     }
@@ -74,17 +74,17 @@ impl Wires {
         self.with(|state| state.cuts.contains(&(one, other)) || state.cuts.contains(&(other, one)))
     }
 
-    /// Gives a name to addresses.
+    /// Sets what a host name resolves to.
     pub fn name(&self, name: &str, leads: SimName) {
         self.with(|state| state.names.insert(name.to_owned(), leads));
     }
 
-    /// Every attempt to open a stream, in order; the first 10,000.
+    /// Returns the attempts to open a stream, in order; at most 10,000.
     pub fn dials(&self) -> Vec<Dial> {
         self.with(|state| state.dials.clone())
     }
 
-    /// Bytes read by all hosts from their streams.
+    /// Returns the number of bytes that all hosts have read from their streams.
     pub fn bytes(&self) -> u64 {
         self.with(|state| state.bytes)
     }
@@ -98,10 +98,11 @@ impl Wires {
     }
 }
 
-/// 50/8: addresses where a SYN is never answered. Real networks have them everywhere; here they need a place.
+/// 50/8: addresses at which no SYN is answered. Real networks have them everywhere; here they need a range of their
+/// own.
 pub const VOID: u8 = 50;
 
-/// The network as one host sees it.
+/// The network of one host.
 #[derive(Debug)]
 pub struct SimNet {
     ip: IpAddr,
@@ -109,14 +110,14 @@ pub struct SimNet {
 }
 
 impl SimNet {
-    /// Of the host at this address. Its sockets work inside that host only.
+    /// Returns the network of the host at this address. Its sockets work inside that host only.
     pub fn at(ip: Ipv4Addr, wires: &Wires) -> Net {
         Arc::new(Self { ip: IpAddr::V4(ip), wires: wires.clone() })
     }
 }
 
-/// The address of an IPv4 host for whoever asks by IPv6: `64:ff9b::/96`, as a translator has it (RFC 6052). turmoil's hosts have
-/// one address each; this is their second.
+/// Returns the IPv6 address of an IPv4 host: `64:ff9b::/96`, as a translator has it (RFC 6052). turmoil's hosts have
+/// one address each; this serves as their second.
 pub fn second_address(ip: Ipv4Addr) -> IpAddr {
     let [a, b, c, d] = ip.octets();
     IpAddr::from([0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, a, b, c, d])
@@ -132,7 +133,7 @@ fn translated(ip: IpAddr) -> IpAddr {
     }
 }
 
-/// A SYN that nobody answers is sent again after 1, 2, 4 s ... (RFC 6298); once a second is close enough.
+/// An unanswered SYN is sent again after 1, 2, 4 s ... (RFC 6298); once a second is close enough.
 const SYN_RETRY: Duration = Duration::from_secs(1);
 
 impl Network for SimNet {
@@ -199,7 +200,7 @@ impl Network for SimNet {
     }
 }
 
-/// A stream; it is there until it is reset.
+/// A stream; `None` after a reset.
 #[derive(Debug)]
 struct Tcp {
     stream: Option<TcpStream>,
@@ -226,12 +227,12 @@ impl ByteStream for Tcp {
         Ok(self.ends()?.0)
     }
 
-    /// The simulator has one arbiter.
+    /// The simulator has one arbiter, so that the stream can stay as it is.
     fn settle(self: Box<Self>) -> io::Result<BoxStream> {
         Ok(self)
     }
 
-    /// turmoil cannot send a RST at will: the end is orderly on its wires, and the other end reads it as a reset.
+    /// turmoil cannot send a RST: it sends an orderly end, which the other side reads as a reset.
     fn reset(mut self: Box<Self>) -> io::Result<()> {
         let ends = self.ends()?;
         self.wires.with(|state| state.resets.insert(ends));
@@ -305,7 +306,7 @@ struct Udp {
 }
 
 impl DatagramSocket for Udp {
-    /// To where there is nobody a datagram is lost, as on any network.
+    /// A datagram to an address without a host is lost, as on any network.
     fn send_to<'a>(&'a self, datagram: &'a [u8], to: SocketAddr) -> Pending<'a, usize> {
         Box::pin(async move {
             match self.socket.send_to(datagram, to).await {

@@ -1,6 +1,6 @@
-//! What is going to happen in a simulation: who is there, what is done to whom and when, and by when it must be over.
+//! The plan of a simulation: its peers and trackers, timed steps, and the time limit.
 //!
-//! Data only; `world` plays it, `referee` judges it. Every die of a plan comes from its seed.
+//! Data only: `world` runs it, `referee` judges it. All random numbers of a plan follow from its seed.
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,14 +10,14 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use super::net::SimName;
-use super::seen::SimSeen;
+use super::observation::SimObservation;
 use crate::actors::kit::injection::InjectionSite;
 use crate::faults::behaviour::Behaviour;
 use crate::faults::scenario::RefereeVerdict;
 use crate::faults::tracker_behaviour::TrackerBehaviour;
 use crate::storage::memory::{Health, Meddle, Operation};
 
-/// Where the client lives. All addresses are public ones, so that the rules for the internet hold.
+/// The address of the client. All addresses are public ones, so that the rules for the internet hold.
 pub const CLIENT: Ipv4Addr = Ipv4Addr::new(20, 0, 0, 1);
 
 /// The port of every peer.
@@ -26,96 +26,96 @@ pub const PEER_PORT: u16 = 6881;
 /// The port of every tracker.
 pub const TRACKER_PORT: u16 = 6969;
 
-/// Something done to the world at some moment.
+/// A change of the simulated world at some moment.
 #[derive(Debug, Clone)]
-pub enum SimDeed {
-    /// Nothing passes between the client and this host; what is under way waits, as TCP would send it again.
+pub enum SimStep {
+    /// Holds all traffic between the client and this host. Nothing is lost: TCP would send it again.
     Hold(Ipv4Addr),
-    /// It passes again.
+    /// Ends [`Hold`](Self::Hold).
     Release(Ipv4Addr),
-    /// Nothing passes from the one to the other, and what is under way is lost.
+    /// Cuts one direction. What is under way is lost.
     Cut {
-        /// From here,
+        /// The sending host.
         from: Ipv4Addr,
-        /// not to there.
+        /// The receiving host.
         to: Ipv4Addr,
     },
-    /// It passes again.
+    /// Ends [`Cut`](Self::Cut).
     Mend {
-        /// From here,
+        /// The sending host.
         from: Ipv4Addr,
-        /// to there.
+        /// The receiving host.
         to: Ipv4Addr,
     },
-    /// This host is gone, with everything it holds.
+    /// This host stops and loses its memory.
     Stop(Ipv4Addr),
-    /// It is back, as it was at the start.
+    /// This host starts again, in its initial state.
     Start(Ipv4Addr),
-    /// The client is killed; its machine lives, so nothing that was written is lost.
+    /// The client is killed. Its machine keeps running, so everything that was written stays.
     Kill,
-    /// The client's machine loses power; what its disk has not synced may be lost, page by page.
+    /// The client's machine loses power. What was not synced may be lost, page by page.
     PowerCut,
-    /// The client is started again, by the same command.
+    /// The client is started again, with the same command line.
     Restart,
-    /// The user wishes to stop.
-    Wish,
-    /// Messages take at most so long from now on, one way.
+    /// The user asks the client to stop.
+    UserStop,
+    /// From now on messages take at most this long in one direction.
     Latency(Duration),
-    /// The client's machine sleeps for so long.
+    /// The client's machine is suspended for this long.
     Suspend(Duration),
     /// The disk changes its health.
     Disk(Health),
     /// The n-th operation of this kind from now on fails, once.
     Strike(Operation, u64, std::io::ErrorKind),
-    /// Somebody does this to the record.
+    /// The record is replaced by what this function makes of it.
     Tamper(fn(Option<Vec<u8>>) -> Option<Vec<u8>>),
-    /// Another program does this to the files.
-    Meddle(Meddle),
+    /// Another program changes the files.
+    ChangeFiles(Meddle),
 }
 
-/// A peer of the cast.
+/// A peer of the simulation.
 #[derive(Debug, Clone)]
 pub(super) struct PeerRole {
     pub(super) ip: Ipv4Addr,
     pub(super) behaviour: Behaviour,
-    /// Trackers name it; otherwise the user does.
+    /// Whether trackers name it; otherwise the user does.
     pub(super) listed: bool,
 }
 
-/// A tracker of the cast.
+/// A tracker of the simulation.
 #[derive(Debug, Clone)]
 pub(super) struct TrackerRole {
     pub(super) ip: Ipv4Addr,
     pub(super) udp: bool,
-    /// One for each life; the last one stays.
+    /// The behaviour after each start of the host; further starts use the last one.
     pub(super) lives: Vec<TrackerBehaviour>,
 }
 
-/// Something the referee must see besides the invariants.
-pub(super) type SimCriterion = Box<dyn Fn(&SimSeen) -> Result<(), RefereeVerdict>>;
+/// A condition that must hold besides the invariants.
+pub(super) type SimCriterion = Box<dyn Fn(&SimObservation) -> Result<(), RefereeVerdict>>;
 
-/// Asked before every message: does the client panic here?
+/// Called before every message of an actor: `true` makes the client panic there.
 pub(super) type PanicPlan = Box<dyn FnMut(InjectionSite) -> bool>;
 
-/// See the head of the file.
+/// The plan of one simulation.
 pub struct ScenarioPlan {
-    /// For whatever a scene leaves to chance.
+    /// The source of all random choices of the scene.
     pub dice: SmallRng,
     pub(super) seed: u64,
     pub(super) bytes: u64,
     pub(super) piece_len: u32,
-    /// Paths and lengths; none for a single file.
+    /// Paths and lengths in bytes; empty for a single file.
     pub(super) files: Vec<(String, u64)>,
-    /// Peers that have nothing and ask for everything.
+    /// Peers that have nothing and request everything.
     pub(super) leeches: Vec<Ipv4Addr>,
-    /// For so long it is given to others once it is complete.
+    /// How long the client seeds after it has completed; `None`: not at all.
     pub(super) seeds_for: Option<Duration>,
     pub(super) peers: Vec<PeerRole>,
     pub(super) trackers: Vec<TrackerRole>,
     pub(super) tiers: Vec<Vec<String>>,
     pub(super) named: Vec<SocketAddr>,
     pub(super) names: Vec<(String, SimName)>,
-    pub(super) deeds: Vec<(Duration, SimDeed)>,
+    pub(super) steps: Vec<(Duration, SimStep)>,
     pub(super) latency: (Duration, Duration),
     pub(super) limit: Duration,
     pub(super) patient: bool,
@@ -134,7 +134,8 @@ impl fmt::Debug for ScenarioPlan {
 }
 
 impl ScenarioPlan {
-    /// 2 MiB in pieces of 32 KiB, nobody there, five minutes of time, round trips of 20 to 100 ms.
+    /// Makes a plan of 2 MiB in pieces of 32 KiB, without peers and trackers, with a limit of five minutes and round
+    /// trips of 20 to 100 ms.
     pub fn new(seed: u64) -> Self {
         Self {
             dice: SmallRng::seed_from_u64(seed),
@@ -149,7 +150,7 @@ impl ScenarioPlan {
             tiers: Vec::new(),
             named: Vec::new(),
             names: Vec::new(),
-            deeds: Vec::new(),
+            steps: Vec::new(),
             latency: (Duration::from_millis(10), Duration::from_millis(50)),
             limit: Duration::from_secs(300),
             patient: true,
@@ -162,15 +163,15 @@ impl ScenarioPlan {
         }
     }
 
-    /// Another payload.
+    /// Sets the length of the payload and of a piece, in bytes.
     pub const fn payload(&mut self, bytes: u64, piece_len: u32) {
         (self.bytes, self.piece_len) = (bytes, piece_len);
     }
 
-    /// The payload in so many files of different lengths.
+    /// Splits the payload into `count` files of different lengths.
     pub fn files(&mut self, count: u64) {
         let share = self.bytes / count;
-        // Each a little longer than the one before, so that no border of a file is one of a piece.
+        // Each file is a little longer than the one before, so that no file ends at the end of a piece.
         let len = |nth: u64| {
             if nth + 1 == count {
                 self.bytes - (0..nth).map(|nth| share - 999 + nth).sum::<u64>()
@@ -181,18 +182,20 @@ impl ScenarioPlan {
         self.files = (0..count).map(|nth| (format!("folder/{nth}"), len(nth))).collect();
     }
 
-    /// It is given to others for so long, and so many ask for all of it, over and over.
+    /// Lets the client seed for `time` after it has completed, to this many leeches that request everything again and
+    /// again.
     pub fn seed_for(&mut self, time: Duration, leeches: u8) {
         self.seeds_for = Some(time);
         self.leeches = (0..leeches).map(|nth| Ipv4Addr::new(41, nth, 0, 1)).collect();
     }
 
-    /// A peer that every tracker names. Words as for `fault peer --behaviour`.
+    /// Adds a peer that every tracker names. Returns its address. `words` is a behaviour as for
+    /// `fault peer --behaviour`.
     pub fn peer(&mut self, words: &str) -> Ipv4Addr {
         self.join(words, true)
     }
 
-    /// A peer that the user names, and no tracker.
+    /// Adds a peer that the user names, and no tracker. Returns its address.
     pub fn known_peer(&mut self, words: &str) -> Ipv4Addr {
         let ip = self.join(words, false);
         self.named.push(SocketAddr::from((ip, PEER_PORT)));
@@ -207,22 +210,23 @@ impl ScenarioPlan {
         ip
     }
 
-    /// An address that the user names and where there may be nobody.
+    /// Adds an address to those that the user names; it may have no host.
     pub fn name_peer(&mut self, peer: SocketAddr) {
         self.named.push(peer);
     }
 
-    /// An HTTP tracker in a tier of its own. Words as for `fault tracker --behaviour`.
+    /// Adds an HTTP tracker in a tier of its own. Returns its address. `words` is a behaviour as for
+    /// `fault tracker --behaviour`.
     pub fn tracker(&mut self, words: &str) -> Ipv4Addr {
         self.add_tracker(&[words], false)
     }
 
-    /// One that behaves otherwise each time it is started.
+    /// Adds an HTTP tracker that has another behaviour after each start.
     pub fn tracker_of_lives(&mut self, lives: &[&str]) -> Ipv4Addr {
         self.add_tracker(lives, false)
     }
 
-    /// The same over UDP.
+    /// Adds a UDP tracker in a tier of its own. Returns its address.
     pub fn udp_tracker(&mut self, words: &str) -> Ipv4Addr {
         self.add_tracker(&[words], true)
     }
@@ -237,68 +241,68 @@ impl ScenarioPlan {
         ip
     }
 
-    /// One more announce URL, in a tier of its own.
+    /// Adds a tier with these announce URLs.
     pub fn tier(&mut self, urls: &[String]) {
         self.tiers.push(urls.to_vec());
     }
 
-    /// Makes a name lead somewhere.
+    /// Sets what a host name resolves to.
     pub fn dns(&mut self, name: &str, leads: SimName) {
         self.names.push((name.to_owned(), leads));
     }
 
-    /// Does something after so long.
-    pub fn at(&mut self, at: Duration, deed: SimDeed) {
-        self.deeds.push((at, deed));
+    /// Adds a step at this time after the start.
+    pub fn at(&mut self, at: Duration, step: SimStep) {
+        self.steps.push((at, step));
     }
 
-    /// By when it must be complete, from the start (I3).
+    /// Sets the time from the start by which the client must be complete (I3).
     pub const fn within(&mut self, limit: Duration) {
         self.limit = limit;
     }
 
-    /// A full disk ends the run, as it does by default on the command line.
+    /// Lets a full disk end the run, which is the default on the command line.
     pub const fn leave_when_full(&mut self) {
         self.patient = false;
     }
 
-    /// Bytes a second that the client reads from peers at most.
+    /// Sets the client's download limit, in bytes a second.
     pub const fn max_download(&mut self, bps: u64) {
         self.max_down_bps = Some(bps);
     }
 
-    /// The user starts it again so long after each end that is not a complete one.
+    /// Lets the user start the client again this long after each end before completion.
     pub const fn start_again_after(&mut self, pause: Duration) {
         self.again_after = Some(pause);
     }
 
-    /// It cannot become complete, and that is right: the invariants are judged when the time is over.
+    /// Expects that the client cannot complete: the invariants are judged when the time is over.
     pub const fn stay_incomplete(&mut self) {
         self.stays_incomplete = true;
     }
 
-    /// Connected peers at most.
+    /// Sets the largest number of connected peers.
     pub const fn max_peers(&mut self, peers: usize) {
         self.max_peers = Some(peers);
     }
 
-    /// Panics where this says so.
+    /// Injects a panic wherever this function returns `true`.
     pub fn panic_where(&mut self, strikes: impl FnMut(InjectionSite) -> bool + 'static) {
         self.panics = Some(Box::new(strikes));
     }
 
-    /// The referee must see this as well.
-    pub fn expect(&mut self, criterion: impl Fn(&SimSeen) -> Result<(), RefereeVerdict> + 'static) {
+    /// Adds a condition for the referee.
+    pub fn expect(&mut self, criterion: impl Fn(&SimObservation) -> Result<(), RefereeVerdict> + 'static) {
         self.criteria.push(Box::new(criterion));
     }
 
-    /// A moment between these two, by the dice.
+    /// Returns a random time between these two, in seconds.
     pub fn moment(&mut self, from: f64, to: f64) -> Duration {
         Duration::from_secs_f64(self.dice.random_range(from..to))
     }
 }
 
-/// The announce URL of a tracker of the cast.
+/// Returns the announce URL of a tracker of the simulation.
 pub fn url(host: &str, udp: bool) -> String {
     let scheme = if udp { "udp" } else { "http" };
     format!("{scheme}://{host}:{TRACKER_PORT}/announce")

@@ -1,8 +1,9 @@
-//! Whole swarms of our own client: one seed, many leeches, each with an upload limit, and how long the last one takes.
+//! Whole swarms of our own client: one seed and many leeches, each with an upload limit, and how long the last leech
+//! takes.
 //!
-//! Every host runs `app::run`, unmodified; there is no tracker and nobody else. The upload limits are all that holds
-//! bytes up, so the least time that any protocol could need is known: `max(F/u_s, N F/(u_s + sum u_i))`, with nobody
-//! limited in what he takes. A leech that is done stays and gives. Knows no fault; the referee compares bytes and times.
+//! Every host runs `app::run`, unmodified; there are no trackers and no other peers. Only the upload limits delay
+//! bytes, so the least time that any protocol could need is known: `max(F/u_s, N F/(u_s + sum u_i))`, without download
+//! limits. A leech that has completed goes on seeding. Knows no faults; the referee compares bytes and times.
 
 use std::cell::RefCell;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -32,39 +33,40 @@ use crate::net::Net;
 use crate::storage::SharedStorage;
 use crate::storage::memory::{Medium, Memory};
 
-/// 10 ms, as long as a slice of the limits.
+/// 10 ms: the length of a slice of the rate limits.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Round trips of 20 to 100 ms.
 const LATENCY: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(50)];
 
-/// 64 KiB/s: a slow line, and a simulation that ends.
+/// 64 KiB/s: a slow line, and a simulation that ends in reasonable time.
 const USUAL_BPS: u64 = 64 * 1024;
 
-/// 512 B/s: what a free rider needs for its own requests, and nothing to give.
+/// 512 B/s: enough for the requests of a free rider, and nothing to give.
 const RIDER_BPS: u64 = 512;
 
-/// Four times the least time: then it has failed.
-const PATIENCE: f64 = 4.0;
+/// Four times the least time. A swarm that takes longer has failed.
+const FAILED_AFTER: f64 = 4.0;
 
-/// 1.1 F from the seed, for whom it is all of its line.
+/// The seed sends at most 1.1 times the length of the torrent, in swarms where it has the only complete copy.
 const MOST_OF_SEED: f64 = 1.1;
 
-/// A free rider takes at least a tenth longer than the last of those who give; 1.15 to 1.35 times as long in ten seeds.
+/// A free rider takes at least a tenth longer than the last leech that uploads; 1.15 to 1.35 times as long in ten
+/// seeds.
 const RIDER_PAYS: f64 = 1.1;
 
-/// A swarm: what it is called, who is in it, and by when all must be done.
+/// A swarm: its name, its members, and its time limit.
 #[derive(Debug, Clone, Copy)]
 pub struct SwarmScenario {
-    /// What it is called.
+    /// Its name and title.
     pub about: About,
-    /// Bytes of the torrent.
+    /// Length of the torrent, in bytes.
     bytes: u64,
     /// Upload limits of the leeches, in bytes a second.
     leeches: fn() -> Vec<u64>,
-    /// The last one's time over the least time, at most.
+    /// The largest allowed ratio of the last leech's time to the least time.
     within: f64,
-    /// The seed names its pieces one by one (BEP 16).
+    /// Whether the seed announces its pieces one by one (BEP 16).
     super_seed: bool,
 }
 
@@ -84,7 +86,7 @@ const fn swarm(
     }
 }
 
-/// All of them.
+/// All swarms.
 #[rustfmt::skip]
 pub const SWARMS: &[SwarmScenario] = &[
     swarm("swarm.8", "a seed and 8 leeches that upload alike", 16, || vec![USUAL_BPS; 8], 1.15),
@@ -103,7 +105,7 @@ fn with_a_rider() -> Vec<u64> {
     [vec![USUAL_BPS; 8], vec![RIDER_BPS]].concat()
 }
 
-/// One host, as it was last seen.
+/// One host, with the last that was seen of it.
 #[derive(Debug, Clone, Default)]
 struct Member {
     up_bps: u64,
@@ -113,12 +115,12 @@ struct Member {
 
 type Members = Rc<RefCell<Vec<Member>>>;
 
-/// Plays a swarm until the last leech is done.
-pub fn play(swarm: &SwarmScenario, seed: u64, keep: bool) -> (ScenarioReport, Vec<String>) {
+/// Runs a swarm until the last leech has completed. Returns the report, and the lines of the log if `keep` is set.
+pub fn run_scene(swarm: &SwarmScenario, seed: u64, keep: bool) -> (ScenarioReport, Vec<String>) {
     let trace = Trace::new(keep);
     let mut report = ScenarioReport::new(swarm.about, seed);
-    let played = catch_unwind(AssertUnwindSafe(|| trace.listen(|| World::build(swarm, seed, &trace)?.run())));
-    match played {
+    let ran = catch_unwind(AssertUnwindSafe(|| trace.listen(|| World::build(swarm, seed, &trace)?.run())));
+    match ran {
         Err(_panic) => report.verdict = RefereeVerdict::Crashed("a panic left the tree".to_owned()),
         Ok(Err(error)) => report.verdict = RefereeVerdict::Crashed(error),
         Ok(Ok(members)) => judge(swarm, &members, &mut report),
@@ -158,13 +160,13 @@ impl World {
             let mut config = RunConfig::new(vec![Job::new(metainfo.clone())], PathBuf::from("/"));
             config.aim = if nth == 0 { Aim::Seed(FOR_EVER) } else { Aim::Fetch { then: Some(FOR_EVER) } };
             config.super_seed = swarm.super_seed && nth == 0;
-            // Each pair meets once.
+            // Each pair of hosts connects once.
             config.peers = (0..nth).map(|other| SocketAddr::from((address(other), PEER_PORT))).collect();
             (config.port, config.max_up_bps) = (Some(PEER_PORT), Some(rates[nth]));
             config.seed = seed.wrapping_mul(1000).wrapping_add(nth as u64);
             host(&mut sim, nth, config, (medium, &wires), (&members, trace));
         }
-        let limit = least_time(swarm.bytes, &rates).mul_f64(PATIENCE);
+        let limit = least_time(swarm.bytes, &rates).mul_f64(FAILED_AFTER);
         Ok(Self { sim, members, media, payload, limit })
     }
 
@@ -183,15 +185,15 @@ impl World {
     }
 }
 
-/// Neither ratio nor time ends it.
+/// No limit of ratio or time.
 const FOR_EVER: SeedingGoal = SeedingGoal { ratio: None, time: None };
 
 fn address(nth: usize) -> Ipv4Addr {
     Ipv4Addr::new(40, u8::try_from(nth).expect("fewer than 256 hosts"), 0, 1)
 }
 
-/// 1,024 pieces of a block, as many as torrents have: what two leeches ask of the seed at the same time is given twice, and
-/// that is a few pieces, however many there are.
+/// 1,024 pieces of one block, as many as torrents have. What two leeches request from the seed at the same time is sent
+/// twice: a few pieces, whatever their number.
 const PIECE_LEN: u32 = 16 * 1024;
 
 fn host(
@@ -206,11 +208,11 @@ fn host(
     sim.host(address(nth).to_string(), move || {
         let storage: SharedStorage = Arc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
         let (stop, stops) = mpsc::channel(1);
-        let ground =
+        let environment =
             Environment { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
         let (members, trace, config) = (Rc::clone(&members), trace.clone(), config.clone());
         async move {
-            run_on(ground, &config, &mut |_, view| {
+            run_on(environment, &config, &mut |_, view| {
                 trace.remark(|| remark(nth, view));
                 let member = &mut members.borrow_mut()[nth];
                 if matches!(view.phase, TorrentPhase::Seeding) && member.done.is_none() {
@@ -233,7 +235,7 @@ fn remark(nth: usize, view: &TorrentView) -> String {
     format!("HOST {nth} has {have} KiB, {up} up, {down} down, gives to {given}, takes from {giving} of {}", peers.len())
 }
 
-/// `max(F/u_s, N F/(u_s + sum u_i))`; the seed comes first.
+/// Returns `max(F/u_s, N F/(u_s + sum u_i))`; the first rate is that of the seed.
 fn least_time(bytes: u64, rates: &[u64]) -> Duration {
     let leeches = rates.len() as u64 - 1;
     let alone_ms = bytes * 1000 / rates[0];
@@ -251,11 +253,11 @@ fn judge(swarm: &SwarmScenario, members: &[Member], report: &mut ScenarioReport)
     let (Some(took), true) = (last(&givers), is_done) else {
         let done = members.iter().filter(|member| member.done.is_some()).count();
         report.verdict =
-            RefereeVerdict::NotLive(format!("{done} of {} done after {PATIENCE} times {least:?}", members.len()));
+            RefereeVerdict::NotLive(format!("{done} of {} done after {FAILED_AFTER} times {least:?}", members.len()));
         return;
     };
     report.took = took;
-    // What lay in its sockets' queues at the end counts as sent, and has never passed its limit.
+    // Bytes in the queues of its sockets at the end count as sent, but have not passed its limit.
     let passed = swarm.bytes.max(members[0].up_bps * took.as_secs());
     let from_seed = members[0].view.as_ref().map_or(0, |view| view.bytes_sent).min(passed);
     let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

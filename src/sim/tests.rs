@@ -1,4 +1,4 @@
-//! The simulator itself: that it is deterministic, and that its referee sees what it is there to see.
+//! The simulator is deterministic, and its referee finds what it is meant to find.
 
 use std::collections::BTreeSet;
 
@@ -14,17 +14,17 @@ fn scene(name: &str) -> &'static SimScene {
 }
 
 #[test]
-fn the_same_seed_makes_the_same_events_and_another_one_others() {
+fn the_same_seed_makes_the_same_events_and_another_seed_others() {
     for name in ["calm", "P-26.sweep", "D-12", "mix.bad-day"] {
-        let hashes: Vec<_> = [7, 7, 8].map(|seed| play(scene(name), seed, false).0.events).into();
+        let hashes: Vec<_> = [7, 7, 8].map(|seed| run_scene(scene(name), seed, false).0.events).into();
         assert_eq!(hashes[0], hashes[1], "{name} seed 7");
         assert_ne!(hashes[0], hashes[2], "{name} seeds 7 and 8");
     }
 }
 
 #[test]
-fn a_scene_that_holds_says_so_and_what_was_seen() {
-    let (report, lines) = play(scene("P-03"), 3, true);
+fn a_scene_that_holds_reports_its_figures() {
+    let (report, lines) = run_scene(scene("P-03"), 3, true);
     assert_eq!(report.verdict, RefereeVerdict::Held);
     assert_eq!(report.observed["runs"], 1);
     assert!(report.took > std::time::Duration::from_secs(5), "{:?}", report.took);
@@ -41,13 +41,13 @@ fn a_run_without_any_source_is_not_live() {
             plan.within(std::time::Duration::from_secs(20));
         },
     };
-    let (report, _) = play(&NOBODY, 1, false);
+    let (report, _) = run_scene(&NOBODY, 1, false);
     assert!(matches!(report.verdict, RefereeVerdict::NotLive(_)), "{}", report.verdict);
     assert_eq!(report.verdict.exit_code(), 11);
 }
 
 #[test]
-fn every_scene_has_a_name_of_its_own_and_covers_what_there_is() {
+fn every_scene_has_a_unique_name_and_covers_existing_entries() {
     let mut names = BTreeSet::new();
     for SimScene { about, .. } in scenes::all() {
         assert!(names.insert(about.name), "{} twice", about.name);
@@ -60,7 +60,7 @@ fn every_scene_has_a_name_of_its_own_and_covers_what_there_is() {
 }
 
 #[test]
-fn a_record_that_claims_what_the_disk_has_not_is_a_lie() {
+fn a_record_that_claims_missing_data_is_a_lie() {
     let payload = Payload::new(1, 100_000);
     let truth = payload.read(0, 100_000);
     let mut have = Bitfield::none(4);
@@ -87,20 +87,20 @@ fn a_record_that_claims_what_the_disk_has_not_is_a_lie() {
     assert!(lie.contains("[3]"), "{lie}");
 }
 
-/// So many seeds for each scene; more in the environment for a long night.
+/// Seeds for each scene: 10, or more by the environment for a long run.
 fn seeds() -> u64 {
     std::env::var("TT_MEDDLING_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(10)
 }
 
-/// I2, I6: whatever other programs do to the files at whatever moment, "complete" is said only when every byte is right, and
-/// no peer is given a wrong one.
+/// I2, I6: whatever other programs do to the files at any moment, the client says "complete" only when every byte is
+/// right, and sends no peer a wrong byte.
 #[test]
-fn whatever_others_do_to_the_files_complete_is_true() {
+fn complete_is_true_whatever_other_programs_do_to_the_files() {
     for scene in scenes::all()
         .filter(|scene| scene.about.covers.first().is_some_and(|id| ["D-09", "D-15", "D-19", "D-22"].contains(id)))
     {
         for seed in 1..=seeds() {
-            let (report, _) = play(scene, seed, false);
+            let (report, _) = run_scene(scene, seed, false);
             assert_eq!(report.verdict, RefereeVerdict::Held, "{} seed {seed}", scene.about.name);
         }
     }

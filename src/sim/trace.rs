@@ -1,7 +1,7 @@
-//! What happens in a simulation, as the log tells it: a hash of every event, and the events that a referee counts.
+//! The log of a simulation: a hash of every event, and the events that the referee counts.
 //!
-//! A subscriber of its own, for the thread that simulates. An event is hashed with its virtual time, its text and all its
-//! fields, so two runs with one hash have made the same decisions at the same instants (I9).
+//! A tracing subscriber for the thread that simulates. An event is hashed with its virtual time, its text and all its
+//! fields, so that two runs with the same hash have made the same decisions at the same instants (I9).
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Write};
@@ -15,33 +15,33 @@ use tracing::{Event, Level, Metadata, Subscriber};
 
 use crate::base::locked::Locked;
 
-/// Only what the client itself says. The program's own counters live as long as the process, so their lines differ
-/// between two runs in one process and are left out.
+/// Only events of the client are kept. The counters of the whole program are left out, because they grow over several
+/// runs in one process, so that their lines differ.
 const OURS: &str = "tt_actors::";
 const PROCESS_WIDE: &str = "tt_actors::actors::metrics";
 
-/// 100,000 lines are kept for whoever wants to read them.
+/// At most 100,000 lines are kept for a reader.
 const MAX_LINES: usize = 100_000;
 
 /// One supervised restart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TracedRestart {
-    /// When, since the start of the simulation.
+    /// The time since the start of the simulation.
     pub at: Duration,
     /// The kind of actor.
     pub actor: String,
-    /// Why.
+    /// The cause.
     pub cause: String,
-    /// The network dealt it out.
+    /// Whether the network caused it, so that it spends no restart budget.
     pub expected: bool,
 }
 
-/// Everything that was told so far. Clones are the same trace.
+/// The log of a simulation so far. Clones share it.
 #[derive(Debug, Clone)]
-pub struct Trace(Arc<Locked<Told>>);
+pub struct Trace(Arc<Locked<TraceState>>);
 
 #[derive(Debug)]
-struct Told {
+struct TraceState {
     hash: Fnv,
     events: u64,
     restarts: Vec<TracedRestart>,
@@ -52,66 +52,66 @@ struct Told {
 }
 
 impl Trace {
-    /// Nothing told yet; `keep` the lines as well.
+    /// Makes an empty trace. `keep` also keeps the lines.
     pub fn new(keep: bool) -> Self {
         let (hash, counts) = (Fnv::default(), BTreeMap::new());
         let (restarts, said, lines) = (Vec::new(), Vec::new(), Vec::new());
-        Self(Arc::new(Locked::new(Told { hash, events: 0, restarts, counts, said, keep, lines })))
+        Self(Arc::new(Locked::new(TraceState { hash, events: 0, restarts, counts, said, keep, lines })))
     }
 
-    fn with<T>(&self, look: impl FnOnce(&mut Told) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut TraceState) -> T) -> T {
         look(&mut self.0.lock())
     }
 
-    /// Runs this with the trace as the thread's subscriber.
+    /// Runs a function with the trace as the subscriber of this thread.
     pub fn listen<T>(&self, run: impl FnOnce() -> T) -> T {
         tracing::subscriber::with_default(self.clone(), run)
     }
 
-    /// Keeps a line that is no event, if lines are kept.
+    /// Keeps a line that is not an event, if lines are kept.
     pub fn remark(&self, line: impl FnOnce() -> String) {
         let at = turmoil::sim_elapsed().unwrap_or_default();
-        self.with(|told| {
-            if told.keep && told.lines.len() < MAX_LINES {
-                told.lines.push(format!("{:>11.3} {}", at.as_secs_f64(), line()));
+        self.with(|state| {
+            if state.keep && state.lines.len() < MAX_LINES {
+                state.lines.push(format!("{:>11.3} {}", at.as_secs_f64(), line()));
             }
         });
     }
 
-    /// Adds something to the hash that is no event.
+    /// Adds a number that is not part of an event to the hash.
     pub fn stir(&self, number: u64) {
-        self.with(|told| told.hash.write_u64(number));
+        self.with(|state| state.hash.write_u64(number));
     }
 
-    /// The hash of all of it.
+    /// Returns the hash of everything so far.
     pub fn hash(&self) -> u64 {
-        self.with(|told| told.hash.finish())
+        self.with(|state| state.hash.finish())
     }
 
-    /// How many events there were.
+    /// Returns the number of events.
     pub fn events(&self) -> u64 {
-        self.with(|told| told.events)
+        self.with(|state| state.events)
     }
 
-    /// Every supervised restart, in order.
+    /// Returns every supervised restart, in order.
     pub fn restarts(&self) -> Vec<TracedRestart> {
-        self.with(|told| told.restarts.clone())
+        self.with(|state| state.restarts.clone())
     }
 
-    /// How often a sentence was logged.
+    /// Returns how often a message was logged.
     pub fn count(&self, sentence: &str) -> u64 {
-        self.with(|told| told.counts.get(sentence).copied().unwrap_or(0))
+        self.with(|state| state.counts.get(sentence).copied().unwrap_or(0))
     }
 
-    /// How often it said this sentence with this among its fields.
+    /// Returns how often a message was logged with this text among its fields.
     pub fn said(&self, sentence: &str, field: &str) -> usize {
         let is_it = |(message, text): &&(String, String)| message == sentence && text.contains(field);
-        self.with(|told| told.said.iter().filter(is_it).count())
+        self.with(|state| state.said.iter().filter(is_it).count())
     }
 
-    /// The lines that were kept.
+    /// Returns the lines that were kept.
     pub fn lines(&self) -> Vec<String> {
-        self.with(|told| told.lines.clone())
+        self.with(|state| state.lines.clone())
     }
 }
 
@@ -136,20 +136,20 @@ impl Subscriber for Trace {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let Fields { message, text, actor, cause, expected } = fields;
-        self.with(|told| {
-            told.events += 1;
-            told.hash.write_u64(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
-            told.hash.write(message.as_bytes());
-            told.hash.write(text.as_bytes());
+        self.with(|state| {
+            state.events += 1;
+            state.hash.write_u64(u64::try_from(at.as_micros()).unwrap_or(u64::MAX));
+            state.hash.write(message.as_bytes());
+            state.hash.write(text.as_bytes());
             if message == "actor restarts" {
-                told.restarts.push(TracedRestart { at, actor, cause, expected });
+                state.restarts.push(TracedRestart { at, actor, cause, expected });
             }
-            if told.keep && told.lines.len() < MAX_LINES {
-                told.lines.push(format!("{:>11.3} {} {message}{text}", at.as_secs_f64(), event.metadata().level()));
+            if state.keep && state.lines.len() < MAX_LINES {
+                state.lines.push(format!("{:>11.3} {} {message}{text}", at.as_secs_f64(), event.metadata().level()));
             }
-            *told.counts.entry(message.clone()).or_default() += 1;
-            if told.said.len() < MAX_LINES {
-                told.said.push((message, text));
+            *state.counts.entry(message.clone()).or_default() += 1;
+            if state.said.len() < MAX_LINES {
+                state.said.push((message, text));
             }
         });
     }
@@ -159,7 +159,7 @@ impl Subscriber for Trace {
     fn exit(&self, _: &Id) {}
 }
 
-/// The fields of an event, those that are counted by name.
+/// The fields of an event; those that are counted have a field of their own.
 #[derive(Debug, Default)]
 struct Fields {
     message: String,

@@ -1,6 +1,7 @@
-//! Plays a [`ScenarioPlan`]: one turmoil host for the client, one for each of the cast, and a hand that does what is planned.
+//! Runs a [`ScenarioPlan`]: one turmoil host for the client, one for each peer and tracker, and a loop that performs
+//! the steps.
 //!
-//! The client is `app::run` on other ground, unmodified. Knows no scene and judges nothing.
+//! The client is `app::run`, unmodified, in a simulated environment. Knows no scene and judges nothing.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -18,9 +19,9 @@ use tokio::task::spawn_local;
 use turmoil::Sim;
 
 use super::net::{SimNet, Wires};
-use super::plan::{CLIENT, PEER_PORT, PeerRole, ScenarioPlan, SimDeed, TRACKER_PORT, TrackerRole};
+use super::observation::{SimObservation, SimRun};
+use super::plan::{CLIENT, PEER_PORT, PeerRole, ScenarioPlan, SimStep, TRACKER_PORT, TrackerRole};
 use super::referee;
-use super::seen::{SimRun, SimSeen};
 use super::trace::Trace;
 use crate::actors::kit::injection::{self, InjectionSite};
 use crate::actors::torrent::Aim;
@@ -43,10 +44,10 @@ use crate::net::Net;
 use crate::storage::SharedStorage;
 use crate::storage::memory::{Medium, Memory};
 
-/// 10 ms: no message arrives sooner, so a finer grain would only cost time.
+/// 10 ms: no message arrives sooner, so a finer step would only cost time.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What happens inside the hosts and is told outside.
+/// State that the hosts share with the loop outside.
 #[derive(Debug, Default)]
 struct Book {
     runs: Vec<SimRun>,
@@ -60,8 +61,8 @@ struct Book {
 
 type Shared = Rc<RefCell<Book>>;
 
-/// Plays it to its end, listened to by `trace`.
-pub fn play(plan: ScenarioPlan, trace: &Trace) -> Result<SimSeen, String> {
+/// Runs a plan to its end, with `trace` as the subscriber.
+pub fn run(plan: ScenarioPlan, trace: &Trace) -> Result<SimObservation, String> {
     trace.listen(|| World::build(plan, trace.clone())?.run())
 }
 
@@ -70,17 +71,17 @@ struct World {
     wires: Wires,
     medium: Medium,
     book: Shared,
-    /// Of the power cuts.
+    /// The source of random numbers for power cuts.
     dice: SmallRng,
-    deeds: Vec<(Duration, SimDeed)>,
+    steps: Vec<(Duration, SimStep)>,
     limit: Duration,
     again_after: Option<Duration>,
     payload: Payload,
     piece_len: u32,
     trace: Trace,
     lies: Vec<String>,
-    is_meddled_with: bool,
-    /// Records that were written when it last looked.
+    is_tampered_with: bool,
+    /// How many records had been written at the last check.
     judged: u64,
     _panics: Option<injection::Armed>,
 }
@@ -121,34 +122,34 @@ impl World {
             host_tracker(&mut sim, tracker, (&torrent.offer, &listed), plan.seed, &wires, &book);
         }
         host_client(&mut sim, config, (&medium, payload), &wires, (&book, &trace));
-        let mut deeds = plan.deeds;
-        let is_meddled_with = deeds.iter().any(|(_, deed)| matches!(deed, SimDeed::Meddle(_)));
-        deeds.sort_by_key(|(at, _)| *at);
+        let mut steps = plan.steps;
+        let is_tampered_with = steps.iter().any(|(_, step)| matches!(step, SimStep::ChangeFiles(_)));
+        steps.sort_by_key(|(at, _)| *at);
         Ok(Self {
             sim,
             wires,
             medium,
             dice: SmallRng::seed_from_u64(plan.seed ^ 0x0C07),
-            deeds,
+            steps,
             limit: plan.limit,
             again_after: plan.again_after,
             payload,
             piece_len: plan.piece_len,
             trace,
             lies: Vec::new(),
-            is_meddled_with,
+            is_tampered_with,
             judged: 0,
             _panics: plan.panics.map(|strikes| arm(strikes, &book)),
             book,
         })
     }
 
-    fn run(mut self) -> Result<SimSeen, String> {
+    fn run(mut self) -> Result<SimObservation, String> {
         let mut took = self.limit;
         while self.sim.elapsed() < self.limit {
-            while self.deeds.first().is_some_and(|(at, _)| *at <= self.sim.elapsed()) {
-                let (_, deed) = self.deeds.remove(0);
-                self.perform(deed);
+            while self.steps.first().is_some_and(|(at, _)| *at <= self.sim.elapsed()) {
+                let (_, step) = self.steps.remove(0);
+                self.perform(step);
             }
             self.sim.step().map_err(|error| error.to_string())?;
             self.look_for_lies();
@@ -164,7 +165,7 @@ impl World {
         Ok(self.close(took))
     }
 
-    /// When the present run of the client has ended, and whether it was complete.
+    /// Returns when the present run of the client ended, and whether it was complete; `None` while it runs.
     fn ended(&self) -> Option<(Duration, bool)> {
         let book = self.book.borrow();
         let (at, ending) = book.runs.last()?.ended.as_ref()?;
@@ -172,46 +173,46 @@ impl World {
     }
 
     fn start_again(&mut self, ended: Duration) {
-        let is_planned = self.deeds.iter().any(|(_, deed)| matches!(deed, SimDeed::Restart));
+        let is_planned = self.steps.iter().any(|(_, step)| matches!(step, SimStep::Restart));
         if let Some(pause) = self.again_after.filter(|_| !is_planned) {
-            self.deeds.push((ended + pause, SimDeed::Restart));
-            self.deeds.sort_by_key(|(at, _)| *at);
+            self.steps.push((ended + pause, SimStep::Restart));
+            self.steps.sort_by_key(|(at, _)| *at);
         }
     }
 
-    fn perform(&mut self, deed: SimDeed) {
+    fn perform(&mut self, step: SimStep) {
         let client = CLIENT.to_string();
-        match deed {
-            SimDeed::Hold(host) => self.sim.hold(client, host.to_string()),
-            SimDeed::Release(host) => self.sim.release(client, host.to_string()),
-            SimDeed::Cut { from, to } => {
+        match step {
+            SimStep::Hold(host) => self.sim.hold(client, host.to_string()),
+            SimStep::Release(host) => self.sim.release(client, host.to_string()),
+            SimStep::Cut { from, to } => {
                 self.wires.set_cut(from.into(), to.into(), true);
                 self.sim.partition_oneway(from.to_string(), to.to_string());
             }
-            SimDeed::Mend { from, to } => {
+            SimStep::Mend { from, to } => {
                 self.wires.set_cut(from.into(), to.into(), false);
                 self.sim.repair_oneway(from.to_string(), to.to_string());
             }
-            SimDeed::Latency(max) => self.sim.set_max_message_latency(max),
-            SimDeed::Stop(host) => self.sim.crash(host.to_string()),
-            SimDeed::Start(host) => self.sim.bounce(host.to_string()),
-            SimDeed::Kill => self.sim.crash(client),
-            SimDeed::PowerCut => {
+            SimStep::Latency(max) => self.sim.set_max_message_latency(max),
+            SimStep::Stop(host) => self.sim.crash(host.to_string()),
+            SimStep::Start(host) => self.sim.bounce(host.to_string()),
+            SimStep::Kill => self.sim.crash(client),
+            SimStep::PowerCut => {
                 self.sim.crash(client);
                 let dice = &mut self.dice;
                 self.medium.cut_power(|| dice.random());
             }
-            SimDeed::Restart => self.sim.bounce(client),
-            SimDeed::Wish => drop(self.book.borrow().stop.as_ref().map(|stop| stop.try_send(()))),
-            SimDeed::Suspend(time) => drop(self.book.borrow().sleep.as_ref().map(|sleep| sleep.try_send(time))),
-            SimDeed::Disk(health) => self.medium.change(|now| *now = health),
-            SimDeed::Strike(operation, nth, error) => self.medium.strike(operation, nth, error),
-            SimDeed::Tamper(tamper) => self.medium.tamper_with_record(tamper),
-            SimDeed::Meddle(what) => self.medium.meddle(what),
+            SimStep::Restart => self.sim.bounce(client),
+            SimStep::UserStop => drop(self.book.borrow().stop.as_ref().map(|stop| stop.try_send(()))),
+            SimStep::Suspend(time) => drop(self.book.borrow().sleep.as_ref().map(|sleep| sleep.try_send(time))),
+            SimStep::Disk(health) => self.medium.change(|now| *now = health),
+            SimStep::Strike(operation, nth, error) => self.medium.strike(operation, nth, error),
+            SimStep::Tamper(tamper) => self.medium.tamper_with_record(tamper),
+            SimStep::ChangeFiles(what) => self.medium.meddle(what),
         }
     }
 
-    /// I1, whenever the record has changed: what it claims is on the disk, also after a power cut at this moment.
+    /// I1, after every change of the record: what it claims is on the disk, also after a power cut at this moment.
     fn look_for_lies(&mut self) {
         let records = self.medium.records();
         if records != self.judged {
@@ -222,12 +223,12 @@ impl World {
         self.judged = records;
     }
 
-    fn close(self, took: Duration) -> SimSeen {
+    fn close(self, took: Duration) -> SimObservation {
         let book = self.book.borrow();
         let peers = book.peers.iter().map(|(ip, lives)| (*ip, sum(lives))).collect();
         let trackers = book.trackers.iter().map(|(ip, record)| (*ip, record.borrow().clone())).collect();
         self.trace.stir(self.wires.bytes());
-        SimSeen {
+        SimObservation {
             payload: self.payload,
             piece_len: self.piece_len,
             medium: self.medium.clone(),
@@ -236,7 +237,7 @@ impl World {
             runs: book.runs.clone(),
             peers,
             trackers,
-            is_meddled_with: self.is_meddled_with,
+            is_tampered_with: self.is_tampered_with,
             lies: self.lies.clone(),
             panics: book.panics.clone(),
             late_panics: book.late_panics,
@@ -250,7 +251,7 @@ fn arm(mut strikes: impl FnMut(InjectionSite) -> bool + 'static, book: &Shared) 
     injection::arm(move |site| {
         let strikes = strikes(site);
         let mut book = book.borrow_mut();
-        // Who panics once all is complete may be told to stop before it is started again.
+        // An actor that panics after completion may be told to stop before it is started again.
         let last = book.runs.last().and_then(|run| run.view.as_ref());
         let is_ending = last.is_some_and(|view| matches!(view.phase, TorrentPhase::Complete));
         if strikes && is_ending {
@@ -331,7 +332,7 @@ fn host_tracker(
     });
 }
 
-/// A view, in a line.
+/// Describes a view in one line.
 fn remark(view: &TorrentView) -> String {
     let why = view.why.as_ref().map_or("", |why| why.text.as_str());
     let [have, total] = [view.bytes_have, view.bytes_total];
@@ -341,7 +342,7 @@ fn remark(view: &TorrentView) -> String {
     )
 }
 
-/// It says that every byte is there. What it gives to others afterwards is judged by itself.
+/// Tells whether the client says that every byte is there. What it uploads afterwards is judged separately.
 fn says_complete(view: &TorrentView) -> bool {
     matches!(view.phase, TorrentPhase::Complete)
 }
@@ -371,7 +372,7 @@ fn host_client(
     sim.host(CLIENT.to_string(), move || {
         let storage: SharedStorage = Arc::new(Memory::new(&config.jobs[0].metainfo, medium.clone()));
         let (stop, stops) = mpsc::channel(2);
-        let ground =
+        let environment =
             Environment { net: Net::clone(&net), arbiters: Arbiters::default(), storages: vec![storage], stops };
         let (book, trace, mut config) = (Rc::clone(&book), trace.clone(), config.clone());
         let medium = medium.clone();
@@ -383,12 +384,12 @@ fn host_client(
                 book.runs.push(SimRun { began, ended: None, view: None, kept: 0, untrue: None });
                 book.runs.len() - 1
             };
-            // The same command draws other dice each time.
+            // Each run of the same command line gets other random numbers.
             config.seed = config.seed.wrapping_add(nth as u64);
-            let outcome = run_on(ground, &config, &mut |_, view| {
+            let outcome = run_on(environment, &config, &mut |_, view| {
                 trace.remark(|| remark(view));
                 let run = &mut book.borrow_mut().runs[nth];
-                // At the very moment: in the next one somebody may change the files.
+                // Checked at once: another program may change the files in the next step.
                 if says_complete(view) && !run.view.as_ref().is_some_and(says_complete) && run.untrue.is_none() {
                     run.untrue = referee::is_untrue(&medium, payload);
                 }
@@ -402,7 +403,8 @@ fn host_client(
     });
 }
 
-/// Sends the machine of this host to sleep: its clock jumps, everybody else's goes on.
+/// Starts a task that suspends the machine of this host: its clock jumps, and those of other hosts do not. Returns a
+/// channel for the times to suspend.
 fn sleeper() -> mpsc::Sender<Duration> {
     let (sleep, mut naps) = mpsc::channel(1);
     spawn_local(async move {

@@ -51,7 +51,7 @@ fn the_demo_tells_programs_every_restart_it_counts() {
     assert_eq!((&result["peers_banned"], &result["panics"]), (&1.into(), &0.into()));
     for counted in result["restarts"].as_array().unwrap() {
         let same = |line: &&Value| line["actor"] == counted["actor"] && line["cause"] == counted["cause"];
-        let told = lines.iter().filter(|line| is(line, "restart")).filter(same).count();
-        assert_eq!(Some(told as u64), counted["count"].as_u64(), "{counted}");
+        let shown = lines.iter().filter(|line| is(line, "restart")).filter(same).count();
+        assert_eq!(Some(shown as u64), counted["count"].as_u64(), "{counted}");
     }
 }

@@ -22,8 +22,8 @@ fn libtorrent_is_told_whom_else_we_know() {
     let (mut one, other) = (Seed::talkative_libtorrent(&torrent), Seed::libtorrent(&torrent));
     let fetch = Fetch::new(&torrent.path, &lab.folder("out")).peer(one.addr).peer(other.addr);
     let fetching = fetch.args(&["--max-download-limit", "100K"]).start();
-    let told = one.hears("<== PEX");
-    assert!(told.contains("added: 1"), "{told}");
+    let line = one.hears("<== PEX");
+    assert!(line.contains("added: 1"), "{line}");
     fetching.kill();
 }
 

@@ -113,14 +113,14 @@ fn a_peer_a_relay_and_a_tracker_work_by_themselves() {
     let lab = Lab::new();
     let source = lab.at("source");
     let args = ["peer", "--behaviour", "reset_every=300k", "--size", "1M", "--dir", text(&source)];
-    let (peer, seen) = served(&args);
-    let torrent = seen["torrent"].as_str().unwrap().to_owned();
-    let at = seen["addr"].as_str().unwrap().to_owned();
-    let (relay, seen) = served(&["relay", "--to", &at, "--toxic", "latency=5ms,slicer:avg=1000"]);
-    let named = format!("peers={},interval=0", seen["addr"].as_str().unwrap());
-    let (tracker, seen) = served(&["tracker", "--behaviour", &named]);
+    let (peer, shown) = served(&args);
+    let torrent = shown["torrent"].as_str().unwrap().to_owned();
+    let at = shown["addr"].as_str().unwrap().to_owned();
+    let (relay, shown) = served(&["relay", "--to", &at, "--toxic", "latency=5ms,slicer:avg=1000"]);
+    let named = format!("peers={},interval=0", shown["addr"].as_str().unwrap());
+    let (tracker, shown) = served(&["tracker", "--behaviour", &named]);
     let out = lab.folder("out");
-    let fetch = Fetch::new(torrent.as_ref(), &out).tracker(seen["url"].as_str().unwrap());
+    let fetch = Fetch::new(torrent.as_ref(), &out).tracker(shown["url"].as_str().unwrap());
     fetch.run().expect_complete();
     assert_eq!(std::fs::read(out.join("payload.bin")).unwrap(), std::fs::read(source.join("payload.bin")).unwrap());
     assert!(interrupted(tracker)["announces"].as_u64().unwrap() >= 1);
@@ -128,11 +128,11 @@ fn a_peer_a_relay_and_a_tracker_work_by_themselves() {
     assert!(interrupted(peer)["resets"].as_u64().unwrap() >= 3);
 
     // The same payload as a torrent of somebody else's, over UDP and IPv6-free.
-    let (peer, seen) = served(&["peer", "--torrent", &torrent, "--dir", text(&source)]);
-    let named = format!("peers={}", seen["addr"].as_str().unwrap());
-    let (tracker, seen) = served(&["tracker", "--udp", "--behaviour", &named]);
+    let (peer, shown) = served(&["peer", "--torrent", &torrent, "--dir", text(&source)]);
+    let named = format!("peers={}", shown["addr"].as_str().unwrap());
+    let (tracker, shown) = served(&["tracker", "--udp", "--behaviour", &named]);
     let again = lab.folder("again");
-    Fetch::new(torrent.as_ref(), &again).tracker(seen["url"].as_str().unwrap()).run().expect_complete();
+    Fetch::new(torrent.as_ref(), &again).tracker(shown["url"].as_str().unwrap()).run().expect_complete();
     assert!(interrupted(tracker)["announces"].as_u64().unwrap() >= 1);
     assert_eq!(interrupted(peer)["lies"], 0);
     // What is there already is left alone.

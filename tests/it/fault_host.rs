@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use tt_actors::faults::host::machine::{MachineNeed, SmallDisk};
-use tt_actors::faults::host::{HostScene, play_all, scenes};
+use tt_actors::faults::host::{HostScene, run_all, scenes};
 use tt_actors::faults::scenario::{RefereeVerdict, ScenarioReport};
 
 use crate::support::client::tt;
@@ -34,7 +34,7 @@ fn outlives(set: &[MachineNeed]) {
     let of_set: Vec<&HostScene> = scenes().filter(|scene| scene.needs == set).collect();
     assert!(!of_set.is_empty(), "no scene needs {set:?}");
     let mut failed = Vec::new();
-    play_all(&of_set, Path::new(command.get_program()), seed, |report: ScenarioReport| {
+    run_all(&of_set, Path::new(command.get_program()), seed, |report: ScenarioReport| {
         println!("{} in {:?}: {}", report.about.name, report.took, report.verdict);
         if report.verdict != RefereeVerdict::Held {
             failed.push(format!("{}: {}\n  {}", report.about.name, report.verdict, report.replay()));

@@ -10,7 +10,7 @@ use crate::support::client::run;
 const SEEDS: usize = 20;
 
 /// What happened, by scenario and seed: the hash of all events and the verdict.
-fn played() -> BTreeMap<(String, u64), (String, String)> {
+fn hashes() -> BTreeMap<(String, u64), (String, String)> {
     let only = "D-12,mix.bad-day";
     let seeds = SEEDS.to_string();
     let outcome =
@@ -25,7 +25,7 @@ fn played() -> BTreeMap<(String, u64), (String, String)> {
 
 #[test]
 fn the_same_seed_gives_the_same_events_in_another_process() {
-    let (first, second) = (played(), played());
+    let (first, second) = (hashes(), hashes());
     assert_eq!(first.len(), 3 * SEEDS, "D-05 covers D-12 as well");
     assert_eq!(first, second);
     let hashes: std::collections::BTreeSet<_> = first.values().map(|(events, _)| events).collect();

@@ -93,20 +93,20 @@ pub(crate) fn main() -> ExitCode {
     }));
     let arguments = arguments();
     let shown = arguments.nocapture || arguments.show_output || is_set("RUST_TEST_NOCAPTURE");
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let mut tests: Vec<Test> = match std::env::var(proof::PROBES) {
         Ok(_) => proof::probes(),
         Err(_) => inventory::iter::<Test>().copied().collect(),
     };
     tests.sort_unstable_by_key(Test::path);
     let trials = tests.into_iter().map(|test| {
-        let tell = tell.clone();
-        Trial::ignorable_test(test.path(), move || play(test, shown, &tell))
+        let sender = sender.clone();
+        Trial::ignorable_test(test.path(), move || run_one(test, shown, &sender))
     });
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
-    drop(tell);
+    drop(sender);
     let is_for_people = !arguments.list && !matches!(arguments.format, Some(FormatSetting::Json));
-    if let Some(line) = closing_line(&told.iter().collect::<Vec<_>>()).filter(|_| is_for_people) {
+    if let Some(line) = closing_line(&receiver.iter().collect::<Vec<_>>()).filter(|_| is_for_people) {
         std::println!("{line}");
     }
     conclusion.exit_code()
@@ -126,14 +126,14 @@ fn is_set(variable: &str) -> bool {
 }
 
 /// Runs one test on a thread of its own that has its name. `tell` gets what it lacked, if anything.
-fn play(test: Test, shown: bool, tell: &mpsc::Sender<Vec<Needs>>) -> Result<Completion, Failed> {
-    let played = thread::Builder::new().name(test.path().to_owned()).spawn(move || {
+fn run_one(test: Test, shown: bool, sender: &mpsc::Sender<Vec<Needs>>) -> Result<Completion, Failed> {
+    let ran = thread::Builder::new().name(test.path().to_owned()).spawn(move || {
         RECORD.set(Some(Record { shown, ..Record::default() }));
         let is_whole = catch_unwind(test.run).is_ok();
         (is_whole, RECORD.take().expect("set above"))
     });
     let (is_whole, Record { said, lacks, .. }) =
-        played.unwrap().join().map_err(|_panic| "the test ended its thread, and not by a panic")?;
+        ran.unwrap().join().map_err(|_panic| "the test ended its thread, and not by a panic")?;
     if !is_whole {
         return Err(said.trim_end().into());
     }
@@ -142,7 +142,7 @@ fn play(test: Test, shown: bool, tell: &mpsc::Sender<Vec<Needs>>) -> Result<Comp
     }
     let names: Vec<_> = lacks.iter().map(|need| need.name()).collect();
     let reason = format!("needs {}", names.join(", "));
-    tell.send(lacks).unwrap();
+    sender.send(lacks).unwrap();
     Ok(Completion::ignored_with(reason))
 }
 

@@ -248,11 +248,11 @@ fn a_stop_with_a_hung_tracker_takes_five_seconds_at_most() {
         }
         fetch.wait_until_it_says("progress");
         fetch.signal(Signal::TERM);
-        let told = std::time::Instant::now();
+        let signalled = std::time::Instant::now();
         let outcome = fetch.finish().expect_code(7);
         assert_eq!(outcome.result()["status"], "interrupted");
         // Five seconds, and some slack for a loaded machine.
-        assert!(told.elapsed() < Duration::from_secs(8), "{words}: took {:?}", told.elapsed());
+        assert!(signalled.elapsed() < Duration::from_secs(8), "{words}: took {:?}", signalled.elapsed());
     }
 }
 
@@ -266,9 +266,9 @@ fn a_shorter_shutdown_timeout_is_kept() {
     wait_for_a_visit(&tracker);
     fetch.wait_until_it_says("progress");
     fetch.signal(Signal::TERM);
-    let told = std::time::Instant::now();
+    let signalled = std::time::Instant::now();
     fetch.finish().expect_code(7);
-    assert!(told.elapsed() < Duration::from_secs(4), "took {:?}", told.elapsed());
+    assert!(signalled.elapsed() < Duration::from_secs(4), "took {:?}", signalled.elapsed());
 }
 
 /// `--exclude-tracker` and `--tracker`: what is excluded hears nothing.

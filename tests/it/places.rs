@@ -221,9 +221,9 @@ fn verify_tells_missing_from_damaged() {
     let long = bench.verify(&dir, &[]);
     assert_eq!((long.outcome.code, long.in_state("damaged")), (32, vec!["zenith"]));
     assert_eq!(long.fault("zenith"), "is 500005 bytes long, should be 500000");
-    let told = run(&["verify", text(&bench.torrent), "-d", text(&dir)]).expect_code(32).stdout;
-    assert!(told.contains("damaged    box/zenith is 500005 bytes long, should be 500000"), "{told}");
-    assert!(told.contains("pieces are right, but box/zenith is 500005 bytes long"), "{told}");
+    let stdout = run(&["verify", text(&bench.torrent), "-d", text(&dir)]).expect_code(32).stdout;
+    assert!(stdout.contains("damaged    box/zenith is 500005 bytes long, should be 500000"), "{stdout}");
+    assert!(stdout.contains("pieces are right, but box/zenith is 500005 bytes long"), "{stdout}");
 }
 
 /// A download that is under way: nothing of it is called damaged, and whose it is is told.

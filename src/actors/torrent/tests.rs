@@ -197,8 +197,8 @@ async fn a_restart_of_the_scheduler_forgets_no_byte() {
 /// Each is told of the others again, and the download goes on: over the same connection, unless the pool has lost it.
 #[tokio::test(start_paused = true)]
 async fn a_restart_of_any_child_leaves_the_download_going() {
-    type Fall = (&'static str, u32, fn(&Torrent));
-    let falls: [Fall; 4] = [
+    type SceneFailure = (&'static str, u32, fn(&Torrent));
+    let falls: [SceneFailure; 4] = [
         ("PieceScheduler", 1, |torrent| running(torrent).scheduler.do_send(FallOver)),
         ("PeerPool", 2, |torrent| running(torrent).pool.do_send(FallOver)),
         ("TrackerSupervisor", 1, |torrent| running(torrent).trackers.do_send(FallOver)),

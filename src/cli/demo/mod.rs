@@ -3,8 +3,8 @@
 //!
 //! Knows the fetch as `fetch` knows it and the cast as its addresses.
 
-mod cast;
 mod narrator;
+mod swarm;
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -26,8 +26,8 @@ use crate::codec::metainfo::Metainfo;
 use crate::faults::folder::ScratchFolder;
 use crate::faults::payload::Payload;
 use crate::faults::peer::PeerStats;
-use cast::{DemoCast, DemoPeer};
 use narrator::{Audible, Narrator};
+use swarm::{DemoPeer, DemoSwarm};
 
 /// A minute without a byte: everybody is on this machine, so it would be a bug, and a demo must end.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -39,15 +39,15 @@ const READ_LEN: usize = 64 * 1024;
 pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<ProgramExit, Problem> {
     let seed = args.seed.unwrap_or_else(|| seed_from_system() % 1_000_000);
     let payload = Payload::new(seed, args.size);
-    let cast = DemoCast::start(payload, seed)
+    let swarm = DemoSwarm::start(payload, seed)
         .map_err(|error| Problem::new(ProgramExit::Network, format!("no stage: {error}")))?;
-    let metainfo = Metainfo::parse(&cast.torrent).map_err(|error| Problem::new(ProgramExit::BadTorrent, error))?;
+    let metainfo = Metainfo::parse(&swarm.torrent).map_err(|error| Problem::new(ProgramExit::BadTorrent, error))?;
     let folder = ScratchFolder::new(args.dir.as_deref(), args.keep);
     let folder =
         folder.map_err(|error| Problem::new(ProgramExit::CannotCreate, format!("cannot make a folder: {error}")))?;
     let wanted = hex(payload.sha256());
-    introduce(&cast, &metainfo, seed, &wanted, output);
-    let narrator = Narrator::new(&cast, output);
+    introduce(&swarm, &metainfo, seed, &wanted, output);
+    let narrator = Narrator::new(&swarm, output);
     logs::install_beside(global, output, Some("off"), Some(narrator.clone().with_filter(Audible).boxed()))?;
     let result = folder.path().join(&metainfo.info.name);
     let defaults = RunConfig::new(vec![Job::new(metainfo)], folder.path().to_owned());
@@ -57,7 +57,7 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<ProgramE
     output.finish();
     let found = sha256_of(&result).map_or_else(|error| format!("unreadable: {error}"), hex);
     show_supervision(&outcome, output);
-    show_deeds(&cast, output);
+    show_peers(&swarm, output);
     let exit = report(&outcome, (&wanted, &found), output);
     if folder.is_kept() {
         output.line(format!("kept       {}", result.display()));
@@ -66,7 +66,7 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<ProgramE
 }
 
 /// Everybody, before anything happens.
-fn introduce(cast: &DemoCast, metainfo: &Metainfo, seed: u64, sha256: &str, output: &Output) {
+fn introduce(swarm: &DemoSwarm, metainfo: &Metainfo, seed: u64, sha256: &str, output: &Output) {
     let role = |role: &DemoPeer| json!({"name": role.name, "at": role.at, "does": role.does});
     let roles = |roles: &[DemoPeer]| roles.iter().map(role).collect::<Vec<_>>();
     output.json(&json!({
@@ -74,8 +74,8 @@ fn introduce(cast: &DemoCast, metainfo: &Metainfo, seed: u64, sha256: &str, outp
         "seed": seed,
         "bytes_total": metainfo.info.geometry.total_len(),
         "sha256": sha256,
-        "trackers": roles(&cast.trackers),
-        "peers": roles(&cast.peers),
+        "trackers": roles(&swarm.trackers),
+        "peers": roles(&swarm.peers),
     }));
     let geometry = metainfo.info.geometry;
     let piece = Bytes(u64::from(geometry.nominal_piece_len()));
@@ -84,7 +84,7 @@ fn introduce(cast: &DemoCast, metainfo: &Metainfo, seed: u64, sha256: &str, outp
         Bytes(geometry.total_len()),
         geometry.piece_count()
     ));
-    for (title, roles) in [("trackers", &cast.trackers), ("peers", &cast.peers)] {
+    for (title, roles) in [("trackers", &swarm.trackers), ("peers", &swarm.peers)] {
         for (nth, DemoPeer { name, at, does, .. }) in roles.iter().enumerate() {
             output.line(format!("{:<11}{name:<11}{at:<35}{does}", if nth == 0 { title } else { "" }));
         }
@@ -108,9 +108,9 @@ fn show_supervision(outcome: &RunOutcome, output: &Output) {
 }
 
 /// What the peers say they did, to be compared with what the client noticed.
-fn show_deeds(cast: &DemoCast, output: &Output) {
+fn show_peers(swarm: &DemoSwarm, output: &Output) {
     output.line("\npeers                 connections        sent  resets  hang-ups  lies");
-    for DemoPeer { name, stats, .. } in &cast.peers {
+    for DemoPeer { name, stats, .. } in &swarm.peers {
         let Some(stats) = stats.as_ref().map(|stats| *stats.borrow()) else { continue };
         let PeerStats { connections, bytes, resets, closes, lies, .. } = stats;
         let sent = Bytes(bytes).to_string();

@@ -12,7 +12,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, Filter};
 
-use super::cast::DemoCast;
+use super::swarm::DemoSwarm;
 use crate::actors::view::{TorrentPhase, TorrentView};
 use crate::base::units::DurationText;
 use crate::cli::output::Output;
@@ -29,8 +29,8 @@ pub(super) struct Narrator {
 
 impl Narrator {
     /// The play begins now.
-    pub(super) fn new(cast: &DemoCast, output: &Output) -> Self {
-        let names = cast.trackers.iter().chain(&cast.peers).map(|role| (role.at.clone(), role.name)).collect();
+    pub(super) fn new(swarm: &DemoSwarm, output: &Output) -> Self {
+        let names = swarm.trackers.iter().chain(&swarm.peers).map(|role| (role.at.clone(), role.name)).collect();
         Self { output: output.clone(), began: Instant::now(), names }
     }
 
@@ -41,11 +41,11 @@ impl Narrator {
         } else if self.output.has_bar() {
             self.output.progress(&line(view));
         } else if matches!(view.phase, TorrentPhase::Fetching) {
-            self.tell(&line(view));
+            self.sender(&line(view));
         }
     }
 
-    fn tell(&self, what: &str) {
+    fn sender(&self, what: &str) {
         self.output.line(format!("{:5.1}s  {what}", self.began.elapsed().as_secs_f64()));
     }
 
@@ -65,7 +65,7 @@ impl Narrator {
         }));
         let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
         let backoff = DurationText(std::time::Duration::from_millis(*backoff_ms));
-        self.tell(&format!("RESTART  {actor} {id}{name}: {cause}; attempt {attempt}, back-off {backoff}"));
+        self.sender(&format!("RESTART  {actor} {id}{name}: {cause}; attempt {attempt}, back-off {backoff}"));
     }
 
     fn on_ban(&self, fields: &Fields) {
@@ -79,7 +79,7 @@ impl Narrator {
             "piece": piece,
         }));
         let name = name.map(|name| format!(" ({name})")).unwrap_or_default();
-        self.tell(&format!("BANNED   {addr}{name}: it lied about piece {piece}"));
+        self.sender(&format!("BANNED   {addr}{name}: it lied about piece {piece}"));
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) struct Scenario {
     /// What it is about.
     pub(super) about: About,
     /// Plays it with a seed.
-    pub(super) play: Box<dyn Fn(u64) -> ScenarioReport + Send + Sync>,
+    pub(super) run: Box<dyn Fn(u64) -> ScenarioReport + Send + Sync>,
 }
 
 /// What every layer has to show, for the list.
@@ -40,19 +40,20 @@ pub(super) fn scenarios(layer: Layer, args: &RunArgs, output: &Output) -> Result
 
 fn simulated(args: &RunArgs, output: &Output) -> Vec<Scenario> {
     let trace = args.trace;
-    let scenario = |about, play: Box<dyn Fn(u64) -> (ScenarioReport, Vec<String>) + Send + Sync>| {
+    let scenario = |about, run: Box<dyn Fn(u64) -> (ScenarioReport, Vec<String>) + Send + Sync>| {
         let output = output.clone();
-        let play = move |seed| {
-            let (report, lines) = play(seed);
+        let run = move |seed| {
+            let (report, lines) = run(seed);
             output.trace(&lines);
             report
         };
-        Scenario { about, play: Box::new(play) }
+        Scenario { about, run: Box::new(run) }
     };
-    let scenes = sim::scenes::all().map(|scene| scenario(scene.about, Box::new(move |s| sim::play(scene, s, trace))));
+    let scenes =
+        sim::scenes::all().map(|scene| scenario(scene.about, Box::new(move |s| sim::run_scene(scene, s, trace))));
     // Minutes each, and about speed: played when they are named.
     let swarms = sim::swarm::SWARMS.iter().filter(|_| !args.only.is_empty());
-    let swarms = swarms.map(|swarm| scenario(swarm.about, Box::new(move |s| sim::swarm::play(swarm, s, trace))));
+    let swarms = swarms.map(|swarm| scenario(swarm.about, Box::new(move |s| sim::swarm::run_scene(swarm, s, trace))));
     scenes.chain(swarms).collect()
 }
 
@@ -63,7 +64,7 @@ fn net(args: &RunArgs) -> Result<Vec<Scenario>, Problem> {
     };
     let scenario = |scene: &'static sockets::NetScene| {
         let client = client.clone();
-        Scenario { about: scene.about, play: Box::new(move |seed| sockets::play(scene, &client, seed)) }
+        Scenario { about: scene.about, run: Box::new(move |seed| sockets::run_scene(scene, &client, seed)) }
     };
     Ok(sockets::scenes().into_iter().map(scenario).collect())
 }
@@ -75,7 +76,7 @@ fn host() -> Result<Vec<Scenario>, Problem> {
     };
     let scenario = |scene: &'static host::HostScene| {
         let program = program.clone();
-        Scenario { about: scene.about, play: Box::new(move |seed| host::play(scene, &program, seed)) }
+        Scenario { about: scene.about, run: Box::new(move |seed| host::run_scene(scene, &program, seed)) }
     };
     Ok(host::scenes().map(scenario).collect())
 }

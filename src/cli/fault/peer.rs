@@ -40,7 +40,7 @@ pub(super) fn run(args: &PeerArgs, output: &Output) -> Result<(), Problem> {
         let line = format!("peer      {addr}\ntorrent   {torrent}\ninfo-hash {info_hash}\nbehaviour {behaviour}");
         (line, json!({"addr": addr, "torrent": torrent, "info_hash": info_hash, "behaviour": behaviour}))
     };
-    let deeds = |peer: &FaultyPeer| {
+    let summary = |peer: &FaultyPeer| {
         let stats = peer.stats();
         let line = format!(
             "{} connections, {} blocks, {} sent, {} lies, {} resets",
@@ -61,7 +61,7 @@ pub(super) fn run(args: &PeerArgs, output: &Output) -> Result<(), Problem> {
         });
         (line, json)
     };
-    until_interrupted(start, listening, deeds, output)
+    until_interrupted(start, listening, summary, output)
 }
 
 /// A payload with its .torrent, both written to the folder. What is there already is left alone.

@@ -25,7 +25,7 @@ pub(super) fn run(args: &RelayArgs, output: &Output) -> Result<(), Problem> {
         let (addr, to) = (relay.addr().to_string(), args.to.to_string());
         (format!("relay     {addr} to {to}\ntoxics    {toxics}"), json!({"addr": addr, "to": to, "toxics": toxics}))
     };
-    let deeds = |relay: &Relay| {
+    let summary = |relay: &Relay| {
         let stats = *relay.watch().borrow();
         let (up, down, lost) = (Bytes(stats.up), Bytes(stats.down), Bytes(stats.lost));
         let line = format!("{} connections, {} cut; {up} up, {down} down, {lost} lost", stats.connections, stats.cut);
@@ -38,5 +38,5 @@ pub(super) fn run(args: &RelayArgs, output: &Output) -> Result<(), Problem> {
         });
         (line, json)
     };
-    until_interrupted(start, listening, deeds, output)
+    until_interrupted(start, listening, summary, output)
 }

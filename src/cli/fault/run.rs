@@ -39,7 +39,7 @@ pub(super) fn run(args: &RunArgs, output: &Output) -> Result<u8, Problem> {
     for layer in layers {
         let mut chosen = scenarios(layer, args, output)?;
         chosen.retain(|scenario| is_chosen(&scenario.about, &only));
-        reports.extend(play(&chosen, args, output));
+        reports.extend(run_all(&chosen, args, output));
     }
     if reports.is_empty() {
         return Err(Problem::new(
@@ -60,25 +60,25 @@ fn is_chosen(about: &About, only: &[GlobMatcher]) -> bool {
 }
 
 /// Every scenario with every seed, so many at a time; each is reported when it ends.
-fn play(chosen: &[Scenario], args: &RunArgs, output: &Output) -> Vec<ScenarioReport> {
+fn run_all(chosen: &[Scenario], args: &RunArgs, output: &Output) -> Vec<ScenarioReport> {
     let seeds = args.seed..args.seed.saturating_add(args.seeds);
     let all: Vec<(&Scenario, u64)> = seeds.flat_map(|seed| chosen.iter().map(move |one| (one, seed))).collect();
     let next = AtomicUsize::new(0);
     let mut reports = Vec::new();
     std::thread::scope(|scope| {
-        let (tell, told) = channel();
+        let (sender, reports_in) = channel();
         for _ in 0..usize::from(args.jobs).min(all.len()) {
-            let (tell, all, next) = (tell.clone(), &all, &next);
+            let (sender, all, next) = (sender.clone(), &all, &next);
             scope.spawn(move || {
                 while let Some((scenario, seed)) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if tell.send((scenario.play)(*seed)).is_err() {
+                    if sender.send((scenario.run)(*seed)).is_err() {
                         return;
                     }
                 }
             });
         }
-        drop(tell);
-        for report in told {
+        drop(sender);
+        for report in reports_in {
             show(&report, args, output);
             reports.push(report);
         }

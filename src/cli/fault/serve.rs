@@ -15,7 +15,7 @@ use crate::cli::output::Output;
 pub(super) fn until_interrupted<T>(
     start: impl Future<Output = io::Result<T>>,
     listening: impl FnOnce(&T) -> (String, Value),
-    deeds: impl FnOnce(&T) -> (String, Value),
+    summary: impl FnOnce(&T) -> (String, Value),
     output: &Output,
 ) -> Result<(), Problem> {
     let served = async {
@@ -28,7 +28,7 @@ pub(super) fn until_interrupted<T>(
             _ = int.recv() => {}
             _ = term.recv() => {}
         }
-        let (line, mut json) = deeds(&running);
+        let (line, mut json) = summary(&running);
         json["status"] = "complete".into();
         json["exit_code"] = 0.into();
         output.line(line);

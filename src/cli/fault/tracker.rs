@@ -27,11 +27,11 @@ pub(super) fn run(args: &FaultTrackerArgs, output: &Output) -> Result<(), Proble
         let url = tracker.url();
         (format!("tracker   {url}\nbehaviour {behaviour}"), json!({"url": url, "behaviour": behaviour}))
     };
-    let deeds = |tracker: &FaultyTracker| {
+    let summary = |tracker: &FaultyTracker| {
         let record = tracker.record();
         let announces = record.announces().count();
         let line = format!("{} visits, {} requests, {announces} announces", record.arrivals, record.requests);
         (line, json!({"visits": record.arrivals, "requests": record.requests, "announces": announces}))
     };
-    until_interrupted(start, listening, deeds, output)
+    until_interrupted(start, listening, summary, output)
 }

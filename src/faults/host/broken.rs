@@ -1,4 +1,4 @@
-//! Devices that fail, lose what they were given, or take their time (D-03 to D-07).
+//! Devices that fail, lose data, or are slow (D-03 to D-07).
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::fetch::ClientRun;
-use super::ground::{Fall, HostFixture, MIB, PIECE, Played};
+use super::fixture::{HostFixture, MIB, PIECE, SceneFailure, SceneResult};
 use super::leech::{Appetite, spawn_leech};
 use super::machine::MachineNeed;
 use super::syscall_faults::{SyscallFaults, When};
@@ -15,7 +15,7 @@ use crate::base::units::Bytes;
 use crate::faults::scenario::ScenarioReport;
 use crate::faults::torrent::Recipe;
 
-/// Their scenes.
+/// The scenes of this file.
 pub(super) const SCENES: &[HostScene] = &[
     scene("D-03.once", &["D-03"], "EIO at every write for a moment: it is tried again", &[MachineNeed::Strace], once),
     scene(
@@ -97,188 +97,187 @@ pub(super) const SCENES: &[HostScene] = &[
     ),
 ];
 
-/// Slow enough for two groups, so that there is a sync on the way.
+/// Slow enough for two write batches, so that there is a sync during the download.
 const TWO_GROUPS: &str = "max_rate=1M";
 
-/// What the log says of a trouble that is tried again.
+/// What the log says about trouble that is retried.
 const RESUMES: &str = "will resume by itself";
 
-/// A fetch whose device begins to fail somewhere in the first quarter, and is well again as soon as the client has said
-/// `told`. Not "the k-th call fails": strace counts by thread, so that would be one failure for each of them.
-fn passing(ground: &mut HostFixture<'_>, trouble: &SyscallFaults, told: &str) -> Result<ClientRun, Fall> {
-    let source = ground.source(TWO_GROUPS)?;
-    let mut fetch = ground.fetch().from(source.addr).start()?;
-    let first = ground.dice.random_range(1..=MIB);
-    let has_begun = fetch.has(first)?;
-    ground.check("I3", has_begun, || format!("it never had {first} B"))?;
-    let tampering = ground.tamper(&fetch, trouble)?;
-    let is_told = fetch.says(told)?;
-    ground.check("I10", is_told, || format!("no line of the log says `{told}`"))?;
-    ground.heal(tampering)?;
+/// Runs a fetch whose device begins to fail in the first quarter of the download, and works again as soon as the
+/// client's log says `message`. Failing "the k-th call" would not do: strace counts calls by thread, so that each
+/// thread would see one failure.
+fn passing(fixture: &mut HostFixture<'_>, trouble: &SyscallFaults, message: &str) -> Result<ClientRun, SceneFailure> {
+    let source = fixture.source(TWO_GROUPS)?;
+    let first = fixture.dice.random_range(1..=MIB);
+    let mut fetch = fixture.started(fixture.fetch().from(source.addr), first)?;
+    let tampering = fixture.tamper(&fetch, trouble)?;
+    let is_told = fetch.says(message)?;
+    fixture.check("I10", is_told, || format!("no line of the log says `{message}`"))?;
+    fixture.heal(tampering)?;
     let run = fetch.finish()?;
-    ground.complete(&run)?;
+    fixture.complete(&run)?;
     Ok(run)
 }
 
-fn once(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let run = passing(&mut ground, &SyscallFaults::default().fail("pwritev", "EIO", When::Always), RESUMES)?;
-    let file = ground.data();
-    ground.log_names(&run, &["cannot write ", &file.to_string_lossy(), "at byte ", RESUMES])
+fn once(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let run = passing(&mut fixture, &SyscallFaults::default().fail("pwritev", "EIO", When::Always), RESUMES)?;
+    let file = fixture.data();
+    fixture.log_names(&run, &["cannot write ", &file.to_string_lossy(), "at byte ", RESUMES])
 }
 
-fn persistent(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let (source, nth) = (ground.source("")?, ground.dice.random_range(1..=6));
+fn persistent(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let (source, nth) = (fixture.source("")?, fixture.dice.random_range(1..=6));
     let eio = SyscallFaults::default().fail("pwritev", "EIO", When::From(nth));
-    let run = ground.fetch().from(source.addr).meddling(eio).run()?;
-    ground.injected(&run)?;
-    ground.ended(&run, 17)?;
-    let file = ground.data();
-    ground.error_names(&run, &["cannot write ", &file.to_string_lossy(), "at byte ", "Input/output error"])?;
-    ground.heals().map(drop)
+    let run = fixture.fetch().from(source.addr).with_faults(eio).run()?;
+    fixture.injected(&run)?;
+    fixture.ended(&run, 17)?;
+    let file = fixture.data();
+    fixture.error_names(&run, &["cannot write ", &file.to_string_lossy(), "at byte ", "Input/output error"])?;
+    fixture.heals().map(drop)
 }
 
-fn check(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    ground.heals()?;
-    let source = ground.source("")?;
-    let step = ground.dice.random_range(3..=9);
-    // 0 is what the end of a file reads as.
-    let sick = SyscallFaults::default().fail("pread64", "EIO", When::Every(2, step)).only(ground.data());
-    let run = ground.fetch().from(source.addr).args(&["--verify"]).meddling(sick).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
-    let file = ground.data();
-    ground.log_names(&run, &["cannot read ", &file.to_string_lossy(), "fetched again"])?;
-    let short = SyscallFaults::default().answer("pread64", 0, When::Every(2, step)).only(ground.data());
-    let run = ground.fetch().from(source.addr).args(&["--verify"]).meddling(short).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)
+fn check(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    fixture.heals()?;
+    let source = fixture.source("")?;
+    let step = fixture.dice.random_range(3..=9);
+    // A return value of 0 looks like the end of the file.
+    let sick = SyscallFaults::default().fail("pread64", "EIO", When::Every(2, step)).only(fixture.data());
+    let run = fixture.fetch().from(source.addr).args(&["--verify"]).with_faults(sick).run()?;
+    fixture.injected(&run)?;
+    fixture.complete(&run)?;
+    let file = fixture.data();
+    fixture.log_names(&run, &["cannot read ", &file.to_string_lossy(), "fetched again"])?;
+    let short = SyscallFaults::default().answer("pread64", 0, When::Every(2, step)).only(fixture.data());
+    let run = fixture.fetch().from(source.addr).args(&["--verify"]).with_faults(short).run()?;
+    fixture.injected(&run)?;
+    fixture.complete(&run)
 }
 
-/// Every third read for a peer fails: it is given the rest, and nothing false.
-fn upload(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    ground.stopped()?;
-    let source = ground.source("max_rate=1M")?;
-    let (leech, given) = spawn_leech(&ground.harness, 1, Appetite::Once)?;
-    // What is not to be had at once is read by who can wait.
+/// Every third read for an upload fails: the leech gets the other blocks, and no false ones.
+fn upload(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    fixture.stopped()?;
+    let source = fixture.source("max_rate=1M")?;
+    let (leech, given) = spawn_leech(&fixture.harness, 1, Appetite::Once)?;
+    // A block that is not in the page cache is read on the blocking pool.
     let sick =
         SyscallFaults::default().fail("preadv2", "EAGAIN", When::Always).fail("pread64", "EIO", When::Every(2, 3));
-    let sick = sick.only(ground.data());
-    let run = ground.fetch().from(source.addr).from(leech).meddling(sick).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
+    let sick = sick.only(fixture.data());
+    let run = fixture.fetch().from(source.addr).from(leech).with_faults(sick).run()?;
+    fixture.injected(&run)?;
+    fixture.complete(&run)?;
     let given = *given.borrow();
-    ground.note("blocks asked for", given.asked);
-    ground.note("blocks given", given.blocks);
-    ground.check("I6", given.wrong == 0, || format!("{} of {} blocks were not right", given.wrong, given.blocks))?;
+    fixture.note("blocks asked for", given.asked);
+    fixture.note("blocks given", given.blocks);
+    fixture.check("I6", given.wrong == 0, || format!("{} of {} blocks were not right", given.wrong, given.blocks))?;
     let is_some = given.blocks > 0 && given.blocks < given.asked;
-    ground.check("I6", is_some, || format!("{} of {} blocks were given", given.blocks, given.asked))?;
-    let file = ground.data();
-    ground.log_names(&run, &["cannot be read for a peer", &file.to_string_lossy(), "at byte "])
+    fixture.check("I6", is_some, || format!("{} of {} blocks were given", given.blocks, given.asked))?;
+    let file = fixture.data();
+    fixture.log_names(&run, &["cannot be read for a peer", &file.to_string_lossy(), "at byte "])
 }
 
-fn sync_once(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let run = passing(&mut ground, &SyscallFaults::default().fail("fdatasync", "EIO", When::Always), "sync failed")?;
-    let file = ground.data();
-    ground.log_names(&run, &["sync failed", &file.to_string_lossy()])?;
-    let (claimed, all) = (ground.claimed()?, ground.offer.geometry.piece_count());
-    ground.check("I8", claimed == all, || format!("{claimed} of {all} pieces are on record"))
+fn sync_once(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let run = passing(&mut fixture, &SyscallFaults::default().fail("fdatasync", "EIO", When::Always), "sync failed")?;
+    let file = fixture.data();
+    fixture.log_names(&run, &["sync failed", &file.to_string_lossy()])?;
+    let (claimed, all) = (fixture.claimed()?, fixture.offer.geometry.piece_count());
+    fixture.check("I8", claimed == all, || format!("{claimed} of {all} pieces are on record"))
 }
 
-fn sync_persistent(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let source = ground.source("")?;
+fn sync_persistent(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let source = fixture.source("")?;
     let eio = SyscallFaults::default().fail("fdatasync", "EIO", When::Always);
-    let run = ground.fetch().from(source.addr).meddling(eio).run()?;
-    ground.injected(&run)?;
-    ground.ended(&run, 17)?;
-    let file = ground.data();
-    ground.error_names(&run, &["cannot sync ", &file.to_string_lossy(), "Input/output error"])?;
-    nothing_on_record(&mut ground)?;
-    ground.heals().map(drop)
+    let run = fixture.fetch().from(source.addr).with_faults(eio).run()?;
+    fixture.injected(&run)?;
+    fixture.ended(&run, 17)?;
+    let file = fixture.data();
+    fixture.error_names(&run, &["cannot sync ", &file.to_string_lossy(), "Input/output error"])?;
+    nothing_on_record(&mut fixture)?;
+    fixture.heals().map(drop)
 }
 
-/// After a sync that failed nobody knows what the disk has, so the record must not say that anything is there.
-fn nothing_on_record(ground: &mut HostFixture<'_>) -> Played {
-    let claimed = ground.claimed()?;
-    ground.check("I1", claimed == 0, || format!("{claimed} pieces are on record, none was synced"))
+/// After a failed sync it is unknown what is on the disk, so the record must not claim any piece.
+fn nothing_on_record(fixture: &mut HostFixture<'_>) -> SceneResult {
+    let claimed = fixture.claimed()?;
+    fixture.check("I1", claimed == 0, || format!("{claimed} pieces are on record, none was synced"))
 }
 
-fn sync_killed(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let source = ground.source(TWO_GROUPS)?;
+fn sync_killed(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let source = fixture.source(TWO_GROUPS)?;
     let eio = SyscallFaults::default().fail("fdatasync", "EIO", When::Always);
-    let mut fetch = ground.fetch().from(source.addr).meddling(eio).start()?;
+    let mut fetch = fixture.fetch().from(source.addr).with_faults(eio).start()?;
     let is_told = fetch.says("sync failed")?;
-    ground.check("I10", is_told, || "nothing says that a sync failed".to_owned())?;
-    let more = Duration::from_millis(ground.dice.random_range(0..3000));
+    fixture.check("I10", is_told, || "nothing says that a sync failed".to_owned())?;
+    let more = Duration::from_millis(fixture.dice.random_range(0..3000));
     fetch.runs(more)?;
     let run = fetch.kill_all()?;
-    ground.take_in(&run);
-    ground.injected(&run)?;
-    nothing_on_record(&mut ground)?;
-    ground.heals().map(drop)
+    fixture.take_in(&run);
+    fixture.injected(&run)?;
+    nothing_on_record(&mut fixture)?;
+    fixture.heals().map(drop)
 }
 
-/// Files of one piece each: what a sync misses of one, no later write makes up for.
-fn synced_first(program: &Path, report: &mut ScenarioReport) -> Played {
+/// Files of one piece each: if a sync misses a file, no later write makes up for it.
+fn synced_first(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     let names: Vec<_> = (0..40).map(|number| format!("{number}.bin")).collect();
     let files: Vec<_> = names.iter().map(|name| (name.as_str(), u64::from(PIECE))).collect();
     let recipe = Recipe::folder("many", &files, PIECE, &[]);
-    let mut ground = HostFixture::of(recipe, 40 * u64::from(PIECE), program, report)?;
-    let source = ground.source("max_rate=1M")?;
+    let mut fixture = HostFixture::of(recipe, 40 * u64::from(PIECE), program, report)?;
+    let source = fixture.source("max_rate=1M")?;
     let slow =
         SyscallFaults::default().delay("pwritev", Duration::from_millis(150), When::Always).watch("fdatasync,rename");
-    let run = ground.fetch().from(source.addr).meddling(slow).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
+    let run = fixture.fetch().from(source.addr).with_faults(slow).run()?;
+    fixture.injected(&run)?;
+    fixture.complete(&run)?;
     let unsynced = order::unsynced(&run.trace);
-    ground.check("I1", unsynced.is_empty(), || format!("on record, and not synced since the last write: {unsynced:?}"))
+    fixture.check("I1", unsynced.is_empty(), || format!("on record, and not synced since the last write: {unsynced:?}"))
 }
 
-fn interrupted(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let source = ground.source("")?;
-    let (first, step) = (ground.dice.random_range(1..=3), ground.dice.random_range(2..=4));
+fn interrupted(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let source = fixture.source("")?;
+    let (first, step) = (fixture.dice.random_range(1..=3), fixture.dice.random_range(2..=4));
     let often = SyscallFaults::default().fail("pwritev", "EINTR", When::Every(first, step)).fail(
         "fdatasync,openat2",
         "EINTR",
         When::Nth(1),
     );
-    let run = ground.fetch().from(source.addr).meddling(often).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
-    nobody_notices(&mut ground, &run)?;
-    let reads = SyscallFaults::default().fail("pread64", "EINTR", When::Every(first, step)).only(ground.data());
-    let run = ground.fetch().args(&["--verify"]).meddling(reads).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
-    std::fs::remove_dir_all(&ground.out)?;
+    let run = fixture.fetch().from(source.addr).with_faults(often).run()?;
+    fixture.injected(&run)?;
+    fixture.complete(&run)?;
+    nobody_notices(&mut fixture, &run)?;
+    let reads = SyscallFaults::default().fail("pread64", "EINTR", When::Every(first, step)).only(fixture.data());
+    let run = fixture.fetch().args(&["--verify"]).with_faults(reads).run()?;
+    fixture.injected(&run)?;
+    fixture.complete(&run)?;
+    std::fs::remove_dir_all(&fixture.out)?;
     let again = SyscallFaults::default().fail("pwritev", "EAGAIN", When::Every(first, step));
-    let run = ground.fetch().from(source.addr).meddling(again).run()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
-    nobody_notices(&mut ground, &run)
+    let run = fixture.fetch().from(source.addr).with_faults(again).run()?;
+    fixture.injected(&run)?;
+    fixture.complete(&run)?;
+    nobody_notices(&mut fixture, &run)
 }
 
-fn nobody_notices(ground: &mut HostFixture<'_>, run: &ClientRun) -> Played {
-    let troubles = run.told.logged("disk trouble, will resume by itself").count();
-    ground.check("I10", troubles == 0, || format!("{troubles} times it took an interruption for a broken disk"))
+fn nobody_notices(fixture: &mut HostFixture<'_>, run: &ClientRun) -> SceneResult {
+    let troubles = run.output.logged("disk trouble, will resume by itself").count();
+    fixture.check("I10", troubles == 0, || format!("{troubles} times it took an interruption for a broken disk"))
 }
 
-fn writes_nothing(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    passing(&mut ground, &SyscallFaults::default().answer("pwritev", 0, When::Always), RESUMES).map(drop)
+fn writes_nothing(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    passing(&mut fixture, &SyscallFaults::default().answer("pwritev", 0, When::Always), RESUMES).map(drop)
 }
 
 /// 256 MiB (I5): 64 MiB between request and disk, and the program itself.
 const MEMORY: u64 = 256 * MIB;
 
-fn slow_sync(program: &Path, report: &mut ScenarioReport) -> Played {
+fn slow_sync(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     slow(
         program,
         report,
@@ -287,20 +286,20 @@ fn slow_sync(program: &Path, report: &mut ScenarioReport) -> Played {
     )
 }
 
-fn slow_write(program: &Path, report: &mut ScenarioReport) -> Played {
+fn slow_write(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     slow(program, report, "", SyscallFaults::default().delay("pwritev", Duration::from_millis(150), When::Always))
 }
 
-fn slow(program: &Path, report: &mut ScenarioReport, words: &str, meddling: SyscallFaults) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let source = ground.source(words)?;
-    let mut fetch = ground.fetch().from(source.addr).meddling(meddling).start()?;
+fn slow(program: &Path, report: &mut ScenarioReport, words: &str, with_faults: SyscallFaults) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let source = fixture.source(words)?;
+    let mut fetch = fixture.fetch().from(source.addr).with_faults(with_faults).start()?;
     let peak = fetch.peak_memory()?;
     let run = fetch.finish()?;
-    ground.injected(&run)?;
-    ground.complete(&run)?;
-    ground.note("peak KiB", peak / 1024);
-    ground.check("I5", peak < MEMORY, || format!("{} of memory", Bytes(peak)))?;
+    fixture.injected(&run)?;
+    fixture.complete(&run)?;
+    fixture.note("peak KiB", peak / 1024);
+    fixture.check("I5", peak < MEMORY, || format!("{} of memory", Bytes(peak)))?;
     let connections = source.stats().connections;
-    ground.check("I3", connections == 1, || format!("{connections} connections to the one source"))
+    fixture.check("I3", connections == 1, || format!("{connections} connections to the one source"))
 }

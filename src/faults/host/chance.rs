@@ -1,6 +1,6 @@
-//! Other programs do anything to the files of a torrent at any moment, while a leech asks for all of it (D-22).
+//! Other programs change the files of a torrent at random moments, while a leech requests all of it (D-22).
 //!
-//! "Complete" is said only when every byte is right on the disk (I2), and the leech is given no wrong byte (I6).
+//! The client says "complete" only when every byte on the disk is right (I2), and gives the leech no wrong byte (I6).
 
 use std::fs;
 use std::io;
@@ -10,14 +10,14 @@ use std::time::Duration;
 use rand::RngExt;
 use tokio::time::Instant;
 
-use super::ground::{HostFixture, MIB, PIECE, Played};
+use super::fixture::{HostFixture, MIB, PIECE, SceneResult};
 use super::leech::{Appetite, spawn_leech};
-use super::others::DEEDS;
+use super::others::FILE_CHANGES;
 use super::{HostScene, scene};
 use crate::faults::scenario::ScenarioReport;
 use crate::faults::torrent::Recipe;
 
-/// Its scene.
+/// The scenes of this file.
 pub(super) const SCENES: &[HostScene] = &[scene(
     "D-22.chance",
     &["D-22", "D-09", "D-15", "D-19"],
@@ -26,76 +26,74 @@ pub(super) const SCENES: &[HostScene] = &[scene(
     chance,
 )];
 
-/// Large files and small ones, none a multiple of a piece; the small ones share their pieces.
+/// Large and small files, none a multiple of a piece; the small ones share pieces.
 const FILES: [(&str, u64); 5] =
     [("a", 2 * MIB + 777), ("b", 100), ("sub/c", 65_535), ("sub/d", MIB + 1), ("e", 40_000)];
 
-/// Fewer than the eight dirty looks in a row that end a run.
-const MOST_DEEDS: u32 = 6;
+/// Fewer than the eight checks in a row with a changed file that end a run.
+const MOST_CHANGES: u32 = 6;
 
-/// The pieces take 2 s to come.
+/// At this rate the pieces take 2 s.
 const SLOW: &str = "max_rate=2M";
 
-/// 1 s: what is done to the files so shortly before the end can come after the client's last look at them. Then the next
-/// run has to see it.
+/// 1 s: a change so shortly before the end can come after the client's last look at the files. Then the next run must
+/// notice it.
 const LAST_LOOK: Duration = Duration::from_secs(1);
 
-/// Every block about ten times in a second, and time for other scenes.
+/// Each block about ten times in a second, and processor time for other scenes.
 const LEECH_RATE: &str = "32M";
 
-fn chance(program: &Path, report: &mut ScenarioReport) -> Played {
+fn chance(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     let len = FILES.iter().map(|(_, len)| len).sum();
-    let mut ground = HostFixture::of(Recipe::folder("many", &FILES, PIECE, &[]), len, program, report)?;
-    let source = ground.source(SLOW)?;
-    let (leech, given) = spawn_leech(&ground.harness, 1, Appetite::Endless)?;
-    let fetch = ground.fetch().from(source.addr).from(leech).args(&["--max-upload-limit", LEECH_RATE]);
-    let seeds: bool = ground.dice.random();
+    let mut fixture = HostFixture::of(Recipe::folder("many", &FILES, PIECE, &[]), len, program, report)?;
+    let source = fixture.source(SLOW)?;
+    let (leech, given) = spawn_leech(&fixture.harness, 1, Appetite::Endless)?;
+    let fetch = fixture.fetch().from(source.addr).from(leech).args(&["--max-upload-limit", LEECH_RATE]);
+    let seeds: bool = fixture.dice.random();
     let fetch = if seeds { fetch.args(&["--seed", "--seed-time", "4s"]) } else { fetch };
-    let mut fetch = fetch.start()?;
-    let has_begun = fetch.has(1)?;
-    ground.check("I3", has_begun, || "no byte ever came".to_owned())?;
+    let mut fetch = fixture.started(fetch, 1)?;
     let mut last = Instant::now();
-    for _ in 0..ground.dice.random_range(1..=MOST_DEEDS) {
-        let pause = Duration::from_millis(ground.dice.random_range(0..2000));
+    for _ in 0..fixture.dice.random_range(1..=MOST_CHANGES) {
+        let pause = Duration::from_millis(fixture.dice.random_range(0..2000));
         if fetch.ends_within(pause)? {
             break;
         }
-        meddle(&mut ground)?;
+        change_files(&mut fixture)?;
         last = Instant::now();
     }
     let run = fetch.finish()?;
     if last.elapsed() > LAST_LOOK {
-        ground.complete(&run)?;
+        fixture.complete(&run)?;
     } else {
-        ground.take_in(&run);
-        if !ground.out.exists() {
-            fs::create_dir(&ground.out)?;
+        fixture.take_in(&run);
+        if !fixture.out.exists() {
+            fs::create_dir(&fixture.out)?;
         }
-        let again = ground.fetch().from(source.addr).args(&["--overwrite"]).run()?;
-        ground.complete(&again)?;
+        let again = fixture.fetch().from(source.addr).args(&["--overwrite"]).run()?;
+        fixture.complete(&again)?;
     }
     let given = *given.borrow();
-    ground.note("blocks given", given.blocks);
-    ground.check("I6", given.wrong == 0, || format!("{} of {} blocks were wrong", given.wrong, given.blocks))
+    fixture.note("blocks given", given.blocks);
+    fixture.check("I6", given.wrong == 0, || format!("{} of {} blocks were wrong", given.wrong, given.blocks))
 }
 
-/// Does something to one file, to two, or to their folder.
-fn meddle(ground: &mut HostFixture<'_>) -> io::Result<()> {
-    let names: Vec<PathBuf> = ground.files.iter().map(|(path, _)| ground.out.join(path)).collect();
+/// Changes one file, two files, or their folder.
+fn change_files(fixture: &mut HostFixture<'_>) -> io::Result<()> {
+    let names: Vec<PathBuf> = fixture.files.iter().map(|(path, _)| fixture.out.join(path)).collect();
     let (file, other) =
-        (&names[ground.dice.random_range(0..names.len())], &names[ground.dice.random_range(0..names.len())]);
-    let number: u32 = ground.dice.random();
-    let beside = ground.beside(&format!("elsewhere-{number}"));
-    let nth = ground.dice.random_range(0..DEEDS.len() + 3);
-    let (what, done) = match nth.checked_sub(DEEDS.len()) {
-        None => (DEEDS[nth].0, DEEDS[nth].1(file, &beside)),
+        (&names[fixture.dice.random_range(0..names.len())], &names[fixture.dice.random_range(0..names.len())]);
+    let number: u32 = fixture.dice.random();
+    let beside = fixture.beside(&format!("elsewhere-{number}"));
+    let nth = fixture.dice.random_range(0..FILE_CHANGES.len() + 3);
+    let (what, done) = match nth.checked_sub(FILE_CHANGES.len()) {
+        None => (FILE_CHANGES[nth].0, FILE_CHANGES[nth].1(file, &beside)),
         Some(0) => ("exchanged", exchange(file, other)),
-        Some(1) => ("folder moved away", fs::rename(&ground.out, &beside)),
-        Some(_) => ("folder removed", fs::remove_dir_all(&ground.out)),
+        Some(1) => ("folder moved away", fs::rename(&fixture.out, &beside)),
+        Some(_) => ("folder removed", fs::remove_dir_all(&fixture.out)),
     };
     match done {
-        Ok(()) => ground.inject(what),
-        // The file is not there yet, or not any more.
+        Ok(()) => fixture.inject(what),
+        // The file does not exist yet, or no longer.
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) => {}
         Err(error) => return Err(error),
     }

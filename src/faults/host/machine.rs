@@ -1,25 +1,25 @@
-//! What the machine must have for a scene, and what stands in for trouble on it: small disks.
+//! What a scene needs from the machine, and the small disks that some scenes use.
 //!
-//! Everything that is mounted here is unmounted when its owner is dropped, and also when this whole process is killed.
+//! Everything that is mounted here is unmounted when its owner is dropped, and also when this process is killed.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// What a scene cannot do without.
+/// A requirement of a scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MachineNeed {
-    /// strace, and the right to trace.
+    /// strace, and the permission to trace.
     Strace,
-    /// The right to mount.
+    /// The permission to mount.
     Mount,
-    /// util-linux's `prlimit`.
+    /// `prlimit` of util-linux.
     Prlimit,
 }
 
 impl MachineNeed {
-    /// Why this machine has it not; `None` if it has.
+    /// Returns why this machine does not meet the requirement; `None` if it does.
     pub fn missing(self) -> Option<String> {
         match self {
             Self::Strace => cannot(&["strace", "-qq", "-o", "/dev/null", "true"]),
@@ -30,7 +30,7 @@ impl MachineNeed {
     }
 }
 
-/// Why this command does not work; `None` if it does.
+/// Returns why this command does not work; `None` if it does.
 fn cannot(words: &[&str]) -> Option<String> {
     let (program, args) = words.split_first()?;
     let ended =
@@ -42,52 +42,53 @@ fn cannot(words: &[&str]) -> Option<String> {
     }
 }
 
-/// A file system in memory with so many bytes.
+/// A file system in memory with a fixed size.
 #[derive(Debug)]
 pub struct SmallDisk {
     path: PathBuf,
     guard: Child,
 }
 
-/// Waits for the end of its standard input, which comes when we close it or are no more, and unmounts: lazily, because a
-/// client that a failed scene leaves behind may hold the disk for another moment.
+/// A shell command that waits until its standard input is closed, which happens when this process closes it or ends,
+/// and then unmounts. It unmounts lazily, because a client that outlives a failed scene may hold the disk for another
+/// moment.
 const GUARD: &str = r#"cat >/dev/null; exec umount -l "$1""#;
 
 impl SmallDisk {
-    /// Mounts it on a new folder.
+    /// Mounts a disk of `size` bytes on a new folder.
     pub fn mount(path: PathBuf, size: u64) -> io::Result<Self> {
         std::fs::create_dir_all(&path)?;
         let options = format!("size={size},mode=0700");
         let mut guard = Command::new("sh");
-        // In a group of its own: who stops us does not stop it.
+        // In a process group of its own, so that a signal to ours does not reach it.
         guard.args(["-c", GUARD, "sh"]).arg(&path).stdin(Stdio::piped()).process_group(0);
         run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tt-actors-fault"]).arg(&path))?;
         let guard = guard.spawn().inspect_err(|_| drop(run(Command::new("umount").arg(&path))))?;
         Ok(Self { path, guard })
     }
 
-    /// Where it is.
+    /// Returns the path of its root folder.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes so many bytes away.
+    /// Uses up this many bytes.
     pub fn fill(&self, bytes: u64) -> io::Result<()> {
         let mut file = std::fs::File::create(self.ballast())?;
         io::copy(&mut io::Read::take(io::repeat(1), bytes), &mut file).map(drop)
     }
 
-    /// Gives them back.
+    /// Frees the bytes that [`fill`](Self::fill) used up.
     pub fn free(&self) -> io::Result<()> {
         std::fs::remove_file(self.ballast())
     }
 
-    /// Allows no writing from now on. No file of it may be open for writing.
+    /// Makes the disk read-only. None of its files may be open for writing.
     pub fn make_read_only(&self) -> io::Result<()> {
         run(Command::new("mount").args(["-o", "remount,ro"]).arg(&self.path))
     }
 
-    /// Allows writing again.
+    /// Makes the disk writable again.
     pub fn make_writable(&self) -> io::Result<()> {
         run(Command::new("mount").args(["-o", "remount,rw"]).arg(&self.path))
     }
@@ -120,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_run_says_why() {
+    fn a_command_that_cannot_run_gives_a_reason() {
         assert_eq!(cannot(&["true"]), None);
         assert_eq!(cannot(&["false"]).unwrap(), "`false` ends with exit status: 1");
         assert!(cannot(&["/nowhere/tool"]).unwrap().starts_with("/nowhere/tool: "));

@@ -1,9 +1,9 @@
-//! Layer 3 of the harness: the real program on this machine under system-call injection, on small disks, under limits and
-//! signals.
+//! Layer 3 of the harness: the real program on this machine under system-call injection, on small disks, under limits
+//! and signals.
 //!
-//! A scene is data and a few lines in the file of its kind. What it stands on is `ground`, the client is started by
-//! `fetch`, strace is told by `meddling`, disks come from `machine`, and `record` reads what the client has on record.
-//! Where the machine cannot give what a scene needs, it is skipped and says why.
+//! A scene is a row of a table and a function in the file of its kind. `fixture` has its surroundings, `fetch` starts
+//! the client, `syscall_faults` configures strace, `machine` mounts disks, and `record` reads the client's records. If
+//! the machine lacks what a scene needs, the scene is skipped with the reason.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,11 +12,11 @@ use std::sync::mpsc;
 use tokio::time::Instant;
 
 use super::scenario::{About, Layer, RefereeVerdict, ScenarioReport};
-use ground::{Fall, Played};
+use fixture::{SceneFailure, SceneResult};
 use machine::MachineNeed;
 
 pub mod fetch;
-pub mod ground;
+pub mod fixture;
 pub mod leech;
 pub mod machine;
 pub mod record;
@@ -32,14 +32,14 @@ mod others;
 mod process;
 mod records;
 
-/// One scene: what it is about, what it needs, and how it is played.
+/// One scene: its name, what it needs, and the function that runs it.
 #[derive(Debug, Clone, Copy)]
 pub struct HostScene {
-    /// Its name and what it covers.
+    /// Its name, the catalogue entries that it covers, and its title.
     pub about: About,
     /// What the machine must have.
     pub needs: &'static [MachineNeed],
-    play: fn(&Path, &mut ScenarioReport) -> Played,
+    run: fn(&Path, &mut ScenarioReport) -> SceneResult,
 }
 
 const fn scene(
@@ -47,12 +47,12 @@ const fn scene(
     covers: &'static [&'static str],
     title: &'static str,
     needs: &'static [MachineNeed],
-    play: fn(&Path, &mut ScenarioReport) -> Played,
+    run: fn(&Path, &mut ScenarioReport) -> SceneResult,
 ) -> HostScene {
-    HostScene { about: About { name, covers, title, layer: Layer::Host }, needs, play }
+    HostScene { about: About { name, covers, title, layer: Layer::Host }, needs, run }
 }
 
-/// All of them.
+/// Returns all scenes.
 pub fn scenes() -> impl Iterator<Item = &'static HostScene> {
     [
         full::SCENES,
@@ -68,41 +68,41 @@ pub fn scenes() -> impl Iterator<Item = &'static HostScene> {
     .flatten()
 }
 
-/// Plays a scene with the program at this path. `seed` decides every die.
-pub fn play(scene: &HostScene, program: &Path, seed: u64) -> ScenarioReport {
+/// Runs a scene with the program at this path. All random numbers follow from `seed`.
+pub fn run_scene(scene: &HostScene, program: &Path, seed: u64) -> ScenarioReport {
     let began = Instant::now();
     let mut report = ScenarioReport::new(scene.about, seed);
     report.verdict = match scene.needs.iter().find_map(|need| need.missing()) {
         Some(why) => RefereeVerdict::Skipped(why),
-        None => match (scene.play)(program, &mut report) {
+        None => match (scene.run)(program, &mut report) {
             Ok(()) => RefereeVerdict::Held,
-            Err(Fall::Verdict(verdict)) => verdict,
-            Err(Fall::Machine(error)) => RefereeVerdict::Crashed(format!("the harness: {error}")),
+            Err(SceneFailure::Verdict(verdict)) => verdict,
+            Err(SceneFailure::Machine(error)) => RefereeVerdict::Crashed(format!("the harness: {error}")),
         },
     };
     report.took = began.elapsed();
     report
 }
 
-/// Four scenes at a time: most of them wait for a slow source or a clock.
+/// Four scenes at a time: most of them wait for a slow peer or a clock.
 const SIDE_BY_SIDE: usize = 4;
 
-/// Plays scenes side by side; `heard` gets each report as it comes.
-pub fn play_all(scenes: &[&HostScene], program: &Path, seed: u64, mut heard: impl FnMut(ScenarioReport)) {
+/// Runs scenes in parallel and calls `heard` with each report as it comes.
+pub fn run_all(scenes: &[&HostScene], program: &Path, seed: u64, mut heard: impl FnMut(ScenarioReport)) {
     let next = AtomicUsize::new(0);
-    let (tell, told) = mpsc::channel();
+    let (sender, reports) = mpsc::channel();
     std::thread::scope(|scope| {
         for _ in 0..SIDE_BY_SIDE.min(scenes.len()) {
-            let (next, tell) = (&next, tell.clone());
+            let (next, sender) = (&next, sender.clone());
             scope.spawn(move || {
                 while let Some(scene) = scenes.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    // Nobody listens any more only if the listener panicked.
-                    drop(tell.send(play(scene, program, seed)));
+                    // The receiver is gone only if the thread that reads it panicked.
+                    drop(sender.send(run_scene(scene, program, seed)));
                 }
             });
         }
-        drop(tell);
-        told.iter().for_each(&mut heard);
+        drop(sender);
+        reports.iter().for_each(&mut heard);
     });
 }
 
@@ -124,19 +124,19 @@ mod tests {
         }
     }
 
-    fn falls(_: &Path, _: &mut ScenarioReport) -> Played {
+    fn falls(_: &Path, _: &mut ScenarioReport) -> SceneResult {
         Err(RefereeVerdict::NotLive("never".to_owned()).into())
     }
 
-    fn stumbles(_: &Path, _: &mut ScenarioReport) -> Played {
+    fn stumbles(_: &Path, _: &mut ScenarioReport) -> SceneResult {
         Err(std::io::Error::other("no room").into())
     }
 
     #[test]
-    fn a_fall_is_the_verdict_and_a_machine_that_fails_is_no_success() {
+    fn a_failure_is_the_verdict_and_a_failing_machine_is_no_success() {
         let scenes = [scene("X-01.a", &["X-01"], "", &[], falls), scene("X-01.b", &["X-01"], "", &[], stumbles)];
         let mut verdicts = Vec::new();
-        play_all(&scenes.each_ref(), Path::new("x"), 7, |report| verdicts.push((report.seed, report.verdict)));
+        run_all(&scenes.each_ref(), Path::new("x"), 7, |report| verdicts.push((report.seed, report.verdict)));
         verdicts.sort_by_key(|(_, verdict)| verdict.exit_code());
         let crashed = RefereeVerdict::Crashed("the harness: no room".to_owned());
         assert_eq!(verdicts, [(7, RefereeVerdict::NotLive("never".to_owned())), (7, crashed)]);

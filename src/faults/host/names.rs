@@ -1,15 +1,15 @@
-//! Names that no disk takes as they are or that only look odd, and more files than descriptors (D-11, D-17).
+//! File names that no disk takes unchanged or that look odd, and more files than descriptors (D-11, D-17).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::ground::{HostFixture, MIB, Played};
+use super::fixture::{HostFixture, MIB, SceneResult};
 use super::machine::{MachineNeed, SmallDisk};
 use super::{HostScene, scene};
 use crate::faults::scenario::ScenarioReport;
 use crate::faults::torrent::Recipe;
 
-/// Their scenes.
+/// The scenes of this file.
 pub(super) const SCENES: &[HostScene] = &[
     scene(
         "D-11.names",
@@ -27,10 +27,10 @@ pub(super) const SCENES: &[HostScene] = &[
     ),
 ];
 
-/// Every file has as many bytes.
+/// The length of every file, in bytes.
 const SIZE: u64 = 5000;
 
-fn names(program: &Path, report: &mut ScenarioReport) -> Played {
+fn names(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     let deep = vec!["d".repeat(250); 20].join("/");
     let listed = [
         "plain.bin".to_owned(),
@@ -47,30 +47,31 @@ fn names(program: &Path, report: &mut ScenarioReport) -> Played {
     ];
     let list: Vec<_> = listed.iter().map(|path| (path.as_str(), SIZE)).collect();
     let recipe = Recipe::folder("names", &list, 16 * 1024, &[]);
-    let mut ground = HostFixture::of(recipe, SIZE * listed.len() as u64, program, report)?;
-    // The referee knows no rule of renaming: the files are told apart by what is in them.
-    ground.files.clear();
-    let source = ground.source("")?;
-    let run = ground.fetch().from(source.addr).run()?;
-    ground.inject("odd names");
-    ground.ended(&run, 0)?;
-    let first = contents(&ground.out)?;
+    let mut fixture = HostFixture::of(recipe, SIZE * listed.len() as u64, program, report)?;
+    // The referee does not know the client's rules for renaming, so files are identified by their contents.
+    fixture.files.clear();
+    let source = fixture.source("")?;
+    let run = fixture.fetch().from(source.addr).run()?;
+    fixture.inject("odd names");
+    fixture.ended(&run, 0)?;
+    let first = contents(&fixture.out)?;
     for number in 0..listed.len() as u64 {
-        let want = ground.harness.payload().read(number * SIZE, 5000);
+        let want = fixture.harness.payload().read(number * SIZE, 5000);
         let is_there = first.values().filter(|bytes| **bytes == want).count() == 1;
         let name = &listed[usize::try_from(number).unwrap_or(0)];
-        ground.check("I2", is_there, || format!("the file called {name:?} is not there once"))?;
+        fixture.check("I2", is_there, || format!("the file called {name:?} is not there once"))?;
     }
-    ground.check("I2", first.len() == listed.len(), || format!("{} files for {}", first.len(), listed.len()))?;
-    let again = ground.fetch().from(source.addr).run()?;
-    ground.ended(&again, 0)?;
+    fixture.check("I2", first.len() == listed.len(), || format!("{} files for {}", first.len(), listed.len()))?;
+    let again = fixture.fetch().from(source.addr).run()?;
+    fixture.ended(&again, 0)?;
     let (fetched, checked) = (again.number("bytes_downloaded"), again.number("bytes_checked"));
-    ground.check("I8", (fetched, checked) == (0, 0), || format!("{fetched} B came again, {checked} B were checked"))?;
-    let second = contents(&ground.out)?;
-    ground.check("I8", first == second, || "it maps names otherwise the second time".to_owned())
+    fixture
+        .check("I8", (fetched, checked) == (0, 0), || format!("{fetched} B came again, {checked} B were checked"))?;
+    let second = contents(&fixture.out)?;
+    fixture.check("I8", first == second, || "it maps names otherwise the second time".to_owned())
 }
 
-/// Every file below a folder but the state, and what is in it.
+/// Returns every file below a folder but the state, with its contents.
 fn contents(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut found = BTreeMap::new();
     for entry in std::fs::read_dir(folder)? {
@@ -86,21 +87,21 @@ fn contents(folder: &Path) -> std::io::Result<BTreeMap<PathBuf, Vec<u8>>> {
     Ok(found)
 }
 
-fn files(program: &Path, report: &mut ScenarioReport) -> Played {
+fn files(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     const FILES: u64 = 10_000;
     let listed: Vec<_> = (0..FILES).map(|number| format!("{:02}/{number}", number % 100)).collect();
     let list: Vec<_> = listed.iter().map(|path| (path.as_str(), 100)).collect();
     let recipe = Recipe::folder("many", &list, 16 * 1024, &[]);
-    let mut ground = HostFixture::of(recipe, FILES * 100, program, report)?;
-    // In memory: ten thousand syncs of a real disk are no part of the question.
-    let disk = SmallDisk::mount(ground.beside("disk"), 128 * MIB)?;
-    ground.out = disk.path().join("out");
-    let source = ground.source("")?;
-    let limited = ground.fetch().from(source.addr).behind(&["prlimit", "--nofile=64"]).start()?;
-    ground.inject("64 descriptors");
+    let mut fixture = HostFixture::of(recipe, FILES * 100, program, report)?;
+    // In memory: the time for ten thousand syncs of a real disk is not part of the test.
+    let disk = SmallDisk::mount(fixture.beside("disk"), 128 * MIB)?;
+    fixture.out = disk.path().join("out");
+    let source = fixture.source("")?;
+    let limited = fixture.fetch().from(source.addr).behind(&["prlimit", "--nofile=64"]).start()?;
+    fixture.inject("64 descriptors");
     let run = limited.finish()?;
-    ground.complete(&run)?;
+    fixture.complete(&run)?;
     let most = run.finished.usage.descriptors;
-    ground.note("descriptors", most as u64);
-    ground.check("I5", most <= 64, || format!("{most} descriptors"))
+    fixture.note("descriptors", most as u64);
+    fixture.check("I5", most <= 64, || format!("{most} descriptors"))
 }

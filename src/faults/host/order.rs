@@ -1,14 +1,14 @@
-//! The order of system calls, read from what strace noted: was everything synced before the record that speaks of it?
+//! The order of system calls in a trace of strace: was all data synced before the record that claims it?
 //!
-//! Knows file names and calls; the client's last record speaks of everything, so it is the one that is judged.
+//! It knows file names and calls. It judges the client's last record, which claims everything.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// What one line of the trace says.
+/// What one line of the trace reports.
 #[derive(Debug, PartialEq, Eq)]
 enum Event<'a> {
     Begins(Call<'a>),
-    /// A call that was begun on an earlier line.
+    /// The end of a call whose start was on an earlier line.
     Goes,
     Whole(Call<'a>),
 }
@@ -20,8 +20,8 @@ enum Call<'a> {
     Record,
 }
 
-/// Files that were written to and not synced after that when the last record took its place, by the traces of `pwritev`,
-/// `fdatasync` and `rename` with the paths of descriptors (`-y`).
+/// Returns the files with a write that was not synced when the last record was renamed into place. Needs a trace of
+/// `pwritev`, `fdatasync` and `rename` with the paths of descriptors (`-y`).
 pub(super) fn unsynced(trace: &str) -> BTreeSet<String> {
     let mut under_way: BTreeMap<&str, (usize, Call<'_>)> = BTreeMap::new();
     let mut written: BTreeMap<&str, usize> = BTreeMap::new();
@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_that_outlasts_the_sync_is_seen() {
+    fn a_write_that_outlasts_the_sync_is_found() {
         let trace = "\
 7 pwritev(3</o/a>, [{iov_base=\"x\", iov_len=1}], 1, 0) = 1 (DELAYED)
 8 pwritev(4</o/b>, [{iov_base=\"x\", iov_len=1}], 1, 0 <unfinished ...>

@@ -1,7 +1,7 @@
-//! I1 from outside: what the client's records call had is read from the disk and compared with the payload.
+//! I1 from outside: compares the pieces that the client's records claim with the payload.
 //!
-//! Reads the record by its documented form (`codec::resume`); whether a record may be trusted is not asked here: every
-//! one that is whole has to be true.
+//! It reads the records by their documented format (`codec::resume`). Whether the client would trust a record does not
+//! matter: every intact record must be true.
 
 use std::fs::File;
 use std::io;
@@ -14,20 +14,21 @@ use crate::faults::payload::Payload;
 use crate::faults::scenario::RefereeVerdict;
 use crate::faults::torrent::Offer;
 
-/// Below the output folder.
+/// The state folder, below the output folder.
 const STATE: &str = ".tt-actors";
 
-/// Where the newest record of this torrent is.
+/// Returns the path of the newest record of this torrent.
 pub fn newest(out: &Path, offer: &Offer) -> PathBuf {
     out.join(STATE).join(format!("{}.resume", offer.info_hash))
 }
 
-/// Where the one before it is.
+/// Returns the path of the record before the newest.
 pub fn previous(out: &Path, offer: &Offer) -> PathBuf {
     newest(out, offer).with_extension("resume.prev")
 }
 
-/// How many pieces the newest whole record calls had; none without a record. A piece that is not there breaks I1.
+/// Returns how many pieces the newest intact record claims; none without a record. A claimed piece that is not there
+/// breaks I1.
 pub fn judge(out: &Path, files: &[(PathBuf, u64)], offer: &Offer, payload: Payload) -> Result<u32, RefereeVerdict> {
     let mut claimed = None;
     for path in [newest(out, offer), previous(out, offer)] {
@@ -63,7 +64,7 @@ fn is_there(
     }
 }
 
-/// A run of the torrent's bytes, as it is in the files.
+/// Returns a range of the torrent's bytes, read from the files.
 fn read(out: &Path, files: &[(PathBuf, u64)], start: u64, len: usize) -> io::Result<Vec<u8>> {
     let mut found = vec![0; len];
     let end = start + len as u64;
@@ -88,7 +89,7 @@ mod tests {
     use crate::faults::torrent::Recipe;
 
     #[test]
-    fn a_record_that_lies_is_caught_and_a_torn_one_says_nothing() {
+    fn a_false_record_is_caught_and_a_torn_one_claims_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let payload = Payload::new(3, 100);
         let offer = Recipe::folder("d", &[("a", 30), ("b", 70)], 16, &[]).make(payload).unwrap().offer;

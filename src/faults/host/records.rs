@@ -1,4 +1,4 @@
-//! Records that are not what they should be, and two clients at one torrent (D-13, D-14, D-18).
+//! Damaged or foreign records, and two clients with one torrent (D-13, D-14, D-18).
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use rand::RngExt;
 use sha1::{Digest, Sha1};
 
 use super::fetch::ClientRun;
-use super::ground::{Fall, HostFixture, Played};
+use super::fixture::{HostFixture, SceneFailure, SceneResult};
 use super::record::{newest, previous};
 use super::{HostScene, scene};
 use crate::base::bitfield::Bitfield;
@@ -14,7 +14,7 @@ use crate::base::ids::InfoHash;
 use crate::codec::resume::ResumeRecord;
 use crate::faults::scenario::ScenarioReport;
 
-/// Their scenes.
+/// The scenes of this file.
 pub(super) const SCENES: &[HostScene] = &[
     scene("D-13.torn", &["D-13"], "the records are torn, flipped, empty or gone: what is there is found", &[], torn),
     scene(
@@ -34,18 +34,18 @@ pub(super) const SCENES: &[HostScene] = &[
     scene("D-18.two", &["D-18"], "a second client on the same folder: exit 11, it names the first", &[], two),
 ];
 
-/// What was there is kept, after a look at it, and it completes.
-fn finds(ground: &mut HostFixture<'_>, there: u64, name: &str) -> Result<ClientRun, Fall> {
-    ground.inject(name);
-    let run = ground.heals()?;
+/// Runs the fetch again: it must check and keep what was there, and complete.
+fn finds(fixture: &mut HostFixture<'_>, there: u64, name: &str) -> Result<ClientRun, SceneFailure> {
+    fixture.inject(name);
+    let run = fixture.heals()?;
     let (kept, checked) = (run.number("bytes_kept"), run.number("bytes_checked"));
-    ground.check("I8", kept >= there, || format!("{name}: {there} B were there, {kept} B were kept"))?;
-    ground.check("I1", checked >= there, || format!("{name}: {there} B were there, {checked} B were checked"))?;
-    std::fs::remove_dir_all(&ground.out)?;
+    fixture.check("I8", kept >= there, || format!("{name}: {there} B were there, {kept} B were kept"))?;
+    fixture.check("I1", checked >= there, || format!("{name}: {there} B were there, {checked} B were checked"))?;
+    std::fs::remove_dir_all(&fixture.out)?;
     Ok(run)
 }
 
-fn torn(program: &Path, report: &mut ScenarioReport) -> Played {
+fn torn(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     type Damage = fn(&mut Vec<u8>, usize);
     let damages: [(&str, Damage); 4] = [
         ("record torn", |bytes, at| bytes.truncate(at)),
@@ -53,37 +53,37 @@ fn torn(program: &Path, report: &mut ScenarioReport) -> Played {
         ("record empty", |bytes, _| bytes.clear()),
         ("record overwritten", |bytes, _| *bytes = b"d4:name7:foreigne".to_vec()),
     ];
-    let mut ground = HostFixture::new(program, report)?;
+    let mut fixture = HostFixture::new(program, report)?;
     for (name, damage) in damages {
-        let there = ground.stopped()?;
-        for path in [newest(&ground.out, &ground.offer), previous(&ground.out, &ground.offer)] {
+        let there = fixture.stopped()?;
+        for path in [newest(&fixture.out, &fixture.offer), previous(&fixture.out, &fixture.offer)] {
             let mut bytes = std::fs::read(&path)?;
-            let at = ground.dice.random_range(0..bytes.len());
+            let at = fixture.dice.random_range(0..bytes.len());
             damage(&mut bytes, at);
             std::fs::write(&path, bytes)?;
         }
-        finds(&mut ground, there, name)?;
+        finds(&mut fixture, there, name)?;
     }
-    let there = ground.stopped()?;
-    std::fs::remove_dir_all(ground.out.join(".tt-actors"))?;
-    finds(&mut ground, there, "records removed").map(drop)
+    let there = fixture.stopped()?;
+    std::fs::remove_dir_all(fixture.out.join(".tt-actors"))?;
+    finds(&mut fixture, there, "records removed").map(drop)
 }
 
-fn torn_newest(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let there = ground.stopped()?;
-    let path = newest(&ground.out, &ground.offer);
+fn torn_newest(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let there = fixture.stopped()?;
+    let path = newest(&fixture.out, &fixture.offer);
     let len = std::fs::metadata(&path)?.len();
     std::fs::File::options().write(true).open(&path)?.set_len(len - 1)?;
-    let run = ground.heals()?;
-    ground.inject("newest record torn");
+    let run = fixture.heals()?;
+    fixture.inject("newest record torn");
     let kept = run.number("bytes_kept");
-    ground.check("I8", kept >= there, || format!("{there} B were there, {kept} B were kept"))
+    fixture.check("I8", kept >= there, || format!("{there} B were there, {kept} B were kept"))
 }
 
-fn foreign(program: &Path, report: &mut ScenarioReport) -> Played {
+fn foreign(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     type Change = fn(ResumeRecord) -> Vec<u8>;
-    let mut ground = HostFixture::new(program, report)?;
+    let mut fixture = HostFixture::new(program, report)?;
     let changes: [(&str, Change); 4] = [
         ("record of another torrent", |record| ResumeRecord { info_hash: InfoHash([9; 20]), ..record }.encode()),
         ("record of another shape", |record| {
@@ -94,17 +94,17 @@ fn foreign(program: &Path, report: &mut ScenarioReport) -> Played {
         ("record from the future", from_the_future),
     ];
     for (name, change) in changes {
-        let there = ground.stopped()?;
-        for path in [newest(&ground.out, &ground.offer), previous(&ground.out, &ground.offer)] {
+        let there = fixture.stopped()?;
+        for path in [newest(&fixture.out, &fixture.offer), previous(&fixture.out, &fixture.offer)] {
             let record = ResumeRecord::decode(&std::fs::read(&path)?).map_err(std::io::Error::other)?;
             std::fs::write(&path, change(record))?;
         }
-        finds(&mut ground, there, name)?;
+        finds(&mut fixture, there, name)?;
     }
     Ok(())
 }
 
-/// The next version, whole.
+/// Returns an intact record of the next version.
 fn from_the_future(record: ResumeRecord) -> Vec<u8> {
     let all = ResumeRecord { have: Bitfield::all(record.pieces), ..record }.encode();
     let body = all.split_last_chunk::<20>().map_or(&all[..], |(body, _sum)| body);
@@ -115,19 +115,17 @@ fn from_the_future(record: ResumeRecord) -> Vec<u8> {
     bytes
 }
 
-fn two(program: &Path, report: &mut ScenarioReport) -> Played {
-    let mut ground = HostFixture::new(program, report)?;
-    let source = ground.source("max_rate=2M")?;
-    let mut first = ground.fetch().from(source.addr).start()?;
-    let has_begun = first.has(1)?;
-    ground.check("I3", has_begun, || "no byte ever came".to_owned())?;
-    let second = ground.fetch().from(source.addr).run()?;
-    ground.inject("second client");
-    ground.take_in(&second);
+fn two(program: &Path, report: &mut ScenarioReport) -> SceneResult {
+    let mut fixture = HostFixture::new(program, report)?;
+    let source = fixture.source("max_rate=2M")?;
+    let first = fixture.started(fixture.fetch().from(source.addr), 1)?;
+    let second = fixture.fetch().from(source.addr).run()?;
+    fixture.inject("second client");
+    fixture.take_in(&second);
     let code = second.finished.code();
-    ground.check("I8", code == 11, || format!("the second ended with {code}: {}", second.last_words()))?;
+    fixture.check("I8", code == 11, || format!("the second ended with {code}: {}", second.last_words()))?;
     let holder = format!("process {}", first.program.id());
-    ground.error_names(&second, &[&holder])?;
+    fixture.error_names(&second, &[&holder])?;
     let run = first.finish()?;
-    ground.complete(&run)
+    fixture.complete(&run)
 }

@@ -1,7 +1,8 @@
-//! What strace does to the system calls of the client: they fail, wait, are interrupted, or end the process.
+//! Faults that strace injects into the system calls of the client: they fail, wait, are interrupted, or end the
+//! process.
 //!
-//! Words for strace's command line, and the count of what it did. strace counts calls by thread: "the third write" is the
-//! third of whichever thread gets that far. Knows nothing of torrents.
+//! It builds strace's command line and counts what strace did. strace counts calls by thread: "the third write" is the
+//! third one of each thread. It knows no torrents.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -9,16 +10,16 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Which of the calls are meant, counted from 1 in each thread.
+/// Which calls are affected, counted from 1 in each thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
-    /// Every one.
+    /// Every call.
     Always,
-    /// This one.
+    /// This call only.
     Nth(u32),
-    /// This one and all behind it.
+    /// This call and all later ones.
     From(u32),
-    /// This one, and then every so many.
+    /// The call of the first number, then every further one after as many calls as the second number says.
     Every(u32, u32),
 }
 
@@ -44,19 +45,19 @@ pub struct SyscallFaults {
 }
 
 impl SyscallFaults {
-    /// These calls (strace's names, with commas) fail with this error and do nothing.
+    /// These calls (names as strace has them, separated by commas) fail with this error and have no effect.
     #[must_use]
     pub fn fail(self, calls: &'static str, errno: &str, when: When) -> Self {
         self.inject(calls, &format!("error={errno}"), when)
     }
 
-    /// These calls do nothing and return this.
+    /// These calls return this value and have no effect.
     #[must_use]
     pub fn answer(self, calls: &'static str, value: u64, when: When) -> Self {
         self.inject(calls, &format!("retval={value}"), when)
     }
 
-    /// These calls take so much longer.
+    /// These calls take this much longer.
     #[must_use]
     pub fn delay(self, calls: &'static str, by: Duration, when: When) -> Self {
         self.inject(calls, &format!("delay_enter={}", by.as_micros()), when)
@@ -69,7 +70,7 @@ impl SyscallFaults {
         self.inject(calls, "signal=KILL", When::Nth(nth))
     }
 
-    /// These calls are noted with the paths of their files, and nothing is done to them.
+    /// These calls are recorded with the paths of their files, and not changed.
     #[must_use]
     pub fn watch(mut self, calls: &'static str) -> Self {
         self.calls.push(calls);
@@ -77,7 +78,7 @@ impl SyscallFaults {
         self
     }
 
-    /// Only calls that have to do with these files.
+    /// Only calls on these files are affected.
     #[must_use]
     pub fn only(mut self, path: PathBuf) -> Self {
         self.only.push(path);
@@ -90,18 +91,19 @@ impl SyscallFaults {
         self
     }
 
-    /// What stands before the command; what is done is noted in `log`.
+    /// Returns the words in front of the client's command. strace writes what it does to `log`.
     pub fn words(&self, log: &Path) -> Vec<OsString> {
         let mut words = self.options(log);
         if !self.kills {
-            // Only the calls that are meant stop the client. strace 6.1 delivers no signal this way.
+            // With this option only the affected calls stop the client. strace 6.1 delivers no signal with it.
             words.push("--seccomp-bpf".into());
         }
         words.extend(["-qq".into(), "--".into()]);
         words
     }
 
-    /// The command that does it to a process that runs, until it is told to end. It says when it has begun.
+    /// Returns the command that injects the faults into a running process until the command is ended. It prints a line
+    /// when it has attached.
     pub fn words_for(&self, process: u32, log: &Path) -> Vec<OsString> {
         let mut words = self.options(log);
         words.extend(["-p".into(), process.to_string().into()]);
@@ -125,7 +127,7 @@ impl SyscallFaults {
     }
 }
 
-/// What strace noted: kind of fault, such as `pwritev ENOSPC`, and how often.
+/// Counts what strace injected: the kind, such as `pwritev ENOSPC`, and how often.
 pub fn tally(log: &str) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::new();
     for line in log.lines() {
@@ -136,7 +138,8 @@ pub fn tally(log: &str) -> BTreeMap<String, u64> {
     counts
 }
 
-/// `12 pwritev(3, [..], 1, 0) = -1 ENOSPC (No space left on device) (INJECTED)`, or the end of such a line.
+/// Returns the injected fault in a line such as
+/// `12 pwritev(3, [..], 1, 0) = -1 ENOSPC (No space left on device) (INJECTED)`, or in the second part of a split line.
 fn fault_of(line: &str) -> Option<String> {
     let (_thread, said) = line.split_once(' ')?;
     let call = match said.trim_start().strip_prefix("<... ") {
@@ -162,16 +165,16 @@ mod tests {
 
     #[test]
     fn injections_become_words() {
-        let meddling = SyscallFaults::default()
+        let faults = SyscallFaults::default()
             .fail("pwritev", "ENOSPC", When::From(3))
             .delay("fdatasync", Duration::from_millis(2), When::Always)
             .only("/x/y".into());
-        let words: Vec<_> = meddling.words(Path::new("/log")).into_iter().map(|w| w.into_string().unwrap()).collect();
+        let words: Vec<_> = faults.words(Path::new("/log")).into_iter().map(|w| w.into_string().unwrap()).collect();
         let options = "strace -f -e signal=none -e trace=pwritev,fdatasync -e inject=pwritev:error=ENOSPC:when=3+ \
             -e inject=fdatasync:delay_enter=2000:when=1+ -P /x/y -o /log";
         assert_eq!(words.join(" "), format!("{options} --seccomp-bpf -qq --"));
         let words: Vec<_> =
-            meddling.words_for(7, Path::new("/log")).into_iter().map(|w| w.into_string().unwrap()).collect();
+            faults.words_for(7, Path::new("/log")).into_iter().map(|w| w.into_string().unwrap()).collect();
         assert_eq!(words.join(" "), format!("{options} -p 7"));
         let killing = SyscallFaults::default().kill("rename", 2).words(Path::new("/log"));
         assert!(!killing.contains(&"--seccomp-bpf".into()), "{killing:?}");
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_strace_did_is_counted() {
+    fn injected_faults_are_counted() {
         let log = "\
 7 pwritev(3, [{iov_base=\"(x = 1) \", iov_len=10}], 1, 0) = 10
 7 pwritev(3, [{iov_base=\"x\", iov_len=10}], 1, 0) = -1 ENOSPC (No space left on device) (INJECTED)

@@ -1,6 +1,6 @@
 //! A peer on a listening socket: an honest seed by default, hostile as its [`Behaviour`] says.
 //!
-//! One task listens, one task per connection talks. Knows nothing of trackers.
+//! One task accepts connections, one task per connection runs the protocol. It knows no trackers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ use crate::net::{Listen, Net};
 /// 1,000 connections: more than any test opens, fewer than the descriptors of a process.
 const MAX_CONNECTIONS: usize = 1000;
 
-/// 10 ms: after a failed accept (no descriptors left) the next one would fail as well.
+/// 10 ms: after a failed accept (no descriptors left), the next one would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// What a peer has done so far.
@@ -27,27 +27,27 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 pub struct PeerStats {
     /// Connections accepted.
     pub connections: u64,
-    /// Good handshakes received for our torrent.
+    /// Valid handshakes received for our torrent.
     pub handshakes: u64,
     /// Requests received.
     pub requests: u64,
-    /// Blocks sent in answer, good and bad, duplicates counted; also those that the end of the connection cut off.
+    /// Blocks sent in answer: good, bad and duplicate ones, and those that the end of the connection cut off.
     pub blocks: u64,
     /// Bytes sent, all of them.
     pub bytes: u64,
-    /// Bytes of blocks sent to us.
+    /// Bytes of blocks that were sent to this peer.
     pub received: u64,
-    /// Blocks and answers that were not true; also those that the end of the connection cut off.
+    /// False blocks and false answers, also those that the end of the connection cut off.
     pub lies: u64,
-    /// Connections ended by our reset.
+    /// Connections that this peer reset.
     pub resets: u64,
-    /// Connections ended by us in good order.
+    /// Connections that this peer closed.
     pub closes: u64,
-    /// Connections ended otherwise: by the other side, or because it spoke nonsense.
+    /// Connections that ended otherwise: the other side closed them or broke the protocol.
     pub lost: u64,
 }
 
-/// A running peer. It ends, with all its connections, when this is dropped.
+/// A running peer. It ends, with all its connections, when this value is dropped.
 #[derive(Debug)]
 #[must_use = "the peer ends when this is dropped"]
 pub struct FaultyPeer {
@@ -56,7 +56,8 @@ pub struct FaultyPeer {
     task: JoinHandle<()>,
 }
 
-/// Starts a peer that listens at `at` (port 0: any). Must run where `spawn_local` works. `seed` decides every die.
+/// Starts a peer that listens at `at` (port 0: any). Must run where `spawn_local` works. All its random numbers follow
+/// from `seed`.
 pub async fn spawn_peer(
     net: &Net,
     at: SocketAddr,
@@ -67,12 +68,12 @@ pub async fn spawn_peer(
     let listener = net.listen(at).await?;
     let addr = listener.local_addr()?;
     let (sender, stats) = watch::channel(PeerStats::default());
-    let cast = PeerShared::new(offer, behaviour, seed, sender);
-    let task = spawn_local(accept(listener, Rc::new(cast)));
+    let shared = PeerShared::new(offer, behaviour, seed, sender);
+    let task = spawn_local(accept(listener, Rc::new(shared)));
     Ok(FaultyPeer { addr, stats, task })
 }
 
-async fn accept(listener: Box<dyn Listen>, cast: Rc<PeerShared>) {
+async fn accept(listener: Box<dyn Listen>, shared: Rc<PeerShared>) {
     let mut talks = JoinSet::new();
     let mut nth = 0;
     loop {
@@ -82,8 +83,8 @@ async fn accept(listener: Box<dyn Listen>, cast: Rc<PeerShared>) {
             accepted = listener.accept(), if talks.len() < MAX_CONNECTIONS => match accepted {
                 Ok((stream, _from)) => {
                     nth += 1;
-                    cast.note(|stats| stats.connections += 1);
-                    talks.spawn_local(converse(stream, Rc::clone(&cast), nth));
+                    shared.note(|stats| stats.connections += 1);
+                    talks.spawn_local(converse(stream, Rc::clone(&shared), nth));
                 }
                 Err(_no_descriptors) => sleep(ACCEPT_PAUSE).await,
             },
@@ -92,22 +93,22 @@ async fn accept(listener: Box<dyn Listen>, cast: Rc<PeerShared>) {
 }
 
 impl FaultyPeer {
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// What it has done so far.
+    /// Returns what it has done so far.
     pub fn stats(&self) -> PeerStats {
         *self.stats.borrow()
     }
 
-    /// The same, for waiting until something has happened, on any thread.
+    /// Returns a channel with what it has done, to wait on from any thread.
     pub fn watch(&self) -> watch::Receiver<PeerStats> {
         self.stats.clone()
     }
 
-    /// Ends it. Afterwards its port is closed and its connections are gone.
+    /// Stops it. Afterwards its port and its connections are closed.
     pub async fn stop(mut self) {
         self.task.abort();
         drop((&mut self.task).await);

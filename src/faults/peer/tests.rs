@@ -29,14 +29,14 @@ fn hello() -> [u8; 68] {
     bytes
 }
 
-/// Connects and says hello.
+/// Connects and sends a handshake.
 async fn call(peer: &FaultyPeer) -> BoxStream {
     let mut stream = Sockets::any().connect(peer.addr()).await.unwrap();
     stream.write_all(&hello()).await.unwrap();
     stream
 }
 
-/// Connects, says hello and takes the answer.
+/// Connects, sends a handshake and reads the answer.
 async fn meet(peer: &FaultyPeer) -> (BoxStream, [u8; 68]) {
     let mut stream = call(peer).await;
     let mut theirs = [0; 68];
@@ -50,7 +50,7 @@ async fn take(stream: &mut BoxStream, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Says that nothing more will come and reads what still does.
+/// Closes the sending side and returns what the peer still sends.
 async fn rest(mut stream: BoxStream) -> Vec<u8> {
     stream.shutdown().await.unwrap();
     let mut bytes = Vec::new();
@@ -96,7 +96,7 @@ fn an_honest_seed_gives_every_byte() {
 }
 
 #[test]
-fn openings_are_what_their_words_say() {
+fn each_opening_word_yields_its_opening() {
     let haves: Vec<u8> = (0..3).flat_map(|piece| [0, 0, 0, 5, 4, 0, 0, 0, piece]).collect();
     let late = [&haves[..9], BITFIELD].concat();
     let unknown = b"\0\0\0\x0b\x15unheard of\0\0\0\x0b\x63unheard of";
@@ -130,7 +130,7 @@ fn openings_are_what_their_words_say() {
 }
 
 #[test]
-fn handshakes_are_what_their_words_say() {
+fn each_handshake_word_yields_its_handshake() {
     run(async {
         let mut other_hash = hello();
         other_hash[28..48].iter_mut().for_each(|byte| *byte = !*byte);
@@ -195,7 +195,7 @@ fn an_orderly_end_comes_at_its_byte() {
 }
 
 #[test]
-fn the_silent_and_the_choking_never_answer() {
+fn a_silent_peer_and_a_choking_peer_never_answer() {
     run(async {
         let asked = [INTERESTED, &request(0, 0, 16384)].concat();
         let table = [
@@ -241,7 +241,7 @@ fn a_huge_message_is_sent_as_long_as_it_is_read() {
 }
 
 #[test]
-fn floods_of_requests_and_of_blocks_come_as_counted() {
+fn floods_have_the_size_that_was_asked_for() {
     run(async {
         let peer = peer_like("request_flood=2500,request_len=2G").await;
         let (mut stream, _) = meet(&peer).await;
@@ -271,7 +271,7 @@ fn a_liar_rejects_what_it_said_to_have() {
 }
 
 #[test]
-fn nonsense_ends_the_connection_and_nothing_else() {
+fn an_invalid_message_ends_only_its_connection() {
     run(async {
         let peer = peer_like("").await;
         let nonsense =
@@ -288,7 +288,7 @@ fn nonsense_ends_the_connection_and_nothing_else() {
 }
 
 #[test]
-fn a_rate_holds_over_all_connections() {
+fn a_rate_limits_all_connections_together() {
     run(async {
         let peer = peer_like("max_rate=1M,slice=1000").await;
         let start = Instant::now();

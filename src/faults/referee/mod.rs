@@ -1,7 +1,7 @@
-//! The referee: looks at what a run has left and at what the cast has seen, and says which invariant broke.
+//! The referee: examines what a run left behind and what the harness recorded, and says which invariant broke.
 //!
-//! Shares no decision with the client: it compares bytes with the payload's recipe, reads `/proc`'s figures and counts
-//! what arrived at the other ends. Each function judges one thing and gives the verdict if that did not hold.
+//! It shares no decision with the client: it compares bytes with the payload's recipe, reads the figures of `/proc` and
+//! counts what arrived at the other ends. Each function judges one thing and returns a verdict if it did not hold.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -20,12 +20,12 @@ use crate::codec::tracker::Event;
 /// 1 MiB: what is compared at once.
 const READ_LEN: usize = 1 << 20;
 
-/// What a client may keep beside the data: ours, aria2's control file, the usual names of what is not finished, rqbit's
-/// and transmission's.
+/// State that a client may keep beside the data: ours, aria2's control file, the usual names for unfinished data,
+/// rqbit's and transmission's.
 const OWN_STATE: [&str; 5] = [".tt-actors", ".rqbit", ".config", "resume", "torrents"];
 const OWN_ENDINGS: [&str; 4] = ["aria2", "part", "parts", "fastresume"];
 
-/// I5: what a run may use up at most.
+/// I5: the upper limits of what a run may use up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
     /// Resident memory, in bytes.
@@ -35,13 +35,13 @@ pub struct Caps {
 }
 
 impl Default for Caps {
-    /// 256 MiB: four times what is between request and disk. 512 descriptors: half of what a shell gives a process.
+    /// 256 MiB: four times what may be between request and disk. 512 descriptors: half of what a shell gives a process.
     fn default() -> Self {
         Self { memory: 256 << 20, descriptors: 512 }
     }
 }
 
-/// The files of a torrent, by their paths below the output folder, with their lengths, in order.
+/// Returns the files of a torrent in order: paths below the output folder, and lengths in bytes.
 pub fn files_of(recipe: &Recipe, payload: Payload) -> Vec<(PathBuf, u64)> {
     let root = PathBuf::from(&recipe.name);
     if recipe.files.is_empty() {
@@ -50,7 +50,8 @@ pub fn files_of(recipe: &Recipe, payload: Payload) -> Vec<(PathBuf, u64)> {
     recipe.files.iter().map(|(path, len)| (root.join(path), *len)).collect()
 }
 
-/// I2: are the bytes below `dir` the payload's? The first that is not, or what hinders the comparison.
+/// I2: checks that the bytes below `dir` are those of the payload. Returns the first difference, or the error that
+/// prevented the comparison.
 pub fn judge_bytes(dir: &Path, files: &[(PathBuf, u64)], payload: Payload) -> Option<RefereeVerdict> {
     let mut offset = 0;
     for (path, len) in files {
@@ -67,7 +68,7 @@ pub fn judge_bytes(dir: &Path, files: &[(PathBuf, u64)], payload: Payload) -> Op
     None
 }
 
-/// How a file differs from `len` bytes of the payload, if it does.
+/// Returns how a file differs from `len` bytes of the payload at `offset`, if it does.
 fn compare(path: &Path, len: u64, payload: Payload, offset: u64) -> io::Result<Option<String>> {
     if path.is_symlink() {
         return Ok(Some("is a symbolic link".to_owned()));
@@ -77,7 +78,7 @@ fn compare(path: &Path, len: u64, payload: Payload, offset: u64) -> io::Result<O
     if found != len {
         return Ok(Some(format!("has {found} bytes, the torrent says {len}")));
     }
-    // No larger than the file: there may be ten thousand of them.
+    // The buffer is no larger than the file: there may be ten thousand files.
     let size = usize::try_from(len).unwrap_or(READ_LEN).min(READ_LEN);
     let mut file = BufReader::with_capacity(size, file);
     let (mut want, mut got) = (vec![0; size], vec![0; size]);
@@ -94,7 +95,7 @@ fn compare(path: &Path, len: u64, payload: Payload, offset: u64) -> io::Result<O
     Ok(None)
 }
 
-/// I2: is there anything below `dir` that is neither the torrent's nor the client's own state?
+/// I2: checks that `dir` holds only files of the torrent and the client's own state.
 pub fn judge_folder(dir: &Path, files: &[(PathBuf, u64)]) -> Option<RefereeVerdict> {
     let expected: BTreeSet<&Path> = files.iter().flat_map(|(path, _)| path.ancestors()).collect();
     let mut folders = vec![PathBuf::new()];
@@ -125,7 +126,7 @@ fn is_own_state(path: &Path) -> bool {
     by_name || path.extension().is_some_and(|ending| OWN_ENDINGS.iter().any(|own| ending == *own))
 }
 
-/// I2: is there anything in the folder around the output that we have not put there?
+/// I2: checks that the folder around the output holds only what the harness put there.
 pub fn judge_surroundings(around: &Path, ours: &[&str]) -> Option<RefereeVerdict> {
     let entries = std::fs::read_dir(around).ok()?;
     let mut names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
@@ -133,8 +134,8 @@ pub fn judge_surroundings(around: &Path, ours: &[&str]) -> Option<RefereeVerdict
     broke("I2", format!("{} lies outside the output folder", foreign.to_string_lossy()))
 }
 
-/// I4: did it die of a signal that we have not sent, or say that it panicked? `sent` is the number of the signal we did
-/// send.
+/// I4: checks that the client neither died of a signal other than `sent`, the one that the harness sent, nor reported a
+/// panic.
 pub fn judge_ending(run: &Finished, sent: Option<i32>) -> Option<RefereeVerdict> {
     let code = run.code();
     if code > 128 && sent.is_none_or(|signal| code != 128 + signal) && is_signalled(run) {
@@ -149,7 +150,7 @@ fn is_signalled(run: &Finished) -> bool {
     run.status.signal().is_some()
 }
 
-/// I5: did it stay below its caps?
+/// I5: checks that it stayed below its caps.
 pub fn judge_usage(usage: Usage, caps: Caps) -> Option<RefereeVerdict> {
     let peak = usage.peak_kib * 1024;
     if peak > caps.memory {
@@ -161,8 +162,8 @@ pub fn judge_usage(usage: Usage, caps: Caps) -> Option<RefereeVerdict> {
     None
 }
 
-/// I7: were announces without an event at least `floor` apart from the announce before? What an event says is news, and
-/// may come at any time.
+/// I7: checks that announces without an event came at least `floor` after the announce before. An announce with an
+/// event may come at any time.
 pub fn judge_announces(who: &str, record: &TrackerRecord, floor: Duration) -> Option<RefereeVerdict> {
     let announces: Vec<_> = record.announces().collect();
     for pair in announces.windows(2) {
@@ -178,12 +179,12 @@ pub fn judge_announces(who: &str, record: &TrackerRecord, floor: Duration) -> Op
     None
 }
 
-/// I7: was an address that gave nothing dialled more often than this?
+/// I7: checks that an address that gave nothing was dialled at most `most` times.
 pub fn judge_dials(who: &str, dials: u64, most: u64) -> Option<RefereeVerdict> {
     if dials <= most { None } else { broke("I7", format!("{who} was dialled {dials} times, allowed are {most}")) }
 }
 
-/// The gravest of several: a crash before a broken invariant, that before a lack of progress.
+/// Returns the gravest of several verdicts: a crash before a broken invariant, that before a lack of progress.
 pub fn gravest(verdicts: impl IntoIterator<Item = RefereeVerdict>) -> RefereeVerdict {
     let weight = |verdict: &RefereeVerdict| match verdict {
         RefereeVerdict::Held => 0,

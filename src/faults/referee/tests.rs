@@ -1,4 +1,4 @@
-//! The referee's own tests: for each thing it judges one case that holds and one that does not.
+//! For each thing that the referee judges: one case that holds and one that does not.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -47,7 +47,7 @@ fn every_byte_of_every_file_is_compared() {
 }
 
 #[test]
-fn what_nobody_asked_for_is_found_and_a_clients_own_state_is_not_blamed() {
+fn foreign_files_are_found_and_a_clients_own_state_is_not_blamed() {
     let files = files_of(&Recipe::folder("d", &[("a", 1000), ("sub/b", 2000)], 16384, &[]), PAYLOAD);
     let dir = arrived(&files);
     fs::create_dir(dir.path().join(".tt-actors")).unwrap();
@@ -86,7 +86,7 @@ fn caps_are_upper_limits() {
 }
 
 #[test]
-fn announces_keep_the_floor_apart_unless_they_bring_news() {
+fn announces_without_an_event_keep_the_floor() {
     let start = Instant::now();
     let heard = |events: &[(u64, Event)]| {
         let from = SocketAddr::from(([127, 0, 0, 1], 1));

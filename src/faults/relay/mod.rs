@@ -1,6 +1,7 @@
-//! A toxic relay: stands between a client and a peer or tracker and spoils what passes, with toxiproxy's names.
+//! A toxic relay: passes traffic between a client and a peer or tracker, and damages it as configured, with toxiproxy's
+//! names.
 //!
-//! What it does can be changed while it runs, so that what was broken heals. Knows bytes and datagrams, not what they say.
+//! The toxics can be changed while it runs, so that a fault can heal. It knows bytes and datagrams, not their meaning.
 
 use std::net::SocketAddr;
 
@@ -20,17 +21,17 @@ pub use udp::spawn_udp_relay;
 pub struct RelayStats {
     /// Connections accepted; over UDP, addresses that sent something.
     pub connections: u64,
-    /// Bytes passed on from who connected.
+    /// Bytes passed on from the client.
     pub up: u64,
-    /// Bytes passed back.
+    /// Bytes passed back to the client.
     pub down: u64,
-    /// Bytes thrown away.
+    /// Bytes discarded.
     pub lost: u64,
     /// Connections ended by a toxic.
     pub cut: u64,
 }
 
-/// A running relay. It ends, with all its connections, when this is dropped.
+/// A running relay. It ends, with all its connections, when this value is dropped.
 #[derive(Debug)]
 #[must_use = "the relay ends when this is dropped"]
 pub struct Relay {
@@ -41,22 +42,22 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// Where it listens.
+    /// Returns the address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// From now on, for connections old and new.
+    /// Sets the toxics, for open and new connections.
     pub fn set(&self, toxics: Toxics) {
         self.toxics.send_replace(toxics);
     }
 
-    /// For setting toxics from any thread.
+    /// Returns a channel to set the toxics from any thread.
     pub fn toxics(&self) -> watch::Sender<Toxics> {
         self.toxics.clone()
     }
 
-    /// What it has done so far, for waiting, on any thread.
+    /// Returns a channel with what it has done, to wait on from any thread.
     pub fn watch(&self) -> watch::Receiver<RelayStats> {
         self.stats.clone()
     }
@@ -68,7 +69,7 @@ impl Drop for Relay {
     }
 }
 
-/// What all traffic of a relay shares.
+/// The state that all traffic of a relay shares.
 #[derive(Debug)]
 struct Post {
     to: SocketAddr,

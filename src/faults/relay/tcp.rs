@@ -1,4 +1,5 @@
-//! Streams: one task per connection, a reader and a writer for each way with a short queue between them.
+//! The relay for streams: one task per connection; in each direction a reader and a writer with a short queue between
+//! them.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use crate::net::{BoxStream, Listen, Net};
 /// 1,000 connections: more than any scene opens, fewer than the descriptors of a process.
 const MAX_CONNECTIONS: usize = 1000;
 
-/// 10 ms: after a failed accept (no descriptors left) the next one would fail as well.
+/// 10 ms: after a failed accept (no descriptors left), the next one would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 
 /// 16 KiB in one read: a block.
@@ -30,7 +31,7 @@ const READ_LEN: usize = 16 * 1024;
 /// 64 reads, 1 MiB, may be under way with a latency: 20 MiB a second at 50 ms.
 const MAX_QUEUED: usize = 64;
 
-/// Starts a relay that listens at `at` (port 0: any) and leads to `to`. Must run where `spawn_local` works.
+/// Starts a relay that listens at `at` (port 0: any) and connects to `to`. Must run where `spawn_local` works.
 pub async fn spawn_tcp_relay(
     net: &Net,
     at: SocketAddr,
@@ -75,7 +76,7 @@ enum Cut {
 
 async fn link(near: BoxStream, net: Net, post: Rc<Post>, nth: u64) {
     let Ok(far) = net.connect(post.to).await else {
-        // As if it were the one behind that refuses.
+        // The caller sees a reset, as if the destination had refused.
         drop(near.reset());
         return;
     };
@@ -102,7 +103,7 @@ async fn link(near: BoxStream, net: Net, post: Rc<Post>, nth: u64) {
     }
 }
 
-/// Waits until a toxic ends the connection, which it may never do.
+/// Waits until a toxic ends the connection; forever if none does.
 async fn end(mut toxics: watch::Receiver<Toxics>) -> Cut {
     loop {
         let Toxics { reset_peer, timeout, .. } = *toxics.borrow_and_update();
@@ -127,18 +128,18 @@ async fn end(mut toxics: watch::Receiver<Toxics>) -> Cut {
     }
 }
 
-/// One way of a connection.
+/// One direction of a connection.
 struct Pump<'a> {
     post: &'a Post,
     up: bool,
     dice: SmallRng,
 }
 
-/// What a reader hands to its writer.
+/// What a reader hands to its writer: the bytes and the time at which they are due.
 type Parcel = (Instant, Bytes);
 
 impl Pump<'_> {
-    /// Passes on until the end of the stream, and the end too. A limit of bytes is the only cut of its own.
+    /// Passes everything on, and the end of the stream too. Returns the cut if a limit of bytes ended it.
     async fn run(mut self, from: &mut ReadHalf<BoxStream>, to: &mut WriteHalf<BoxStream>) -> Option<Cut> {
         let (give, mut take) = mpsc::channel(MAX_QUEUED);
         let reader = Self::read(self.post, self.up, self.dice.clone(), from, give);
@@ -151,7 +152,7 @@ impl Pump<'_> {
         cut
     }
 
-    /// Reads until the end, and stamps what came with the time it is due.
+    /// Reads until the end of the stream and gives each chunk the time at which it is due.
     async fn read(
         post: &Post,
         up: bool,
@@ -178,7 +179,7 @@ impl Pump<'_> {
                 post.note(|stats| stats.lost += chunk.len() as u64);
                 continue;
             }
-            // Order is kept: it is a stream.
+            // A stream keeps its order: no chunk is due before the one that came earlier.
             last = last.max(Instant::now() + late(&toxics, &mut dice));
             if give.send((last, chunk)).await.is_err() {
                 return;
@@ -193,7 +194,7 @@ impl Pump<'_> {
         while let Some((due, mut chunk)) = take.recv().await {
             sleep_until(due).await;
             while !chunk.is_empty() {
-                // Who sets toxics outlives the relay's connections, or there is nobody left to wait for.
+                // The sender of the toxics outlives the connections of the relay; if it is gone, the relay has ended.
                 let now = toxics.wait_for(|toxics| !toxics.holding(self.up).stall).await.ok()?.holding(self.up);
                 let len = self.slice(&now, chunk.len()).min(room(now.limit_data, passed));
                 let slice = chunk.split_to(len);
@@ -214,7 +215,7 @@ impl Pump<'_> {
                 if now.limit_data.is_some_and(|most| passed >= most) {
                     return Some(Cut::Close);
                 }
-                // A sleep of nothing still waits for the timer's next tick.
+                // A sleep of zero would still wait for the next tick of the timer.
                 if let Some(pause) = now.slice_delay {
                     sleep(pause).await;
                 }
@@ -224,7 +225,7 @@ impl Pump<'_> {
         None
     }
 
-    /// How much of so many bytes goes out at once.
+    /// Returns how many of `len` bytes to write at once.
     fn slice(&mut self, toxics: &Toxics, len: usize) -> usize {
         let Some(avg) = toxics.slice else { return len };
         let most = toxics.slice_variation.unwrap_or(0).min(avg);
@@ -233,13 +234,13 @@ impl Pump<'_> {
     }
 }
 
-/// Bytes until a limit; at least one, the one that reaches it.
+/// Returns the number of bytes until a limit, at least one: the byte that reaches it.
 fn room(limit: Option<u64>, passed: u64) -> usize {
     let left = limit.map_or(u64::MAX, |most| most.saturating_sub(passed).max(1));
     usize::try_from(left).unwrap_or(usize::MAX)
 }
 
-/// The latency with its jitter.
+/// Returns the latency with its jitter.
 pub(super) fn late(toxics: &Toxics, dice: &mut SmallRng) -> Duration {
     let latency = toxics.latency.unwrap_or_default();
     let jitter = toxics.jitter.unwrap_or_default();

@@ -1,4 +1,4 @@
-//! A relay between an echo and a caller, on real sockets.
+//! A relay between an echo server and a caller, on real sockets.
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use crate::faults::loopback::{ANY_PORT, run};
 use crate::net::sockets::Sockets;
 use crate::net::{BoxStream, Net};
 
-/// Twenty times what loopback takes; that nothing comes cannot be seen without waiting.
+/// 50 ms: twenty times the round trip on loopback. Silence can only be seen by waiting.
 const SILENCE: Duration = Duration::from_millis(50);
 
-/// Sends back whatever comes.
+/// Starts a server that sends back what it receives. Returns its address.
 async fn echo(net: &Net) -> SocketAddr {
     let listener = net.listen(ANY_PORT).await.unwrap();
     let addr = listener.local_addr().unwrap();
@@ -51,7 +51,7 @@ async fn round(stream: &mut BoxStream, len: usize) -> std::io::Result<()> {
 }
 
 #[test]
-fn what_spoils_nothing_passes_every_byte_and_the_end() {
+fn without_toxics_every_byte_and_the_end_pass() {
     run(async {
         for toxics in ["", "latency=5ms,latency:jitter=5ms", "slicer:avg=64,slicer:variation=63", "bandwidth=10M"] {
             let (relay, mut stream) = relayed(toxics).await;
@@ -64,7 +64,7 @@ fn what_spoils_nothing_passes_every_byte_and_the_end() {
 }
 
 #[test]
-fn a_stall_holds_everything_back_and_loses_nothing() {
+fn a_stall_delays_everything_and_loses_nothing() {
     run(async {
         let (relay, mut stream) = relayed("stall").await;
         stream.write_all(b"hello").await.unwrap();
@@ -77,7 +77,7 @@ fn a_stall_holds_everything_back_and_loses_nothing() {
 }
 
 #[test]
-fn one_way_is_one_way() {
+fn a_toxic_of_one_direction_spares_the_other() {
     run(async {
         let (relay, mut stream) = relayed("stall,stream=downstream").await;
         stream.write_all(b"hello").await.unwrap();
@@ -100,7 +100,7 @@ fn a_timeout_throws_away_and_a_limit_cuts() {
 }
 
 #[test]
-fn resets_are_resets_also_of_connections_that_are_there_already() {
+fn a_reset_toxic_also_resets_open_connections() {
     run(async {
         let (relay, mut stream) = relayed("").await;
         round(&mut stream, 10).await.unwrap();
@@ -110,7 +110,7 @@ fn resets_are_resets_also_of_connections_that_are_there_already() {
 }
 
 #[test]
-fn datagrams_find_there_and_back_or_are_lost() {
+fn datagrams_pass_both_ways_or_are_lost() {
     run(async {
         let net = Sockets::any();
         let far = net.datagrams(ANY_PORT).await.unwrap();

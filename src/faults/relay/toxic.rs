@@ -1,50 +1,50 @@
-//! What a relay does to what it carries: a plain struct, written as words with toxiproxy's names
+//! What a relay does to its traffic: a plain struct, written as words with toxiproxy's names
 //! (`latency=50ms,slicer:avg=64`).
 //!
-//! The default carries everything as it is. Knows the words only; what they mean is in `tcp` and `udp`.
+//! The default passes everything unchanged. This file knows only the words; `tcp` and `udp` carry them out.
 
 use std::time::Duration;
 
 use crate::faults::behaviour_syntax::{BehaviourWord, Field, spoken};
 
-/// What is done to the traffic. Fields are independent of each other: any mixture is a toxic relay.
+/// What is done to the traffic. The fields are independent of each other and can be combined freely.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Toxics {
-    /// Which way they hold.
+    /// The direction that the toxics apply to.
     pub stream: Way,
-    /// Everything comes so much later.
+    /// Delay of all traffic.
     pub latency: Option<Duration>,
-    /// More or less, up to so much, drawn anew for each piece of traffic.
+    /// The delay varies by up to this much, drawn anew for each read or datagram.
     pub jitter: Option<Duration>,
-    /// Bytes a second.
+    /// Limit in bytes a second.
     pub bandwidth: Option<u64>,
-    /// The end of a connection is passed on so much later.
+    /// Delay of the end of a connection.
     pub slow_close: Option<Duration>,
-    /// Everything is thrown away, and the connection is closed after so long; after 0, never.
+    /// Everything is discarded, and the connection is closed after this long; after 0, never.
     pub timeout: Option<Duration>,
-    /// The connection is reset after so long.
+    /// The connection is reset after this long.
     pub reset_peer: Option<Duration>,
-    /// Pieces of traffic of about so many bytes.
+    /// Average size of one write, in bytes.
     pub slice: Option<u64>,
-    /// More or less so many bytes.
+    /// The size of a write varies by up to this many bytes.
     pub slice_variation: Option<u64>,
-    /// Between two slices.
+    /// Pause between two writes.
     pub slice_delay: Option<Duration>,
-    /// The connection is closed after so many bytes.
+    /// The connection is closed after this many bytes.
     pub limit_data: Option<u64>,
-    /// Nothing moves until this is taken away; then nothing is lost. What a partition is to TCP.
+    /// Nothing moves until this is taken away, and nothing is lost: the effect of a partition on TCP.
     pub stall: bool,
 }
 
-/// Which way toxics hold.
+/// The direction that toxics apply to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Way {
-    /// Both.
+    /// Both directions.
     #[default]
     Both,
-    /// From who connected to where the relay leads.
+    /// From the caller to the destination.
     Up,
-    /// Back.
+    /// From the destination to the caller.
     Down,
 }
 
@@ -76,7 +76,7 @@ const fn word(
     BehaviourWord { name, cites, says, field }
 }
 
-/// Every word a relay's toxics are made of. `a:b` is attribute `b` of toxiproxy's toxic `a`.
+/// The words of a relay's toxics. `a:b` is attribute `b` of toxiproxy's toxic `a`.
 #[rustfmt::skip]
 pub const WORDS: &[BehaviourWord<Toxics>] = &[
     word("stream", "N-02", "holds one way only: `upstream` or `downstream`", |t| &mut t.stream),
@@ -94,7 +94,7 @@ pub const WORDS: &[BehaviourWord<Toxics>] = &[
 ];
 
 impl Toxics {
-    /// Those that hold this way; `up` is from who connected.
+    /// Returns the toxics that apply to one direction; `up` is from the caller.
     #[must_use]
     pub fn holding(&self, up: bool) -> Self {
         let holds = match self.stream {
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_survives_reading_and_writing() {
+    fn every_word_round_trips() {
         for word in WORDS {
             let value = example(word.name);
             let text = if value.is_empty() { word.name.to_owned() } else { format!("{}={value}", word.name) };
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn toxics_of_one_way_do_not_hold_the_other_way() {
+    fn toxics_of_one_direction_do_not_apply_to_the_other() {
         for (stream, up, down) in
             [("", true, true), (",stream=upstream", true, false), (",stream=downstream", false, true)]
         {

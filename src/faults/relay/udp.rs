@@ -1,4 +1,5 @@
-//! Datagrams: one socket to the outside, one more for each address that sent something, so that answers find back.
+//! The relay for datagrams: one outer socket, and one inner socket for each client address, so that answers find their
+//! client.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -22,14 +23,15 @@ use crate::net::{DatagramSocket, Net};
 /// 64 KiB: any datagram.
 const RECEIVE_LEN: usize = 64 * 1024;
 
-/// 1,000 datagrams may be waiting for their delay; more are lost, as in any router.
+/// 1,000 datagrams may wait for their delay; further ones are lost, as in a router.
 const MAX_WAITING: usize = 1000;
 
 /// 100 addresses: more clients than any scene has.
 const MAX_CLIENTS: usize = 100;
 
-/// Starts a relay for datagrams that listens at `at` (port 0: any) and leads to `to`. Must run where `spawn_local` works.
-/// `timeout` and `stall` lose what they hold; what only a stream has (ends, resets, slices, limits) is refused.
+/// Starts a relay for datagrams that listens at `at` (port 0: any) and sends to `to`. Must run where `spawn_local`
+/// works. `timeout` and `stall` lose datagrams. Toxics that only a stream has (ends, resets, slices, limits) are
+/// refused.
 pub async fn spawn_udp_relay(
     net: &Net,
     at: SocketAddr,
@@ -85,7 +87,7 @@ fn unspecified(like: SocketAddr) -> std::net::IpAddr {
     if like.is_ipv4() { std::net::Ipv4Addr::UNSPECIFIED.into() } else { std::net::Ipv6Addr::UNSPECIFIED.into() }
 }
 
-/// Everything that comes for one client, until nobody looks at the relay any more.
+/// Passes the answers for one client back until the relay ends.
 async fn back(far: Rc<dyn DatagramSocket>, near: Rc<dyn DatagramSocket>, client: SocketAddr, post: Rc<Post>) {
     let mut way = Road::new(&post, false);
     let mut buffer = vec![0; RECEIVE_LEN];
@@ -100,7 +102,7 @@ async fn back(far: Rc<dyn DatagramSocket>, near: Rc<dyn DatagramSocket>, client:
     }
 }
 
-/// One way.
+/// One direction.
 struct Road {
     post: Rc<Post>,
     up: bool,
@@ -115,7 +117,7 @@ impl Road {
         Self { post: Rc::clone(post), up, dice, under_way: JoinSet::new(), pace: None }
     }
 
-    /// Sends it when it is due, or loses it.
+    /// Sends the datagram when it is due, or loses it.
     async fn carry(&mut self, datagram: Bytes, by: &Rc<dyn DatagramSocket>, to: SocketAddr) {
         while self.under_way.try_join_next().is_some() {}
         let toxics = self.post.toxics.borrow().holding(self.up);

@@ -1,8 +1,8 @@
-//! The scenes of the second layer: a client, ours or any other, on real sockets of this machine, among trackers and peers
-//! that behave as their words say.
+//! The scenes of the second layer: a client, ours or any other, on real sockets of this machine, among trackers and
+//! peers with scripted behaviours.
 //!
-//! A scene is data: who is there, what happens when, what must come of it. `play` sets it up, watches and judges. The
-//! scenes are in one file per theme.
+//! A scene is data: its trackers and peers, its timed actions, its goal and criteria. `run` sets it up, watches and
+//! judges. There is one file of scenes per theme.
 
 use std::time::Duration;
 
@@ -10,153 +10,153 @@ use super::program::Template;
 use super::scenario::{About, Layer};
 use super::tracker_tls::Distrust;
 
-/// One of an honest swarm of three, 2 MiB a second together.
+/// One peer of an honest swarm of three, which gives 2 MiB a second together.
 const H: ScenePeers = ScenePeers::Honest("max_rate=700k");
 
-/// 4 MiB from 2 MiB a second; the rest is for handshakes that take their ten seconds, and loaded cores.
+/// 45 s: 4 MiB take 2 s; the rest is for handshakes that take their ten seconds, and for loaded cores.
 const IN_THE_SWARM: SceneGoal = SceneGoal::Completes(secs(45));
 
-/// These peers among three honest ones. Known to the files below.
+/// A scene of these peers among three honest ones. Visible in the modules below.
 macro_rules! among_three {
-    ($name:literal, $covers:expr, $title:literal, [$($role:expr),+], $criteria:expr) => {
+    ($name:literal, $covers:expr, $title:literal, [$($peers:expr),+], $criteria:expr) => {
         $crate::faults::sockets::NetScene {
             about: $crate::faults::sockets::about($name, $covers, $title),
             bytes: 4 * $crate::faults::sockets::MIB,
             trackers: &[$crate::faults::sockets::SceneTracker::Good],
-            peers: &[$($role),+, $crate::faults::sockets::H, $crate::faults::sockets::H, $crate::faults::sockets::H],
-            deeds: &[],
+            peers: &[$($peers),+, $crate::faults::sockets::H, $crate::faults::sockets::H, $crate::faults::sockets::H],
+            steps: &[],
             goal: $crate::faults::sockets::IN_THE_SWARM,
             criteria: $criteria,
         }
     };
 }
 
-mod cast;
 mod criteria;
 mod networks;
+mod observation;
 mod peers_data;
 mod peers_floods;
 mod peers_greetings;
 mod peers_messages;
-mod play;
-mod seen;
+mod run;
+mod setup;
 mod trackers_http;
 mod trackers_lists;
 mod trackers_udp;
 
 pub use criteria::NetCriterion;
-pub use play::play;
+pub use run::run_scene;
 
 /// One scene.
 #[derive(Debug)]
 pub struct NetScene {
-    /// Name, entries of the catalogue, title.
+    /// Its name, the catalogue entries that it covers, and its title.
     pub about: About,
-    /// Bytes of the payload.
+    /// Length of the payload, in bytes.
     pub bytes: u64,
-    /// Trackers of the torrent, each a tier of its own: whom one hides, another shows.
+    /// The trackers of the torrent, each in a tier of its own.
     pub trackers: &'static [SceneTracker],
-    /// Peers.
+    /// The peers.
     pub peers: &'static [ScenePeers],
-    /// What happens on the way: what heals, what breaks.
-    pub deeds: &'static [NetDeed],
-    /// What must come of it.
+    /// What happens during the run, in order of time.
+    pub steps: &'static [NetStep],
+    /// What the run must reach.
     pub goal: SceneGoal,
-    /// What else must hold of our own client. Of others only what every client owes is asked.
+    /// Further criteria for our own client. Other clients are judged by the goal and by their use of resources only.
     pub criteria: &'static [NetCriterion],
 }
 
-/// A tracker of the torrent. In words, `{good}` stands for the URL of the first good one, `{crowd}` for the addresses of
-/// the crowd with `+` between them.
+/// A tracker of the torrent. In behaviours, `{good}` stands for the URL of the first good tracker and `{crowd}` for the
+/// addresses of the crowd, joined with `+`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum SceneTracker {
-    /// Over HTTP, honest, knows every peer but the crowd.
+    /// An honest HTTP tracker that names every peer but the crowd.
     Good,
-    /// Over HTTP, behaves as its words say, knows nobody but whom they name.
+    /// An HTTP tracker with this behaviour that names only the peers in it.
     Http(&'static str),
-    /// The same, and knows every peer but the crowd.
+    /// An HTTP tracker with this behaviour that also names every peer but the crowd.
     HttpKnows(&'static str),
-    /// Over UDP, knows nobody but whom its words name.
+    /// A UDP tracker with this behaviour that names only the peers in it.
     Udp(&'static str),
-    /// The same, and knows every peer but the crowd.
+    /// A UDP tracker with this behaviour that also names every peer but the crowd.
     UdpKnows(&'static str),
-    /// Honest, over UDP, behind a relay with these toxics.
+    /// An honest UDP tracker behind a relay with these toxics.
     UdpBehind(&'static str),
-    /// Honest, over HTTP, behind a relay with these toxics.
+    /// An honest HTTP tracker behind a relay with these toxics.
     HttpBehind(&'static str),
-    /// Over HTTPS, with a certificate that nobody should believe; knows every peer but the crowd.
+    /// An HTTPS tracker whose certificate must be refused; it names every peer but the crowd.
     Tls(Distrust),
-    /// This URL, as it stands.
+    /// This URL, unchanged.
     Url(&'static str),
-    /// So many times an HTTP tracker where nobody listens.
+    /// This many URLs of HTTP trackers without a listener.
     Dead(u16),
-    /// The same over UDP.
+    /// A URL of a UDP tracker without a listener.
     DeadUdp,
     /// A port that answers no SYN.
     FullHouse,
-    /// A port that accepts and says nothing.
+    /// A port that accepts connections and stays silent.
     Hole,
 }
 
-/// Peers. The words are those of `behaviour`.
+/// Peers of a scene. The texts are behaviours.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum ScenePeers {
-    /// One that gives what it has: never to be blamed.
+    /// One honest peer, which must not be banned.
     Honest(&'static str),
-    /// The same behind a relay with these toxics, which is what the trackers name.
+    /// One honest peer with this behaviour (second) behind a relay with these toxics (first). Trackers name the relay.
     Behind(&'static str, &'static str),
-    /// So many of these, each a host of its own.
+    /// This many hostile peers, each on a host of its own.
     Hostile(u8, &'static str),
-    /// So many of these on ports of one host; only `{crowd}` names them.
+    /// This many hostile peers on ports of one host; only `{crowd}` names them.
     Crowd(u8, &'static str),
-    /// So many addresses that answer no SYN.
+    /// This many addresses that answer no SYN.
     FullHouses(u8),
-    /// So many addresses where nobody listens.
+    /// This many addresses without a listener.
     Dead(u16),
 }
 
-/// What happens on the way.
+/// An action at its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NetDeed {
-    /// So long after the start.
+pub struct NetStep {
+    /// The time after the start.
     pub at: Duration,
-    /// What.
-    pub what: What,
+    /// What happens.
+    pub action: NetAction,
 }
 
-/// What happens.
+/// What a scene does during the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
-    /// All relays get these toxics; none heals.
+pub enum NetAction {
+    /// All relays get these toxics; an empty text heals them.
     Toxics(&'static str),
-    /// So many connections to the client's port, held open and silent.
+    /// This many connections to the client's port are opened and held, without a byte.
     Flood(u32),
 }
 
-/// What must come of it.
+/// What a run must reach.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SceneGoal {
-    /// Every byte is there, at the latest so long after the start.
+    /// All bytes are there, at the latest this long after the start.
     Completes(Duration),
-    /// It cannot complete, and is alive after so long; then it is told to stop and has [`STOP_LIMIT`].
+    /// It cannot complete and must still run after this long. Then it is told to stop, within [`STOP_LIMIT`].
     Lives(Duration),
 }
 
 /// "≤15 s" from the signal to the end.
 pub const STOP_LIMIT: Duration = Duration::from_secs(15);
 
-/// Who is put on the stage.
+/// The client that is tested.
 #[derive(Debug, Clone)]
 pub struct Client {
-    /// How it is started.
+    /// The command line that starts it.
     pub template: Template,
-    /// It is our own: its JSON is read, and the scene's criteria hold.
+    /// Whether it is our own. Then its JSON is read, and the criteria of the scene apply.
     pub is_ours: bool,
-    /// Another limit for everything that is to complete.
+    /// A time limit that replaces that of every scene with the goal `Completes`.
     pub limit: Option<Duration>,
 }
 
-/// All of them, in the order of the catalogue.
+/// Returns all scenes, in the order of the catalogue.
 pub fn scenes() -> Vec<&'static NetScene> {
     let mut all: Vec<&NetScene> = [
         trackers_http::SCENES,
@@ -175,7 +175,7 @@ pub fn scenes() -> Vec<&'static NetScene> {
     all
 }
 
-/// T before P before N, then by number and name.
+/// The sort key: T before P before N, then by number and name.
 fn order(name: &'static str) -> (usize, &'static str) {
     let letter = name.chars().next().and_then(|letter| "TPDXN".find(letter));
     (letter.unwrap_or(usize::MAX), name)

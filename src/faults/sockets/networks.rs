@@ -3,14 +3,16 @@
 use super::NetCriterion::HonestDials;
 use super::SceneGoal::Completes;
 use super::SceneTracker::Good;
-use super::{MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
+use super::{MIB, NetAction, NetScene, NetStep, ScenePeers, about, secs};
 
-/// Two at 400 kB a second behind relays.
+/// An honest peer with 400 kB a second, behind a relay.
 const BEHIND: ScenePeers = ScenePeers::Behind("", "max_rate=400k");
 
-/// A partition from the second second to the seventh: shorter than any time-out, so that nobody should be lost.
-const PARTITION: &[NetDeed] =
-    &[NetDeed { at: secs(2), what: What::Toxics("stall") }, NetDeed { at: secs(7), what: What::Toxics("") }];
+/// A partition from second 2 to second 7: shorter than any time-out, so that no peer should be lost.
+const PARTITION: &[NetStep] = &[
+    NetStep { at: secs(2), action: NetAction::Toxics("stall") },
+    NetStep { at: secs(7), action: NetAction::Toxics("") },
+];
 
 pub(super) const SCENES: &[NetScene] = &[
     NetScene {
@@ -18,7 +20,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[BEHIND, BEHIND],
-        deeds: PARTITION,
+        steps: PARTITION,
         goal: Completes(secs(7 + 40)),
         criteria: &[HonestDials(2)],
     },
@@ -27,9 +29,9 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[BEHIND, BEHIND],
-        deeds: &[
-            NetDeed { at: secs(2), what: What::Toxics("reset_peer=0ms") },
-            NetDeed { at: secs(10), what: What::Toxics("") },
+        steps: &[
+            NetStep { at: secs(2), action: NetAction::Toxics("reset_peer=0ms") },
+            NetStep { at: secs(10), action: NetAction::Toxics("") },
         ],
         goal: Completes(secs(10 + 60)),
         criteria: &[],
@@ -39,9 +41,9 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[BEHIND, BEHIND],
-        deeds: &[
-            NetDeed { at: secs(2), what: What::Toxics("stall,stream=downstream") },
-            NetDeed { at: secs(7), what: What::Toxics("") },
+        steps: &[
+            NetStep { at: secs(2), action: NetAction::Toxics("stall,stream=downstream") },
+            NetStep { at: secs(7), action: NetAction::Toxics("") },
         ],
         goal: Completes(secs(7 + 40)),
         criteria: &[HonestDials(2)],
@@ -51,9 +53,9 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[BEHIND, BEHIND],
-        deeds: &[
-            NetDeed { at: secs(2), what: What::Toxics("stall,stream=upstream") },
-            NetDeed { at: secs(7), what: What::Toxics("") },
+        steps: &[
+            NetStep { at: secs(2), action: NetAction::Toxics("stall,stream=upstream") },
+            NetStep { at: secs(7), action: NetAction::Toxics("") },
         ],
         goal: Completes(secs(7 + 40)),
         criteria: &[HonestDials(2)],
@@ -63,7 +65,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[BEHIND, BEHIND, ScenePeers::Honest("max_rate=400k"), ScenePeers::Honest("max_rate=400k")],
-        deeds: &[NetDeed { at: secs(1), what: What::Toxics("stall") }],
+        steps: &[NetStep { at: secs(1), action: NetAction::Toxics("stall") }],
         goal: Completes(secs(60)),
         criteria: &[],
     },
@@ -72,7 +74,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: MIB,
         trackers: &[Good],
         peers: &[ScenePeers::Behind("latency=100ms,latency:jitter=20ms,bandwidth=100k", "")],
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(45)),
         criteria: &[HonestDials(1)],
     },

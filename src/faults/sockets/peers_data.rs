@@ -3,10 +3,10 @@
 use super::NetCriterion::{AllButOnePiece, CpuAtMost, HonestDials, Lied, Logs, Provoked, WasteAtMost, Within};
 use super::SceneGoal::{Completes, Lives};
 use super::SceneTracker::Good;
-use super::{MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
+use super::{MIB, NetAction, NetScene, NetStep, ScenePeers, about, secs};
 
-/// Two pieces for each liar (P-14: "waste ≤ 2 pieces per liar"), and the blocks that were asked of two in the end. Liars
-/// are as fast as the machine.
+/// Two pieces for each liar (P-14: "waste ≤ 2 pieces per liar"), and the blocks that were requested from two peers in
+/// the endgame. Liars are as fast as the machine.
 const fn waste_of(liars: u64) -> u64 {
     liars * 2 * 64 * 1024 + 256 * 1024
 }
@@ -18,7 +18,7 @@ macro_rules! sole {
             bytes: $bytes,
             trackers: &[Good],
             peers: &[ScenePeers::Honest($words)],
-            deeds: &[],
+            steps: &[],
             goal: Completes(secs($limit)),
             criteria: $criteria,
         }
@@ -85,7 +85,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Good],
         peers: &[ScenePeers::Hostile(1, "corrupt=0.2,max_rate=200k"), ScenePeers::Behind("stall", "")],
-        deeds: &[NetDeed { at: secs(8), what: What::Toxics("") }],
+        steps: &[NetStep { at: secs(8), action: NetAction::Toxics("") }],
         goal: Completes(secs(60)),
         criteria: &[Lied, Logs("peer sent bad data (banned)")],
     },
@@ -94,7 +94,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Good],
         peers: &[ScenePeers::Hostile(3, "corrupt_piece=17")],
-        deeds: &[],
+        steps: &[],
         goal: Lives(secs(15)),
         criteria: &[Lied, Logs("piece fails from every source"), AllButOnePiece, CpuAtMost(5)],
     },
@@ -130,7 +130,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[ScenePeers::Behind("", "max_rate=400k"), ScenePeers::Honest("max_rate=400k")],
-        deeds: &[NetDeed { at: secs(2), what: What::Toxics("stall") }],
+        steps: &[NetStep { at: secs(2), action: NetAction::Toxics("stall") }],
         goal: Completes(secs(60)),
         criteria: &[],
     },
@@ -164,7 +164,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 256 * 1024,
         trackers: &[Good],
         peers: &[ScenePeers::Behind("slicer:avg=5,slicer:variation=4", "")],
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(60)),
         criteria: &[HonestDials(1), WasteAtMost(0)],
     },
@@ -182,9 +182,9 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[ScenePeers::Honest("max_rate=100k,delay=100ms"); 10],
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(45)),
-        // Two blocks of each of ten, with which another was faster: most seen was one.
+        // Two blocks from each of ten peers that were slower than another; the most that was seen was one.
         criteria: &[HonestDials(1), WasteAtMost(10 * 2 * 16 * 1024)],
     },
     NetScene {
@@ -192,9 +192,9 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Good],
         peers: &[ScenePeers::Behind("limit_data=2000k,stream=downstream", "max_rate=1M")],
-        deeds: &[
-            NetDeed { at: secs(3), what: What::Toxics("reset_peer=0ms") },
-            NetDeed { at: secs(13), what: What::Toxics("") },
+        steps: &[
+            NetStep { at: secs(3), action: NetAction::Toxics("reset_peer=0ms") },
+            NetStep { at: secs(13), action: NetAction::Toxics("") },
         ],
         goal: Completes(secs(13 + 60)),
         criteria: &[Provoked],

@@ -3,7 +3,7 @@
 use super::NetCriterion::{HonestDials, MemoryAtMost, Provoked, Within};
 use super::SceneGoal::Completes;
 use super::SceneTracker::Good;
-use super::{H, MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
+use super::{H, MIB, NetAction, NetScene, NetStep, ScenePeers, about, secs};
 
 pub(super) const SCENES: &[NetScene] = &[
     among_three!(
@@ -30,7 +30,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Good],
         peers: &[H, H, H],
-        deeds: &[NetDeed { at: secs(0), what: What::Flood(5000) }],
+        steps: &[NetStep { at: secs(0), action: NetAction::Flood(5000) }],
         goal: Completes(secs(45)),
         criteria: &[HonestDials(1), Within(secs(20)), MemoryAtMost(64)],
     },

@@ -28,11 +28,11 @@ pub(super) const SCENES: &[NetScene] = &[
     ),
     NetScene {
         about: about("P-08.spare", &["P-08"], "bitfields with bits that stand for no piece"),
-        // 65 pieces: there are spare bits.
+        // 65 pieces, so that the bitfield has spare bits.
         bytes: 4 * MIB + 1,
         trackers: &[Good],
         peers: &[ScenePeers::Hostile(5, "spare_bits"), H, H, H],
-        deeds: &[],
+        steps: &[],
         goal: IN_THE_SWARM,
         criteria: &[Provoked, HonestDials(1), HostileDials(3)],
     },
@@ -63,7 +63,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Good],
         peers: &[ScenePeers::Honest("unknown_ids=21+31+99+200")],
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(30)),
         criteria: &[HonestDials(1)],
     },

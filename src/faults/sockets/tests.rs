@@ -1,4 +1,4 @@
-//! The list is what the catalogue says, and its words are words.
+//! The list of scenes agrees with the catalogue, and its behaviours parse.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::faults::relay::toxic::Toxics;
 use crate::faults::tracker_behaviour::TrackerBehaviour;
 
 #[test]
-fn every_name_is_its_own_and_starts_with_what_it_covers() {
+fn every_name_is_unique_and_starts_with_an_entry_it_covers() {
     let mut names = BTreeSet::new();
     for NetScene { about, .. } in scenes() {
         assert!(names.insert(about.name), "{}", about.name);
@@ -19,7 +19,7 @@ fn every_name_is_its_own_and_starts_with_what_it_covers() {
     }
 }
 
-/// All trackers, all peers but those that need what does not exist, and the partitions.
+/// All entries about trackers, those about peers that can be automated, and the partitions.
 #[test]
 fn the_layer_covers_its_share_of_the_catalogue() {
     let covered: BTreeSet<&str> = scenes().iter().flat_map(|scene| scene.about.covers).copied().collect();
@@ -31,11 +31,11 @@ fn the_layer_covers_its_share_of_the_catalogue() {
 }
 
 #[test]
-fn every_word_is_one_and_every_goal_comes_after_what_heals() {
+fn every_behaviour_parses_and_every_goal_comes_after_the_last_action() {
     for scene in scenes() {
         let name = scene.about.name;
-        for role in scene.peers {
-            match role {
+        for peers in scene.peers {
+            match peers {
                 ScenePeers::Honest(words) | ScenePeers::Hostile(_, words) | ScenePeers::Crowd(_, words) => {
                     drop(behaviour(name, words))
                 }
@@ -58,10 +58,10 @@ fn every_word_is_one_and_every_goal_comes_after_what_heals() {
         }
         let (SceneGoal::Completes(end) | SceneGoal::Lives(end)) = scene.goal;
         let mut before = Duration::ZERO;
-        for deed in scene.deeds {
-            assert!((before..end).contains(&deed.at), "{name}");
-            before = deed.at;
-            if let What::Toxics(words) = deed.what {
+        for step in scene.steps {
+            assert!((before..end).contains(&step.at), "{name}");
+            before = step.at;
+            if let NetAction::Toxics(words) = step.action {
                 words.parse::<Toxics>().unwrap();
             }
         }

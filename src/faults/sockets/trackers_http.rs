@@ -1,21 +1,22 @@
-//! HTTP trackers that refuse, hang, lie and ramble, in front of one that does not (T-01 to T-10, T-22, T-23, T-25).
+//! HTTP trackers that refuse, hang, lie or send garbage, in front of one that does not (T-01 to T-10, T-22, T-23,
+//! T-25).
 
 use super::NetCriterion::{
     HeardNothing, HostileDials, Logs, MemoryAtMost, Provoked, Restarts, SaysNoEscapes, VisitsAtMost,
 };
 use super::SceneGoal::{Completes, Lives};
 use super::SceneTracker::{Dead, DeadUdp, FullHouse, Good, Hole, Http, HttpBehind, HttpKnows, Tls, Url};
-use super::{MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
+use super::{MIB, NetAction, NetScene, NetStep, ScenePeers, about, secs};
 use crate::faults::tracker_tls::Distrust::{Ancient, Expired, Plain, SelfSigned, WrongHost};
 
 /// An honest seed.
 const SEED: &[ScenePeers] = &[ScenePeers::Honest("")];
 
-/// 2 MiB from one seed come in a second; the rest is for two loaded cores and for clients that ask one tracker after the
-/// other.
+/// 30 s: 2 MiB from one seed take a second; the rest is for two loaded cores and for clients that ask one tracker after
+/// the other.
 const SOON: super::SceneGoal = Completes(secs(30));
 
-/// A sole source that fails first: a back-off of 5 to 10 s, and again as much.
+/// 45 s, for a sole source that fails first: a back-off of 5 to 10 s, and as much again.
 const LATER: super::SceneGoal = Completes(secs(45));
 
 macro_rules! hidden_by {
@@ -25,7 +26,7 @@ macro_rules! hidden_by {
             bytes: 2 * MIB,
             trackers: &[$($bad),+, Good],
             peers: SEED,
-            deeds: &[],
+            steps: &[],
             goal: SOON,
             criteria: $criteria,
         }
@@ -45,7 +46,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[HttpBehind("reset_peer=0ms")],
         peers: SEED,
-        deeds: &[NetDeed { at: secs(3), what: What::Toxics("") }],
+        steps: &[NetStep { at: secs(3), action: NetAction::Toxics("") }],
         goal: LATER,
         criteria: &[Provoked],
     },
@@ -96,7 +97,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[HttpKnows("redirects=3")],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: SOON,
         criteria: &[VisitsAtMost(12)],
     },
@@ -119,7 +120,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[HttpKnows("warning=old client \\x1b[31m\\x0d\\x0a update")],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: SOON,
         criteria: &[Logs("tracker warns"), SaysNoEscapes],
     },
@@ -149,7 +150,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Dead(119), Good],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: SOON,
         criteria: &[MemoryAtMost(96), HostileDials(1)],
     },
@@ -162,7 +163,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Http("hang"), Http("hang_after=1,no_peers"), super::SceneTracker::Udp("hang_after=1,no_peers")],
         peers: &[],
-        deeds: &[],
+        steps: &[],
         goal: Lives(secs(3)),
         criteria: &[super::NetCriterion::Within(secs(3 + 8)), Provoked],
     },

@@ -1,4 +1,4 @@
-//! What trackers say when they do answer: intervals and peers that are not to be believed (T-15 to T-21).
+//! Trackers that answer with intervals and peers that the client must not believe (T-15 to T-21).
 
 use super::NetCriterion::{CrowdDials, HostileDials, MemoryAtMost, Provoked, VisitsAtMost, Within};
 use super::SceneGoal::{Completes, Lives};
@@ -24,9 +24,9 @@ pub(super) const SCENES: &[NetScene] = &[
             Udp("interval=-1,no_peers"),
         ],
         peers: &[],
-        deeds: &[],
+        steps: &[],
         goal: Lives(secs(8)),
-        // `started` and `stopped`, over UDP each with a connect at most.
+        // `started` and `stopped`, each with one connect over UDP at most.
         criteria: &[Provoked, VisitsAtMost(4)],
     },
     NetScene {
@@ -34,7 +34,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[HttpKnows("interval=text")],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(30)),
         criteria: &[],
     },
@@ -43,7 +43,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[HttpKnows("duplicates=10000,dead_peers=5"), UdpKnows("duplicates=200")],
         peers: &[ScenePeers::Honest("max_rate=1M"), ScenePeers::Hostile(2, "silent")],
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(30)),
         criteria: &[Provoked, HostileDials(1), MemoryAtMost(64)],
     },
@@ -52,7 +52,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[HttpKnows("self_in_peers"), UdpKnows("self_in_peers")],
         peers: &[ScenePeers::Honest("max_rate=1M"), ScenePeers::Hostile(2, "own_id")],
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(30)),
         criteria: &[Provoked, HostileDials(1)],
     },
@@ -61,7 +61,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Http("dead_peers=200"), HttpKnows("delay=5s")],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(60)),
         criteria: &[Provoked, Within(secs(35))],
     },
@@ -70,7 +70,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Good],
         peers: &[ScenePeers::FullHouses(60), ScenePeers::Honest("")],
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(60)),
         criteria: &[Within(secs(35))],
     },
@@ -79,7 +79,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[Http("local_peers"), Udp("local_peers"), Good],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(30)),
         criteria: &[Provoked],
     },
@@ -92,9 +92,10 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 4 * MIB,
         trackers: &[Http("peers={crowd}"), Udp("peers={crowd}"), Good],
         peers: &[ScenePeers::Crowd(80, "silent"), ScenePeers::Honest("max_rate=400k")],
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(45)),
-        // How often a public host is dialled, all ports together, can only be seen where there are public hosts: layer sim.
+        // How often one public host is dialled, all ports together, can only be observed with public hosts: in layer
+        // sim.
         criteria: &[Provoked, CrowdDials(80)],
     },
     NetScene {
@@ -105,7 +106,7 @@ pub(super) const SCENES: &[NetScene] = &[
             UdpKnows(""),
         ],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(30)),
         criteria: &[Provoked],
     },

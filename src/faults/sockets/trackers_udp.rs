@@ -1,9 +1,9 @@
-//! UDP trackers that answer wrongly, in part, from elsewhere, or not at all (T-11 to T-14).
+//! UDP trackers that answer wrongly, in part, from another address, or not at all (T-11 to T-14).
 
 use super::NetCriterion::{Provoked, VisitsAtMost};
 use super::SceneGoal::Completes;
 use super::SceneTracker::{Good, Udp, UdpBehind, UdpKnows};
-use super::{MIB, NetDeed, NetScene, ScenePeers, What, about, secs};
+use super::{MIB, NetAction, NetScene, NetStep, ScenePeers, about, secs};
 
 const SEED: &[ScenePeers] = &[ScenePeers::Honest("")];
 
@@ -14,7 +14,7 @@ macro_rules! beside_a_good_one {
             bytes: 2 * MIB,
             trackers: &[$($bad),+, Good],
             peers: SEED,
-            deeds: &[],
+            steps: &[],
             goal: Completes(secs(30)),
             criteria: &[Provoked, VisitsAtMost(4)],
         }
@@ -52,7 +52,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[UdpKnows("length_lie")],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(30)),
         criteria: &[Provoked],
     },
@@ -62,7 +62,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[UdpKnows("lose=1")],
         peers: SEED,
-        deeds: &[],
+        steps: &[],
         goal: Completes(secs(40)),
         criteria: &[VisitsAtMost(5)],
     },
@@ -71,7 +71,7 @@ pub(super) const SCENES: &[NetScene] = &[
         bytes: 2 * MIB,
         trackers: &[UdpBehind("stall")],
         peers: SEED,
-        deeds: &[NetDeed { at: secs(10), what: What::Toxics("") }],
+        steps: &[NetStep { at: secs(10), action: NetAction::Toxics("") }],
         goal: Completes(secs(40)),
         criteria: &[Provoked],
     },

@@ -25,16 +25,16 @@ use crate::net::{BoxStream, Listen, Net};
 /// 1,000 connections at a time.
 const MAX_CONNECTIONS: usize = 1000;
 
-/// 16 KiB for a request's head: servers allow 8 to 16.
+/// 16 KiB for the head of a request: servers allow 8 to 16.
 const MAX_HEAD_LEN: usize = 16 * 1024;
 
-/// The time of a server that says when to come back by a date: the example of RFC 9110. No clock is read for it.
+/// The time from which the date in `Retry-After` is counted: the example of RFC 9110. No clock is read.
 const NOW: u64 = 784_111_777;
 
-/// What a hotel's network sends instead of a tracker's reply, with an escape sequence in it.
+/// A captive portal's page, with an escape sequence in it.
 const HTML: &str = "<!DOCTYPE html><html><title>\x1b[31mWelcome</title><body>Please log in.</body></html>";
 
-/// Bencode at first sight: an integer that never ends, then bytes that are no text.
+/// It starts like bencode: an integer that never ends, then bytes that are not text.
 const GARBAGE: &[u8] = b"d8:completei99999999999999999999999999\x00\xff\xfe\x1b[2Jl";
 
 /// Starts a tracker that listens at `at` (port 0: any). Must run where `spawn_local` works.
@@ -104,7 +104,7 @@ async fn attend(pipe: &mut Pipe, from: SocketAddr, desk: &RequestDesk) -> Result
     }
 }
 
-/// The path and query of a GET.
+/// Returns the path and query of a GET.
 async fn read_target(pipe: &mut Pipe) -> Result<String, Over> {
     while !pipe.inbox.windows(4).any(|end| end == b"\r\n\r\n") {
         if pipe.inbox.len() > MAX_HEAD_LEN {
@@ -134,7 +134,7 @@ struct Page {
     status: u32,
     headers: String,
     body: Bytes,
-    /// Zeros that follow the body. Then there is no `Content-Length`: nobody is warned.
+    /// Zeros that follow the body. With them there is no `Content-Length`, so that the client cannot know the size.
     zeros: u64,
 }
 
@@ -195,7 +195,7 @@ fn query_of(target: &str) -> String {
     target.split_once('?').map_or_else(String::new, |(_path, query)| format!("?{query}"))
 }
 
-/// The 3 in `/hop/3/announce`.
+/// Returns the 3 in `/hop/3/announce`.
 fn hop_of(target: &str) -> u32 {
     let hop = target.strip_prefix("/hop/").and_then(|rest| rest.split('/').next());
     hop.and_then(|hop| hop.parse().ok()).unwrap_or(0)
@@ -223,7 +223,7 @@ fn body(desk: &RequestDesk, asked: &Asked, from: SocketAddr) -> Vec<u8> {
     }
 }
 
-/// By hand, because an interval may be no number and a text no text.
+/// Encodes the reply by hand, because the interval may be no number and the text no UTF-8.
 fn announce_body(reply: &AnnounceReply, behaviour: &TrackerBehaviour) -> Vec<u8> {
     let mut out = b"d".to_vec();
     let counts = [("complete", reply.complete), ("incomplete", reply.incomplete)];

@@ -27,7 +27,7 @@ async fn call(tracker: &FaultyTracker, target: &str) -> BoxStream {
     stream
 }
 
-/// Head and body of the whole response.
+/// Returns the head and the body of the whole response.
 async fn fetch(tracker: &FaultyTracker, target: &str) -> (String, Vec<u8>) {
     let mut bytes = Vec::new();
     call(tracker, target).await.read_to_end(&mut bytes).await.unwrap();
@@ -40,7 +40,7 @@ fn announce() -> String {
 }
 
 #[test]
-fn bodies_are_what_their_words_say() {
+fn each_body_word_yields_its_body() {
     let table = [
         ("", "d8:completei1e10:incompletei1e8:intervali1800e5:peers6:\\n\\x00\\x00\\x01\\x01\\x02e"),
         ("no_counts,interval=-1,no_peers", "d8:intervali-1e5:peers0:e"),
@@ -68,7 +68,7 @@ fn bodies_are_what_their_words_say() {
 }
 
 #[test]
-fn heads_are_what_their_words_say() {
+fn each_head_word_yields_its_head() {
     let table = [
         ("status=404", "HTTP/1.1 404 ", "Content-Length: 2\r\n"),
         ("status=503,retry_after=30", "HTTP/1.1 503 ", "Retry-After: 30\r\n"),
@@ -96,7 +96,7 @@ fn heads_are_what_their_words_say() {
 }
 
 #[test]
-fn a_huge_body_comes_without_warning_and_whole() {
+fn a_huge_body_has_no_content_length_and_is_whole() {
     run(async {
         let tracker = tracker("huge=3M").await;
         let (head, body) = fetch(&tracker, &announce()).await;
@@ -109,7 +109,7 @@ fn a_huge_body_comes_without_warning_and_whole() {
 }
 
 #[test]
-fn the_hung_and_the_rude_never_say_a_word() {
+fn a_hanging_and_a_closing_tracker_send_nothing() {
     run(async {
         let hung = tracker("hang").await;
         let mut stream = call(&hung, &announce()).await;
@@ -127,7 +127,7 @@ fn the_hung_and_the_rude_never_say_a_word() {
 }
 
 #[test]
-fn everything_asked_is_on_record() {
+fn every_request_is_recorded() {
     run(async {
         let tracker = tracker("").await;
         fetch(&tracker, &announce()).await;

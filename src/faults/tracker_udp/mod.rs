@@ -17,19 +17,19 @@ use crate::codec::tracker_udp::server::{
 };
 use crate::net::{DatagramSocket, Net};
 
-/// 2 KiB: more than an announce with every option of BEP 41, and than a scrape of 74.
+/// 2 KiB: more than an announce with every option of BEP 41, or a scrape of 74 torrents.
 const RECEIVE_LEN: usize = 2048;
 
 /// The largest UDP payload over IPv4: 65,535 less 20 of IP and 8 of UDP.
 const MAX_DATAGRAM_LEN: usize = 65_507;
 
-/// 1,000 answers may be waiting for their delay.
+/// At most 1,000 answers wait for their delay.
 const MAX_WAITING: usize = 1000;
 
-/// Where a reply to an announce has its interval.
+/// The bytes of the interval in the reply to an announce.
 const INTERVAL_AT: std::ops::Range<usize> = 8..12;
 
-/// Starts a tracker on `at` (port 0: any). Must run where `spawn_local` works. `seed` makes its connection ids.
+/// Starts a tracker on `at` (port 0: any). Must run where `spawn_local` works. Its connection ids follow from `seed`.
 pub async fn spawn_udp_tracker(
     net: &Net,
     at: SocketAddr,
@@ -44,12 +44,12 @@ pub async fn spawn_udp_tracker(
         if behaviour.udp.other_port { net.datagrams(SocketAddr::new(addr.ip(), 0)).await? } else { Rc::clone(&socket) };
     let lose = Cell::new(behaviour.udp.lose);
     let (desk, record) = RequestDesk::new(swarms.clone(), behaviour);
-    let counter = Rc::new(Counter { desk, mouth, lose, seed });
-    let task = spawn_local(receive(socket, counter));
+    let responder = Rc::new(UdpResponder { desk, mouth, lose, seed });
+    let task = spawn_local(receive(socket, responder));
     Ok(FaultyTracker { addr, url: format!("udp://{addr}/announce"), record, task })
 }
 
-async fn receive(socket: Rc<dyn DatagramSocket>, counter: Rc<Counter>) {
+async fn receive(socket: Rc<dyn DatagramSocket>, responder: Rc<UdpResponder>) {
     let mut answers = JoinSet::new();
     let mut buffer = [0; RECEIVE_LEN];
     loop {
@@ -58,9 +58,9 @@ async fn receive(socket: Rc<dyn DatagramSocket>, counter: Rc<Counter>) {
             Some(_ended) = answers.join_next() => {}
             received = socket.recv_from(&mut buffer), if answers.len() < MAX_WAITING => match received {
                 Ok((len, from)) => {
-                    counter.desk.note_arrival();
-                    if let Some(reply) = counter.reply(&buffer[..len], from) {
-                        answers.spawn_local(Rc::clone(&counter).send(reply, from));
+                    responder.desk.note_arrival();
+                    if let Some(reply) = responder.reply(&buffer[..len], from) {
+                        answers.spawn_local(Rc::clone(&responder).send(reply, from));
                     }
                 }
                 Err(_unreachable) => sleep(TROUBLE_PAUSE).await,
@@ -69,17 +69,17 @@ async fn receive(socket: Rc<dyn DatagramSocket>, counter: Rc<Counter>) {
     }
 }
 
-/// Where datagrams are answered.
+/// Answers datagrams.
 #[derive(Debug)]
-struct Counter {
+struct UdpResponder {
     desk: RequestDesk,
     mouth: Rc<dyn DatagramSocket>,
-    /// Announces still to be lost.
+    /// Announces that are still to be lost.
     lose: Cell<u32>,
     seed: u64,
 }
 
-impl Counter {
+impl UdpResponder {
     fn reply(&self, datagram: &[u8], from: SocketAddr) -> Option<Vec<u8>> {
         let Ok(request) = decode_request(datagram) else {
             self.desk.hear(from, Asked::Nonsense);
@@ -103,7 +103,7 @@ impl Counter {
         is_lost
     }
 
-    /// Honest but for whom it names and when to come back.
+    /// Returns the reply of an honest tracker, except for the peers and the interval of the behaviour.
     fn honest_reply(&self, request: &UdpRequest, from: SocketAddr) -> Vec<u8> {
         let ours = connection_id(self.seed, from);
         let behaviour = &self.desk.behaviour;
@@ -172,9 +172,10 @@ impl Counter {
     }
 }
 
-/// A number that only who has it sent can know, without a table of them (BEP 15 asks for one per address).
+/// Returns the connection id of an address. It follows from the seed, so that no table is needed (BEP 15 asks for one
+/// id per address).
 fn connection_id(seed: u64, from: SocketAddr) -> u64 {
-    // FNV-1a's prime; nobody here attacks it.
+    // The prime of FNV-1a. A test tracker needs no cryptographic hash.
     from.to_string().bytes().fold(!seed, |id, byte| (id ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
 }
 

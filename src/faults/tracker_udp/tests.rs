@@ -36,7 +36,7 @@ async fn ask(tracker: &FaultyTracker, socket: &Rc<dyn DatagramSocket>, datagram:
     (buffer[..len].to_vec(), from)
 }
 
-/// The reply to an announce, after a connect.
+/// Returns the reply to an announce, after a connect.
 async fn announced(behaviour: &str) -> Vec<u8> {
     let (tracker, socket) = start(behaviour).await;
     let (connected, _) = ask(&tracker, &socket, &connect()).await;
@@ -62,7 +62,7 @@ fn an_honest_tracker_connects_announces_and_scrapes() {
 }
 
 #[test]
-fn replies_are_what_their_words_say() {
+fn each_reply_word_yields_its_reply() {
     run(async {
         for (behaviour, at, want) in [
             ("interval=0", 8, 0_u32.to_be_bytes()),
@@ -86,7 +86,7 @@ fn replies_are_what_their_words_say() {
 }
 
 #[test]
-fn connects_are_answered_wrongly_too() {
+fn connect_replies_can_be_wrong_too() {
     run(async {
         for (behaviour, want) in [
             ("wrong_tid", [&[0; 4], b"tid1".map(|byte| !byte).as_slice()].concat()),
@@ -104,7 +104,7 @@ fn connects_are_answered_wrongly_too() {
 }
 
 #[test]
-fn lost_announces_are_heard_and_not_answered() {
+fn lost_announces_are_recorded_and_not_answered() {
     run(async {
         let (tracker, socket) = start("lose=2").await;
         let (connected, _) = ask(&tracker, &socket, &connect()).await;
@@ -120,7 +120,7 @@ fn lost_announces_are_heard_and_not_answered() {
 }
 
 #[test]
-fn a_hung_tracker_hears_and_says_nothing() {
+fn a_hanging_tracker_records_and_sends_nothing() {
     run(async {
         let (tracker, socket) = start("hang").await;
         socket.send_to(&connect(), tracker.addr()).await.unwrap();

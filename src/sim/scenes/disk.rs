@@ -1,4 +1,5 @@
-//! Section 5 of the catalogue: the disk, as far as a disk in memory can fail. Short writes and descriptors are for the host layer.
+//! Section 5 of the catalogue: the disk, as far as a disk in memory can fail. The host layer tests short writes and
+//! descriptors.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -8,10 +9,10 @@ use rand::RngExt;
 use super::{fail, honest, scene, secs};
 use crate::app::outcome::Ending;
 use crate::sim::SimScene;
-use crate::sim::plan::{ScenarioPlan, SimDeed};
+use crate::sim::plan::{ScenarioPlan, SimStep};
 use crate::storage::memory::{Health, Operation};
 
-/// See the head of the file.
+/// The scenes of this file.
 #[rustfmt::skip]
 pub(super) const SCENES: &[SimScene] = &[
     scene("D-01.wait", &["D-01"], "full from the k-th write on, freed half a minute later", "", full_and_patient),
@@ -45,29 +46,29 @@ fn health(operation: Operation, error: ErrorKind) -> Health {
 fn full_and_patient(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let from = plan.moment(0.5, 9.0);
-    plan.at(from, SimDeed::Disk(health(Operation::Write, ErrorKind::StorageFull)));
-    plan.at(from + secs(30), SimDeed::Disk(Health::default()));
-    // It resumes within 30 s of the space, and needs what it had not yet.
+    plan.at(from, SimStep::Disk(health(Operation::Write, ErrorKind::StorageFull)));
+    plan.at(from + secs(30), SimStep::Disk(Health::default()));
+    // It resumes within 30 s after there is space again, and then needs the time for the rest.
     plan.within(from + secs(30 + 30 + 15));
-    plan.expect(
-        |seen| if seen.runs.len() == 1 { Ok(()) } else { fail("it ended and had to be started again".to_owned()) },
-    );
+    plan.expect(|observation| {
+        if observation.runs.len() == 1 { Ok(()) } else { fail("it ended and had to be started again".to_owned()) }
+    });
 }
 
 fn full_and_gone(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     plan.leave_when_full();
     let from = plan.moment(0.5, 9.0);
-    plan.at(from, SimDeed::Disk(health(Operation::Write, ErrorKind::StorageFull)));
-    plan.at(from + secs(20), SimDeed::Disk(Health::default()));
+    plan.at(from, SimStep::Disk(health(Operation::Write, ErrorKind::StorageFull)));
+    plan.at(from + secs(20), SimStep::Disk(Health::default()));
     plan.start_again_after(secs(5));
 }
 
 fn failing(plan: &mut ScenarioPlan, operation: Operation, error: ErrorKind) {
     swarm(plan);
     let from = plan.moment(0.5, 9.0);
-    plan.at(from, SimDeed::Disk(health(operation, error)));
-    plan.at(from + secs(20), SimDeed::Disk(Health::default()));
+    plan.at(from, SimStep::Disk(health(operation, error)));
+    plan.at(from + secs(20), SimStep::Disk(Health::default()));
     plan.start_again_after(secs(5));
     plan.within(secs(3 * 11 + 90));
 }
@@ -75,19 +76,21 @@ fn failing(plan: &mut ScenarioPlan, operation: Operation, error: ErrorKind) {
 fn once(plan: &mut ScenarioPlan, operation: Operation, error: ErrorKind) {
     swarm(plan);
     let nth = plan.dice.random_range(1..60);
-    plan.at(Duration::from_millis(100), SimDeed::Strike(operation, nth, error));
-    plan.expect(|seen| if seen.runs.len() == 1 { Ok(()) } else { fail("one failed write ended it".to_owned()) });
+    plan.at(Duration::from_millis(100), SimStep::Strike(operation, nth, error));
+    plan.expect(
+        |observation| if observation.runs.len() == 1 { Ok(()) } else { fail("one failed write ended it".to_owned()) },
+    );
 }
 
-/// It says so and ends; the same command completes when somebody has mended the disk.
+/// The run ends with an error. The same command completes after the disk was repaired.
 fn broken(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let from = plan.moment(0.5, 8.0);
-    plan.at(from, SimDeed::Disk(health(Operation::Write, ErrorKind::Other)));
-    plan.at(from + secs(60), SimDeed::Disk(Health::default()));
+    plan.at(from, SimStep::Disk(health(Operation::Write, ErrorKind::Other)));
+    plan.at(from + secs(60), SimStep::Disk(Health::default()));
     plan.start_again_after(secs(20));
     plan.within(from + secs(60 + 3 * 11 + 30));
-    plan.expect(|seen| match seen.runs.first().and_then(|run| run.ended.as_ref()) {
+    plan.expect(|observation| match observation.runs.first().and_then(|run| run.ended.as_ref()) {
         Some((_, Ending::Failed(_))) => Ok(()),
         ended => fail(format!("the disk is broken, and the first run ended {ended:?}")),
     });
@@ -96,40 +99,40 @@ fn broken(plan: &mut ScenarioPlan, _: &str) {
 fn unreadable(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let killed = plan.moment(3.0, 8.0);
-    plan.at(killed, SimDeed::Kill);
-    plan.at(killed, SimDeed::Tamper(|_| None));
+    plan.at(killed, SimStep::Kill);
+    plan.at(killed, SimStep::Tamper(|_| None));
     let nth = plan.dice.random_range(1..10);
-    plan.at(killed + secs(1), SimDeed::Strike(Operation::Read, nth, ErrorKind::Other));
-    plan.at(killed + secs(1), SimDeed::Restart);
+    plan.at(killed + secs(1), SimStep::Strike(Operation::Read, nth, ErrorKind::Other));
+    plan.at(killed + secs(1), SimStep::Restart);
 }
 
-/// What a failed sync was to keep is gone after the power cut, and the record never claimed it.
+/// Data whose sync failed is lost in the power cut, and the record never claimed it.
 fn failed_sync(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
     let nth = plan.dice.random_range(1..4);
-    plan.at(Duration::from_millis(100), SimDeed::Strike(Operation::Sync, nth, ErrorKind::Other));
+    plan.at(Duration::from_millis(100), SimStep::Strike(Operation::Sync, nth, ErrorKind::Other));
     let cut = plan.moment(5.0, 14.0);
-    plan.at(cut, SimDeed::PowerCut);
-    plan.at(cut + secs(1), SimDeed::Restart);
-    // It may be the sync of the second start that fails: then that run ends with its reason.
+    plan.at(cut, SimStep::PowerCut);
+    plan.at(cut + secs(1), SimStep::Restart);
+    // The sync that fails may be that of the second run, which then ends with an error.
     plan.start_again_after(secs(5));
 }
 
 fn slow(plan: &mut ScenarioPlan, delay: Duration) {
     swarm(plan);
-    plan.at(Duration::ZERO, SimDeed::Disk(Health { delay, ..Health::default() }));
+    plan.at(Duration::ZERO, SimStep::Disk(Health { delay, ..Health::default() }));
     plan.within(secs(3 * 11 + 60) + 10 * delay);
-    // Back-pressure, not time-outs: no peer is lost to a slow disk.
-    plan.expect(|seen| match seen.trace.restarts().len() {
+    // A slow disk causes back-pressure and no time-outs: no peer is lost.
+    plan.expect(|observation| match observation.trace.restarts().len() {
         0 => Ok(()),
-        _ => fail(format!("a slow disk cost {:?}", seen.trace.restarts())),
+        _ => fail(format!("a slow disk cost {:?}", observation.trace.restarts())),
     });
 }
 
 fn stall(plan: &mut ScenarioPlan, _: &str) {
     swarm(plan);
-    plan.at(secs(4), SimDeed::Disk(Health { delay: secs(60), ..Health::default() }));
-    plan.at(secs(5), SimDeed::Disk(Health::default()));
+    plan.at(secs(4), SimStep::Disk(Health { delay: secs(60), ..Health::default() }));
+    plan.at(secs(5), SimStep::Disk(Health::default()));
     plan.within(secs(4 + 60 + 3 * 11));
 }
 
@@ -138,9 +141,9 @@ fn power_cuts(plan: &mut ScenarioPlan, _: &str) {
     let mut at = Duration::ZERO;
     for _ in 0..5 {
         at += plan.moment(0.5, 5.0);
-        plan.at(at, SimDeed::PowerCut);
+        plan.at(at, SimStep::PowerCut);
         at += secs(1);
-        plan.at(at, SimDeed::Restart);
+        plan.at(at, SimStep::Restart);
     }
     plan.within(at + secs(3 * 11 + 30));
 }
@@ -148,11 +151,11 @@ fn power_cuts(plan: &mut ScenarioPlan, _: &str) {
 fn tampered(plan: &mut ScenarioPlan, tamper: fn(Option<Vec<u8>>) -> Option<Vec<u8>>) {
     swarm(plan);
     let killed = plan.moment(5.0, 9.0);
-    plan.at(killed, SimDeed::Kill);
-    plan.at(killed, SimDeed::Tamper(tamper));
-    plan.at(killed + secs(1), SimDeed::Restart);
-    // Never from nothing over data that is there.
-    plan.expect(|seen| match seen.runs.get(1) {
+    plan.at(killed, SimStep::Kill);
+    plan.at(killed, SimStep::Tamper(tamper));
+    plan.at(killed + secs(1), SimStep::Restart);
+    // The run after must not start from zero when there is data.
+    plan.expect(|observation| match observation.runs.get(1) {
         Some(run) if run.kept > 0 => Ok(()),
         run => fail(format!("the second run kept {:?} bytes of what was there", run.map(|run| run.kept))),
     });

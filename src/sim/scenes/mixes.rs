@@ -12,10 +12,10 @@ use rand::{RngExt, SeedableRng};
 use super::panics::{contained, lively};
 use super::{done_by, fail, honest, never_banned, scene, secs};
 use crate::sim::SimScene;
-use crate::sim::plan::{ScenarioPlan, SimDeed};
+use crate::sim::plan::{ScenarioPlan, SimStep};
 use crate::storage::memory::{Health, Operation};
 
-/// See the head of the file.
+/// The scenes of this file.
 #[rustfmt::skip]
 pub(super) const SCENES: &[SimScene] = &[
     scene("mix.hostile-swarm", &[], "three honest peers among seventeen hostile ones", "", hostile_swarm),
@@ -46,7 +46,8 @@ const HOSTILE: &[&str] = &[
     "silent",
 ];
 
-/// At least 80 % of the rate of the honest ones alone, no honest one banned, two wasted pieces a liar at most.
+/// The download keeps at least 80 % of the rate of the honest peers alone, no honest peer is banned, and each liar
+/// costs two pieces at most.
 fn hostile_swarm(plan: &mut ScenarioPlan, _: &str) {
     plan.payload(4 * 1024 * 1024, 32 * 1024);
     plan.tracker("");
@@ -56,13 +57,13 @@ fn hostile_swarm(plan: &mut ScenarioPlan, _: &str) {
         let rate = plan.dice.random_range(16..128);
         plan.peer(&format!("{words},max_rate={rate}k"));
     }
-    // 21.3 s for the honest ones alone; a second to find them all.
+    // 21.3 s for the honest peers alone, and a second to find them all.
     plan.within(secs(3 * 22 + 30));
     plan.expect(done_by(Duration::from_secs_f64(22.3 / 0.8)));
     plan.expect(never_banned(seeds));
-    plan.expect(|seen| {
-        let liars = seen.peers.values().filter(|stats| stats.lies > 0).count() as u64;
-        match seen.view().map_or(0, |view| view.hash_failures) {
+    plan.expect(|observation| {
+        let liars = observation.peers.values().filter(|stats| stats.lies > 0).count() as u64;
+        match observation.view().map_or(0, |view| view.hash_failures) {
             failures if failures > 2 * liars => fail(format!("{failures} pieces wasted by {liars} liars")),
             _ => Ok(()),
         }
@@ -76,52 +77,52 @@ fn bad_day(plan: &mut ScenarioPlan, _: &str) {
     let full = plan.moment(1.0, 20.0);
     let delay = plan.moment(0.0, 2.0);
     let failing = [(Operation::Write, ErrorKind::StorageFull)].into();
-    plan.at(Duration::ZERO, SimDeed::Disk(Health { delay, ..Health::default() }));
-    plan.at(full, SimDeed::Disk(Health { failing, delay }));
+    plan.at(Duration::ZERO, SimStep::Disk(Health { delay, ..Health::default() }));
+    plan.at(full, SimStep::Disk(Health { failing, delay }));
     let freed = full + plan.moment(1.0, 40.0);
-    plan.at(freed, SimDeed::Disk(Health { delay, ..Health::default() }));
+    plan.at(freed, SimStep::Disk(Health { delay, ..Health::default() }));
     let away = plan.moment(1.0, 30.0);
     let back = away + plan.moment(1.0, 90.0);
     for host in seeds.iter().copied().chain([tracker]) {
-        plan.at(away, SimDeed::Hold(host));
-        plan.at(back, SimDeed::Release(host));
+        plan.at(away, SimStep::Hold(host));
+        plan.at(back, SimStep::Release(host));
     }
     let mut at = Duration::ZERO;
     for _ in 0..plan.dice.random_range(1..5) {
         at += plan.moment(0.5, 25.0);
         let is_mild = plan.dice.random();
-        plan.at(at, if is_mild { SimDeed::Kill } else { SimDeed::PowerCut });
+        plan.at(at, if is_mild { SimStep::Kill } else { SimStep::PowerCut });
         at += plan.moment(0.1, 3.0);
-        plan.at(at, SimDeed::Restart);
+        plan.at(at, SimStep::Restart);
     }
-    // Healed when the last of it is over; then three times the fault-free time, a minute for the trackers' floor, the
-    // delay of each flush, and a disk that is tried every 30 s.
+    // The faults have healed when the last of them is over. Then three times the fault-free time, a minute for the
+    // shortest announce interval, the delay of each flush, and a disk that is retried every 30 s.
     let healed = freed.max(back).max(at);
     plan.within(healed + secs(3 * 11 + 90) + 10 * delay);
     plan.expect(never_banned(seeds));
 }
 
-/// What can be had of N-04, 05, 08 and 10: everything is held for a while now and then, latency jumps, and for the first
-/// half minute a log-in page answers for the tracker.
+/// What the simulator can do of N-04, 05, 08 and 10: all traffic is held for a while now and then, latency jumps, and
+/// for the first half minute a log-in page answers for the tracker.
 fn airport_wifi(plan: &mut ScenarioPlan, _: &str) {
     let tracker = plan.tracker_of_lives(&["html", ""]);
     let logged_in = plan.moment(5.0, 40.0);
-    plan.at(logged_in, SimDeed::Stop(tracker));
-    plan.at(logged_in + Duration::from_millis(100), SimDeed::Start(tracker));
+    plan.at(logged_in, SimStep::Stop(tracker));
+    plan.at(logged_in + Duration::from_millis(100), SimStep::Start(tracker));
     let seeds = honest(plan, 3, 64 * 1024);
     let mut at = logged_in;
     for _ in 0..plan.dice.random_range(2..8) {
         at += plan.moment(0.5, 8.0);
         let gone = plan.moment(0.1, 6.0);
         for host in seeds.iter().copied().chain([tracker]) {
-            plan.at(at, SimDeed::Hold(host));
-            plan.at(at + gone, SimDeed::Release(host));
+            plan.at(at, SimStep::Hold(host));
+            plan.at(at + gone, SimStep::Release(host));
         }
         at += gone;
         let jitter = Duration::from_millis(plan.dice.random_range(20..500));
-        plan.at(at, SimDeed::Latency(jitter));
+        plan.at(at, SimStep::Latency(jitter));
     }
-    // A minute after the portal it asks again (N-10).
+    // A minute after the captive portal is gone, the client asks the tracker again (N-10).
     plan.within(at.max(logged_in + secs(60)) + secs(3 * 11 + 60));
     plan.expect(never_banned(seeds));
 }
@@ -136,15 +137,15 @@ fn poisoned_tracker(plan: &mut ScenarioPlan, _: &str) {
     plan.within(secs(3 * 90 + 30));
     plan.expect(never_banned(seeds.clone()));
     let victim = Ipv4Addr::new(192, 0, 2, 1);
-    plan.expect(move |seen| match seen.dials_to(victim).len() {
+    plan.expect(move |observation| match observation.dials_to(victim).len() {
         0..=3 => Ok(()),
         dials => fail(format!("the victim was dialled {dials} times")),
     });
-    plan.expect(move |seen| super::trackers::floor_is_kept(seen, tracker));
+    plan.expect(move |observation| super::trackers::floor_is_kept(observation, tracker));
 }
 
-/// Contained: the transfer completes, and there are as many restarts as injections. A kind is struck twice a minute at
-/// most: what comes more often is a crash loop, and that is X-05.
+/// The download completes, with as many restarts as injections. Each kind of actor panics twice a minute at most: more
+/// would be a crash loop, which is X-05.
 fn restart_storm(plan: &mut ScenarioPlan, _: &str) {
     plan.payload(8 * 1024 * 1024, 64 * 1024);
     lively(plan);

@@ -1,4 +1,4 @@
-//! panics, planned at one generic point of every actor.
+//! panics, injected at one generic point of every actor.
 
 use std::collections::BTreeMap;
 
@@ -9,10 +9,10 @@ use crate::actors::kit::injection::InjectionSite;
 use crate::app::outcome::Ending;
 use crate::faults::scenario::RefereeVerdict;
 use crate::sim::SimScene;
+use crate::sim::observation::SimObservation;
 use crate::sim::plan::ScenarioPlan;
-use crate::sim::seen::SimSeen;
 
-/// See the head of the file.
+/// The scenes of this file.
 #[rustfmt::skip]
 pub(super) const SCENES: &[SimScene] = &[
     scene("X-04.first", &["X-04"], "a panic at the first message of one site; the seed says which", "", |plan, _| nth_site(plan, 1)),
@@ -21,10 +21,11 @@ pub(super) const SCENES: &[SimScene] = &[
     scene("X-05.scheduler", &["X-05"], "the scheduler panics at everything", "", looping_scheduler),
 ];
 
-/// 64: more sites than there are, so that seeds 0 to 63 strike each one.
+/// 64: more than the number of sites, so that seeds 0 to 63 cover every one.
 const SITES: u64 = 64;
 
-/// Everybody has something to say: both kinds of tracker, seeds, one that asks, one that goes, one that lies.
+/// A plan in which every kind of actor gets messages: HTTP and UDP trackers, seeds, a peer that requests, one that
+/// leaves, one that lies.
 pub(super) fn lively(plan: &mut ScenarioPlan) {
     plan.tracker("");
     plan.udp_tracker("");
@@ -38,10 +39,10 @@ pub(super) fn lively(plan: &mut ScenarioPlan) {
 fn nth_site(plan: &mut ScenarioPlan, nth_message: u64) {
     lively(plan);
     let target = plan.seed % SITES;
-    let mut seen: BTreeMap<InjectionSite, (u64, u64)> = BTreeMap::new();
+    let mut observation: BTreeMap<InjectionSite, (u64, u64)> = BTreeMap::new();
     plan.panic_where(move |site| {
-        let fresh = seen.len() as u64;
-        let (nth_site, messages) = seen.entry(site).or_insert((fresh, 0));
+        let fresh = observation.len() as u64;
+        let (nth_site, messages) = observation.entry(site).or_insert((fresh, 0));
         *messages += 1;
         *nth_site == target && *messages == nth_message
     });
@@ -53,16 +54,17 @@ fn later(plan: &mut ScenarioPlan, _: &str) {
     nth_site(plan, nth);
 }
 
-/// As many abnormal restarts as panics; who panics while saying goodbye has ended, and is not started again. The next
-/// connection to a peer comes when the book says so, if ever: there each panic is one that went.
-pub(super) fn contained(seen: &SimSeen) -> Result<(), RefereeVerdict> {
-    let panics = seen.panics.iter().filter(|site| site.message != "Goodbye");
+/// Checks that there are as many abnormal restarts as panics. An actor that panics at its `Goodbye` has ended and is
+/// not started again. The peer book decides when a connection starts again, so that for connections the ends are
+/// counted.
+pub(super) fn contained(observation: &SimObservation) -> Result<(), RefereeVerdict> {
+    let panics = observation.panics.iter().filter(|site| site.message != "Goodbye");
     let (of_peers, of_others): (Vec<&InjectionSite>, Vec<&InjectionSite>) =
         panics.partition(|site| site.actor == "PeerConnection");
-    let restarts = seen.trace.restarts();
+    let restarts = observation.trace.restarts();
     let restarts = restarts.iter().filter(|restart| !restart.expected && restart.actor != "PeerConnection").count();
-    let gone = seen.trace.said("peer gone", "cause=panicked");
-    let late = seen.late_panics;
+    let gone = observation.trace.said("peer gone", "cause=panicked");
+    let late = observation.late_panics;
     let is_so = |seen_of: usize, injected: usize| (injected..=injected + late).contains(&seen_of);
     if is_so(restarts, of_others.len()) && is_so(gone, of_peers.len()) {
         return Ok(());
@@ -73,7 +75,7 @@ pub(super) fn contained(seen: &SimSeen) -> Result<(), RefereeVerdict> {
     Err(RefereeVerdict::Broke { invariant: "I10", how })
 }
 
-/// It is disabled; the others go on, and the download with them.
+/// The tracker that always panics is disabled. The other trackers and the download go on.
 fn looping_tracker(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     plan.udp_tracker("");
@@ -83,21 +85,22 @@ fn looping_tracker(plan: &mut ScenarioPlan, _: &str) {
     plan.expect(restarted("HttpTracker", "panic"));
 }
 
-/// Its budget is spent, then the torrent's: the program ends with its reason, and the same command completes.
+/// The restart budget of the scheduler is spent, then that of the torrent. The run ends with an error, and the same
+/// command completes.
 fn looping_scheduler(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     honest(plan, 3, 64 * 1024);
     let from: u32 = plan.dice.random_range(0..200);
     let mut messages = 0;
-    // After forty panics the bug is mended: somebody has replaced the program.
+    // After forty panics the bug is gone, as if the program had been replaced.
     plan.panic_where(move |site| {
         messages += u32::from(site.actor == "PieceScheduler");
         site.actor == "PieceScheduler" && messages > from && messages < from + 40
     });
     plan.start_again_after(secs(5));
     plan.within(secs(600));
-    plan.expect(|seen| match seen.runs.first().and_then(|run| run.ended.as_ref()) {
-        Some((_, Ending::Failed(_) | Ending::GaveUp(_))) if seen.runs.len() > 1 => Ok(()),
+    plan.expect(|observation| match observation.runs.first().and_then(|run| run.ended.as_ref()) {
+        Some((_, Ending::Failed(_) | Ending::GaveUp(_))) if observation.runs.len() > 1 => Ok(()),
         ended => fail(format!("a scheduler that always panics, and the first run ended {ended:?}")),
     });
 }

@@ -1,5 +1,5 @@
-//! Section 4 of the catalogue: peers. Three honest seeds and three hostile ones; the hostile ones must not cost more than
-//! their share, and no honest one may suffer for them.
+//! Section 4 of the catalogue: peers. Three honest seeds and three hostile peers. The hostile ones must not delay the
+//! download by more than their share, and no honest one may be banned.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use rand::RngExt;
 use super::{done_by, fail, honest, never_banned, scene, secs};
 use crate::faults::scenario::RefereeVerdict;
 use crate::sim::SimScene;
-use crate::sim::plan::{PEER_PORT, ScenarioPlan, SimDeed};
-use crate::sim::seen::SimSeen;
+use crate::sim::observation::SimObservation;
+use crate::sim::plan::{PEER_PORT, ScenarioPlan, SimStep};
 
-/// See the head of the file.
+/// The scenes of this file.
 #[rustfmt::skip]
 pub(super) const SCENES: &[SimScene] = &[
     scene("P-01", &["P-01"], "refused, and addresses that never answer", "", unreachable_peers),
@@ -78,8 +78,8 @@ pub(super) const SCENES: &[SimScene] = &[
     scene("P-32", &["P-32"], "all peers leave for an hour", "", all_leave),
 ];
 
-/// Three seeds that need 5.3 s alone, and three that behave as the words say.
-fn cast(plan: &mut ScenarioPlan, words: &str) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
+/// Adds three seeds that need 5.3 s alone, and three peers with this behaviour. Returns the addresses of both.
+fn add_peers(plan: &mut ScenarioPlan, words: &str) -> (Vec<Ipv4Addr>, Vec<Ipv4Addr>) {
     plan.tracker("");
     let seeds = honest(plan, 3, 128 * 1024);
     plan.within(secs(3 * 7 + 30));
@@ -90,14 +90,14 @@ fn hostile(plan: &mut ScenarioPlan, words: &'static str) {
     with(plan, words, None);
 }
 
-/// The peer's own rate needs 16 s.
+/// The peer needs 16 s at its own rate.
 fn super_seed(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker("");
     plan.peer(words);
     plan.within(secs(3 * 16 + 30));
 }
 
-/// Forty that have nothing, and eight places; the one that has something is let in in the end.
+/// Forty peers without data and eight places for connections: in the end the peer that has data gets a place.
 fn full_of_useless(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker("");
     (0..40).for_each(|_| _ = plan.peer(words));
@@ -110,31 +110,31 @@ fn violates(plan: &mut ScenarioPlan, words: &'static str) {
     with(plan, words, Some("protocol-violation"));
 }
 
-/// Long enough to see that it is given up.
+/// The run is long enough to see that the client gives the peer up.
 fn never_greets(plan: &mut ScenarioPlan, words: &'static str) {
     plan.tracker("");
     honest(plan, 2, 64 * 1024);
     let bad: Vec<_> = (0..3).map(|_| plan.peer(words)).collect();
     plan.within(secs(3 * 16 + 30));
     plan.expect(done_by(secs(25)));
-    plan.expect(move |seen| gone(seen, &bad, "handshake-timeout"));
+    plan.expect(move |observation| gone(observation, &bad, "handshake-timeout"));
 }
 
-/// `farewell` is what must be seen of the hostile ones, as the cause of a restart or of an end.
-fn with(plan: &mut ScenarioPlan, words: &'static str, farewell: Option<&'static str>) {
-    let (seeds, bad) = cast(plan, words);
+/// `cause` is what the hostile peers must cause: the cause of a restart, or of the end of a connection.
+fn with(plan: &mut ScenarioPlan, words: &'static str, cause: Option<&'static str>) {
+    let (seeds, bad) = add_peers(plan, words);
     plan.expect(never_banned(seeds));
     plan.expect(done_by(secs(25)));
-    if let Some(cause) = farewell {
-        plan.expect(move |seen| gone(seen, &bad, cause));
+    if let Some(cause) = cause {
+        plan.expect(move |observation| gone(observation, &bad, cause));
     }
 }
 
-/// One of these peers went for this cause.
-fn gone(seen: &SimSeen, bad: &[Ipv4Addr], cause: &str) -> Result<(), RefereeVerdict> {
+/// Checks that the connection to one of these peers ended for this cause.
+fn gone(observation: &SimObservation, bad: &[Ipv4Addr], cause: &str) -> Result<(), RefereeVerdict> {
     let has_gone = |ip: &Ipv4Addr| {
         let field = format!("addr={ip}:{PEER_PORT} cause={cause}");
-        seen.trace.said("peer gone", &field) > 0
+        observation.trace.said("peer gone", &field) > 0
     };
     if bad.iter().any(has_gone) {
         return Ok(());
@@ -143,7 +143,7 @@ fn gone(seen: &SimSeen, bad: &[Ipv4Addr], cause: &str) -> Result<(), RefereeVerd
 }
 
 fn unreachable_peers(plan: &mut ScenarioPlan, _: &str) {
-    let (seeds, _) = cast(plan, "");
+    let (seeds, _) = add_peers(plan, "");
     for nth in 0..10 {
         plan.name_peer((Ipv4Addr::new(31, nth, 0, 1), PEER_PORT).into());
         plan.name_peer((Ipv4Addr::new(50, nth, 0, 1), PEER_PORT).into());
@@ -152,7 +152,8 @@ fn unreachable_peers(plan: &mut ScenarioPlan, _: &str) {
     plan.expect(done_by(secs(25)));
 }
 
-/// What they hold back is asked for elsewhere: hardly slower than the honest ones alone.
+/// Blocks that these peers hold back are requested from others: the download is hardly slower than with the honest
+/// peers alone.
 fn snubs(plan: &mut ScenarioPlan, words: &'static str) {
     plan.payload(8 * 1024 * 1024, 64 * 1024);
     plan.tracker("");
@@ -160,22 +161,24 @@ fn snubs(plan: &mut ScenarioPlan, words: &'static str) {
     (0..3).for_each(|_| _ = plan.peer(words));
     plan.within(secs(3 * 23 + 30));
     plan.expect(never_banned(seeds));
-    // 21.3 s for the honest ones alone, a second to find them, 20 s at most for a block that is held back (P-12).
+    // 21.3 s for the honest peers alone, a second to find them, 20 s at most for a block that is held back (P-12).
     plan.expect(done_by(secs(45)));
 }
 
 /// The liars are found and banned; each costs two pieces at most.
 fn lies(plan: &mut ScenarioPlan, words: &'static str) {
-    let (seeds, bad) = cast(plan, words);
+    let (seeds, bad) = add_peers(plan, words);
     plan.expect(never_banned(seeds));
-    plan.expect(move |seen| {
-        let failures = seen.view().map_or(0, |view| view.hash_failures);
+    plan.expect(move |observation| {
+        let failures = observation.view().map_or(0, |view| view.hash_failures);
         let most = 2 * bad.len() as u64;
         if failures > most { fail(format!("{failures} pieces wasted by {} liars", bad.len())) } else { Ok(()) }
     });
-    plan.expect(|seen| match (seen.lies_told(), seen.view().map_or(0, |view| view.hash_failures)) {
-        (lies, 0) if lies > 20 => fail(format!("{lies} lies and not one seen")),
-        _ => Ok(()),
+    plan.expect(|observation| {
+        match (observation.lie_count(), observation.view().map_or(0, |view| view.hash_failures)) {
+            (lies, 0) if lies > 20 => fail(format!("{lies} lies and not one seen")),
+            _ => Ok(()),
+        }
     });
 }
 
@@ -183,25 +186,25 @@ fn lies_alone(plan: &mut ScenarioPlan, words: &'static str) {
     plan.tracker("");
     let seeds: Vec<_> = (0..2).map(|_| plan.peer("partial=0.5,max_rate=128k")).collect();
     plan.peer(&format!("{words},max_rate=128k"));
-    // Somebody honest comes with the rest.
+    // An honest peer brings the rest later.
     let late = plan.peer("max_rate=128k");
-    plan.at(Duration::ZERO, SimDeed::Stop(late));
-    plan.at(secs(60), SimDeed::Start(late));
+    plan.at(Duration::ZERO, SimStep::Stop(late));
+    plan.at(secs(60), SimStep::Start(late));
     plan.within(secs(60 + 60 + 60));
     plan.expect(never_banned([seeds, vec![late]].concat()));
 }
 
-/// The rest comes home, and the piece is not fetched over and over.
+/// The other pieces arrive, and the bad piece is not fetched again and again.
 fn poisoned(plan: &mut ScenarioPlan, words: &'static str) {
     plan.tracker("");
     (0..4).for_each(|_| _ = plan.peer(words));
     plan.stay_incomplete();
     plan.within(secs(600));
-    plan.expect(|seen| {
-        let Some(view) = seen.view() else { return fail("it never said anything".to_owned()) };
+    plan.expect(|observation| {
+        let Some(view) = observation.view() else { return fail("it never said anything".to_owned()) };
         let lacks = view.bytes_total - view.bytes_have;
         match (lacks, view.hash_failures) {
-            (lacks, _) if lacks != u64::from(seen.piece_len) => {
+            (lacks, _) if lacks != u64::from(observation.piece_len) => {
                 fail(format!("{lacks} bytes are missing, not one piece"))
             }
             (_, failures) if failures > 16 => fail(format!("the piece was fetched {failures} times")),
@@ -210,15 +213,15 @@ fn poisoned(plan: &mut ScenarioPlan, words: &'static str) {
     });
 }
 
-/// Its slot is free after 125 s at most: 120 s of silence and the look at the clock.
+/// The place of the vanished peer is free after 125 s at most: 120 s of silence, and the interval of the check.
 fn vanishes(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     honest(plan, 1, 8 * 1024);
     let gone = plan.peer("max_rate=8k");
-    plan.at(secs(5), SimDeed::Hold(gone));
+    plan.at(secs(5), SimStep::Hold(gone));
     plan.within(secs(600));
-    plan.expect(move |seen| {
-        let silent = seen.trace.restarts().into_iter().find(|restart| restart.cause == "silent");
+    plan.expect(move |observation| {
+        let silent = observation.trace.restarts().into_iter().find(|restart| restart.cause == "silent");
         match silent {
             Some(restart) if restart.at <= secs(5 + 125) => Ok(()),
             other => fail(format!("the slot of the vanished peer: {other:?}")),
@@ -228,9 +231,9 @@ fn vanishes(plan: &mut ScenarioPlan, _: &str) {
 
 fn resets(plan: &mut ScenarioPlan, _: &str) {
     let every = plan.dice.random_range(1..=20_000);
-    let (seeds, bad) = cast(plan, &format!("reset_every={every},max_rate=128k"));
+    let (seeds, bad) = add_peers(plan, &format!("reset_every={every},max_rate=128k"));
     plan.expect(never_banned(seeds));
-    plan.expect(move |seen| gone(seen, &bad, "reset"));
+    plan.expect(move |observation| gone(observation, &bad, "reset"));
 }
 
 fn sole_source(plan: &mut ScenarioPlan, words: &'static str) {
@@ -244,18 +247,18 @@ fn sliced(plan: &mut ScenarioPlan, _: &str) {
     plan.payload(64 * 1024, 32 * 1024);
     plan.tracker("");
     plan.peer(&format!("slice={slice}"));
-    // The simulator has 64 segments under way at most, and a round trip takes 100 ms: 640 segments a second.
+    // The simulator has at most 64 segments under way, and a round trip takes 100 ms: 640 segments a second.
     plan.within(secs(3 * (64 * 1024 / (640 * slice)) + 30));
 }
 
-/// What is on its way cannot be cancelled: each peer may send one block in vain, and half of them two.
+/// A block that is under way cannot be cancelled: each peer may send one block in vain, and half of the peers two.
 fn endgame(plan: &mut ScenarioPlan, _: &str) {
     plan.payload(1024 * 1024, 32 * 1024);
     plan.tracker("");
     let seeds = honest(plan, 10, 32 * 1024);
     plan.within(secs(60));
     plan.expect(never_banned(seeds));
-    plan.expect(|seen| match seen.view().map_or(0, |view| view.bytes_wasted) {
+    plan.expect(|observation| match observation.view().map_or(0, |view| view.bytes_wasted) {
         wasted if wasted > 15 * 16 * 1024 => fail(format!("{wasted} bytes came twice")),
         _ => Ok(()),
     });
@@ -265,13 +268,13 @@ fn all_leave(plan: &mut ScenarioPlan, _: &str) {
     plan.tracker("");
     let seeds = honest(plan, 3, 32 * 1024);
     for seed in &seeds {
-        plan.at(secs(15), SimDeed::Stop(*seed));
+        plan.at(secs(15), SimStep::Stop(*seed));
     }
-    plan.at(secs(3615), SimDeed::Start(seeds[0]));
-    // A minute until it is found again, and what is left at its rate.
+    plan.at(secs(3615), SimStep::Start(seeds[0]));
+    // A minute until the peer is found again, and the time for the rest at its rate.
     plan.within(secs(3615 + 60 + 30));
     plan.expect(never_banned(seeds));
-    plan.expect(|seen| match seen.trace.restarts().len() {
+    plan.expect(|observation| match observation.trace.restarts().len() {
         0 => fail("everybody left and nothing was restarted".to_owned()),
         _ => Ok(()),
     });

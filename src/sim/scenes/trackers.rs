@@ -1,5 +1,5 @@
-//! Section 3 of the catalogue: trackers. A bad tracker stands in the first tier, an honest one behind it; what the bad one
-//! does must show, with its cause, and must not hold up the rest.
+//! Section 3 of the catalogue: trackers. A bad tracker is in the first tier, an honest one behind it. The fault of the
+//! bad one must show, with its cause, and must not delay the rest.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::codec::tracker::Event;
 use crate::faults::scenario::RefereeVerdict;
 use crate::sim::SimScene;
 use crate::sim::net::{SimName, VOID, second_address};
-use crate::sim::plan::{CLIENT, PEER_PORT, ScenarioPlan, SimDeed, url};
-use crate::sim::seen::SimSeen;
+use crate::sim::observation::SimObservation;
+use crate::sim::plan::{CLIENT, PEER_PORT, ScenarioPlan, SimStep, url};
 
-/// See the head of the file.
+/// The scenes of this file.
 #[rustfmt::skip]
 pub(super) const SCENES: &[SimScene] = &[
     scene("T-01", &["T-01"], "nobody listens where the tracker should be", "", refused),
@@ -67,7 +67,7 @@ pub(super) const SCENES: &[SimScene] = &[
 /// Intervals that no tracker should send (T-15).
 pub(super) const IMPOSSIBLE: [&str; 7] = ["-1", "0", "1", "2147483648", "9223372036854775808", "missing", "text"];
 
-/// Three seeds that need 43 s, so that time-outs of trackers are seen.
+/// Adds three seeds that need 43 s, so that time-outs of trackers happen during the download.
 fn slow_seeds(plan: &mut ScenarioPlan) {
     honest(plan, 3, 16 * 1024);
     plan.within(secs(3 * 43 + 30));
@@ -91,11 +91,12 @@ fn udp(plan: &mut ScenarioPlan, words: &'static str, cause: &'static str) {
     plan.expect(done_by(secs(110)));
 }
 
-/// Retries of a failing tracker: never two connections within a second, never more than six in a minute.
-fn backs_off(tracker: Ipv4Addr) -> impl Fn(&SimSeen) -> Result<(), RefereeVerdict> {
-    move |seen| {
-        let times: Vec<Duration> = seen.dials_to(tracker).iter().map(|dial| dial.at).collect();
-        // A redirect is followed at once, five times; what counts is when a round begins.
+/// The criterion that a failing tracker is retried with back-off: never twice within a second, never more than six
+/// times in a minute.
+fn backs_off(tracker: Ipv4Addr) -> impl Fn(&SimObservation) -> Result<(), RefereeVerdict> {
+    move |observation| {
+        let times: Vec<Duration> = observation.dials_to(tracker).iter().map(|dial| dial.at).collect();
+        // Up to five redirects are followed at once, so that only the first connection of each round counts.
         let rounds: Vec<Duration> = times
             .iter()
             .enumerate()
@@ -131,8 +132,8 @@ fn come_back_later(plan: &mut ScenarioPlan, words: &str) {
     honest(plan, 1, 2 * 1024);
     plan.within(secs(3600));
     plan.expect(restarted("HttpTracker", if words.starts_with("failure") { "tracker-failure" } else { "http-status" }));
-    plan.expect(move |seen| {
-        match seen.dials_to(bad).windows(2).find(|two| two[1].at.saturating_sub(two[0].at) < secs(1190)) {
+    plan.expect(move |observation| {
+        match observation.dials_to(bad).windows(2).find(|two| two[1].at.saturating_sub(two[0].at) < secs(1190)) {
             Some(two) => {
                 fail(format!("asked again after {:?}, told to wait 20 minutes", two[1].at.saturating_sub(two[0].at)))
             }
@@ -145,7 +146,7 @@ fn warning(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
-    plan.expect(|seen| match seen.trace.restarts().len() {
+    plan.expect(|observation| match observation.trace.restarts().len() {
         0 => Ok(()),
         restarts => fail(format!("{restarts} restarts, a warning is no failure")),
     });
@@ -157,7 +158,7 @@ fn only(plan: &mut ScenarioPlan, words: &str) {
     plan.within(secs(50));
 }
 
-/// Warned of once, however often the tracker is asked.
+/// The client warns once, however often it asks the tracker.
 fn cut_list(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(&format!("{words},interval=60"));
     cut_lists_are_used(plan);
@@ -171,20 +172,22 @@ fn cut_udp_list(plan: &mut ScenarioPlan, words: &str) {
 fn cut_lists_are_used(plan: &mut ScenarioPlan) {
     honest(plan, 1, 16 * 1024);
     plan.within(secs(3 * 128 + 30));
-    plan.expect(|seen| match seen.trace.count("tracker sends a list of peers that is cut short or broken") {
-        1 => Ok(()),
-        times => fail(format!("{times} warnings of a list that cannot be read")),
+    plan.expect(|observation| {
+        match observation.trace.count("tracker sends a list of peers that is cut short or broken") {
+            1 => Ok(()),
+            times => fail(format!("{times} warnings of a list that cannot be read")),
+        }
     });
 }
 
-/// The tracker asks for half an hour. The seed is there, and is named, 90 s after the first announce.
+/// The tracker asks for an interval of half an hour. The seed is there, and is named, 90 s after the first announce.
 fn seed_appears(plan: &mut ScenarioPlan, _: &str) {
     let tracker = plan.tracker_of_lives(&["no_peers", ""]);
     honest(plan, 1, 256 * 1024);
-    plan.at(secs(85), SimDeed::Stop(tracker));
-    plan.at(secs(90), SimDeed::Start(tracker));
+    plan.at(secs(85), SimStep::Stop(tracker));
+    plan.at(secs(90), SimStep::Start(tracker));
     plan.within(secs(60 + 120 + 30));
-    plan.expect(move |seen| floor_is_kept(seen, tracker));
+    plan.expect(move |observation| floor_is_kept(observation, tracker));
 }
 
 fn only_udp(plan: &mut ScenarioPlan, words: &str) {
@@ -202,7 +205,7 @@ fn cut_datagrams(plan: &mut ScenarioPlan, _: &str) {
     plan.within(secs(50));
 }
 
-/// 15, 30 and 60 s: BEP 15's own waits. Nobody else names the peers.
+/// 15, 30 and 60 s: the waits of BEP 15. No other tracker names the peers.
 fn lost(plan: &mut ScenarioPlan, words: &str) {
     plan.udp_tracker(words);
     honest(plan, 3, 128 * 1024);
@@ -214,12 +217,12 @@ fn intervals(plan: &mut ScenarioPlan, _: &str) {
     let tracker = plan.tracker(&format!("interval={interval}"));
     honest(plan, 1, 3 * 1024);
     plan.within(secs(1500));
-    plan.expect(move |seen| floor_is_kept(seen, tracker));
+    plan.expect(move |observation| floor_is_kept(observation, tracker));
 }
 
-/// 60 s between announces without an event, whatever the tracker says (T-15).
-pub(super) fn floor_is_kept(seen: &SimSeen, tracker: Ipv4Addr) -> Result<(), RefereeVerdict> {
-    let Some(record) = seen.trackers.get(&tracker) else { return fail(format!("{tracker} never heard of us")) };
+/// Checks that announces without an event come 60 s apart, whatever the tracker says (T-15).
+pub(super) fn floor_is_kept(observation: &SimObservation, tracker: Ipv4Addr) -> Result<(), RefereeVerdict> {
+    let Some(record) = observation.trackers.get(&tracker) else { return fail(format!("{tracker} never heard of us")) };
     let heard: Vec<_> = record.announces().map(|(at, request)| (at, request.event)).collect();
     let is_too_soon = |two: &&[(Instant, Event)]| two[1].1 == Event::Periodic && two[1].0 - two[0].0 < secs(59);
     match heard.windows(2).find(is_too_soon) {
@@ -232,7 +235,7 @@ fn itself(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
-    plan.expect(|seen| match seen.dials_to(CLIENT).len() {
+    plan.expect(|observation| match observation.dials_to(CLIENT).len() {
         0..=1 => Ok(()),
         dials => fail(format!("it dialled itself {dials} times")),
     });
@@ -241,16 +244,16 @@ fn itself(plan: &mut ScenarioPlan, words: &str) {
 fn dead_peers(plan: &mut ScenarioPlan, _: &str) {
     let dead: Vec<String> = (0..200).map(|nth| format!("50.{nth}.0.1:6881")).collect();
     plan.tracker(&format!("no_peers,peers={}", dead.join("+")));
-    // The honest one is found a minute later, by another tracker.
+    // The honest peer is found a minute later, through another tracker.
     let late = plan.tracker("");
-    plan.at(Duration::ZERO, SimDeed::Stop(late));
-    plan.at(secs(60), SimDeed::Start(late));
+    plan.at(Duration::ZERO, SimStep::Stop(late));
+    plan.at(secs(60), SimStep::Start(late));
     honest(plan, 1, 256 * 1024);
     plan.within(secs(60 + 60 + 30 + 30));
-    plan.expect(|seen| {
-        let dials = seen.wires.dials();
+    plan.expect(|observation| {
+        let dials = observation.wires.dials();
         let times: Vec<Duration> = dials.iter().filter(|dial| is_void(dial.to.ip())).map(|dial| dial.at).collect();
-        // A dial of the first moment is given up after 5 s; until then 50 are half-open at most.
+        // A dial in the first moment is given up after 5 s; until then at most 50 are half-open.
         match times.windows(51).find(|many| many[50].saturating_sub(many[0]) < Duration::from_millis(4900)) {
             Some(many) => fail(format!("51 half-open dials at {:?}", many[0])),
             None => Ok(()),
@@ -266,12 +269,12 @@ fn local_peers(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     let seeds = honest(plan, 3, 128 * 1024);
     plan.within(secs(50));
-    plan.expect(move |seen| nobody_else_is_dialled(seen, &seeds));
+    plan.expect(move |observation| nobody_else_is_dialled(observation, &seeds));
 }
 
-fn nobody_else_is_dialled(seen: &SimSeen, seeds: &[Ipv4Addr]) -> Result<(), RefereeVerdict> {
-    let is_known = |ip| seeds.iter().chain(seen.trackers.keys()).any(|known| ip == *known);
-    match seen.wires.dials().iter().find(|dial| !is_known(dial.to.ip())) {
+fn nobody_else_is_dialled(observation: &SimObservation, seeds: &[Ipv4Addr]) -> Result<(), RefereeVerdict> {
+    let is_known = |ip| seeds.iter().chain(observation.trackers.keys()).any(|known| ip == *known);
+    match observation.wires.dials().iter().find(|dial| !is_known(dial.to.ip())) {
         Some(dial) => Err(RefereeVerdict::Broke { invariant: "I7", how: format!("{} was dialled", dial.to) }),
         None => Ok(()),
     }
@@ -281,13 +284,13 @@ fn victims(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     honest(plan, 1, 8 * 1024);
     plan.within(secs(600));
-    plan.expect(|seen| match seen.dials_to(Ipv4Addr::new(192, 0, 2, 1)).len() {
+    plan.expect(|observation| match observation.dials_to(Ipv4Addr::new(192, 0, 2, 1)).len() {
         0..=3 => Ok(()),
         dials => Err(RefereeVerdict::Broke { invariant: "I7", how: format!("the victim was dialled {dials} times") }),
     });
 }
 
-/// Behind each address there is one half of the tracker, so that it is seen over which family it was asked.
+/// There is one half of the tracker behind each address, which shows over which family the client asked.
 fn dual_stack(plan: &mut ScenarioPlan, _: &str) {
     let (v4, v6) = (plan.tracker("interval=100"), plan.tracker("interval=200"));
     plan.tiers.clear();
@@ -295,10 +298,11 @@ fn dual_stack(plan: &mut ScenarioPlan, _: &str) {
     plan.tier(&[url("tracker.example", false)]);
     honest(plan, 1, 4 * 1024);
     plan.within(secs(900));
-    plan.expect(move |seen| {
-        floor_is_kept(seen, v4)?;
-        floor_is_kept(seen, v6)?;
-        let heard = |half| seen.trackers.get(&half).map(|record| record.announces().map(|(_, asked)| asked).collect());
+    plan.expect(move |observation| {
+        floor_is_kept(observation, v4)?;
+        floor_is_kept(observation, v6)?;
+        let heard =
+            |half| observation.trackers.get(&half).map(|record| record.announces().map(|(_, asked)| asked).collect());
         let [by_v4, by_v6]: [Vec<_>; 2] = [heard(v4), heard(v6)].map(Option::unwrap_or_default);
         let once = |event| [&by_v4, &by_v6].map(|half| half.iter().filter(|asked| asked.event == event).count());
         let events = [Event::Started, Event::Completed, Event::Stopped].map(once);
@@ -314,7 +318,7 @@ fn dual_stack(plan: &mut ScenarioPlan, _: &str) {
     });
 }
 
-/// What works is enough: the tracker has not failed, and nothing is held up.
+/// One family that works is enough: the tracker has not failed, and nothing is delayed.
 fn half_dual_stack(plan: &mut ScenarioPlan, _: &str) {
     let works = plan.tracker("");
     plan.tiers.clear();
@@ -322,8 +326,9 @@ fn half_dual_stack(plan: &mut ScenarioPlan, _: &str) {
     plan.tier(&[url("tracker.example", false)]);
     honest(plan, 1, 16 * 1024);
     plan.within(secs(3 * 128 + 30));
-    plan.expect(|seen| {
-        let failures = ["tracker fails", "tracker fails over its other family"].map(|said| seen.trace.count(said));
+    plan.expect(|observation| {
+        let failures =
+            ["tracker fails", "tracker fails over its other family"].map(|said| observation.trace.count(said));
         if failures[0] > 0 || failures[1] == 0 { fail(format!("{failures:?} failures")) } else { Ok(()) }
     });
 }
@@ -338,14 +343,14 @@ fn named(plan: &mut ScenarioPlan, leads: Option<SimName>, cause: &'static str) {
     plan.expect(restarted("HttpTracker", cause));
 }
 
-/// A public name that leads to this machine: nothing of it may be asked for, but an announce (S-07).
+/// A public name that resolves to this machine: the client must request nothing of it but an announce (S-07).
 fn rebinding(plan: &mut ScenarioPlan, _: &str) {
     plan.dns("tracker.example", SimName::Leads(vec![Ipv4Addr::LOCALHOST.into()]));
     plan.tier(&["http://tracker.example:6969/admin?delete=all".to_owned()]);
     plan.tracker("");
     slow_seeds(plan);
     plan.expect(restarted("HttpTracker", "forbidden-address"));
-    plan.expect(|seen| match seen.dials_to(Ipv4Addr::LOCALHOST).len() {
+    plan.expect(|observation| match observation.dials_to(Ipv4Addr::LOCALHOST).len() {
         0 => Ok(()),
         dials => fail(format!("{dials} dials to this machine")),
     });
@@ -366,22 +371,22 @@ fn five_hundred(plan: &mut ScenarioPlan, _: &str) {
     plan.tier(&urls);
     let seed = plan.known_peer("max_rate=32k");
     plan.within(secs(240));
-    plan.expect(move |seen| {
-        let dials = seen.wires.dials();
+    plan.expect(move |observation| {
+        let dials = observation.wires.dials();
         let of_trackers = dials.iter().filter(|dial| dial.to.ip() != seed && dial.to.port() != PEER_PORT);
         let first = of_trackers.filter(|dial| dial.at < secs(10)).count();
         if first > 50 { fail(format!("{first} announces under way at once")) } else { Ok(()) }
     });
 }
 
-/// The stop takes 5 s at most, whatever the tracker does, and the same command goes on.
+/// The client stops within 5 s, whatever the tracker does, and the same command line goes on later.
 fn hung_at_the_end(plan: &mut ScenarioPlan, words: &str) {
     plan.tracker(words);
     (0..2).for_each(|_| _ = plan.known_peer("max_rate=32k"));
-    plan.at(secs(10), SimDeed::Wish);
+    plan.at(secs(10), SimStep::UserStop);
     plan.start_again_after(secs(1));
     plan.within(secs(180));
-    plan.expect(|seen| match seen.runs.first().and_then(|run| run.ended.as_ref()) {
+    plan.expect(|observation| match observation.runs.first().and_then(|run| run.ended.as_ref()) {
         Some((at, _)) if *at <= secs(15) => Ok(()),
         ended => fail(format!("told to stop at 10 s, ended {ended:?}")),
     });

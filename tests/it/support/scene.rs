@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use tt_actors::faults::harness::{Harness, Knows, PeerSeen, TrackerSeen};
+use tt_actors::faults::harness::{Harness, Knows, PeerHandle, TrackerHandle};
 use tt_actors::faults::payload::Payload;
 use tt_actors::faults::referee::{files_of, judge_bytes};
 use tt_actors::faults::torrent::Recipe;
@@ -42,29 +42,29 @@ impl Scene {
     }
 
     /// A peer on 127.0.0.1 that behaves as these words say; none is an honest seed.
-    pub(crate) fn peer(&self, words: &str) -> PeerSeen {
+    pub(crate) fn peer(&self, words: &str) -> PeerHandle {
         self.peer_at(Ipv4Addr::LOCALHOST, words)
     }
 
     /// The same on another address of this machine: to the client another host.
-    pub(crate) fn peer_at(&self, ip: Ipv4Addr, words: &str) -> PeerSeen {
+    pub(crate) fn peer_at(&self, ip: Ipv4Addr, words: &str) -> PeerHandle {
         // Another seed for each, and with it another peer id.
         self.peers.set(self.peers.get() + 1);
         self.harness.peer(ip, words, self.peers.get()).unwrap()
     }
 
     /// An HTTP tracker that behaves as these words say; it knows nobody but whom they name.
-    pub(crate) fn http_tracker(&self, words: &str) -> TrackerSeen {
+    pub(crate) fn http_tracker(&self, words: &str) -> TrackerHandle {
         self.harness.http_tracker(words, Knows::Nobody).unwrap()
     }
 
     /// The same over UDP.
-    pub(crate) fn udp_tracker(&self, words: &str) -> TrackerSeen {
+    pub(crate) fn udp_tracker(&self, words: &str) -> TrackerHandle {
         self.harness.udp_tracker(words, Knows::Nobody, 7).unwrap()
     }
 
     /// A tracker on 127.0.0.1 and one on the same port of `::1`: both families of one tracker, told apart.
-    pub(crate) fn tracker_of_both_families(&self, udp: bool, words: &str) -> [TrackerSeen; 2] {
+    pub(crate) fn tracker_of_both_families(&self, udp: bool, words: &str) -> [TrackerHandle; 2] {
         let start = |at: SocketAddr| {
             if udp {
                 self.harness.udp_tracker_at(at, words, Knows::Nobody, 7)
@@ -95,6 +95,6 @@ impl Scene {
 }
 
 /// Waits until somebody has come to that tracker.
-pub(crate) fn wait_for_a_visit(tracker: &TrackerSeen) {
+pub(crate) fn wait_for_a_visit(tracker: &TrackerHandle) {
     until(&format!("a visit to {}", tracker.url), WATCHDOG, || tracker.record().arrivals > 0);
 }

@@ -1,4 +1,5 @@
-//! Plays a scene: starts the client, lets happen what is to happen, watches until the goal is reached or missed, judges.
+//! Runs a scene: starts the client, performs the timed actions, watches until the goal is reached or missed, and
+//! judges.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -10,10 +11,10 @@ use rustix::process::Signal;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::cast::NetCast;
 use super::criteria::manners;
-use super::seen::NetSeen;
-use super::{Client, NetDeed, NetScene, STOP_LIMIT, SceneGoal, What};
+use super::observation::NetObservation;
+use super::setup::NetSetup;
+use super::{Client, NetAction, NetScene, NetStep, STOP_LIMIT, SceneGoal};
 use crate::base::units::DurationText;
 use crate::faults::client_output::ClientOutput;
 use crate::faults::folder::ScratchFolder;
@@ -24,24 +25,24 @@ use crate::faults::referee::{
 use crate::faults::scenario::{RefereeVerdict, ScenarioReport};
 use crate::net::Net;
 
-/// 20 ms between two looks at what is due.
+/// 20 ms between two checks of what is due.
 const TICK: Duration = Duration::from_millis(20);
 
-/// A client that does not leave by itself is asked four times a second whether its bytes are all there.
+/// 250 ms: how often the files of a client that does not exit by itself are compared with the payload.
 const COMPARE_EVERY: Duration = Duration::from_millis(250);
 
-/// 10 s to leave by itself when all bytes are there; then it is told to. Some seed for ever.
+/// 10 s to exit after all bytes are there; then the client is told to stop. Some clients seed for ever.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What others may use up: four times what ours may. They have other architectures, and are judged all the same.
+/// What other clients may use up: four times what ours may. They are built differently, but are judged too.
 const CAPS_OF_OTHERS: Caps = Caps { memory: 1 << 30, descriptors: 4096 };
 
 /// Folders beside the torrent.
 const OUT: &str = "out";
 const HOME: &str = "home";
 
-/// Plays it once. `seed` makes the payload and every die of the cast.
-pub fn play(scene: &NetScene, client: &Client, seed: u64) -> ScenarioReport {
+/// Runs the scene once. The payload and all random numbers follow from `seed`.
+pub fn run_scene(scene: &NetScene, client: &Client, seed: u64) -> ScenarioReport {
     let mut report = ScenarioReport::new(scene.about, seed);
     if let Err(error) = attempt(scene, client, &mut report) {
         report.verdict = RefereeVerdict::Skipped(format!("the stage cannot be set: {error}"));
@@ -54,9 +55,9 @@ fn attempt(scene: &NetScene, client: &Client, report: &mut ScenarioReport) -> io
     let out = folder.path().join(OUT);
     std::fs::create_dir(&out)?;
     std::fs::create_dir(folder.path().join(HOME))?;
-    let cast = NetCast::new(scene, report.seed, folder.path())?;
+    let setup = NetSetup::new(scene, report.seed, folder.path())?;
     let port = free_port()?;
-    let mut command = client.template.command(&cast.torrent, &out, port);
+    let mut command = client.template.command(&setup.torrent, &out, port);
     command.env("HOME", folder.path().join(HOME)).env_remove("XDG_CONFIG_HOME").env_remove("RUST_LOG");
     let program = match ClientProgram::start(&mut command) {
         Ok(program) => program,
@@ -65,50 +66,51 @@ fn attempt(scene: &NetScene, client: &Client, report: &mut ScenarioReport) -> io
             return Ok(());
         }
     };
-    let files = files_of(cast.harness.recipe(), cast.harness.payload());
-    let run = Run { scene, client, cast: &cast, program, port, out: &out, files: &files };
-    let (ending, run) = run.play_out()?;
+    let files = files_of(setup.harness.recipe(), setup.harness.payload());
+    let run = Run { scene, client, setup: &setup, program, port, out: &out, files: &files };
+    let (ending, run) = run.watch_run()?;
     report.took = run.took;
-    let told = if client.is_ours { ClientOutput::read(&run.out, &run.err) } else { ClientOutput::default() };
-    report.restarts = told.restarts();
-    let seen = NetSeen::of(run, told, &cast);
-    report.injected = seen.injected();
-    report.observed = seen.observed();
+    let output = if client.is_ours { ClientOutput::read(&run.out, &run.err) } else { ClientOutput::default() };
+    report.restarts = output.restarts();
+    let observation = NetObservation::of(run, output, &setup);
+    report.injected = observation.injected();
+    report.observed = observation.observed();
     let ours = [OUT, HOME, "payload.bin.torrent"];
     let left = [judge_folder(&out, &files), judge_surroundings(folder.path(), &ours)];
-    let arrived = judge_bytes(&out, &files, cast.harness.payload());
-    let judged = ending.judge(scene, client, &seen.run, arrived);
+    let arrived = judge_bytes(&out, &files, setup.harness.payload());
+    let judged = ending.judge(scene, client, &observation.run, arrived);
     let verdicts = left.into_iter().flatten().chain(judged);
-    report.verdict = gravest(verdicts.chain(owed(scene, client, &seen)));
+    report.verdict = gravest(verdicts.chain(owed(scene, client, &observation)));
     Ok(())
 }
 
-/// What is asked besides the goal: of every client that it stays small, of ours its manners and the scene's criteria.
-fn owed(scene: &NetScene, client: &Client, seen: &NetSeen) -> Vec<RefereeVerdict> {
+/// Returns the verdicts besides the goal: for every client its use of resources, for ours the common rules and the
+/// criteria of the scene.
+fn owed(scene: &NetScene, client: &Client, observation: &NetObservation) -> Vec<RefereeVerdict> {
     let caps = if client.is_ours { Caps::default() } else { CAPS_OF_OTHERS };
-    let mut verdicts: Vec<RefereeVerdict> = judge_usage(seen.run.usage, caps).into_iter().collect();
+    let mut verdicts: Vec<RefereeVerdict> = judge_usage(observation.run.usage, caps).into_iter().collect();
     if client.is_ours {
-        verdicts.extend(manners(seen));
-        verdicts.extend(scene.criteria.iter().filter_map(|criterion| criterion.judge(seen)));
+        verdicts.extend(manners(observation));
+        verdicts.extend(scene.criteria.iter().filter_map(|criterion| criterion.judge(observation)));
     }
     verdicts
 }
 
-/// How a run came to its end.
+/// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// Before we said anything.
+    /// The client ended before it got a signal.
     ByItself,
-    /// We told it to stop when all bytes were there.
+    /// All bytes were there, and it was told to stop.
     Complete,
-    /// The time was up, and we killed it.
+    /// The time was up after this long, and it was killed.
     Late(Duration),
-    /// It lived as long as it should, and we told it to stop.
+    /// It ran as long as the scene wants, and was told to stop.
     Told,
 }
 
 impl Ending {
-    /// `differs` is how the bytes differ from the payload, if they do.
+    /// Judges the end of the run. `differs` is how the bytes differ from the payload, if they do.
     fn judge(
         self,
         scene: &NetScene,
@@ -121,7 +123,7 @@ impl Ending {
             Self::Complete | Self::Told => Some(Signal::TERM.as_raw()),
             Self::Late(_) => Some(Signal::KILL.as_raw()),
         };
-        // Who does not stop when told is killed for it, which is no crash of its own.
+        // A client that does not stop when told is killed for that, which is not a crash of its own.
         let overstayed = matches!(self, Self::Told | Self::Complete) && run.code() == 128 + Signal::KILL.as_raw();
         let died = if overstayed { None } else { judge_ending(run, sent) };
         let missed = match (self, scene.goal) {
@@ -131,7 +133,7 @@ impl Ending {
             (Self::ByItself, SceneGoal::Lives(_)) => {
                 Some(RefereeVerdict::NotLive(format!("it ended by itself with {}{}", run.code(), why(run))))
             }
-            // What another client's exit code means is its own affair.
+            // The exit codes of other clients are not judged if all bytes are there.
             (Self::ByItself, SceneGoal::Completes(_)) if run.code() != 0 && (client.is_ours || differs.is_some()) => {
                 Some(RefereeVerdict::NotLive(format!("it gave up with {}{}", run.code(), why(run))))
             }
@@ -146,17 +148,18 @@ impl Ending {
     }
 }
 
-/// The last thing it said, for a verdict.
+/// Returns the last line of the output, for a verdict.
 fn why(run: &Finished) -> String {
     let last = run.err.iter().chain(&run.out).rfind(|line| !line.trim().is_empty());
     last.map(|line| format!("; last words: {}", crate::base::safe::Safe::new(line))).unwrap_or_default()
 }
 
-/// Below the ports that the system deals to outgoing connections (32768 and up), so that none of those takes a port between
-/// our look at it and its use.
+/// Below the ports that the system gives to outgoing connections (32768 and up), so that none of those takes a port
+/// between the check here and its use by the client.
 const CLIENT_PORTS: std::ops::Range<u16> = 10_000..32_000;
 
-/// A port of this machine that is free now, for the client to listen on; another one each time, and in each process.
+/// Returns a port of this machine that is free now, for the client to listen on; another one for each call, and in each
+/// process.
 fn free_port() -> io::Result<u16> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let count = u32::from(CLIENT_PORTS.end - CLIENT_PORTS.start);
@@ -172,11 +175,11 @@ fn free_port() -> io::Result<u16> {
     Err(taken)
 }
 
-/// A client at work.
+/// A running client and its scene.
 struct Run<'a> {
     scene: &'a NetScene,
     client: &'a Client,
-    cast: &'a NetCast,
+    setup: &'a NetSetup,
     program: ClientProgram,
     port: u16,
     out: &'a Path,
@@ -184,13 +187,13 @@ struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn play_out(mut self) -> io::Result<(Ending, Finished)> {
-        let mut deeds = self.scene.deeds.iter().peekable();
+    fn watch_run(mut self) -> io::Result<(Ending, Finished)> {
+        let mut steps = self.scene.steps.iter().peekable();
         let mut compared = Duration::ZERO;
         let mut complete = None;
         let ending = loop {
-            while let Some(deed) = deeds.next_if(|deed| deed.at <= self.program.elapsed()) {
-                self.happen(*deed)?;
+            while let Some(step) = steps.next_if(|step| step.at <= self.program.elapsed()) {
+                self.happen(*step)?;
             }
             if self.program.watch(TICK)?.is_some() {
                 break Ending::ByItself;
@@ -223,7 +226,7 @@ impl Run<'_> {
             }
         };
         let mut run = self.program.finish(patience)?;
-        // Seeding is not part of the time it took.
+        // Seeding does not count for the time that the run took.
         if let (Ending::Complete, Some(complete)) = (ending, complete) {
             run.took = complete;
         }
@@ -231,27 +234,27 @@ impl Run<'_> {
     }
 
     fn is_complete(&self) -> bool {
-        judge_bytes(self.out, self.files, self.cast.harness.payload()).is_none()
+        judge_bytes(self.out, self.files, self.setup.harness.payload()).is_none()
     }
 
-    fn happen(&self, deed: NetDeed) -> io::Result<()> {
-        match deed.what {
-            What::Toxics(words) => {
+    fn happen(&self, step: NetStep) -> io::Result<()> {
+        match step.action {
+            NetAction::Toxics(words) => {
                 let toxics: crate::faults::relay::toxic::Toxics = words.parse().map_err(io::Error::other)?;
-                for relay in &self.cast.relays {
+                for relay in &self.setup.relays {
                     relay.set(toxics.clone());
                 }
                 Ok(())
             }
-            What::Flood(connections) => self.flood(connections),
+            NetAction::Flood(connections) => self.flood(connections),
         }
     }
 
-    /// Opens connections to the client's port and holds those that it takes, 500 a second.
+    /// Opens connections to the client's port, 500 a second, and holds those that it accepts.
     fn flood(&self, connections: u32) -> io::Result<()> {
         const A_SECOND: u32 = 500;
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, self.port));
-        self.cast.harness.ask(move |thread| {
+        self.setup.harness.ask(move |thread| {
             let mut flood = JoinSet::new();
             for nth in 0..connections {
                 let net = Net::clone(&thread.net);

@@ -1,21 +1,21 @@
-//! What was seen of a run, from all sides: the program, its own words, every peer, tracker and relay.
+//! What was observed of a run: the program, its output, and the records of every peer, tracker and relay.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::cast::NetCast;
+use super::setup::NetSetup;
 use crate::faults::client_output::ClientOutput;
-use crate::faults::harness::{PeerSeen, RelaySeen, TrackerSeen};
+use crate::faults::harness::{PeerHandle, RelayHandle, TrackerHandle};
 use crate::faults::peer::PeerStats;
 use crate::faults::program::Finished;
 use crate::faults::relay::RelayStats;
 use crate::faults::tracker::TrackerRecord;
 
-/// A run and its witnesses.
+/// The observations of one run.
 #[derive(Debug)]
-pub(super) struct NetSeen {
+pub(super) struct NetObservation {
     pub(super) run: Finished,
-    pub(super) told: ClientOutput,
+    pub(super) output: ClientOutput,
     pub(super) honest: Vec<(SocketAddr, PeerStats)>,
     pub(super) hostile: Vec<(SocketAddr, PeerStats)>,
     pub(super) crowd: Vec<(SocketAddr, PeerStats)>,
@@ -24,35 +24,35 @@ pub(super) struct NetSeen {
     pub(super) relays: Vec<RelayStats>,
 }
 
-impl NetSeen {
-    pub(super) fn of(run: Finished, told: ClientOutput, cast: &NetCast) -> Self {
-        let peers = |peers: &[PeerSeen]| peers.iter().map(|peer| (peer.addr, peer.stats())).collect::<Vec<_>>();
-        let records = |trackers: &[TrackerSeen]| {
+impl NetObservation {
+    pub(super) fn of(run: Finished, output: ClientOutput, setup: &NetSetup) -> Self {
+        let peers = |peers: &[PeerHandle]| peers.iter().map(|peer| (peer.addr, peer.stats())).collect::<Vec<_>>();
+        let records = |trackers: &[TrackerHandle]| {
             trackers.iter().map(|tracker| (tracker.url.clone(), tracker.record())).collect::<Vec<_>>()
         };
         Self {
             run,
-            told,
-            honest: peers(&cast.honest),
-            hostile: peers(&cast.hostile),
-            crowd: peers(&cast.crowd),
-            good: records(&cast.good),
-            bad: records(&cast.bad),
-            relays: cast.relays.iter().map(RelaySeen::stats).collect(),
+            output,
+            honest: peers(&setup.honest),
+            hostile: peers(&setup.hostile),
+            crowd: peers(&setup.crowd),
+            good: records(&setup.good),
+            bad: records(&setup.bad),
+            relays: setup.relays.iter().map(RelayHandle::stats).collect(),
         }
     }
 
-    /// Every peer that is not honest.
+    /// Returns every peer that is not honest.
     pub(super) fn liars(&self) -> impl Iterator<Item = &(SocketAddr, PeerStats)> {
         self.hostile.iter().chain(&self.crowd)
     }
 
-    /// Every tracker.
+    /// Returns every tracker.
     pub(super) fn trackers(&self) -> impl Iterator<Item = &(String, TrackerRecord)> {
         self.good.iter().chain(&self.bad)
     }
 
-    /// What was done to the client, by kind.
+    /// Returns what was done to the client: kind and count.
     pub(super) fn injected(&self) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         let peers = self.liars().chain(&self.honest).map(|(_, stats)| stats);
@@ -74,7 +74,7 @@ impl NetSeen {
         sums
     }
 
-    /// What was seen of it, by kind.
+    /// Returns what was measured: name and value.
     pub(super) fn observed(&self) -> BTreeMap<String, u64> {
         let mut sums = BTreeMap::new();
         let usage = self.run.usage;
@@ -84,13 +84,13 @@ impl NetSeen {
         add(&mut sums, "announces", self.trackers().map(|(_, record)| record.announces().count() as u64).sum());
         add(&mut sums, "honest dials", self.honest.iter().map(|(_, stats)| stats.connections).sum());
         for number in ["bytes_wasted", "hash_failures", "panics"] {
-            add(&mut sums, number, self.told.number(number).unwrap_or(0));
+            add(&mut sums, number, self.output.number(number).unwrap_or(0));
         }
         sums
     }
 }
 
-/// Adds; a zero is not worth a name.
+/// Adds a count; zeros are left out.
 fn add(sums: &mut BTreeMap<String, u64>, name: &str, count: u64) {
     if count > 0 {
         *sums.entry(name.to_owned()).or_default() += count;

@@ -1,5 +1,5 @@
-//! What was seen of a simulation: what the client said of itself, what the cast and the wires saw of it, what its disk
-//! has. The referee and the criteria of scenes look at nothing else.
+//! What was observed of a simulation: the client's views and log, the records of peers, trackers and network, and the
+//! contents of its disk. The referee and the criteria of scenes use nothing else.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -18,83 +18,83 @@ use crate::storage::memory::Medium;
 /// One run of the client, from its start to its end.
 #[derive(Debug, Clone)]
 pub struct SimRun {
-    /// When it was started.
+    /// When it started.
     pub began: Duration,
-    /// When it ended, and how; `None` if it was killed or still runs.
+    /// When and how it ended; `None` if it was killed or still runs.
     pub ended: Option<(Duration, Ending)>,
-    /// What it last said of itself.
+    /// Its last view.
     pub view: Option<TorrentView>,
-    /// Bytes it had when it started to fetch.
+    /// The bytes that it had when it started to fetch.
     pub kept: u64,
-    /// What was not as it should be when it said "complete".
+    /// What was wrong when it said "complete"; `None` if nothing was.
     pub untrue: Option<String>,
 }
 
-/// See the head of the file.
+/// Everything that was observed of one simulation.
 #[derive(Debug)]
-pub struct SimSeen {
-    /// The bytes that everybody shares.
+pub struct SimObservation {
+    /// The bytes that all seeds share.
     pub payload: Payload,
-    /// Length of a piece.
+    /// Length of a piece, in bytes.
     pub piece_len: u32,
     /// The client's disk.
     pub medium: Medium,
-    /// What was logged.
+    /// Its log.
     pub trace: Trace,
-    /// What went over the wires.
+    /// The network and its records.
     pub wires: Wires,
-    /// Every run of the client.
+    /// Every run of the client, in order.
     pub runs: Vec<SimRun>,
-    /// What each peer has done, over all its lives.
+    /// What each peer has done, added up over its restarts.
     pub peers: BTreeMap<Ipv4Addr, PeerStats>,
-    /// What each tracker has heard, in its last life.
+    /// What each tracker has received since it was last started.
     pub trackers: BTreeMap<Ipv4Addr, TrackerRecord>,
-    /// Other programs were at its files, maybe after they were complete.
-    pub is_meddled_with: bool,
-    /// Lies on the disk: found while the client was at work.
+    /// Whether other programs changed the files, perhaps after the download was complete.
+    pub is_tampered_with: bool,
+    /// False claims of the record, found while the client was running.
     pub lies: Vec<String>,
     /// Where panics were injected, in order.
     pub panics: Vec<InjectionSite>,
-    /// And how many after everything was there.
+    /// How many panics were injected after all data was there.
     pub late_panics: usize,
-    /// When it was over.
+    /// How long the simulation took, in virtual time.
     pub took: Duration,
 }
 
-impl SimSeen {
-    /// The end of the last run.
+impl SimObservation {
+    /// Returns how the last run ended.
     pub fn ending(&self) -> Option<&Ending> {
         self.runs.last()?.ended.as_ref().map(|(_, ending)| ending)
     }
 
-    /// Is every byte there, says the client?
+    /// Tells whether the last run ended as complete.
     pub fn is_complete(&self) -> bool {
         matches!(self.ending(), Some(Ending::Complete))
     }
 
-    /// What the last run last said of itself.
+    /// Returns the last view of the last run.
     pub fn view(&self) -> Option<&TorrentView> {
         self.runs.last()?.view.as_ref()
     }
 
-    /// Restarts of this kind of actor for this cause.
+    /// Returns how many actors of this kind were restarted for this cause.
     pub fn restarts(&self, actor: &str, cause: &str) -> usize {
         let is_it = |restart: &&TracedRestart| restart.actor == actor && restart.cause == cause;
         self.trace.restarts().iter().filter(is_it).count()
     }
 
-    /// Dials of the client to this host.
+    /// Returns the client's dials to this host.
     pub fn dials_to(&self, ip: Ipv4Addr) -> Vec<Dial> {
         self.wires.dials().into_iter().filter(|dial| dial.to.ip() == IpAddr::V4(ip)).collect()
     }
 
-    /// Was this peer banned for bad data?
+    /// Tells whether this peer was banned for bad data.
     pub fn is_banned(&self, ip: Ipv4Addr) -> bool {
         self.trace.said("peer sent bad data (banned)", &format!(" addr={ip}:")) > 0
     }
 
-    /// Blocks of all peers that were not true.
-    pub fn lies_told(&self) -> u64 {
+    /// Returns the number of false blocks and answers of all peers.
+    pub fn lie_count(&self) -> u64 {
         self.peers.values().map(|stats| stats.lies).sum()
     }
 }

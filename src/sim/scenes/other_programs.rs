@@ -1,17 +1,18 @@
-//! Other programs at the files of a torrent: while it is fetched (D-09), while it is given to others (D-15), and whenever
-//! they like. Whatever they do, "complete" is true when it is said (I2), and no peer is given a wrong byte (I6).
+//! Other programs that change the files of a torrent: while it is fetched (D-09), while it is seeded (D-15), and at any
+//! time (D-22). Whatever they do, the client says "complete" only when that is true (I2) and sends no peer a wrong byte
+//! (I6).
 
 use rand::RngExt;
 
 use super::{fail, honest, scene, secs};
 use crate::sim::SimScene;
-use crate::sim::plan::{ScenarioPlan, SimDeed};
+use crate::sim::plan::{ScenarioPlan, SimStep};
 use crate::storage::memory::Meddle;
 
-/// Files of the torrent: few enough that each is met often, of lengths that are no multiple of a piece.
+/// Files of the torrent: few enough that each is changed often. No length is a multiple of a piece.
 const FILES: u64 = 5;
 
-/// See the head of the file.
+/// The scenes of this file.
 #[rustfmt::skip]
 pub(super) const SCENES: &[SimScene] = &[
     scene("D-09.cut", &["D-09"], "a file is cut while it is fetched", "", |plan, _| fetched(plan, cut)),
@@ -68,32 +69,34 @@ fn swarm(plan: &mut ScenarioPlan) {
 fn fetched(plan: &mut ScenarioPlan, what: fn(&mut ScenarioPlan) -> Meddle) {
     swarm(plan);
     let (at, what) = (plan.moment(0.5, 10.5), what(plan));
-    plan.at(at, SimDeed::Meddle(what));
-    // Three times the calm time twice: everything may have to be fetched again.
+    plan.at(at, SimStep::ChangeFiles(what));
+    // Three times the fault-free time, twice: everything may have to be fetched again.
     plan.within(secs(2 * 3 * 11 + 60));
-    plan.expect(|seen| if seen.runs.len() == 1 { Ok(()) } else { fail("it had to be started again".to_owned()) });
+    plan.expect(
+        |observation| if observation.runs.len() == 1 { Ok(()) } else { fail("it had to be started again".to_owned()) },
+    );
 }
 
 fn given(plan: &mut ScenarioPlan, what: fn(&mut ScenarioPlan) -> Meddle) {
     swarm(plan);
     plan.seed_for(secs(60), 2);
     let (at, what) = (plan.moment(20.0, 50.0), what(plan));
-    plan.at(at, SimDeed::Meddle(what));
+    plan.at(at, SimStep::ChangeFiles(what));
     plan.within(secs(2 * 3 * 11 + 60 + 60));
 }
 
-/// Not more than the client puts up with in a row.
+/// Fewer changes in a row than make the client give up.
 fn anything(plan: &mut ScenarioPlan, _: &str) {
-    const DEEDS: [fn(&mut ScenarioPlan) -> Meddle; 7] =
+    const CHANGES: [fn(&mut ScenarioPlan) -> Meddle; 7] =
         [cut, grown, rewritten, removed, replaced, swapped, |_| Meddle::RemoveAll];
     swarm(plan);
     if plan.dice.random() {
         plan.seed_for(secs(30), 2);
     }
     for _ in 0..plan.dice.random_range(1..8) {
-        let what = DEEDS[plan.dice.random_range(0..DEEDS.len())](plan);
+        let what = CHANGES[plan.dice.random_range(0..CHANGES.len())](plan);
         let at = plan.moment(0.2, 45.0);
-        plan.at(at, SimDeed::Meddle(what));
+        plan.at(at, SimStep::ChangeFiles(what));
     }
     plan.within(secs(600));
 }

@@ -54,7 +54,7 @@ impl DemoPeer {
 
 /// All of them, at work. They end when this is dropped.
 #[derive(Debug)]
-pub(super) struct DemoCast {
+pub(super) struct DemoSwarm {
     /// The .torrent.
     pub(super) torrent: Vec<u8>,
     /// The trackers, in the order of their tiers.
@@ -69,20 +69,20 @@ pub(super) struct DemoCast {
 /// What the thread tells when everybody is in place.
 type Ready = (Vec<u8>, Vec<DemoPeer>, Vec<DemoPeer>);
 
-impl DemoCast {
+impl DemoSwarm {
     /// Starts everybody. `seed` decides every die.
     pub(super) fn start(payload: Payload, seed: u64) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
-        let (tell, told) = oneshot::channel();
-        let body = move || play(payload, seed, tell, stopped);
+        let (sender, ready) = oneshot::channel();
+        let body = move || run_thread(payload, seed, sender, stopped);
         let thread = Some(std::thread::Builder::new().name("cast".to_owned()).spawn(body)?);
         let gone = |_gone| io::Error::other("the cast has left the stage");
-        let (torrent, trackers, peers) = told.blocking_recv().map_err(gone)??;
+        let (torrent, trackers, peers) = ready.blocking_recv().map_err(gone)??;
         Ok(Self { torrent, trackers, peers, stop: Some(stop), thread })
     }
 }
 
-impl Drop for DemoCast {
+impl Drop for DemoSwarm {
     fn drop(&mut self) {
         drop(self.stop.take());
         if let Some(thread) = self.thread.take() {
@@ -92,19 +92,19 @@ impl Drop for DemoCast {
 }
 
 /// The thread: everybody plays until `stopped` hears of the end.
-fn play(payload: Payload, seed: u64, tell: oneshot::Sender<io::Result<Ready>>, stopped: oneshot::Receiver<()>) {
+fn run_thread(payload: Payload, seed: u64, sender: oneshot::Sender<io::Result<Ready>>, stopped: oneshot::Receiver<()>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return drop(tell.send(Err(error))),
+        Err(error) => return drop(sender.send(Err(error))),
     };
     LocalSet::new().block_on(&runtime, async {
         match assemble(payload, seed).await {
             Ok((alive, ready)) => {
-                drop(tell.send(Ok(ready)));
+                drop(sender.send(Ok(ready)));
                 drop(stopped.await);
                 drop(alive);
             }
-            Err(error) => drop(tell.send(Err(error))),
+            Err(error) => drop(sender.send(Err(error))),
         }
     });
 }

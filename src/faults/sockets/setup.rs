@@ -1,45 +1,45 @@
-//! Sets a scene: everybody in place, the .torrent written.
+//! Sets up a scene: starts its peers and trackers and writes the .torrent.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{NetScene, ScenePeers, SceneTracker};
 use crate::faults::black_hole::dead_addr;
-use crate::faults::harness::{Harness, Knows, PeerSeen, RelaySeen, TrackerSeen};
+use crate::faults::harness::{Harness, Knows, PeerHandle, RelayHandle, TrackerHandle};
 use crate::faults::payload::Payload;
 use crate::faults::torrent::Recipe;
 
 /// 64 KiB: four blocks, small enough that a few MiB have many pieces.
 const PIECE_LEN: u32 = 64 * 1024;
 
-/// What the torrent calls its file.
+/// The name of the file in the torrent.
 const NAME: &str = "payload.bin";
 
-/// The host of the crowd; others count up from 2, the trackers are on 1.
+/// The host of the crowd. Trackers are on host 1, other peers from host 2 up.
 const CROWD_HOST: u8 = 254;
 
-/// A scene that is set.
+/// A scene that is set up.
 #[derive(Debug)]
-pub(super) struct NetCast {
+pub(super) struct NetSetup {
     pub(super) harness: Harness,
     pub(super) torrent: PathBuf,
-    pub(super) honest: Vec<PeerSeen>,
-    pub(super) hostile: Vec<PeerSeen>,
-    pub(super) crowd: Vec<PeerSeen>,
-    /// Those that are as trackers should be.
-    pub(super) good: Vec<TrackerSeen>,
-    /// The others.
-    pub(super) bad: Vec<TrackerSeen>,
-    pub(super) relays: Vec<RelaySeen>,
+    pub(super) honest: Vec<PeerHandle>,
+    pub(super) hostile: Vec<PeerHandle>,
+    pub(super) crowd: Vec<PeerHandle>,
+    /// The honest trackers.
+    pub(super) good: Vec<TrackerHandle>,
+    /// The other trackers.
+    pub(super) bad: Vec<TrackerHandle>,
+    pub(super) relays: Vec<RelayHandle>,
     hosts: u8,
     seed: u64,
 }
 
-impl NetCast {
-    /// Brings on everybody; the .torrent goes into `dir`.
+impl NetSetup {
+    /// Starts all peers and trackers. The .torrent is written into `dir`.
     pub(super) fn new(scene: &NetScene, seed: u64, dir: &Path) -> io::Result<Self> {
         let harness = Harness::new(Recipe::single(NAME, PIECE_LEN, &[]), Payload::new(seed, scene.bytes))?;
-        let mut cast = Self {
+        let mut setup = Self {
             harness,
             torrent: PathBuf::new(),
             honest: Vec::new(),
@@ -51,19 +51,20 @@ impl NetCast {
             hosts: 1,
             seed,
         };
-        for role in scene.peers {
-            cast.bring_on(*role)?;
+        for peers in scene.peers {
+            setup.add_peers(*peers)?;
         }
-        // Good ones first: others may lead to them. The torrent has them in the order of the scene.
+        // Good trackers start first, because others may redirect to them. The torrent lists them in the order of the
+        // scene.
         let mut tiers = vec![Vec::new(); scene.trackers.len()];
         let is_good = |source: &SceneTracker| matches!(source, SceneTracker::Good);
         for wanted in [true, false] {
             for (tier, source) in tiers.iter_mut().zip(scene.trackers).filter(|(_, source)| is_good(source) == wanted) {
-                *tier = cast.announce(*source)?;
+                *tier = setup.announce(*source)?;
             }
         }
-        cast.torrent = cast.harness.write_torrent(dir, tiers)?;
-        Ok(cast)
+        setup.torrent = setup.harness.write_torrent(dir, tiers)?;
+        Ok(setup)
     }
 
     fn dice(&self) -> u64 {
@@ -76,8 +77,8 @@ impl NetCast {
         self.harness.host(self.hosts)
     }
 
-    fn bring_on(&mut self, role: ScenePeers) -> io::Result<()> {
-        match role {
+    fn add_peers(&mut self, peers: ScenePeers) -> io::Result<()> {
+        match peers {
             ScenePeers::Honest(words) => {
                 let at = self.host();
                 let peer = self.harness.peer(at, words, self.dice())?;
@@ -117,7 +118,7 @@ impl NetCast {
         Ok(())
     }
 
-    /// The URLs of one tier.
+    /// Starts a tracker and returns the URLs of its tier.
     fn announce(&mut self, source: SceneTracker) -> io::Result<Vec<String>> {
         let tracker = match source {
             SceneTracker::Good => {
