@@ -1,4 +1,4 @@
-//! What was typed. What will be done is `app::config`.
+//! The command line as it was typed. `app::config` has what will be done.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -228,7 +228,7 @@ pub struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// From peers and to peers, as `app::config` has them.
+    /// Returns the limits in bytes a second, from peers and to peers; `None` for no limit.
     pub fn bps(self) -> (Option<u64>, Option<u64>) {
         let some = |bps| Some(bps).filter(|bps| *bps > 0);
         (some(self.max_download_limit), some(self.max_upload_limit))
@@ -343,7 +343,7 @@ fn announce_interval(text: &str) -> Result<Duration, String> {
     if (Duration::from_secs(1)..=MAX_INTERVAL).contains(&interval) { Ok(interval) } else { Err("1s to 12h".to_owned()) }
 }
 
-/// 100 million: far below what positions of 32 bits can count.
+/// Parses a count up to 100 million, which is far below what indices of 32 bits can address.
 fn count(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|count| (1..=100_000_000).contains(count)).ok_or_else(|| "1 to 100000000".to_owned())
 }
@@ -365,7 +365,8 @@ pub struct DemoArgs {
     pub keep: bool,
 }
 
-/// 1 MiB, below which a seed's share of a second is less than a block, to 16 GiB, where it is more than a disk writes.
+/// From 1 MiB, below which a peer's share of a second is less than a block, to 16 GiB, which is more than a disk writes
+/// in time.
 const DEMO_SIZES: std::ops::RangeInclusive<u64> = 1 << 20..=16 << 30;
 
 fn demo_size(text: &str) -> Result<u64, String> {

@@ -1,4 +1,4 @@
-//! How a run ended: the number for the caller, the sentence for people, the figures for programs.
+//! How a run ended: the exit code for the caller, the sentence for people, the figures for programs.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::app::outcome::{Ending, RunOutcome, TorrentOutcome};
 use crate::base::safe::Safe;
 use crate::base::units::{Bytes, DurationText};
 
-/// Tells it, and says with which number the program ends: that of the first torrent that did not end well.
+/// Shows how the run ended. Returns the exit code of the first torrent that did not end well.
 pub fn report(outcome: &RunOutcome, output: &Output) -> ProgramExit {
     for finish in &outcome.torrents {
         let (exit, _, error) = judge(finish);
@@ -26,7 +26,7 @@ pub fn report(outcome: &RunOutcome, output: &Output) -> ProgramExit {
     exit
 }
 
-/// The number, the word and the sentence for how a torrent ended.
+/// Returns the exit code, the word and the sentence for the end of a torrent.
 pub fn judge(finish: &TorrentOutcome) -> (ProgramExit, &'static str, Option<String>) {
     match &finish.ending {
         Ending::Complete => (ProgramExit::Complete, "complete", None),
@@ -43,7 +43,8 @@ pub fn judge(finish: &TorrentOutcome) -> (ProgramExit, &'static str, Option<Stri
     }
 }
 
-/// `ubuntu.iso: complete, 1.0 GiB; 1.0 GiB received in 12s (85.3 MiB/s)`, with what it took (W-18).
+/// Returns a summary such as `ubuntu.iso: complete, 1.0 GiB; 1.0 GiB received in 12s (85.3 MiB/s)`, with the restarts
+/// and bans (W-18).
 fn summary(finish: &TorrentOutcome, exit: ProgramExit, outcome: &RunOutcome) -> String {
     let view = &finish.view;
     let name = Safe::new(&view.name);
@@ -77,7 +78,8 @@ fn restarts(outcome: &RunOutcome) -> Option<String> {
     (!restarts.is_empty()).then(|| format!("restarts: {}", restarts.join(", ")))
 }
 
-/// A run for programs. The figures of one torrent stand in the result itself; several are listed in it.
+/// Returns the result of a run as JSON. The figures of a single torrent are fields of the result; several torrents are
+/// listed in it.
 pub fn result_json(outcome: &RunOutcome) -> (ProgramExit, Value) {
     let judged: Vec<_> = outcome.torrents.iter().map(|finish| (finish, judge(finish))).collect();
     let first_bad = judged.iter().find(|(_, (exit, ..))| *exit != ProgramExit::Complete);
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn every_ending_has_its_number_and_its_sentence() {
+    fn every_ending_has_its_exit_code_and_its_sentence() {
         let blocked = OpenTrouble::WouldOverwrite { path: "/x".into(), why: "it is larger".to_owned() };
         let stalled = |view: &mut TorrentView| {
             view.why = Some(Why { primary: WhyReason::Choked, text: "choked by 2 of 2".to_owned() });
@@ -190,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_line_says_what_it_took_and_nothing_harmful() {
+    fn the_summary_has_the_restarts_and_no_control_characters() {
         let outcome = run_of(Vec::new());
         let plain = summary(&ended(Ending::Complete, |_| {}), ProgramExit::Complete, &outcome);
         assert!(
@@ -226,9 +228,9 @@ mod tests {
         assert_eq!(result["info_hash"], torrent().info.info_hash.to_string());
     }
 
-    /// W-35: several torrents, one result; the first that did not end well gives the number.
+    /// W-35: several torrents have one result, with the exit code of the first that did not end well.
     #[test]
-    fn several_torrents_are_listed_and_the_worst_is_told() {
+    fn several_torrents_are_listed_and_the_first_failure_gives_the_exit_code() {
         let full = TorrentFailure::GaveUp("a bug".to_owned());
         let torrents = vec![ended(Ending::Complete, |_| {}), ended(Ending::Failed(full), |_| {})];
         let (exit, result) = result_json(&run_of(torrents));

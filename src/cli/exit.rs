@@ -1,4 +1,4 @@
-//! Exit codes: aria2's numbers where it has one.
+//! Exit codes: those of aria2, where it has one for the case.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -7,23 +7,23 @@ use crate::actors::view::TorrentFailure;
 use crate::storage::record::StateTrouble;
 use crate::storage::{DiskTrouble, OpenTrouble, TroubleKind};
 
-/// What the program tells its caller.
+/// The exit code of the program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ProgramExit {
-    /// Done.
+    /// Everything was done.
     Complete = 0,
-    /// Something that has no number.
+    /// A failure without a code of its own.
     Unknown = 1,
-    /// The command line is wrong.
+    /// The command line is invalid.
     Usage = 2,
-    /// What was named is not there.
+    /// A file or an address does not exist.
     NotFound = 3,
-    /// No byte came for as long as the user would wait.
+    /// No byte came for as long as `--stall-timeout` says.
     Stalled = 5,
-    /// The network.
+    /// The network failed.
     Network = 6,
-    /// Stopped by the user; the same command goes on.
+    /// Stopped by the user; the same command line goes on later.
     Interrupted = 7,
     /// The disk is full.
     DiskFull = 9,
@@ -45,7 +45,7 @@ pub enum ProgramExit {
     HashMismatch = 32,
     /// The supervision tree gave up.
     GaveUp = 70,
-    /// Stopped twice.
+    /// Stopped by a second signal.
     Killed = 130,
 }
 
@@ -55,17 +55,17 @@ impl From<ProgramExit> for ExitCode {
     }
 }
 
-/// Why a command ends without having done what it was told: a sentence and a number.
+/// Why a command failed: a sentence and an exit code.
 #[derive(Debug)]
 pub struct Problem {
-    /// The number.
+    /// The exit code.
     pub exit: ProgramExit,
-    /// What, where, what next.
+    /// What happened, where, and what the user can do next.
     pub text: String,
 }
 
 impl Problem {
-    /// A sentence and a number.
+    /// Makes a problem of an exit code and a sentence.
     pub fn new(exit: ProgramExit, text: impl fmt::Display) -> Self {
         Self { exit, text: text.to_string() }
     }
@@ -109,9 +109,9 @@ mod tests {
         DiskTrouble { kind, operation, path: PathBuf::from("/x"), offset: None, space: None, reason: String::new() }
     }
 
-    /// The numbers of the README, which are aria2's where it has one.
+    /// The exit codes of the README, which are those of aria2 where it has one.
     #[test]
-    fn every_failure_has_its_number() {
+    fn every_failure_has_its_exit_code() {
         let open = |trouble| TorrentFailure::Open(Arc::new(trouble));
         let overwrite = OpenTrouble::WouldOverwrite { path: "/x".into(), why: String::new() };
         let locked = StateTrouble::Locked { holder: "1".to_owned(), folder: "/x".into() };

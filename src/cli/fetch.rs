@@ -1,4 +1,4 @@
-//! `fetch`: bring the data home.
+//! `fetch`: downloads torrents.
 
 use std::ffi::OsString;
 
@@ -29,7 +29,7 @@ pub fn run(args: &FetchArgs, global: &Global, output: &Output) -> Result<Program
     swarm::run(&RunConfig { on_complete, ..config(args, global, jobs) }, output)
 }
 
-/// The program of `--on-complete`, looked for before anything is fetched.
+/// Finds the program of `--on-complete`, before anything is fetched.
 fn hook(words: &[OsString]) -> Result<Option<CompletionHook>, Problem> {
     let Some((program, args)) = words.split_first() else { return Ok(None) };
     let found = CompletionHook::find(program.as_ref(), args.to_vec());
@@ -42,7 +42,7 @@ fn hook(words: &[OsString]) -> Result<Option<CompletionHook>, Problem> {
 
 fn config(args: &FetchArgs, global: &Global, jobs: Vec<Job>) -> RunConfig {
     let is_wanted = args.seed || args.goal.is_given();
-    // Where several live on, one full disk must not end them all.
+    // With several torrents, a full disk must not end all of them.
     let default = if jobs.len() > 1 { DiskFull::Wait } else { DiskFull::Exit };
     RunConfig {
         aim: Aim::Fetch { then: is_wanted.then(|| args.goal.goal()) },
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn it_stays_to_seed_when_it_is_told_to_or_told_how_long() {
+    fn it_seeds_with_seed_or_with_a_goal() {
         let then = |options: &[&str]| {
             let Aim::Fetch { then } = configured(options, 1).aim else { panic!("another aim") };
             then

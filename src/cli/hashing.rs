@@ -1,4 +1,4 @@
-//! How far hashing is, for `create` and `verify`: the progress line, a plain line now and then, JSON once a second.
+//! The progress of hashing, for `create` and `verify`: a progress line, a plain line now and then, JSON once a second.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -8,16 +8,16 @@ use serde_json::json;
 use super::output::Output;
 use crate::base::units::Bytes;
 
-/// 100 ms between two drawings of the line: smoother is not seen, and threads do not wait for the terminal.
+/// 100 ms between two updates of the line: a faster one looks no smoother, and threads do not wait for the terminal.
 const DRAWN_EVERY: Duration = Duration::from_millis(100);
 
-/// 1 s between JSON lines, as `fetch` has it.
+/// 1 s between JSON lines, as in `fetch`.
 const JSON_EVERY: Duration = Duration::from_secs(1);
 
-/// 10 s between plain lines: a log that is read later stays short.
+/// 10 s between plain lines, which keeps a log short.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// Told by all threads.
+/// Shows the progress of all threads.
 #[derive(Debug)]
 pub struct HashProgress<'a> {
     output: &'a Output,
@@ -25,12 +25,12 @@ pub struct HashProgress<'a> {
     total: u64,
     started: Instant,
     every: Duration,
-    /// Milliseconds after the start.
+    /// The time of the next output, in milliseconds after the start.
     next_ms: AtomicU64,
 }
 
 impl<'a> HashProgress<'a> {
-    /// `verb`: what is being done to the bytes, as in `checking 3 of 5`.
+    /// `verb` says what is done to the bytes, as in `checking 3 of 5`.
     pub fn new(output: &'a Output, verb: &'static str, total: u64) -> Self {
         let every = match (output.is_json(), output.has_bar()) {
             (true, _) => JSON_EVERY,
@@ -41,7 +41,7 @@ impl<'a> HashProgress<'a> {
         Self { output, verb, total, started: now(), every, next_ms }
     }
 
-    /// So many bytes are done. Cheap: shows something only when it is time.
+    /// Shows that this many bytes are done, if an output is due. Cheap enough to be called often.
     pub fn show(&self, done: u64) {
         let elapsed = now().duration_since(self.started);
         let due = self.next_ms.load(Ordering::Relaxed);
@@ -61,7 +61,7 @@ impl<'a> HashProgress<'a> {
         }
     }
 
-    /// `hashing 1.0 GiB of 4.0 GiB  25.0%  1.2 GiB/s`.
+    /// Returns a line such as `hashing 1.0 GiB of 4.0 GiB  25.0%  1.2 GiB/s`.
     fn line(&self, done: u64, elapsed: Duration) -> String {
         let Self { verb, total, .. } = self;
         #[expect(clippy::cast_precision_loss, reason = "one digit is shown")]

@@ -1,4 +1,4 @@
-//! `info`: what a .torrent holds.
+//! `info`: shows the contents of a .torrent.
 
 use std::fmt::Write;
 
@@ -25,8 +25,8 @@ pub fn run(args: &InfoArgs, output: &Output) -> Result<ProgramExit, Problem> {
     Ok(ProgramExit::Complete)
 }
 
-/// Numbered as `--select-file` numbers them: from 1, padding left out of the sight but not of the count. With a selection,
-/// a star for each file that is in it.
+/// Shows the files with the numbers that `--select-file` takes: from 1; padding is not shown but counted. With a
+/// selection, a star marks each selected file.
 pub fn list(metainfo: &Metainfo, select: Option<&[bool]>, output: &Output) {
     if output.is_json() {
         output.json(&as_json(metainfo, select));
@@ -93,7 +93,7 @@ fn as_json(metainfo: &Metainfo, select: Option<&[bool]>) -> Value {
             "selected": !entry.padding && select.is_none_or(|select| select.get(file) == Some(&true)),
         })
     });
-    // They have no number: nothing of them is fetched, and nothing is made.
+    // Links have no number, because they are neither fetched nor created.
     let links = metainfo.info.links.iter().map(|link| {
         json!({
             "number": null,
@@ -125,17 +125,17 @@ fn as_json(metainfo: &Metainfo, select: Option<&[bool]>) -> Value {
     })
 }
 
-/// Without passkeys (S-20); `--magnet` is the one place that gives them away.
+/// Returns the URLs without passkeys (S-20). Only `--magnet` shows them in full.
 fn redacted(urls: &[String]) -> Vec<String> {
     urls.iter().map(|url| crate::base::safe::redact_url(url)).collect()
 }
 
-/// Nothing of it would be hidden in a log.
+/// Tells whether a URL has no secret that a log would hide.
 pub fn is_no_secret(url: &str) -> bool {
     crate::base::safe::redact_url(url) == url
 }
 
-/// BEP 9, with the trackers that may be `named`, in full: the link is for whoever is given it.
+/// Returns the magnet link (BEP 9) with those trackers that `named` accepts, in full: the user passes the link on.
 pub fn magnet(metainfo: &Metainfo, named: impl Fn(&str) -> bool) -> String {
     let encode =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>().replace('+', "%20");

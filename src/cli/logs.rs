@@ -1,4 +1,4 @@
-//! Where log lines go: standard error, around the progress line, or a file.
+//! The destination of log lines: standard error, around the progress line, or a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -15,15 +15,15 @@ use super::exit::{Problem, ProgramExit};
 use super::output::Output;
 use crate::actors::kit;
 
-/// A layer that listens beside the log.
+/// A tracing layer beside the log.
 pub type LogLayer = Box<dyn Layer<Registry> + Send + Sync>;
 
-/// Installs the log and the panic hook, once.
+/// Installs the log and the panic hook. Called once.
 pub fn install(global: &Global, output: &Output) -> Result<(), Problem> {
     install_beside(global, output, None, None)
 }
 
-/// The same with somebody else who listens. `unless_said` is the level on a terminal when nobody asks for another.
+/// Installs the log with a further layer beside it. `unless_said` is the level on a terminal if the user names none.
 pub fn install_beside(
     global: &Global,
     output: &Output,
@@ -54,7 +54,8 @@ pub fn install_beside(
     Ok(())
 }
 
-/// `--log-level`, else `-v` and `-q`, else `RUST_LOG`, else warnings beside a progress line and news without one.
+/// Returns the filter: `--log-level`, else `-v` and `-q`, else `RUST_LOG`, else warnings with a progress line and info
+/// without one.
 fn filter(global: &Global, output: &Output, unless_said: Option<&str>) -> Result<EnvFilter, Problem> {
     let from_environment = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let unasked = match unless_said {
@@ -70,13 +71,13 @@ fn filter(global: &Global, output: &Output, unless_said: Option<&str>) -> Result
         (None, 0, true) => "error".to_owned(),
         (None, 0, false) => from_environment.unwrap_or_else(|| unasked.to_owned()),
     };
-    // awc and its kind have nothing to tell a user of ours; who wants them names them.
+    // Other crates, such as awc, log nothing by default; a filter can name them.
     let ours = if said.contains('=') || said.contains(',') { said.clone() } else { format!("off,tt_actors={said}") };
     EnvFilter::try_new(&ours)
         .map_err(|error| Problem::new(ProgramExit::Usage, format!("`{said}` is not a log level: {error}")))
 }
 
-/// Where lines go.
+/// Where log lines go.
 #[derive(Debug, Clone)]
 enum Target {
     Terminal(ProgressBar),
@@ -91,7 +92,7 @@ impl<'a> MakeWriter<'a> for Target {
     }
 }
 
-/// A log that cannot be written (disk full, terminal gone) is no reason to stop.
+/// A log that cannot be written (disk full, terminal closed) does not stop the program.
 impl Write for Target {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         let _lost = match self {

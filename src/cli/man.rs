@@ -1,4 +1,4 @@
-//! `man`: manual pages, of the program and of each verb.
+//! `man`: manual pages of the program and of each verb.
 
 use clap::CommandFactory;
 

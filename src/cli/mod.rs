@@ -36,7 +36,7 @@ use args::{Args, Verb};
 use exit::{Problem, ProgramExit};
 use output::Output;
 
-/// The whole program.
+/// Runs the program. Returns its exit code.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
         Ok(args) => args,
@@ -73,7 +73,8 @@ fn run(args: &Args, output: &Output) -> Result<ExitCode, Problem> {
     exit.map(ExitCode::from)
 }
 
-/// Help and version go to standard output with 0, a wrong command line to standard error with 2.
+/// Prints help and version to standard output (exit code 0), errors of the command line to standard error (exit code
+/// 2).
 fn usage(error: &clap::Error) -> ExitCode {
     let exit = if error.use_stderr() { ProgramExit::Usage } else { ProgramExit::Complete };
     match error.print() {

@@ -1,4 +1,4 @@
-//! `--names`: by which rule the names in a torrent become files.
+//! `--names`: the rule by which names in a torrent become file names.
 
 use clap::ValueEnum;
 

@@ -1,4 +1,4 @@
-//! Standard output: text for people or one JSON object per line. A reader that has gone away is no reason to stop.
+//! Standard output: text for people or one JSON object per line. If the reader is gone, the program goes on.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::exit::Problem;
 use crate::base::safe::escaped_json;
 
-/// Where results go. Clones write to the same place, around the same progress line.
+/// Writes results. Clones write to the same place, around the same progress line.
 #[derive(Debug, Clone)]
 pub struct Output {
     json: bool,
@@ -17,7 +17,8 @@ pub struct Output {
 }
 
 impl Output {
-    /// By the global options. The progress line is drawn only on a terminal, and never between JSON lines.
+    /// Makes an output by the global options. The progress line is drawn only on a terminal, and never between JSON
+    /// lines.
     pub fn new(json: bool, quiet: bool) -> Self {
         let wanted = !json && !quiet && io::stderr().is_terminal();
         let target = if wanted { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
@@ -26,17 +27,17 @@ impl Output {
         Self { json, quiet, bar }
     }
 
-    /// JSON lines are wanted.
+    /// Tells whether the output is JSON lines.
     pub const fn is_json(&self) -> bool {
         self.json
     }
 
-    /// The progress line is on a terminal.
+    /// Tells whether the progress line is on a terminal.
     pub fn has_bar(&self) -> bool {
         !self.bar.is_hidden()
     }
 
-    /// The progress line; logs are written around it.
+    /// Returns the progress line; logs are written around it.
     pub fn bar(&self) -> ProgressBar {
         self.bar.clone()
     }
@@ -49,19 +50,19 @@ impl Output {
         self.bar.tick();
     }
 
-    /// A line for people.
+    /// Writes a line for people.
     pub fn line(&self, line: impl std::fmt::Display) {
         if !self.json && !self.quiet {
             self.write(&format!("{line}\n"));
         }
     }
 
-    /// What was asked for by name: not silenced by `--quiet`.
+    /// Writes the answer to a request of the user, even with `--quiet`.
     pub fn answer(&self, text: impl std::fmt::Display) {
         self.write(&format!("{text}\n"));
     }
 
-    /// A line for programs.
+    /// Writes a line for programs.
     pub fn json(&self, value: &Value) {
         if self.json {
             let line = escaped_json(&value.to_string());
@@ -69,26 +70,26 @@ impl Output {
         }
     }
 
-    /// Why it ended without having been done.
+    /// Writes why the command failed.
     pub fn problem(&self, problem: &Problem) {
         let Problem { exit, text } = problem;
         self.json(&json!({"event": "result", "status": "failed", "exit_code": *exit as u8, "error": text}));
         self.complain(text);
     }
 
-    /// A sentence on standard error.
+    /// Writes a sentence to standard error.
     pub fn complain(&self, text: &str) {
         ignore_closed(self.bar.suspend(|| writeln!(io::stderr(), "tt-actors: {text}")));
     }
 
-    /// Lines of a log that somebody asked for, on standard error.
+    /// Writes the lines of a log that the user asked for to standard error.
     pub fn trace(&self, lines: &[String]) {
         for line in lines {
             ignore_closed(self.bar.suspend(|| writeln!(io::stderr(), "{line}")));
         }
     }
 
-    /// Takes the progress line away.
+    /// Removes the progress line.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -102,8 +103,8 @@ impl Output {
     }
 }
 
-/// Whoever read us has gone; the transfer goes on. Not to be called while the progress line is suspended: the log is
-/// written around it too, and would wait for itself.
+/// Ignores that the reader of the output is gone: the transfer goes on. Must not be called while the progress line is
+/// suspended: the log is written around it too, and would deadlock.
 fn ignore_closed(written: io::Result<()>) {
     if let Err(error) = written {
         tracing::debug!(%error, "nobody reads our output");

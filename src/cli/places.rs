@@ -1,4 +1,4 @@
-//! `-d`: the mistakes that are made with it, and what to say about them.
+//! `-d`: common mistakes with it, and the advice about them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::base::units::Bytes;
 use crate::codec::metainfo::Metainfo;
 use crate::storage::whereabouts::{find_near, is_anything_in, place_in};
 
-/// A file cannot contain anything.
+/// Refuses a file as the output folder.
 pub fn must_not_be_file(dir: &Path) -> Result<(), Problem> {
     if !dir.is_file() {
         return Ok(());
@@ -18,7 +18,7 @@ pub fn must_not_be_file(dir: &Path) -> Result<(), Problem> {
     Err(Problem::new(ProgramExit::CannotOpen, text))
 }
 
-/// The data is looked for in a folder, which must be there.
+/// Refuses an output folder that does not exist, for verbs that read data.
 pub fn must_be_folder(dir: &Path) -> Result<(), Problem> {
     must_not_be_file(dir)?;
     match std::fs::metadata(dir) {
@@ -27,7 +27,7 @@ pub fn must_be_folder(dir: &Path) -> Result<(), Problem> {
     }
 }
 
-/// Why so little of a torrent was found, and what to pass instead.
+/// Says why so little of a torrent was found, and what to pass instead.
 pub fn advice(dir: &Path, metainfo: &Metainfo, (have, total): (u64, u64)) -> String {
     let place = place_in(dir, metainfo);
     if have > 0 {
@@ -41,7 +41,7 @@ pub fn advice(dir: &Path, metainfo: &Metainfo, (have, total): (u64, u64)) -> Str
     absent(dir, metainfo)
 }
 
-/// For when nothing of a torrent is in this output folder.
+/// Says that nothing of a torrent is in this output folder, and what to pass instead.
 pub fn absent(dir: &Path, metainfo: &Metainfo) -> String {
     let place = place_in(dir, metainfo);
     let name = place.file_name().map(|name| name.display().to_string()).unwrap_or_default();
@@ -54,7 +54,7 @@ fn shown(path: &Path) -> String {
     Safe::new(&path.display().to_string()).at_most(400).to_string()
 }
 
-/// As a shell takes it.
+/// Quotes a path for a shell.
 fn quoted(path: &Path) -> String {
     let text = shown(path);
     let is_plain = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_mistakes_with_d_are_told_with_what_to_pass() {
+    fn mistakes_with_d_get_advice_on_what_to_pass() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("my data");
         std::fs::create_dir(&dir).unwrap();

@@ -1,4 +1,4 @@
-//! The one progress line, the plain line now and then, and the JSON of a view.
+//! The progress line, the plain line now and then, and the JSON of a view.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::actors::view::{PeerRow, TorrentPhase, TorrentView, TrackerRow};
 use crate::base::safe::Safe;
 use crate::base::units::{Bytes, DurationText};
 
-/// 10 s between plain lines: a log that is read later stays short.
+/// 10 s between plain lines, which keeps a log short.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
-/// The progress lines of at most eight torrents are drawn: a terminal is 24 lines high, and its user has other things on it.
+/// At most eight torrents have a progress line: a terminal of 24 lines has room for other things too.
 const MAX_LINES: usize = 8;
 
 /// Shows views as they come.
@@ -22,7 +22,7 @@ pub struct ProgressPrinter<'a> {
     torrents: Vec<Shown>,
 }
 
-/// A torrent, as last shown.
+/// What was last shown of a torrent.
 #[derive(Debug, Clone, Default)]
 struct Shown {
     line: String,
@@ -31,7 +31,7 @@ struct Shown {
 }
 
 impl<'a> ProgressPrinter<'a> {
-    /// Of so many torrents; nothing shown yet.
+    /// Makes a printer for this many torrents.
     pub fn new(output: &'a Output, torrents: usize) -> Self {
         Self { output, torrents: vec![Shown::default(); torrents] }
     }
@@ -50,7 +50,7 @@ impl<'a> ProgressPrinter<'a> {
         }
     }
 
-    /// One line for each torrent that is not done, and how many there are besides.
+    /// Returns one line for each torrent that is not complete, and the number of those without a line.
     fn lines(&self) -> String {
         if let [only] = &self.torrents[..] {
             return only.line.clone();
@@ -75,7 +75,7 @@ impl Shown {
     }
 }
 
-/// `ubuntu.iso  42.1%  12.0 MiB/s  3 peers  ETA 1m 02s  (why)`.
+/// Returns a line such as `ubuntu.iso  42.1%  12.0 MiB/s  3 peers  ETA 1m 02s  (why)`.
 pub fn line(view: &TorrentView) -> String {
     let name = Safe::new(&view.name).at_most(40);
     match &view.phase {
@@ -102,13 +102,13 @@ pub fn line(view: &TorrentView) -> String {
     }
 }
 
-/// One decimal, and 100 only when everything is there.
+/// Returns the percentage with one decimal; 100 only when every byte is there.
 fn percent(view: &TorrentView) -> String {
     let permille = u128::from(view.bytes_done) * 1000 / u128::from(view.bytes_selected.max(1));
     format!("{}.{}%", permille / 10, permille % 10)
 }
 
-/// A view for programs.
+/// Returns a view as JSON.
 pub fn progress_json(view: &TorrentView) -> Value {
     let phase = match &view.phase {
         TorrentPhase::Opening => "opening",
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn the_json_of_a_view_says_the_same_in_numbers() {
+    fn the_json_of_a_view_has_the_same_figures() {
         let tracker = TrackerRow {
             url: "http://t.example/".to_owned(),
             state: "working".to_owned(),

@@ -1,4 +1,4 @@
-//! `scrape`: seeders, leechers and completed downloads, as every tracker has them; of several torrents at once.
+//! `scrape`: seeders, leechers and completed downloads of several torrents, as each tracker reports them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,13 +20,13 @@ use crate::net::scrape::scrape;
 use crate::net::sockets::Sockets;
 use crate::net::tracker::TrackerTrouble;
 
-/// 32 trackers at the same time: a list of hundreds is through in a few time-outs, and no file runs out.
+/// 32 trackers at the same time: a list of hundreds takes a few time-outs, and descriptors do not run out.
 const AT_ONCE: usize = 32;
 
 type Answer = Result<ScrapeEntry, TrackerTrouble>;
 type Answers = BTreeMap<(String, InfoHash), Answer>;
 
-/// Runs the verb: every tracker with its own outcome; 0 when at least one answered.
+/// Runs the verb: shows the outcome of every tracker. The exit code is 0 if at least one answered.
 pub fn run(args: &ScrapeArgs, global: &Global, output: &Output) -> Result<ProgramExit, Problem> {
     logs::install(global, output)?;
     let mut seen = BTreeSet::new();
@@ -56,13 +56,13 @@ pub fn run(args: &ScrapeArgs, global: &Global, output: &Output) -> Result<Progra
     Ok(report(&torrents, &answers, output))
 }
 
-/// Those on the command line first, each once.
+/// Returns the trackers of a torrent, those of the command line first, each once.
 fn trackers<'a>(torrent: &'a Metainfo, more: &'a [String]) -> impl Iterator<Item = &'a String> {
     let mut seen = BTreeSet::new();
     more.iter().chain(torrent.tiers.iter().flatten()).filter(move |url| seen.insert(*url))
 }
 
-/// Every tracker once, with all that it is asked for.
+/// Returns the info-hashes to ask each tracker for.
 fn questions(torrents: &[Metainfo], more: &[String]) -> BTreeMap<String, Vec<InfoHash>> {
     let mut questions: BTreeMap<String, Vec<InfoHash>> = BTreeMap::new();
     for torrent in torrents {

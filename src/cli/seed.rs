@@ -1,4 +1,4 @@
-//! `seed`: give what is there to others.
+//! `seed`: seeds torrents whose data is there.
 
 use super::args::{Global, SeedArgs};
 use super::exit::{Problem, ProgramExit};

@@ -1,4 +1,4 @@
-//! `--select-file` and `--select`: which files of a torrent are wanted.
+//! `--select-file` and `--select`: the selection of files of a torrent.
 
 use globset::{Glob, GlobMatcher};
 
@@ -7,7 +7,7 @@ use crate::base::safe::Safe;
 use crate::codec::metainfo::{FileEntry, Metainfo};
 use crate::logic::torrent::selection::FileNumbers;
 
-/// Five names say enough of what there is; `--list` says the rest.
+/// An error names five files at most; `--list` names all.
 const NAMES_SHOWN: usize = 5;
 
 /// Which files; both options add to each other.
@@ -21,7 +21,7 @@ pub struct SelectArgs {
     pub select: Vec<String>,
 }
 
-/// Which files are wanted, in the order of the torrent; `None`: all of them. Padding is nobody's wish.
+/// Returns which files are selected, in the order of the torrent; `None` for all of them. Padding is never selected.
 pub fn select(args: &SelectArgs, metainfo: &Metainfo) -> Result<Option<Vec<bool>>, Problem> {
     if args.select_file.is_empty() && args.select.is_empty() {
         return Ok(None);
@@ -52,7 +52,7 @@ pub fn select(args: &SelectArgs, metainfo: &Metainfo) -> Result<Option<Vec<bool>
     Ok((!is_everything).then_some(chosen))
 }
 
-/// By the path as `--list` shows it, or by the part of it below the torrent's own folder. `*` takes slashes too.
+/// Matches the path as `--list` shows it, or the part of it below the torrent's own folder. `*` also matches slashes.
 fn is_match(glob: &GlobMatcher, file: &FileEntry, metainfo: &Metainfo) -> bool {
     let path = file.path.as_path();
     let below = path.strip_prefix(&metainfo.info.name).ok().filter(|_| metainfo.info.multi_file);
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_a_usage_error_that_says_what_is() {
+    fn a_selection_without_a_match_is_a_usage_error_that_names_files() {
         let table: [(&[&str], &[&str], &str); 5] = [
             (&["9"], &[], "--select-file 9: there is no such file; the torrent has 1-6: lib/a.txt, lib/sub/b.txt"),
             (&["1-7"], &[], "--select-file 7: there is no such file"),

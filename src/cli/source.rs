@@ -1,4 +1,4 @@
-//! Where a torrent comes from: a file, standard input, a URL.
+//! The source of a torrent: a file, standard input, or a URL.
 
 use std::ffi::OsStr;
 use std::io::Read;
@@ -18,15 +18,15 @@ use crate::net::vet::Purpose;
 
 use super::exit::{Problem, ProgramExit};
 
-/// One minute for a .torrent from the web: the largest accepted comes at a megabyte a second.
+/// One minute to download a .torrent: enough for the largest accepted one at a megabyte a second.
 const DOWNLOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The torrent that a SOURCE argument names. A file's own name may be any bytes.
+/// Reads the torrent that a SOURCE argument names. The name of the file may be any bytes.
 pub fn load(source: &OsStr, names: NameRules) -> Result<Metainfo, Problem> {
     load_by(&Sockets::any(), source, names)
 }
 
-/// The same by this network, where it has to be fetched.
+/// Reads the torrent, over this network if the source is a URL.
 pub fn load_by(net: &Net, source: &OsStr, names: NameRules) -> Result<Metainfo, Problem> {
     let bytes = match source.to_str() {
         Some("-") => read(std::io::stdin().lock(), "standard input")?,
@@ -52,7 +52,7 @@ pub fn load_by(net: &Net, source: &OsStr, names: NameRules) -> Result<Metainfo, 
     })
 }
 
-/// A SOURCE as it may be shown: without secrets, without what a terminal would obey.
+/// Returns a SOURCE for display: without secrets and control characters.
 pub fn shown(source: &OsStr) -> String {
     match source.to_str() {
         Some(url) if url.contains("://") => redact_url(url),
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_torrent_says_what_it_is() {
+    fn a_source_without_a_torrent_is_an_error_that_says_what_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| {
             let path = dir.path().join(name);

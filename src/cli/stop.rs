@@ -1,4 +1,5 @@
-//! Requests to stop for verbs without actors: the first asks, the second does not wait for an answer.
+//! Requests to stop, for verbs without actors: the first signal asks the verb to stop, the second ends the program at
+//! once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::exit::{Problem, ProgramExit};
 use crate::app::signals::StopSignals;
 
-/// Becomes true with the first signal. The thread that waits for it ends with the program.
+/// Returns a flag that becomes true with the first signal. The thread that waits for signals ends with the program.
 pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
     let wish = Arc::new(AtomicBool::new(false));
     let problem =

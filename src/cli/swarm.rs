@@ -1,4 +1,4 @@
-//! What `fetch` and `seed` share: from sources and options to a run, and from its views and its end to what is shown.
+//! What `fetch` and `seed` share: makes a run of sources and options, and shows its views and its end.
 
 use std::ffi::OsString;
 use std::num::NonZero;
@@ -21,22 +21,22 @@ use crate::codec::metainfo::Metainfo;
 use crate::logic::torrent::seeding_goal::SeedingGoal;
 use crate::net::sockets::Sockets;
 
-/// 10 s between metrics when a log file is given and nothing is said.
+/// 10 s between metrics when a log file is given without `--metrics-interval`.
 const METRICS_INTO_FILE: std::time::Duration = std::time::Duration::from_secs(10);
 
 impl GoalArgs {
-    /// A limit was given.
+    /// Tells whether a limit was given.
     pub(super) const fn is_given(&self) -> bool {
         self.seed_ratio.is_some() || self.seed_time.is_some()
     }
 
-    /// What was asked for.
+    /// Returns the seeding goal.
     pub(super) const fn goal(&self) -> SeedingGoal {
         SeedingGoal { ratio: self.seed_ratio, time: self.seed_time }
     }
 }
 
-/// The torrents that were named, each once.
+/// Returns the named torrents. Naming one twice is an error.
 pub fn jobs(sources: &[OsString], args: &SwarmArgs) -> Result<Vec<Job>, Problem> {
     let net = Sockets::only_by(args.bind, args.interface.as_deref());
     let mut jobs: Vec<Job> = Vec::new();
@@ -54,7 +54,7 @@ pub fn jobs(sources: &[OsString], args: &SwarmArgs) -> Result<Vec<Job>, Problem>
     Ok(jobs)
 }
 
-/// The run as far as both verbs agree.
+/// Returns the configuration of a run, as far as both verbs agree.
 pub fn config(args: &SwarmArgs, global: &Global, jobs: Vec<Job>, dir: PathBuf) -> RunConfig {
     let (max_down_bps, max_up_bps) = args.limits.bps();
     let file_default = global.log_file.as_ref().map(|_| METRICS_INTO_FILE);
@@ -74,13 +74,13 @@ pub fn config(args: &SwarmArgs, global: &Global, jobs: Vec<Job>, dir: PathBuf) -
     }
 }
 
-/// One torrent lives on one arbiter.
+/// Returns the number of arbiters. A torrent lives on one arbiter.
 fn arbiters(args: &SwarmArgs, torrents: usize) -> usize {
     let processors = || available_parallelism().map_or(1, NonZero::get);
     args.arbiters.map_or_else(processors, usize::from).min(torrents).max(1)
 }
 
-/// Does the run and shows it.
+/// Performs the run and shows it.
 pub fn run(config: &RunConfig, output: &Output) -> Result<ProgramExit, Problem> {
     let mut progress = ProgressPrinter::new(output, config.jobs.len());
     let ran = run::run(config, &mut |nth, view| progress.show(nth, view));
@@ -94,7 +94,8 @@ pub fn run(config: &RunConfig, output: &Output) -> Result<ProgramExit, Problem> 
     Ok(ending::report(&outcome, output))
 }
 
-/// The torrent's tiers without the excluded, and the user's additions as a first tier: they were asked for.
+/// Returns the torrent's tiers without the excluded trackers. The user's additions are the first tier and are never
+/// excluded.
 fn tiers(args: &SwarmArgs, metainfo: &Metainfo) -> Result<Vec<Vec<String>>, Problem> {
     let mut excluded = Vec::new();
     for pattern in &args.exclude_tracker {
@@ -113,7 +114,7 @@ fn tiers(args: &SwarmArgs, metainfo: &Metainfo) -> Result<Vec<Vec<String>>, Prob
 pub(super) mod testing {
     use super::Metainfo;
 
-    /// Two tiers: three trackers, and one.
+    /// A torrent with two tiers: three trackers, and one.
     pub(in crate::cli) fn torrent() -> Metainfo {
         let first = ["http://a.example/x", "udp://b.example", "http://b.example:8/zz"];
         let tier = |urls: &[&str]| urls.iter().fold(String::new(), |tier, url| format!("{tier}{}:{url}", url.len()));
@@ -149,7 +150,7 @@ mod tests {
             (&["--exclude-tracker", "udp://*"], "http://a.example/x http://b.example:8/zz | http://c.example/x"),
             (&["--exclude-tracker", "*a.ex*", "--exclude-tracker", "*b.ex*"], "http://c.example/x"),
             (&["--exclude-tracker", "http://nobody.example/"], all),
-            // What a person names is not left out by a pattern that is meant for the torrent's.
+            // `--exclude-tracker` applies to the trackers of the torrent, not to those that the user adds.
             (&["--exclude-tracker", "*", "--tracker", "http://own.example/x"], "http://own.example/x"),
         ];
         for (options, want) in table {
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_is_none_is_a_usage_error_that_names_it() {
+    fn an_invalid_pattern_is_a_usage_error_that_names_it() {
         let (args, _) = parsed(&["--exclude-tracker", "a[b"]);
         let problem = tiers(&args, &torrent()).unwrap_err();
         assert_eq!(problem.exit, ProgramExit::Usage);
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn metrics_go_into_a_log_file_by_themselves() {
+    fn metrics_go_into_a_log_file_by_default() {
         let every = |options: &[&str]| {
             let (args, global) = parsed(options);
             config(&args, &global, Vec::new(), ".".into()).metrics_every.map(|every| every.as_secs())
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_torrent_twice_is_a_mistake_that_is_told() {
+    fn the_same_torrent_twice_is_an_error() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(
             file.path(),

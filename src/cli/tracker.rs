@@ -1,4 +1,4 @@
-//! `tracker`: run a tracker over HTTP and UDP until it is told to stop.
+//! `tracker`: runs a tracker over HTTP and UDP until it is stopped.
 
 use std::path::Path;
 
@@ -17,10 +17,11 @@ use crate::tracker_server::pages::stats_json;
 use crate::tracker_server::run::{ServerEvent, ServerTrouble, TrackerServerConfig, serve};
 use crate::tracker_server::state::Restored;
 
-/// 6969: what trackers have used since the first one.
+/// 6969: the usual port of trackers since the first one.
 const DEFAULT_AT: &str = "0.0.0.0:6969";
 
-/// 4,096 connections: an announce takes a fraction of a millisecond, so these are clients that keep theirs open.
+/// 4,096 connections: an announce takes a fraction of a millisecond, so most of these are clients that keep their
+/// connection open.
 const MAX_CONNECTIONS: usize = 4096;
 
 /// Runs the verb.

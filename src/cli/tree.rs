@@ -1,4 +1,4 @@
-//! `tree`: the supervision tree with its restart policies, as the code has them.
+//! `tree`: the supervision tree with its restart policies, from the constants in the code.
 
 use serde_json::{Value, json};
 
@@ -8,7 +8,7 @@ use crate::actors::policies;
 use crate::base::units::DurationText;
 use crate::logic::restart::Policy;
 
-/// One kind of actor: how deep it stands, how many, its policy, what a failure means.
+/// One kind of actor: its depth in the tree, how many there are, its policy, and the effect of its failure.
 #[derive(Clone, Copy)]
 struct Branch {
     depth: usize,
@@ -26,7 +26,7 @@ const fn many(branch: Branch) -> Branch {
     Branch { many: true, ..branch }
 }
 
-/// Top to bottom is the order of the start; bottom to top that of the stop.
+/// Actors start from top to bottom and stop from bottom to top.
 const TREE: [Branch; 16] = [
     branch(0, "Session", policies::SESSION, "its end is the program's end, state safe (exit 70)"),
     branch(1, "Metrics", policies::METRICS, "only reads"),

@@ -1,7 +1,7 @@
-//! `verify`: is the data what the .torrent says? Every file, every piece, on all cores.
+//! `verify`: checks every file and every piece against the .torrent, on all cores.
 //!
-//! Reads the record and the part file of a fetch, and writes nothing: what is not there yet is *incomplete*, and only
-//! what ought to be right and is not is *damaged* (`logic::disk::piece_condition`).
+//! It reads the record and the part file of a fetch, and writes nothing. Data that is not there yet is *incomplete*;
+//! data that should be right and is not is *damaged* (`logic::disk::piece_condition`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +33,7 @@ use crate::storage::record::{FoundRecord, Peek, peek};
 use crate::storage::trouble::DiskTrouble;
 use crate::storage::whereabouts::is_anything_in;
 
-/// Numbers of damaged pieces that are shown to people; programs get all.
+/// At most 20 numbers of damaged pieces are shown to people; programs get all.
 const MOST_NUMBERS: usize = 20;
 
 /// Runs the verb.
@@ -65,7 +65,7 @@ fn problem(trouble: DiskTrouble) -> Problem {
     Problem::new((&trouble).into(), trouble)
 }
 
-/// The record, if one is there that fits the torrent. Says so when a process is at work on it.
+/// Returns the record, if there is one that fits the torrent. Shows the process that is working on it.
 fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<ResumeRecord> {
     let Peek { found, holder } = peek(dir, metainfo.info.info_hash);
     if let Some(process) = holder {
@@ -79,8 +79,8 @@ fn look_at_state(dir: &Path, metainfo: &Metainfo, output: &Output) -> Option<Res
     fits.then_some(*record)
 }
 
-/// Bytes of files that are not there come from the part file that a fetch of some files left. So may those of a file that
-/// the record calls not ours, when what is in its place is wrong.
+/// Returns the files with a part file in front: bytes of missing files come from the part file that a fetch of some
+/// files left. So may those of a file that the record calls foreign, if the file in its place is wrong.
 fn with_part(
     files: StoredFiles,
     metainfo: &Metainfo,
@@ -97,15 +97,15 @@ fn with_part(
     Ok(files.with_part((part.is_needed() || part.has_strays()).then_some(part)))
 }
 
-/// A piece that does not hash right with the bytes of its files.
+/// A piece whose hash is wrong with the bytes of its files.
 #[derive(Debug, Clone, Copy)]
 struct Wrong {
     piece: PieceIndex,
-    /// It is right with what the part file has of it.
+    /// Whether its hash is right with the bytes in the part file.
     right_with_part: bool,
 }
 
-/// The pieces that do not hash right, ascending.
+/// Returns the pieces whose hash is wrong, in ascending order.
 fn check(
     files: &StoredFiles,
     metainfo: &Metainfo,
@@ -138,7 +138,7 @@ fn is_strayed(files: &StoredFiles, metainfo: &Metainfo, piece: PieceIndex) -> bo
         && <[u8; 20]>::from(Sha1::digest(&bytes)) == metainfo.info.hashes.get(piece)
 }
 
-/// All that was found out.
+/// Everything that was found out.
 struct Survey<'a> {
     metainfo: &'a Metainfo,
     files: &'a StoredFiles,
@@ -147,7 +147,7 @@ struct Survey<'a> {
 }
 
 impl Survey<'_> {
-    /// Says of each file how it is.
+    /// Shows the state of each chosen file. Returns the numbers.
     fn report(&self, is_chosen: impl Fn(usize) -> bool, output: &Output) -> Result<Report, DiskTrouble> {
         let conditions = self.conditions()?;
         let mut report = Report::of(&conditions, &self.wrong);
@@ -177,7 +177,7 @@ impl Survey<'_> {
         Ok(report)
     }
 
-    /// How each piece is that is not simply right.
+    /// Returns the condition of each piece that is not right.
     fn conditions(&self) -> Result<BTreeMap<PieceIndex, PieceCondition>, DiskTrouble> {
         if self.wrong.is_empty() {
             return Ok(BTreeMap::new());
@@ -221,14 +221,14 @@ const fn word_for(condition: FileCondition) -> &'static str {
     }
 }
 
-/// The whole in numbers.
+/// The result in numbers.
 #[derive(Default)]
 struct Report {
     missing: Vec<PieceIndex>,
     damaged: Vec<PieceIndex>,
     incomplete_files: u32,
     damaged_files: u32,
-    /// The first file that is not right, in a sentence.
+    /// A sentence about the first file that is not right.
     first_fault: Option<String>,
 }
 

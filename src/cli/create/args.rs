@@ -1,4 +1,4 @@
-//! What was typed after `create`.
+//! The command line of `create`.
 
 use std::path::PathBuf;
 

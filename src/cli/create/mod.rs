@@ -1,7 +1,7 @@
-//! `create`: a .torrent of a file or a folder.
+//! `create`: makes a .torrent of a file or a folder.
 //!
-//! The same data and options make the same bytes, whenever and wherever: files are sorted, no date is written unless it is
-//! given. All that can be wrong with the names and the options is found before the data is read.
+//! The same data and options always give the same bytes: files are sorted, and a date is written only if it is given.
+//! Names and options are checked before the data is read.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ pub fn run(args: &CreateArgs, output: &Output) -> Result<ProgramExit, Problem> {
     Ok(ProgramExit::Complete)
 }
 
-/// Where the torrent goes, and what it is of.
+/// Returns where the torrent goes and what it is made of.
 fn look(args: &CreateArgs) -> Result<(PathBuf, PayloadSource), Problem> {
     let mut patterns = GlobSetBuilder::new();
     for pattern in &args.exclude {
@@ -78,7 +78,7 @@ fn plan(args: &CreateArgs, source: &PayloadSource) -> TorrentPlan {
         }
     };
     let total_len = source.files.iter().map(|file| file.len).fold(0, u64::saturating_add);
-    // As mktorrent has it: a URL has no comma of its own.
+    // As in mktorrent, commas separate URLs of one tier: a URL contains no comma.
     let tier = |urls: &String| urls.split(',').map(str::to_owned).collect();
     TorrentPlan {
         name: source.name.clone(),

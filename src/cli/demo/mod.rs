@@ -1,7 +1,7 @@
-//! `demo`: one command that needs nothing. A payload, trackers and peers on loopback, honest and hostile, and a real fetch
-//! through them, whose every restart is told; at the end the hashes are compared.
+//! `demo`: a payload, trackers and peers on loopback, honest and hostile, and a real fetch that reports every restart;
+//! at the end the hashes are compared. It needs no other program and no network.
 //!
-//! Knows the fetch as `fetch` knows it and the cast as its addresses.
+//! Uses the fetch as the verb `fetch` does, and knows the peers by their addresses.
 
 mod narrator;
 mod swarm;
@@ -29,10 +29,10 @@ use crate::faults::peer::PeerStats;
 use narrator::{Audible, Narrator};
 use swarm::{DemoPeer, DemoSwarm};
 
-/// A minute without a byte: everybody is on this machine, so it would be a bug, and a demo must end.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// 60 s without a byte: all peers are on this machine, so that would be a bug, and a demo must end.
+const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// 64 KiB: what the result is read by.
+/// 64 KiB: how much of the result is read at once.
 const READ_LEN: usize = 64 * 1024;
 
 /// Runs the verb.
@@ -51,7 +51,7 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<ProgramE
     logs::install_beside(global, output, Some("off"), Some(narrator.clone().with_filter(Audible).boxed()))?;
     let result = folder.path().join(&metainfo.info.name);
     let defaults = RunConfig::new(vec![Job::new(metainfo)], folder.path().to_owned());
-    let config = RunConfig { seed, stall_timeout: Some(PATIENCE), ..defaults };
+    let config = RunConfig { seed, stall_timeout: Some(STALL_TIMEOUT), ..defaults };
     let ran = app::run(&config, &mut |_, view| narrator.on_view(view));
     let outcome = ran.map_err(|error| Problem::new(ProgramExit::Unknown, format!("cannot start: {error}")))?;
     output.finish();
@@ -65,7 +65,7 @@ pub fn run(args: &DemoArgs, global: &Global, output: &Output) -> Result<ProgramE
     Ok(exit)
 }
 
-/// Everybody, before anything happens.
+/// Shows the trackers and peers before the fetch starts.
 fn introduce(swarm: &DemoSwarm, metainfo: &Metainfo, seed: u64, sha256: &str, output: &Output) {
     let role = |role: &DemoPeer| json!({"name": role.name, "at": role.at, "does": role.does});
     let roles = |roles: &[DemoPeer]| roles.iter().map(role).collect::<Vec<_>>();
@@ -92,7 +92,7 @@ fn introduce(swarm: &DemoSwarm, metainfo: &Metainfo, seed: u64, sha256: &str, ou
     output.line("");
 }
 
-/// What it took: bytes, restarts by actor and cause, bans.
+/// Shows the bytes, the restarts by actor and cause, and the bans of the run.
 fn show_supervision(outcome: &RunOutcome, output: &Output) {
     let view = &outcome.torrents[0].view;
     let (have, received, wasted) = (view.progress_text(), Bytes(view.bytes_received), Bytes(view.bytes_wasted));
@@ -107,7 +107,7 @@ fn show_supervision(outcome: &RunOutcome, output: &Output) {
     output.line(format!("           peers banned for lying: {}; panics: {}", view.swarm.census.banned, outcome.panics));
 }
 
-/// What the peers say they did, to be compared with what the client noticed.
+/// Shows what the peers recorded, to be compared with what the client noticed.
 fn show_peers(swarm: &DemoSwarm, output: &Output) {
     output.line("\npeers                 connections        sent  resets  hang-ups  lies");
     for DemoPeer { name, stats, .. } in &swarm.peers {
@@ -118,7 +118,7 @@ fn show_peers(swarm: &DemoSwarm, output: &Output) {
     }
 }
 
-/// The hashes and the result; the exit code is 0 only if all is there and the same.
+/// Shows the hashes and the result. The exit code is 0 only if every byte is there and the hashes are equal.
 fn report(outcome: &RunOutcome, (wanted, found): (&str, &str), output: &Output) -> ProgramExit {
     let (mut exit, mut result) = ending::result_json(outcome);
     let is_wrong = exit == ProgramExit::Complete && wanted != found;

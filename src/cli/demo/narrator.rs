@@ -1,6 +1,6 @@
-//! Tells the play as it goes: every restart and every ban in one line, from the log's own events.
+//! Reports a demo while it runs: every restart and every ban in one line, from the events of the log.
 //!
-//! A layer beside the log. Knows who is who by address; decides nothing.
+//! A tracing layer beside the log. Knows the names of the peers by address; decides nothing.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -18,23 +18,23 @@ use crate::base::units::DurationText;
 use crate::cli::output::Output;
 use crate::cli::progress::{line, progress_json};
 
-/// See the head of the file.
+/// The tracing layer that reports restarts and bans.
 #[derive(Debug, Clone)]
 pub(super) struct Narrator {
     output: Output,
     began: Instant,
-    /// Names by address and by URL.
+    /// Names of peers and trackers, by address and by URL.
     names: BTreeMap<String, &'static str>,
 }
 
 impl Narrator {
-    /// The play begins now.
+    /// Makes a narrator; the times that it shows start now.
     pub(super) fn new(swarm: &DemoSwarm, output: &Output) -> Self {
         let names = swarm.trackers.iter().chain(&swarm.peers).map(|role| (role.at.clone(), role.name)).collect();
         Self { output: output.clone(), began: Instant::now(), names }
     }
 
-    /// A view was published.
+    /// Shows a view of the torrent.
     pub(super) fn on_view(&self, view: &TorrentView) {
         if self.output.is_json() {
             self.output.json(&progress_json(view));
@@ -95,7 +95,7 @@ impl<S: Subscriber> Layer<S> for Narrator {
     }
 }
 
-/// Lets through what a narrator may have something to say about, whatever the log's own level is.
+/// Lets warnings and errors of actors through to the narrator, whatever the level of the log is.
 #[derive(Debug)]
 pub(super) struct Audible;
 
@@ -105,7 +105,7 @@ impl<S> Filter<S> for Audible {
     }
 }
 
-/// The fields of an event that are told.
+/// The fields of an event that are shown.
 #[derive(Debug, Default)]
 struct Fields {
     message: String,

@@ -1,6 +1,6 @@
-//! Who plays: trackers and peers on loopback, honest and hostile, on a thread of their own.
+//! The trackers and peers of the demo, honest and hostile, on loopback and on a thread of their own.
 //!
-//! Knows `faults` and nothing of the client: what the two share is the wire.
+//! Uses `faults` and nothing of the client: the two share only the wire.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,26 +23,26 @@ use crate::faults::tracker_udp::spawn_udp_tracker;
 use crate::net::Net;
 use crate::net::sockets::Sockets;
 
-/// Any free port of this machine.
+/// Any free port on loopback.
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// What the file is called.
+/// The name of the file in the torrent.
 const NAME: &str = "payload.bin";
 
-/// A sixteenth of the payload a second from each who gives: the two honest ones and the others' share bring it home in
-/// about five seconds on any machine, whatever its size, and a connection that resets comes back several times.
+/// Each peer gives a sixteenth of the payload a second. The two honest peers and the share of the others complete it in
+/// about five seconds on any machine, whatever its size, and a connection that is reset comes back several times.
 const SHARES: u64 = 16;
 
-/// One of the play.
+/// A peer or a tracker of the demo.
 #[derive(Debug, Clone)]
 pub(super) struct DemoPeer {
-    /// What it is called here.
+    /// Its name in the output.
     pub(super) name: &'static str,
-    /// Where it is: an address, or an announce URL.
+    /// Its address, or its announce URL.
     pub(super) at: String,
-    /// What it does, in words.
+    /// A description of what it does.
     pub(super) does: String,
-    /// What it has done so far; who has no wire has no figures.
+    /// What it has done so far; `None` for addresses without a peer.
     pub(super) stats: Option<watch::Receiver<PeerStats>>,
 }
 
@@ -52,25 +52,25 @@ impl DemoPeer {
     }
 }
 
-/// All of them, at work. They end when this is dropped.
+/// All trackers and peers. They end when this value is dropped.
 #[derive(Debug)]
 pub(super) struct DemoSwarm {
-    /// The .torrent.
+    /// The contents of the .torrent.
     pub(super) torrent: Vec<u8>,
     /// The trackers, in the order of their tiers.
     pub(super) trackers: Vec<DemoPeer>,
     /// The peers.
     pub(super) peers: Vec<DemoPeer>,
-    /// Dropping it ends the thread.
+    /// Its drop ends the thread.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// What the thread tells when everybody is in place.
+/// What the thread sends when everything is started: the .torrent, the trackers, the peers.
 type Ready = (Vec<u8>, Vec<DemoPeer>, Vec<DemoPeer>);
 
 impl DemoSwarm {
-    /// Starts everybody. `seed` decides every die.
+    /// Starts the thread with all trackers and peers. All random numbers follow from `seed`.
     pub(super) fn start(payload: Payload, seed: u64) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (sender, ready) = oneshot::channel();
@@ -91,7 +91,7 @@ impl Drop for DemoSwarm {
     }
 }
 
-/// The thread: everybody plays until `stopped` hears of the end.
+/// The body of the thread: runs until `stopped` resolves.
 fn run_thread(payload: Payload, seed: u64, sender: oneshot::Sender<io::Result<Ready>>, stopped: oneshot::Receiver<()>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -109,7 +109,7 @@ fn run_thread(payload: Payload, seed: u64, sender: oneshot::Sender<io::Result<Re
     });
 }
 
-/// What lives as long as the play.
+/// Everything that must stay alive until the demo ends.
 type Alive = (Vec<FaultyPeer>, BlackHole, [FaultyTracker; 2]);
 
 async fn assemble(payload: Payload, seed: u64) -> io::Result<(Alive, Ready)> {
@@ -127,15 +127,15 @@ async fn assemble(payload: Payload, seed: u64) -> io::Result<(Alive, Ready)> {
         DemoPeer::new("udp", &udp.url(), "third tier; names the other half"),
     ];
     let hole = spawn_black_hole(&net, ANY_PORT).await?;
-    let mut thread = HarnessThread { net, offer: torrent.offer, seed, roles: Vec::new(), peers: Vec::new() };
+    let mut thread = SwarmThread { net, offer: torrent.offer, seed, roles: Vec::new(), peers: Vec::new() };
     thread.assemble(payload.len() / SHARES, &by_http, &by_udp).await?;
     thread.mention(&by_udp, "black hole", hole.addr(), "accepts and does not even read");
     thread.mention(&by_udp, "gone", dead_addr(1), "nobody listens there");
     Ok(((thread.peers, hole, [http, udp]), (torrent.file, trackers, thread.roles)))
 }
 
-/// The peers, and what each needs.
-struct HarnessThread {
+/// The peers under construction, and what all of them need.
+struct SwarmThread {
     net: Net,
     offer: Offer,
     seed: u64,
@@ -143,8 +143,8 @@ struct HarnessThread {
     peers: Vec<FaultyPeer>,
 }
 
-impl HarnessThread {
-    /// Everybody with a wire; `rate` in bytes a second.
+impl SwarmThread {
+    /// Starts all peers; `rate` in bytes a second.
     async fn assemble(&mut self, rate: u64, by_http: &Swarms, by_udp: &Swarms) -> io::Result<()> {
         let (often, seldom) = (rate / 3, rate / 2);
         let gives = format!("gives all it has, {}/s", Bytes(rate));
@@ -158,7 +158,7 @@ impl HarnessThread {
         self.join(by_udp, "hasty", &format!("max_rate={rate},close_after={seldom}"), &hangs_up).await
     }
 
-    /// One more peer, known to that tracker.
+    /// Starts a peer that this tracker names.
     async fn join(&mut self, swarms: &Swarms, name: &'static str, words: &str, does: &str) -> io::Result<()> {
         let behaviour: Behaviour = words.parse().map_err(io::Error::other)?;
         let seed = self.seed.wrapping_add(1 + self.peers.len() as u64);
@@ -171,14 +171,14 @@ impl HarnessThread {
         Ok(())
     }
 
-    /// An address for that tracker to name.
+    /// Adds an address that this tracker names.
     fn mention(&mut self, swarms: &Swarms, name: &'static str, at: SocketAddr, does: &str) {
         swarms.add_seed(self.offer.info_hash, at);
         self.roles.push(DemoPeer::new(name, &at, does));
     }
 }
 
-/// About 512 pieces of 16 KiB to 1 MiB: what clients make of such a file.
+/// Returns a piece length from 16 KiB to 1 MiB that gives about 512 pieces, as other clients choose it.
 fn piece_len(len: u64) -> u32 {
     let wanted = (len / 512).next_power_of_two().clamp(16 * 1024, 1024 * 1024);
     u32::try_from(wanted).unwrap_or(1024 * 1024)

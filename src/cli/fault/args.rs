@@ -1,4 +1,4 @@
-//! What was typed behind `fault`.
+//! The command line of `fault`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -118,7 +118,7 @@ pub struct PeerArgs {
     pub seed: u64,
 }
 
-/// A byte, to 16 GiB, which is more than a disk writes while somebody waits.
+/// Parses a size from 1 byte to 16 GiB, which is more than a disk writes in reasonable time.
 fn payload_size(text: &str) -> Result<u64, String> {
     let size = parse_bytes(text)?;
     if (1..=16 << 30).contains(&size) { Ok(size) } else { Err("1 byte to 16G".to_owned()) }

@@ -1,6 +1,4 @@
-//! Where the scenarios come from: one entry per layer, each a list of what it is about and how it is played.
-//!
-//! Another layer is one more function here.
+//! The scenarios of all layers. Each layer has a function that returns its list.
 
 use std::path::PathBuf;
 
@@ -16,20 +14,20 @@ use super::args::RunArgs;
 
 /// A scenario of any layer.
 pub(super) struct Scenario {
-    /// What it is about.
+    /// Its name, the entries that it covers, and its title.
     pub(super) about: About,
-    /// Plays it with a seed.
+    /// Runs it with a seed.
     pub(super) run: Box<dyn Fn(u64) -> ScenarioReport + Send + Sync>,
 }
 
-/// What every layer has to show, for the list.
+/// Returns the descriptions of all scenarios, for `fault list`.
 pub(super) fn abouts() -> Vec<About> {
     let sim = sim::scenes::all().map(|scene| scene.about).chain(sim::swarm::SWARMS.iter().map(|swarm| swarm.about));
     let net = sockets::scenes().into_iter().map(|scene| scene.about);
     sim.chain(net).chain(host::scenes().map(|scene| scene.about)).collect()
 }
 
-/// The scenarios of one layer.
+/// Returns the scenarios of one layer.
 pub(super) fn scenarios(layer: Layer, args: &RunArgs, output: &Output) -> Result<Vec<Scenario>, Problem> {
     match layer {
         Layer::Sim => Ok(simulated(args, output)),
@@ -51,7 +49,7 @@ fn simulated(args: &RunArgs, output: &Output) -> Vec<Scenario> {
     };
     let scenes =
         sim::scenes::all().map(|scene| scenario(scene.about, Box::new(move |s| sim::run_scene(scene, s, trace))));
-    // Minutes each, and about speed: played when they are named.
+    // Swarms take minutes each and measure speed: they run only if `--only` names them.
     let swarms = sim::swarm::SWARMS.iter().filter(|_| !args.only.is_empty());
     let swarms = swarms.map(|swarm| scenario(swarm.about, Box::new(move |s| sim::swarm::run_scene(swarm, s, trace))));
     scenes.chain(swarms).collect()
@@ -81,13 +79,13 @@ fn host() -> Result<Vec<Scenario>, Problem> {
     Ok(host::scenes().map(scenario).collect())
 }
 
-/// This very program.
+/// Returns the path of this program.
 fn here() -> Result<PathBuf, Problem> {
     let here = std::env::current_exe();
     here.map_err(|error| Problem::new(ProgramExit::NotFound, format!("cannot find this program: {error}")))
 }
 
-/// The same as a script would run it.
+/// Returns the command line of our own client, as a script would run it.
 fn ours() -> Result<Template, Problem> {
     let here = here()?;
     let words = ["fetch", "{torrent}", "--dir", "{dir}", "--port", "{port}", "--json", "--log-format", "json"];

@@ -1,4 +1,5 @@
-//! `fault list`: the catalogue, with the scenarios that try each entry or the reason why none does; or the words.
+//! `fault list`: the catalogue, each entry with the scenarios that cover it or the reason why none does; or the words
+//! of behaviours and toxics.
 
 use serde_json::json;
 
@@ -74,9 +75,9 @@ mod tests {
     use super::*;
     use crate::faults::catalogue::find;
 
-    /// Every entry is tried by a scenario of some layer or says why not, and none does both.
+    /// Every entry is covered by a scenario of some layer or gives a reason, and none does both.
     #[test]
-    fn an_entry_is_either_tried_or_excused() {
+    fn an_entry_is_covered_or_gives_a_reason() {
         let abouts = abouts();
         let unknown = abouts.iter().flat_map(|about| about.covers).find(|id| find(id).is_none());
         assert_eq!(unknown, None);

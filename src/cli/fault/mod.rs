@@ -1,4 +1,4 @@
-//! `fault`: the fault-injection harness. The catalogue, the runs, and hostile servers by themselves (`docs/FAULTS.md`).
+//! `fault`: the fault-injection harness: the catalogue, the runs, and single hostile servers (`docs/FAULTS.md`).
 
 pub mod args;
 mod layers;
@@ -16,7 +16,7 @@ use args::{FaultArgs, FaultVerb};
 use super::exit::Problem;
 use super::output::Output;
 
-/// Runs the verb. Its exit codes are its own: 10, 11 and 12 are verdicts.
+/// Runs the verb. It has exit codes of its own: 10, 11 and 12 are verdicts.
 pub fn run(args: &FaultArgs, output: &Output) -> Result<ExitCode, Problem> {
     let done = match &args.verb {
         FaultVerb::Run(args) => return run::run(args, output).map(ExitCode::from),

@@ -1,4 +1,4 @@
-//! `fault peer`: one peer that behaves as told, with the data of a torrent or a payload made for it.
+//! `fault peer`: one peer with a given behaviour, which serves the data of a torrent or a payload made for it.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,10 +19,10 @@ use crate::faults::peer::{FaultyPeer, spawn_peer};
 use crate::faults::torrent::{Offer, Recipe};
 use crate::net::sockets::Sockets;
 
-/// What a made payload is called.
+/// The name of the file in a torrent that is made here.
 const NAME: &str = "payload.bin";
 
-/// 256 KiB: what clients make of files of this size.
+/// 256 KiB: what other clients choose for files of this size.
 const PIECE_LEN: u32 = 256 * 1024;
 
 /// Runs the verb.
@@ -64,7 +64,7 @@ pub(super) fn run(args: &PeerArgs, output: &Output) -> Result<(), Problem> {
     until_interrupted(start, listening, summary, output)
 }
 
-/// A payload with its .torrent, both written to the folder. What is there already is left alone.
+/// Writes a payload and its .torrent into the folder. Files that are there already stay as they are.
 fn made(args: &PeerArgs) -> Result<(Offer, PathBuf), Problem> {
     let payload = Payload::new(args.seed, args.size);
     let made = Recipe::single(NAME, PIECE_LEN, &[]).make(payload);
@@ -85,7 +85,7 @@ fn made(args: &PeerArgs) -> Result<(Offer, PathBuf), Problem> {
     Ok((made.offer, torrent))
 }
 
-/// A torrent with its data, all of it in memory.
+/// Returns the offer for a torrent and its data, all of it in memory.
 fn served(torrent: &Path, dir: &Path) -> Result<Offer, Problem> {
     let metainfo = source::load(torrent.as_os_str(), NameRules::default())?;
     let content = content(&metainfo, dir);
@@ -93,7 +93,7 @@ fn served(torrent: &Path, dir: &Path) -> Result<Offer, Problem> {
     Ok(Offer::of(&metainfo, content))
 }
 
-/// Every file, one after the other.
+/// Returns the contents of all files, one after the other.
 fn content(metainfo: &Metainfo, dir: &Path) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     for file in &metainfo.info.files {

@@ -1,5 +1,5 @@
-//! `fault run`: plays what was chosen, prints a line for each run, at the end a table and for each failure the one line that
-//! plays it again.
+//! `fault run`: runs the chosen scenarios and prints a line for each run; at the end a table, and for each failure the
+//! command that repeats it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -17,13 +17,13 @@ use crate::cli::exit::{Problem, ProgramExit};
 use crate::cli::output::Output;
 use crate::faults::scenario::{About, Layer, RefereeVerdict, ScenarioReport};
 
-/// In which build this is: `TT_COMMIT` of the time it was made, else the version.
+/// The tested build: `TT_COMMIT` at compile time, else the version.
 const COMMIT: &str = match option_env!("TT_COMMIT") {
     Some(commit) => commit,
     None => concat!("v", env!("CARGO_PKG_VERSION")),
 };
 
-/// Runs the verb; the exit code is that of the gravest verdict.
+/// Runs the verb. Returns the exit code of the gravest verdict.
 pub(super) fn run(args: &RunArgs, output: &Output) -> Result<u8, Problem> {
     injection::hush();
     let only: Vec<GlobMatcher> = args.only.iter().map(Glob::compile_matcher).collect();
@@ -59,7 +59,7 @@ fn is_chosen(about: &About, only: &[GlobMatcher]) -> bool {
     only.is_empty() || names.any(|name| only.iter().any(|glob| glob.is_match(name)))
 }
 
-/// Every scenario with every seed, so many at a time; each is reported when it ends.
+/// Runs every scenario with every seed, several at a time, and prints each report when it comes.
 fn run_all(chosen: &[Scenario], args: &RunArgs, output: &Output) -> Vec<ScenarioReport> {
     let seeds = args.seed..args.seed.saturating_add(args.seeds);
     let all: Vec<(&Scenario, u64)> = seeds.flat_map(|seed| chosen.iter().map(move |one| (one, seed))).collect();
@@ -86,7 +86,7 @@ fn run_all(chosen: &[Scenario], args: &RunArgs, output: &Output) -> Vec<Scenario
     reports
 }
 
-/// One run: `seed commit scenario injected observed restarts seconds verdict`.
+/// Prints one run: `seed commit scenario injected observed restarts seconds verdict`.
 fn show(report: &ScenarioReport, args: &RunArgs, output: &Output) {
     let mut json = report.to_json(COMMIT);
     json["event"] = "run".into();
@@ -106,13 +106,13 @@ fn show(report: &ScenarioReport, args: &RunArgs, output: &Output) {
     ));
 }
 
-/// `{lies: 3, resets: 1}`.
+/// Returns counts as `{lies: 3, resets: 1}`.
 fn counts(counts: &BTreeMap<String, u64>) -> String {
     let shown: Vec<String> = counts.iter().map(|(name, count)| format!("{name}: {count}")).collect();
     format!("{{{}}}", shown.join(", "))
 }
 
-/// The command that plays it again, with the client and the limit that it was played with.
+/// Returns the command that repeats the run, with the same client and limit.
 fn replay(report: &ScenarioReport, args: &RunArgs) -> String {
     let mut line = report.replay();
     if let Some(client) = &args.client {
@@ -124,7 +124,7 @@ fn replay(report: &ScenarioReport, args: &RunArgs) -> String {
     line
 }
 
-/// One line for each scenario, over all its seeds.
+/// Prints one line for each scenario, over all its seeds.
 fn summarize(reports: &[ScenarioReport], output: &Output) {
     let mut rows: BTreeMap<(Layer, &str), Vec<&ScenarioReport>> = BTreeMap::new();
     for report in reports {
@@ -149,7 +149,7 @@ fn summarize(reports: &[ScenarioReport], output: &Output) {
     }
 }
 
-/// Each run that failed, once more: in a long run its own line is far up.
+/// Prints each failed run again: in a long run its own line is far up.
 fn list_failures(reports: &[ScenarioReport], args: &RunArgs, output: &Output) {
     for report in reports.iter().filter(|report| report.verdict.is_failure()) {
         output.line(format!("\nfailed: {}:{} {}", report.about.layer, report.about.name, report.verdict));

@@ -1,5 +1,5 @@
-//! What a peer, a tracker and a relay have in common when they run by themselves: a runtime of their own, a line that says
-//! where they listen, and Ctrl-C.
+//! What `fault peer`, `fault tracker` and `fault relay` share: a runtime, a line with the address, and the end with
+//! Ctrl-C.
 
 use std::future::Future;
 use std::io;
@@ -11,7 +11,7 @@ use tokio::task::LocalSet;
 use crate::cli::exit::{Problem, ProgramExit};
 use crate::cli::output::Output;
 
-/// Starts something, says where it is, and keeps it until Ctrl-C or SIGTERM; `deeds` are what it then says it has done.
+/// Starts a server, prints its address, and keeps it until Ctrl-C or SIGTERM. Then prints the `summary` of what it did.
 pub(super) fn until_interrupted<T>(
     start: impl Future<Output = io::Result<T>>,
     listening: impl FnOnce(&T) -> (String, Value),

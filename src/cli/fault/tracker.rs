@@ -1,4 +1,4 @@
-//! `fault tracker`: one tracker that behaves as told. Who announces itself is in its swarm.
+//! `fault tracker`: one tracker with a given behaviour. Its swarm has the clients that announce themselves.
 
 use serde_json::json;
 
