@@ -251,16 +251,26 @@ mod tests {
             ("HTTP/1.1 +20 OK\r\n\r\n", BadHead::Status),
             (&long, BadHead::TooLong),
             (&hints, BadHead::TooLong),
-            ("HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n", BadHead::Length),
-            ("HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\n", BadHead::Length),
-            ("HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\n", BadHead::Length),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n", BadHead::Length),
-            ("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n\r\n", BadHead::Length),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", BadHead::Coding),
-            ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", BadHead::Coding),
         ];
         for (input, want) in table {
             assert_eq!(seen(input.as_bytes()), Err(want), "{:?}", input.get(..60));
+        }
+    }
+
+    #[test]
+    fn bad_lengths_and_codings_are_refused() {
+        let table = [
+            ("Content-Length: -5", BadHead::Length),
+            ("Content-Length: +5", BadHead::Length),
+            ("Content-Length: ", BadHead::Length),
+            ("Content-Length: 5\r\nContent-Length: 6", BadHead::Length),
+            ("Content-Length: 99999999999999999999", BadHead::Length),
+            ("Transfer-Encoding: gzip, chunked", BadHead::Coding),
+            ("Transfer-Encoding: chunked, chunked", BadHead::Coding),
+        ];
+        for (headers, want) in table {
+            let input = format!("HTTP/1.1 200 OK\r\n{headers}\r\n\r\n");
+            assert_eq!(seen(input.as_bytes()), Err(want), "{headers}");
         }
     }
 

@@ -2,18 +2,32 @@
 
 use std::sync::Arc;
 
+use sha1::{Digest, Sha1};
+
 use super::*;
-use crate::faults::payload::Payload;
-use crate::faults::torrent::Recipe;
 use crate::storage::SharedStorage;
 
 const LEN: u64 = 40_000;
 
-/// A torrent of three pieces of at most 16 KiB, and a disk for it.
+/// The [`LEN`] bytes of the torrent. No two pieces are equal: 16,384 is no multiple of 251.
+#[derive(Clone, Copy)]
+struct Payload;
+
+impl Payload {
+    /// Returns a range; the part beyond the end is cut off.
+    fn read(self, at: u64, len: usize) -> Vec<u8> {
+        let all = (0..251).cycle().take(usize::try_from(LEN).unwrap());
+        all.skip(usize::try_from(at).unwrap()).take(len).collect()
+    }
+}
+
+/// Returns a torrent of three pieces of at most 16 KiB, its bytes, and a disk for it.
 fn disk() -> (Metainfo, Payload, Medium) {
-    let payload = Payload::new(5, LEN);
-    let torrent = Recipe::single("x", 16_384, &[]).make(payload).unwrap();
-    (Metainfo::parse(&torrent.file).unwrap(), payload, Medium::new(LEN))
+    let hashes: Vec<u8> = Payload.read(0, usize::MAX).chunks(16_384).flat_map(Sha1::digest).collect();
+    let mut torrent = b"d4:infod6:lengthi40000e4:name1:x12:piece lengthi16384e6:pieces60:".to_vec();
+    torrent.extend(hashes);
+    torrent.extend(b"ee");
+    (Metainfo::parse(&torrent).unwrap(), Payload, Medium::new(LEN))
 }
 
 fn job(metainfo: &Metainfo, payload: Payload, number: u32) -> PieceJob {

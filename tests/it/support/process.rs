@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use serde_json::Value;
 
 /// How often a wait looks again. It ends at once when a line comes; this is for what has no line (an exit, a port).
@@ -119,23 +119,41 @@ impl Process {
     /// Waits for its end, for at most `limit`: then the watchdog kills it and the test fails.
     pub(crate) fn finish(mut self, limit: Duration) -> Finished {
         let deadline = Instant::now() + limit;
-        let status = loop {
-            // The lines come until both streams are closed, which is at the end or shortly before it.
-            let look = (Instant::now() + LOOK).min(deadline);
-            while self.next_line(look).is_ok() {}
+        // A process that closed both streams has no more lines to wait for; its end is awaited instead.
+        let mut are_open = true;
+        while are_open {
+            match self.next_line((Instant::now() + LOOK).min(deadline)) {
+                Ok(_line) => continue,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => are_open = false,
+            }
             self.look_at_memory();
-            if let Some(status) = self.child.try_wait().unwrap() {
-                break status;
+            if !are_open || self.child.try_wait().unwrap().is_some() {
+                break;
             }
             if Instant::now() >= deadline {
                 self.fail(&format!("still running after {limit:?}"));
             }
-        };
+        }
+        let Some(status) = self.wait_until(deadline) else { self.fail(&format!("still running after {limit:?}")) };
         let took = self.started.elapsed();
         let rest = Instant::now() + Duration::from_secs(5);
         while self.next_line(rest).is_ok() {}
         let (out, err) = (std::mem::take(&mut self.out), std::mem::take(&mut self.err));
         Finished { status, out, err, peak_kib: self.peak_kib, took }
+    }
+
+    /// Waits for the end of the process, without reading its output. Returns `None` when the deadline has passed.
+    fn wait_until(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        let pid = self.as_pid();
+        let (sender, ended) = channel();
+        // `WNOWAIT` leaves the process to be waited for here.
+        std::thread::spawn(move || {
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            drop(sender.send(waitid(WaitId::Pid(pid), options).is_ok()));
+        });
+        ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
+        Some(self.child.wait().unwrap())
     }
 
     /// Kills it as the power switch would, and takes what it had said.
@@ -152,16 +170,7 @@ impl Process {
     }
 
     fn next_line(&mut self, deadline: Instant) -> Result<String, RecvTimeoutError> {
-        let wait = deadline.saturating_duration_since(Instant::now());
-        let line = match self.lines.recv_timeout(wait) {
-            Ok(line) => line,
-            Err(RecvTimeoutError::Disconnected) => {
-                // Both streams closed, the process perhaps not gone yet: do not spin.
-                std::thread::sleep(LOOK.min(wait));
-                return Err(RecvTimeoutError::Disconnected);
-            }
-            Err(timeout) => return Err(timeout),
-        };
+        let line = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now()))?;
         self.look_at_memory();
         let (Line::Out(text) | Line::Err(text)) = &line;
         let text = text.clone();

@@ -736,78 +736,124 @@ const FAREWELLS: [DisconnectReason; 8] = [
 
 /// Plays a history and checks every invariant after each event. Returns the dials.
 fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
-    let config = BookConfig { max_connected: 8, max_half_open: 4, max_known: 30, ..BookConfig::default() };
-    let (mut now, mut book) = (base_instant(), PeerBook::new(config, seed));
-    let (mut dialling, mut connected, mut guests) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    let mut history = Vec::new();
+    let mut life = Life::new(seed);
     for act in acts {
+        life.act(act)?;
+        life.drain()?;
+        life.judge()?;
+    }
+    Ok(life.history)
+}
+
+/// A peer book in a random life, and the connections that a pool would have.
+struct Life {
+    now: Instant,
+    book: PeerBook,
+    dialling: BTreeSet<SocketAddr>,
+    connected: BTreeSet<SocketAddr>,
+    guests: BTreeSet<SocketAddr>,
+    /// Every address that was dialled, in order.
+    history: Vec<SocketAddr>,
+}
+
+impl Life {
+    fn new(seed: u64) -> Self {
+        let config = BookConfig { max_connected: 8, max_half_open: 4, max_known: 30, ..BookConfig::default() };
+        let (dialling, connected, guests) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+        Self {
+            now: base_instant(),
+            book: PeerBook::new(config, seed),
+            dialling,
+            connected,
+            guests,
+            history: Vec::new(),
+        }
+    }
+
+    /// Forgets a connection in whatever state it was.
+    fn drop_connection(&mut self, addr: SocketAddr) {
+        self.dialling.remove(&addr);
+        self.connected.remove(&addr);
+        self.guests.remove(&addr);
+    }
+
+    /// Performs one act.
+    fn act(&mut self, act: &Act) -> Result<(), TestCaseError> {
+        let now = self.now;
         let nth = |set: &BTreeSet<SocketAddr>, n: u8| set.iter().nth(usize::from(n) % set.len().max(1)).copied();
-        let open: BTreeSet<_> = dialling.iter().chain(&connected).chain(&guests).copied().collect();
         match act {
             Act::Add(which, manual) => {
                 let source = if *manual { PeerSource::Manual } else { PeerSource::Tracker { local: true } };
                 let addrs: Vec<_> = which.iter().map(|n| place(*n)).collect();
-                let o = book.add(now, &addrs, source);
+                let o = self.book.add(now, &addrs, source);
                 prop_assert_eq!(o.added + o.known + o.filtered + o.banned + o.full, addrs.len());
             }
             Act::Connect(n) => {
-                if let Some(addr) = nth(&dialling, *n) {
-                    book.on_connected(now, addr);
-                    dialling.remove(&addr);
-                    connected.insert(addr);
+                if let Some(addr) = nth(&self.dialling, *n) {
+                    self.book.on_connected(now, addr);
+                    self.dialling.remove(&addr);
+                    self.connected.insert(addr);
                 }
             }
             Act::Greet(n, who) => {
-                let able: BTreeSet<_> = connected.union(&guests).copied().collect();
+                let able: BTreeSet<_> = self.connected.union(&self.guests).copied().collect();
                 if let Some(addr) = nth(&able, *n)
-                    && let Err(farewell) = book.on_handshake(now, addr, id(*who), id(11))
+                    && let Err(farewell) = self.book.on_handshake(now, addr, id(*who), id(11))
                 {
-                    book.on_farewell(now, addr, farewell, false);
-                    connected.remove(&addr);
-                    guests.remove(&addr);
+                    self.book.on_farewell(now, addr, farewell, false);
+                    self.drop_connection(addr);
                 }
             }
-            Act::Prove(n) => book.on_productive(place(*n)),
+            Act::Prove(n) => self.book.on_productive(place(*n)),
             Act::Leave(n, why, productive) => {
+                let open: BTreeSet<_> =
+                    self.dialling.iter().chain(&self.connected).chain(&self.guests).copied().collect();
                 if let Some(addr) = nth(&open, *n) {
-                    let productive = *productive && !dialling.contains(&addr);
-                    book.on_farewell(now, addr, FAREWELLS[usize::from(*why) % FAREWELLS.len()], productive);
-                    dialling.remove(&addr);
-                    connected.remove(&addr);
-                    guests.remove(&addr);
+                    let productive = *productive && !self.dialling.contains(&addr);
+                    self.book.on_farewell(now, addr, FAREWELLS[usize::from(*why) % FAREWELLS.len()], productive);
+                    self.drop_connection(addr);
                 }
             }
             Act::Accept(n) => {
                 let addr = SocketAddr::new(place(*n).ip(), 60_000 + u16::from(*n));
-                if !guests.contains(&addr) && book.on_inbound(now, addr) == Inbound::Welcome {
-                    guests.insert(addr);
+                if !self.guests.contains(&addr) && self.book.on_inbound(now, addr) == Inbound::Welcome {
+                    self.guests.insert(addr);
                 }
             }
-            Act::Ban(n) => book.ban(now, place(*n)),
+            Act::Ban(n) => self.book.ban(now, place(*n)),
             Act::Restart => {
-                book.on_pool_restarted(now);
-                dialling.clear();
-                connected.clear();
-                guests.clear();
+                self.book.on_pool_restarted(now);
+                self.dialling.clear();
+                self.connected.clear();
+                self.guests.clear();
             }
-            Act::Pass(secs) => now += SECOND * u32::from(*secs),
+            Act::Pass(secs) => self.now += SECOND * u32::from(*secs),
         }
-        while let Some(effect) = book.poll(now) {
+        Ok(())
+    }
+
+    /// Performs every effect of the book.
+    fn drain(&mut self) -> Result<(), TestCaseError> {
+        while let Some(effect) = self.book.poll(self.now) {
             match effect {
                 BookEffect::Dial { addr, .. } => {
-                    prop_assert!(!connected.contains(&addr), "{} is connected", addr);
-                    prop_assert!(dialling.insert(addr), "{} is dialled twice at once", addr);
-                    history.push(addr);
+                    prop_assert!(!self.connected.contains(&addr), "{} is connected", addr);
+                    prop_assert!(self.dialling.insert(addr), "{} is dialled twice at once", addr);
+                    self.history.push(addr);
                 }
                 BookEffect::Close { addr, farewell } => {
-                    book.on_farewell(now, addr, farewell, false);
-                    dialling.remove(&addr);
-                    connected.remove(&addr);
-                    guests.remove(&addr);
+                    self.book.on_farewell(self.now, addr, farewell, false);
+                    self.drop_connection(addr);
                 }
                 BookEffect::Held { .. } => {}
             }
         }
+        Ok(())
+    }
+
+    /// Compares the counts of the book with the connections, and both with the limits.
+    fn judge(&self) -> Result<(), TestCaseError> {
+        let Self { now, book, dialling, connected, guests, .. } = self;
         let census = book.census();
         prop_assert_eq!(census.half_open, dialling.len());
         prop_assert_eq!(census.connected, connected.len() + guests.len());
@@ -816,9 +862,9 @@ fn live(acts: &[Act], seed: u64) -> Result<Vec<SocketAddr>, TestCaseError> {
         prop_assert_eq!(book.untried, book.entries.values().filter(|entry| entry.attempts == 0).count());
         let proven = connected.iter().filter(|addr| book.entries[addr].proven).count();
         prop_assert_eq!(book.proven_connected, proven);
-        prop_assert!(book.deadline().is_none_or(|next| next > now), "a drained book has nothing due");
+        prop_assert!(book.deadline().is_none_or(|next| next > *now), "a drained book has nothing due");
+        Ok(())
     }
-    Ok(history)
 }
 
 proptest! {
