@@ -1,5 +1,5 @@
-//! What a message costs: actix's own context beside ours, which counts every message and times 1 in 16, bare and under a
-//! guard. Also what arming a timer costs, and how late another actor's timer is beside a crash loop.
+//! What a message costs: actix's own context beside ours, which counts every message and times 1 in 16, bare and under
+//! a guard. Also the cost of arming a timer, and the delay of another actor's timer beside a crash loop.
 //! `cargo bench --bench kit`.
 
 use std::hint::black_box;
@@ -13,7 +13,7 @@ use tt_actors::logic::restart::Policy;
 
 const MESSAGES: u32 = 2_000_000;
 
-/// What an actor typically finds in its mailbox when it wakes.
+/// The number of messages that an actor typically finds in its mailbox when it wakes.
 const BATCH: u32 = 16;
 
 const POLICY: Policy = Policy {
@@ -28,7 +28,7 @@ const POLICY: Policy = Policy {
 #[rtype(result = "()")]
 struct Small(u32);
 
-/// How many messages were handled.
+/// Asks how many messages were handled.
 #[derive(Message)]
 #[rtype(result = "u32")]
 struct Total;
@@ -61,7 +61,7 @@ macro_rules! counter {
     };
 }
 
-/// What makes an actor a child.
+/// Implements the traits that a supervised child needs.
 macro_rules! child {
     ($name:ident, $kind:literal) => {
         metered!($name, $kind);
@@ -86,7 +86,7 @@ counter!(Plain, Context<Self>);
 counter!(Guarded, Ctx<Self>);
 child!(Guarded, "Guarded");
 
-/// Counts, and does with each message what every shell does after each step.
+/// Counts messages, and arms a timer after each of them, as every actor shell does.
 #[derive(Default)]
 struct Armed {
     handled: u32,
@@ -125,12 +125,12 @@ const CRASHES: Policy = Policy {
     stable: Duration::from_secs(30),
 };
 
-/// 5 ms between two looks at the clock.
+/// 5 ms between two ticks of the timer.
 const TICK: Duration = Duration::from_millis(5);
 
 const TICKS: u32 = 1000;
 
-/// Panics as soon as it lives.
+/// Panics when it is started.
 struct Crashing;
 
 child!(Crashing, "Crashing");
@@ -144,7 +144,7 @@ impl Actor for Crashing {
     }
 }
 
-/// Arms its timer again and again, and remembers how late it was at worst.
+/// Arms its timer again and again, and records its largest delay.
 #[derive(Default)]
 struct Ticking {
     due: Option<Instant>,

@@ -34,7 +34,7 @@ const TORRENTS: u32 = 1000;
 const PEERS_EACH: u32 = 100;
 const ROUNDS: u32 = 20_000;
 
-/// Ticks of /proc/PID/stat in a second, on every Linux of today.
+/// The unit of processor time in /proc/PID/stat: 100 ticks in a second, on every Linux of today.
 const TICKS: f64 = 100.0;
 
 fn main() {
@@ -55,7 +55,7 @@ fn torrent(nth: u32) -> InfoHash {
     InfoHash(hash)
 }
 
-/// xorshift: the load shall cost little.
+/// xorshift: fast, so that making the load costs little.
 struct Dice(u64);
 
 impl Dice {
@@ -67,7 +67,7 @@ impl Dice {
     }
 }
 
-/// An announce of one of this client's two peers.
+/// Returns an announce of one of this client's two peers.
 fn announce(dice: &mut Dice) -> AnnounceRequest {
     let port = 1000 + dice.below(PEERS_EACH / CLIENTS);
     AnnounceRequest {
@@ -121,7 +121,7 @@ fn load(how: &str, at: SocketAddr, pid: Option<u32>) {
     }
 }
 
-/// Seconds of user and system time of a process.
+/// Returns the user and system time of a process, in seconds.
 fn cpu(pid: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let fields: Vec<_> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
@@ -224,7 +224,7 @@ impl Client for Http {
     }
 }
 
-/// 127.0.1.x.
+/// Returns the nth client's address, 127.0.1.x.
 fn home(nth: u32) -> Ipv4Addr {
     Ipv4Addr::from_bits(Ipv4Addr::new(127, 0, 1, 0).to_bits() + nth)
 }

@@ -1,4 +1,4 @@
-//! The tracker of a race: tells everybody about the same peers, over HTTP (BEP 3, BEP 23).
+//! The tracker of a race: names the same peers to every client, over HTTP (BEP 3, BEP 23).
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
@@ -10,7 +10,7 @@ pub(crate) struct Tracker {
 }
 
 impl Tracker {
-    /// Takes a port: a torrent must name it before there is anybody to tell about.
+    /// Takes a port before there are peers to name, because the torrent must contain it.
     pub(crate) fn bind() -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let url = format!("http://{}/announce", listener.local_addr().unwrap());
@@ -22,7 +22,7 @@ impl Tracker {
         let answer = answer(peers);
         thread::spawn(move || {
             for stream in self.listener.incoming().flatten() {
-                // Who leaves early asks again.
+                // A client that closes early asks again.
                 drop(serve(stream, &answer));
             }
         });

@@ -1,4 +1,4 @@
-//! Who can take part, and how each is told to fetch or to seed one torrent and do nothing else.
+//! The clients of a race, and the command lines with which each fetches or seeds one torrent and does nothing else.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -55,7 +55,8 @@ impl Kind {
     }
 }
 
-/// Those of `wanted` that are installed, in that order; the others are named. `able` leaves out who cannot do it at all.
+/// Returns those of `wanted` that are installed, in that order, and names the others. `able` excludes clients without
+/// the needed feature.
 pub(crate) fn present(options: &Options, wanted: &[Kind], able: &[Kind]) -> Vec<Kind> {
     let wanted = wanted.iter().copied().filter(|kind| able.contains(kind));
     wanted
@@ -67,7 +68,7 @@ pub(crate) fn present(options: &Options, wanted: &[Kind], able: &[Kind]) -> Vec<
         .collect()
 }
 
-/// What it says of itself.
+/// Returns the version that the client prints.
 fn version(options: &Options, kind: Kind) -> Option<String> {
     let mut command = match kind {
         Kind::TtActors => program(&options.bin, ["--version"]),
@@ -76,7 +77,7 @@ fn version(options: &Options, kind: Kind) -> Option<String> {
         }
         Kind::Aria2 => program("aria2c", ["--version"]),
         Kind::Rqbit => program("rqbit", ["--version"]),
-        // It says it to standard error, and exits with 0.
+        // It prints its version to standard error and exits with 0.
         Kind::Transmission => program("sh", ["-c", "transmission-cli --version 2>&1"]),
     };
     let output = command.stdin(Stdio::null()).output().ok().filter(|output| output.status.success())?;
@@ -89,10 +90,10 @@ fn program<A: AsRef<OsStr>>(name: impl AsRef<OsStr>, args: impl IntoIterator<Ite
     command
 }
 
-/// So much of a log is shown of a client that failed.
+/// How many lines of its log are shown of a client that failed.
 const LAST_LINES: usize = 10;
 
-/// The interpreter of the tests.
+/// The Python interpreter of the tests.
 fn python() -> String {
     std::env::var("TT_PYTHON").unwrap_or_else(|_| "python3".to_owned())
 }
@@ -102,7 +103,7 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port()
 }
 
-/// A run of a client: its command, where it listens, where it says that it is done if not by ending.
+/// A run of a client: its command, its port, and the file that says that it is done, if it does not exit.
 pub(crate) struct Turn {
     kind: Kind,
     pub(crate) command: Command,
@@ -149,7 +150,7 @@ impl Turn {
         turn
     }
 
-    /// Seeds what is in `source`.
+    /// Seeds the data in `source`.
     pub(crate) fn seed(options: &Options, kind: Kind, lab: &Lab, source: &Path) -> Self {
         let port = free_port();
         let mut turn = Self::new(kind, lab, source.to_owned(), port);
@@ -177,7 +178,7 @@ impl Turn {
         Self { kind, command: Command::new(""), addr, folder, log, done: None }
     }
 
-    /// The end of what it said, for whoever wants to know why it failed.
+    /// Returns the last lines of its log, which say why it failed.
     pub(crate) fn last_words(&self) -> String {
         let said = fs::read(&self.log).unwrap_or_default();
         let said = String::from_utf8_lossy(&said);

@@ -1,4 +1,4 @@
-//! How fast and how cheaply clients fetch from lean seeds; and whether many pieces cost more than few.
+//! How fast and how cheaply clients fetch from lean seeds, and whether many pieces cost more than few.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ impl Swarm {
         Self { lab, seeds }
     }
 
-    /// One client, once; the figures of [`COLUMNS`], if every byte came.
+    /// Runs one client once. Returns the figures of [`COLUMNS`], if every byte came.
     fn turn(&self, options: &Options, kind: Kind, gib: f64) -> Option<[f64; 5]> {
         let mut turn = Turn::fetch(options, kind, &self.lab, None);
         self.lab.warm();
@@ -49,7 +49,7 @@ impl Swarm {
         if !outcome.well {
             println!("{}", turn.last_words());
         }
-        // The next one shall find the memory free.
+        // The next client shall find the memory free.
         self.lab.fresh("out");
         (outcome.well && whole).then_some(figures)
     }

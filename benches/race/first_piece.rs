@@ -43,7 +43,7 @@ pub(crate) fn run(options: &Options, race: &FirstPiece) -> bool {
     well
 }
 
-/// The figures of [`COLUMNS`], if it came to the end.
+/// Returns the figures of [`COLUMNS`], if the client completed.
 fn turn(options: &Options, lab: &Lab, kind: Kind) -> Option<[f64; 5]> {
     let seeds = Seeds::start(&lab.content, 1);
     let mut turn = Turn::fetch(options, kind, lab, Some(seeds.addrs[0]));

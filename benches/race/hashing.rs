@@ -25,7 +25,7 @@ pub(crate) enum What {
 pub(crate) fn run(options: &Options, race: &Hash, what: What) -> bool {
     let able = match what {
         What::Verify => &Kind::OURS_AND_LIBTORRENT[..],
-        // It has no settings for this.
+        // This client has no settings for it.
         What::Create => &[Kind::TtActors, Kind::Libtorrent],
     };
     let kinds = present(options, &race.rounds.clients, able);
@@ -50,7 +50,7 @@ pub(crate) fn run(options: &Options, race: &Hash, what: What) -> bool {
     table.print(&title, options.json)
 }
 
-/// The figures of [`COLUMNS`], if it said what is so.
+/// Returns the figures of [`COLUMNS`], if the client reported the right result.
 fn turn(options: &Options, race: &Hash, lab: &Lab, source: &Path, kind: Kind, what: What) -> Option<[f64; 5]> {
     let out = lab.path("made.torrent");
     fs::remove_file(&out).unwrap_or_default();

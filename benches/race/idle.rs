@@ -1,4 +1,5 @@
-//! What nothing costs: memory for each peer that only stays, memory and CPU for each torrent that nobody asks for.
+//! The cost of idleness: memory for each peer that only stays connected, memory and CPU for each torrent without
+//! requests.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -23,10 +24,10 @@ const WINDOW: Duration = Duration::from_secs(2);
 const QUIET: f64 = 0.05;
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Until a settled seed answers for a torrent.
+/// How long a settled seed may take to answer for a torrent.
 const SERVED: Duration = Duration::from_secs(10);
 
-/// Of each of many torrents: one piece of one block.
+/// The length of each of many torrents: one piece of one block.
 const SMALL: u64 = 16 * 1024;
 
 pub(crate) fn run(options: &Options, race: &Idle) -> bool {
@@ -54,7 +55,7 @@ struct Row {
     cpu_percent: f64,
 }
 
-/// Peers that shook hands, said nothing of pieces and ask for none.
+/// Peers that only shake hands: they announce and request no pieces.
 fn idle_peers(options: &Options, race: &Idle) -> Row {
     let lab = Lab::new(&options.dest, Shape { mib: 16, piece_kib: 256, files: 1 }, &[]);
     let source = lab.source();
@@ -63,7 +64,7 @@ fn idle_peers(options: &Options, race: &Idle) -> Row {
     turn.command.args(["--max-peers", &(2 * (race.peers + 2)).to_string()]);
     let process = turn.start();
     let limit = Duration::from_secs(options.timeout);
-    // Two make everything that exists once, whoever comes.
+    // The first two connections allocate everything that exists once.
     let connect = |nth| Leech::connect(turn.addr, &lab.content, nth, limit).unwrap();
     let mut kept: Vec<_> = (0..2).map(connect).collect();
     settle(process.pid());
@@ -82,7 +83,7 @@ fn idle_peers(options: &Options, race: &Idle) -> Row {
     Row { well, name, kib_each: grown / f64::from(race.peers), cpu_percent }
 }
 
-/// A session that seeds many torrents to nobody.
+/// A session that seeds many torrents without leeches.
 fn idle_torrents(options: &Options, race: &Idle) -> Row {
     let folder = folder(&options.dest);
     let (one, _) = session(options, folder.path(), 1);
@@ -103,7 +104,7 @@ fn idle_torrents(options: &Options, race: &Idle) -> Row {
     Row { well, name, kib_each: grown / f64::from(race.torrents), cpu_percent }
 }
 
-/// Seeds so many torrents and has settled.
+/// Starts a client that seeds this many torrents and waits until it has settled.
 fn session(options: &Options, folder: &Path, torrents: u32) -> (Process, SocketAddrV4) {
     let addr = SocketAddrV4::new(Ipv4Addr::LOCALHOST, free_port());
     let source = folder.join("source");
@@ -122,7 +123,7 @@ fn session(options: &Options, folder: &Path, torrents: u32) -> (Process, SocketA
     (process, addr)
 }
 
-/// One of many torrents and its name.
+/// Returns one of many torrents and its name.
 fn made(nth: u32) -> (String, MadeTorrent, Payload) {
     let name = format!("t{nth:06}");
     let payload = Payload::new(u64::from(nth), SMALL);
@@ -130,7 +131,7 @@ fn made(nth: u32) -> (String, MadeTorrent, Payload) {
     (name, torrent, payload)
 }
 
-/// The same for a lean peer.
+/// Returns what a lean peer knows of that torrent.
 fn small(nth: u32) -> Content {
     let (_, torrent, payload) = made(nth);
     let bytes = payload.read(0, usize::MAX).into();
@@ -141,7 +142,7 @@ fn resident(pid: u32) -> f64 {
     status_kib(pid, "VmRSS:").unwrap_or_else(|| panic!("the client has ended"))
 }
 
-/// Waits until it does nothing to speak of.
+/// Waits until the client uses hardly any processor time.
 fn settle(pid: u32) {
     let began = Instant::now();
     while began.elapsed() < PATIENCE {
@@ -157,7 +158,7 @@ fn watched(pid: u32, seconds: u64) -> f64 {
     spent(pid, window) / window.as_secs_f64() * 100.0
 }
 
-/// CPU seconds in a window from now on.
+/// Returns the processor time in a window from now on, in seconds.
 fn spent(pid: u32, window: Duration) -> f64 {
     let before = cpu_of(pid);
     thread::sleep(window);

@@ -1,4 +1,4 @@
-//! A payload, its torrent and a folder for both: what a race is about, and whether every byte of it has come.
+//! The payload of a race, its torrent and a folder for both, and the check that every byte has come.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
@@ -35,7 +35,7 @@ impl Content {
     }
 }
 
-/// How a payload is cut.
+/// How a payload is split into files and pieces.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) mib: u64,
@@ -83,7 +83,7 @@ impl Lab {
         self.path("t.torrent")
     }
 
-    /// Writes the payload for those who seed or hash it; the folder that holds it.
+    /// Writes the payload for clients that seed or hash it. Returns the folder that holds it.
     pub(crate) fn source(&self) -> PathBuf {
         let source = self.path("source");
         let mut rest = &self.content.bytes[..];
@@ -96,7 +96,7 @@ impl Lab {
         source
     }
 
-    /// An empty folder for a client.
+    /// Makes an empty folder for a client.
     pub(crate) fn fresh(&self, name: &str) -> PathBuf {
         let path = self.path(name);
         if path.exists() {
@@ -106,7 +106,7 @@ impl Lab {
         path
     }
 
-    /// Writes as much as the payload and deletes it: whoever touches fresh memory first would pay for it.
+    /// Writes as much as the payload and deletes it: otherwise the first client to touch fresh memory would pay for it.
     pub(crate) fn warm(&self) {
         let path = self.path("warm");
         let mut file = File::create(&path).unwrap();

@@ -30,7 +30,7 @@ pub(crate) struct Leech {
     unchoked: bool,
 }
 
-/// What it came to.
+/// The figures of one leech.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken {
     pub(crate) cpu: Duration,
@@ -78,7 +78,7 @@ impl Leech {
         Ok(())
     }
 
-    /// Whether the other side has kept the connection; what it said is thrown away.
+    /// Tells whether the other side has kept the connection. Bytes that it sent are discarded.
     pub(crate) fn is_open(&mut self) -> bool {
         self.stream.set_nonblocking(true).unwrap();
         loop {
@@ -89,7 +89,7 @@ impl Leech {
         }
     }
 
-    /// Takes everything, with `window` requests under way.
+    /// Fetches everything, with `window` requests under way.
     pub(crate) fn take(mut self, seed: u64, window: usize, check: bool) -> io::Result<Taken> {
         let before = thread_cpu();
         let mut wanted = Wanted::all(&self.content, seed);
@@ -171,7 +171,7 @@ impl Wanted {
         self.asked.range(from..).flat_map(|block| wire::request(*block)).collect()
     }
 
-    /// Whether it was asked for. Answers come in order, or nearly.
+    /// Removes a block that came. Returns whether it was requested. Answers come in order, or nearly.
     fn arrived(&mut self, block: Block) -> bool {
         let at = self.asked.iter().position(|asked| *asked == block);
         at.is_some_and(|at| self.asked.remove(at).is_some())

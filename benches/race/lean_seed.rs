@@ -20,7 +20,7 @@ const BATCH: usize = 512;
 /// 128 KiB: 7,700 requests.
 const INBOX: usize = 128 * 1024;
 
-/// More than this nobody asks for at a time.
+/// No client requests more than this at a time.
 const MAX_REQUEST: usize = 128 * 1024;
 
 /// How long a connection that is no longer used may take to be noticed.
@@ -29,18 +29,18 @@ const GRACE: Duration = Duration::from_secs(2);
 /// A client that is not there yet is dialled again after this.
 const REDIAL: Duration = Duration::from_millis(50);
 
-/// When things happened first.
+/// When each kind of event happened first.
 #[derive(Default)]
 pub(crate) struct Firsts {
     pub(crate) connection: OnceLock<Instant>,
     pub(crate) request: OnceLock<Instant>,
     /// The last block of some piece was handed to the socket.
     pub(crate) piece: OnceLock<Instant>,
-    /// The client said that it has a piece, hashed and whatever else it does before that.
+    /// The client announced a piece: it has hashed it and done all else that it does before that.
     pub(crate) have: OnceLock<Instant>,
 }
 
-/// What one connection came to.
+/// The figures of one connection.
 #[derive(Default, Clone, Copy)]
 pub(crate) struct Served {
     pub(crate) cpu: Duration,
@@ -62,7 +62,7 @@ struct Shared {
 }
 
 impl Seeds {
-    /// Each at an address of its own, 127.0.1.x, as seeds of the world have it.
+    /// Starts seeds, each at an address of its own, 127.0.1.x.
     pub(crate) fn start(content: &Content, count: u32) -> Self {
         let shared =
             Arc::new(Shared { content: content.clone(), firsts: Firsts::default(), open: AtomicUsize::new(0) });
@@ -137,7 +137,7 @@ fn serve(stream: TcpStream, shared: &Shared, report: &Sender<Served>, begun: Beg
     let mut service = Service { stream, shared, sent: BTreeMap::new(), bytes: 0 };
     // However it ends, it is over; whether that was too early is seen in what the client has.
     drop(service.run(begun));
-    // Nobody may be left to be told.
+    // The receiver may be gone.
     let served = Served { cpu: thread_cpu().saturating_sub(before), bytes: service.bytes };
     report.send(served).unwrap_or_default();
     shared.open.fetch_sub(1, Ordering::AcqRel);
@@ -184,7 +184,7 @@ impl Service<'_> {
         }
     }
 
-    /// One `writev`, or as many as the socket needs.
+    /// Writes with one `writev`, or as many as the socket needs.
     fn answer(&mut self, batch: &mut Vec<Block>) -> io::Result<()> {
         if batch.is_empty() {
             return Ok(());

@@ -19,7 +19,7 @@ const FLAGS: [&str; 5] = ["-O1", "-shared", "-fPIC", "-fno-builtin", "-fno-tree-
 /// The counter, compiled, and where it writes to.
 pub(crate) struct Counter(TempDir);
 
-/// What was counted of a process that has ended.
+/// The counts of a process that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Memory {
     pub(crate) bytes_copied: f64,
@@ -38,7 +38,7 @@ impl Counter {
         counter
     }
 
-    /// Has it count in the process of this command.
+    /// Makes the process of this command count.
     pub(crate) fn load_into(&self, command: &mut Command) {
         fs::remove_file(self.out()).unwrap_or_default();
         command.env("LD_PRELOAD", self.library()).env("MEMORY_TO", self.out());
@@ -52,7 +52,7 @@ impl Counter {
         self.0.path().join("counts")
     }
 
-    /// What it counted until the process ended.
+    /// Returns the counts of the process, once it has ended.
     pub(crate) fn read(&self) -> Memory {
         let text = fs::read_to_string(self.out()).unwrap_or_else(|error| panic!("nothing was counted: {error}"));
         let mut counts = text.split_whitespace().map(|count| count.parse().unwrap());

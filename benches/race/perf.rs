@@ -20,7 +20,7 @@ const SWITCHES: &str = "context-switches";
 /// Until the counter is attached to every thread.
 const ATTACHED: Duration = Duration::from_millis(700);
 
-/// What was counted; what the tool does not know is missing.
+/// The counts; those that the tool does not know are missing.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Events {
     pub(crate) syscalls: Option<f64>,
@@ -36,7 +36,7 @@ pub(crate) enum Tool {
 }
 
 impl Tool {
-    /// The best that works on this machine.
+    /// Returns the best tool that works on this machine.
     pub(crate) fn found() -> Option<Self> {
         let works = |words: &[&str]| {
             let run = Command::new(words[0]).args(&words[1..]).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -56,7 +56,7 @@ impl Tool {
         }
     }
 
-    /// The same command, counted from its start to its end.
+    /// Returns the same command, counted from its start to its end.
     pub(crate) fn around(self, command: &Command, out: &Path) -> Command {
         let mut counted = self.words(out);
         if self == Self::Perf {
@@ -92,7 +92,7 @@ impl Tool {
         command
     }
 
-    /// What it wrote.
+    /// Returns what the tool wrote.
     pub(crate) fn read(self, out: &Path) -> Events {
         let text = fs::read_to_string(out).unwrap_or_default();
         if self == Self::Strace {

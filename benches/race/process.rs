@@ -12,13 +12,13 @@ use rustix::process::{
     Pid, Resource, Rlimit, Signal, WaitId, WaitIdOptions, getrlimit, kill_process, setrlimit, waitid,
 };
 
-/// 100 in a second on every Linux of today: what /proc/PID/stat counts in.
+/// The unit of processor time in /proc/PID/stat: 100 ticks in a second, on every Linux of today.
 const TICK: f64 = 0.01;
 
 /// Peak memory is read this often: the last value before the end is lost with the process.
 const WATCH: Duration = Duration::from_millis(5);
 
-/// What a client is given to end by itself.
+/// How long a client may take to end by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 /// How one run ended and what it took.
@@ -106,7 +106,7 @@ impl Process {
         Outcome { wall, cpu, peak_mib, well: early.unwrap_or(status.success()) }
     }
 
-    /// Asks it to end, and sees to it.
+    /// Asks the process to end, and kills it if it does not.
     pub(crate) fn stop(mut self) {
         kill_process(pid_of(self.pid()), Signal::INT).unwrap_or_default();
         let asked = Instant::now();
@@ -120,7 +120,7 @@ impl Process {
 }
 
 impl Drop for Process {
-    /// Whatever went wrong, nobody is left running.
+    /// No process is left running, whatever went wrong.
     fn drop(&mut self) {
         self.child.kill().unwrap_or_default();
         self.child.wait().unwrap();

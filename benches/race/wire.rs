@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
 
 use socket2::{Domain, Socket, Type};
 
-/// 16 KiB: what everybody asks for at a time.
+/// 16 KiB: the length of a request in all clients.
 pub(crate) const BLOCK: u32 = 16 * 1024;
 
 pub(crate) const CHOKE: u8 = 0;

@@ -31,8 +31,8 @@ fn fetch(torrents: &[PathBuf], dir: &Path, arbiters: u32) -> Fetch {
     torrents[1..].iter().fold(fetch, Fetch::arg)
 }
 
-/// Which arbiters told how late they are.
-fn told(outcome: &Outcome) -> BTreeSet<u64> {
+/// Returns the arbiters whose scheduling delay was logged.
+fn arbiters_with_lag(outcome: &Outcome) -> BTreeSet<u64> {
     outcome.logged("arbiter lag").iter().map(|event| event.number("arbiter")).collect()
 }
 
@@ -55,14 +55,14 @@ fn hostile_swarms_on_every_arbiter_are_survived() {
     for scene in &scenes {
         scene.assert_arrived(&dir);
     }
-    assert_eq!(told(&outcome), (0..3).collect());
+    assert_eq!(arbiters_with_lag(&outcome), (0..3).collect());
     let expected: u64 = resets.iter().map(|(honest, ..)| honest.stats().resets).sum();
     let counted = outcome.restarts("PeerConnection", "reset");
     // A reset behind the last block of a torrent may find its peers already being sent away.
     assert!((expected - 6..=expected).contains(&counted), "{counted} restarts for {expected} resets");
 }
 
-/// Who comes by himself is taken in by one arbiter and served by another.
+/// One arbiter accepts an inbound connection and another serves it.
 #[test]
 fn a_seed_on_several_arbiters_serves_a_fetch_on_several() {
     let scenes = scenes(5);

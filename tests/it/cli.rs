@@ -106,7 +106,7 @@ fn what_is_no_torrent_ends_with_25() {
     }
 }
 
-/// S-01: a path that climbs is led back below the folder, as libtorrent does it, and whoever looks is told.
+/// S-01: a path that climbs is led back below the folder, as libtorrent does it, and `info` and `fetch` warn about it.
 #[test]
 fn a_torrent_that_climbs_out_stays_in_its_folder() {
     let lab = Lab::new();
@@ -233,7 +233,7 @@ fn info_speaks_json_on_either_side_of_the_verb() {
     }
 }
 
-/// S-20: a passkey is shown to nobody.
+/// S-20: no output shows a passkey.
 #[test]
 fn a_passkey_is_in_no_output() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
@@ -347,7 +347,7 @@ fn output_without_a_terminal_is_plain() {
     assert_eq!(quiet.stdout, "");
 }
 
-/// nobody reads what we print, and the download goes on.
+/// the download goes on when the reader of the output is gone.
 #[test]
 fn a_reader_that_has_left_does_not_stop_the_download() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Bash]) else { return };

@@ -1,4 +1,4 @@
-//! The demo, as a stranger runs it first.
+//! The demo, as a new user runs it first.
 
 use std::process::{Command, Output};
 

@@ -57,7 +57,7 @@ fn a_full_disk_ends_with_nine_and_is_resumed_when_there_is_space() {
     let slow = Seed::slow_libtorrent(&torrent, 6 * MIB);
     let mut fetch = Fetch::new(&torrent.path, &disk.path).peer(slow.addr).start();
     fetch.wait_until_it_has(8 * MIB);
-    // Somebody else takes the rest.
+    // Another program fills the rest of the disk.
     disk.remount(&format!("size={}", 12 * MIB));
     let full = fetch.finish().expect_code(9);
     let error = full.result()["error"].as_str().unwrap();
@@ -91,7 +91,7 @@ fn a_full_disk_is_waited_for_when_asked() {
     assert!(outcome.took < Duration::from_secs(60), "it looks again every 30 s");
 }
 
-/// D-08.
+/// D-08: the error of a read-only disk names it.
 #[test]
 fn a_read_only_disk_is_named() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Mount]) else { return };

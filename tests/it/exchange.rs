@@ -14,7 +14,7 @@ fn payload(lab: &Lab, switches: &[&str]) -> Torrent {
     switches.iter().fold(Maker::of(&source), |maker, switch| maker.switch(switch)).make(lab)
 }
 
-/// By libtorrent's own log.
+/// The log of libtorrent shows the peers that we named.
 #[test]
 fn libtorrent_is_told_whom_else_we_know() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
@@ -27,9 +27,10 @@ fn libtorrent_is_told_whom_else_we_know() {
     fetching.kill();
 }
 
-/// The second one of us knows nobody but the first, which is slow; it ends before that one because it got to know the seed.
+/// The second client knows only the first one, which is slow. It completes before the first one, because it learnt the
+/// address of the seed (BEP 11).
 #[test]
-fn who_knows_one_of_us_gets_to_know_its_seed() {
+fn a_client_that_knows_one_of_us_learns_of_its_seed() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
     let torrent = payload(&lab, &[]);
     let seed = Seed::libtorrent(&torrent);
@@ -43,7 +44,7 @@ fn who_knows_one_of_us_gets_to_know_its_seed() {
     assert!(first.kill().code > 128, "the first one was still at it");
 }
 
-/// BEP 27.
+/// BEP 27: a private torrent has no peer exchange.
 #[test]
 fn a_private_torrent_offers_no_exchange() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };

@@ -10,7 +10,7 @@ use crate::support::process::Process;
 use crate::support::{Fetch, Lab};
 
 #[test]
-fn the_list_names_every_entry_each_tried_or_excused() {
+fn the_list_names_every_entry_with_scenarios_or_a_reason() {
     let outcome = run(&["fault", "list", "--json"]).expect_code(0);
     let entries: Vec<&Value> = outcome.events.iter().filter(|event| event["event"] == "entry").collect();
     assert_eq!(entries.len(), 104);
@@ -45,7 +45,7 @@ fn a_run_that_holds_ends_with_0_and_reports_what_was_seen() {
 /// What each kind of bad client ends with. A failing run prints one line with which it can be played again, and the replay
 /// fails the same way.
 #[test]
-fn a_run_that_fails_has_its_exit_code_and_one_line_that_plays_it_again() {
+fn a_run_that_fails_has_its_exit_code_and_a_command_that_repeats_it() {
     let clients = [
         ("false {torrent}", 11, "not live: it gave up with 1"),
         ("/nowhere/client {torrent}", 11, "not live: cannot start /nowhere/client"),
@@ -127,7 +127,7 @@ fn a_peer_a_relay_and_a_tracker_work_by_themselves() {
     assert!(interrupted(relay)["down"].as_u64().unwrap() >= 1 << 20);
     assert!(interrupted(peer)["resets"].as_u64().unwrap() >= 3);
 
-    // The same payload as a torrent of somebody else's, over UDP and IPv6-free.
+    // The same payload as the data of an existing torrent, over UDP.
     let (peer, shown) = served(&["peer", "--torrent", &torrent, "--dir", text(&source)]);
     let named = format!("peers={}", shown["addr"].as_str().unwrap());
     let (tracker, shown) = served(&["tracker", "--udp", "--behaviour", &named]);

@@ -1,5 +1,5 @@
 //! Layer `host` of the fault-injection harness, once, against the program under test: one test for each set of things that
-//! scenes need, so that a machine without strace or root ignores what it cannot play and plays the rest.
+//! scenes need, so that a machine without strace or root ignores what it cannot run and runs the rest.
 
 use std::path::Path;
 
@@ -19,12 +19,12 @@ const SETS: &[(&[MachineNeed], &[Needs])] = &[
     (&[MachineNeed::Prlimit, MachineNeed::Mount], &[Needs::Prlimit, Needs::Mount]),
 ];
 
-/// Which dice: `TT_FAULT_SEED`, or always the same.
+/// Returns the seed: `TT_FAULT_SEED`, or 1.
 fn seed() -> u64 {
     std::env::var("TT_FAULT_SEED").map_or(1, |text| text.parse().unwrap())
 }
 
-/// Plays all scenes with exactly these needs.
+/// Runs all scenes with exactly these needs.
 fn outlives(set: &[MachineNeed]) {
     let (_, needs) = SETS.iter().find(|(known, _)| *known == set).unwrap();
     let Some(_lab) = Lab::with(needs) else { return };

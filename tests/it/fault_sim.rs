@@ -1,4 +1,4 @@
-//! The simulator from outside: one seed decides everything, in whatever process it is played.
+//! The simulator from outside: one seed decides everything, in every process.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::support::client::run;
 
-/// Twenty seeds of three scenarios are 120 simulated runs, which a debug build plays in half a minute.
+/// Twenty seeds of three scenarios are 120 simulated runs, which take a debug build half a minute.
 const SEEDS: usize = 20;
 
-/// What happened, by scenario and seed: the hash of all events and the verdict.
+/// Returns the hash of all events and the verdict, by scenario and seed.
 fn hashes() -> BTreeMap<(String, u64), (String, String)> {
     let only = "D-12,mix.bad-day";
     let seeds = SEEDS.to_string();

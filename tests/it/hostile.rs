@@ -1,4 +1,4 @@
-//! Hostile swarms against the real binary: it ends well, and nobody honest is blamed. Every byte is compared.
+//! Hostile swarms against the real binary: it completes, and no honest peer is banned. Every byte is compared.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const PIECE: u32 = 128 * 1024;
 
-/// The nth host of a network of this machine: to the client each is somebody else.
+/// Returns the nth host of a loopback network: to the client each address is another host.
 fn host(network: u8, number: u8) -> Ipv4Addr {
     Ipv4Addr::new(127, 0, network, number)
 }
@@ -46,7 +46,7 @@ fn resets_in_the_middle_of_anything_are_survived() {
     }
 }
 
-/// P-01 and P-02: thirty that accept and say nothing, fifty where nobody listens, one honest.
+/// P-01 and P-02: thirty that accept and say nothing, fifty addresses without a listener, one honest peer.
 #[test]
 fn thirty_silent_and_fifty_dead_peers_do_not_hide_an_honest_one() {
     let scene = Scene::new(4 * MIB, PIECE);
@@ -200,7 +200,7 @@ fn one_honest_peer_among_all_the_others_is_enough() {
     let outcome = fetch.run().expect_complete();
     scene.assert_arrived(&dir);
     assert_eq!(honest.stats().connections, 1, "the honest one was never sent away");
-    // The honest one alone takes 6 s; everybody else together may cost as much again and the usual time-outs.
+    // The honest peer alone takes 6 s. All other peers together may cost as much again, and the usual time-outs.
     assert!(outcome.took < Duration::from_secs(60), "took {:?}", outcome.took);
     assert!(outcome.peak_kib < 200 * 1024, "peak of {} KiB", outcome.peak_kib);
 }

@@ -120,7 +120,7 @@ fn odd_but_honest_trackers_are_enough_each_by_itself() {
         let scene = Scene::new(MIB, PIECE);
         let seed = scene.peer("");
         println!("{kind} {words}");
-        // A reply from another port is nobody's reply (T-13): a second tracker must do it.
+        // A reply from another port is not accepted (T-13): a second tracker must name the peer.
         let named = if words.contains("peers=") { words.to_owned() } else { format!("peers={}", seed.addr) };
         let words = if words.contains("peers=") || words.is_empty() { named } else { format!("{words},{named}") };
         let tracker = if kind == "http" { scene.http_tracker(&words) } else { scene.udp_tracker(&words) };
@@ -133,7 +133,7 @@ fn odd_but_honest_trackers_are_enough_each_by_itself() {
     }
 }
 
-/// T-15: whatever interval a tracker sends, nobody announces more often than the floor. Seen from the tracker's record.
+/// T-15: whatever interval a tracker sends, the client announces no more often than the floor allows. Seen from the tracker's record.
 #[test]
 fn no_interval_makes_us_hammer_a_tracker() {
     let scene = Scene::new(MIB, PIECE);
@@ -256,7 +256,7 @@ fn a_stop_with_a_hung_tracker_takes_five_seconds_at_most() {
     }
 }
 
-/// The bound is the user's.
+/// `--shutdown-timeout` limits the stop.
 #[test]
 fn a_shorter_shutdown_timeout_is_kept() {
     let scene = Scene::new(MIB, PIECE);

@@ -1,6 +1,6 @@
 //! The black-box tests: the real binary against real trackers, real foreign clients and hostile ones, on loopback.
 //!
-//! Knows the command line's contract and the cast of `tt_actors::faults`; knows nothing of the actors. Every test that
+//! Knows the command line's contract and the peers and trackers of `tt_actors::faults`; knows nothing of the actors. Every test that
 //! moves bytes compares every byte. Each picks its own free ports, so they run beside each other; the heavy ones take a
 //! lock and run one after the other.
 #![expect(

@@ -159,7 +159,7 @@ fn state_stays_as_long_as_it_is_needed_or_asked_for() {
     assert!(!left.iter().any(|path| path.extension().unwrap() == "lock"), "{left:?}");
 }
 
-/// S-02 for writing, and what everybody else does for reading.
+/// S-02: links are not followed to write data. They are followed to read it, as in other clients.
 #[test]
 fn data_behind_links_is_seeded_verified_and_complete() {
     let bench = Bench::new();

@@ -20,7 +20,7 @@ fn swarm(lab: &Lab, bytes: u64, scheme: &str) -> (Torrent, OpenTracker) {
     (torrent, tracker)
 }
 
-/// The foreign cast by itself: what the other tests build on.
+/// The foreign clients without ours: the other tests rely on them.
 #[test]
 fn every_seed_of_the_tests_serves_a_foreign_client_too() {
     let needs = [Needs::Libtorrent, Needs::Aria2, Needs::Transmission];
@@ -36,7 +36,7 @@ fn every_seed_of_the_tests_serves_a_foreign_client_too() {
     }
 }
 
-/// W-08.
+/// W-08: a peer is found through a real tracker.
 #[test]
 fn a_libtorrent_seed_is_found_through_opentracker_over_http() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker]) else { return };
@@ -126,7 +126,7 @@ fn an_aria2_seed_is_found_through_opentracker() {
 
 /// W-05: Transmission sends its bitfield and then chokes, for up to ten seconds.
 #[test]
-fn a_transmission_seed_serves_whoever_dials_it() {
+fn a_transmission_seed_serves_a_client_that_dials_it() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Transmission]) else { return };
     let source = lab.at("source/payload.bin");
     write_file(&source, 16 * MIB + 99, 7);
@@ -154,7 +154,8 @@ fn three_clients_of_three_makers_serve_one_download_together() {
     assert!(outcome.number("bytes_wasted") <= 6 * MIB, "wasted {}", outcome.number("bytes_wasted"));
 }
 
-/// A tracker that forgot us at once would hand us to nobody: `stopped` and `completed` are told as BEP 3 has it.
+/// The tracker counts the completed download and then removes the client: it sent `completed` and `stopped` as BEP 3
+/// says.
 #[test]
 fn opentracker_no_longer_knows_a_client_that_has_left() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Opentracker]) else { return };
@@ -167,7 +168,8 @@ fn opentracker_no_longer_knows_a_client_that_has_left() {
     assert_eq!(tracker.completed(&torrent.info_hash), 1, "the one completed download");
 }
 
-/// What we have is served while we fetch the rest: the leech dialled here knows nobody but us (W-28).
+/// The pieces that we have are served while we fetch the rest: the leech that is dialled here knows no other peer
+/// (W-28).
 #[test]
 fn a_leech_that_knows_only_us_gets_the_pieces_we_have() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };

@@ -62,8 +62,8 @@ fn folders_scripts_and_empty_files_made_by_libtorrent_arrive() {
     fetch_and_compare(&lab, &torrent);
 }
 
-/// Private, with a tracker that nobody runs: the peer that we are told of is enough. Transmission's tool leaves empty
-/// files out.
+/// A private torrent whose tracker does not run: the peer that the user names is enough. Transmission's tool leaves
+/// empty files out.
 #[test]
 fn folders_and_scripts_made_by_transmission_arrive() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::TransmissionCreate]) else { return };

@@ -97,7 +97,7 @@ fn a_second_interrupt_stops_at_once_and_the_state_is_still_safe() {
     assert_same(&torrent.source, &torrent.inside(&dir));
 }
 
-/// A finished download is found whole: nobody is asked for a byte.
+/// A finished download is found whole: no peer is asked for a byte.
 #[test]
 fn a_complete_download_needs_no_peer() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
@@ -219,7 +219,7 @@ fn a_deleted_file_comes_back() {
     assert!(fetched <= FILES[1].1 + PIECE, "fetched {fetched}");
 }
 
-/// The same bytes put there by somebody else are kept and verified: nothing is fetched.
+/// The same bytes written by another program are kept and verified: nothing is fetched.
 #[test]
 fn data_that_is_already_there_is_kept() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
@@ -235,7 +235,7 @@ fn data_that_is_already_there_is_kept() {
     assert_same(&torrent.source, &torrent.inside(&dir));
 }
 
-/// An unrelated file in the way is never touched (exit 13), unless told to.
+/// A foreign file in the way is never changed (exit 13), unless `--overwrite` is given.
 #[test]
 fn an_unrelated_file_is_never_overwritten() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };

@@ -36,8 +36,8 @@ fn a_seed_of_ours_serves_libtorrent_and_ourselves() {
     assert_same(&torrent.source, &torrent.inside(&ours));
 }
 
-/// BEP 16: libtorrent and we ourselves get everything from a seed that names its pieces one by one, and from each other, and
-/// the seed gives little more than the payload. Whoever is alone with it gets everything too.
+/// BEP 16: libtorrent and our client get everything from a seed that announces its pieces one by one, and from each
+/// other. The seed sends little more than the payload. A single leech gets everything too.
 #[test]
 fn a_super_seed_of_ours_serves_libtorrent_and_ourselves_and_gives_each_piece_about_once() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
@@ -77,7 +77,7 @@ fn a_seed_of_ours_serves_aria2_through_a_tracker() {
     assert_same(&torrent.source, &torrent.inside(&dir));
 }
 
-/// A seed dials too: Transmission knows nobody here, and is found by the address that a person named.
+/// A seed dials too: this Transmission knows no peer, and the seed is given its address.
 #[test]
 fn a_seed_of_ours_dials_a_transmission_that_lacks_everything() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent, Needs::Transmission]) else { return };
@@ -89,7 +89,7 @@ fn a_seed_of_ours_dials_a_transmission_that_lacks_everything() {
     assert_same(&torrent.source, &torrent.inside(&dir));
 }
 
-/// Fetching and giving at once, then only giving: the second leech has nobody but the first, which has left its seed behind.
+/// Fetches and seeds at once, then only seeds: the second leech knows only the first, whose own seed has stopped.
 #[test]
 fn a_fetch_that_stays_to_seed_serves_whoever_comes_and_ends_with_0() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };
@@ -173,8 +173,9 @@ fn three_torrents_are_fetched_together_from_one_seed_of_three() {
     assert!(listed.iter().all(|one| one["exit_code"] == 0));
 }
 
-/// A swarm of four makers behind one slow seed: nobody has it all from the seed alone, and everybody has it all in the end.
-/// Transmission believes no tracker on loopback: it is dialled, by whoever the tracker tells of it, and by one that stays.
+/// A swarm of four different clients behind one slow seed: none gets everything from the seed alone, and all complete.
+/// Transmission accepts no loopback address from a tracker: it is dialled, by peers that the tracker names it to, and
+/// by one that stays.
 #[test]
 fn a_mixed_swarm_completes_from_our_seed_and_from_libtorrents() {
     let needs = [Needs::Libtorrent, Needs::Opentracker, Needs::Aria2, Needs::Transmission];
@@ -213,8 +214,8 @@ fn a_mixed_swarm_completes_from_our_seed_and_from_libtorrents() {
     }
 }
 
-/// D-04: half of what we give to others is cut away below us. Nobody is given a false byte, and what is found to be gone is
-/// fetched again, here of the very peer that asked for it.
+/// D-04: half of the seeded data is truncated while it is served. No peer gets a false byte, and the missing data is
+/// fetched again, here from the peer that asked for it.
 #[test]
 fn what_a_seed_cannot_read_any_more_it_fetches_again() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };

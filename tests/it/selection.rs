@@ -74,7 +74,7 @@ fn only_the_selected_files_come_and_the_others_never_appear() {
     }
 }
 
-/// Bytes that came with a shared piece are kept for whoever wants them later, and nothing is fetched twice.
+/// Bytes that came with a shared piece are kept for a later selection, and nothing is fetched twice.
 #[test]
 fn a_later_selection_fetches_only_what_no_earlier_one_brought() {
     let Some(lab) = Lab::with(&[Needs::Libtorrent]) else { return };

@@ -143,8 +143,8 @@ fn our_scrape_reads_our_tracker() {
     assert_eq!(outcome.stdout.matches("1 seeders, 0 leechers, 0 completed").count(), 2, "{}", outcome.stdout);
 }
 
-/// The same visits to both, one after the other: the same numbers, the same peers, over HTTP and UDP. The interval is
-/// each tracker's own policy; opentracker also names seeds to seeds, and everybody to himself.
+/// The same visits to both trackers, one after the other, give the same numbers and the same peers, over HTTP and UDP.
+/// The interval is each tracker's own policy. opentracker also names seeds to seeds, and a client to itself.
 #[test]
 fn opentracker_and_ours_give_the_same_answers() {
     use Event::{Completed, Periodic, Started, Stopped};

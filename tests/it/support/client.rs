@@ -14,7 +14,7 @@ use super::netns::Host;
 use super::ports::free;
 use super::process::{Finished, Process};
 
-/// Beyond this a run is hung, not slow: two loaded cores and a debug build are counted in.
+/// 120 s: a run that takes longer has hung, even with a debug build on two loaded cores.
 pub(crate) const WATCHDOG: Duration = Duration::from_secs(120);
 
 /// The client's binary: cargo's, or with `TT_BIN` another build of it.
@@ -48,7 +48,7 @@ impl Fetch {
         Self { command, port, limit: WATCHDOG }
     }
 
-    /// One more argument.
+    /// Adds an argument.
     pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
         self.command.arg(arg);
         self
@@ -75,7 +75,7 @@ impl Fetch {
         self
     }
 
-    /// Started where this name leads to both 127.0.0.1 and `::1`, by a hosts file that nobody else sees.
+    /// Started where this name leads to both 127.0.0.1 and `::1`, by a hosts file that only this process sees.
     pub(crate) fn where_a_name_has_both_families(mut self, name: &str, lab: &Lab) -> Self {
         let hosts = lab.at("hosts");
         std::fs::write(&hosts, format!("127.0.0.1 localhost {name}\n::1 {name}\n")).unwrap();
@@ -133,7 +133,7 @@ impl Fetching {
         Outcome::of(&self.process.finish(self.limit))
     }
 
-    /// Pulls the plug.
+    /// Kills it with SIGKILL and waits for its end.
     pub(crate) fn kill(self) -> Outcome {
         Outcome::of(&self.process.kill())
     }

@@ -1,4 +1,4 @@
-//! What the tests stand on: folders, payloads, processes with a watchdog, real peers, the client itself.
+//! What the tests share: folders, payloads, processes with a watchdog, real peers, the client under test.
 
 pub(crate) mod client;
 pub(crate) mod lab;

@@ -34,8 +34,9 @@ pub(crate) struct OpenTracker {
 }
 
 impl OpenTracker {
-    /// Starts one on this port, which a torrent names already, that knows these info-hashes. It answers before it has read
-    /// the list of them, and turns everybody away; so it is asked for one of nobody's, which is in the list too.
+    /// Starts opentracker on this port, which the torrent names already, with a whitelist of these info-hashes. It
+    /// answers before it has read the whitelist, and then refuses every torrent. So it is asked for an unused info-hash
+    /// of the list until it accepts.
     pub(crate) fn start(lab: &Lab, port: u16, info_hashes: &[&str]) -> Self {
         let whitelist = lab.at(&format!("whitelist-{port}"));
         let nobodys = "0".repeat(40);
@@ -99,12 +100,12 @@ impl Seed {
         Self::libtorrent_with(torrent, &["--rate", &rate.to_string()])
     }
 
-    /// libtorrent that unchokes nobody: all there is are the five pieces that it allows a newcomer (BEP 6).
+    /// libtorrent that unchokes no peer: a newcomer gets only the five pieces of its allowed-fast set (BEP 6).
     pub(crate) fn choking_libtorrent(torrent: &Torrent) -> Self {
         Self::libtorrent_with(torrent, &["--slots", "0"])
     }
 
-    /// libtorrent that names its pieces one by one (BEP 16); nobody sees a full bitfield of it.
+    /// libtorrent that announces its pieces one by one (BEP 16) and never a full bitfield.
     pub(crate) fn super_libtorrent(torrent: &Torrent) -> Self {
         let port = free();
         let mut command = mortal(python().unwrap());
@@ -247,8 +248,9 @@ impl Leech {
         assert_eq!(ended.code(), 0, "{:?}", ended.out);
     }
 
-    /// transmission-daemon, which takes no peers on loopback from a tracker: it is dialled. What is complete loses the
-    /// `.part` of its name. It takes one connection from an address, so nobody may knock to ask how far it is.
+    /// Starts transmission-daemon, which must be dialled because it accepts no loopback address from a tracker. A file
+    /// that is complete loses the `.part` of its name. The test cannot ask it for its progress, because it accepts only
+    /// one connection from an address.
     pub(crate) fn transmission(lab: &Lab, torrent: &Torrent, dir: &Path) -> Self {
         let (addr, process) = transmission(lab, torrent, dir);
         Self { addr, process }
@@ -282,7 +284,7 @@ fn has_everything(addr: SocketAddr, torrent: &Torrent) -> Option<bool> {
     }
 }
 
-/// A GET with the bare means of the standard library; the body as it came, None while nobody answers.
+/// Sends a GET over a plain socket. Returns the body as it came; `None` if there is no answer.
 pub(crate) fn http_get(addr: SocketAddr, target: &str) -> Option<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&addr, Duration::from_secs(1)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, kill_process_group, waitid};
 use serde_json::Value;
 
-/// How often a wait looks again. It ends at once when a line comes; this is for what has no line (an exit, a port).
+/// 10 ms between two checks of an event that prints no line (an exit, a port). A wait for a line ends as soon as it comes.
 pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
-/// How much of the output a failure shows.
+/// How many lines of the output a failure shows.
 const TAIL: usize = 40;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(crate) struct Process {
     peak_kib: u64,
 }
 
-/// What a child left.
+/// What is known of a child that has ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,
@@ -111,7 +111,7 @@ impl Process {
         }
     }
 
-    /// Whether it still runs.
+    /// Tells whether it still runs.
     pub(crate) fn is_running(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
     }
@@ -156,7 +156,7 @@ impl Process {
         Some(self.child.wait().unwrap())
     }
 
-    /// Kills it as the power switch would, and takes what it had said.
+    /// Kills it with SIGKILL and returns its output.
     pub(crate) fn kill(mut self) -> Finished {
         self.look_at_memory();
         self.signal(Signal::KILL);
@@ -216,7 +216,7 @@ fn read_lines(stream: impl Read + Send + 'static, tell: Sender<Line>, wrap: fn(S
     });
 }
 
-/// Looks again and again until `done`, for at most `limit`.
+/// Polls until `done` returns `true`, for at most `limit`: other programs do not signal what a test waits for here.
 pub(crate) fn until(what: &str, limit: Duration, mut done: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !done() {

@@ -1,5 +1,5 @@
 //! A swarm of `tt_actors::faults` beside the test: one torrent, its hostile and honest peers, and the check that the
-//! payload arrived. What the cast can do is in `faults::harness`; here it fails the test.
+//! payload arrived. `faults::harness` runs the peers and trackers; here every error fails the test.
 
 use std::cell::Cell;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -14,51 +14,51 @@ use super::client::WATCHDOG;
 use super::lab::Lab;
 use super::process::until;
 
-/// One torrent of one file with its cast.
+/// One torrent of one file, with its peers and trackers.
 #[derive(Debug)]
 pub(crate) struct Scene {
     pub(crate) lab: Lab,
     harness: Harness,
-    /// How many have been brought on.
+    /// How many peers were started.
     peers: Cell<u64>,
 }
 
 impl Scene {
-    /// A payload of `bytes` in pieces of `piece_len`, nobody there yet.
+    /// Makes a torrent of `bytes` in pieces of `piece_len` bytes, without peers.
     pub(crate) fn new(bytes: u64, piece_len: u32) -> Self {
         Self::named("hostile.bin", bytes, piece_len)
     }
 
-    /// The same with another name, for where there are several.
+    /// Makes a torrent with this name, for tests with several torrents.
     pub(crate) fn named(name: &str, bytes: u64, piece_len: u32) -> Self {
         let recipe = Recipe::single(name, piece_len, &[]);
         let harness = Harness::new(recipe, Payload::new(bytes, bytes)).unwrap();
         Self { lab: Lab::new(), harness, peers: Cell::new(0) }
     }
 
-    /// Its length in bytes.
+    /// Returns the length of the payload, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.harness.payload().len()
     }
 
-    /// A peer on 127.0.0.1 that behaves as these words say; none is an honest seed.
+    /// Starts a peer on 127.0.0.1 with this behaviour; an empty one is an honest seed.
     pub(crate) fn peer(&self, words: &str) -> PeerHandle {
         self.peer_at(Ipv4Addr::LOCALHOST, words)
     }
 
-    /// The same on another address of this machine: to the client another host.
+    /// Starts a peer on another loopback address, which is another host to the client.
     pub(crate) fn peer_at(&self, ip: Ipv4Addr, words: &str) -> PeerHandle {
-        // Another seed for each, and with it another peer id.
+        // Each peer has another seed, and so another peer id.
         self.peers.set(self.peers.get() + 1);
         self.harness.peer(ip, words, self.peers.get()).unwrap()
     }
 
-    /// An HTTP tracker that behaves as these words say; it knows nobody but whom they name.
+    /// Starts an HTTP tracker with this behaviour, which names only the peers in it.
     pub(crate) fn http_tracker(&self, words: &str) -> TrackerHandle {
         self.harness.http_tracker(words, Knows::Nobody).unwrap()
     }
 
-    /// The same over UDP.
+    /// Starts a UDP tracker with this behaviour, which names only the peers in it.
     pub(crate) fn udp_tracker(&self, words: &str) -> TrackerHandle {
         self.harness.udp_tracker(words, Knows::Nobody, 7).unwrap()
     }
@@ -94,7 +94,7 @@ impl Scene {
     }
 }
 
-/// Waits until somebody has come to that tracker.
+/// Waits until this tracker was visited.
 pub(crate) fn wait_for_a_visit(tracker: &TrackerHandle) {
     until(&format!("a visit to {}", tracker.url), WATCHDOG, || tracker.record().arrivals > 0);
 }

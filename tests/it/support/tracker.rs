@@ -171,7 +171,7 @@ impl UdpClient {
     }
 }
 
-/// What two trackers must agree on: numbers and peers, whoever comes first.
+/// What two trackers must agree on: numbers and peers, whichever of them is asked first.
 pub(crate) fn essence(reply: &AnnounceReply) -> (Option<u32>, Option<u32>, BTreeSet<SocketAddr>) {
     (reply.complete, reply.incomplete, reply.peers.iter().copied().collect())
 }
