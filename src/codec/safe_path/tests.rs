@@ -250,7 +250,7 @@ const ORDINARY_NAMES: &[&str] = &[
 #[test]
 fn ordinary_names_stay_as_they_are() {
     assert_eq!(ORDINARY_NAMES.len(), 68);
-    for name in ORDINARY_NAMES {
+    for &name in ORDINARY_NAMES {
         for rule in [NameRules::Native, NameRules::Portable] {
             assert_eq!(rule.component(name.as_bytes()).as_deref(), Some(name));
         }
