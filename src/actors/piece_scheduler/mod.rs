@@ -130,7 +130,7 @@ impl PieceScheduler {
         let asked = self.cfg.have.send(HaveNow).into_actor(self);
         ctx.spawn(asked.map(|answer, act, ctx| match answer {
             Err(MailboxError::Closed) if !act.cfg.have.connected() => {
-                ctx.stop_with(ActorExit::fault("the writer is gone"))
+                ctx.stop_with(ActorExit::fault("the writer is gone"));
             }
             Err(_failed) => {
                 let again = Instant::now().into_std() + ASK_AGAIN;

@@ -70,7 +70,7 @@ impl PieceHashes {
     /// `hashes` is a part of `raw`, of which `kept` is a copy: no byte is kept twice.
     fn within(kept: &Bytes, raw: &[u8], hashes: &[u8]) -> Self {
         let start = hashes.as_ptr().addr().wrapping_sub(raw.as_ptr().addr());
-        Self(kept.slice(start..start + hashes.len()))
+        Self(kept.slice(start..start.saturating_add(hashes.len())))
     }
 
     /// What a piece must hash to. For a piece of another torrent that this one has not: zeros, which nothing hashes to.

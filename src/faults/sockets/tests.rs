@@ -37,7 +37,7 @@ fn every_behaviour_parses_and_every_goal_comes_after_the_last_action() {
         for peers in scene.peers {
             match peers {
                 ScenePeers::Honest(words) | ScenePeers::Hostile(_, words) | ScenePeers::Crowd(_, words) => {
-                    drop(behaviour(name, words))
+                    drop(behaviour(name, words));
                 }
                 ScenePeers::Behind(toxics, words) => {
                     toxics.parse::<Toxics>().unwrap();

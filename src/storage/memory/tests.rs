@@ -10,27 +10,30 @@ use crate::storage::SharedStorage;
 const LEN: u64 = 40_000;
 
 /// The [`LEN`] bytes of the torrent. No two pieces are equal: 16,384 is no multiple of 251.
-#[derive(Clone, Copy)]
-struct Payload;
+struct Payload(Vec<u8>);
 
 impl Payload {
+    fn new() -> Self {
+        Self((0..251).cycle().take(usize::try_from(LEN).unwrap()).collect())
+    }
+
     /// Returns a range; the part beyond the end is cut off.
-    fn read(self, at: u64, len: usize) -> Vec<u8> {
-        let all = (0..251).cycle().take(usize::try_from(LEN).unwrap());
-        all.skip(usize::try_from(at).unwrap()).take(len).collect()
+    fn read(&self, at: u64, len: usize) -> Vec<u8> {
+        self.0.iter().copied().skip(usize::try_from(at).unwrap()).take(len).collect()
     }
 }
 
 /// Returns a torrent of three pieces of at most 16 KiB, its bytes, and a disk for it.
 fn disk() -> (Metainfo, Payload, Medium) {
-    let hashes: Vec<u8> = Payload.read(0, usize::MAX).chunks(16_384).flat_map(Sha1::digest).collect();
+    let payload = Payload::new();
+    let hashes: Vec<u8> = payload.0.chunks(16_384).flat_map(Sha1::digest).collect();
     let mut torrent = b"d4:infod6:lengthi40000e4:name1:x12:piece lengthi16384e6:pieces60:".to_vec();
     torrent.extend(hashes);
     torrent.extend(b"ee");
-    (Metainfo::parse(&torrent).unwrap(), Payload, Medium::new(LEN))
+    (Metainfo::parse(&torrent).unwrap(), payload, Medium::new(LEN))
 }
 
-fn job(metainfo: &Metainfo, payload: Payload, number: u32) -> PieceJob {
+fn job(metainfo: &Metainfo, payload: &Payload, number: u32) -> PieceJob {
     let piece = metainfo.info.geometry.piece(number).unwrap();
     let (at, len) = (metainfo.info.geometry.piece_start(piece), metainfo.info.geometry.piece_len(piece) as usize);
     PieceJob { piece, blocks: Arc::new([payload.read(at, len).into()]) }
@@ -56,10 +59,10 @@ async fn a_power_cut_keeps_synced_pages_and_some_of_the_others() {
     let storage: SharedStorage = Arc::new(Memory::new(&metainfo, medium.clone()));
     assert_eq!(found(&metainfo, &medium).await, (vec![], vec![]));
     storage.admit(snapshot(&metainfo, &[])).await.unwrap();
-    let outcome = storage.write(vec![job(&metainfo, payload, 0)]).await;
+    let outcome = storage.write(vec![job(&metainfo, &payload, 0)]).await;
     assert!(matches!(outcome[..], [PieceOutcome::Written(_)]));
     storage.persist(snapshot(&metainfo, &[0])).await.unwrap();
-    storage.write(vec![job(&metainfo, payload, 1), job(&metainfo, payload, 2)]).await;
+    storage.write(vec![job(&metainfo, &payload, 1), job(&metainfo, &payload, 2)]).await;
     assert_eq!(medium.visible(), payload.read(0, 40_000));
     let mut nth = 0;
     medium.cut_power(|| {
@@ -76,7 +79,7 @@ async fn a_power_cut_keeps_synced_pages_and_some_of_the_others() {
 async fn a_failed_sync_forgets_what_it_should_have_synced() {
     let (metainfo, payload, medium) = disk();
     let storage = Memory::new(&metainfo, medium.clone());
-    storage.write(vec![job(&metainfo, payload, 0)]).await;
+    storage.write(vec![job(&metainfo, &payload, 0)]).await;
     medium.strike(Operation::Sync, 1, io::ErrorKind::Other);
     assert!(storage.persist(snapshot(&metainfo, &[0])).await.is_err());
     assert_eq!(medium.durable().1, None, "no record of it");
@@ -90,11 +93,11 @@ async fn a_failing_medium_returns_the_job() {
     let (metainfo, payload, medium) = disk();
     let storage = Memory::new(&metainfo, medium.clone());
     medium.change(|health| _ = health.failing.insert(Operation::Write, io::ErrorKind::StorageFull));
-    let outcome = storage.write(vec![job(&metainfo, payload, 0)]).await;
+    let outcome = storage.write(vec![job(&metainfo, &payload, 0)]).await;
     assert!(matches!(&outcome[..], [PieceOutcome::Trouble(job, _)] if job.piece.get() == 0));
     medium.change(|health| health.failing.clear());
-    let wrong = PieceJob { blocks: Arc::new([Bytes::from(vec![0; 16_384])]), ..job(&metainfo, payload, 0) };
-    let outcome = storage.write(vec![wrong, job(&metainfo, payload, 0)]).await;
+    let wrong = PieceJob { blocks: Arc::new([Bytes::from(vec![0; 16_384])]), ..job(&metainfo, &payload, 0) };
+    let outcome = storage.write(vec![wrong, job(&metainfo, &payload, 0)]).await;
     assert!(matches!(outcome[..], [PieceOutcome::HashMismatch(_), PieceOutcome::Written(_)]));
     medium.rot(3);
     let checked = storage.check(vec![metainfo.info.geometry.piece(0).unwrap()]).await;

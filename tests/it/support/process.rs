@@ -123,8 +123,7 @@ impl Process {
         let mut are_open = true;
         while are_open {
             match self.next_line((Instant::now() + LOOK).min(deadline)) {
-                Ok(_line) => continue,
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(_) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => are_open = false,
             }
             self.look_at_memory();
@@ -150,7 +149,8 @@ impl Process {
         // `WNOWAIT` leaves the process to be waited for here.
         std::thread::spawn(move || {
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            drop(sender.send(waitid(WaitId::Pid(pid), options).is_ok()));
+            // The receiver is gone when the deadline has passed.
+            sender.send(waitid(WaitId::Pid(pid), options).is_ok()).unwrap_or_default();
         });
         ended.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok()?;
         Some(self.child.wait().unwrap())

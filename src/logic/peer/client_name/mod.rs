@@ -129,8 +129,8 @@ fn bitcomet(id: &[u8; 20]) -> Option<String> {
     let name = if rest.starts_with(b"LORD") { "BitLord" } else { "BitComet" };
     Some(format!("{name} {major}.{minor:02}"))
 }
-/// The name of a client whose ids follow no style.
 
+/// The name of a client whose ids follow no style.
 fn special(id: &[u8; 20]) -> Option<String> {
     let fits = |(at, bytes, _): &&(usize, &[u8], &str)| id[*at..].starts_with(bytes);
     SPECIAL.iter().find(fits).map(|(.., name)| (*name).to_owned())

@@ -187,7 +187,7 @@ fn newcomers_are_three_times_as_likely() {
         // All peers but 0 to 3 have had a slot.
         choker.peers.iter_mut().skip(4).for_each(|(_, peer)| peer.had_slot_at = Some(t0));
         (0..2).for_each(|key| {
-            choker.on_standing(t0, PeerKey(key), UploadStanding { down_bps: 2000, ..UploadStanding::default() })
+            choker.on_standing(t0, PeerKey(key), UploadStanding { down_bps: 2000, ..UploadStanding::default() });
         });
         choker.peers.get_mut(&PeerKey(1)).unwrap().standing.down_bps = 0;
         choker.on_timeout(t0 + ROUND);
