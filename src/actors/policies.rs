@@ -25,7 +25,8 @@ pub const SESSION: Policy = policy(3, 60);
 pub const HOST: Policy = policy(3, 60);
 /// A torrent. When its budget is spent it has failed; other torrents are not affected.
 pub const TORRENT: Policy = policy(3, 60);
-/// The children of a torrent together: the sum of their budgets.
+/// All children of a torrent together: 13, fewer than the 16 that their own budgets add up to, so that a torrent of which
+/// every part fails is restarted before each part has spent its own budget.
 pub const TORRENT_CHILDREN: Policy = policy(13, 60);
 /// The session's children taken together.
 pub const SESSION_CHILDREN: Policy = policy(20, 60);

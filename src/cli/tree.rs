@@ -30,7 +30,12 @@ const fn many(branch: Branch) -> Branch {
 const TREE: [Branch; 16] = [
     branch(0, "Session", policies::SESSION, "its end is the program's end, state safe (exit 70)"),
     branch(1, "Metrics", policies::METRICS, "only reads"),
-    branch(1, "Listener", policies::LISTENER, "which torrents are served survives; strangers on the doorstep are lost"),
+    branch(
+        1,
+        "Listener",
+        policies::LISTENER,
+        "which torrents are served survives; inbound connections without a handshake are lost",
+    ),
     many(branch(1, "Torrent", policies::TORRENT, "then the torrent is failed with its reason; the others live")),
     branch(2, "DiskWriter", policies::DISK_WRITER, "nothing acknowledged is lost; the rest is asked for again"),
     branch(

@@ -49,6 +49,9 @@ const LONG_ALLOWED_ONE_IN: usize = 25;
 /// Half of the functions are this short, in every project we learned from half of that.
 const MEDIAN_FUNCTION: usize = 15;
 
+/// Lines of Markdown end before column 110, so that a diff can be read.
+const MAX_COLUMNS: usize = 109;
+
 /// The wishes of the first clients, and the catalogue of faults: what a citation may name.
 const CATALOGUE: &[(&str, u32)] = &[("W", 35), ("T", 25), ("P", 33), ("D", 22), ("X", 12), ("N", 12), ("S", 27)];
 
@@ -404,6 +407,31 @@ fn paths_lead_somewhere() {
     complain("paths to nowhere", &complaints);
 }
 
+/// Applies to rows of tables too: a table whose rows do not fit is a list.
+#[test]
+fn lines_of_the_documentation_fit_into_a_diff() {
+    let mut complaints = Vec::new();
+    for page in files(".md") {
+        complaints.extend(long_lines(&page.text).into_iter().map(|line| format!("{}:{line}", page.path.display())));
+    }
+    complain("lines of Markdown beyond column 109", &complaints);
+}
+
+/// The numbers of the lines that are too long. Excepted are lines of a fenced block, which is copied as it is, and a line of
+/// one word behind its list marker, such as a URL, because it cannot be cut.
+fn long_lines(page: &str) -> Vec<usize> {
+    let mut is_fenced = false;
+    let mut long = Vec::new();
+    for (number, line) in (1..).zip(page.lines()) {
+        is_fenced ^= line.trim_start().starts_with("```");
+        let is_one_word = !line.trim_start().trim_start_matches(['*', '-', ' ']).contains(' ');
+        if !is_fenced && !is_one_word && line.chars().count() > MAX_COLUMNS {
+            long.push(number);
+        }
+    }
+    long
+}
+
 /// What stands in backticks and begins with a folder of the project or of its `src/`, up to a line number or a star.
 fn paths(page: &str) -> Vec<&str> {
     let of_root = ["src", "docs", "tests", "benches", "fuzz"];
@@ -499,5 +527,8 @@ fn the_rules_see_what_they_are_for() {
     );
     let code = "  #[test]\n  fn a() {}\n#[test]\n/// x\nfn b() {}\n  #[tokio::test]\nasync fn c() {}";
     assert_eq!(unregistered(code, &BTreeSet::from(["a"])).collect::<Vec<_>>(), ["#[tokio::test]", "b"]);
+    let (words, url) = ("ä ".repeat(55), format!("https://{}", "x".repeat(110)));
+    let page = format!("{words}x\n{url}\n* {url}\n```\n{words}x\n```\n{}\n| {url} |\n", &words[..words.len() - 3]);
+    assert_eq!(long_lines(&page), [1, 8]);
     assert_eq!(links("[a](b.md#c) [d](https://e) [f](../g \"h\")"), ["b.md#c", "../g"]);
 }
