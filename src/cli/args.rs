@@ -32,10 +32,10 @@ pub struct Global {
     /// One JSON object per line on standard output; the last line is the result
     #[arg(long, global = true)]
     pub json: bool,
-    /// Say nothing but errors
+    /// Print errors only
     #[arg(short, long, global = true)]
     pub quiet: bool,
-    /// More in the log: -v for info, -vv for debug, -vvv for every message
+    /// Log more: -v for info, -vv for debug, -vvv for every message
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Log level: error, warn, info, debug, trace, or a filter as in `RUST_LOG`
@@ -44,7 +44,7 @@ pub struct Global {
     /// Write the log to this file instead of standard error
     #[arg(long, global = true, value_name = "FILE")]
     pub log_file: Option<PathBuf>,
-    /// How log lines look
+    /// The form of log lines
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
 }
@@ -52,7 +52,7 @@ pub struct Global {
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Text for people.
     Text,
     /// One JSON object per line.
     Json,
@@ -65,19 +65,19 @@ pub enum Verb {
     Fetch(Box<FetchArgs>),
     /// Make a .torrent of a file or a folder
     Create(super::create::args::CreateArgs),
-    /// Give what is there to others, until interrupted; exits 32 when it is not all there
+    /// Upload complete data to others until interrupted; exits 32 when the data is incomplete
     Seed(Box<SeedArgs>),
     /// Show what a .torrent holds
     Info(InfoArgs),
     /// Check data against a .torrent; exits 32 when something is wrong
     Verify(VerifyArgs),
-    /// Ask every tracker for its seeders, leechers and completed downloads
+    /// Ask every tracker how many seeders, leechers and completed downloads it knows
     Scrape(ScrapeArgs),
     /// Run a tracker over HTTP and UDP until Ctrl-C
     Tracker(Box<TrackerArgs>),
-    /// Fetch from honest and hostile peers on this machine and show how it survives; needs nothing
+    /// Download from honest and hostile peers on this machine and show each restart; needs no network and no files
     Demo(DemoArgs),
-    /// Play the faults that a client must survive against this one or any other; run hostile servers
+    /// Play faults that a client must survive, against this client or another one; run hostile servers
     #[cfg(feature = "faults")]
     Fault(Box<super::fault::args::FaultArgs>),
     /// Draw the supervision tree with its restart policies
@@ -98,34 +98,35 @@ pub struct FetchArgs {
     /// Where to put the data
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
-    /// List the files and stop
+    /// List the files with their numbers and stop; a star marks those that are selected
     #[arg(short, long)]
     pub list: bool,
     /// Which files to fetch; the others are never made
     #[command(flatten)]
     pub files: SelectArgs,
-    /// Hash existing data first even when the state looks clean
+    /// Hash existing data first, even if the saved state says that it is unchanged
     #[arg(short = 'V', long)]
     pub verify: bool,
-    /// Stay and seed when it is complete, until interrupted
+    /// Seed the torrent when it is complete, until interrupted
     #[arg(long)]
     pub seed: bool,
     /// How long to seed
     #[command(flatten)]
     pub goal: GoalArgs,
-    /// Give up when no byte has come for this long (exit 5)
+    /// Give up when no byte has arrived for this long (exit 5) [default: never]
     #[arg(long, value_name = "T", value_parser = parse_duration)]
     pub stall_timeout: Option<Duration>,
     /// What survives a power cut
     #[arg(long, value_enum, default_value_t = DurabilityArg::Safe, value_name = "LEVEL")]
     pub durability: DurabilityArg,
-    /// Leave with 9 when the disk is full, or wait and resume by itself when space returns (the default for several torrents)
+    /// What to do when the disk is full [default: exit for one torrent, wait for several]
     #[arg(long, value_enum, value_name = "WHAT")]
     pub disk_full: Option<DiskFull>,
-    /// Run this when a torrent is complete, without a shell; takes all that follows, up to a `;` of its own
+    /// Run this program, without a shell, for each torrent that is complete; it takes all arguments that follow, up to a
+    /// `;` that stands alone
     #[arg(long, num_args = 1.., value_terminator = ";", allow_hyphen_values = true, value_names = ["PROGRAM", "ARG"])]
     pub on_complete: Vec<OsString>,
-    /// Write over files that are in the way
+    /// Write over existing files, even if no byte of them belongs to the torrent
     #[arg(long)]
     pub overwrite: bool,
     /// The swarm
@@ -142,10 +143,10 @@ pub struct SeedArgs {
     /// Where the data is
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
-    /// Hash the data first even when the state looks clean
+    /// Hash the data first, even if the saved state says that it is unchanged
     #[arg(short = 'V', long)]
     pub verify: bool,
-    /// Offer each piece to one peer and let the peers pass it on: for the only seed of a new torrent (BEP 16)
+    /// Announce each piece to one peer only and let the peers pass it on; for the only seed of a new torrent (BEP 16)
     #[arg(long)]
     pub super_seed: bool,
     /// How long to seed
@@ -159,10 +160,10 @@ pub struct SeedArgs {
 /// How long a complete torrent is given to others; the first limit that is reached ends it.
 #[derive(Debug, clap::Args)]
 pub struct GoalArgs {
-    /// Seed until so many times the torrent's size was sent in this run
+    /// Seed until R times the torrent's size was uploaded in this run
     #[arg(long, value_name = "R", value_parser = ratio)]
     pub seed_ratio: Option<f64>,
-    /// Seed for this long
+    /// Seed for this long; with --seed-ratio, until either limit is reached
     #[arg(long, value_name = "T", value_parser = parse_duration)]
     pub seed_time: Option<Duration>,
 }
@@ -181,13 +182,14 @@ pub struct SwarmArgs {
     /// Listen on this port [default: 6881, then the next free one up to 6889, then any]
     #[arg(short, long, value_name = "PORT")]
     pub port: Option<u16>,
-    /// Use only this local address; what cannot leave from it fails
+    /// Use only this local address; a connection that cannot leave from it fails
     #[arg(long, value_name = "ADDR")]
     pub bind: Option<IpAddr>,
-    /// Use only this network device, for every socket; while it is gone nothing leaves
+    /// Use only this network device for every socket; while it does not exist nothing is sent and no name is looked up
+    /// (needs root or CAP_NET_RAW)
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
-    /// Connected peers of a torrent at most
+    /// The most connected peers of a torrent
     #[arg(long, default_value_t = 80, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     pub max_peers: u16,
     /// What may be moved
@@ -202,16 +204,16 @@ pub struct SwarmArgs {
     /// Connect to this peer (repeatable)
     #[arg(long, value_name = "ADDR:PORT")]
     pub peer: Vec<SocketAddr>,
-    /// Spread the torrents over so many threads [default: one for each processor, and no more than torrents]
+    /// The number of threads over which torrents are spread [default: one for each processor, and no more than torrents]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub arbiters: Option<u16>,
     /// Keep `.tt-actors/HASH.resume` of a torrent that is complete and no longer seeded, so that the next start hashes nothing
     #[arg(long)]
     pub keep_state: bool,
-    /// The longest a stop may take
+    /// The longest time that a stop may take
     #[arg(long, default_value = "5s", value_name = "T", value_parser = parse_duration)]
     pub shutdown_timeout: Duration,
-    /// Actor metrics into the log this often (10s when a log file is given, else never)
+    /// Write actor metrics to the log this often [default: 10s with --log-file, else never]
     #[arg(long, value_name = "T", value_parser = parse_duration)]
     pub metrics_interval: Option<Duration>,
 }
@@ -219,10 +221,10 @@ pub struct SwarmArgs {
 /// Limits of every verb that talks with peers.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct LimitArgs {
-    /// Read at most so many bytes a second from peers, over all torrents (K, M, G; 0 for no limit)
+    /// The most bytes a second to read from peers, over all torrents (K, M, G; 0 is no limit)
     #[arg(long, default_value = "0", hide_default_value = true, value_name = "RATE", value_parser = parse_bytes)]
     pub max_download_limit: u64,
-    /// Write at most so many bytes a second to peers, over all torrents (K, M, G; 0 for no limit)
+    /// The most bytes a second to write to peers, over all torrents (K, M, G; 0 is no limit)
     #[arg(long, default_value = "0", hide_default_value = true, value_name = "RATE", value_parser = parse_bytes)]
     pub max_upload_limit: u64,
 }
@@ -238,11 +240,11 @@ impl LimitArgs {
 /// `--durability`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DurabilityArg {
-    /// Data is on stable storage before the record says so
+    /// Data is synced to stable storage before the record names it
     Safe,
-    /// The record is synced, the data left to the system
+    /// The record is synced; the system decides when the data is
     Relaxed,
-    /// Nothing is waited for
+    /// Nothing is synced
     Off,
 }
 
@@ -259,9 +261,9 @@ impl From<DurabilityArg> for Durability {
 /// `--disk-full`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum DiskFull {
-    /// Leave with exit code 9, the state safe
+    /// Exit with code 9; the state is safe
     Exit,
-    /// Wait, and resume by itself when space returns
+    /// Wait, and continue when there is space again
     Wait,
 }
 
@@ -308,32 +310,32 @@ pub struct ScrapeArgs {
 /// `tracker`.
 #[derive(Debug, clap::Args)]
 pub struct TrackerArgs {
-    /// Serve HTTP here (repeatable; port 0 is any; `[::]:6969` is both families); with neither --http nor --udp: both
-    /// on 0.0.0.0:6969
+    /// Serve HTTP at this address (repeatable; port 0 lets the system choose; `[::]:6969` is both families)
+    /// [default without --udp: 0.0.0.0:6969]
     #[arg(long, value_name = "ADDR:PORT")]
     pub http: Vec<SocketAddr>,
-    /// Serve UDP here (repeatable)
+    /// Serve UDP at this address (repeatable) [default without --http: 0.0.0.0:6969]
     #[arg(long, value_name = "ADDR:PORT")]
     pub udp: Vec<SocketAddr>,
-    /// How often clients are to announce; who is silent for twice as long is forgotten
+    /// How often clients are asked to announce; a client that has not announced for two intervals is removed
     #[arg(long, default_value = "30m", value_name = "T", value_parser = announce_interval)]
     pub interval: Duration,
-    /// Serve only the torrents in this file: info-hashes, one a line; read again on SIGHUP
+    /// Serve only the torrents in this file, one info-hash on each line; SIGHUP reads it again
     #[arg(long, value_name = "FILE")]
     pub allow: Option<PathBuf>,
-    /// Keep the swarms in this file: read at the start, written every five minutes and at the end
+    /// Save the swarms in this file; it is read at the start and written every five minutes and at the end
     #[arg(long, value_name = "FILE")]
     pub state: Option<PathBuf>,
-    /// Requests a second of one host (IPv6: of one /64), with a burst of ten seconds' worth; 0 is any number
+    /// The most requests a second from one host (IPv6: one /64), with a burst of ten seconds' worth; 0 is no limit
     #[arg(long, default_value_t = DEFAULT_RATE, value_name = "N")]
     pub max_rate: u32,
-    /// Torrents at most; beyond that one of the network goes that has brought most
+    /// The most torrents; when it is reached, the network that holds most of them makes room
     #[arg(long, default_value_t = RegistryLimits::default().swarms, value_name = "N", value_parser = count)]
     pub max_torrents: usize,
-    /// Peers of all torrents at most; beyond that one of the network goes that has most
+    /// The most peers over all torrents; when it is reached, the network that holds most of them makes room
     #[arg(long, default_value_t = RegistryLimits::default().peers, value_name = "N", value_parser = count)]
     pub max_peers: usize,
-    /// Actor metrics into the log this often (default: never)
+    /// Write actor metrics to the log this often [default: never]
     #[arg(long, value_name = "T", value_parser = parse_duration)]
     pub metrics_interval: Option<Duration>,
 }
@@ -351,16 +353,16 @@ fn count(text: &str) -> Result<usize, String> {
 /// `demo`.
 #[derive(Debug, clap::Args)]
 pub struct DemoArgs {
-    /// Bytes of the payload; the peers' rates follow it, so that it always takes a few seconds
+    /// The size of the payload; the peers' rates follow it, so that the demo always takes a few seconds
     #[arg(long, default_value = "64M", value_name = "SIZE", value_parser = demo_size)]
     pub size: u64,
-    /// For all dice: the same payload, the same cast
+    /// The seed of all random numbers; the same seed gives the same payload and the same peers [default: random]
     #[arg(long, value_name = "S")]
     pub seed: Option<u64>,
-    /// Put the result here, and leave it there
+    /// Put the result in this folder and keep it
     #[arg(short, long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
-    /// Leave the temporary folder with the result
+    /// Keep the temporary folder with the result
     #[arg(long)]
     pub keep: bool,
 }
@@ -384,7 +386,7 @@ pub struct CompletionsArgs {
 /// `man`.
 #[derive(Debug, clap::Args)]
 pub struct ManArgs {
-    /// Of this verb (of the program)
+    /// The verb to describe [default: the whole program]
     pub verb: Option<String>,
 }
 

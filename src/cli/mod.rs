@@ -18,6 +18,8 @@ pub mod info;
 pub mod logs;
 pub mod man;
 pub mod names;
+#[cfg(all(test, feature = "faults"))]
+mod option_pages;
 pub mod output;
 pub mod places;
 pub mod progress;

@@ -7,7 +7,7 @@ use crate::codec::safe_path::NameRules;
 /// The option, for every verb that makes, reads or looks for the files of a torrent.
 #[derive(Debug, Clone, Copy, Default, clap::Args)]
 pub struct NamesArgs {
-    /// How names in a torrent become files: as Linux can have them, or so that Windows and macOS can have them too
+    /// How names in a torrent become names of files
     #[arg(long, value_enum, default_value_t = NameRule::Native, value_name = "RULE")]
     names: NameRule,
 }

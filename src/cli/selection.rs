@@ -13,10 +13,10 @@ const NAMES_SHOWN: usize = 5;
 /// Which files; both options add to each other.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct SelectArgs {
-    /// Only these files, by their number in `--list`, as in 1-5,8 (repeatable)
+    /// Only the files with these numbers of `fetch --list`, as in 1-5,8 (repeatable)
     #[arg(long, value_name = "NUMBERS")]
     pub select_file: Vec<FileNumbers>,
-    /// Only the files whose path matches (repeatable)
+    /// Only the files whose path matches, such as `*.mkv` or `album/art/*` (repeatable)
     #[arg(long, value_name = "GLOB")]
     pub select: Vec<String>,
 }

@@ -11,31 +11,31 @@ use crate::base::units::{Bytes, parse_bytes};
 pub struct CreateArgs {
     /// The file or the folder to share
     pub path: PathBuf,
-    /// Where to put the torrent (NAME.torrent in the current folder)
+    /// Where to put the torrent [default: NAME.torrent in the current folder]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// A tracker; each is a tier, tried one after the other, trackers with commas between them are one (repeatable)
+    /// A tier of trackers, separated by commas (repeatable; tiers are tried one after the other)
     #[arg(short, long, value_name = "URL[,URL]...")]
     pub announce: Vec<String>,
-    /// Bytes in a piece, a power of two from 16K to 128M (by the size of the data, as libtorrent has it)
+    /// The bytes of a piece, a power of two from 16K to 128M [default: by the size of the data, as libtorrent chooses]
     #[arg(long, value_name = "SIZE", value_parser = piece_length)]
     pub piece_length: Option<u32>,
     /// Peers come from the trackers only: no DHT, no peer exchange
     #[arg(long)]
     pub private: bool,
-    /// Free text
+    /// A comment, any text
     #[arg(long, value_name = "TEXT")]
     pub comment: Option<String>,
     /// A web server that has the data (repeatable)
     #[arg(long, value_name = "URL")]
     pub web_seed: Vec<String>,
-    /// Where it is made for; makes the info-hash another one
+    /// The site that the torrent is made for; changes the info-hash
     #[arg(long, value_name = "TEXT")]
     pub source: Option<String>,
-    /// When it was made, in seconds since 1970 (not written)
+    /// The creation date in seconds since 1970 [default: none is written]
     #[arg(long, value_name = "SECONDS")]
     pub creation_date: Option<i64>,
-    /// Leave out what matches, by its path below the folder or by its name alone (repeatable)
+    /// Leave out files whose path below the folder, or whose name, matches (repeatable)
     #[arg(long, value_name = "GLOB")]
     pub exclude: Vec<String>,
     /// Write over a torrent that is there already

@@ -29,18 +29,18 @@ pub enum FaultVerb {
     List(ListArgs),
     /// Play scenarios; exits 0 when all held, 10 when an invariant broke, 11 when it did not complete, 12 after a crash
     Run(RunArgs),
-    /// Run a peer that behaves as told, until Ctrl-C
+    /// Run a peer with the given behaviour until Ctrl-C
     Peer(PeerArgs),
-    /// Run a tracker that behaves as told, until Ctrl-C
+    /// Run a tracker with the given behaviour until Ctrl-C
     Tracker(FaultTrackerArgs),
-    /// Run a toxic relay in front of an address, until Ctrl-C
+    /// Run a relay with the given faults in front of an address until Ctrl-C
     Relay(RelayArgs),
 }
 
 /// `fault list`.
 #[derive(Debug, clap::Args)]
 pub struct ListArgs {
-    /// The words of behaviours and toxics instead
+    /// Show the words of behaviours and toxics instead of the catalogue
     #[arg(long)]
     pub words: bool,
 }
@@ -57,19 +57,19 @@ pub struct RunArgs {
     /// The first seed
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,
-    /// So many seeds, one after the other
+    /// The number of seeds, played one after the other
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub seeds: u64,
-    /// So many scenarios at a time
+    /// The number of scenarios that run at a time
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     pub jobs: u16,
     /// Print what the client logs in the simulator, with virtual time, to standard error
     #[arg(long)]
     pub trace: bool,
-    /// Put this client on the stage of layer `net` instead of ours: a command line with {torrent}, {dir} and {port}
+    /// Play layer `net` against this client instead of ours: a command line with {torrent}, {dir} and {port}
     #[arg(long, value_name = "CMD")]
     pub client: Option<Template>,
-    /// Give everything that is to complete on layer `net` this long
+    /// The time in which each download on layer `net` must complete [default: the limit of the scenario]
     #[arg(long, value_name = "T", value_parser = parse_duration)]
     pub limit: Option<Duration>,
 }
@@ -98,7 +98,7 @@ impl From<LayerArg> for Layer {
 /// `fault peer`.
 #[derive(Debug, clap::Args)]
 pub struct PeerArgs {
-    /// Words with commas between them: `corrupt=0.01,reset_every=300k`; none is an honest seed
+    /// Words separated by commas, such as `corrupt=0.01,reset_every=300k`; without words an honest seed
     #[arg(long, default_value = "", value_name = "WORDS")]
     pub behaviour: Behaviour,
     /// Where to listen; port 0 lets the system choose
@@ -107,13 +107,13 @@ pub struct PeerArgs {
     /// Serve this torrent, whose data is in --dir; without it a payload is made and written there
     #[arg(long, value_name = "FILE")]
     pub torrent: Option<PathBuf>,
-    /// Where the data is, or goes
+    /// Where the data is, or is written
     #[arg(short, long, default_value = ".", value_name = "DIR")]
     pub dir: PathBuf,
-    /// Bytes of the payload that is made
+    /// The size of the payload that is made
     #[arg(long, default_value = "16M", value_name = "SIZE", value_parser = payload_size)]
     pub size: u64,
-    /// Decides the payload and every die
+    /// The seed of the payload and of all random numbers
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,
 }
@@ -127,16 +127,16 @@ fn payload_size(text: &str) -> Result<u64, String> {
 /// `fault tracker`.
 #[derive(Debug, clap::Args)]
 pub struct FaultTrackerArgs {
-    /// Words with commas between them: `interval=0,dead_peers=200`; none is an honest tracker
+    /// Words separated by commas, such as `interval=0,dead_peers=200`; without words an honest tracker
     #[arg(long, default_value = "", value_name = "WORDS")]
     pub behaviour: TrackerBehaviour,
     /// Where to listen; port 0 lets the system choose
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
     pub at: SocketAddr,
-    /// Over UDP instead of HTTP
+    /// Serve UDP instead of HTTP
     #[arg(long)]
     pub udp: bool,
-    /// Decides every die
+    /// The seed of all random numbers
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,
 }
@@ -144,19 +144,20 @@ pub struct FaultTrackerArgs {
 /// `fault relay`.
 #[derive(Debug, clap::Args)]
 pub struct RelayArgs {
-    /// Where it leads
+    /// The address to which the relay connects
     #[arg(long, value_name = "ADDR:PORT")]
     pub to: SocketAddr,
-    /// Words with commas between them, toxiproxy's names: `latency=50ms,slicer:avg=64`; none spoils nothing
+    /// Words separated by commas, with toxiproxy's names, such as `latency=50ms,slicer:avg=64`; without words the relay
+    /// changes nothing
     #[arg(long, default_value = "", value_name = "WORDS")]
     pub toxic: Toxics,
     /// Where to listen; port 0 lets the system choose
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDR:PORT")]
     pub at: SocketAddr,
-    /// Datagrams instead of streams
+    /// Relay datagrams instead of streams
     #[arg(long)]
     pub udp: bool,
-    /// Decides every die
+    /// The seed of all random numbers
     #[arg(long, default_value_t = 1, value_name = "S")]
     pub seed: u64,
 }
