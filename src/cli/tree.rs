@@ -103,3 +103,16 @@ fn as_json(branch: &Branch) -> Value {
         "note": branch.note,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_on_supervision_shows_this_tree() {
+        let page = include_str!("../../docs/SUPERVISION.md");
+        let tree: Vec<String> = (0..TREE.len()).map(as_text).collect();
+        let tree = tree.join("\n");
+        assert!(page.contains(&tree), "put this tree into docs/SUPERVISION.md:\n{tree}");
+    }
+}
