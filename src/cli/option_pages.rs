@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
-use std::{env, fs};
+use std::{env, fs, io};
 
 use clap::{Arg, Command, CommandFactory};
 
@@ -177,7 +177,7 @@ fn the_option_pages_are_those_of_the_command_line() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER);
     let pages = pages();
     if env::var(WRITE).is_ok_and(|value| value == "1") {
-        write_pages(&folder, &pages);
+        write_pages(&folder, &pages).unwrap();
     }
     let how = format!("run `{WRITE}=1 cargo test --lib option_pages` and commit {FOLDER}/");
     for page in &pages {
@@ -191,11 +191,9 @@ fn the_option_pages_are_those_of_the_command_line() {
     }
 }
 
-fn write_pages(folder: &Path, pages: &[Page]) {
-    fs::create_dir_all(folder).unwrap();
-    for page in pages {
-        fs::write(folder.join(&page.name), &page.text).unwrap();
-    }
+fn write_pages(folder: &Path, pages: &[Page]) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    pages.iter().try_for_each(|page| fs::write(folder.join(&page.name), &page.text))
 }
 
 #[test]
