@@ -186,7 +186,7 @@ pub struct SwarmArgs {
     #[arg(long, value_name = "ADDR")]
     pub bind: Option<IpAddr>,
     /// Use only this network device for every socket; while it does not exist nothing is sent and no name is looked up
-    /// (needs root or CAP_NET_RAW)
+    /// (needs root or `CAP_NET_RAW`)
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
     /// The most connected peers of a torrent

@@ -528,7 +528,7 @@ fn the_rules_see_what_they_are_for() {
     let code = "  #[test]\n  fn a() {}\n#[test]\n/// x\nfn b() {}\n  #[tokio::test]\nasync fn c() {}";
     assert_eq!(unregistered(code, &BTreeSet::from(["a"])).collect::<Vec<_>>(), ["#[tokio::test]", "b"]);
     let (words, url) = ("ä ".repeat(55), format!("https://{}", "x".repeat(110)));
-    let page = format!("{words}x\n{url}\n* {url}\n```\n{words}x\n```\n{}\n| {url} |\n", &words[..words.len() - 3]);
+    let page = format!("{words}x\n{url}\n* {url}\n```\n{words}x\n```\n{}\n| {url} |\n", "ä ".repeat(54));
     assert_eq!(long_lines(&page), [1, 8]);
     assert_eq!(links("[a](b.md#c) [d](https://e) [f](../g \"h\")"), ["b.md#c", "../g"]);
 }
