@@ -130,6 +130,8 @@ pub trait Storage: Debug + Send + Sync {
     /// Takes the lock, reads the record, looks at the files. Called once before anything else, and again after the disk
     /// was full.
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>>;
+    /// As [`Self::open`], but believes no record: every piece that may be on the disk is to be hashed.
+    fn open_to_recheck(&self) -> Later<Result<Inventory, OpenTrouble>>;
     /// Hashes pieces as they are on the disk. Returns for each whether it is right.
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>>;
     /// Called after all checks. Refuses if there is not enough space or a file is in the way; else claims the files by

@@ -46,6 +46,16 @@ pub struct RecordTrust {
     pub reason: TrustReason,
 }
 
+/// How the files of a torrent are to be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OpenMode {
+    /// What the record says of files that are unchanged is believed.
+    #[default]
+    TrustRecord,
+    /// No record is believed: everything is hashed.
+    Recheck,
+}
+
 /// Why this much is trusted and no more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TrustReason {
@@ -69,6 +79,8 @@ pub enum TrustReason {
         /// The number of these files.
         files: usize,
     },
+    /// A user asked for everything to be hashed.
+    Requested,
     /// Every file is missing and the folder is on another device or missing too. Nothing may be written or downloaded
     /// until the storage is back. `have` is what the record says.
     MissingStorage,
@@ -86,6 +98,7 @@ impl fmt::Display for TrustReason {
             Self::Unclean => f.write_str("stopped without warning: going on from the last record"),
             Self::Changed { files: 1 } => f.write_str("1 file changed outside: checking it"),
             Self::Changed { files } => write!(f, "{files} files changed outside: checking them"),
+            Self::Requested => f.write_str("checking the files again, as asked"),
             Self::MissingStorage => f.write_str("the storage is missing: the files and their device are away"),
         }
     }

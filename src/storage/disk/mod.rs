@@ -32,7 +32,7 @@ use crate::base::locked::Locked;
 use crate::base::safe::Safe;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
 use crate::codec::resume::{ResumeRecord, Witness};
-use crate::logic::disk::resume::{Present, RecordTrust, RecordedTorrent, TrustReason, trust};
+use crate::logic::disk::resume::{OpenMode, Present, RecordTrust, RecordedTorrent, TrustReason, trust};
 use admitting::strangers;
 use doubts::Doubts;
 use reading::Reading;
@@ -137,7 +137,11 @@ impl Disk {
 
 impl Storage for Disk {
     fn open(&self) -> Later<Result<Inventory, OpenTrouble>> {
-        self.run(Inner::open)
+        self.run(|inner| inner.open(OpenMode::TrustRecord))
+    }
+
+    fn open_to_recheck(&self) -> Later<Result<Inventory, OpenTrouble>> {
+        self.run(|inner| inner.open(OpenMode::Recheck))
     }
 
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
@@ -202,7 +206,7 @@ impl Inner {
 
     /// Opens the torrent's files. After a restart of the actor it is called again; the lock and the open files are then
     /// kept.
-    fn open(&self) -> Result<Inventory, OpenTrouble> {
+    fn open(&self, mode: OpenMode) -> Result<Inventory, OpenTrouble> {
         if self.opened.get().is_none() {
             let folder = self.config.folders.create(&self.config.folder);
             let folder = folder.map_err(|error| DiskTrouble::new("open", &self.config.folder, &error))?;
@@ -216,11 +220,11 @@ impl Inner {
             let opened = Opened { files, state, looked, claim, doubts };
             assert!(self.opened.set(opened).is_ok(), "one job at a time opens the storage");
         }
-        self.look(self.opened())
+        self.look(self.opened(), mode)
     }
 
     /// Looks at all files and decides which pieces are trusted and which are to be hashed.
-    fn look(&self, opened: &Opened) -> Result<Inventory, OpenTrouble> {
+    fn look(&self, opened: &Opened, mode: OpenMode) -> Result<Inventory, OpenTrouble> {
         let files = &opened.files;
         let seen: Vec<_> = (0..self.specs.len()).map(|file| files.witness(file)).collect::<Result<_, _>>()?;
         let part = files.part().map_or(Ok(None), |_| files.witness(files.part_number()))?.unwrap_or_default();
@@ -237,7 +241,7 @@ impl Inner {
         let (received, sent) = record.as_ref().map_or((0, 0), |record| (record.downloaded, record.uploaded));
         let strangers = strangers(record.as_deref(), &witnesses, &self.specs);
         let trusted = record.map(|record| parts::without_marks(*record));
-        let RecordTrust { have, check, reason } = self.trust(trusted.as_ref(), files, (&witnesses, &part))?;
+        let RecordTrust { have, check, reason } = self.trust(trusted.as_ref(), files, (&witnesses, &part), mode)?;
         files.vouch(witnesses.iter().copied().chain([part]));
         let witnesses = parts::with_marks(witnesses, files);
         let check = if present { self.worth_checking(files, check)? } else { Vec::new() };
@@ -254,6 +258,7 @@ impl Inner {
         record: Option<&ResumeRecord>,
         files: &StoredFiles,
         (witnesses, part): (&[Witness], &Witness),
+        mode: OpenMode,
     ) -> Result<RecordTrust, DiskTrouble> {
         let record = record.filter(|_| !self.config.verify);
         let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout: files.layout() };
@@ -263,14 +268,19 @@ impl Inner {
             self.doubt_parts(&mut trust, record, files, (witnesses, part));
         }
         match trust.reason {
+            TrustReason::MissingStorage => {
+                let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
+                Err(DiskTrouble::new("open", files.folder().path(), &gone))
+            }
+            _ if mode == OpenMode::Recheck => Ok(RecordTrust {
+                have: Bitfield::none(self.geometry.piece_count()),
+                check: self.geometry.pieces().collect(),
+                reason: TrustReason::Requested,
+            }),
             // What was written after the last record is there: hashing it is cheaper than fetching it again.
             TrustReason::Unclean | TrustReason::Changed { .. } => {
                 trust.check = self.geometry.pieces().filter(|piece| !trust.have.has(*piece)).collect();
                 Ok(trust)
-            }
-            TrustReason::MissingStorage => {
-                let gone = std::io::Error::from(std::io::ErrorKind::NotFound);
-                Err(DiskTrouble::new("open", files.folder().path(), &gone))
             }
             _ => Ok(trust),
         }

@@ -324,6 +324,13 @@ impl Storage for Memory {
         })
     }
 
+    fn open_to_recheck(&self) -> Later<Result<Inventory, OpenTrouble>> {
+        self.run(|shape, state, program| {
+            program.begin(state);
+            Ok(shape.look_at_everything(state))
+        })
+    }
+
     fn check(&self, pieces: Vec<PieceIndex>) -> Later<Vec<(PieceIndex, Result<bool, DiskTrouble>)>> {
         self.run(move |shape, state, program| {
             let mut right = |piece| {
@@ -467,6 +474,13 @@ impl Shape {
         Inventory { have, check, reason, received: totals.0, sent: totals.1 }
     }
 
+    /// As [`Self::look`], without trust in the record.
+    fn look_at_everything(&self, state: &State) -> Inventory {
+        let Inventory { received, sent, .. } = self.look(state);
+        let check: Vec<_> = self.geometry.pieces().filter(|piece| self.has_data(state, *piece)).collect();
+        let reason = (!check.is_empty()).then(|| TrustReason::Requested.to_string());
+        Inventory { have: Bitfield::none(self.geometry.piece_count()), check, reason, received, sent }
+    }
     /// Whether any page of a piece was ever written.
     fn has_data(&self, state: &State, piece: PieceIndex) -> bool {
         pages_of(&self.bytes_of(piece)).any(|page| state.pages[0][page])

@@ -103,3 +103,16 @@ async fn a_failing_medium_returns_the_job() {
     let checked = storage.check(vec![metainfo.info.geometry.piece(0).unwrap()]).await;
     assert!(matches!(checked[..], [(_, Ok(false))]));
 }
+
+#[tokio::test]
+async fn a_recheck_believes_no_record() {
+    let (metainfo, payload, medium) = disk();
+    let storage: SharedStorage = Arc::new(Memory::new(&metainfo, medium.clone()));
+    storage.open().await.unwrap();
+    storage.admit(snapshot(&metainfo, &[])).await.unwrap();
+    storage.write(vec![job(&metainfo, &payload, 0), job(&metainfo, &payload, 2)]).await;
+    storage.persist(Snapshot { clean: true, ..snapshot(&metainfo, &[0, 2]) }).await.unwrap();
+    let inventory = storage.open_to_recheck().await.unwrap();
+    let check: Vec<u32> = inventory.check.iter().map(|piece| piece.get()).collect();
+    assert_eq!((inventory.have.is_none(), check), (true, vec![0, 2]), "piece 1 has no data");
+}

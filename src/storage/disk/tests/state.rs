@@ -199,3 +199,39 @@ fn without_a_record_a_small_file_does_not_block_its_neighbour() {
     let (have, _) = bench.survey(&disk);
     assert!(matches!(bench.admit(&disk, &have), Err(OpenTrouble::WouldOverwrite { .. })), "another length");
 }
+
+/// What a user asks for when a record is not to be believed, in a run that has the files open.
+#[test]
+fn a_recheck_hashes_everything_and_the_files_are_written_on() {
+    let bench = Bench::new(several_files());
+    let disk = bench.disk();
+    bench.complete(&disk);
+    bench.flip("a", 25_000);
+    let Inventory { have, check, reason, .. } = bench.wait(|| disk.open_to_recheck()).unwrap();
+    let numbers: Vec<u32> = check.iter().map(|piece| piece.get()).collect();
+    assert_eq!((have.is_none(), numbers), (true, vec![0, 1, 2, 3, 4, 5]));
+    assert_eq!(reason.as_deref(), Some("checking the files again, as asked"));
+    let mut have = have;
+    for (piece, right) in bench.wait(|| disk.check(check)) {
+        assert_eq!(right.unwrap(), piece.get() != 1, "{piece}");
+        if piece.get() != 1 {
+            have.set(piece);
+        }
+    }
+    bench.admit(&disk, &have).unwrap();
+    bench.write(&disk, &[1], &mut have);
+    bench.persist(&disk, &have, true);
+    drop(disk);
+    let (have, checked) = bench.survey(&bench.disk());
+    assert!(have.is_all() && checked.is_empty(), "{checked:?}");
+}
+
+#[test]
+fn a_recheck_of_files_that_are_gone_finds_nothing() {
+    let bench = Bench::new(several_files());
+    let disk = bench.disk();
+    bench.complete(&disk);
+    std::fs::remove_dir_all(bench.dir.path().join("lib")).unwrap();
+    let Inventory { have, check, .. } = bench.wait(|| disk.open_to_recheck()).unwrap();
+    assert!(have.is_none() && check.is_empty(), "{have:?} {check:?}");
+}
