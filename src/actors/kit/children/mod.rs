@@ -129,6 +129,20 @@ impl Family {
         ctx.spawn(wrap_future::<_, A>(leaving.end(each)).map(move |(), actor, ctx| then(actor, ctx)));
     }
 
+    /// Ends the members that were started after this one, last one first, each within `each` (then it is killed), and then
+    /// runs `then`. Their failures are not forgotten: those that come next are counted with them.
+    pub fn clear_after<A: Actor<Context = Ctx<A>>>(
+        &mut self,
+        first: ChildId,
+        ctx: &mut Ctx<A>,
+        each: Duration,
+        then: impl FnOnce(&mut A, &mut Ctx<A>) + 'static,
+    ) {
+        let kept = self.members.iter().position(|member| member.id() == first).map_or(0, |at| at + 1);
+        let leaving = Leaving(self.members.split_off(kept));
+        ctx.spawn(wrap_future::<_, A>(leaving.end(each)).map(move |(), actor, ctx| then(actor, ctx)));
+    }
+
     /// Tells all members to end, last one first, and waits for none: for `stopped`, where nobody may wait. They stay
     /// members, so that [`Family::clear`] of the parent's next incarnation waits for those that still live.
     pub fn dismiss(&self) {

@@ -274,3 +274,26 @@ fn events_of_strangers_mean_nothing() {
     let heard = ChildEvent { kind: "Nobody", id: ChildId::fresh(), event };
     assert_eq!(family.on_event(Instant::now(), &heard), ChildVerdict::Fine);
 }
+
+#[tokio::test(start_paused = true)]
+async fn those_below_one_child_end_and_it_lives_on() {
+    tag!(Below);
+    with_actors(async {
+        let diary = Diary::default();
+        let (parent, told) = spawn_root(Parent::<Below>::new(&diary, POLICY, |_| {}), POLICY, 1);
+        sleep(MS).await;
+        diary.read();
+        parent.addr.do_send(DoParent(|parent, ctx| {
+            let top = parent.family.members[0].id();
+            parent.family.clear_after(top, ctx, SECOND, |parent, _| parent.diary.write("the others are gone"));
+        }));
+        sleep(MS).await;
+        let one = |name: &str| ["hears goodbye", "stopped", "dropped"].map(|what| format!("{name} {what}"));
+        let cleared = [one("bottom").to_vec(), one("middle").to_vec(), vec!["the others are gone".to_owned()]].concat();
+        assert_eq!(diary.read(), cleared);
+        parent.stop();
+        assert_eq!(told.await, Ok(ActorExit::Normal));
+        assert_eq!(diary.read(), [one("top").to_vec(), vec!["parent stopped".to_owned()]].concat());
+    })
+    .await;
+}
