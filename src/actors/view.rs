@@ -34,6 +34,8 @@ pub enum TorrentPhase {
     Seeding,
     /// Every selected piece is written and verified, and nothing is left to do.
     Complete,
+    /// A user paused it, and its files are not being checked.
+    Paused,
     /// The torrent has failed.
     Failed(TorrentFailure),
 }
@@ -211,6 +213,15 @@ impl TorrentView {
             swarm: SwarmView::default(),
             why: None,
         }
+    }
+
+    /// Its peers and trackers were stopped: nothing moves, and nothing is planned.
+    pub(super) fn on_peers_stopped(&mut self) {
+        (self.down_bps, self.up_bps, self.requests_in_flight) = (0, 0, 0);
+        (self.credit_free, self.disk_busy_percent, self.pieces_nobody_has) = (0, 0, 0);
+        self.swarm.census = Census { connected: 0, inbound: 0, half_open: 0, ..self.swarm.census };
+        (self.swarm.peers, self.swarm.next_dial) = (Arc::default(), None);
+        self.swarm.trackers.iter_mut().for_each(|tracker| tracker.next_in = None);
     }
 
     /// Time to completion at the present rate. `None` while nothing is received.

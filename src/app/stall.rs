@@ -28,7 +28,7 @@ impl Stall {
             TorrentPhase::Fetching => self.fetching.insert(nth, view.bytes_received),
             // A slow disk is not a stall of the swarm.
             TorrentPhase::Opening | TorrentPhase::Checking { .. } => None,
-            TorrentPhase::Seeding | TorrentPhase::Complete | TorrentPhase::Failed(_) => {
+            TorrentPhase::Seeding | TorrentPhase::Complete | TorrentPhase::Paused | TorrentPhase::Failed(_) => {
                 self.fetching.remove(&nth);
                 return;
             }
@@ -70,6 +70,7 @@ mod tests {
         assert!(!rings(1, TorrentPhase::Fetching, 1, 59).await, "and a byte of it came");
         assert!(rings(0, TorrentPhase::Fetching, 2, 2).await);
         assert!(rings(0, TorrentPhase::Seeding, 2, 0).await, "the other one stalls all the same");
+        assert!(!rings(1, TorrentPhase::Paused, 2, 1000).await, "what a user paused does not stall");
         assert!(!rings(1, TorrentPhase::Complete, 2, 1000).await, "nothing is fetched any more");
         assert!(tokio::time::timeout(Duration::from_secs(1_000_000), Stall::new(None).elapsed()).await.is_err());
     }

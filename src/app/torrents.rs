@@ -115,9 +115,11 @@ impl Torrents {
         let ending = match &view.phase {
             TorrentPhase::Complete => Ending::Complete,
             TorrentPhase::Failed(failure) => Ending::Failed(failure.clone()),
-            TorrentPhase::Opening | TorrentPhase::Checking { .. } | TorrentPhase::Fetching | TorrentPhase::Seeding => {
-                return false;
-            }
+            TorrentPhase::Opening
+            | TorrentPhase::Checking { .. }
+            | TorrentPhase::Fetching
+            | TorrentPhase::Seeding
+            | TorrentPhase::Paused => return false,
         };
         let is_new = self.0[nth].ending.is_none();
         self.0[nth].ending.get_or_insert(ending);

@@ -92,6 +92,7 @@ pub fn line(view: &TorrentView) -> String {
             let (rate, sent) = (Bytes(view.up_bps), Bytes(view.bytes_sent));
             format!("{name}  seeding  {rate}/s  {} peers  {sent} sent", view.swarm.peers.len())
         }
+        TorrentPhase::Paused => format!("{name}  paused  {}", percent(view)),
         TorrentPhase::Failed(failure) => format!("{name}  failed: {failure}"),
         TorrentPhase::Fetching => {
             let eta = view.eta().map(|eta| format!("  ETA {}", DurationText(eta))).unwrap_or_default();
@@ -116,6 +117,7 @@ pub fn progress_json(view: &TorrentView) -> Value {
         TorrentPhase::Fetching => "fetching",
         TorrentPhase::Seeding => "seeding",
         TorrentPhase::Complete => "complete",
+        TorrentPhase::Paused => "paused",
         TorrentPhase::Failed(_) => "failed",
     };
     json!({
@@ -194,6 +196,7 @@ mod tests {
                 "checking 1.0 MiB of 2.0 MiB  (no record)",
             ),
             (view(|v| v.phase = TorrentPhase::Complete), "100%  3.0 MiB"),
+            (view(|v| (v.phase, v.bytes_done) = (TorrentPhase::Paused, 1 << 20)), "paused  33.3%"),
             (
                 view(|v| {
                     (v.phase, v.up_bps, v.bytes_sent) = (TorrentPhase::Seeding, 1 << 10, 1 << 20);

@@ -30,8 +30,10 @@
 //! | `Picker` | `pieces/picker.rs` | which piece is opened next | `Scheduler` |
 //! | `Assembly` | `pieces/assembly.rs` | which blocks of an open piece are free, requested or received | `Scheduler` |
 //! | `Suspects` | `pieces/suspects.rs` | which peers sent bad data, and when a failed piece is fetched again | `Scheduler` |
-//! | `SurveyClock` | `torrent/survey_clock.rs` | when a torrent surveys its children | `Torrent` |
-//! | `SeedingGoal` | `torrent/seeding_goal.rs` | when a complete torrent stops seeding | `Torrent` |
+//! | `TorrentLifecycle` | `torrent/lifecycle/` | the state of a torrent: which children run, when it is complete, what a command does | `Torrent` |
+//! | `SurveyClock` | `torrent/survey_clock.rs` | when a torrent surveys its children | `TorrentLifecycle` |
+//! | `SeedingGoal`, `SeedingTime` | `torrent/seeding_goal.rs` | when a complete torrent stops seeding | `TorrentLifecycle` |
+//! | `TransferTotals` | `torrent/transfer.rs` | what was received and sent in this run | `Torrent` |
 //! | `why` | `torrent/why.rs` | the one reason for a torrent's present speed | `Torrent` |
 //! | `WantedPieces` | `torrent/selection.rs` | which pieces follow from the selected files | `app`, `PieceScheduler` |
 //! | `Announcer` | `trackers/announce.rs` | when one tracker is announced to, and with which event | `HttpTracker`, `UdpTracker` |

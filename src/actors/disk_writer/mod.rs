@@ -25,6 +25,7 @@ use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::logic::disk::flush::FlushClock;
 use crate::logic::disk::health::{Ailment, DiskHealth, Remedy};
+use crate::logic::disk::resume::OpenMode;
 use crate::logic::disk::unreadable::{FETCH_AGAIN_AFTER, Unreadable};
 use crate::logic::disk::unsynced::Unsynced;
 use crate::logic::disk::write_batch::WriteBatch;
@@ -145,6 +146,8 @@ pub struct DiskWriterConfig {
     pub patient: bool,
     /// What is not all there is left alone.
     pub must_be_whole: bool,
+    /// Whether what the record says is believed.
+    pub mode: OpenMode,
 }
 
 /// See the head of the file.

@@ -12,6 +12,7 @@ use super::{DiskNews, DiskWriter, MAX_JOBS, Totals};
 use crate::actors::kit::Ctx;
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
+use crate::logic::disk::resume::OpenMode;
 use crate::storage::record::StateTrouble;
 use crate::storage::{DiskTrouble, Inventory, OpenTrouble, TroubleKind};
 
@@ -50,7 +51,11 @@ pub(super) enum HeldStart {
 
 impl DiskWriter {
     pub(super) fn open(&mut self, ctx: &mut Ctx<Self>) {
-        let opened = self.cfg.storage.open().into_actor(self);
+        let opened = match self.cfg.mode {
+            OpenMode::TrustRecord => self.cfg.storage.open(),
+            OpenMode::Recheck => self.cfg.storage.open_to_recheck(),
+        };
+        let opened = opened.into_actor(self);
         ctx.spawn(opened.map(|opened, act, ctx| act.on_opened(opened, ctx)));
     }
 

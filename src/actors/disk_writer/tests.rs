@@ -277,6 +277,7 @@ impl Bench {
             torrent,
             patient,
             must_be_whole: false,
+            mode: OpenMode::default(),
         };
         let writer = kit::spawn(DiskWriter::new(cfg), policies::DISK_WRITER, 1, ear.clone().recipient());
         let bench = Self { diary, script, ear, writer };

@@ -27,19 +27,37 @@ pub enum Sight {
     },
 }
 
+/// What the connected peers want of us, and we of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerInterest {
+    /// No peer is connected.
+    NoPeers,
+    /// No connected peer is interested in us, and we are interested in none.
+    None,
+    /// A peer is interested in us, or we in it.
+    Some,
+}
+
+impl PeerInterest {
+    /// Of all connected peers.
+    pub fn of(peers: impl IntoIterator<Item = PeerView>) -> Self {
+        peers.into_iter().fold(Self::NoPeers, |so_far, peer| match so_far {
+            Self::NoPeers | Self::None if !peer.peer_interested && !peer.am_interested => Self::None,
+            _ => Self::Some,
+        })
+    }
+}
+
 impl Sight {
     /// Classifies a torrent as `Moving` or `Still`. It is still when `is_done`, it transfers nothing (`bps` is 0), and
     /// no connected peer is interested in us or we in it. Peers announce a change of interest (BEP 3), so a still
     /// torrent needs no periodic survey. `ends` is passed on.
-    pub fn of(is_done: bool, bps: u64, peers: impl IntoIterator<Item = PeerView>, ends: Option<Instant>) -> Self {
-        let mut company = false;
-        for peer in peers {
-            if peer.peer_interested || peer.am_interested {
-                return Self::Moving;
-            }
-            company = true;
+    pub const fn of(is_done: bool, bps: u64, peers: PeerInterest, ends: Option<Instant>) -> Self {
+        match peers {
+            PeerInterest::NoPeers if is_done && bps == 0 => Self::Still { company: false, ends },
+            PeerInterest::None if is_done && bps == 0 => Self::Still { company: true, ends },
+            _ => Self::Moving,
         }
-        if is_done && bps == 0 { Self::Still { company, ends } } else { Self::Moving }
     }
 }
 
@@ -138,9 +156,11 @@ mod tests {
             (true, 1, &[idle], Sight::Moving),
             (false, 0, &[], Sight::Moving),
             (true, 0, &[idle, eager], Sight::Moving),
+            (true, 0, &[eager, idle], Sight::Moving),
             (true, 0, &[wanted], Sight::Moving),
         ] {
-            assert_eq!(Sight::of(is_done, bps, peers.iter().copied(), None), want, "{is_done} {bps} {peers:?}");
+            let interest = PeerInterest::of(peers.iter().copied());
+            assert_eq!(Sight::of(is_done, bps, interest, None), want, "{is_done} {bps} {peers:?}");
         }
     }
 

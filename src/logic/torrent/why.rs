@@ -6,7 +6,10 @@
 
 use std::time::Duration;
 
+use super::lifecycle::TorrentActivity;
 use crate::base::safe::Safe;
+use crate::logic::peer::protocol::PeerView;
+use crate::logic::peers::peer_book::Census;
 
 /// 70 %: a disk that is busy for longer is the bottleneck (D-07). Picked by eye.
 const DISK_BUSY_PERCENT: u8 = 70;
@@ -32,6 +35,28 @@ pub enum WhyPhase {
     Complete,
 }
 
+impl WhyPhase {
+    /// Of a torrent whose files are open.
+    pub const fn of(activity: TorrentActivity) -> Self {
+        match activity {
+            TorrentActivity::Complete => Self::Complete,
+            TorrentActivity::Seeding | TorrentActivity::Finishing { seeded: true } => Self::Seeding,
+            _ => Self::Downloading,
+        }
+    }
+}
+
+/// How a tracker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrackerFact {
+    /// It has answered, last time it was asked.
+    pub works: bool,
+    /// It has failed, last time it was asked.
+    pub failed: bool,
+    /// The time to its next announce; `None` if none is planned or one is under way.
+    pub next_in: Option<Duration>,
+}
+
 /// What the reason needs to know of the trackers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct TrackerFacts {
@@ -45,6 +70,21 @@ pub struct TrackerFacts {
     pub failed: usize,
     /// Time until the next announce. `None` if none is planned or one is under way.
     pub next_announce: Option<Duration>,
+}
+
+impl TrackerFacts {
+    /// Of the trackers whose protocol we speak, among so many announce URLs.
+    pub fn of(announce_urls: usize, trackers: impl IntoIterator<Item = TrackerFact>) -> Self {
+        let mut facts = Self::default();
+        for TrackerFact { works, failed, next_in } in trackers {
+            facts.usable += 1;
+            facts.tried += usize::from(works || failed);
+            facts.failed += usize::from(failed);
+            facts.next_announce = facts.next_announce.into_iter().chain(next_in).min();
+        }
+        facts.unsupported = announce_urls.saturating_sub(facts.usable);
+        facts
+    }
 }
 
 /// What the reason needs to know of the peers.
@@ -64,6 +104,25 @@ pub struct PeerFacts {
     pub choked_by: usize,
     /// Time until the next dial. `None` if none is planned.
     pub next_dial: Option<Duration>,
+}
+
+impl PeerFacts {
+    /// Of the addresses that the peer book counts and the peers that are connected.
+    pub fn of(census: &Census, connected: impl IntoIterator<Item = PeerView>, next_dial: Option<Duration>) -> Self {
+        let mut facts = Self {
+            known: census.known,
+            unreachable: census.tried.saturating_sub(census.reached + census.half_open),
+            half_open: census.half_open,
+            next_dial,
+            ..Self::default()
+        };
+        for peer in connected {
+            facts.connected += 1;
+            facts.interesting += usize::from(peer.am_interested);
+            facts.choked_by += usize::from(peer.am_interested && peer.peer_choking);
+        }
+        facts
+    }
 }
 
 /// All facts from which the reason is derived.
@@ -278,6 +337,30 @@ mod tests {
     use super::*;
     use crate::base::safe::is_harmless;
     use proptest::prelude::*;
+
+    #[test]
+    fn facts_are_counted() {
+        let tracker =
+            |works, failed, secs: Option<u64>| TrackerFact { works, failed, next_in: secs.map(Duration::from_secs) };
+        let trackers = [tracker(true, false, Some(60)), tracker(false, true, Some(42)), tracker(false, false, None)];
+        let next_announce = IN_42_S;
+        let want = TrackerFacts { usable: 3, unsupported: 1, tried: 2, failed: 1, next_announce };
+        assert_eq!(TrackerFacts::of(4, trackers), want);
+
+        let census = Census { known: 9, tried: 7, reached: 2, half_open: 1, ..Census::default() };
+        let peer = |am_interested, peer_choking| PeerView { am_interested, peer_choking, ..PeerView::default() };
+        let peers = [peer(true, true), peer(true, false), peer(false, true)];
+        let want = PeerFacts {
+            known: 9,
+            unreachable: 4,
+            half_open: 1,
+            connected: 3,
+            interesting: 2,
+            choked_by: 1,
+            next_dial: IN_42_S,
+        };
+        assert_eq!(PeerFacts::of(&census, peers, IN_42_S), want);
+    }
 
     fn healthy() -> Facts {
         Facts {
