@@ -1,7 +1,7 @@
 //! `Session`: the root of the tree. Its end is the program's end.
 //!
 //! Parent of `Metrics`, of the `Listener` and of one `Torrent` each, on the arbiter that is its place. Under the root guard,
-//! 3 restarts in 60 s. Hears `ChildEvent`, `StopTorrent`. A torrent that gave up is published as failed with its reason; the
+//! 3 restarts in 60 s. Hears `ChildEvent`, `StopTorrent`, `CommandTorrent`. A torrent that gave up is published as failed with its reason; the
 //! others live on. Ends when told to, after its children, last one first.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::sync::watch;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::kit::{self, Child, ChildEvent, ChildId, ChildVerdict, Ctx, Family, Goodbye};
 use super::listener::{Listener, ListenerConfig, RegisterTorrent};
@@ -17,6 +17,11 @@ use super::metrics::{MeasureLag, Metrics, MetricsConfig};
 use super::policies;
 use super::torrent::{Torrent, TorrentConfig};
 use super::view::{TorrentFailure, TorrentPhase, TorrentView};
+use crate::base::ids::InfoHash;
+use crate::logic::torrent::lifecycle::CommandRefusal;
+
+/// 5 s for a torrent to answer a command, which it does in the turn it hears it: it may be starting again just then.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// All that a session is given.
 #[derive(Debug, Clone)]
@@ -40,12 +45,36 @@ pub struct SessionConfig {
 #[rtype(result = "()")]
 pub struct StopTorrent(pub usize);
 
+/// Passes a command on to the torrent with this info-hash. Answered as the command is, and with
+/// [`CommandRefusal::NoSuchTorrent`] where there is none.
+#[derive(Debug, Clone, Copy)]
+pub struct CommandTorrent<C> {
+    /// Which torrent.
+    pub info_hash: InfoHash,
+    /// `PauseTorrent`, `ResumeTorrent`, `RecheckTorrent` or `SetSeedingGoal`.
+    pub command: C,
+}
+
+impl<C: 'static> Message for CommandTorrent<C> {
+    type Result = Result<(), CommandRefusal>;
+}
+
+/// A torrent as the session sees it.
+#[derive(Debug)]
+struct SessionTorrent {
+    id: ChildId,
+    info_hash: InfoHash,
+    addr: Addr<Torrent>,
+    view: Arc<watch::Sender<TorrentView>>,
+}
+
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Session {
     cfg: SessionConfig,
     family: Family,
-    torrents: Vec<(ChildId, Arc<watch::Sender<TorrentView>>)>,
+    /// By their number in the configuration, those that have ended too.
+    torrents: Vec<SessionTorrent>,
 }
 
 crate::metered!(Session, "Session");
@@ -67,9 +96,10 @@ impl Session {
             let (view, place) = (Arc::clone(&torrent.view), torrent.place.clone());
             let torrent = TorrentConfig { listener: listener.clone(), ..torrent };
             let (seed, parent) = (self.cfg.seed.wrapping_add(nth), ctx.address().recipient());
+            let info_hash = torrent.info_hash;
             let handle = kit::spawn_at(&place, || Torrent::new(torrent), policies::TORRENT, seed, parent);
-            self.torrents.push((handle.id(), view));
-            self.family.adopt(handle);
+            let (id, addr) = (handle.id(), self.family.adopt(handle));
+            self.torrents.push(SessionTorrent { id, info_hash, addr, view });
         }
     }
 
@@ -81,11 +111,11 @@ impl Session {
 
     /// A torrent that gave up fails alone; anything else takes the session with it.
     fn on_verdict(&mut self, child: ChildId, verdict: &ChildVerdict, ctx: &mut Ctx<Self>) {
-        let torrent = self.torrents.iter().find(|(id, _)| *id == child);
+        let torrent = self.torrents.iter().find(|torrent| torrent.id == child);
         match (verdict, torrent) {
-            (ChildVerdict::GaveUp { exit, .. }, Some((_, view))) => {
+            (ChildVerdict::GaveUp { exit, .. }, Some(torrent)) => {
                 let why = exit.to_string();
-                view.send_modify(|view| view.phase = TorrentPhase::Failed(TorrentFailure::GaveUp(why)));
+                torrent.view.send_modify(|view| view.phase = TorrentPhase::Failed(TorrentFailure::GaveUp(why)));
             }
             _ => {
                 if let Some(fault) = verdict.fault() {
@@ -129,9 +159,30 @@ impl Handler<StopTorrent> for Session {
     type Result = ();
 
     fn handle(&mut self, StopTorrent(nth): StopTorrent, _: &mut Ctx<Self>) {
-        if let Some((id, _)) = self.torrents.get(nth) {
-            self.family.stop(*id);
+        if let Some(torrent) = self.torrents.get(nth) {
+            self.family.stop(torrent.id);
         }
+    }
+}
+
+impl<C> Handler<CommandTorrent<C>> for Session
+where
+    C: Message<Result = Result<(), CommandRefusal>> + Send + 'static,
+    Torrent: Handler<C>,
+{
+    type Result = ResponseActFuture<Self, Result<(), CommandRefusal>>;
+
+    fn handle(&mut self, CommandTorrent { info_hash, command }: CommandTorrent<C>, _: &mut Ctx<Self>) -> Self::Result {
+        let is_asked = |torrent: &&SessionTorrent| torrent.info_hash == info_hash && self.family.has(torrent.id);
+        let asked = self.torrents.iter().find(is_asked);
+        let answer = asked.map(|torrent| timeout(COMMAND_TIMEOUT, torrent.addr.send(command)));
+        let answer = async move {
+            match answer {
+                None => Err(CommandRefusal::NoSuchTorrent),
+                Some(answer) => answer.await.ok().and_then(Result::ok).unwrap_or(Err(CommandRefusal::NoAnswer)),
+            }
+        };
+        Box::pin(answer.into_actor(self))
     }
 }
 

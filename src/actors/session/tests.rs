@@ -8,6 +8,8 @@ use super::*;
 use crate::actors::kit::testing::with_actors;
 use crate::actors::kit::{ActorExit, SupervisedChild};
 use crate::actors::testing::{Shelf, ShelfContent, torrent};
+use crate::actors::torrent::{PauseTorrent, RecheckTorrent, ResumeTorrent, SetSeedingGoal};
+use crate::logic::torrent::seeding_goal::SeedingGoal;
 use crate::net::testing::FakeNet;
 
 /// Longer than all back-offs of all restarts together.
@@ -117,6 +119,42 @@ async fn a_dismissed_torrent_ends_and_the_others_go_on() {
         let lives: Vec<_> = views.iter().map(|views| views.has_changed().unwrap()).collect();
         assert_eq!(lives, [false, true]);
         assert!(end.try_recv().is_err());
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_goes_to_the_torrent_with_its_info_hash() {
+    with_actors(async {
+        let mut torrents: Vec<_> =
+            (0..2).map(|_| torrent(Shelf::with(ShelfContent::Nothing), FakeNet::failing(None))).collect();
+        torrents[1].0.info_hash = InfoHash([9; 20]);
+        let (torrents, mut views): (Vec<_>, Vec<_>) = torrents.into_iter().unzip();
+        let (root, _end) = kit::spawn_root(Session::new(config(torrents)), policies::SESSION, 1);
+        for views in &mut views {
+            let fetches = views.wait_for(|view| matches!(view.phase, TorrentPhase::Fetching));
+            timeout(PATIENCE, fetches).await.unwrap().unwrap();
+        }
+        let known = InfoHash([9; 20]);
+        let pause = |info_hash| root.addr.send(CommandTorrent { info_hash, command: PauseTorrent });
+        assert_eq!(pause(InfoHash([7; 20])).await.unwrap(), Err(CommandRefusal::NoSuchTorrent));
+        assert_eq!(pause(known).await.unwrap(), Ok(()));
+        assert_eq!(pause(known).await.unwrap(), Err(CommandRefusal::AlreadyPaused));
+        let paused = views[1].wait_for(|view| matches!(view.phase, TorrentPhase::Paused));
+        timeout(PATIENCE, paused).await.unwrap().unwrap();
+        assert!(matches!(views[0].borrow().phase, TorrentPhase::Fetching), "the other one goes on");
+
+        let goal = SetSeedingGoal(Some(SeedingGoal::default()));
+        assert_eq!(root.addr.send(CommandTorrent { info_hash: known, command: goal }).await.unwrap(), Ok(()));
+        let resume = CommandTorrent { info_hash: known, command: ResumeTorrent };
+        assert_eq!(root.addr.send(resume).await.unwrap(), Ok(()));
+        let recheck = CommandTorrent { info_hash: known, command: RecheckTorrent };
+        assert_eq!(root.addr.send(recheck).await.unwrap(), Ok(()));
+
+        root.addr.do_send(StopTorrent(1));
+        assert_eq!(pause(known).await.unwrap(), Err(CommandRefusal::Stopping));
+        sleep(Duration::from_secs(60)).await;
+        assert_eq!(pause(known).await.unwrap(), Err(CommandRefusal::NoSuchTorrent), "it has ended");
     })
     .await;
 }
