@@ -1,6 +1,5 @@
 //! The views of a torrent that are shown to the outside: in the progress line, the JSON and the metrics.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +7,8 @@ use actix::prelude::*;
 
 use crate::base::ids::InfoHash;
 use crate::base::units::Bytes;
-use crate::logic::peer::protocol::PeerView;
 use crate::logic::peers::peer_book::Census;
+pub use crate::logic::peers::pool::PeerRow;
 use crate::logic::torrent::why::Why;
 use crate::storage::{DiskTrouble, OpenTrouble};
 
@@ -91,17 +90,6 @@ impl ChangeNotice {
     pub(super) const fn on_survey(&mut self) {
         self.rung = false;
     }
-}
-
-/// One row of the peer table.
-#[derive(Debug, Clone)]
-pub struct PeerRow {
-    /// The address of the peer.
-    pub addr: SocketAddr,
-    /// The name of its client (BEP 10, BEP 20), safe to show.
-    pub client: Arc<str>,
-    /// The state of the connection.
-    pub view: PeerView,
 }
 
 /// The peers and trackers of a torrent.

@@ -26,10 +26,11 @@ use crate::base::disconnect::DisconnectReason;
 use crate::base::geometry::{BlockAddr, Geometry, PieceIndex, PieceRange};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
-use crate::codec::extended::{ExtendedHandshake, Pex};
+use crate::codec::extended::Pex;
 use crate::codec::wire::Handshake;
 use crate::logic::peer::allowed_fast::GrantCounts;
 use crate::logic::peer::protocol::{PeerEffect, PeerProtocol, PeerView, SchedulerNotice, Terms};
+use crate::logic::peers::pool::PeerEvent;
 use crate::logic::peers::upload_counts::UploadCounts;
 use crate::net::dial::dial;
 use crate::net::link::{LinkEnd, PeerLink};
@@ -125,33 +126,6 @@ pub struct PeerNews {
     pub peer: PeerKey,
     /// The event.
     pub news: PeerEvent,
-}
-
-/// The event of a [`PeerNews`].
-#[derive(Debug)]
-pub enum PeerEvent {
-    /// The stream is open.
-    Connected,
-    /// The peer sent its handshake with this peer id.
-    Handshaken(PeerId),
-    /// The peer sent its extended handshake. Nothing of it is proven (BEP 10).
-    Introduced(ExtendedHandshake),
-    /// The peer named these addresses of other peers (BEP 11).
-    Named(Vec<SocketAddr>),
-    /// Super-seeding: the scheduler has accepted the peer. It is not known yet which pieces the peer has.
-    Ready,
-    /// Super-seeding: the peer has completed these pieces.
-    Has(Vec<PieceIndex>),
-    /// The first requested block arrived.
-    Delivered,
-    /// The peer has received its first block.
-    Served,
-    /// Whether the peer is interested in us.
-    Interested(bool),
-    /// The state of the connection: when asked for, and when choking or interest has changed.
-    View(PeerView),
-    /// The connection ends, for this reason.
-    Left(DisconnectReason),
 }
 
 /// What a connection is made from.

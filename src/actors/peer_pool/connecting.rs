@@ -1,4 +1,5 @@
-//! How a connection comes into the pool: dialled because the book says so, or taken in because a peer came by itself.
+//! The connections of the pool as its children: how one starts, dialled or taken in, and how it is found again when it
+//! has ended.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -7,13 +8,12 @@ use std::time::Duration;
 
 use actix::prelude::*;
 
-use super::{Ctx, Live, PeerArrived, PeerPool};
-use crate::actors::kit;
+use super::{Ctx, PeerArrived, PeerPool};
+use crate::actors::kit::{self, ChildId};
 use crate::actors::peer_connection::{PeerConfig, PeerConnection, SharedConfig};
 use crate::base::ids::PeerKey;
 use crate::logic::peer::allowed_fast::GrantCounts;
-use crate::logic::peer::protocol::PeerView;
-use crate::logic::peers::peer_book::Inbound;
+use crate::logic::peers::pool::{PoolMachine, Redial};
 use crate::logic::peers::upload_counts::UploadCounts;
 use crate::net::staging::Staging;
 
@@ -23,24 +23,40 @@ impl PeerPool {
             Ok(stream) => stream,
             Err(error) => return tracing::debug!(%addr, %error, "a peer that came by itself is lost"),
         };
-        match self.step(ctx, |book, now| book.on_inbound(now, addr)) {
-            Inbound::Welcome => {
-                let connection = PeerConnection::accepted(self.peer_config(addr, Duration::ZERO, ctx), stream, theirs);
-                self.adopt(addr, None, connection, ctx);
-            }
-            Inbound::Refused(why) => tracing::debug!(%addr, ?why, "a peer that came by itself is not taken"),
+        if let Some(key) = self.step(ctx, |pool: &mut PoolMachine, now| pool.on_arrived(now, addr)) {
+            let cfg = PeerConfig { key, addr, connect_timeout: Duration::ZERO, shared: self.shared_config(ctx) };
+            self.adopt(PeerConnection::accepted(cfg, stream, theirs), ctx);
         }
     }
 
-    pub(super) fn connect(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &mut Ctx<Self>) {
-        let connection = PeerConnection::new(self.peer_config(addr, connect_timeout, ctx));
-        self.adopt(addr, Some(addr), connection, ctx);
+    pub(super) fn dial(
+        &mut self,
+        key: PeerKey,
+        addr: SocketAddr,
+        connect_timeout: Duration,
+        redial: Option<Redial>,
+        ctx: &Ctx<Self>,
+    ) {
+        if let Some(Redial { cause, restarts, backoff, is_expected }) = redial {
+            let id = addr.to_string();
+            kit::record_restart("PeerConnection", &id, cause.label(), restarts, backoff, None, is_expected);
+        }
+        let cfg = PeerConfig { key, addr, connect_timeout, shared: self.shared_config(ctx) };
+        self.adopt(PeerConnection::new(cfg), ctx);
     }
 
-    fn peer_config(&mut self, addr: SocketAddr, connect_timeout: Duration, ctx: &Ctx<Self>) -> PeerConfig {
-        let key = PeerKey(self.next_key);
-        self.next_key = self.next_key.wrapping_add(1);
-        PeerConfig { key, addr, connect_timeout, shared: self.shared_config(ctx) }
+    fn adopt(&mut self, connection: PeerConnection, ctx: &Ctx<Self>) {
+        let key = connection.key();
+        let us = self.us.get_or_insert_with(|| Arc::new(ctx.address().recipient()));
+        self.connections.insert(key, kit::spawn_temporary(connection, Arc::clone(us)));
+    }
+
+    /// A child has ended: drops its handle and gives its key. None: it was a connection of an earlier incarnation of the
+    /// pool.
+    pub(super) fn forget(&mut self, child: ChildId) -> Option<PeerKey> {
+        let (key, _) = self.connections.iter().find(|(_, connection)| connection.id() == child)?;
+        let key = *key;
+        self.connections.remove(&key).map(|_| key)
     }
 
     fn shared_config(&mut self, ctx: &Ctx<Self>) -> Rc<SharedConfig> {
@@ -64,24 +80,5 @@ impl PeerPool {
             })
         });
         Rc::clone(shared)
-    }
-
-    /// `listens`: where others can dial it, as far as we know.
-    fn adopt(&mut self, addr: SocketAddr, listens: Option<SocketAddr>, connection: PeerConnection, ctx: &Ctx<Self>) {
-        let key = connection.key();
-        let us = self.us.get_or_insert_with(|| Arc::new(ctx.address().recipient()));
-        let handle = kit::spawn_temporary(connection, Arc::clone(us));
-        let live = Live {
-            addr,
-            listens,
-            key,
-            handle,
-            id: None,
-            client: Arc::default(),
-            view: PeerView::default(),
-            delivered: false,
-            farewell: None,
-        };
-        self.live.insert(key, Box::new(live));
     }
 }

@@ -1,46 +1,40 @@
-//! `PeerPool`: which peers of a torrent are connected.
+//! `PeerPool`: keeps the connections of one torrent.
 //!
-//! Owns the [`PeerBook`], the choker and one `PeerConnection` per connection. Child of `Torrent`, permanent, 3 restarts in
-//! 60 s; the book survives, the connections are made anew. Hears `PeersFound`, `PeerArrived`, `Ban`, `Pardon`,
-//! `SchedulerReady`, `SeedingBegun`, `FetchingResumed`, `SurveyPool`, `PeerNews`, `ChildEvent`. Tells `PeerReport::Left` (scheduler),
-//! `PeersNeeded`, `Changed` (torrent), `Leave`, `ChokeDecision`, `Introduce` (connections). A lost connection is a supervised restart: the connection ends with a farewell, the book
-//! decides forget, retry or ban, and the next incarnation for the address is recorded as a restart with its cause.
-//! Limits: the book's. Ends when told to, after its connections.
+//! * Owns a [`PoolMachine`], which decides everything, and one `PeerConnection` per connection.
+//! * Parent: `Torrent`. Restart policy: permanent, three restarts in 60 s; the peer book survives, the connections are made
+//!   anew.
+//! * Handles `PeersFound`, `PeerArrived`, `Ban`, `Pardon`, `SchedulerReady`, `SeedingBegun`, `FetchingResumed`, `SurveyPool`,
+//!   `PeerNews`, `ChildEvent` and `Goodbye`.
+//! * Sends `PeerReport` (`Left` only) to the scheduler; `PeersNeeded` and `Changed` to the torrent; `Leave`, `ChokeDecision`,
+//!   `Introduce`, `SharePeers`, `NamePiece` and `ReportPeerView` to connections. Asks no other actor.
+//! * A lost connection is a supervised restart: the connection ends with a reason, the book decides to forget, to retry or
+//!   to ban, and the next dial of the address is recorded as a restart with its cause.
+//! * Stops when its parent tells it to, after its connections.
 
-mod completing;
 mod connecting;
-mod introductions;
-mod standings;
-
-pub use completing::{FetchingResumed, SeedingBegun};
+mod pool_log;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix::prelude::*;
 use tokio::time::Instant;
 
 use super::disk_writer::ReadRanges;
-use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Lifecycle, SupervisedChild, Timer};
+use super::kit::{Child, ChildEvent, Ctx, Goodbye, Lifecycle, SupervisedChild, Timer};
 use super::peer_connection::{
-    ChokeDecision, Introduce, Leave, PeerConnection, PeerEvent, PeerNews, PeerReport, PeerWord, ReportPeerView,
-    SharedConfig,
+    ChokeDecision, Introduce, Leave, NamePiece, PeerConnection, PeerNews, PeerReport, PeerWord, ReportPeerView,
+    SharePeers, SharedConfig,
 };
-use super::view::{ChangeNotice, Changed, PeerRow};
-use crate::base::disconnect::DisconnectReason;
+use super::view::Changed;
 use crate::base::geometry::{Geometry, PieceIndex};
 use crate::base::ids::{InfoHash, PeerId, PeerKey};
 use crate::codec::wire::Handshake;
-use crate::logic::peer::client_name::client_name;
-use crate::logic::peer::protocol::PeerView;
-use crate::logic::peers::choke::{self, ChokeEffect, Choker};
-use crate::logic::peers::external_ip::ExternalIp;
-use crate::logic::peers::peer_book::{BookConfig, BookEffect, Census, PeerBook, PeerNeed, PeerSource};
-use crate::logic::peers::pex::PexFeed;
-use crate::logic::peers::super_seed::SuperSeed;
+use crate::logic::peers::peer_book::{BookConfig, PeerNeed, PeerSource};
+pub use crate::logic::peers::pool::PoolSurvey;
+use crate::logic::peers::pool::{PoolEffect, PoolMachine, PoolTerms};
 use crate::net::throttle::RateLimits;
 use crate::net::{BoxStream, Net};
 
@@ -91,23 +85,20 @@ pub struct PeerArrived {
     pub theirs: Handshake,
 }
 
-/// Who is there?
+/// We have everything that we want: from now on peers are given to in turns.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct SeedingBegun;
+
+/// A piece that we had is lost: peers are needed again for what they give, seeds among them.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct FetchingResumed;
+
+/// Asks what the pool knows.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<PoolSurvey, ()>")]
 pub struct SurveyPool;
-
-/// What the pool knows, views of the connections about a second old.
-#[derive(Debug, Clone, Default)]
-pub struct PoolSurvey {
-    /// Addresses by state.
-    pub census: Census,
-    /// Open connections.
-    pub peers: Arc<Vec<PeerRow>>,
-    /// Bytes of blocks sent in this run, over all connections.
-    pub sent: u64,
-    /// The time to the next dial, if one is planned.
-    pub next_dial: Option<Duration>,
-}
 
 /// All that a pool is given.
 #[derive(Debug, Clone)]
@@ -144,187 +135,77 @@ pub struct PeerPoolConfig {
     pub stirred: Recipient<Changed>,
 }
 
-/// A connection as the pool sees it.
-#[derive(Debug)]
-struct Live {
-    addr: SocketAddr,
-    /// Where others can dial it: where we did, or where it says it listens.
-    listens: Option<SocketAddr>,
-    key: PeerKey,
-    handle: SupervisedChild<PeerConnection>,
-    id: Option<PeerId>,
-    /// What it is, as far as it has said so; fit to be shown.
-    client: Arc<str>,
-    view: PeerView,
-    delivered: bool,
-    farewell: Option<DisconnectReason>,
-}
-
-impl Live {
-    fn row(&self) -> Option<PeerRow> {
-        self.id.map(|_| PeerRow { addr: self.addr, client: Arc::clone(&self.client), view: self.view })
-    }
-}
-
 /// See the head of the file.
 #[derive(Debug)]
 pub struct PeerPool {
     cfg: PeerPoolConfig,
-    // Kept over restarts.
-    book: PeerBook,
-    outside: ExternalIp,
-    next_key: u32,
-    /// Bytes sent by connections that have ended.
-    sent_before: u64,
-    seeding: bool,
-    // Live.
+    /// What of it outlives a restart is for the machine to know.
+    machine: PoolMachine,
     /// Made for the first connection, as is `us`.
     shared: Option<Rc<SharedConfig>>,
     /// Whom connections tell their end.
     us: Option<Arc<Recipient<ChildEvent>>>,
-    choker: Choker,
-    super_seed: Option<Box<SuperSeed>>,
-    gossip: PexFeed,
-    /// Boxed: a map of large values that grows at its end is half empty.
-    live: BTreeMap<PeerKey, Box<Live>>,
-    /// As last told.
-    need: Option<PeerNeed>,
-    bell: ChangeNotice,
+    connections: BTreeMap<PeerKey, SupervisedChild<PeerConnection>>,
     timer: Timer<Self>,
-    closing: bool,
 }
 
 crate::metered!(PeerPool, "PeerPool");
 
-fn choker(cfg: &PeerPoolConfig) -> Choker {
-    Choker::new(Instant::now().into_std(), choke::SLOTS, cfg.geometry.nominal_piece_len(), cfg.seed)
-}
-
-fn super_seed(cfg: &PeerPoolConfig) -> Option<Box<SuperSeed>> {
-    cfg.super_seed.then(|| Box::new(SuperSeed::new(cfg.geometry, cfg.seed)))
-}
-
 impl PeerPool {
-    /// Knows nobody yet.
+    /// A pool that knows no peer.
     pub fn new(cfg: PeerPoolConfig) -> Self {
-        let book = PeerBook::new(cfg.book, cfg.seed);
+        let terms = PoolTerms {
+            book: cfg.book,
+            geometry: cfg.geometry,
+            our_id: cfg.our_id,
+            listen_port: cfg.listen_port,
+            pex: cfg.pex,
+            super_seed: cfg.super_seed,
+            seed: cfg.seed,
+        };
         Self {
-            book,
-            outside: ExternalIp::default(),
-            next_key: 0,
-            sent_before: 0,
-            seeding: false,
+            machine: PoolMachine::new(now(), terms),
             shared: None,
             us: None,
-            choker: choker(&cfg),
-            super_seed: super_seed(&cfg),
-            gossip: PexFeed::default(),
-            live: BTreeMap::new(),
-            need: None,
-            bell: ChangeNotice::new(cfg.stirred.clone()),
+            connections: BTreeMap::new(),
             timer: Timer::new(),
-            closing: false,
             cfg,
         }
     }
 
-    /// Mutates the book once, performs every effect, arms one timer.
-    fn step<T>(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut PeerBook, std::time::Instant) -> T) -> T {
-        let now = Instant::now().into_std();
-        let outcome = mutate(&mut self.book, now);
-        if self.closing {
-            return outcome;
-        }
-        while let Some(effect) = self.book.poll(now) {
-            self.perform(effect, ctx);
-        }
-        let need = self.book.need();
-        if self.need != Some(need) {
-            self.need = Some(need);
-            self.cfg.torrent.do_send(PeersNeeded(need));
-        }
-        self.arm(ctx);
+    /// Applies one mutation to the machine, performs every effect, arms one timer. Gives what the mutation gives.
+    fn step<T>(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut PoolMachine, std::time::Instant) -> T) -> T {
+        let outcome = mutate(&mut self.machine, now());
+        self.perform_all(ctx);
+        self.timer.arm(ctx, self.machine.deadline(), |pool, ctx| pool.step(ctx, PoolMachine::on_timeout));
         outcome
     }
 
-    /// One timer for all machines.
-    fn arm(&mut self, ctx: &mut Ctx<Self>) {
-        let naming = self.super_seed.as_ref().and_then(|seed| seed.deadline());
-        let due = [self.book.deadline(), self.choker.deadline(), self.gossip.deadline(), naming];
-        self.timer.arm(ctx, due.into_iter().flatten().min(), Self::on_timer);
-    }
-
-    fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
-        self.choke_step(ctx, Choker::on_timeout);
-        self.name_step(ctx, SuperSeed::on_timeout);
-        self.spread_gossip();
-        self.step(ctx, |_, _| {});
-    }
-
-    /// As [`Self::step`], for the choker.
-    fn choke_step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Choker, std::time::Instant)) {
-        mutate(&mut self.choker, Instant::now().into_std());
-        while let Some(effect) = self.choker.poll() {
-            match effect {
-                ChokeEffect::Choke(peer) => self.tell(peer, ChokeDecision { choke: true }),
-                ChokeEffect::Unchoke(peer) => self.tell(peer, ChokeDecision { choke: false }),
-            }
+    fn perform_all(&mut self, ctx: &mut Ctx<Self>) {
+        while let Some(effect) = self.machine.poll() {
+            self.perform(effect, ctx);
         }
-        self.arm(ctx);
     }
 
-    fn perform(&mut self, effect: BookEffect, ctx: &mut Ctx<Self>) {
-        self.bell.ring();
+    fn perform(&mut self, effect: PoolEffect, ctx: &mut Ctx<Self>) {
         match effect {
-            BookEffect::Dial { addr, attempt, last, backoff, timeout } => {
-                if let Some(farewell) = last {
-                    let (id, expected) = (addr.to_string(), farewell != DisconnectReason::Panicked);
-                    let restarts = attempt.saturating_sub(1);
-                    kit::record_restart("PeerConnection", &id, farewell.label(), restarts, backoff, None, expected);
-                }
-                self.connect(addr, timeout, ctx);
+            PoolEffect::Dial { peer, addr, timeout, redial } => self.dial(peer, addr, timeout, redial, ctx),
+            PoolEffect::Leave(peer, reason) => self.tell(peer, Leave(reason)),
+            PoolEffect::Choke(peer) => self.tell(peer, ChokeDecision { choke: true }),
+            PoolEffect::Unchoke(peer) => self.tell(peer, ChokeDecision { choke: false }),
+            PoolEffect::SharePeers(peer, pex) => {
+                tracing::debug!(peer = peer.0, added = pex.added.len(), dropped = pex.dropped.len(), "peers are told");
+                self.tell(peer, SharePeers(pex));
             }
-            BookEffect::Close { addr, farewell } => {
-                for peer in self.live.values().filter(|peer| peer.addr == addr) {
-                    peer.handle.addr.do_send(Leave(farewell));
-                }
-            }
-            BookEffect::Held { pause } => {
-                tracing::warn!(pause_s = pause.as_secs(), "connections panic too often, nobody is dialled for a while");
-            }
-        }
-    }
-
-    fn on_news(&mut self, peer: PeerKey, news: &PeerEvent, ctx: &mut Ctx<Self>) {
-        let Some(live) = self.live.get_mut(&peer) else { return };
-        let addr = live.addr;
-        if !matches!(news, PeerEvent::View(view) if *view == live.view) {
-            self.bell.ring();
-        }
-        match *news {
-            PeerEvent::Connected => self.step(ctx, |book, now| book.on_connected(now, addr)),
-            PeerEvent::Handshaken(id) => {
-                live.id = Some(id);
-                live.client = client_name(&id).into();
-                tracing::debug!(%addr, client = &*live.client, "peer connected");
-                let ours = self.cfg.our_id;
-                if let Err(farewell) = self.step(ctx, |book, now| book.on_handshake(now, addr, id, ours)) {
-                    self.tell(peer, Leave(farewell));
-                }
-            }
-            PeerEvent::Introduced(ref theirs) => self.on_introduced(peer, theirs, ctx),
-            PeerEvent::Named(ref addrs) => self.on_named(addr, addrs, ctx),
-            PeerEvent::Delivered => {
-                live.delivered = true;
-                self.step(ctx, |book, _| book.on_productive(addr));
-            }
-            PeerEvent::Interested(interested) => {
-                self.choke_step(ctx, |choker, now| choker.on_interest(now, peer, interested));
-            }
-            PeerEvent::Served => self.on_served(peer, addr, ctx),
-            PeerEvent::View(view) => self.on_view(peer, view, ctx),
-            PeerEvent::Ready | PeerEvent::Has(_) => self.on_pieces(peer, news, ctx),
-            PeerEvent::Left(farewell) => live.farewell = Some(farewell),
+            PoolEffect::NamePiece(peer, piece) => self.tell(peer, NamePiece(piece)),
+            PoolEffect::IntroduceAll => self.tell_all(Introduce),
+            PoolEffect::RequestViews => self.tell_all(ReportPeerView),
+            PoolEffect::ReportPeerLeft(peer) => self.cfg.scheduler.do_send(PeerReport { peer, word: PeerWord::Left }),
+            PoolEffect::ReportNeed(need) => self.cfg.torrent.do_send(PeersNeeded(need)),
+            PoolEffect::ReportChange => self.cfg.stirred.do_send(Changed),
+            PoolEffect::Log(note) => pool_log::write(&note),
+            PoolEffect::StopConnections => self.connections.values().for_each(SupervisedChild::stop),
+            PoolEffect::Finish => ctx.stop(),
         }
     }
 
@@ -332,54 +213,38 @@ impl PeerPool {
     where
         PeerConnection: Handler<M>,
     {
-        if let Some(live) = self.live.get(&peer) {
-            live.handle.addr.do_send(message);
+        if let Some(connection) = self.connections.get(&peer) {
+            connection.addr.do_send(message);
         }
     }
 
-    fn on_ended(&mut self, child: ChildId, ctx: &mut Ctx<Self>) {
-        let key = self.live.values().find(|live| live.handle.id() == child).map(|live| live.key);
-        let Some((key, live)) = key.and_then(|key| self.live.remove_entry(&key)) else { return };
-        self.bell.ring();
-        self.cfg.scheduler.do_send(PeerReport { peer: key, word: PeerWord::Left });
-        self.choke_step(ctx, |choker, now| choker.on_peer_left(now, key));
-        self.name_step(ctx, |seed, _| seed.on_left(key));
-        self.gossip.on_left(key);
-        self.sent_before += live.view.sent;
-        let farewell = live.farewell.unwrap_or(DisconnectReason::Panicked);
-        tracing::debug!(addr = %live.addr, cause = farewell.label(), delivered = live.delivered, "peer gone");
-        self.step(ctx, |book, now| book.on_farewell(now, live.addr, farewell, live.delivered));
-        if self.closing && self.live.is_empty() {
-            ctx.stop();
-        }
+    fn tell_all<M: Message<Result = ()> + Copy + Send + 'static>(&self, message: M)
+    where
+        PeerConnection: Handler<M>,
+    {
+        self.connections.values().for_each(|connection| connection.addr.do_send(message));
     }
+}
+
+fn now() -> std::time::Instant {
+    Instant::now().into_std()
 }
 
 impl Actor for PeerPool {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        self.step(ctx, |_, _| {});
+        self.step(ctx, PoolMachine::on_started);
     }
 }
 
 impl Supervised for PeerPool {
-    /// Dropped handles say good-bye to their connections; the book takes them for lost.
-    fn restarting(&mut self, _: &mut Ctx<Self>) {
-        for live in std::mem::take(&mut self.live).into_values() {
-            self.cfg.scheduler.do_send(PeerReport { peer: live.key, word: PeerWord::Left });
-            self.sent_before += live.view.sent;
-        }
-        self.choker = choker(&self.cfg);
-        self.super_seed = super_seed(&self.cfg);
-        self.gossip = PexFeed::default();
-        if self.seeding {
-            self.choker.on_complete(Instant::now().into_std());
-        }
-        self.need = None;
-        self.bell.on_survey();
+    /// Dropped handles say good-bye to their connections.
+    fn restarting(&mut self, ctx: &mut Ctx<Self>) {
+        self.connections.clear();
         self.timer = Timer::new();
-        self.book.on_pool_restarted(Instant::now().into_std());
+        self.machine.on_restarted(now());
+        self.perform_all(ctx);
     }
 }
 
@@ -393,9 +258,7 @@ impl Handler<PeersFound> for PeerPool {
     type Result = ();
 
     fn handle(&mut self, PeersFound { addrs, source }: PeersFound, ctx: &mut Ctx<Self>) {
-        self.bell.ring();
-        let outcome = self.step(ctx, |book, now| book.add(now, &addrs, source));
-        tracing::debug!(?source, ?outcome, "peers named");
+        self.step(ctx, |pool, now| pool.on_peers_found(now, &addrs, source));
     }
 }
 
@@ -403,9 +266,7 @@ impl Handler<PeerArrived> for PeerPool {
     type Result = ();
 
     fn handle(&mut self, arrived: PeerArrived, ctx: &mut Ctx<Self>) {
-        if !self.closing {
-            self.welcome(arrived, ctx);
-        }
+        self.welcome(arrived, ctx);
     }
 }
 
@@ -414,10 +275,7 @@ impl Handler<Ban> for PeerPool {
 
     fn handle(&mut self, Ban { addr, piece }: Ban, ctx: &mut Ctx<Self>) {
         tracing::warn!(%addr, %piece, "peer sent bad data (banned)");
-        self.step(ctx, |book, now| book.ban(now, addr));
-        for peer in self.live.values().filter(|peer| peer.addr == addr) {
-            peer.handle.addr.do_send(Leave(DisconnectReason::BadData));
-        }
+        self.step(ctx, |pool, now| pool.on_ban(now, addr));
     }
 }
 
@@ -426,32 +284,39 @@ impl Handler<Pardon> for PeerPool {
 
     fn handle(&mut self, Pardon(addr): Pardon, ctx: &mut Ctx<Self>) {
         tracing::info!(%addr, "peer is pardoned: others send the same bytes");
-        self.step(ctx, |book, now| book.pardon(now, addr));
+        self.step(ctx, |pool, now| pool.on_pardon(now, addr));
     }
 }
 
 impl Handler<SchedulerReady> for PeerPool {
     type Result = ();
 
-    fn handle(&mut self, _: SchedulerReady, _: &mut Ctx<Self>) {
-        self.live.values().for_each(|live| live.handle.addr.do_send(Introduce));
+    fn handle(&mut self, _: SchedulerReady, ctx: &mut Ctx<Self>) {
+        self.step(ctx, PoolMachine::on_scheduler_ready);
+    }
+}
+
+impl Handler<SeedingBegun> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, _: SeedingBegun, ctx: &mut Ctx<Self>) {
+        self.step(ctx, PoolMachine::on_seeding_begun);
+    }
+}
+
+impl Handler<FetchingResumed> for PeerPool {
+    type Result = ();
+
+    fn handle(&mut self, _: FetchingResumed, ctx: &mut Ctx<Self>) {
+        self.step(ctx, PoolMachine::on_fetching_resumed);
     }
 }
 
 impl Handler<SurveyPool> for PeerPool {
     type Result = Result<PoolSurvey, ()>;
 
-    fn handle(&mut self, _: SurveyPool, _: &mut Ctx<Self>) -> Self::Result {
-        self.bell.on_survey();
-        self.live.values().for_each(|live| live.handle.addr.do_send(ReportPeerView));
-        let mut peers = Vec::with_capacity(self.live.len());
-        peers.extend(self.live.values().filter_map(|live| live.row()));
-        let sent = self.sent_before + self.live.values().map(|live| live.view.sent).sum::<u64>();
-        let (census, peers) = (self.book.census(), Arc::new(peers));
-        let now = Instant::now().into_std();
-        let next_dial = self.book.deadline().filter(|_| census.waiting > 0);
-        let next_dial = next_dial.map(|due| due.saturating_duration_since(now));
-        Ok(PoolSurvey { census, peers, sent, next_dial })
+    fn handle(&mut self, _: SurveyPool, ctx: &mut Ctx<Self>) -> Self::Result {
+        Ok(self.step(ctx, PoolMachine::on_survey))
     }
 }
 
@@ -459,7 +324,7 @@ impl Handler<PeerNews> for PeerPool {
     type Result = ();
 
     fn handle(&mut self, PeerNews { peer, news }: PeerNews, ctx: &mut Ctx<Self>) {
-        self.on_news(peer, &news, ctx);
+        self.step(ctx, |pool, now| pool.on_event(now, peer, &news));
     }
 }
 
@@ -467,8 +332,10 @@ impl Handler<ChildEvent> for PeerPool {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
-        if let Lifecycle::Ended { .. } = event.event {
-            self.on_ended(event.id, ctx);
+        if let Lifecycle::Ended { .. } = event.event
+            && let Some(peer) = self.forget(event.id)
+        {
+            self.step(ctx, |pool, now| pool.on_ended(now, peer));
         }
     }
 }
@@ -477,11 +344,7 @@ impl Handler<Goodbye> for PeerPool {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.closing = true;
-        self.live.values().for_each(|live| live.handle.stop());
-        if self.live.is_empty() {
-            ctx.stop();
-        }
+        self.step(ctx, PoolMachine::on_goodbye);
     }
 }
 

@@ -1,11 +1,14 @@
 //! A pool whose peers are in the test's hands.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 
 use super::*;
+use crate::actors::kit;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::policies;
 use crate::codec::extended::PEX;
@@ -262,7 +265,7 @@ impl Handler<PanicFirst> for PeerPool {
     type Result = ();
 
     fn handle(&mut self, PanicFirst(done): PanicFirst, _: &mut Ctx<Self>) {
-        let first = *self.live.keys().next().unwrap();
+        let first = *self.connections.keys().next().unwrap();
         self.tell(first, Panic);
         done.send(()).unwrap();
     }

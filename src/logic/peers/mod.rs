@@ -6,5 +6,6 @@ pub mod external_ip;
 pub mod peer_book;
 pub mod pending_inbound;
 pub mod pex;
+pub mod pool;
 pub mod super_seed;
 pub mod upload_counts;
