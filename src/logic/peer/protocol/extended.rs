@@ -52,10 +52,7 @@ impl PeerProtocol {
     /// time out.
     pub fn on_pieces_lost(&mut self, now: Instant, pieces: &[PieceIndex]) {
         for piece in pieces {
-            if let Some(hidden) = &mut self.hidden {
-                hidden.clear(*piece);
-            }
-            if self.have.clear(*piece) {
+            if self.us.pieces.remove(*piece) {
                 self.tell_dont_have(now, *piece);
             }
         }
@@ -64,7 +61,7 @@ impl PeerProtocol {
 
     /// Tells the peer of pieces that were lost while no scheduler ran.
     pub(super) fn tell_lost(&mut self, now: Instant, before: &Bitfield) {
-        let lost: Vec<_> = before.pieces(&self.terms.geometry).filter(|piece| !self.have.has(*piece)).collect();
+        let lost: Vec<_> = before.pieces(&self.terms.geometry).filter(|piece| !self.us.pieces.has(*piece)).collect();
         for piece in lost {
             self.tell_dont_have(now, piece);
         }
@@ -82,7 +79,7 @@ impl PeerProtocol {
 
     /// Sends the peer a peer exchange message, if it understands them (BEP 11).
     pub fn on_gossip(&mut self, now: Instant, pex: Pex) {
-        if self.exchanges() && self.welcomed {
+        if self.exchanges() && self.us.is_welcomed() {
             self.send_extended(now, self.extensions.numbers.pex, &ExtendedMessage::Pex(pex));
         }
     }
@@ -103,7 +100,7 @@ impl PeerProtocol {
             port: self.terms.listen_port,
             reqq: u32::try_from(MAX_QUEUED).ok(),
             your_ip: Some(self.terms.ip.to_canonical()),
-            upload_only: self.have.is_all().then_some(true),
+            upload_only: self.us.pieces.shown().is_all().then_some(true),
         };
         let payload = ExtendedMessage::Handshake(ours).encode();
         self.send(now, Message::Extended { id: extended::HANDSHAKE, payload });
@@ -125,8 +122,8 @@ impl PeerProtocol {
             Some(ExtendedMessage::DontHave(number)) => self.on_dont_have(now, number, batch),
             Some(ExtendedMessage::UploadOnly(only)) => self.extensions.upload_only = only,
             Some(ExtendedMessage::Pex(pex)) if self.exchanges() => {
-                let worth_trying = pex::worth_trying(&pex, self.have.is_all());
-                self.effects.push_back(PeerEffect::PeersNamed(worth_trying));
+                let worth_trying = pex::worth_trying(&pex, self.us.pieces.shown().is_all());
+                self.outbox.push(PeerEffect::PeersNamed(worth_trying));
             }
             Some(ExtendedMessage::Pex(_)) | None => self.on_unknown(now),
         }
@@ -141,9 +138,9 @@ impl PeerProtocol {
         self.extensions.numbers = self.extensions.numbers.updated_by(theirs.numbers);
         self.extensions.upload_only = theirs.upload_only.unwrap_or(self.extensions.upload_only);
         if let Some(reqq) = theirs.reqq {
-            self.pipeline.on_reqq(reqq);
+            self.fetching.pipeline.on_reqq(reqq);
         }
-        self.effects.push_back(PeerEffect::Introduced(theirs));
+        self.outbox.push(PeerEffect::Introduced(theirs));
     }
 
     /// Handles `lt_donthave`: "the peer no longer has that piece" (BEP 54). Losing a piece costs us more work than the
@@ -152,16 +149,16 @@ impl PeerProtocol {
         let Some(piece) = self.terms.geometry.piece(number) else {
             return self.leave(DisconnectReason::ProtocolViolation);
         };
-        if !self.peer_have.clear(piece) {
+        if !self.them.on_lost(piece) {
             return self.on_unknown(now);
         }
         self.extensions.lost += 1;
         if self.extensions.lost > self.terms.geometry.piece_count() {
             self.on_unknown(now);
         }
-        if self.welcomed {
+        if self.us.is_welcomed() {
             self.report_haves(batch);
-            self.effects.push_back(PeerEffect::Report(SchedulerNotice::Lost(piece)));
+            self.outbox.report(SchedulerNotice::Lost(piece));
         }
     }
 

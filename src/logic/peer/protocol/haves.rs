@@ -23,18 +23,11 @@ const DONT_HAVE_LEN: usize = 10;
 /// Picked by eye.
 const MOST_UNSENT: usize = 32 * 1024;
 
-/// A peer that has at most 8 pieces that we lack may be one that announces its pieces one by one. libtorrent announces
-/// two at a time. A peer that announces more has pieces to request without such a `have`, and is not sent it.
-const NAMED_AT_ONCE: u32 = 8;
-
-/// The `have` messages to one peer.
+/// The `have`s and `lt_donthave`s to one peer.
 #[derive(Debug, Default)]
 pub(super) struct Haves {
-    /// Whether the peer has named pieces in a bitfield: then it does not super-seed.
-    pub(super) named_many: bool,
-    /// The most bytes of `have`s that may wait for the socket.
     unsent: usize,
-    /// Pieces about which the peer is still to be told.
+    /// Pieces of which the peer is to be told when there is room.
     owed: Option<Bitfield>,
 }
 
@@ -44,27 +37,34 @@ impl Haves {
         self.unsent = self.unsent.min(unsent);
     }
 
-    /// Whether one more message may be sent now.
-    const fn has_room(&self) -> bool {
-        self.unsent + DONT_HAVE_LEN <= MOST_UNSENT
+    /// A message of so many bytes about this piece. True: it is to be sent now; else it is owed. `pieces`: how many the
+    /// torrent has.
+    fn takes(&mut self, len: usize, piece: PieceIndex, pieces: u32) -> bool {
+        let has_room = self.unsent + DONT_HAVE_LEN <= MOST_UNSENT;
+        if has_room {
+            self.unsent += len;
+        } else {
+            self.owed.get_or_insert_with(|| Bitfield::none(pieces)).set(piece);
+        }
+        has_room
+    }
+
+    /// What is owed, if there is room for much of it: all that is owed is looked at each time.
+    fn take_owed(&mut self) -> Option<Bitfield> {
+        if self.unsent > MOST_UNSENT / 2 { None } else { self.owed.take() }
     }
 }
 
 impl PeerProtocol {
     /// We have completed these pieces. The peer is told of those that it lacks.
     pub fn on_pieces_had(&mut self, now: Instant, pieces: &[PieceIndex]) {
-        if let Some(hidden) = &mut self.hidden {
-            for piece in pieces {
-                hidden.set(*piece);
-            }
-            return self.settle();
-        }
-        let was_complete = self.have.is_all();
+        let was_complete = self.us.pieces.shown().is_all();
         for piece in pieces {
-            self.have.set(*piece);
-            self.tell_have(now, *piece);
+            if self.us.pieces.add(*piece) {
+                self.tell_have(now, *piece);
+            }
         }
-        if self.have.is_all() && !was_complete {
+        if self.us.pieces.shown().is_all() && !was_complete {
             self.tell_upload_only(now);
         }
         self.settle();
@@ -72,7 +72,8 @@ impl PeerProtocol {
 
     /// Tells the peer of pieces that were written while no scheduler ran.
     pub(super) fn tell_new(&mut self, now: Instant, before: &Bitfield) {
-        let new: Vec<_> = self.have.pieces(&self.terms.geometry).filter(|piece| !before.has(*piece)).collect();
+        let new: Vec<_> =
+            self.us.pieces.shown().pieces(&self.terms.geometry).filter(|piece| !before.has(*piece)).collect();
         for piece in new {
             self.tell_have(now, piece);
         }
@@ -80,55 +81,32 @@ impl PeerProtocol {
 
     /// Sends as much of what is owed as there is room for.
     pub(super) fn tell_owed(&mut self, now: Instant) {
-        // Only when half of the room is free, since each call walks over all that is owed.
-        if self.haves.unsent > MOST_UNSENT / 2 {
-            return;
-        }
-        let Some(owed) = self.haves.owed.take() else { return };
+        let Some(owed) = self.us.haves.take_owed() else { return };
         for piece in owed.pieces(&self.terms.geometry) {
-            if !self.have.has(piece) {
+            if !self.us.pieces.has(piece) {
                 self.tell_dont_have(now, piece);
-            } else if !self.peer_have.has(piece) {
+            } else if !self.them.has(piece) {
                 self.tell_have(now, piece);
             }
         }
     }
 
-    /// Whether the peer may be a seed that "masquerades as a normal client with no data" (BEP 16): it named all its
-    /// pieces by `have`, and few of them are ones that we lack.
-    fn names_one_by_one(&self) -> bool {
-        !self.haves.named_many && self.peer_have.has_few_beyond(&self.have, NAMED_AT_ONCE)
-    }
-
-    /// Tells the peer of a piece that we have lost, or owes it (BEP 54).
+    /// A piece that we have lost: told, or owed, as the others (BEP 54).
     pub(super) fn tell_dont_have(&mut self, now: Instant, piece: PieceIndex) {
-        if !self.understands_dont_have() {
-            return;
-        }
-        if self.haves.has_room() {
-            self.haves.unsent += DONT_HAVE_LEN;
-            self.send_dont_have(now, piece);
-        } else {
-            self.owe(piece);
-        }
-    }
-
-    /// Notes that the peer must be told of this piece later.
-    fn owe(&mut self, piece: PieceIndex) {
         let pieces = self.terms.geometry.piece_count();
-        self.haves.owed.get_or_insert_with(|| Bitfield::none(pieces)).set(piece);
+        if self.understands_dont_have() && self.us.haves.takes(DONT_HAVE_LEN, piece, pieces) {
+            self.send_dont_have(now, piece);
+        }
     }
 
     /// Tells the peer that we have this piece, or owes it.
     fn tell_have(&mut self, now: Instant, piece: PieceIndex) {
-        if self.peer_have.has(piece) && !self.names_one_by_one() {
+        let Self { us, them, .. } = self;
+        if them.has(piece) && !them.names_one_by_one(us.pieces.shown()) {
             return;
         }
-        if self.haves.has_room() {
-            self.haves.unsent += HAVE_LEN;
+        if us.haves.takes(HAVE_LEN, piece, self.terms.geometry.piece_count()) {
             self.send(now, Message::Have(piece.get()));
-        } else {
-            self.owe(piece);
         }
     }
 }

@@ -5,26 +5,12 @@
 use std::time::Instant;
 
 use super::{Message, PeerEffect, PeerProtocol};
-use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
 
 impl PeerProtocol {
-    /// Hides the pieces that we have: a piece is neither announced nor served until [`Self::on_named`]. Returns the
-    /// pieces that are not hidden.
-    pub(super) fn hide(&mut self, have: Bitfield) -> Bitfield {
-        let pieces = have.piece_count();
-        let named = match &self.hidden {
-            None => Bitfield::none(pieces),
-            Some(_) => self.have.clone(),
-        };
-        self.hidden = Some(Box::new(have));
-        named
-    }
-
-    /// Announces this piece to the peer, which may request it from now on.
+    /// The peer is named this piece, and may ask for it from now on.
     pub fn on_named(&mut self, now: Instant, piece: PieceIndex) {
-        let has = self.hidden.as_ref().is_some_and(|hidden| hidden.has(piece));
-        if has && self.have.set(piece) {
+        if self.us.pieces.name(piece) {
             self.send(now, Message::Have(piece.get()));
         }
         self.settle();
@@ -32,21 +18,16 @@ impl PeerProtocol {
 
     /// Reports the pieces that the peer has completed to the machine that chooses the next announcements.
     pub(super) fn tell_progress(&mut self, pieces: &[PieceIndex]) {
-        if self.terms.super_seed && self.welcomed && !pieces.is_empty() {
-            self.effects.push_back(PeerEffect::PeerHas(pieces.to_vec()));
+        if self.terms.super_seed && self.us.is_welcomed() && !pieces.is_empty() {
+            self.outbox.push(PeerEffect::PeerHas(pieces.to_vec()));
         }
     }
 
     /// Reports all pieces that the peer has: it has just named them, or no scheduler had welcomed it before.
     pub(super) fn tell_all_progress(&mut self) {
         if self.terms.super_seed {
-            let pieces: Vec<_> = self.peer_have.pieces(&self.terms.geometry).collect();
+            let pieces: Vec<_> = self.them.pieces().pieces(&self.terms.geometry).collect();
             self.tell_progress(&pieces);
         }
-    }
-
-    /// Whether we have every piece, including hidden ones.
-    pub(super) fn is_seed(&self) -> bool {
-        self.hidden.as_ref().map_or(self.have.is_all(), |hidden| hidden.is_all())
     }
 }

@@ -3,6 +3,7 @@
 mod hostile;
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::*;
 use crate::base::geometry::Geometry;
