@@ -27,6 +27,7 @@ pub(super) struct Connections {
 #[derive(Debug)]
 pub(super) struct Connection {
     addr: SocketAddr,
+    origin: Origin,
     /// Where others can dial the peer: where we did, or where it says that it listens.
     listens: Option<SocketAddr>,
     /// Known from the handshake on.
@@ -39,6 +40,15 @@ pub(super) struct Connection {
     reason: Option<DisconnectReason>,
 }
 
+/// Who opened a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// We dialled the peer.
+    Dialled,
+    /// The peer came by itself.
+    Accepted,
+}
+
 /// What is left of a connection that has ended.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct EndedConnection {
@@ -49,13 +59,14 @@ pub(super) struct EndedConnection {
 }
 
 impl Connections {
-    /// A connection begins. `listens`: where others can dial the peer, if that is known.
-    pub(super) fn open(&mut self, addr: SocketAddr, listens: Option<SocketAddr>) -> PeerKey {
+    /// A connection begins.
+    pub(super) fn open(&mut self, addr: SocketAddr, origin: Origin) -> PeerKey {
         let key = PeerKey(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
         let connection = Connection {
             addr,
-            listens,
+            origin,
+            listens: (origin == Origin::Dialled).then_some(addr),
             id: None,
             client: Arc::default(),
             view: PeerView::default(),
@@ -125,7 +136,7 @@ impl Connection {
 
     /// We chose the address: we dialled it.
     pub(super) fn is_chosen(&self) -> bool {
-        self.listens == Some(self.addr)
+        self.origin == Origin::Dialled
     }
 
     pub(super) const fn view(&self) -> &PeerView {

@@ -58,7 +58,7 @@ use crate::logic::peers::pex::PexFeed;
 use crate::logic::peers::super_seed::SuperSeed;
 
 use addresses::Addresses;
-use connections::Connections;
+use connections::{Connections, EndedConnection, Origin};
 pub use values::{PeerEvent, PeerRow, PoolEffect, PoolNote, PoolSurvey, PoolTerms, Redial};
 
 /// The pool of one torrent. See the head of this file.
@@ -192,7 +192,7 @@ impl PoolMachine {
         }
         let addr = canonical(addr);
         let peer = match self.addresses.change().on_inbound(now, addr) {
-            Inbound::Welcome => Some(self.connections.open(addr, None)),
+            Inbound::Welcome => Some(self.connections.open(addr, Origin::Accepted)),
             Inbound::Refused(why) => {
                 self.outbox.log(PoolNote::Refused { addr, why });
                 None
@@ -212,7 +212,7 @@ impl PoolMachine {
         if let Some(super_seed) = &mut self.super_seed {
             super_seed.on_left(peer);
         }
-        let connections::EndedConnection { addr, reason, delivered } = ended;
+        let EndedConnection { addr, reason, delivered } = ended;
         self.outbox.log(PoolNote::Left { addr, reason, delivered });
         self.addresses.change().on_farewell(now, addr, reason, delivered);
         self.settle(now);
@@ -340,7 +340,7 @@ impl PoolMachine {
                     backoff,
                     is_expected: cause != DisconnectReason::Panicked,
                 });
-                let peer = self.connections.open(addr, Some(addr));
+                let peer = self.connections.open(addr, Origin::Dialled);
                 self.outbox.push(PoolEffect::Dial { peer, addr, timeout, redial });
             }
             BookEffect::Close { addr, farewell } => {

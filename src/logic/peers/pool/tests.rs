@@ -416,6 +416,21 @@ fn peers_that_we_chose_vote_on_our_address() {
     assert_eq!(bench.notes.last(), Some(&PoolNote::ExternalIp("8.8.8.8".parse().unwrap())));
 }
 
+/// Strangers choose us, and many of them could be one, also where they connect from the port on which they listen and say so
+/// twice.
+#[test]
+fn peers_that_came_by_themselves_have_no_vote_on_our_address() {
+    let mut bench = Bench::new(terms());
+    for (peer, from) in (0..).zip(["192.0.2.1:6881", "198.51.100.1:6881", "203.0.113.1:6881"]) {
+        assert_eq!(bench.arrives(from), Some(PeerKey(peer)));
+        bench.event(peer, PeerEvent::Handshaken(id(peer.to_le_bytes()[0] + 1)));
+        for _twice in 0..2 {
+            bench.event(peer, introduction(Some(6881), Some("8.8.8.8")));
+        }
+    }
+    assert!(!bench.notes.contains(&PoolNote::ExternalIp("8.8.8.8".parse().unwrap())), "{:?}", bench.notes);
+}
+
 #[test]
 fn the_need_is_reported_when_it_changes() {
     let mut bench = Bench::new(terms());
