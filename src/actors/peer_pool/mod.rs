@@ -38,32 +38,32 @@ use crate::logic::peers::pool::{PoolEffect, PoolMachine, PoolTerms};
 use crate::net::throttle::RateLimits;
 use crate::net::{BoxStream, Net};
 
-/// Addresses to try.
+/// Addresses of peers were named: by a tracker or a person.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct PeersFound {
-    /// Where peers are said to be.
+    /// The addresses.
     pub addrs: Vec<SocketAddr>,
-    /// Who says so.
+    /// What kind of source named them.
     pub source: PeerSource,
 }
 
-/// This address was proven to lie about this piece: never again.
+/// Bans an address that is proven to have sent bad data for a piece. It is never connected again.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Ban {
-    /// Who.
+    /// The address of the peer.
     pub addr: SocketAddr,
-    /// About what.
+    /// The piece of which it sent bad data.
     pub piece: PieceIndex,
 }
 
-/// This address was banned, and is not proven to lie after all.
+/// Lifts the ban of an address that is not proven to have sent bad data after all.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Pardon(pub SocketAddr);
 
-/// The scheduler is new: everybody introduces himself.
+/// The scheduler is new: every connection introduces itself to it again.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct SchedulerReady;

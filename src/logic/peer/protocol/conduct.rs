@@ -13,7 +13,7 @@ const UNKNOWN_A_MINUTE: u32 = 60;
 /// take its time, and libtorrent forgives them all.
 const STRAY_REJECTS_A_MINUTE: u32 = MOST_DEPTH;
 
-/// 10 blocks that nobody asked for, or with a wrong place: an honest peer sends none (P-16).
+/// 10 blocks that we did not ask for, or with a wrong place: an honest peer sends none (P-16).
 const MAX_UNASKED: u32 = 10;
 
 /// How a peer has behaved so far. Each `on_*` gives false where that was once too often.

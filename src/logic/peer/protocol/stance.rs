@@ -64,7 +64,7 @@ impl Stance {
 
     /// The next message that tells the peer of a change, as far as it has read what it was told before.
     pub(super) fn next(&mut self) -> Option<Message> {
-        // Whoever is choked between two unchokes must know: what it asked for before will never come.
+        // A peer that is choked between two unchokes must know: what it asked for before will never come.
         self.owes_choke &= !self.told_choking;
         if self.unsent + STATE_LEN > MOST_UNSENT {
             return None;

@@ -134,7 +134,7 @@ impl Connection {
         self.listens.unwrap_or(self.addr)
     }
 
-    /// We chose the address: we dialled it.
+    /// We dialled the peer: the address is one that we chose.
     pub(super) fn is_chosen(&self) -> bool {
         self.origin == Origin::Dialled
     }

@@ -65,7 +65,7 @@ impl PoolMachine {
     fn on_introduced(&mut self, now: Instant, peer: PeerKey, theirs: &ExtendedHandshake) {
         let Some(connection) = self.connections.get(peer) else { return };
         let addr = connection.addr();
-        // Strangers choose us, and many of them could be one: only whom we chose has a vote.
+        // Many of those that came by themselves could be one: only peers that we dialled have a vote.
         let seen = theirs.your_ip.filter(|_| connection.is_chosen());
         if let Some(client) = connection.on_introduced(theirs) {
             self.outbox.log(PoolNote::Introduced { addr, client });

@@ -30,7 +30,7 @@
 //! |---|---|---|
 //! | [`PoolTimer::Book`] | the next address may be dialled, or it is time to look who gives way to an untried one | `Dial`, `Leave` |
 //! | [`PoolTimer::ChokeRound`] | the slots are dealt anew, or the time of a newcomer without a slot is over | `Choke`, `Unchoke` |
-//! | [`PoolTimer::PexLook`] | somebody who listens may be told of changes | `SharePeers` |
+//! | [`PoolTimer::PexLook`] | it is time to look which peers that listen have to be told of changes | `SharePeers` |
 //! | [`PoolTimer::StuckPeer`] | super-seeding: a peer has got no new piece for long | `NamePiece` |
 //!
 //! | stage | from | in it |
