@@ -29,7 +29,7 @@ use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::codec::extended::Pex;
 use crate::codec::wire::Handshake;
 use crate::logic::peer::allowed_fast::GrantCounts;
-use crate::logic::peer::protocol::{PeerEffect, PeerProtocol, PeerView, SchedulerNotice, Terms};
+use crate::logic::peer::protocol::{PeerEffect, PeerProtocol, SchedulerNotice, Terms};
 use crate::logic::peers::pool::PeerEvent;
 use crate::logic::peers::upload_counts::UploadCounts;
 use crate::net::dial::dial;

@@ -11,6 +11,7 @@ use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Lifecycle, SupervisedChild};
 use crate::base::safe::Safe;
 use crate::codec::wire::{Decoder, Message as Wire, RawRequest};
+use crate::logic::peer::protocol::PeerView;
 use crate::net::testing::FakeNet;
 
 const INFO_HASH: InfoHash = InfoHash([1; 20]);

@@ -95,16 +95,9 @@ impl OurPieces {
 
     /// We have got this piece. False: the peer is not to know.
     pub(super) fn add(&mut self, piece: PieceIndex) -> bool {
-        match &mut self.hidden {
-            Some(hidden) => {
-                hidden.set(piece);
-                false
-            }
-            None => {
-                self.shown.set(piece);
-                true
-            }
-        }
+        let known = self.hidden.as_mut().map_or(&mut self.shown, |hidden| &mut **hidden);
+        known.set(piece);
+        self.hidden.is_none()
     }
 
     /// We have lost this piece. True: the peer believes that we have it.

@@ -65,7 +65,7 @@ impl Bench {
     }
 
     fn event(&mut self, peer: u32, event: PeerEvent) -> Vec<String> {
-        self.on(|pool, now| pool.on_event(now, PeerKey(peer), &event))
+        self.on(move |pool, now| pool.on_event(now, PeerKey(peer), &event))
     }
 
     /// A person names these, one after the other.
@@ -134,7 +134,9 @@ fn introduction(port: Option<u16>, seen: Option<&str>) -> PeerEvent {
     PeerEvent::Introduced(ExtendedHandshake { numbers, port, your_ip, ..ExtendedHandshake::default() })
 }
 
-type Step = (&'static str, fn(&mut Bench) -> Vec<String>, &'static [&'static str]);
+type Act = fn(&mut Bench) -> Vec<String>;
+
+type Step = (&'static str, Act, &'static [&'static str]);
 
 /// What is done, and the effects that follow.
 fn check(bench: &mut Bench, steps: &[Step]) {
@@ -171,12 +173,11 @@ fn a_peer_from_its_address_to_its_next_dial() {
 
 #[test]
 fn who_may_not_stay_is_told_to_leave() {
-    let (alice, bob) = (addr(ALICE), addr(BOB));
-    let table: [(&str, &dyn Fn(&mut Bench) -> Vec<String>, &str); 4] = [
-        ("ourselves", &|b| b.shakes(0, 99), "leave #0: ourselves"),
-        ("a second way to the same peer", &|b| [b.shakes(0, 1), b.shakes(1, 1)].concat(), "leave #1: duplicate"),
-        ("a liar", &|b| b.on(|pool, now| pool.on_ban(now, alice)), "leave #0: bad-data"),
-        ("another liar", &|b| b.on(|pool, now| pool.on_ban(now, bob)), "leave #1: bad-data"),
+    let table: [(&str, Act, &str); 4] = [
+        ("ourselves", |b| b.shakes(0, 99), "leave #0: ourselves"),
+        ("a second way to the same peer", |b| [b.shakes(0, 1), b.shakes(1, 1)].concat(), "leave #1: duplicate"),
+        ("a liar", |b| b.on(|pool, now| pool.on_ban(now, addr(ALICE))), "leave #0: bad-data"),
+        ("another liar", |b| b.on(|pool, now| pool.on_ban(now, addr(BOB))), "leave #1: bad-data"),
     ];
     for (what, act, want) in table {
         let mut bench = Bench::new(terms());
