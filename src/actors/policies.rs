@@ -28,8 +28,10 @@ pub const TORRENT: Policy = policy(3, 60);
 /// All children of a torrent together: 13, fewer than the 16 that their own budgets add up to, so that a torrent of which
 /// every part fails is restarted before each part has spent its own budget.
 pub const TORRENT_CHILDREN: Policy = policy(13, 60);
-/// The session's children taken together.
-pub const SESSION_CHILDREN: Policy = policy(20, 60);
+/// The session's torrents taken together: seven that spend their budgets in the same minute have one cause.
+pub const SESSION_TORRENTS: Policy = policy(20, 60);
+/// The session's other children taken together: below the sum of their budgets.
+pub const SESSION_SERVICES: Policy = policy(12, 60);
 /// The disk writer. No acknowledged write is lost by a restart.
 pub const DISK_WRITER: Policy = policy(5, 60);
 /// The piece scheduler. It is rebuilt from the writer's bitfield.

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::http::HttpDesk;
 use super::keeper::SwarmKeeper;
 use super::udp::UdpDesk;
-use crate::actors::kit::{self, Child, ChildEvent, Ctx, Family, Goodbye};
+use crate::actors::kit::{self, Child, ChildEvent, Children, Ctx, Goodbye};
 use crate::actors::metrics::{Metrics, MetricsConfig};
 use crate::actors::policies;
 use crate::logic::tracker_server::DeskConfig;
@@ -45,7 +45,7 @@ pub(super) struct ServerConfig {
 #[derive(Debug)]
 pub(super) struct TrackerServer {
     cfg: ServerConfig,
-    family: Family,
+    children: Children,
 }
 
 crate::metered!(TrackerServer, "TrackerServer");
@@ -53,7 +53,7 @@ crate::metered!(TrackerServer, "TrackerServer");
 impl TrackerServer {
     /// The root with this configuration. Starts its children when it starts.
     pub(super) fn new(cfg: ServerConfig) -> Self {
-        Self { cfg, family: Family::new(policies::TRACKER_SERVER_CHILDREN) }
+        Self { cfg, children: Children::new(policies::TRACKER_SERVER_CHILDREN) }
     }
 
     /// Starts the children in the order of their dependencies.
@@ -63,16 +63,16 @@ impl TrackerServer {
         let mut seed = || seeds.next().unwrap_or_default();
         let metrics = MetricsConfig { every: self.cfg.metrics_every, views: Vec::new(), hosts: Vec::new() };
         let metrics = Metrics::new(metrics);
-        self.family.adopt(kit::spawn(metrics, policies::METRICS, seed(), me()));
+        self.children.adopt(kit::spawn(metrics, policies::METRICS, seed(), me()));
         let keeper = SwarmKeeper::new(self.cfg.desk.clone());
-        let keeper = self.family.adopt(kit::spawn(keeper, policies::SWARM_KEEPER, seed(), me()));
+        let keeper = self.children.adopt(kit::spawn(keeper, policies::SWARM_KEEPER, seed(), me()));
         for (listener, at) in &self.cfg.http {
             let desk = HttpDesk::new(Rc::clone(listener), *at, self.cfg.max_connections, keeper.clone());
-            self.family.adopt(kit::spawn(desk, policies::TRACKER_DESK, seed(), me()));
+            self.children.adopt(kit::spawn(desk, policies::TRACKER_DESK, seed(), me()));
         }
         for (socket, at) in &self.cfg.udp {
             let desk = UdpDesk::new(Rc::clone(socket), *at, keeper.clone());
-            self.family.adopt(kit::spawn(desk, policies::TRACKER_DESK, seed(), me()));
+            self.children.adopt(kit::spawn(desk, policies::TRACKER_DESK, seed(), me()));
         }
         self.cfg.keeper.send_replace(Some(keeper));
     }
@@ -82,11 +82,11 @@ impl Actor for TrackerServer {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        self.family.clear(ctx, self.cfg.stop_timeout, Self::start_children);
+        self.children.clear(ctx, self.cfg.stop_timeout, Self::start_children);
     }
 
     fn stopped(&mut self, _: &mut Ctx<Self>) {
-        self.family.dismiss();
+        self.children.dismiss();
     }
 }
 
@@ -102,7 +102,7 @@ impl Handler<ChildEvent> for TrackerServer {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
-        if let Some(fault) = self.family.on_event(Instant::now(), &event).fault() {
+        if let Some(fault) = self.children.on_event(Instant::now(), &event).fault() {
             ctx.stop_with(fault);
         }
     }
@@ -112,6 +112,6 @@ impl Handler<Goodbye> for TrackerServer {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.family.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
+        self.children.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
     }
 }

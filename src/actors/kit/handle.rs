@@ -1,18 +1,18 @@
-//! The parent's end of the leash: stop a child, kill it, wait for its end.
+//! What a parent holds of a child: stop it, kill it, wait for its end.
 
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix::{Actor, Addr, Recipient};
 use futures_util::task::AtomicWaker;
 use tokio::sync::oneshot;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::child::{ChildId, Goodbye};
 
@@ -130,17 +130,19 @@ impl fmt::Debug for ChildHandle {
 pub(super) enum Order {
     /// End in good order.
     Stop = 1,
-    /// Nobody is left to kill it: the guard does, [`ORPHAN_GRACE`] later.
+    /// The parent is gone: the guard kills the child [`ORPHAN_GRACE`] later.
     Orphan = 2,
     /// End now.
     Kill = 3,
 }
 
-/// The line from the leash to the guard; crosses threads.
+/// What a handle tells its guard; crosses threads.
 #[derive(Debug, Default)]
 pub(super) struct GuardOrders {
     /// The highest [`Order`] that was given; 0 is none.
     given: AtomicU8,
+    /// Milliseconds from the stop to the kill; 0 is no limit.
+    limit_ms: AtomicU32,
     roused: AtomicBool,
     guard: AtomicWaker,
 }
@@ -151,6 +153,12 @@ impl GuardOrders {
         let before = self.given.fetch_max(order as u8, Ordering::AcqRel);
         self.guard.wake();
         before < order as u8
+    }
+
+    /// To be called before [`Order::Stop`] is given. The first limit stands.
+    fn limit(&self, limit: Duration) {
+        let limit_ms = u32::try_from(limit.as_millis()).unwrap_or(u32::MAX).max(1);
+        let _kept = self.limit_ms.compare_exchange(0, limit_ms, Ordering::AcqRel, Ordering::Acquire);
     }
 
     fn rouse(&self) {
@@ -178,18 +186,42 @@ impl GuardOrders {
         poll_fn(poll).await;
     }
 
-    /// Whether the child's time is up. Has the task woken when it is, and at every order: for the guard's alone, there is
-    /// room for one waker. `grace` is the time that an orphan has left, made when there is one.
-    pub(super) fn poll_doom(&self, cx: &mut Context<'_>, grace: &mut Option<Pin<Box<Sleep>>>) -> Poll<()> {
+    /// Ready when the child is to be killed. Has the task woken when that is due, and at every order: for the guard's alone,
+    /// there is room for one waker. `grace` is the time that is left, made when it begins to run.
+    pub(super) fn poll_doom(&self, cx: &mut Context<'_>, grace: &mut Option<Pin<Box<Sleep>>>) -> Poll<Doom> {
         self.guard.register(cx.waker());
         if self.include(Order::Kill) {
-            Poll::Ready(())
-        } else if self.include(Order::Orphan) {
-            grace.get_or_insert_with(|| Box::pin(sleep(ORPHAN_GRACE))).as_mut().poll(cx)
-        } else {
-            Poll::Pending
+            return Poll::Ready(Doom::Ordered);
         }
+        let is_orphan = self.include(Order::Orphan);
+        let limit_ms = self.limit_ms.load(Ordering::Acquire);
+        if !is_orphan && (limit_ms == 0 || !self.include(Order::Stop)) {
+            return Poll::Pending;
+        }
+        let left = || if limit_ms == 0 { ORPHAN_GRACE } else { Duration::from_millis(limit_ms.into()) };
+        let grace = grace.get_or_insert_with(|| Box::pin(sleep(left())));
+        if is_orphan {
+            let latest = Instant::now() + ORPHAN_GRACE;
+            if grace.deadline() > latest {
+                grace.as_mut().reset(latest);
+            }
+        }
+        grace.as_mut().poll(cx).map(|()| if is_orphan { Doom::Orphaned } else { Doom::Late { limit_ms } })
     }
+}
+
+/// Why a guard kills its child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doom {
+    /// The parent said so.
+    Ordered,
+    /// The parent is gone, and [`ORPHAN_GRACE`] is over.
+    Orphaned,
+    /// It did not end within the limit of [`ChildHandle::stop_within`].
+    Late {
+        /// The limit.
+        limit_ms: u32,
+    },
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! |---|---|
 //! | `guard` | runs one child: catches its panics, restarts it, gives up |
 //! | `child` | what a child and its parent tell each other |
-//! | `handle` | the parent's end of the leash: stop, kill, wait for the end |
-//! | `family` | a parent's children: started top to bottom, stopped bottom to top, counted together |
+//! | `handle` | what a parent holds of a child: stop, kill, wait for the end |
+//! | `children` | a parent's children: a fixed list, or dynamic ones, each under a key |
 //! | `exit` | why an actor stopped |
 //! | `context` | the context all actors run in; it meters every message |
 //! | `meter`, `histogram` | counters per kind of actor |
@@ -37,7 +37,7 @@ pub(crate) mod testing;
 pub mod timer;
 
 pub use child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
-pub use children::{ChildVerdict, Family};
+pub use children::{ChildVerdict, Children, DynamicChildren, KeyedVerdict};
 pub use context::{Ctx, Metered};
 pub use exit::ActorExit;
 pub use guard::{spawn, spawn_at, spawn_root, spawn_temporary};

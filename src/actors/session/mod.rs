@@ -1,8 +1,11 @@
 //! `Session`: the root of the tree. Its end is the program's end.
 //!
-//! Parent of `Metrics`, of the `Listener` and of one `Torrent` each, on the arbiter that is its place. Under the root guard,
-//! 3 restarts in 60 s. Hears `ChildEvent`, `StopTorrent`, `CommandTorrent`. A torrent that gave up is published as failed with its reason; the
-//! others live on. Ends when told to, after its children, last one first.
+//! * Parent of `Metrics` and the `Listener` (fixed), and of one `Torrent` for each that is worked on (dynamic, by its
+//!   number), on the arbiter that is its place.
+//! * Under the root guard, 3 restarts in 60 s.
+//! * Handles `ChildEvent`, `StopTorrent` and `CommandTorrent`. A torrent that gave up is published as failed with its reason; the others live
+//!   on. The end of another child ends the session.
+//! * Ends when told to, after its children: all torrents together, then the others, last one first.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +14,7 @@ use actix::prelude::*;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use super::kit::{self, Child, ChildEvent, ChildId, ChildVerdict, Ctx, Family, Goodbye};
+use super::kit::{self, Child, ChildEvent, Children, Ctx, DynamicChildren, Goodbye, KeyedVerdict};
 use super::listener::{Listener, ListenerConfig, RegisterTorrent};
 use super::metrics::{MeasureLag, Metrics, MetricsConfig};
 use super::policies;
@@ -59,22 +62,13 @@ impl<C: 'static> Message for CommandTorrent<C> {
     type Result = Result<(), CommandRefusal>;
 }
 
-/// A torrent as the session sees it.
-#[derive(Debug)]
-struct SessionTorrent {
-    id: ChildId,
-    info_hash: InfoHash,
-    addr: Addr<Torrent>,
-    view: Arc<watch::Sender<TorrentView>>,
-}
-
 /// See the head of the file.
 #[derive(Debug)]
 pub struct Session {
     cfg: SessionConfig,
-    family: Family,
-    /// By their number in the configuration, those that have ended too.
-    torrents: Vec<SessionTorrent>,
+    services: Children,
+    /// By their number in the configuration.
+    torrents: DynamicChildren<usize, Addr<Torrent>>,
 }
 
 crate::metered!(Session, "Session");
@@ -82,46 +76,43 @@ crate::metered!(Session, "Session");
 impl Session {
     /// Starts everything when it starts.
     pub fn new(cfg: SessionConfig) -> Self {
-        Self { cfg, family: Family::new(policies::SESSION_CHILDREN), torrents: Vec::new() }
+        Self {
+            cfg,
+            services: Children::new(policies::SESSION_SERVICES),
+            torrents: DynamicChildren::with_intensity(policies::SESSION_TORRENTS),
+        }
     }
 
     fn start_children(&mut self, ctx: &mut Ctx<Self>) {
         let views = self.cfg.torrents.iter().map(|torrent| torrent.view.subscribe()).collect();
         let metrics =
             Metrics::new(MetricsConfig { every: self.cfg.metrics_every, views, hosts: self.cfg.hosts.clone() });
-        self.family.adopt(kit::spawn(metrics, policies::METRICS, self.cfg.seed, ctx.address().recipient()));
+        self.services.adopt(kit::spawn(metrics, policies::METRICS, self.cfg.seed, ctx.address().recipient()));
         let listener = self.start_listener(ctx);
-        self.torrents.clear();
-        for (nth, torrent) in (1..).zip(self.cfg.torrents.clone()) {
-            let (view, place) = (Arc::clone(&torrent.view), torrent.place.clone());
+        for (nth, torrent) in self.cfg.torrents.clone().into_iter().enumerate() {
+            let place = torrent.place.clone();
             let torrent = TorrentConfig { listener: listener.clone(), ..torrent };
-            let (seed, parent) = (self.cfg.seed.wrapping_add(nth), ctx.address().recipient());
-            let info_hash = torrent.info_hash;
-            let handle = kit::spawn_at(&place, || Torrent::new(torrent), policies::TORRENT, seed, parent);
-            let (id, addr) = (handle.id(), self.family.adopt(handle));
-            self.torrents.push(SessionTorrent { id, info_hash, addr, view });
+            let (seed, parent) = (self.cfg.seed.wrapping_add(nth as u64 + 1), ctx.address().recipient());
+            let spawn = || kit::spawn_at(&place, || Torrent::new(torrent), policies::TORRENT, seed, parent);
+            self.torrents.start(nth, spawn);
         }
     }
 
     fn start_listener(&mut self, ctx: &Ctx<Self>) -> Option<Recipient<RegisterTorrent>> {
         let listener = Listener::new(self.cfg.listener.clone()?);
         let handle = kit::spawn(listener, policies::LISTENER, self.cfg.seed, ctx.address().recipient());
-        Some(self.family.adopt(handle).recipient())
+        Some(self.services.adopt(handle).recipient())
     }
 
-    /// A torrent that gave up fails alone; anything else takes the session with it.
-    fn on_verdict(&mut self, child: ChildId, verdict: &ChildVerdict, ctx: &mut Ctx<Self>) {
-        let torrent = self.torrents.iter().find(|torrent| torrent.id == child);
-        match (verdict, torrent) {
-            (ChildVerdict::GaveUp { exit, .. }, Some(torrent)) => {
-                let why = exit.to_string();
-                torrent.view.send_modify(|view| view.phase = TorrentPhase::Failed(TorrentFailure::GaveUp(why)));
-            }
-            _ => {
-                if let Some(fault) = verdict.fault() {
-                    ctx.stop_with(fault);
-                }
-            }
+    /// Ends all torrents, then the services, and then runs `then`.
+    fn clear(&mut self, ctx: &mut Ctx<Self>, then: fn(&mut Self, &mut Ctx<Self>)) {
+        let limit = self.cfg.stop_timeout;
+        self.torrents.clear(ctx, limit, move |act, ctx| act.services.clear(ctx, limit, then));
+    }
+
+    fn on_torrent_failed(&self, nth: usize, why: String) {
+        if let Some(torrent) = self.cfg.torrents.get(nth) {
+            torrent.view.send_modify(|view| view.phase = TorrentPhase::Failed(TorrentFailure::GaveUp(why)));
         }
     }
 }
@@ -130,11 +121,12 @@ impl Actor for Session {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        self.family.clear(ctx, self.cfg.stop_timeout, Self::start_children);
+        self.clear(ctx, Self::start_children);
     }
 
     fn stopped(&mut self, _: &mut Ctx<Self>) {
-        self.family.dismiss();
+        self.torrents.dismiss();
+        self.services.dismiss();
     }
 }
 
@@ -150,8 +142,14 @@ impl Handler<ChildEvent> for Session {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
-        let verdict = self.family.on_event(Instant::now(), &event);
-        self.on_verdict(event.id, &verdict, ctx);
+        let now = Instant::now();
+        let fault = match self.torrents.on_event(now, &event) {
+            KeyedVerdict::GaveUp { key, exit, .. } => return self.on_torrent_failed(key, exit.to_string()),
+            verdict => verdict.fault().or_else(|| self.services.on_event(now, &event).fault()),
+        };
+        if let Some(fault) = fault {
+            ctx.stop_with(fault);
+        }
     }
 }
 
@@ -159,9 +157,7 @@ impl Handler<StopTorrent> for Session {
     type Result = ();
 
     fn handle(&mut self, StopTorrent(nth): StopTorrent, _: &mut Ctx<Self>) {
-        if let Some(torrent) = self.torrents.get(nth) {
-            self.family.stop(torrent.id);
-        }
+        self.torrents.stop(&nth, self.cfg.stop_timeout);
     }
 }
 
@@ -173,9 +169,9 @@ where
     type Result = ResponseActFuture<Self, Result<(), CommandRefusal>>;
 
     fn handle(&mut self, CommandTorrent { info_hash, command }: CommandTorrent<C>, _: &mut Ctx<Self>) -> Self::Result {
-        let is_asked = |torrent: &&SessionTorrent| torrent.info_hash == info_hash && self.family.has(torrent.id);
-        let asked = self.torrents.iter().find(is_asked);
-        let answer = asked.map(|torrent| timeout(COMMAND_TIMEOUT, torrent.addr.send(command)));
+        let number = self.cfg.torrents.iter().position(|torrent| torrent.info_hash == info_hash);
+        let asked = number.and_then(|number| self.torrents.get(&number));
+        let answer = asked.map(|torrent| timeout(COMMAND_TIMEOUT, torrent.send(command)));
         let answer = async move {
             match answer {
                 None => Err(CommandRefusal::NoSuchTorrent),
@@ -190,7 +186,7 @@ impl Handler<Goodbye> for Session {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.family.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
+        self.clear(ctx, |_, ctx| ctx.stop());
     }
 }
 

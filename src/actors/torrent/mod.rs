@@ -26,7 +26,7 @@ use tokio::time::Instant;
 
 use self::publishing::CheckProgress;
 use super::disk_writer::{DiskWriter, FinishWriting, ForgetState};
-use super::kit::{Child, ChildEvent, ChildId, ChildVerdict, Ctx, Family, Goodbye, Timer};
+use super::kit::{Child, ChildEvent, ChildId, ChildVerdict, Children, Ctx, Goodbye, Timer};
 use super::peer_pool::{FetchingResumed, PeerPool, PeersNeeded, SchedulerReady, SeedingBegun};
 use super::piece_scheduler::{DiskLost, Pause, PieceGone, PieceScheduler};
 use super::policies;
@@ -55,7 +55,7 @@ pub struct Torrent {
     failure: Option<TorrentFailure>,
     /// A survey has been taken in since the files were opened.
     has_surveyed: bool,
-    family: Family,
+    family: Children,
     disk: Option<(ChildId, Addr<DiskWriter>)>,
     running: Option<Running>,
     timer: Timer<Self>,
@@ -76,7 +76,7 @@ impl Torrent {
             check: CheckProgress::default(),
             failure: None,
             has_surveyed: false,
-            family: Family::new(policies::TORRENT_CHILDREN),
+            family: Children::new(policies::TORRENT_CHILDREN),
             disk: None,
             running: None,
             timer: Timer::new(),
@@ -127,7 +127,7 @@ impl Actor for Torrent {
     }
 
     fn stopped(&mut self, _: &mut Ctx<Self>) {
-        self.family.dismiss();
+        self.children.dismiss();
     }
 }
 
@@ -166,7 +166,7 @@ impl Handler<ChildEvent> for Torrent {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
-        let verdict: ChildVerdict = self.family.on_event(Instant::now(), &event);
+        let verdict: ChildVerdict = self.children.on_event(Instant::now(), &event);
         if let Some(fault) = verdict.fault() {
             ctx.stop_with(fault);
         }

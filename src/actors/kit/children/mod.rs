@@ -1,55 +1,60 @@
-//! A parent's children: started top to bottom, stopped bottom to top one after the other, their failures counted together.
+//! A parent's children, of two kinds as in OTP, and what the end of one means for its parent.
 //!
-//! A parent keeps its family through a restart and clears it before it starts children again, so that two generations
-//! never overlap:
+//! * [`Children`]: a fixed list. Started top to bottom, stopped bottom to top one after the other.
+//! * [`DynamicChildren`]: children that come and go, each under a key. Stopped together.
+//!
+//! A parent keeps its children through a restart and clears them before it starts new ones, so that two generations never
+//! overlap:
 //!
 //! ```text
-//! started   self.family.clear(ctx, STOP_TIMEOUT, Self::start_children)
-//! Goodbye   self.family.clear(ctx, STOP_TIMEOUT, |_, ctx| ctx.stop())
-//! stopped   self.family.dismiss()
+//! started   self.children.clear(ctx, STOP_TIMEOUT, Self::start_children)
+//! Goodbye   self.children.clear(ctx, STOP_TIMEOUT, |_, ctx| ctx.stop())
+//! stopped   self.children.dismiss()
 //! ```
+
+mod dynamic;
+mod intensity;
+mod leaving;
 
 use std::time::Duration;
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
+pub use self::dynamic::{DynamicChildren, KeyedVerdict};
+use self::intensity::Intensity;
+use self::leaving::Leaving;
 use super::child::{ChildEvent, ChildId, Lifecycle};
 use super::context::Ctx;
 use super::exit::ActorExit;
 use super::handle::{ChildHandle, SupervisedChild};
-use crate::logic::restart::{Decision, History, Policy};
+use crate::logic::restart::Policy;
 
-/// 100 ms: a kill takes one turn of the child's arbiter; one that needs longer is stuck in a computation.
-const KILL_GRACE: Duration = Duration::from_millis(100);
-
-/// The children of one parent, in the order in which they were started.
+/// The fixed children of one parent, in the order in which they were started.
 #[derive(Debug)]
-pub struct Family {
+pub struct Children {
     members: Vec<ChildHandle>,
-    /// How many abnormal restarts the parent takes from all its children together; only its count and window matter.
-    intensity: Policy,
-    history: History,
+    intensity: Intensity,
 }
 
-/// What an event of a child means for its parent.
+/// What an event of one of [`Children`] means for its parent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a parent that ignores it never escalates"]
 pub enum ChildVerdict {
     /// Nothing to do.
     Fine,
-    /// The child's budget is spent and it is no member any more. A parent that cannot live without it stops with
+    /// The child's restart budget is spent and it is no member any more. A parent that cannot live without it stops with
     /// [`ChildVerdict::fault`].
     GaveUp {
         /// Which kind of child.
         kind: &'static str,
-        /// What it failed of.
+        /// The last failure of the child.
         exit: ActorExit,
     },
     /// The children fail too often, taken together: the parent stops with [`ChildVerdict::fault`].
     Spent {
-        /// Which kind of child was the last straw.
+        /// Which kind of child failed last.
         kind: &'static str,
     },
 }
@@ -59,25 +64,34 @@ impl ChildVerdict {
     pub fn fault(&self) -> Option<ActorExit> {
         match self {
             Self::Fine => None,
-            Self::GaveUp { kind, exit } => Some(ActorExit::fault(format!("{kind} gave up: {exit}"))),
-            Self::Spent { kind } => Some(ActorExit::fault(format!("children restart too often, last {kind}"))),
+            Self::GaveUp { kind, exit } => Some(gave_up(kind, exit)),
+            Self::Spent { kind } => Some(spent(kind)),
         }
     }
 }
 
-impl Family {
-    /// Without members. `intensity` counts the abnormal restarts of all members together.
+fn gave_up(kind: &str, exit: &ActorExit) -> ActorExit {
+    ActorExit::fault(format!("{kind} gave up: {exit}"))
+}
+
+fn spent(kind: &str) -> ActorExit {
+    ActorExit::fault(format!("children restart too often, last {kind}"))
+}
+
+impl Children {
+    /// Without members. `intensity` counts the abnormal restarts of all members together; only its count and its window
+    /// matter.
     pub fn new(intensity: Policy) -> Self {
-        Self { members: Vec::new(), intensity, history: History::new() }
+        Self { members: Vec::new(), intensity: Intensity::new(intensity) }
     }
 
-    /// Takes a child in, below those that are in already.
+    /// Takes a child in, below those that are in already. Returns its address.
     pub fn adopt<A: Actor>(&mut self, child: SupervisedChild<A>) -> Addr<A> {
         self.members.push(child.control);
         child.addr
     }
 
-    /// Is it a member? Children of an earlier generation and those that ended are not.
+    /// Whether the child is a member. Children of an earlier generation and those that have ended are not.
     pub fn has(&self, id: ChildId) -> bool {
         self.members.iter().any(|member| member.id() == id)
     }
@@ -87,17 +101,13 @@ impl Family {
         self.members.len()
     }
 
-    /// Nobody is in it.
+    /// Whether there are no members.
     pub const fn is_empty(&self) -> bool {
         self.members.is_empty()
     }
 
-    /// Tells one member to end; its parent hears when it has.
-    pub fn stop(&self, id: ChildId) {
-        self.members.iter().filter(|member| member.id() == id).for_each(ChildHandle::stop);
-    }
-
-    /// Hears what a guard says and decides whether the parent has to act. Events of strangers mean nothing.
+    /// Takes in what a guard says and returns whether the parent has to act. Events of children that are not members mean
+    /// nothing.
     pub fn on_event(&mut self, now: Instant, heard: &ChildEvent) -> ChildVerdict {
         if !self.has(heard.id) {
             return ChildVerdict::Fine;
@@ -105,10 +115,8 @@ impl Family {
         let kind = heard.kind;
         match &heard.event {
             Lifecycle::Started | Lifecycle::Restarting { expected: true, .. } => ChildVerdict::Fine,
-            Lifecycle::Restarting { .. } => match self.history.on_abnormal(&self.intensity, now.into_std(), 0.5) {
-                Decision::RestartAfter(_) => ChildVerdict::Fine,
-                Decision::GiveUp => ChildVerdict::Spent { kind },
-            },
+            Lifecycle::Restarting { .. } if self.intensity.is_spent_by(now) => ChildVerdict::Spent { kind },
+            Lifecycle::Restarting { .. } => ChildVerdict::Fine,
             Lifecycle::Ended { exit, gave_up } => {
                 self.members.retain(|member| member.id() != heard.id);
                 if *gave_up { ChildVerdict::GaveUp { kind, exit: exit.clone() } } else { ChildVerdict::Fine }
@@ -124,9 +132,9 @@ impl Family {
         each: Duration,
         then: impl FnOnce(&mut A, &mut Ctx<A>) + 'static,
     ) {
-        self.history = History::new();
+        self.intensity.forget();
         let leaving = Leaving(std::mem::take(&mut self.members));
-        ctx.spawn(wrap_future::<_, A>(leaving.end(each)).map(move |(), actor, ctx| then(actor, ctx)));
+        ctx.spawn(wrap_future::<_, A>(leaving.end_in_turn(each)).map(move |(), actor, ctx| then(actor, ctx)));
     }
 
     /// Ends the members that were started after this one, last one first, each within `each` (then it is killed), and then
@@ -140,47 +148,20 @@ impl Family {
     ) {
         let kept = self.members.iter().position(|member| member.id() == first).map_or(0, |at| at + 1);
         let leaving = Leaving(self.members.split_off(kept));
-        ctx.spawn(wrap_future::<_, A>(leaving.end(each)).map(move |(), actor, ctx| then(actor, ctx)));
+        ctx.spawn(wrap_future::<_, A>(leaving.end_in_turn(each)).map(move |(), actor, ctx| then(actor, ctx)));
     }
 
-    /// Tells all members to end, last one first, and waits for none: for `stopped`, where nobody may wait. They stay
-    /// members, so that [`Family::clear`] of the parent's next incarnation waits for those that still live.
+    /// Tells all members to end, last one first, and waits for none: for `stopped`, which must not wait. They stay
+    /// members, so that [`Children::clear`] of the parent's next incarnation waits for those that still live.
     pub fn dismiss(&self) {
-        for member in self.members.iter().rev() {
-            member.stop();
-        }
+        self.members.iter().rev().for_each(ChildHandle::stop);
     }
 }
 
-impl Drop for Family {
+impl Drop for Children {
     /// Vectors drop their first element first; children end the other way round.
     fn drop(&mut self) {
         drop(Leaving(std::mem::take(&mut self.members)));
-    }
-}
-
-/// Children on their way out, last one first, also when nobody waits for them any more.
-struct Leaving(Vec<ChildHandle>);
-
-impl Leaving {
-    async fn end(mut self, each: Duration) {
-        while let Some(mut member) = self.0.pop() {
-            member.stop();
-            if timeout(each, member.ended()).await.is_err() {
-                let limit_ms = u64::try_from(each.as_millis()).unwrap_or(u64::MAX);
-                tracing::warn!(actor = member.kind(), limit_ms, "actor killed: it did not end when told to");
-                member.kill();
-                let _ended_or_stuck = timeout(KILL_GRACE, member.ended()).await;
-            }
-        }
-    }
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        while let Some(member) = self.0.pop() {
-            drop(member);
-        }
     }
 }
 

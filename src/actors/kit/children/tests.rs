@@ -18,22 +18,22 @@ type Shape<T> = Rc<dyn Fn(&mut ProbeActor<T>)>;
 /// A parent with three probes below it; escalates whatever it may.
 struct Parent<T: Tag> {
     diary: Diary,
-    family: Family,
-    children: Vec<Addr<ProbeActor<T>>>,
+    children: Children,
+    addrs: Vec<Addr<ProbeActor<T>>>,
     shape: Shape<T>,
 }
 
 impl<T: Tag> Parent<T> {
     fn new(diary: &Diary, intensity: Policy, shape: impl Fn(&mut ProbeActor<T>) + 'static) -> Self {
-        Self { diary: diary.clone(), family: Family::new(intensity), children: Vec::new(), shape: Rc::new(shape) }
+        Self { diary: diary.clone(), children: Children::new(intensity), addrs: Vec::new(), shape: Rc::new(shape) }
     }
 
     fn start_children(&mut self, ctx: &mut Ctx<Self>) {
-        self.children.clear();
+        self.addrs.clear();
         for name in ["top", "middle", "bottom"] {
             let mut child = ProbeActor::new(name, &self.diary);
             (self.shape)(&mut child);
-            self.children.push(self.family.adopt(spawn(child, POLICY, 1, ctx.address().recipient())));
+            self.addrs.push(self.children.adopt(spawn(child, POLICY, 1, ctx.address().recipient())));
         }
     }
 }
@@ -43,12 +43,12 @@ impl<T: Tag> Actor for Parent<T> {
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
         self.diary.write("parent starts");
-        self.family.clear(ctx, SECOND, Self::start_children);
+        self.children.clear(ctx, SECOND, Self::start_children);
     }
 
     fn stopped(&mut self, _: &mut Ctx<Self>) {
         self.diary.write("parent stopped");
-        self.family.dismiss();
+        self.children.dismiss();
     }
 }
 
@@ -73,7 +73,7 @@ impl<T: Tag> Handler<Goodbye> for Parent<T> {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.family.clear(ctx, SECOND, |_, ctx| ctx.stop());
+        self.children.clear(ctx, SECOND, |_, ctx| ctx.stop());
     }
 }
 
@@ -81,7 +81,7 @@ impl<T: Tag> Handler<ChildEvent> for Parent<T> {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
-        if let Some(fault) = self.family.on_event(Instant::now(), &event).fault() {
+        if let Some(fault) = self.children.on_event(Instant::now(), &event).fault() {
             ctx.stop_with(fault);
         }
     }
@@ -98,7 +98,7 @@ impl<T: Tag> Handler<ToChild<T>> for Parent<T> {
     type Result = ();
 
     fn handle(&mut self, message: ToChild<T>, _: &mut Ctx<Self>) {
-        self.children[message.0].do_send(Do(message.1));
+        self.addrs[message.0].do_send(Do(message.1));
     }
 }
 
@@ -173,8 +173,7 @@ async fn a_parent_that_restarts_ends_its_old_children_before_it_starts_new_ones(
             parent.diary.write("parent faults");
             ctx.stop_with(ActorExit::fault("broken"));
         };
-        let panic =
-            |parent: &mut Parent<Generation>, _: &mut Ctx<_>| parent.children.truncate(parent.children[7..].len());
+        let panic = |parent: &mut Parent<Generation>, _: &mut Ctx<_>| parent.addrs.truncate(parent.addrs[7..].len());
         for end in [fault as fn(&mut Parent<Generation>, &mut Ctx<Parent<Generation>>), panic] {
             sleep(MS).await;
             diary.read();
@@ -238,7 +237,7 @@ async fn children_that_fail_in_turns_spend_the_parents_intensity() {
         parent.addr.do_send(ToChild(1, |_, ctx| ctx.stop_with(ActorExit::fault("broken"))));
         sleep(SECOND * 3).await;
         assert_eq!(ends(&heard), [(ActorExit::fault("children restart too often, last InTurns"), true)]);
-        assert_eq!(InTurns::meter().snapshot().live, 0, "the family goes with the parent");
+        assert_eq!(InTurns::meter().snapshot().live, 0, "the children go with the parent");
     })
     .await;
 }
@@ -268,11 +267,11 @@ async fn the_grandchildren_of_a_killed_child_do_not_outlive_it_for_long() {
 }
 
 #[test]
-fn events_of_strangers_mean_nothing() {
-    let mut family = Family::new(Policy { max_restarts: 0, ..POLICY });
+fn events_of_children_that_are_no_members_mean_nothing() {
+    let mut children = Children::new(Policy { max_restarts: 0, ..POLICY });
     let event = Lifecycle::Ended { exit: ActorExit::fault("x"), gave_up: true };
     let heard = ChildEvent { kind: "Nobody", id: ChildId::fresh(), event };
-    assert_eq!(family.on_event(Instant::now(), &heard), ChildVerdict::Fine);
+    assert_eq!(children.on_event(Instant::now(), &heard), ChildVerdict::Fine);
 }
 
 #[tokio::test(start_paused = true)]

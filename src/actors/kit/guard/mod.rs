@@ -33,7 +33,7 @@ use tracing::Instrument;
 use super::child::{Child, ChildEvent, ChildId, Goodbye, Lifecycle};
 use super::context::Ctx;
 use super::exit::ActorExit;
-use super::handle::{ChildHandle, GuardOrders, Order, SupervisedChild};
+use super::handle::{ChildHandle, Doom, GuardOrders, Order, SupervisedChild};
 use super::incarnation::{Cage, End};
 use super::ledger::RestartEvent;
 use super::place::Place;
@@ -41,7 +41,7 @@ use crate::logic::restart::{Decision, History, Policy};
 
 /// Starts a child on this arbiter under a guard: restarted as `policy` says, its parent told of everything.
 ///
-/// `jitter_seed` feeds the dice of the back-off. The child runs as long as its [`SupervisedChild`] (or its leash) lives.
+/// `jitter_seed` feeds the dice of the back-off. The child runs as long as its [`SupervisedChild`] (or its handle) lives.
 pub fn spawn<A: Child + Handler<Goodbye>>(
     child: A,
     policy: Policy,
@@ -206,7 +206,10 @@ impl<A: Child> Guard<A> {
         A::meter().on_started();
         let (mut announced, mut grace) = (false, None);
         poll_fn(|cx| {
-            if self.orders.poll_doom(cx, &mut grace).is_ready() {
+            if let Poll::Ready(doom) = self.orders.poll_doom(cx, &mut grace) {
+                if let Doom::Late { limit_ms } = doom {
+                    tracing::warn!(actor = A::KIND, limit_ms, "actor killed: it did not end when told to");
+                }
                 self.cage.cut();
                 return Poll::Ready(End::last(ActorExit::fault("killed: it did not end when told to")));
             }
