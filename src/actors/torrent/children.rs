@@ -121,6 +121,7 @@ impl Torrent {
             seed: self.cfg.seed,
             pool: pool.clone().recipient(),
             stirred: me.clone().recipient(),
+            stop_timeout: self.cfg.stop_timeout,
         });
         self.family.adopt(kit::spawn(trackers, policies::TRACKER_SUPERVISOR, self.cfg.seed ^ 4, me.recipient()))
     }

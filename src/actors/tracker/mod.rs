@@ -5,7 +5,7 @@
 //! * Parent: `TrackerSupervisor`. Restart policy: permanent, five abnormal restarts in ten minutes. A failed announce
 //!   is an expected restart: the incarnation ends with its cause, and the next one starts after the announcer's
 //!   back-off.
-//! * Handles `Attend`, `PeersNeeded`, `Completed` and `Progressed`. Sends `TrackerNews`. Asks no other actor.
+//! * Handles `Attend`, `Rest`, `PeersNeeded`, `Completed` and `Progressed`. Sends `TrackerNews`. Asks no other actor.
 //! * Stops when its parent tells it to, after a `stopped` if one is due.
 
 use std::future::Future;
@@ -25,7 +25,7 @@ use crate::codec::tracker::{AnnounceRequest, Event};
 use crate::logic::peers::peer_book::PeerNeed;
 use crate::logic::trackers::announce::{AnnounceEffect, AnnounceState, Announcer, Kept, as_told};
 use crate::logic::trackers::families::{IpFamily, NO_ADDRESS};
-use crate::logic::trackers::tiers::TrackerId;
+use crate::logic::trackers::standings::TrackerClock;
 use crate::net::Net;
 use crate::net::tracker::{Announced, TrackerTrouble, announce_http};
 use crate::net::tracker_udp::{UdpSession, announce_udp};
@@ -33,20 +33,23 @@ use crate::net::tracker_udp::{UdpSession, announce_udp};
 /// 200 peers are requested, as by libtorrent.
 const NUM_WANT: u32 = 200;
 
-/// Puts the tracker into use or lets it rest.
+/// Announce to this tracker from now on.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
-pub struct Attend(pub bool);
+pub struct Attend;
+
+/// Announce to this tracker no more. A `stopped` is still due when it is told to end.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Rest;
 
 /// An event of a tracker, for the supervisor.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct TrackerNews {
-    /// The tracker.
-    pub id: TrackerId,
-    /// Which announce clock of the tracker, by [`TrackerConfig::family`].
-    pub clock: IpFamily,
-    /// The event.
+    /// Which tracker, and which of its clocks.
+    pub clock: TrackerClock,
+    /// What happened.
     pub news: TrackerEvent,
 }
 
@@ -151,14 +154,11 @@ impl<P: Protocol> Metered for Tracker<P> {
 /// What a tracker's actor is made from.
 #[derive(Debug, Clone)]
 pub struct TrackerConfig {
-    /// The number of the tracker in its torrent.
-    pub id: TrackerId,
-    /// Its URL, with its secrets.
+    /// Which tracker of the torrent, and which of its clocks.
+    pub clock: TrackerClock,
+    /// The announce URL, with its secrets.
     pub url: String,
-    /// `Any` for the first clock of a tracker, which stays with the family that it has reached. Otherwise the family
-    /// of the second clock.
-    pub family: IpFamily,
-    /// The network.
+    /// The way out.
     pub net: Net,
     /// The info-hash of the swarm.
     pub info_hash: InfoHash,
@@ -203,7 +203,7 @@ impl<P: Protocol> Tracker<P> {
             progress,
             need,
             called: None,
-            family: cfg.family,
+            family: cfg.clock.family,
             attended: false,
             warned_of_lists: false,
             timer: Timer::new(),
@@ -288,32 +288,32 @@ impl<P: Protocol> Tracker<P> {
         });
         let next = self.machine.deadline().map(Instant::from_std);
         let news = TrackerEvent::Announced { announced: Box::new(announced), next };
-        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, clock: self.cfg.family, news });
+        self.cfg.supervisor.do_send(TrackerNews { clock: self.cfg.clock, news });
     }
 
     /// Handles a failed announce.
     fn on_failed(&mut self, trouble: TrackerTrouble, ctx: &mut Ctx<Self>) {
         let now = Instant::now();
         let mut backoff = Duration::ZERO;
-        let retry_in = trouble.retry_in.or(self.cfg.family.retry_in(trouble.cause));
+        let retry_in = trouble.retry_in.or(self.cfg.clock.family.retry_in(trouble.cause));
         if trouble.cause == NO_ADDRESS {
-            self.family = self.cfg.family;
+            self.family = self.cfg.clock.family;
         }
         self.step(ctx, |machine, now| backoff = machine.on_failure(now, retry_in));
         let retry = now.checked_add(backoff).filter(|_| self.machine.state() != AnnounceState::Refused);
         let cause = trouble.cause;
         let retry_s = retry.map(|_| backoff.as_secs());
         let (tracker, over) = (redact_url(&self.cfg.url), self.family.label());
-        if self.cfg.family == IpFamily::Any {
+        if self.cfg.clock.is_first() {
             tracing::info!(tracker, over, why = trouble.text, retry_s, "tracker fails");
         } else {
             tracing::debug!(tracker, over, why = trouble.text, retry_s, "tracker fails over its other family");
         }
         let not_before = self.machine.kept().not_before.map(Instant::from_std).filter(|_| retry.is_some());
         let news = TrackerEvent::Failed { trouble, retry, not_before };
-        self.cfg.supervisor.do_send(TrackerNews { id: self.cfg.id, clock: self.cfg.family, news });
-        // While stopping, the step above has stopped the actor or sent the last announce. A tracker that asked us
-        // never to return (BEP 31) stays as it is until the stop.
+        self.cfg.supervisor.do_send(TrackerNews { clock: self.cfg.clock, news });
+        // Leaving, the step above has stopped the actor or sent the last word. One that never wants to hear of us again
+        // (BEP 31) hears only our farewell.
         let is_leaving = matches!(self.machine.state(), AnnounceState::Ended | AnnounceState::Announcing(_));
         if !is_leaving && retry.is_some() {
             ctx.stop_with(ActorExit::expected(cause, backoff));
@@ -340,7 +340,7 @@ impl<P: Protocol> Supervised for Tracker<P> {
 
 impl<P: Protocol> Child for Tracker<P> {
     fn id(&self) -> String {
-        match self.cfg.family {
+        match self.cfg.clock.family {
             IpFamily::Any => redact_url(&self.cfg.url),
             family => format!("{} over {}", redact_url(&self.cfg.url), family.label()),
         }
@@ -350,9 +350,18 @@ impl<P: Protocol> Child for Tracker<P> {
 impl<P: Protocol> Handler<Attend> for Tracker<P> {
     type Result = ();
 
-    fn handle(&mut self, Attend(attended): Attend, ctx: &mut Ctx<Self>) {
-        self.attended = attended;
-        self.step(ctx, if attended { Announcer::on_start } else { Announcer::on_rest });
+    fn handle(&mut self, _: Attend, ctx: &mut Ctx<Self>) {
+        self.attended = true;
+        self.step(ctx, Announcer::on_start);
+    }
+}
+
+impl<P: Protocol> Handler<Rest> for Tracker<P> {
+    type Result = ();
+
+    fn handle(&mut self, _: Rest, ctx: &mut Ctx<Self>) {
+        self.attended = false;
+        self.step(ctx, Announcer::on_rest);
     }
 }
 

@@ -121,10 +121,9 @@ impl Bench {
         FATES.set(fates.iter().copied().collect());
         let ear = Ear.start();
         let url = "http://t.example/announce";
-        let id = Tiers::new(vec![vec![url.to_owned()]], 1).trackers().next().unwrap();
+        let tracker = Tiers::new(vec![vec![url.to_owned()]], 1).trackers().next().unwrap();
         let cfg = TrackerConfig {
-            id,
-            family: IpFamily::Any,
+            clock: TrackerClock { tracker, family: IpFamily::Any },
             url: url.to_owned(),
             net: FakeNet::failing(None),
             info_hash: InfoHash([1; 20]),
@@ -141,7 +140,7 @@ impl Bench {
             1,
             ear.recipient(),
         );
-        tracker.addr.do_send(Attend(true));
+        tracker.addr.do_send(Attend);
         Self { tracker }
     }
 
@@ -294,7 +293,7 @@ async fn a_tracker_that_never_accepted_started_stops_at_once() {
         assert_eq!(bench.stop().await, (vec!["ended".to_owned()], Duration::ZERO));
         // It was never put into use.
         let bench = Bench::start(&[Fate::Answers]);
-        bench.tracker.addr.do_send(Attend(false));
+        bench.tracker.addr.do_send(Rest);
         bench.passes(0).await;
         let (heard, took) = bench.stop().await;
         assert!(took.is_zero() && heard.last().unwrap() == "ended", "{heard:?}");

@@ -1,14 +1,14 @@
 //! `TrackerSupervisor`: all trackers of a torrent; none can block another.
 //!
-//! Owns the [`Tiers`] and one `HttpTracker` or `UdpTracker` per announce URL, two where the tracker has addresses of both
-//! families (BEP 7). Child of `Torrent`, permanent, 3 restarts in 60 s; tier order, `key` and what is known of each tracker
-//! survive. Hears `TrackerNews`, `PeersNeeded`, `Completed`, `Progressed`, `SurveyTrackers`, `ChildEvent`. Tells
-//! `PeersFound` (pool), `Changed` (torrent). A tracker has failed when it has over each family. A tracker whose budget is
-//! spent is disabled with its reason and tried again after half an hour. While all fail and nobody else is there, one after the other is
-//! roused from its back-off ([`TrackerProbe`]). Ends when told to, after all trackers have said `stopped`, in
-//! parallel.
+//! * Owns the [`TrackerStandings`] (all that is decided here) and one `HttpTracker` or `UdpTracker` for each announce URL in
+//!   use, two where the tracker has addresses of both families (BEP 7).
+//! * Parent: `Torrent`. Restart policy: permanent, 3 restarts in 60 s. Tier order, `key`, progress and the standing of each
+//!   tracker survive; new trackers start when the old ones have said `stopped`.
+//! * Handles `TrackerNews`, `PeersNeeded`, `Completed`, `Progressed`, `SurveyTrackers` and `ChildEvent`. Sends `PeersFound`
+//!   (to the pool) and `Changed` (to the torrent); hands on to its trackers what they have to know. Asks no other actor.
+//! * A tracker that spends its restart budget is disabled for half an hour; the supervisor lives on.
+//! * Stops when its parent tells it to, after all trackers have said `stopped`, in parallel.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,24 +17,20 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 
-use super::kit::{self, Child, ChildEvent, ChildId, Ctx, Goodbye, Lifecycle, SupervisedChild, Timer};
+use super::kit::{self, Child, ChildEvent, Ctx, DynamicChildren, Goodbye, KeyedVerdict, Timer};
 use super::peer_pool::{PeersFound, PeersNeeded};
 use super::policies;
-use super::tracker::{Attend, HttpTracker, TrackerConfig, TrackerEvent, TrackerNews, UdpTracker};
+use super::tracker::{Attend, HttpTracker, Rest, TrackerConfig, TrackerEvent, TrackerNews, UdpTracker};
 use super::view::{ChangeNotice, Changed, TrackerRow};
 use crate::base::ids::{InfoHash, PeerId};
 use crate::base::safe::redact_url;
 use crate::base::scheme::Scheme;
 use crate::logic::peers::peer_book::PeerSource;
-use crate::logic::trackers::families::{FamilyOutcome, IpFamily, Outcomes};
-use crate::logic::trackers::probe::TrackerProbe;
-use crate::logic::trackers::tiers::{TierEffect, Tiers, TrackerId};
+use crate::logic::trackers::standings::{
+    DISABLED_FOR, StandingEffect, TrackerAnswer, TrackerClock, TrackerStanding, TrackerStandings,
+};
 use crate::net::Net;
-use crate::net::http::Reached;
 use crate::net::tracker::Announced;
-
-/// Half an hour before a disabled tracker is tried again: as long as the longest back-off of one that fails.
-const DISABLED_FOR: Duration = Duration::from_secs(30 * 60);
 
 /// The download is complete: trackers that know us are told.
 #[derive(Debug, Clone, Copy, Message)]
@@ -83,66 +79,39 @@ pub struct TrackerSupervisorConfig {
     pub pool: Recipient<PeersFound>,
     /// The torrent, when it is to look again.
     pub stirred: Recipient<Changed>,
+    /// How long the trackers may take to end, all of them together.
+    pub stop_timeout: Duration,
 }
 
-/// A tracker that runs.
+/// The address of a tracker, whatever protocol it speaks.
 #[derive(Debug)]
-enum Running {
-    Http(SupervisedChild<HttpTracker>),
-    Udp(SupervisedChild<UdpTracker>),
+enum TrackerAddr {
+    Http(Addr<HttpTracker>),
+    Udp(Addr<UdpTracker>),
 }
 
-impl Running {
-    fn id(&self) -> ChildId {
-        match self {
-            Self::Http(handle) => handle.id(),
-            Self::Udp(handle) => handle.id(),
-        }
+impl From<Addr<HttpTracker>> for TrackerAddr {
+    fn from(addr: Addr<HttpTracker>) -> Self {
+        Self::Http(addr)
     }
+}
 
-    fn stop(&self) {
-        match self {
-            Self::Http(handle) => handle.stop(),
-            Self::Udp(handle) => handle.stop(),
-        }
+impl From<Addr<UdpTracker>> for TrackerAddr {
+    fn from(addr: Addr<UdpTracker>) -> Self {
+        Self::Udp(addr)
     }
+}
 
-    fn rouse(&self) {
-        match self {
-            Self::Http(handle) => handle.rouse(),
-            Self::Udp(handle) => handle.rouse(),
-        }
-    }
-
+impl TrackerAddr {
     fn tell<M: Message<Result = ()> + Send + 'static>(&self, message: M)
     where
         HttpTracker: Handler<M>,
         UdpTracker: Handler<M>,
     {
         match self {
-            Self::Http(handle) => handle.addr.do_send(message),
-            Self::Udp(handle) => handle.addr.do_send(message),
+            Self::Http(addr) => addr.do_send(message),
+            Self::Udp(addr) => addr.do_send(message),
         }
-    }
-}
-
-/// What is known of a tracker.
-#[derive(Debug, Default)]
-struct Standing {
-    state: String,
-    works: bool,
-    failed: bool,
-    next: Option<Instant>,
-    /// The next announce over its other family.
-    next_over_other: Option<Instant>,
-    swarm: Option<(u32, u32)>,
-    disabled_until: Option<Instant>,
-}
-
-impl Standing {
-    fn plan(&mut self, clock: IpFamily, next: Option<Instant>) {
-        let slot = if clock == IpFamily::Any { &mut self.next } else { &mut self.next_over_other };
-        *slot = next;
     }
 }
 
@@ -151,86 +120,66 @@ impl Standing {
 pub struct TrackerSupervisor {
     cfg: TrackerSupervisorConfig,
     // Kept over restarts.
-    tiers: Tiers,
+    machine: TrackerStandings,
     key: u32,
     progress: Progressed,
-    standings: BTreeMap<TrackerId, Standing>,
-    attended: BTreeMap<TrackerId, bool>,
+    trackers: DynamicChildren<TrackerClock, TrackerAddr>,
     // Live.
-    outcomes: BTreeMap<TrackerId, Outcomes>,
-    probe: TrackerProbe,
-    /// By tracker and clock: `Any` is the first one, the other is for the family that the first does not go over.
-    running: BTreeMap<(TrackerId, IpFamily), Running>,
     bell: ChangeNotice,
     timer: Timer<Self>,
-    closing: bool,
 }
 
 crate::metered!(TrackerSupervisor, "TrackerSupervisor");
 
 impl TrackerSupervisor {
-    /// Asks nobody before it starts.
+    /// Asks no tracker before it starts.
     pub fn new(cfg: TrackerSupervisorConfig) -> Self {
-        let tiers = Tiers::new(cfg.tiers.clone(), cfg.seed);
-        for url in tiers.unsupported() {
+        let machine = TrackerStandings::new(cfg.tiers.clone(), cfg.seed);
+        for url in machine.unsupported() {
             tracing::warn!(tracker = redact_url(url), "tracker protocol is not supported, the tracker is left out");
         }
         Self {
             key: SmallRng::seed_from_u64(cfg.seed ^ 0x6b65_7900).random(),
             progress: Progressed { left: cfg.left, ..Progressed::default() },
-            standings: tiers.trackers().map(|id| (id, Standing::default())).collect(),
-            attended: BTreeMap::new(),
-            tiers,
-            outcomes: BTreeMap::new(),
-            probe: TrackerProbe::new(cfg.seed),
-            running: BTreeMap::new(),
+            machine,
+            trackers: DynamicChildren::new(),
             bell: ChangeNotice::new(cfg.stirred.clone()),
             timer: Timer::new(),
-            closing: false,
             cfg,
         }
     }
 
-    /// Mutates the tiers once, performs every effect, arms one timer.
-    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Tiers)) {
+    /// Applies one mutation to the machine, performs every effect, arms one timer.
+    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut TrackerStandings, std::time::Instant)) {
         self.bell.ring();
-        mutate(&mut self.tiers);
-        while let Some(effect) = self.tiers.poll() {
-            match effect {
-                TierEffect::Start(id) => self.attend(id, true, ctx),
-                TierEffect::Rest(id) => self.attend(id, false, ctx),
-            }
+        mutate(&mut self.machine, Instant::now().into_std());
+        while let Some(effect) = self.machine.poll() {
+            self.perform(effect, ctx);
         }
-        self.probe.set_stranded(Instant::now().into_std(), self.tiers.is_stranded());
-        let disabled = self.standings.values().filter_map(|standing| standing.disabled_until).min();
-        let due = disabled.into_iter().chain(self.probe.deadline().map(Instant::from_std)).min();
-        self.timer.arm(ctx, due, Self::on_timer);
+        self.timer.arm(ctx, self.machine.deadline(), |act, ctx| act.step(ctx, TrackerStandings::on_timeout));
     }
 
-    fn attend(&mut self, id: TrackerId, attended: bool, ctx: &mut Ctx<Self>) {
-        self.attended.insert(id, attended);
-        if attended && !self.closing {
-            self.start(id, IpFamily::Any, ctx);
-        }
-        for family in [IpFamily::Any, IpFamily::V4, IpFamily::V6] {
-            if let Some(tracker) = self.running.get(&(id, family)) {
-                tracker.tell(Attend(attended));
+    fn perform(&mut self, effect: StandingEffect, ctx: &Ctx<Self>) {
+        match effect {
+            StandingEffect::Start(clock) => self.start(clock, ctx),
+            StandingEffect::Attend(clock) => self.tell(clock, Attend),
+            StandingEffect::Rest(clock) => self.tell(clock, Rest),
+            StandingEffect::Stop(clock) => self.trackers.stop(&clock, self.cfg.stop_timeout),
+            StandingEffect::Rouse(clock) => {
+                let tracker = redact_url(self.machine.url(clock.tracker));
+                tracing::debug!(tracker, "tracker is asked early, all have failed");
+                self.trackers.rouse(&clock);
             }
         }
     }
 
-    fn start(&mut self, id: TrackerId, family: IpFamily, ctx: &mut Ctx<Self>) {
-        let disabled = self.standings.get(&id).is_some_and(|standing| standing.disabled_until.is_some());
-        if disabled || self.running.contains_key(&(id, family)) {
-            return;
-        }
-        let url = self.tiers.url(id).to_owned();
-        let seed = self.cfg.seed.wrapping_add(id.at() as u64) ^ ((family as u64) << 32);
+    fn start(&mut self, clock: TrackerClock, ctx: &Ctx<Self>) {
+        let url = self.machine.url(clock.tracker).to_owned();
+        let seed = self.cfg.seed.wrapping_add(clock.tracker.at() as u64) ^ ((clock.family as u64) << 32);
         let is_udp = Scheme::of(&url) == Some(Scheme::Udp);
         let cfg = TrackerConfig {
-            id,
+            clock,
             url,
-            family,
             net: Arc::clone(&self.cfg.net),
             info_hash: self.cfg.info_hash,
             our_id: self.cfg.our_id,
@@ -239,134 +188,23 @@ impl TrackerSupervisor {
             seed,
             supervisor: ctx.address().recipient(),
         };
-        let (progress, need, me) = (self.progress, self.tiers.need(), ctx.address().recipient());
-        let running = if is_udp {
-            Running::Udp(kit::spawn(UdpTracker::new(cfg, progress, need), policies::TRACKER, seed, me))
+        let (progress, need, me) = (self.progress, self.machine.need(), ctx.address().recipient());
+        let _contact = if is_udp {
+            let tracker = UdpTracker::new(cfg, progress, need);
+            self.trackers.start(clock, || kit::spawn(tracker, policies::TRACKER, seed, me))
         } else {
-            Running::Http(kit::spawn(HttpTracker::new(cfg, progress, need), policies::TRACKER, seed, me))
+            let tracker = HttpTracker::new(cfg, progress, need);
+            self.trackers.start(clock, || kit::spawn(tracker, policies::TRACKER, seed, me))
         };
-        self.running.insert((id, family), running);
     }
 
-    /// A tracker with addresses of both families has a clock for each; one that has lost them has one again.
-    fn match_families(&mut self, id: TrackerId, path: Reached, ctx: &mut Ctx<Self>) {
-        let second = path.over.other();
-        if path.both && !self.closing {
-            self.start(id, second, ctx);
-            let attended = self.attended.get(&id).copied().unwrap_or(false);
-            self.running.get(&(id, second)).into_iter().for_each(|tracker| tracker.tell(Attend(attended)));
-        }
-        for family in [IpFamily::V4, IpFamily::V6].into_iter().filter(|family| !path.both || *family != second) {
-            if let Some(tracker) = self.running.get(&(id, family)) {
-                tracker.stop();
-                self.outcomes.entry(id).or_default().on_second(None);
-            }
-        }
-    }
-
-    fn on_news(&mut self, id: TrackerId, clock: IpFamily, news: TrackerEvent, ctx: &mut Ctx<Self>) {
-        match news {
-            TrackerEvent::Announced { announced, next } => self.on_announced(id, clock, *announced, next, ctx),
-            TrackerEvent::Failed { trouble, retry, not_before } => {
-                if clock == IpFamily::Any {
-                    self.probe.on_failure(Instant::now().into_std(), id, not_before.map(Instant::into_std));
-                }
-                self.standings.entry(id).or_default().plan(clock, retry);
-                self.on_failure(id, clock, trouble.text, ctx);
-            }
-        }
-    }
-
-    fn on_announced(
-        &mut self,
-        id: TrackerId,
-        clock: IpFamily,
-        announced: Announced,
-        next: Option<Instant>,
-        ctx: &mut Ctx<Self>,
-    ) {
-        let Announced { reply, local, path } = announced;
-        let standing = self.standings.entry(id).or_default();
-        standing.swarm = reply.complete.zip(reply.incomplete).or(standing.swarm);
-        standing.plan(clock, next);
-        "working".clone_into(&mut standing.state);
-        (standing.works, standing.failed, standing.disabled_until) = (true, false, None);
-        let useful = !reply.peers.is_empty();
-        if useful {
-            self.cfg.pool.do_send(PeersFound { addrs: reply.peers, source: PeerSource::Tracker { local } });
-        }
-        if clock == IpFamily::Any {
-            self.probe.forget(id);
-            self.match_families(id, path, ctx);
-        }
-        let whole = self.note(id, clock, FamilyOutcome::Works { useful });
-        let useful = whole == Some(FamilyOutcome::Works { useful: true });
-        self.step(ctx, |tiers| tiers.on_success(id, useful));
-    }
-
-    /// A clock of a tracker has failed. The tracker has, if the other clock has failed too, or there is none.
-    fn on_failure(&mut self, id: TrackerId, clock: IpFamily, why: String, ctx: &mut Ctx<Self>) {
-        if self.note(id, clock, FamilyOutcome::Failed) == Some(FamilyOutcome::Failed) {
-            let standing = self.standings.entry(id).or_default();
-            (standing.state, standing.works, standing.failed) = (why, false, true);
-            self.step(ctx, |tiers| tiers.on_failure(id));
-        }
-    }
-
-    fn note(&mut self, id: TrackerId, clock: IpFamily, outcome: FamilyOutcome) -> Option<FamilyOutcome> {
-        let outcomes = self.outcomes.entry(id).or_default();
-        match clock {
-            IpFamily::Any => outcomes.on_first(outcome),
-            IpFamily::V4 | IpFamily::V6 => outcomes.on_second(Some(outcome)),
-        }
-        outcomes.whole()
-    }
-
-    fn on_ended(&mut self, child: ChildId, gave_up: bool, ctx: &mut Ctx<Self>) {
-        let Some(key) = self.running.iter().find(|(_, running)| running.id() == child).map(|(key, _)| *key) else {
-            return;
-        };
-        self.running.remove(&key);
-        let (id, clock) = key;
-        if self.closing {
-            if self.running.is_empty() {
-                ctx.stop();
-            }
-        } else if gave_up {
-            if clock == IpFamily::Any {
-                let until = Instant::now() + DISABLED_FOR;
-                let standing = self.standings.entry(id).or_default();
-                (standing.next, standing.disabled_until) = (Some(until), Some(until));
-                self.probe.forget(id);
-            }
-            tracing::warn!(
-                tracker = redact_url(self.tiers.url(id)),
-                retry_s = DISABLED_FOR.as_secs(),
-                "tracker disabled"
-            );
-            self.on_failure(id, clock, "disabled: it failed too often for reasons of our own".to_owned(), ctx);
-        }
-    }
-
-    fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
-        let now = Instant::now();
-        for standing in self.standings.values_mut() {
-            standing.disabled_until = standing.disabled_until.filter(|until| *until > now);
-        }
-        self.start_attended(ctx);
-        if let Some(id) = self.probe.on_timeout(now.into_std())
-            && let Some(tracker) = self.running.get(&(id, IpFamily::Any))
-        {
-            tracing::debug!(tracker = redact_url(self.tiers.url(id)), "tracker is asked early, all have failed");
-            tracker.rouse();
-        }
-        self.step(ctx, |_| {});
-    }
-
-    fn start_attended(&mut self, ctx: &mut Ctx<Self>) {
-        let attended: Vec<_> = self.attended.iter().filter(|(_, attended)| **attended).map(|(id, _)| *id).collect();
-        for id in attended {
-            self.attend(id, true, ctx);
+    fn tell<M: Message<Result = ()> + Send + 'static>(&self, clock: TrackerClock, message: M)
+    where
+        HttpTracker: Handler<M>,
+        UdpTracker: Handler<M>,
+    {
+        if let Some(tracker) = self.trackers.get(&clock) {
+            tracker.tell(message);
         }
     }
 
@@ -375,7 +213,21 @@ impl TrackerSupervisor {
         HttpTracker: Handler<M>,
         UdpTracker: Handler<M>,
     {
-        self.running.values().for_each(|tracker| tracker.tell(message.clone()));
+        self.trackers.iter().for_each(|(_, tracker)| tracker.tell(message.clone()));
+    }
+
+    fn on_announced(&mut self, clock: TrackerClock, announced: Announced, next: Option<Instant>, ctx: &mut Ctx<Self>) {
+        let Announced { reply, local, path } = announced;
+        let answer = TrackerAnswer {
+            useful: !reply.peers.is_empty(),
+            swarm: reply.complete.zip(reply.incomplete),
+            second: path.both.then_some(path.over.other()),
+            next: next.map(Instant::into_std),
+        };
+        if answer.useful {
+            self.cfg.pool.do_send(PeersFound { addrs: reply.peers, source: PeerSource::Tracker { local } });
+        }
+        self.step(ctx, |machine, now| machine.on_announced(now, clock, answer));
     }
 }
 
@@ -383,19 +235,18 @@ impl Actor for TrackerSupervisor {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        self.start_attended(ctx);
-        self.step(ctx, |_| {});
+        let limit = self.cfg.stop_timeout;
+        self.trackers.clear(ctx, limit, |act, ctx| act.step(ctx, TrackerStandings::on_start));
     }
 }
 
 impl Supervised for TrackerSupervisor {
-    /// Dropped handles say good-bye to their trackers, which say `stopped`; the new ones say `started` again.
+    /// The old trackers say `stopped` during the back-off; the new ones wait for them.
     fn restarting(&mut self, _: &mut Ctx<Self>) {
-        self.running.clear();
-        self.outcomes.clear();
+        self.machine.on_restart();
         self.bell.on_survey();
-        self.probe = TrackerProbe::new(self.cfg.seed);
         self.timer = Timer::new();
+        self.trackers.dismiss();
     }
 }
 
@@ -408,8 +259,14 @@ impl Child for TrackerSupervisor {
 impl Handler<TrackerNews> for TrackerSupervisor {
     type Result = ();
 
-    fn handle(&mut self, TrackerNews { id, clock, news }: TrackerNews, ctx: &mut Ctx<Self>) {
-        self.on_news(id, clock, news, ctx);
+    fn handle(&mut self, TrackerNews { clock, news }: TrackerNews, ctx: &mut Ctx<Self>) {
+        match news {
+            TrackerEvent::Announced { announced, next } => self.on_announced(clock, *announced, next, ctx),
+            TrackerEvent::Failed { trouble, retry, not_before } => {
+                let (retry, not_before) = (retry.map(Instant::into_std), not_before.map(Instant::into_std));
+                self.step(ctx, |machine, now| machine.on_failed(now, clock, trouble.text, retry, not_before));
+            }
+        }
     }
 }
 
@@ -417,7 +274,7 @@ impl Handler<PeersNeeded> for TrackerSupervisor {
     type Result = ();
 
     fn handle(&mut self, needed: PeersNeeded, ctx: &mut Ctx<Self>) {
-        self.step(ctx, |tiers| tiers.set_need(needed.0));
+        self.step(ctx, |machine, now| machine.set_need(now, needed.0));
         self.tell_all(&needed);
     }
 }
@@ -444,21 +301,16 @@ impl Handler<SurveyTrackers> for TrackerSupervisor {
 
     fn handle(&mut self, _: SurveyTrackers, _: &mut Ctx<Self>) -> Self::Result {
         self.bell.on_survey();
-        let now = Instant::now();
-        let early = |id| self.probe.plan().filter(|(planned, _)| *planned == id).map(|(_, at)| Instant::from_std(at));
-        let row = |(id, standing): (&TrackerId, &Standing)| TrackerRow {
-            url: redact_url(self.tiers.url(*id)),
-            state: standing.state.clone(),
+        let now = Instant::now().into_std();
+        let row = |standing: TrackerStanding<'_>| TrackerRow {
+            url: redact_url(standing.url),
+            state: standing.text.to_owned(),
             works: standing.works,
             failed: standing.failed,
-            next_in: [standing.next, standing.next_over_other, early(*id)]
-                .into_iter()
-                .flatten()
-                .min()
-                .map(|next| next.saturating_duration_since(now)),
+            next_in: standing.next.map(|next| next.saturating_duration_since(now)),
             swarm: standing.swarm,
         };
-        Ok(self.standings.iter().map(row).collect())
+        Ok(self.machine.standings().map(row).collect())
     }
 }
 
@@ -466,8 +318,14 @@ impl Handler<ChildEvent> for TrackerSupervisor {
     type Result = ();
 
     fn handle(&mut self, event: ChildEvent, ctx: &mut Ctx<Self>) {
-        if let Lifecycle::Ended { gave_up, .. } = event.event {
-            self.on_ended(event.id, gave_up, ctx);
+        match self.trackers.on_event(Instant::now(), &event) {
+            KeyedVerdict::Fine | KeyedVerdict::Spent { .. } => {}
+            KeyedVerdict::Ended { key, .. } => self.step(ctx, |machine, now| machine.on_ended(now, key)),
+            KeyedVerdict::GaveUp { key, .. } => {
+                let (tracker, retry_s) = (redact_url(self.machine.url(key.tracker)), DISABLED_FOR.as_secs());
+                tracing::warn!(tracker, retry_s, "tracker disabled");
+                self.step(ctx, |machine, now| machine.on_gave_up(now, key));
+            }
         }
     }
 }
@@ -476,11 +334,8 @@ impl Handler<Goodbye> for TrackerSupervisor {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.closing = true;
-        self.running.values().for_each(Running::stop);
-        if self.running.is_empty() {
-            ctx.stop();
-        }
+        self.step(ctx, |machine, _| machine.on_stop());
+        self.trackers.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop());
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
+use crate::actors::kit::{Lifecycle, SupervisedChild};
 use crate::logic::peers::peer_book::PeerNeed;
 use crate::net::testing::{Arrived, FakeNet};
 
@@ -60,6 +61,7 @@ impl Bench {
             seed: 1,
             pool: ear.clone().recipient(),
             stirred: ear.clone().recipient(),
+            stop_timeout: Duration::from_secs(60),
         });
         let supervisor = kit::spawn(supervisor, policies::TRACKER_SUPERVISOR, 1, ear.recipient());
         Self { diary, supervisor }
@@ -262,6 +264,42 @@ async fn a_tracker_started_later_knows_that_no_peers_are_needed() {
         let gaps: Vec<_> = answered.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
         assert!(gaps.iter().all(|gap| (300..=316).contains(gap)), "{gaps:?}");
         bench.stop().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_panic_of_the_supervisor_a_tracker_hears_stopped_before_it_hears_started_again() {
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct FallOver;
+
+    impl Handler<FallOver> for TrackerSupervisor {
+        type Result = ();
+
+        fn handle(&mut self, _: FallOver, _: &mut Ctx<Self>) {
+            panic!("as the test wants it");
+        }
+    }
+
+    with_actors(async {
+        let (net, mut arrives) = FakeNet::connected();
+        let bench = Bench::over(net, &[&[FIRST]]);
+        let (far, what) = asked(&mut arrives).await;
+        assert_eq!(what, "192.0.2.1 started");
+        answer(far).await;
+        bench.passes(1).await;
+        bench.supervisor.addr.do_send(FallOver);
+        let (far, what) = asked(&mut arrives).await;
+        assert_eq!(what, "192.0.2.1 stopped");
+        bench.passes(10).await;
+        assert!(arrives.try_recv().is_err(), "the old one has not ended yet");
+        answer(far).await;
+        let (far, what) = asked(&mut arrives).await;
+        assert_eq!(what, "192.0.2.1 started");
+        answer(far).await;
+        bench.passes(1).await;
+        assert!(bench.rows().await[0].works);
     })
     .await;
 }

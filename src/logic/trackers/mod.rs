@@ -3,5 +3,6 @@
 pub mod announce;
 pub mod families;
 pub mod probe;
+pub mod standings;
 pub mod tiers;
 pub mod udp_exchange;
