@@ -115,8 +115,13 @@ impl Children {
         let kind = heard.kind;
         match &heard.event {
             Lifecycle::Started | Lifecycle::Restarting { expected: true, .. } => ChildVerdict::Fine,
-            Lifecycle::Restarting { .. } if self.intensity.is_spent_by(now) => ChildVerdict::Spent { kind },
-            Lifecycle::Restarting { .. } => ChildVerdict::Fine,
+            Lifecycle::Restarting { .. } => {
+                if self.intensity.is_spent_by(now) {
+                    ChildVerdict::Spent { kind }
+                } else {
+                    ChildVerdict::Fine
+                }
+            }
             Lifecycle::Ended { exit, gave_up } => {
                 self.members.retain(|member| member.id() != heard.id);
                 if *gave_up { ChildVerdict::GaveUp { kind, exit: exit.clone() } } else { ChildVerdict::Fine }
