@@ -23,4 +23,6 @@ pub mod sim;
 #[cfg(not(fuzzing))]
 pub mod storage;
 #[cfg(not(fuzzing))]
+pub mod system;
+#[cfg(not(fuzzing))]
 pub mod tracker_server;

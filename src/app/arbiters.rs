@@ -7,32 +7,19 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::io;
 use std::thread;
-use std::time::Duration;
 
 use actix::Recipient;
 use futures_util::future::{join_all, select_all};
-use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 use tokio::time::timeout;
 
 use crate::actors::arbiter_root::ArbiterRoot;
+use crate::actors::kit::root::{LAST_JOBS, arbiter_runtime, live};
 use crate::actors::kit::{self, Place, SupervisedChild};
 use crate::actors::metrics::MeasureLag;
 use crate::actors::policies;
 
-/// 100 ms for jobs of the blocking pool that still run when all actors have ended. A disk that hangs must not keep the
-/// program alive. Writes that it delays have not been acknowledged.
-const LAST_JOBS: Duration = Duration::from_millis(100);
-
-/// Runs an arbiter on this thread, from its first actor to its last.
-pub(super) fn live<T>(runtime: Runtime, life: impl Future<Output = T>) -> T {
-    let end = LocalSet::new().block_on(&runtime, life);
-    runtime.shutdown_timeout(LAST_JOBS);
-    end
-}
-
-/// All arbiters except the first.
+/// All but the first.
 #[derive(Debug, Default)]
 pub struct Arbiters(Vec<Arbiter>);
 
@@ -82,7 +69,7 @@ impl Arbiters {
 impl Arbiter {
     /// Starts the thread `arbiter-{nth}` and waits for its root actor.
     fn start(nth: usize, seed: u64) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = arbiter_runtime()?;
         let (here, hosts) = oneshot::channel();
         let (alive, gone) = oneshot::channel::<Infallible>();
         thread::Builder::new().name(format!("arbiter-{nth}")).spawn(move || {

@@ -6,6 +6,5 @@ pub mod descriptors;
 pub mod hook;
 pub mod outcome;
 pub mod run;
-pub mod signals;
 mod stall;
 mod torrents;

@@ -4,19 +4,19 @@ use std::future::pending;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::spawn_local;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::arbiters::{Arbiters, live};
+use super::arbiters::Arbiters;
 use super::config::{Job, RunConfig};
 use super::descriptors;
 use super::hook::Hooks;
 use super::outcome::{Ending, RunOutcome};
-use super::signals::StopSignals;
 use super::stall::Stall;
 use super::torrents::Torrents;
-use crate::actors::kit::{self, ActorExit, SupervisedChild};
+use crate::actors::kit::root::{arbiter_runtime, live};
+use crate::actors::kit::{TreeRoot, TreeStop};
 use crate::actors::listener::ListenerConfig;
 use crate::actors::metrics::write_summary;
 use crate::actors::policies;
@@ -31,6 +31,7 @@ use crate::storage::claims::Claims;
 use crate::storage::disk::{Disk, DiskConfig};
 use crate::storage::folder::Folders;
 use crate::storage::room::Room;
+use crate::system::signals::{HangUp, StopSignals};
 
 /// The environment of a run. It is handed in, so that the same run works on sockets and files or in a simulator.
 #[derive(Debug)]
@@ -51,12 +52,11 @@ pub fn run(config: &RunConfig, observe: &mut dyn FnMut(usize, &TorrentView)) -> 
     descriptors::take_all();
     descriptors::suffice_for(config.jobs.len(), config.arbiters).map_err(std::io::Error::other)?;
     let arbiters = Arbiters::start(config.arbiters, config.seed)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    live(runtime, async {
+    live(arbiter_runtime()?, async {
         let shared = Shared::default();
         let storages = config.jobs.iter().map(|job| disk(config, job, &shared)).collect();
         let net = Sockets::only_by(config.bind, config.interface.as_deref());
-        let ground = Environment { net, arbiters, storages, stops: forward(StopSignals::new()?) };
+        let ground = Environment { net, arbiters, storages, stops: forward(StopSignals::new(HangUp::Stops)?) };
         run_on(ground, config, observe).await
     })
 }
@@ -80,14 +80,14 @@ pub async fn run_on(
         stop_timeout: config.shutdown_timeout,
         seed: config.seed,
     });
-    let (root, end) = kit::spawn_root(session, policies::SESSION, config.seed);
+    let root = TreeRoot::start(session, policies::SESSION, config.seed);
     let (mut stops, mut arbiters) = (StopRequests(ground.stops), ground.arbiters);
     let mut hooks = Hooks::new(config.on_complete.as_ref(), &config.dir, config.jobs.len());
     let mut observe = |nth, view: &TorrentView| {
         hooks.on_view(nth, view);
         observe(nth, view);
     };
-    watch_over(config, (&mut stops, &mut arbiters), &mut torrents, &mut observe, (root, end)).await;
+    watch_over(config, (&mut stops, &mut arbiters), &mut torrents, &mut observe, root).await;
     arbiters.end().await;
     hooks.finish(stops.next()).await;
     write_summary();
@@ -116,14 +116,14 @@ async fn watch_over(
     (stops, arbiters): (&mut StopRequests, &mut Arbiters),
     torrents: &mut Torrents,
     observe: &mut dyn FnMut(usize, &TorrentView),
-    (root, mut end): (SupervisedChild<Session>, oneshot::Receiver<ActorExit>),
+    mut root: TreeRoot<Session>,
 ) {
     let mut stall = Stall::new(config.stall_timeout);
     let mut news = torrents.news();
     let interrupted = loop {
         tokio::select! {
             biased;
-            exit = &mut end => return torrents.end_all(&gave_up(exit.ok())),
+            why = root.gave_up() => return torrents.end_all(&Ending::GaveUp(why)),
             () = stops.next() => break true,
             () = arbiters.lost() => {
                 torrents.end_all(&Ending::GaveUp("an arbiter is gone".to_owned()));
@@ -134,7 +134,7 @@ async fn watch_over(
                 break false;
             }
             nth = news.recv() => {
-                let Some(nth) = nth else { return torrents.end_all(&gave_up(end.await.ok())) };
+                let Some(nth) = nth else { return torrents.end_all(&Ending::GaveUp(root.gave_up().await)) };
                 let view = torrents.look(nth);
                 stall.on_view(nth, &view);
                 observe(nth, &view);
@@ -142,7 +142,7 @@ async fn watch_over(
                     if torrents.all_ended() {
                         break false;
                     }
-                    root.addr.do_send(StopTorrent(nth));
+                    root.addr().do_send(StopTorrent(nth));
                 }
             }
         }
@@ -150,24 +150,14 @@ async fn watch_over(
     if interrupted {
         torrents.end_all(&Ending::Interrupted);
     }
-    root.stop();
-    let deadline = Instant::now() + config.shutdown_timeout;
-    tokio::select! {
-        biased;
-        _exit = &mut end => {}
-        () = stops.next(), if interrupted => torrents.kill_interrupted(),
-        () = sleep_until(deadline) => {
-            tracing::warn!(limit_s = config.shutdown_timeout.as_secs(), "stop took too long and was cut short");
-        }
+    // Only a user who has asked for the stop can ask for it again.
+    let again = async { if interrupted { stops.next().await } else { pending().await } };
+    if root.stop(config.shutdown_timeout, again).await == TreeStop::Interrupted {
+        torrents.kill_interrupted();
     }
 }
 
-/// The ending of torrents whose session has ended by itself.
-fn gave_up(exit: Option<ActorExit>) -> Ending {
-    Ending::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
-}
-
-/// Shared by the disks of all torrents of a run.
+/// What the disks of all torrents of a run share.
 #[derive(Default)]
 struct Shared {
     buffers: Buffers,
@@ -200,7 +190,7 @@ fn forward(mut signals: StopSignals) -> mpsc::Receiver<()> {
     let (request, stops) = mpsc::channel(2);
     spawn_local(async move {
         loop {
-            signals.next().await;
+            signals.stop().await;
             if request.send(()).await.is_err() {
                 break;
             }

@@ -33,7 +33,7 @@ pub mod tracker;
 pub mod tree;
 pub mod verify;
 
-use crate::app::signals::survive_file_size_limit;
+use crate::system::signals::survive_file_size_limit;
 use args::{Args, Verb};
 use exit::{Problem, ProgramExit};
 use output::Output;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::exit::{Problem, ProgramExit};
-use crate::app::signals::StopSignals;
+use crate::system::signals::{HangUp, StopSignals};
 
 /// Returns a flag that becomes true with the first signal. The thread that waits for signals ends with the program.
 pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
@@ -15,14 +15,14 @@ pub fn on_signal() -> Result<Arc<AtomicBool>, Problem> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(problem)?;
     let signals = {
         let _context = runtime.enter();
-        StopSignals::new()
+        StopSignals::new(HangUp::Stops)
     };
     let mut signals = signals.map_err(problem)?;
     let asked = Arc::clone(&wish);
     std::thread::spawn(move || {
         runtime.block_on(async {
             loop {
-                signals.next().await;
+                signals.stop().await;
                 if asked.swap(true, Ordering::Relaxed) {
                     leave();
                 }

@@ -14,15 +14,14 @@ use std::time::Duration;
 use actix::Addr;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::LocalSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::keeper::{GetCounts, NewAllowList, SwarmKeeper};
 use super::server::{ServerConfig, TrackerServer};
 use super::state::{NotSaved, Restored, SAVE_EVERY, SwarmState, WallClock};
-use crate::actors::kit::{self, ActorExit};
+use crate::actors::kit::TreeRoot;
+use crate::actors::kit::root::{arbiter_runtime, live};
 use crate::actors::metrics::write_summary;
 use crate::actors::policies;
 use crate::logic::tracker_server::{AllowList, BadAllowList, DeskConfig, RegistryLimits, Stats};
@@ -30,12 +29,10 @@ use crate::net::sockets::Sockets;
 use crate::net::{DatagramSocket, Listen, Net};
 use crate::storage::regular;
 use crate::storage::state_file::NoStateFile;
+use crate::system::signals::{HangUp, SignalRequest, StopSignals};
 
 /// 5 s for the whole stop, which should not take a tenth of that.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// 100 ms for jobs of the blocking pool that still run at the end. A disk that hangs must not keep the program alive.
-const LAST_JOBS: Duration = Duration::from_millis(100);
 
 /// 64 MiB: the hashes of 1.6 million torrents.
 const MAX_ALLOW_LIST: u64 = 64 * 1024 * 1024;
@@ -135,10 +132,7 @@ pub enum ServerTrouble {
 
 /// Serves until SIGINT or SIGTERM. `tell` gets the events. Returns the final statistics, if there are any.
 pub fn serve(config: &TrackerServerConfig, tell: &mut dyn FnMut(&ServerEvent)) -> Result<Option<Stats>, ServerTrouble> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let served = LocalSet::new().block_on(&runtime, serve_on(&Sockets::any(), config, tell));
-    runtime.shutdown_timeout(LAST_JOBS);
-    served
+    live(arbiter_runtime()?, serve_on(&Sockets::any(), config, tell))
 }
 
 /// Serves on this network.
@@ -147,7 +141,7 @@ async fn serve_on(
     config: &TrackerServerConfig,
     tell: &mut dyn FnMut(&ServerEvent),
 ) -> Result<Option<Stats>, ServerTrouble> {
-    let mut signals = Signals::new()?;
+    let mut signals = StopSignals::new(HangUp::Reloads)?;
     let files = tokio::select! {
         biased;
         () = signals.stop() => return Ok(None),
@@ -180,7 +174,7 @@ async fn serve_on(
         stop_timeout: STOP_TIMEOUT / 5,
         keeper,
     });
-    let (root, mut end) = kit::spawn_root(server, policies::TRACKER_SERVER, config.seed);
+    let mut root = TreeRoot::start(server, policies::TRACKER_SERVER, config.seed);
     let (allow, running) = (config.allow.clone(), FuturesUnordered::new());
     let mut chores = Chores { allow, state, keepers, running, is_saving: false };
     let stopped = tokio::select! {
@@ -192,7 +186,7 @@ async fn serve_on(
     if !stopped {
         tokio::select! {
             biased;
-            exit = &mut end => return Err(gave_up(exit.ok())),
+            why = root.gave_up() => return Err(ServerTrouble::GaveUp(why)),
             () = chores.look_after(&mut signals, tell) => {}
         }
     }
@@ -206,12 +200,7 @@ async fn serve_on(
         },
     }
     let stats = chores.survey().await;
-    root.stop();
-    tokio::select! {
-        biased;
-        _exit = &mut end => {}
-        () = sleep_until(deadline) => tracing::warn!("stop took too long and was cut short"),
-    }
+    root.stop(deadline.saturating_duration_since(Instant::now()), signals.stop()).await;
     write_summary();
     Ok(stats)
 }
@@ -267,8 +256,8 @@ impl Chores {
         tell(&ServerEvent::Restored(path, restored));
     }
 
-    /// Does the regular jobs until a signal asks to stop.
-    async fn look_after(&mut self, signals: &mut Signals, tell: &mut dyn FnMut(&ServerEvent)) {
+    /// Until a signal says stop.
+    async fn look_after(&mut self, signals: &mut StopSignals, tell: &mut dyn FnMut(&ServerEvent)) {
         let (mut is_reading, mut read_again, mut save_at) = (false, false, Instant::now() + SAVE_EVERY);
         loop {
             if read_again && !is_reading {
@@ -279,9 +268,9 @@ impl Chores {
             }
             tokio::select! {
                 biased;
-                wish = signals.next() => match wish {
-                    Wish::Stop => return,
-                    Wish::Reread => read_again = self.allow.is_some(),
+                request = signals.next() => match request {
+                    SignalRequest::Stop => return,
+                    SignalRequest::Reload => read_again = self.allow.is_some(),
                 },
                 Some(done) = self.running.next() => {
                     is_reading &= !matches!(done, Done::Reread(_));
@@ -361,48 +350,4 @@ async fn read_allow_list(path: PathBuf) -> Result<AllowList, ServerTrouble> {
     let text = read.and_then(|bytes| String::from_utf8(bytes).map_err(io::Error::other));
     let text = text.map_err(|error| ServerTrouble::AllowFile { path: path.clone(), error })?;
     AllowList::parse(&text).map_err(|error| ServerTrouble::AllowList { path, error })
-}
-
-/// The error for a root actor that has ended by itself.
-fn gave_up(exit: Option<ActorExit>) -> ServerTrouble {
-    ServerTrouble::GaveUp(exit.map_or_else(|| "the root is gone".to_owned(), |exit| exit.to_string()))
-}
-
-/// The signals of a tracker: SIGINT and SIGTERM stop it, SIGHUP makes it read its list again.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-    hang_up: Signal,
-}
-
-impl Signals {
-    /// Installs the handlers.
-    fn new() -> io::Result<Self> {
-        Ok(Self {
-            interrupt: signal(SignalKind::interrupt())?,
-            terminate: signal(SignalKind::terminate())?,
-            hang_up: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Waits for a request to stop; drops other requests.
-    async fn stop(&mut self) {
-        while let Wish::Reread = self.next().await {}
-    }
-
-    /// Waits for the next request.
-    async fn next(&mut self) -> Wish {
-        tokio::select! {
-            biased;
-            _ = self.interrupt.recv() => Wish::Stop,
-            _ = self.terminate.recv() => Wish::Stop,
-            _ = self.hang_up.recv() => Wish::Reread,
-        }
-    }
-}
-
-/// A request of the user.
-enum Wish {
-    Stop,
-    Reread,
 }

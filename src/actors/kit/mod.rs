@@ -14,6 +14,7 @@
 //! | `panics` | panics as log events, never printed to the terminal |
 //! | `injection` | injected panics, for tests and the `faults` feature |
 //! | `timer` | one timer per actor |
+//! | `root` | a tree as its program holds it: its arbiter, its start, its bounded stop |
 //!
 //! Runs on any tokio `LocalSet`; needs no actix `System`, uses no registry, reads no clock but `tokio::time`.
 
@@ -32,6 +33,7 @@ pub mod ledger;
 pub mod meter;
 pub mod panics;
 pub mod place;
+pub mod root;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod timer;
@@ -46,6 +48,7 @@ pub use ledger::{record_restart, restarts_by_cause};
 pub use meter::{ActorMeter, KindSnapshot, snapshot};
 pub use panics::install_panic_hook;
 pub use place::{Place, RunOnArbiter};
+pub use root::{TreeRoot, TreeStop};
 pub use timer::Timer;
 
 pub use crate::metered;

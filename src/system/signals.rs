@@ -1,8 +1,9 @@
-//! The signals that ask the program to stop, and the one that must not end it.
+//! The signals that ask the program to stop or to read its configuration again, and the one that must not end it.
 //!
-//! SIGINT and SIGTERM are sent by a person or a program that addresses this process. SIGHUP (the terminal was closed)
-//! and SIGXCPU (`ulimit -t`) come from the environment, often twice: a shell and the kernel both send SIGHUP, and
-//! systemd sends it after SIGTERM. So these two begin a clean stop but never shorten one.
+//! SIGINT and SIGTERM are sent by a person or a program that means this process. SIGHUP (the terminal was closed) and
+//! SIGXCPU (`ulimit -t`) come with the surroundings, often twice: a shell and the kernel both send SIGHUP, systemd sends it
+//! behind SIGTERM. They begin the stop in good order and never cut it short. For a server SIGHUP means that its
+//! configuration has changed.
 
 use std::future::pending;
 use std::io;
@@ -10,49 +11,81 @@ use std::io;
 use rustix::process::Signal as Number;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Requests to stop, from the signals of the system.
+/// What SIGHUP means to a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HangUp {
+    /// Stop: the terminal was closed. Nothing, if the parent process had ignored it (`nohup`).
+    Stops,
+    /// Read the configuration again.
+    Reloads,
+}
+
+/// What a signal asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SignalRequest {
+    /// The first one asks for a stop in good order, the second one for a stop at once.
+    Stop,
+    /// Read the configuration again. Only with [`HangUp::Reloads`].
+    Reload,
+}
+
+/// The requests of the user, read off the signals of the system.
 #[derive(Debug)]
 pub struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
     hang_up: Option<Signal>,
     out_of_time: Option<Signal>,
+    at_hang_up: HangUp,
     heard: Heard,
 }
 
 impl StopSignals {
-    /// Installs the handlers. A SIGHUP or SIGXCPU that the parent process had ignored (`nohup`) stays ignored.
-    pub fn new() -> io::Result<Self> {
+    /// Installs the handlers. A SIGXCPU that the parent process had ignored stays ignored.
+    pub fn new(at_hang_up: HangUp) -> io::Result<Self> {
+        let hang_up = match at_hang_up {
+            HangUp::Stops => unless_ignored(Number::HUP)?,
+            HangUp::Reloads => Some(signal(SignalKind::hangup())?),
+        };
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
-            hang_up: unless_ignored(Number::HUP)?,
+            hang_up,
             out_of_time: unless_ignored(Number::XCPU)?,
+            at_hang_up,
             heard: Heard::default(),
         })
     }
 
-    /// Waits for the next request to stop. The first one asks for a clean stop, the second one for a stop at once.
-    pub async fn next(&mut self) {
+    /// Waits for the next request.
+    pub async fn next(&mut self) -> SignalRequest {
         loop {
             let origin = tokio::select! {
                 biased;
                 _ = self.interrupt.recv() => Origin::Sender,
                 _ = self.terminate.recv() => Origin::Sender,
-                () = received(&mut self.hang_up) => Origin::Surroundings,
+                () = received(&mut self.hang_up) => match self.at_hang_up {
+                    HangUp::Stops => Origin::Surroundings,
+                    HangUp::Reloads => return SignalRequest::Reload,
+                },
                 () = received(&mut self.out_of_time) => Origin::Surroundings,
             };
             if self.heard.is_request(origin) {
-                return;
+                return SignalRequest::Stop;
             }
         }
+    }
+
+    /// Waits for the next request to stop. Requests to reload are dropped.
+    pub async fn stop(&mut self) {
+        while self.next().await != SignalRequest::Stop {}
     }
 }
 
 /// The origin of a signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Origin {
-    /// A sender that addresses this process: SIGINT, SIGTERM.
+    /// A person or a program that means this process: SIGINT, SIGTERM.
     Sender,
     /// The terminal or a limit: SIGHUP, SIGXCPU.
     Surroundings,
