@@ -7,7 +7,6 @@
 //!   on. The end of another child ends the session.
 //! * Ends when told to, after its children: all torrents together, then the others, last one first.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;

@@ -1,7 +1,9 @@
 //! A session with several torrents over storages in memory, on a paused clock.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::*;
