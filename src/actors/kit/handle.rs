@@ -91,6 +91,12 @@ impl ChildHandle {
         }
     }
 
+    /// As [`Self::stop`]; the guard kills the child if it has not ended after `limit`. The first limit that is given stands.
+    pub fn stop_within(&self, limit: Duration) {
+        self.orders.limit(limit);
+        self.stop();
+    }
+
     /// Starts a child now that rests after an expected end. A running child is not affected, nor is one that rests
     /// after a fault or a panic, whose back-off is still needed.
     pub fn rouse(&self) {

@@ -10,7 +10,6 @@
 use std::time::Duration;
 
 use actix::prelude::*;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
 use super::kit::{self, Child, ChildEvent, Children, Ctx, DynamicChildren, Goodbye, KeyedVerdict};
@@ -18,7 +17,7 @@ use super::listener::{Listener, ListenerConfig, RegisterTorrent};
 use super::metrics::{MeasureLag, Metrics, MetricsConfig};
 use super::policies;
 use super::torrent::{Torrent, TorrentConfig};
-use super::view::{TorrentFailure, TorrentPhase, TorrentView};
+use super::view::{TorrentFailure, TorrentPhase};
 use crate::base::ids::InfoHash;
 use crate::logic::torrent::lifecycle::CommandRefusal;
 

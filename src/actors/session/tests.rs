@@ -11,6 +11,7 @@ use crate::actors::kit::testing::with_actors;
 use crate::actors::kit::{ActorExit, SupervisedChild};
 use crate::actors::testing::{Shelf, ShelfContent, torrent};
 use crate::actors::torrent::{PauseTorrent, RecheckTorrent, ResumeTorrent, SetSeedingGoal};
+use crate::actors::view::TorrentView;
 use crate::logic::torrent::seeding_goal::SeedingGoal;
 use crate::net::testing::FakeNet;
 

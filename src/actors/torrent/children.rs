@@ -31,12 +31,12 @@ impl Torrent {
             mode,
         });
         let handle = kit::spawn(writer, policies::DISK_WRITER, self.cfg.seed ^ 1, ctx.address().recipient());
-        self.disk = Some((handle.id(), self.family.adopt(handle)));
+        self.disk = Some((handle.id(), self.children.adopt(handle)));
     }
 
     pub(super) fn stop_disk(&mut self, ctx: &mut Ctx<Self>) {
         self.disk = None;
-        self.family.clear(ctx, self.cfg.stop_timeout, |act, ctx| act.step(ctx, TorrentLifecycle::on_disk_stopped));
+        self.children.clear(ctx, self.cfg.stop_timeout, |act, ctx| act.step(ctx, TorrentLifecycle::on_disk_stopped));
     }
 
     pub(super) fn start_peers(&mut self, ctx: &mut Ctx<Self>) {
@@ -50,7 +50,7 @@ impl Torrent {
     pub(super) fn stop_peers(&mut self, ctx: &mut Ctx<Self>) {
         self.running = None;
         let Some((disk, _)) = self.disk else { return };
-        self.family.clear_after(disk, ctx, self.cfg.stop_timeout, |act, ctx| {
+        self.children.clear_after(disk, ctx, self.cfg.stop_timeout, |act, ctx| {
             act.view.on_peers_stopped();
             act.step(ctx, TorrentLifecycle::on_peers_stopped);
         });
@@ -69,7 +69,7 @@ impl Torrent {
             have: disk.clone().recipient(),
             torrent: me.clone().recipient(),
         });
-        self.family.adopt(kit::spawn(scheduler, policies::PIECE_SCHEDULER, self.cfg.seed ^ 2, me.recipient()))
+        self.children.adopt(kit::spawn(scheduler, policies::PIECE_SCHEDULER, self.cfg.seed ^ 2, me.recipient()))
     }
 
     /// Peers that come by themselves and peers that a user named are sent to it.
@@ -98,7 +98,7 @@ impl Torrent {
             torrent: me.clone().recipient(),
             stirred: me.clone().recipient(),
         });
-        let pool = self.family.adopt(kit::spawn(pool, policies::PEER_POOL, self.cfg.seed ^ 3, me.recipient()));
+        let pool = self.children.adopt(kit::spawn(pool, policies::PEER_POOL, self.cfg.seed ^ 3, me.recipient()));
         if let Some(listener) = &self.cfg.listener {
             listener.do_send(RegisterTorrent { info_hash: self.cfg.info_hash, pool: pool.clone().recipient() });
         }
@@ -123,7 +123,7 @@ impl Torrent {
             stirred: me.clone().recipient(),
             stop_timeout: self.cfg.stop_timeout,
         });
-        self.family.adopt(kit::spawn(trackers, policies::TRACKER_SUPERVISOR, self.cfg.seed ^ 4, me.recipient()))
+        self.children.adopt(kit::spawn(trackers, policies::TRACKER_SUPERVISOR, self.cfg.seed ^ 4, me.recipient()))
     }
 
     pub(super) fn tell_disk<M: Message<Result = ()> + Send + 'static>(&self, message: M)

@@ -55,7 +55,7 @@ pub struct Torrent {
     failure: Option<TorrentFailure>,
     /// A survey has been taken in since the files were opened.
     has_surveyed: bool,
-    family: Children,
+    children: Children,
     disk: Option<(ChildId, Addr<DiskWriter>)>,
     running: Option<Running>,
     timer: Timer<Self>,
@@ -76,7 +76,7 @@ impl Torrent {
             check: CheckProgress::default(),
             failure: None,
             has_surveyed: false,
-            family: Children::new(policies::TORRENT_CHILDREN),
+            children: Children::new(policies::TORRENT_CHILDREN),
             disk: None,
             running: None,
             timer: Timer::new(),
@@ -114,7 +114,7 @@ impl Torrent {
             LifecycleEffect::FetchFromPeers => self.tell_pool(FetchingResumed),
             LifecycleEffect::AnnounceCompleted => self.tell_trackers(Completed),
             LifecycleEffect::Publish => self.publish(),
-            LifecycleEffect::End => self.family.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop()),
+            LifecycleEffect::End => self.children.clear(ctx, self.cfg.stop_timeout, |_, ctx| ctx.stop()),
         }
     }
 }
@@ -123,7 +123,7 @@ impl Actor for Torrent {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        self.family.clear(ctx, self.cfg.stop_timeout, |act, ctx| act.step(ctx, TorrentLifecycle::on_start));
+        self.children.clear(ctx, self.cfg.stop_timeout, |act, ctx| act.step(ctx, TorrentLifecycle::on_start));
     }
 
     fn stopped(&mut self, _: &mut Ctx<Self>) {

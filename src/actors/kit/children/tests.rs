@@ -283,8 +283,8 @@ async fn those_below_one_child_end_and_it_lives_on() {
         sleep(MS).await;
         diary.read();
         parent.addr.do_send(DoParent(|parent, ctx| {
-            let top = parent.family.members[0].id();
-            parent.family.clear_after(top, ctx, SECOND, |parent, _| parent.diary.write("the others are gone"));
+            let top = parent.children.members[0].id();
+            parent.children.clear_after(top, ctx, SECOND, |parent, _| parent.diary.write("the others are gone"));
         }));
         sleep(MS).await;
         let one = |name: &str| ["hears goodbye", "stopped", "dropped"].map(|what| format!("{name} {what}"));
