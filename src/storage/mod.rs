@@ -5,7 +5,6 @@
 
 use std::fmt::Debug;
 use std::future::Future;
-use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -13,8 +12,8 @@ use bytes::Bytes;
 
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{PieceIndex, PieceRange};
-use crate::base::safe::shown_path;
-pub use trouble::{DiskTrouble, TroubleKind};
+pub use crate::logic::disk::trouble::{DiskTrouble, OpenTrouble, TroubleKind};
+pub use crate::logic::disk::values::{Inventory, PieceJob, PieceOutcome, Snapshot};
 
 pub mod buffers;
 mod cached_read;
@@ -43,89 +42,7 @@ pub mod whereabouts;
 /// The outcome of a job, as a future of this thread.
 pub type Later<T> = Pin<Box<dyn Future<Output = T>>>;
 
-/// A whole piece that is to be hashed and written.
-#[derive(Debug, Clone)]
-pub struct PieceJob {
-    /// The piece.
-    pub piece: PieceIndex,
-    /// The blocks of the piece, in order and without gaps.
-    pub blocks: Arc<[Bytes]>,
-}
-
-/// The outcome of a [`PieceJob`].
-#[derive(Debug)]
-pub enum PieceOutcome {
-    /// The piece has the right hash and was written.
-    Written(PieceIndex),
-    /// The piece has the wrong hash and was not written.
-    HashMismatch(PieceIndex),
-    /// The disk failed. The job is returned, so that no data is lost.
-    Trouble(PieceJob, DiskTrouble),
-}
-
-/// What was found when the files were opened.
-#[derive(Debug)]
-pub struct Inventory {
-    /// Pieces that the record claims and that can be trusted.
-    pub have: Bitfield,
-    /// Pieces that may be on the disk and must be hashed first.
-    pub check: Vec<PieceIndex>,
-    /// Why pieces must be hashed, as text; `None` if there are none.
-    pub reason: Option<String>,
-    /// Bytes received in earlier runs.
-    pub received: u64,
-    /// Bytes sent in earlier runs.
-    pub sent: u64,
-}
-
-/// Why a torrent's files cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenTrouble {
-    /// A file that does not belong to the torrent is in the place of one that does.
-    #[error(
-        "{} would be overwritten: {why}; move it away, choose another folder with -d, or say --overwrite",
-        shown_path(path)
-    )]
-    WouldOverwrite {
-        /// The file in the way.
-        path: PathBuf,
-        /// Why the file is not the torrent's.
-        why: String,
-    },
-    /// A file has all of the torrent's bytes and more, and no file may be changed.
-    #[error("{} is {len} bytes long and should be {should}; seed changes no file: cut it with `truncate -s {should}`", path.display())]
-    TooLong {
-        /// The file.
-        path: PathBuf,
-        /// Its length in bytes.
-        len: u64,
-        /// The length that the torrent says.
-        should: u64,
-    },
-    /// Another process has the lock of the state, or the disk failed.
-    #[error(transparent)]
-    State(#[from] record::StateTrouble),
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskTrouble),
-}
-
-/// The progress that the record stores, besides the files.
-#[derive(Debug, Clone)]
-pub struct Snapshot {
-    /// Pieces that are written and hashed right.
-    pub have: Bitfield,
-    /// Bytes received in all runs.
-    pub received: u64,
-    /// Bytes sent in all runs.
-    pub sent: u64,
-    /// Nothing will be written after this snapshot, so the next run can trust the files' times.
-    pub clean: bool,
-    /// The torrent is complete and will not be seeded, so its state is no longer needed.
-    pub done: bool,
-}
-
-/// Stores the bytes of a torrent. Several jobs may run at once, on other threads.
+/// Where a torrent's bytes are kept. Jobs run elsewhere; several may be under way at once.
 pub trait Storage: Debug + Send + Sync {
     /// Takes the lock, reads the record, looks at the files. Called once before anything else, and again after the disk
     /// was full.

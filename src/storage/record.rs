@@ -21,6 +21,7 @@ use super::trouble::DiskTrouble;
 use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
 use crate::codec::resume::{BadRecord, ResumeRecord};
+pub use crate::logic::disk::trouble::StateTrouble;
 
 /// The name of the state folder inside the output folder.
 pub(super) const STATE_FOLDER: &str = ".tt-actors";
@@ -41,23 +42,7 @@ pub struct StateFolder {
     lock: Locked<File>,
 }
 
-/// Why the state cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum StateTrouble {
-    /// Another process uses the same torrent in the same folder (D-18).
-    #[error("another tt-actors (process {holder}) is at work on this torrent in {}; wait for it or stop it", folder.display())]
-    Locked {
-        /// The process id that the other process has written into the lock file.
-        holder: String,
-        /// The state folder.
-        folder: PathBuf,
-    },
-    /// The disk failed.
-    #[error(transparent)]
-    Disk(#[from] DiskTrouble),
-}
-
-/// Why there is no usable record.
+/// Why there is no record to go by.
 #[derive(Debug, thiserror::Error)]
 pub enum NoRecord {
     /// No record exists.

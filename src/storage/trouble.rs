@@ -1,50 +1,10 @@
-//! [`DiskTrouble`]: a failed operation of the file system. The caller decides what follows from it.
+//! Errors of the system as disk trouble. What follows from a trouble is decided in `logic::disk`.
 
-use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::base::safe::Safe;
 use crate::base::units::Bytes;
-
-/// The kinds of failures that policies distinguish.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum TroubleKind {
-    /// There is no space or no quota (D-01, D-16). Goes away when there is space again.
-    Full,
-    /// A file would be longer than this process or the file system allows (D-16). More space does not help.
-    TooLong,
-    /// Writing is not permitted: permissions, a read-only file system (D-08).
-    ReadOnly,
-    /// The folder or the file does not exist (D-09, D-10).
-    Missing,
-    /// Another program has changed the file, or keeps changing it (D-09, D-15).
-    Changed,
-    /// Another torrent or another process uses the file (D-20, D-21).
-    Taken,
-    /// The device failed (D-03, D-04), or any other error.
-    Io,
-}
-
-/// The name of the operation that makes data durable.
-pub const SYNC: &str = "sync";
-
-/// One failed operation: what was tried, on which path, and why it failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskTrouble {
-    /// The kind that policies act on.
-    pub kind: TroubleKind,
-    /// The operation: `write`, `open`, `sync`.
-    pub operation: &'static str,
-    /// The file or folder.
-    pub path: PathBuf,
-    /// The offset in the file, if it is known.
-    pub offset: Option<u64>,
-    /// If the disk is full: the free bytes of the file system, and all bytes that are still to be written there.
-    pub space: Option<(u64, u64)>,
-    /// The system's own text.
-    pub reason: String,
-}
+pub use crate::logic::disk::trouble::{DiskTrouble, SYNC, TroubleKind};
 
 impl DiskTrouble {
     /// The failure for an error of the system.
@@ -57,28 +17,6 @@ impl DiskTrouble {
             space: None,
             reason: reason_of(error),
         }
-    }
-
-    /// The failure for a file that another program has changed, so that its bytes must be hashed again first.
-    pub fn changed(operation: &'static str, path: &Path) -> Self {
-        let reason = "another program has changed it".to_owned();
-        Self { kind: TroubleKind::Changed, operation, path: path.to_path_buf(), offset: None, space: None, reason }
-    }
-
-    /// The failure for a file that another torrent or process uses; `reason` says which.
-    pub fn taken(path: &Path, reason: &str) -> Self {
-        Self { kind: TroubleKind::Taken, reason: reason.to_owned(), ..Self::changed("use", path) }
-    }
-
-    /// Whether data was not synced, so that what was written before may never reach the disk (D-05).
-    pub fn leaves_data_in_doubt(&self) -> bool {
-        self.operation == SYNC
-    }
-
-    /// Adds the offset in the file.
-    #[must_use]
-    pub fn at(self, offset: u64) -> Self {
-        Self { offset: Some(offset), ..self }
     }
 }
 
@@ -104,32 +42,6 @@ fn kind_of(error: &io::Error) -> TroubleKind {
         _ => TroubleKind::Io,
     }
 }
-
-impl fmt::Display for DiskTrouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.path.display().to_string();
-        let path = Safe::new(&path).at_most(400);
-        match (self.kind, self.space) {
-            (TroubleKind::Full, Some((free, wanted))) => {
-                write!(f, "disk full on {path}: need {} more, {} free", Bytes(wanted), Bytes(free))
-            }
-            (TroubleKind::Full, None) => write!(f, "disk full on {path}: {}", self.reason),
-            (TroubleKind::TooLong, _) => write!(f, "cannot write {path}: {}", self.reason),
-            (TroubleKind::ReadOnly | TroubleKind::Changed | TroubleKind::Taken, _) => {
-                write!(f, "cannot {} {path}: {}", self.operation, self.reason)
-            }
-            (TroubleKind::Missing, _) => {
-                write!(f, "cannot {} {path}: it is not there ({})", self.operation, self.reason)
-            }
-            (TroubleKind::Io, _) => match self.offset {
-                Some(offset) => write!(f, "cannot {} {path} at byte {offset}: {}", self.operation, self.reason),
-                None => write!(f, "cannot {} {path}: {}", self.operation, self.reason),
-            },
-        }
-    }
-}
-
-impl std::error::Error for DiskTrouble {}
 
 #[cfg(test)]
 mod tests {

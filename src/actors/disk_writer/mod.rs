@@ -1,20 +1,18 @@
 //! `DiskWriter`: a torrent's way to its files.
 //!
-//! Owns the storage handle, the pieces on their way to it, and the set of pieces that are written and hashed right.
-//! Child of `Torrent`, permanent, 5 restarts in 60 s: nothing acknowledged is lost, since the set survives; what was not
-//! acknowledged is asked for again. Hears `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`, `FinishWriting`, `ForgetState`. Tells `PiecesWritten` (to
-//! whoever sent the pieces) and `DiskNews` (to the torrent). Limits: `MAX_JOBS` jobs in the pool; what waits is bounded
-//! by the scheduler's credit, `MAX_READS` reads for peers. Ends when told to, after everything is written and recorded.
+//! * Owns the storage handle and a [`DiskSchedule`], which decides everything: what is written, synced, recorded, looked
+//!   at, and given up. The writer runs the storage's jobs and carries their outcomes back.
+//! * Parent: `Torrent`. Restart policy: permanent, five restarts in 60 s. The schedule survives, so nothing acknowledged is
+//!   lost; what was not acknowledged is asked for again.
+//! * Handles `WritePieces`, `ReadRanges`, `HaveNow`, `Totals`, `FinishWriting`, `ForgetState` and `Goodbye`.
+//! * Sends `PiecesWritten` to the sender of the pieces, and `DiskNews` to the torrent. Asks no other actor.
+//! * Limits are those of the schedule; what waits to be written is bounded by the scheduler's credit.
+//! * Stops when its parent tells it to, after everything is written and recorded.
 
-mod doubting;
-mod opening;
-mod recording;
-mod vetting;
-mod writing;
+mod log;
 
-use std::collections::VecDeque;
 use std::rc::Rc;
-use std::time::Duration;
+use std::sync::Arc;
 
 use actix::prelude::*;
 use bytes::Bytes;
@@ -23,27 +21,17 @@ use tokio::time::{Instant, sleep};
 use super::kit::{Child, Ctx, Goodbye, Timer};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
-use crate::logic::disk::flush::FlushClock;
-use crate::logic::disk::health::{Ailment, DiskHealth, Remedy};
+use crate::logic::disk::schedule::{DiskEffect, DiskSchedule, DiskScheduleConfig};
+pub use crate::logic::disk::schedule::{DiskNews, Totals};
 use crate::logic::disk::resume::OpenMode;
-use crate::logic::disk::unreadable::{FETCH_AGAIN_AFTER, Unreadable};
-use crate::logic::disk::unsynced::Unsynced;
-use crate::logic::disk::write_batch::WriteBatch;
 use crate::logic::disk::write_outcome::WriteOutcome;
-use crate::storage::{DiskTrouble, OpenTrouble, PieceJob, SharedStorage, TroubleKind};
-use opening::{Check, HeldStart};
-use vetting::Vetting;
-use writing::{Queued, gather};
+use crate::storage::{DiskTrouble, Later, PieceJob, PieceOutcome, SharedStorage};
 
-/// Two jobs at once: one hashes while the other waits for the disk; a third would only share the same two cores.
-const MAX_JOBS: usize = 2;
+/// Who is told what became of pieces. All pieces of one message share it: to clone a recipient is an allocation and a
+/// handful of atomics, more than some pieces cost else.
+type ReplyTo = Rc<Recipient<PiecesWritten>>;
 
-/// 200 reads for peers wait for the disk at most: one for each connection that a torrent has by default. A disk that hangs
-/// holds a thread of the pool with each.
-const MAX_READS: usize = 200;
-
-/// 1 s until a peer is told that what it asks for cannot be read now: it will ask again as soon as it is told.
-const REFUSE_AFTER: Duration = Duration::from_secs(1);
+type Schedule = DiskSchedule<ReplyTo>;
 
 /// Hash and write these, then tell `reply`.
 #[derive(Debug, Message)]
@@ -70,14 +58,9 @@ pub struct ReadRanges(pub Vec<PieceRange>);
 #[rtype(result = "Option<Bitfield>")]
 pub struct HaveNow;
 
-/// Totals to be remembered in the record.
-#[derive(Debug, Clone, Copy, Default, Message)]
-#[rtype(result = "()")]
-pub struct Totals {
-    /// Bytes received in this run.
-    pub received: u64,
-    /// Bytes sent in this run.
-    pub sent: u64,
+/// The bytes moved in this run, to be remembered in the record.
+impl Message for Totals {
+    type Result = ();
 }
 
 /// The last piece is written: make everything durable, then tell [`DiskNews::Durable`].
@@ -90,45 +73,8 @@ pub struct FinishWriting;
 #[rtype(result = "()")]
 pub struct ForgetState;
 
-/// To the torrent.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub enum DiskNews {
-    /// What is there is being hashed.
-    Checking {
-        /// Bytes hashed.
-        done: u64,
-        /// Bytes to hash in all.
-        total: u64,
-        /// Why.
-        reason: Option<String>,
-    },
-    /// Everything is checked and the files are ours to write.
-    Ready {
-        /// Pieces that are there.
-        have: Bitfield,
-        /// Bytes that were hashed for it.
-        checked: u64,
-    },
-    /// It must be all there, and only so many bytes are; nothing was touched.
-    Incomplete(u64),
-    /// The files cannot be worked on.
-    Refused(OpenTrouble),
-    /// The disk is in trouble; `retry_in` is when it is tried again, and without it the torrent has failed.
-    Trouble {
-        /// What, where, why.
-        trouble: DiskTrouble,
-        /// When it is tried again.
-        retry_in: Option<Duration>,
-    },
-    /// The trouble is over.
-    Well,
-    /// Pieces that were on their way are lost: a restart.
-    Lost,
-    /// A piece that was there cannot be read any more.
-    Gone(PieceIndex),
-    /// Everything that is written is as safe as it was asked to be.
-    Durable,
+impl Message for DiskNews {
+    type Result = ();
 }
 
 /// All that a writer is given.
@@ -150,43 +96,15 @@ pub struct DiskWriterConfig {
     pub mode: OpenMode,
 }
 
-/// See the head of the file.
+/// The actor that writes and reads one torrent's files.
 #[derive(Debug)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a question of its own, and any of them may be true with any other"
-)]
 pub struct DiskWriter {
-    cfg: DiskWriterConfig,
-    // Kept over restarts.
-    have: Option<Bitfield>,
-    /// Written, but a sync failed after it: not recorded before it is written anew (D-05).
-    doubt: Unsynced,
-    last_failed_sync: Option<DiskTrouble>,
-    finishing: bool,
-    /// Nothing more is to be done for the torrent.
-    done: bool,
-    before: Totals,
-    totals: Totals,
-    // Live.
-    queue: VecDeque<Queued>,
-    gather: WriteBatch,
-    jobs: usize,
-    unrecorded: Vec<PieceIndex>,
-    flush: FlushClock,
-    /// The last record could not be written, and that was said.
-    record_fails: bool,
-    health: DiskHealth,
-    given_up: bool,
-    check: Check,
-    /// What is tried again once a disk that was full at the start has room.
-    held_start: Option<HeldStart>,
-    unread: Unreadable,
-    /// Reads for peers that the disk has not answered.
-    reads: usize,
-    vetting: Vetting,
+    name: String,
+    storage: SharedStorage,
+    torrent: Recipient<DiskNews>,
+    mode: OpenMode,
+    machine: Schedule,
     timer: Timer<Self>,
-    closing: bool,
 }
 
 crate::metered!(DiskWriter, "DiskWriter");
@@ -194,186 +112,89 @@ crate::metered!(DiskWriter, "DiskWriter");
 impl DiskWriter {
     /// Opens the storage when it starts.
     pub fn new(cfg: DiskWriterConfig) -> Self {
-        let (health, gather) = (DiskHealth::new(cfg.patient), gather(&cfg));
-        let unread = Unreadable::new((!cfg.must_be_whole).then_some(FETCH_AGAIN_AFTER));
-        Self {
-            cfg,
-            have: None,
-            doubt: Unsynced::default(),
-            last_failed_sync: None,
-            finishing: false,
-            done: false,
-            before: Totals::default(),
-            totals: Totals::default(),
-            queue: VecDeque::new(),
-            gather,
-            jobs: 0,
-            unrecorded: Vec::new(),
-            flush: FlushClock::default(),
-            record_fails: false,
-            health,
-            given_up: false,
-            check: Check::default(),
-            held_start: None,
-            unread,
-            reads: 0,
-            vetting: Vetting::default(),
-            timer: Timer::new(),
-            closing: false,
+        let DiskWriterConfig { name, geometry, storage, torrent, patient, must_be_whole, mode } = cfg;
+        let abreast = storage.abreast();
+        let schedule = DiskScheduleConfig { name: name.clone(), geometry, abreast, patient, must_be_whole };
+        Self { name, storage, torrent, mode, machine: DiskSchedule::new(schedule), timer: Timer::new() }
+    }
+
+    /// Applies one mutation to the machine, performs every effect, arms one timer.
+    fn step(&mut self, ctx: &mut Ctx<Self>, mutate: impl FnOnce(&mut Schedule, std::time::Instant)) {
+        mutate(&mut self.machine, Instant::now().into_std());
+        while let Some(effect) = self.machine.poll() {
+            self.perform(effect, ctx);
+        }
+        self.timer.arm(ctx, self.machine.deadline(), |act, ctx| act.step(ctx, DiskSchedule::on_timeout));
+    }
+
+    fn perform(&self, effect: DiskEffect<ReplyTo>, ctx: &mut Ctx<Self>) {
+        let storage = &self.storage;
+        match effect {
+            DiskEffect::OpenStorage => {
+                let opened = match self.mode {
+                    OpenMode::TrustRecord => storage.open(),
+                    OpenMode::Recheck => storage.open_to_recheck(),
+                };
+                self.run(ctx, opened, DiskSchedule::on_opened);
+            }
+            DiskEffect::CheckPieces(pieces) => self.run(ctx, storage.check(pieces), DiskSchedule::on_checked),
+            DiskEffect::Admit(start) => self.run(ctx, storage.admit(start), DiskSchedule::on_admitted),
+            DiskEffect::WritePieces(jobs, receipt) => {
+                self.run(ctx, storage.write(jobs), |machine, now, outcomes| machine.on_written(now, receipt, outcomes));
+            }
+            DiskEffect::RewritePieces(ranges, receipt) => {
+                let rewritten = Box::pin(rewrite(Arc::clone(storage), ranges));
+                self.run(ctx, rewritten, |machine, now, outcomes| machine.on_rewritten(now, receipt, outcomes));
+            }
+            DiskEffect::SaveRecord(snapshot) => self.run(ctx, storage.persist(snapshot), DiskSchedule::on_recorded),
+            DiskEffect::VetFiles(have) => self.run(ctx, storage.vet(have), DiskSchedule::on_vetted),
+            DiskEffect::MeasureFreeSpace => self.run(ctx, storage.free(), DiskSchedule::on_free_space),
+            DiskEffect::Tell(news) => self.torrent.do_send(news),
+            DiskEffect::TellWritten(reply, outcomes) => reply.do_send(PiecesWritten(outcomes)),
+            DiskEffect::Note(note) => log::log(note),
+            DiskEffect::Stop => ctx.stop(),
         }
     }
 
-    // Trouble.
-
-    /// Nothing is written for now, or ever.
-    fn is_held(&self) -> bool {
-        self.given_up || self.health.retry_at().is_some()
+    /// Runs a job of the storage and gives its outcome to the machine.
+    fn run<T: 'static>(
+        &self,
+        ctx: &mut Ctx<Self>,
+        job: Later<T>,
+        input: impl FnOnce(&mut Schedule, std::time::Instant, T) + 'static,
+    ) {
+        let done = job.into_actor(self);
+        ctx.spawn(done.map(|outcome, act, ctx| act.step(ctx, |machine, now| input(machine, now, outcome))));
     }
+}
 
-    /// When one piece is tried again, to see whether the trouble is over. Not while others are still being written.
-    fn retry_due(&self) -> Option<std::time::Instant> {
-        self.health.retry_at().filter(|_| !self.given_up && self.jobs == 0 && !self.queue.is_empty())
-    }
-
-    /// When to look whether a full disk has space again.
-    fn look_due(&self) -> Option<std::time::Instant> {
-        self.retry_due().and(self.health.look_at())
-    }
-
-    fn look_for_space(&mut self, ctx: &mut Ctx<Self>) {
-        let wanted = self.cfg.geometry.len_of(self.queue.front().map(|(job, _)| job.piece));
-        self.health.on_look(Instant::now().into_std());
-        let free = self.cfg.storage.free().into_actor(self);
-        ctx.spawn(free.map(move |free, act, ctx| {
-            act.health.on_free(Instant::now().into_std(), free.unwrap_or(0), wanted);
-            act.settle(ctx);
-        }));
-    }
-
-    fn on_well(&mut self) {
-        if self.health.on_success() && !self.given_up {
-            self.cfg.torrent.do_send(DiskNews::Well);
-        }
-    }
-
-    fn on_trouble(&mut self, trouble: DiskTrouble) {
-        if self.given_up {
-            return;
-        }
-        if trouble.kind == TroubleKind::Taken {
-            return self.give_up(trouble);
-        }
-        let ailment = match trouble.kind {
-            TroubleKind::Full => Ailment::Full,
-            TroubleKind::ReadOnly | TroubleKind::Missing => Ailment::Withheld,
-            TroubleKind::TooLong => Ailment::Hopeless,
-            TroubleKind::Io | TroubleKind::Changed | TroubleKind::Taken => Ailment::Broken,
-        };
-        if let Some((free, _)) = trouble.space {
-            self.health.on_full_with(free);
-        }
-        let now = Instant::now().into_std();
-        let retry_in = match self.health.on_trouble(now, ailment) {
-            Remedy::RetryAt(at) => Some(at.saturating_duration_since(now)),
-            Remedy::GiveUp => None,
-        };
-        self.given_up = retry_in.is_none();
-        self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in });
-    }
-
-    fn give_up(&mut self, trouble: DiskTrouble) {
-        if !self.given_up {
-            self.given_up = true;
-            self.cfg.torrent.do_send(DiskNews::Trouble { trouble, retry_in: None });
-        }
-    }
-
-    /// What follows from the state as it is now: a record, an end, a timer.
-    fn settle(&mut self, ctx: &mut Ctx<Self>) {
-        let idle = self.jobs == 0 && (self.queue.is_empty() || self.is_held()) && !self.flush.is_flushing();
-        if idle && self.closing {
-            return if self.have.is_some() { self.record(true, ctx) } else { ctx.stop() };
-        }
-        if idle && self.finishing && !self.vetting.is_under_way() {
-            return self.finish(ctx);
-        }
-        let due = [
-            self.flush.deadline(),
-            self.retry_due(),
-            self.look_due(),
-            self.start_due(),
-            self.renewal_due(),
-            self.write_due(),
-            self.unread.deadline(),
-        ];
-        self.timer.arm(ctx, due.into_iter().flatten().min(), Self::on_timer);
-    }
-
-    fn on_timer(&mut self, ctx: &mut Ctx<Self>) {
-        let now = Instant::now().into_std();
-        if self.flush.deadline().is_some_and(|due| due <= now) {
-            self.record(false, ctx);
-        }
-        if self.renewal_due().is_some_and(|due| due <= now) {
-            self.renew(ctx);
-        }
-        if self.look_due().is_some_and(|due| due <= now) {
-            self.look_for_space(ctx);
-        }
-        if self.start_due().is_some_and(|due| due <= now) {
-            self.start_again(ctx);
-        }
-        if self.retry_due().is_some_and(|due| due <= now)
-            && let Some(first) = self.queue.pop_front()
-        {
-            self.start_job(vec![first], ctx);
-        }
-        self.look_again(ctx);
-        self.go_on_writing(ctx);
-    }
+/// Reads whole pieces, then hashes and writes them again. An error if one cannot be read; then nothing is written.
+async fn rewrite(storage: SharedStorage, pieces: Vec<PieceRange>) -> Result<Vec<PieceOutcome>, DiskTrouble> {
+    let read = storage.read(pieces.clone()).await;
+    let job = |(range, bytes): (PieceRange, Result<Bytes, _>)| {
+        bytes.map(|bytes| PieceJob { piece: range.piece(), blocks: Arc::new([bytes]) })
+    };
+    let jobs: Vec<_> = pieces.into_iter().zip(read).map(job).collect::<Result<_, DiskTrouble>>()?;
+    Ok(storage.write(jobs).await)
 }
 
 impl Actor for DiskWriter {
     type Context = Ctx<Self>;
 
     fn started(&mut self, ctx: &mut Ctx<Self>) {
-        if self.have.is_some() {
-            self.cfg.torrent.do_send(DiskNews::Lost);
-            if !self.unrecorded.is_empty() {
-                self.flush
-                    .on_written(Instant::now().into_std(), self.cfg.geometry.len_of(self.unrecorded.iter().copied()));
-            }
-            if self.unread.is_blind() {
-                self.vet(ctx);
-            }
-            self.look_again(ctx);
-            self.settle(ctx);
-        } else {
-            self.open(ctx);
-        }
+        self.step(ctx, DiskSchedule::on_start);
     }
 }
 
 impl Supervised for DiskWriter {
     fn restarting(&mut self, _: &mut Ctx<Self>) {
-        self.queue.clear();
-        self.gather = gather(&self.cfg);
-        self.jobs = 0;
-        self.flush = FlushClock::default();
-        self.health = DiskHealth::new(self.cfg.patient);
-        self.given_up = false;
-        self.check = Check::default();
-        self.held_start = None;
-        self.unread.on_hasher_lost();
-        self.reads = 0;
-        self.vetting = Vetting::default();
         self.timer = Timer::new();
     }
 }
 
 impl Child for DiskWriter {
     fn id(&self) -> String {
-        self.cfg.name.clone()
+        self.name.clone()
     }
 }
 
@@ -381,43 +202,22 @@ impl Handler<WritePieces> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, WritePieces { jobs, reply }: WritePieces, ctx: &mut Ctx<Self>) {
-        let reply = Rc::new(reply);
-        self.queue.extend(jobs.into_iter().map(|job| (job, Rc::clone(&reply))));
-        self.go_on_writing(ctx);
+        self.step(ctx, |machine, now| machine.on_pieces(now, jobs, &Rc::new(reply)));
     }
 }
 
 impl Handler<ReadRanges> for DiskWriter {
     type Result = ResponseActFuture<Self, Vec<Option<Bytes>>>;
 
-    /// Only what hashed right is ever read for a peer (I6).
     fn handle(&mut self, ReadRanges(ranges): ReadRanges, _: &mut Ctx<Self>) -> Self::Result {
-        let had = |range: &PieceRange| {
-            self.have.as_ref().is_some_and(|have| have.has(range.piece())) && !self.unread.has(range.piece())
-        };
-        let may: Vec<bool> = ranges.iter().map(had).collect();
-        let allowed: Vec<_> = ranges.into_iter().zip(&may).filter(|(_, may)| **may).map(|(range, _)| range).collect();
-        if allowed.is_empty() || self.reads >= MAX_READS {
-            return Box::pin(sleep(REFUSE_AFTER).into_actor(self).map(move |(), _, _| vec![None; may.len()]));
+        let plan = self.machine.plan_read(ranges);
+        if let Some(delay) = plan.refuse_after() {
+            return Box::pin(sleep(delay).into_actor(self).map(|(), _, _| plan.answer(Vec::new()).0));
         }
-        self.reads += 1;
-        let read = self.cfg.storage.read(allowed.clone()).into_actor(self);
-        Box::pin(read.map(move |results, act, ctx| {
-            act.reads -= 1;
-            let mut unread = Vec::new();
-            let mut results = allowed.into_iter().zip(results).map(|(range, result)| match result {
-                Ok(bytes) => Some(bytes),
-                Err(trouble) => {
-                    tracing::warn!(%trouble, "block cannot be read for a peer, its request is dropped");
-                    unread.push((range.piece(), trouble.kind));
-                    None
-                }
-            });
-            let answer = may.iter().map(|may| if *may { results.next().flatten() } else { None }).collect();
-            drop(results);
-            if !unread.is_empty() {
-                act.on_unread(unread, ctx);
-            }
+        let read = self.storage.read(plan.ranges().to_vec()).into_actor(self);
+        Box::pin(read.map(|results, act, ctx| {
+            let (answer, failed) = plan.answer(results);
+            act.step(ctx, |machine, now| machine.on_blocks_read(now, failed));
             answer
         }))
     }
@@ -427,7 +227,7 @@ impl Handler<HaveNow> for DiskWriter {
     type Result = Option<Bitfield>;
 
     fn handle(&mut self, _: HaveNow, _: &mut Ctx<Self>) -> Self::Result {
-        self.have.clone()
+        self.machine.have().cloned()
     }
 }
 
@@ -435,7 +235,7 @@ impl Handler<Totals> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, totals: Totals, _: &mut Ctx<Self>) {
-        self.totals = totals;
+        self.machine.set_totals(totals);
     }
 }
 
@@ -443,9 +243,7 @@ impl Handler<FinishWriting> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, _: FinishWriting, ctx: &mut Ctx<Self>) {
-        self.finishing = true;
-        self.vetting.is_unrecorded = false;
-        self.settle(ctx);
+        self.step(ctx, DiskSchedule::on_finish);
     }
 }
 
@@ -453,7 +251,7 @@ impl Handler<ForgetState> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, _: ForgetState, _: &mut Ctx<Self>) {
-        self.done = true;
+        self.machine.on_forget();
     }
 }
 
@@ -461,8 +259,7 @@ impl Handler<Goodbye> for DiskWriter {
     type Result = ();
 
     fn handle(&mut self, _: Goodbye, ctx: &mut Ctx<Self>) {
-        self.closing = true;
-        self.settle(ctx);
+        self.step(ctx, DiskSchedule::on_goodbye);
     }
 }
 

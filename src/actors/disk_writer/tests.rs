@@ -1,20 +1,16 @@
 //! A writer over a storage in memory that does what each test says, on a paused clock.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
 
-use tokio::time::sleep;
-
-use super::vetting::MAX_ROUNDS;
 use super::*;
 use crate::actors::kit::testing::{Diary, with_actors};
 use crate::actors::kit::{self, ChildEvent, Lifecycle, SupervisedChild};
 use crate::actors::policies;
 use crate::base::locked::Locked;
-use crate::storage::Inventory;
-use crate::storage::PieceOutcome;
+use crate::logic::disk::schedule::{MAX_DIRTY_LOOKS, REFUSE_AFTER};
 use crate::storage::trouble::SYNC;
-use crate::storage::{Later, Snapshot, Storage};
+use crate::storage::{Inventory, OpenTrouble, Snapshot, Storage, TroubleKind};
 
 /// What happens to the pieces of one write.
 #[derive(Debug, Clone, Copy)]
@@ -795,9 +791,9 @@ async fn a_piece_that_stays_unreadable_is_fetched_again_after_a_minute() {
 #[tokio::test(start_paused = true)]
 async fn files_that_are_never_left_alone_end_it() {
     with_actors(async {
-        let often: Vec<&[u32]> = vec![&[0]; MAX_ROUNDS as usize];
+        let often: Vec<&[u32]> = vec![&[0]; MAX_DIRTY_LOOKS as usize];
         assert_eq!(finished_with(&often, &[0, 1]).await, ["records 0 1", "durable"], "as often as that is borne");
-        let too_often: Vec<&[u32]> = vec![&[0]; MAX_ROUNDS as usize + 1];
+        let too_often: Vec<&[u32]> = vec![&[0]; MAX_DIRTY_LOOKS as usize + 1];
         assert_eq!(finished_with(&too_often, &[0, 1]).await, ["records 0 1", "trouble, given up"]);
     })
     .await;

@@ -54,6 +54,19 @@ impl Unsynced {
         self.failures < MAX_FAILURES
     }
 
+    /// The outcome of a sync of these will never be known: as after one that failed, nothing proves that the disk has
+    /// them. It counts for no failure, and they are to be written again at once.
+    pub fn on_lost_sync(&mut self, now: Instant, written: impl IntoIterator<Item = PieceIndex>) {
+        self.pieces.extend(written);
+        self.era += 1;
+        self.rest_until.get_or_insert(now);
+    }
+
+    /// The piece is not ours any more, so nothing is claimed of it.
+    pub fn forget(&mut self, piece: PieceIndex) {
+        self.pieces.remove(&piece);
+    }
+
     /// A sync succeeded.
     pub const fn on_sync(&mut self) {
         self.failures = 0;
