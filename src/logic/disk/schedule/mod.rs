@@ -321,3 +321,6 @@ fn keeps_changing(name: &str) -> DiskTrouble {
     let reason = format!("another program keeps changing it (seen {MAX_DIRTY_LOOKS} times in a row); end that program");
     DiskTrouble { reason, ..DiskTrouble::changed("complete", name.as_ref()) }
 }
+
+#[cfg(test)]
+mod tests;
