@@ -21,9 +21,9 @@ use tokio::time::{Instant, sleep};
 use super::kit::{Child, Ctx, Goodbye, Timer};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
+use crate::logic::disk::resume::OpenMode;
 use crate::logic::disk::schedule::{DiskEffect, DiskSchedule, DiskScheduleConfig};
 pub use crate::logic::disk::schedule::{DiskNews, Totals};
-use crate::logic::disk::resume::OpenMode;
 use crate::logic::disk::write_outcome::WriteOutcome;
 use crate::storage::{DiskTrouble, Later, PieceJob, PieceOutcome, SharedStorage};
 

@@ -77,7 +77,7 @@ use peers::SchedulerPeers;
 use rate_cap::RateCap;
 pub use values::{DownloadProgress, SchedulerConfig, SchedulerEffect};
 
-pub use crate::logic::disk::write_outcome::WriteOutcome;
+use crate::logic::disk::write_outcome::WriteOutcome;
 
 /// Sums since the start.
 #[derive(Debug, Default)]
