@@ -144,7 +144,7 @@ impl DiskWriter {
             }
             DiskEffect::RewritePieces(ranges, receipt) => {
                 let rewritten = Box::pin(rewrite(Arc::clone(storage), ranges));
-                self.run(ctx, rewritten, |machine, now, outcomes| machine.on_rewritten(now, receipt, outcomes));
+                self.run(ctx, rewritten, move |machine, now, outcomes| machine.on_rewritten(now, receipt, outcomes));
             }
             DiskEffect::SaveRecord(snapshot) => self.run(ctx, storage.persist(snapshot), DiskSchedule::on_recorded),
             DiskEffect::VetFiles(have) => self.run(ctx, storage.vet(have), DiskSchedule::on_vetted),

@@ -3,7 +3,7 @@
 //! * Owns a [`TorrentLifecycle`], which decides everything, and performs its effects.
 //! * Parent of `DiskWriter`, `PieceScheduler`, `PeerPool`, `TrackerSupervisor`, started in this order and stopped in the
 //!   reverse one; the last three run only while the lifecycle needs peers. Lives with all of them on the arbiter that is its
-//!   [`Place`], which need not be the session's.
+//!   `Place`, which need not be the session's.
 //! * Child of `Session`, permanent, 3 restarts in 60 s; then it is failed with its reason and the others live.
 //! * Handles the news of its children and passes on what concerns a sibling; answers the commands of a user
 //!   (`PauseTorrent`, `ResumeTorrent`, `RecheckTorrent`, `SetSeedingGoal`). Asks its children for surveys.

@@ -150,12 +150,15 @@ mod tests {
         assert_eq!(health.look_at(), None);
     }
 
+    /// Whether the disk is waited for, kinds of trouble, and what follows from each.
+    type Row = (bool, &'static [TroubleKind], &'static [Option<u64>]);
+
     /// What follows from the first five troubles of a kind, in seconds until the retry; `None` is the end.
     #[test]
     fn trouble_is_waited_out_or_given_up_by_its_kind() {
         use TroubleKind::{Changed, Full, Io, Missing, ReadOnly, Taken, TooLong};
         let t0 = base_instant();
-        let table: &[(bool, &[TroubleKind], &[Option<u64>])] = &[
+        let table: &[Row] = &[
             (true, &[Full, ReadOnly, Missing], &[Some(30); 5]),
             (false, &[Full, ReadOnly, Missing], &[None]),
             (true, &[Io, Changed], &[Some(1), Some(1), Some(1), None]),

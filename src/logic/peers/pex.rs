@@ -116,7 +116,7 @@ pub struct PexListener {
 
 impl PexListener {
     /// A message has arrived. Returns whether to read it. A message that comes too early is skipped; after
-    /// [`PATIENCE`] of these no further one is read, so a flood costs its sender the extension (P-22).
+    /// `PATIENCE` of these no further one is read, so a flood costs its sender the extension (P-22).
     pub fn opens(&mut self, now: Instant) -> bool {
         if self.too_early >= PATIENCE {
             return false;

@@ -7,7 +7,7 @@
 //! once, and a peer that passes on more gets more.
 //!
 //! No peer waits for ever. The only leech has no other peer to pass a piece on to, so its own `have` counts. A peer
-//! that has got nothing new for [`STUCK_AFTER`] is announced one more piece, whichever peers have it already.
+//! that has got nothing new for `STUCK_AFTER` is announced one more piece, whichever peers have it already.
 //!
 //! This module knows peers by their keys and pieces by their numbers. It makes no messages.
 

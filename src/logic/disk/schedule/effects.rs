@@ -46,7 +46,7 @@ pub struct WriteReceipt<R> {
 }
 
 /// Goes with a job that writes pieces again, and comes back with its outcomes.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct RewriteReceipt {
     pub(super) era: u32,
 }

@@ -102,6 +102,7 @@ pub struct DiskScheduleConfig {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each torrent")]
 enum Stage<R> {
     Starting(Start),
     Open(OpenDisk<R>),
@@ -131,15 +132,15 @@ impl<R: Clone + PartialEq> DiskSchedule<R> {
         match &mut self.stage {
             Stage::Starting(start) => {
                 let effect = start.poll()?;
-                self.on_start_effect(effect)
+                Some(self.on_start_effect(effect))
             }
             Stage::Open(disk) => disk.poll(),
             Stage::Ended => None,
         }
     }
 
-    fn on_start_effect(&mut self, effect: StartEffect) -> Option<DiskEffect<R>> {
-        Some(match effect {
+    fn on_start_effect(&mut self, effect: StartEffect) -> DiskEffect<R> {
+        match effect {
             StartEffect::OpenStorage => DiskEffect::OpenStorage,
             StartEffect::Check(pieces) => DiskEffect::CheckPieces(pieces),
             StartEffect::Admit(snapshot) => DiskEffect::Admit(snapshot),
@@ -150,7 +151,7 @@ impl<R: Clone + PartialEq> DiskSchedule<R> {
                 self.stage = Stage::Open(OpenDisk::new(&self.cfg, have.clone(), earlier));
                 DiskEffect::Tell(DiskNews::Ready { have, checked })
             }
-        })
+        }
     }
 
     /// When [`DiskSchedule::on_timeout`] is to be called.

@@ -201,7 +201,9 @@ impl Start {
             return self.tell(DiskNews::Refused(keeps_changing(&self.cfg.name).into()));
         }
         found.rounds += 1;
-        doubtful.iter().for_each(|piece| _ = found.have.clear(*piece));
+        for piece in &doubtful {
+            found.have.clear(*piece);
+        }
         self.check(found, doubtful, Some("files were changed by another program: checking them".to_owned()));
     }
 

@@ -354,7 +354,7 @@ impl PeerBook {
         }
     }
 
-    /// How much the torrent needs more addresses: it compares the connected, dialled and untried peers with [`ENOUGH`]
+    /// How much the torrent needs more addresses: it compares the connected, dialled and untried peers with `ENOUGH`
     /// (W-10).
     pub fn need(&self) -> PeerNeed {
         let there = self.connected() + self.half_open + self.untried;

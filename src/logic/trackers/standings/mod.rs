@@ -384,7 +384,9 @@ impl TrackerStandings {
         }
         let attended: Vec<_> =
             self.trackers.iter().filter(|(_, tracker)| tracker.attended).map(|(id, _)| *id).collect();
-        attended.into_iter().for_each(|id| self.start(TrackerClock::first(id)));
+        for id in attended {
+            self.start(TrackerClock::first(id));
+        }
     }
 
     /// Starts a clock that is absent.

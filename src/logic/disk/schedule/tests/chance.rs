@@ -155,7 +155,9 @@ impl World {
                 self.it.on_recorded(self.now, outcome);
             }
             Job::Look(found) => {
-                found.iter().for_each(|piece| _ = self.unseen.remove(&piece.get()));
+                for piece in &found {
+                    self.unseen.remove(&piece.get());
+                }
                 self.it.on_vetted(self.now, Ok(found));
             }
             Job::Check(pieces) => {
@@ -180,7 +182,9 @@ impl World {
         if pieces.iter().any(|piece| self.bytes[piece.at()] == Bytes::Foreign) {
             return Err(trouble(TroubleKind::Changed));
         }
-        pieces.iter().for_each(|piece| self.write(*piece));
+        for piece in &pieces {
+            self.write(*piece);
+        }
         Ok(pieces.into_iter().map(PieceOutcome::Written).collect())
     }
 

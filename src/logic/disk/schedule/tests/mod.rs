@@ -27,7 +27,9 @@ fn piece(number: u32) -> PieceIndex {
 
 fn set(numbers: &[u32]) -> Bitfield {
     let mut set = Bitfield::none(geometry().piece_count());
-    numbers.iter().for_each(|number| _ = set.set(piece(*number)));
+    for number in numbers {
+        set.set(piece(*number));
+    }
     set
 }
 
