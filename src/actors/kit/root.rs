@@ -116,6 +116,13 @@ mod tests {
         TreeRoot::start(root, Policy { max_restarts: 0, ..POLICY }, 1)
     }
 
+    /// A root that runs. One that is told to end before its first turn never starts.
+    async fn started(at_goodbye: ProbeHook<RootProbe>) -> TreeRoot<ProbeActor<RootProbe>> {
+        let root = start(at_goodbye);
+        root.addr().send(Do(|_, _| {})).await.unwrap();
+        root
+    }
+
     fn never(_: &mut ProbeActor<RootProbe>, ctx: &mut Ctx<ProbeActor<RootProbe>>) {
         ctx.run_interval(POLICY.window, |_, _| {});
     }
@@ -125,10 +132,10 @@ mod tests {
         const LIMIT: Duration = Duration::from_secs(5);
         with_actors(async {
             let began = Instant::now();
-            assert_eq!(start(|_, ctx| ctx.stop()).stop(LIMIT, pending()).await, TreeStop::Complete);
-            assert_eq!(start(never).stop(LIMIT, ready(())).await, TreeStop::Interrupted);
+            assert_eq!(started(|_, ctx| ctx.stop()).await.stop(LIMIT, pending()).await, TreeStop::Complete);
+            assert_eq!(started(never).await.stop(LIMIT, ready(())).await, TreeStop::Interrupted);
             assert!(began.elapsed() < Duration::from_millis(10), "{:?}", began.elapsed());
-            assert_eq!(start(never).stop(LIMIT, pending()).await, TreeStop::Late);
+            assert_eq!(started(never).await.stop(LIMIT, pending()).await, TreeStop::Late);
             assert!((LIMIT..LIMIT + Duration::from_millis(10)).contains(&began.elapsed()), "{:?}", began.elapsed());
         })
         .await;

@@ -24,9 +24,9 @@ use crate::base::geometry::{Geometry, PieceIndex, PieceRange};
 use crate::base::ids::InfoHash;
 use crate::base::locked::Locked;
 use crate::codec::metainfo::{Metainfo, PieceHashes};
-use crate::codec::resume::{BadRecord, ResumeRecord, Witness};
+use crate::codec::resume::{BadRecord, ResumeRecord};
 use crate::logic::disk::layout::Layout;
-use crate::logic::disk::resume::{Present, RecordTrust, RecordedTorrent, TrustReason, trust, without_doubts};
+use crate::logic::disk::resume::{Present, RecordTrust, RecordedTorrent, TrustReason, trust};
 pub use names::Meddle;
 use names::{MemoryName, Nameless};
 use program::DiskProgram;
@@ -348,7 +348,7 @@ impl Storage for Memory {
     fn admit(&self, start: Snapshot) -> Later<Result<(), OpenTrouble>> {
         self.run(move |shape, state, program| {
             state.sync()?;
-            Ok(state.save(&shape.record(&start, program))?)
+            Ok(state.save(&program.record(shape, &start))?)
         })
     }
 
@@ -380,7 +380,7 @@ impl Storage for Memory {
                 program.look_at_all(state);
                 program.note_doubts(shape);
             }
-            state.save(&shape.record(&snapshot, program))
+            state.save(&program.record(shape, &snapshot))
         })
     }
 }
@@ -481,25 +481,10 @@ impl Shape {
         let reason = (!check.is_empty()).then(|| TrustReason::Requested.to_string());
         Inventory { have: Bitfield::none(self.geometry.piece_count()), check, reason, received, sent }
     }
+
     /// Whether any page of a piece was ever written.
     fn has_data(&self, state: &State, piece: PieceIndex) -> bool {
         pages_of(&self.bytes_of(piece)).any(|page| state.pages[0][page])
-    }
-
-    /// The record of this moment, without the pieces in doubt.
-    fn record(&self, snapshot: &Snapshot, program: &DiskProgram) -> ResumeRecord {
-        let record = ResumeRecord {
-            info_hash: self.info_hash,
-            pieces: self.geometry.piece_count(),
-            have: snapshot.have.clone(),
-            files: program.known(),
-            part: Witness::default(),
-            downloaded: snapshot.received,
-            uploaded: snapshot.sent,
-            clean: snapshot.clean,
-        };
-        let torrent = RecordedTorrent { info_hash: self.info_hash, geometry: &self.geometry, layout: &self.layout };
-        without_doubts(record, program.doubts.iter().copied(), torrent)
     }
 }
 

@@ -11,10 +11,11 @@ use tokio::time::Instant;
 use super::{PLACE, Shape, State};
 use crate::base::bitfield::Bitfield;
 use crate::base::geometry::PieceIndex;
-use crate::codec::resume::Witness;
+use crate::codec::resume::{ResumeRecord, Witness};
 use crate::logic::disk::file_watch::FileWatch;
 use crate::logic::disk::layout::FileSpan;
-use crate::storage::DiskTrouble;
+use crate::logic::disk::resume::{RecordedTorrent, without_doubts};
+use crate::storage::{DiskTrouble, Snapshot};
 
 /// 5 s between two looks at a file's name, as on a real disk.
 const NAME_EVERY: Duration = Duration::from_secs(5);
@@ -97,6 +98,22 @@ impl DiskProgram {
         }
         watch.on_seen(after);
         Err(changed())
+    }
+
+    /// The record of this moment, without the pieces in doubt.
+    pub(super) fn record(&self, shape: &Shape, snapshot: &Snapshot) -> ResumeRecord {
+        let record = ResumeRecord {
+            info_hash: shape.info_hash,
+            pieces: shape.geometry.piece_count(),
+            have: snapshot.have.clone(),
+            files: self.known(),
+            part: Witness::default(),
+            downloaded: snapshot.received,
+            uploaded: snapshot.sent,
+            clean: snapshot.clean,
+        };
+        let torrent = RecordedTorrent { info_hash: shape.info_hash, geometry: &shape.geometry, layout: &shape.layout };
+        without_doubts(record, self.doubts.iter().copied(), torrent)
     }
 
     /// Looks at every file by its name.

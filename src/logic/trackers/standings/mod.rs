@@ -410,7 +410,8 @@ impl TrackerStandings {
                 TierEffect::Rest(id) => self.set_attended(id, false),
             }
         }
-        self.probe.set_stranded(now, self.tiers.is_stranded());
+        let is_stranded = self.phase == Phase::Running && self.tiers.is_stranded();
+        self.probe.set_stranded(now, is_stranded);
     }
 
     /// The actors that run are told; the first clock is started if there is none.
