@@ -68,7 +68,7 @@ pub struct Behaviour {
     /// How many times it changes its interest at once.
     pub interest_flood: u32,
     /// Its handshake of the extension protocol (BEP 10).
-    pub extended: ExtendedHandshake,
+    pub extended: ExtendedBehaviour,
     /// How many peers a second it names without being asked (BEP 11).
     pub pex_flood: u32,
     /// The metadata size that it announces, as digits (BEP 9).
@@ -79,7 +79,7 @@ pub struct Behaviour {
 
 /// A peer's handshake of the extension protocol (BEP 10).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum ExtendedHandshake {
+pub enum ExtendedBehaviour {
     /// It sends none, unless another word needs one.
     #[default]
     Unspoken,
@@ -245,7 +245,7 @@ one_of!(Answer, "reject" => Reject, "wrong_index" => WrongIndex, "wrong_begin" =
 one_of!(MetadataAnswer, "metadata_reject" => Reject, "metadata_wrong_hash" => WrongHash,
     "metadata_wrong_piece" => WrongPiece);
 
-impl Field for ExtendedHandshake {
+impl Field for ExtendedBehaviour {
     fn set(&mut self, word: &str, value: &str) -> Result<(), String> {
         *self = match word {
             "extended_deep" => return parse_bytes(value).map(|depth| *self = Self::Deep(depth)),
@@ -411,7 +411,7 @@ impl Behaviour {
     /// Tells whether the behaviour needs the extension protocol (BEP 10).
     pub fn speaks_extensions(&self) -> bool {
         let says_more = self.pex_flood > 0 || self.metadata_size.is_some();
-        says_more || self.extended != ExtendedHandshake::Unspoken || self.metadata != MetadataAnswer::Nothing
+        says_more || self.extended != ExtendedBehaviour::Unspoken || self.metadata != MetadataAnswer::Nothing
     }
 }
 

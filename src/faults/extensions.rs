@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use super::answers::{frame, kind};
-use super::behaviour::{Behaviour, ExtendedHandshake, MetadataAnswer};
+use super::behaviour::{Behaviour, ExtendedBehaviour, MetadataAnswer};
 use super::black_hole::dead_addr;
 use super::torrent::{int, text};
 use crate::codec::compact;
@@ -57,7 +57,7 @@ pub(super) fn handshake(behaviour: &Behaviour) -> Option<Bytes> {
         return None;
     }
     let mut out = vec![HANDSHAKE];
-    if let ExtendedHandshake::Deep(depth) = behaviour.extended {
+    if let ExtendedBehaviour::Deep(depth) = behaviour.extended {
         // Nested lists that are never closed.
         let depth = usize::try_from(depth).unwrap_or(usize::MAX).min(MAX_DEPTH);
         out.extend(b"d1:m");
@@ -74,8 +74,8 @@ pub(super) fn handshake(behaviour: &Behaviour) -> Option<Bytes> {
         int(&mut out, size.0.escape_ascii());
     }
     let (port, reqq, name) = match behaviour.extended {
-        ExtendedHandshake::Numbers => ("0", "-2147483648", 4),
-        ExtendedHandshake::Name(len) => ("6881", "250", usize::try_from(len).unwrap_or(usize::MAX).min(MAX_NAME)),
+        ExtendedBehaviour::Numbers => ("0", "-2147483648", 4),
+        ExtendedBehaviour::Name(len) => ("6881", "250", usize::try_from(len).unwrap_or(usize::MAX).min(MAX_NAME)),
         _ => ("6881", "250", 4),
     };
     text(&mut out, b"p");
