@@ -22,7 +22,7 @@ use crate::base::limits::ANNOUNCE_TIMEOUT;
 use crate::codec::tracker::{AnnounceRequest, ScrapeEntry};
 use crate::codec::tracker_udp::UdpReply;
 use crate::logic::trackers::families::IpFamily;
-use crate::logic::trackers::udp_exchange::{Connection, ExchangeEffect, UdpExchange, UdpQuestion, UdpTrouble};
+use crate::logic::trackers::udp_exchange::{ExchangeEffect, UdpConnection, UdpExchange, UdpQuestion, UdpTrouble};
 
 /// The largest UDP payload: a reply may fill it, since BEP 15 sets no lower limit.
 const MAX_DATAGRAM: usize = 65_535;
@@ -32,7 +32,7 @@ const MAX_DATAGRAM: usize = 65_535;
 #[derive(Debug, Clone)]
 pub struct UdpSession {
     dice: Rc<RefCell<SmallRng>>,
-    known: Rc<RefCell<BTreeMap<SocketAddr, Connection>>>,
+    known: Rc<RefCell<BTreeMap<SocketAddr, UdpConnection>>>,
     /// The sockets by address family; the key is whether the family is IPv4.
     sockets: Rc<RefCell<BTreeMap<bool, Rc<dyn DatagramSocket>>>>,
 }
@@ -183,7 +183,7 @@ async fn until(deadline: Option<std::time::Instant>) {
 }
 
 /// Stores the connection id of an address for the next request, or removes it.
-fn remember(session: &UdpSession, addr: SocketAddr, connection: Option<Connection>) {
+fn remember(session: &UdpSession, addr: SocketAddr, connection: Option<UdpConnection>) {
     let mut known = session.known.borrow_mut();
     match connection {
         Some(connection) => known.insert(addr, connection),

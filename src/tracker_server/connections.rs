@@ -1,7 +1,7 @@
 //! The open connections of an HTTP socket: how many there may be, how many of a host, and which one is closed if there
 //! are too many.
 //!
-//! Knows tasks and addresses, no HTTP. Dropping [`Connections`] closes all of them.
+//! Knows tasks and addresses, no HTTP. Dropping [`HttpConnections`] closes all of them.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -27,7 +27,7 @@ type Size = (usize, Reverse<Option<Number>>, IpAddr);
 
 /// The open connections of one socket.
 #[derive(Debug)]
-pub(super) struct Connections {
+pub(super) struct HttpConnections {
     most: usize,
     tasks: JoinSet<()>,
     open: BTreeMap<Number, Connection>,
@@ -57,7 +57,7 @@ fn prefix(ip: IpAddr, of_v4: u32, of_v6: u32) -> IpAddr {
     }
 }
 
-impl Connections {
+impl HttpConnections {
     /// No connections yet, and never more than `most`.
     pub(super) fn new(most: usize) -> Self {
         Self {
@@ -175,7 +175,7 @@ mod tests {
     async fn a_host_has_a_limit_that_counts_open_connections_only() {
         LocalSet::new()
             .run_until(async {
-                let mut connections = Connections::new(MOST);
+                let mut connections = HttpConnections::new(MOST);
                 for _ in 0..MAX_PER_HOST {
                     assert!(connections.has_room_for(host(1)));
                     connections.add(host(1), async {});
@@ -192,7 +192,7 @@ mod tests {
         let at = |network: u16, nth: u16| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, nth]);
         LocalSet::new()
             .run_until(async {
-                let mut connections = Connections::new(MOST);
+                let mut connections = HttpConnections::new(MOST);
                 (0..64).for_each(|nth| connections.add(at(1, nth), async {}));
                 assert!(!connections.has_room_for(at(1, 99)) && connections.has_room_for(at(2, 1)));
             })
@@ -204,7 +204,7 @@ mod tests {
     async fn the_network_with_most_connections_loses_one_first() {
         LocalSet::new()
             .run_until(async {
-                let mut connections = Connections::new(MOST);
+                let mut connections = HttpConnections::new(MOST);
                 (0..50).for_each(|nth| connections.add(host(nth), pending()));
                 for nth in 0..5000_u16 {
                     connections.add(IpAddr::from([0x2001, 0xdb8, 0, nth, 0, 0, 0, 1]), pending());
@@ -221,7 +221,7 @@ mod tests {
     async fn there_are_never_more_than_allowed() {
         LocalSet::new()
             .run_until(async {
-                let (mut connections, living) = (Connections::new(MOST), Rc::new(Cell::new(0)));
+                let (mut connections, living) = (HttpConnections::new(MOST), Rc::new(Cell::new(0)));
                 for nth in 0..3000 {
                     connections.add(host(nth), stay(Rc::clone(&living)));
                     tokio::task::yield_now().await;

@@ -21,7 +21,7 @@ use actix_web::web::{Data, get};
 use actix_web::{App, HttpRequest, HttpResponse};
 use tokio::time::{sleep, timeout};
 
-use super::connections::Connections;
+use super::connections::HttpConnections;
 use super::keeper::{GetCounts, Page, Query, SwarmKeeper};
 use super::pages;
 use super::turns::Turns;
@@ -128,13 +128,13 @@ async fn serve(listener: Rc<dyn Listen>, max_connections: usize, keeper: Addr<Sw
         .finish(map_config(app(keeper), |()| AppConfig::default()));
     let handler = service.new_service(()).await;
     let handler = handler.expect("routes to plain functions have nothing that could fail");
-    accept(&*listener, Connections::new(max_connections), handler).await;
+    accept(&*listener, HttpConnections::new(max_connections), handler).await;
 }
 
 /// Accepts connections for ever.
 async fn accept(
     listener: &dyn Listen,
-    mut connections: Connections,
+    mut connections: HttpConnections,
     handler: impl Service<(Turns, Protocol, Option<SocketAddr>), Future: 'static>,
 ) {
     loop {

@@ -70,7 +70,7 @@ impl Fetch {
     }
 
     /// Starts the client.
-    pub fn start(self) -> io::Result<Fetching> {
+    pub fn start(self) -> io::Result<RunningFetch> {
         let mut words = self.wrappers;
         words.extend(self.faults.iter().flat_map(|faults| faults.words(&self.log)));
         words.push(self.program.into());
@@ -78,7 +78,7 @@ impl Fetch {
         let mut words = words.into_iter();
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words).env_remove("RUST_LOG").env("RUST_BACKTRACE", "0");
-        Ok(Fetching { program: ClientProgram::start(&mut command)?, log: self.faults.map(|_| self.log) })
+        Ok(RunningFetch { program: ClientProgram::start(&mut command)?, log: self.faults.map(|_| self.log) })
     }
 
     /// Runs the client to its end.
@@ -89,13 +89,13 @@ impl Fetch {
 
 /// A running client.
 #[derive(Debug)]
-pub struct Fetching {
+pub struct RunningFetch {
     /// The process that was started: strace, if the client runs under it.
     pub program: ClientProgram,
     log: Option<PathBuf>,
 }
 
-impl Fetching {
+impl RunningFetch {
     /// Waits until it has this many bytes. Returns `false` if that does not happen within [`LIMIT`].
     pub fn has(&mut self, bytes: u64) -> io::Result<bool> {
         let has = |event: &Value| event["event"] == "progress" && event["bytes_have"].as_u64() >= Some(bytes);
@@ -173,7 +173,7 @@ pub struct Tampering {
 
 impl Tampering {
     /// Attaches strace to a running client.
-    pub fn start(faults: &SyscallFaults, with: &Fetching, log: PathBuf) -> io::Result<Self> {
+    pub fn start(faults: &SyscallFaults, with: &RunningFetch, log: PathBuf) -> io::Result<Self> {
         let mut words = faults.words_for(with.program.id(), &log).into_iter();
         let mut strace = ClientProgram::start(Command::new(words.next().unwrap_or_default()).args(words))?;
         let begun = strace.wait_for(LIMIT, |line| line.contains(" attached").then_some(()))?;

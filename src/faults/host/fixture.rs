@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
 
-use super::fetch::{ClientRun, Fetch, Fetching, Tampering};
+use super::fetch::{ClientRun, Fetch, RunningFetch, Tampering};
 use super::record;
 use super::syscall_faults::SyscallFaults;
 use crate::faults::folder::ScratchFolder;
@@ -120,7 +120,7 @@ impl<'a> HostFixture<'a> {
     }
 
     /// Starts a fetch and waits until it has this many bytes.
-    pub fn started(&mut self, fetch: Fetch, bytes: u64) -> Result<Fetching, SceneFailure> {
+    pub fn started(&mut self, fetch: Fetch, bytes: u64) -> Result<RunningFetch, SceneFailure> {
         let mut fetch = fetch.start()?;
         let has_part = fetch.has(bytes)?;
         self.check("I3", has_part, || format!("it never had {bytes} B"))?;
@@ -128,7 +128,7 @@ impl<'a> HostFixture<'a> {
     }
 
     /// Attaches strace to a running client.
-    pub fn tamper(&self, with: &Fetching, faults: &SyscallFaults) -> io::Result<Tampering> {
+    pub fn tamper(&self, with: &RunningFetch, faults: &SyscallFaults) -> io::Result<Tampering> {
         Tampering::start(faults, with, self.log())
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 
-use super::fetch::{ClientRun, Fetching, Tampering};
+use super::fetch::{ClientRun, RunningFetch, Tampering};
 use super::fixture::{HostFixture, MIB, SceneFailure, SceneResult};
 use super::machine::{MachineNeed, SmallDisk};
 use super::syscall_faults::{SyscallFaults, When};
@@ -92,7 +92,7 @@ fn on_small_disk<'a>(
 }
 
 /// Starts a slow fetch on a small disk and fills the disk when a part of the torrent is there.
-fn is_filled(fixture: &mut HostFixture<'_>, disk: &SmallDisk, args: &[&str]) -> Result<Fetching, SceneFailure> {
+fn is_filled(fixture: &mut HostFixture<'_>, disk: &SmallDisk, args: &[&str]) -> Result<RunningFetch, SceneFailure> {
     let source = fixture.source("max_rate=1M")?;
     let part = fixture.dice.random_range(1..2 * MIB);
     let fetch = fixture.started(fixture.fetch().from(source.addr).args(args), part)?;
@@ -116,7 +116,7 @@ fn waits(program: &Path, report: &mut ScenarioReport) -> SceneResult {
     goes_on_by_itself(&mut fixture, &disk, fetch)
 }
 
-fn goes_on_by_itself(fixture: &mut HostFixture<'_>, disk: &SmallDisk, mut fetch: Fetching) -> SceneResult {
+fn goes_on_by_itself(fixture: &mut HostFixture<'_>, disk: &SmallDisk, mut fetch: RunningFetch) -> SceneResult {
     let is_told = fetch.says("; will resume by itself")?;
     fixture.inject("disk full");
     fixture.check("I10", is_told, || "nothing says that it will resume by itself".to_owned())?;
@@ -158,7 +158,7 @@ fn complete_and_read_only(program: &Path, report: &mut ScenarioReport) -> SceneR
 }
 
 /// Starts a slow fetch. When a part of the torrent is there, every later write of the record fails.
-fn unrecorded(fixture: &mut HostFixture<'_>) -> Result<(Fetching, Tampering), SceneFailure> {
+fn unrecorded(fixture: &mut HostFixture<'_>) -> Result<(RunningFetch, Tampering), SceneFailure> {
     let source = fixture.source("max_rate=700k")?;
     let mut fetch = fixture.started(fixture.fetch().from(source.addr), 1)?;
     let full = SyscallFaults::default().fail("write", "ENOSPC", When::Always).only(fixture.new_record());

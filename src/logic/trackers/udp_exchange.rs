@@ -35,7 +35,7 @@ pub enum UdpQuestion {
 
 /// A connection id and the time it was received, for the next exchange with the same tracker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Connection {
+pub struct UdpConnection {
     id: u64,
     received: Instant,
 }
@@ -72,7 +72,7 @@ pub struct UdpExchange {
     /// Whether the tracker's address is IPv6, so that its peers are.
     ipv6: bool,
     dice: SmallRng,
-    connection: Option<Connection>,
+    connection: Option<UdpConnection>,
     /// Whether the connection id is from an earlier exchange: the tracker may have forgotten it.
     reused: bool,
     phase: Phase,
@@ -107,7 +107,7 @@ impl UdpExchange {
     pub fn new(
         now: Instant,
         ask: UdpQuestion,
-        known: Option<Connection>,
+        known: Option<UdpConnection>,
         ipv6: bool,
         patience: Duration,
         seed: u64,
@@ -143,7 +143,7 @@ impl UdpExchange {
                 if self.connection.is_none() {
                     self.doublings = 0;
                 }
-                self.connection = Some(Connection { id: connection_id, received: now });
+                self.connection = Some(UdpConnection { id: connection_id, received: now });
                 self.reused = false;
                 self.pick_phase(now);
                 self.send(now);
@@ -194,7 +194,7 @@ impl UdpExchange {
     }
 
     /// The connection, for the next exchange with this tracker.
-    pub const fn connection(&self) -> Option<Connection> {
+    pub const fn connection(&self) -> Option<UdpConnection> {
         self.connection
     }
 
@@ -210,7 +210,7 @@ impl UdpExchange {
 
     /// The connection id, if it is not too old.
     fn live_connection(&self, now: Instant) -> Option<u64> {
-        let live = |connection: &Connection| now.saturating_duration_since(connection.received) < CONNECTION_LIFE;
+        let live = |connection: &UdpConnection| now.saturating_duration_since(connection.received) < CONNECTION_LIFE;
         self.connection.filter(live).map(|connection| connection.id)
     }
 
@@ -279,7 +279,7 @@ mod tests {
         UdpQuestion::Announce(request, "/announce?pass=key".to_owned())
     }
 
-    fn start(known: Option<Connection>) -> (Instant, UdpExchange) {
+    fn start(known: Option<UdpConnection>) -> (Instant, UdpExchange) {
         let t0 = base_instant();
         (t0, UdpExchange::new(t0, announce(), known, false, PATIENCE, 1))
     }

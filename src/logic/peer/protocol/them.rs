@@ -18,7 +18,7 @@ const NAMED_AT_ONCE: u32 = 8;
 /// What the peer has said.
 #[derive(Debug)]
 pub(super) struct Them {
-    pub(super) interest: PeerInterest,
+    pub(super) interest: InterestOfPeer,
     pieces: Bitfield,
     /// The peer has said what it has: a second bitfield is a violation (P-07).
     told_pieces: bool,
@@ -31,7 +31,7 @@ impl Them {
     /// A peer that has nothing, chokes us and wants nothing, of a torrent of so many pieces.
     pub(super) fn new(now: Instant, pieces: u32) -> Self {
         Self {
-            interest: PeerInterest::new(now),
+            interest: InterestOfPeer::new(now),
             pieces: Bitfield::none(pieces),
             told_pieces: false,
             named_many: false,
@@ -109,7 +109,7 @@ impl Them {
 
 /// Whether the peer wants something of us: however often that changes, only the last state counts.
 #[derive(Debug)]
-pub(super) struct PeerInterest {
+pub(super) struct InterestOfPeer {
     interested: bool,
     /// As the choker knows it.
     reported: bool,
@@ -118,7 +118,7 @@ pub(super) struct PeerInterest {
     since: Instant,
 }
 
-impl PeerInterest {
+impl InterestOfPeer {
     const fn new(now: Instant) -> Self {
         Self { interested: false, reported: false, changes: 0, since: now }
     }

@@ -15,9 +15,9 @@ use crate::logic::peer::protocol::PeerView;
 
 /// All connections, by their keys. A key is never used twice before all have been used.
 #[derive(Debug, Default)]
-pub(super) struct Connections {
+pub(super) struct PoolConnections {
     /// Boxed: a map of large values that grows at its end is half empty.
-    open: BTreeMap<PeerKey, Box<Connection>>,
+    open: BTreeMap<PeerKey, Box<PoolConnection>>,
     next_key: u32,
     /// Bytes of blocks sent by connections that have ended.
     sent_before: u64,
@@ -25,7 +25,7 @@ pub(super) struct Connections {
 
 /// One connection.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(super) struct PoolConnection {
     addr: SocketAddr,
     origin: Origin,
     /// Where others can dial the peer: where we did, or where it says that it listens.
@@ -58,12 +58,12 @@ pub(super) struct EndedConnection {
     pub(super) delivered: bool,
 }
 
-impl Connections {
+impl PoolConnections {
     /// A connection begins.
     pub(super) fn open(&mut self, addr: SocketAddr, origin: Origin) -> PeerKey {
         let key = PeerKey(self.next_key);
         self.next_key = self.next_key.wrapping_add(1);
-        let connection = Connection {
+        let connection = PoolConnection {
             addr,
             origin,
             listens: (origin == Origin::Dialled).then_some(addr),
@@ -79,7 +79,7 @@ impl Connections {
 
     /// A connection has ended. None: it is not known.
     pub(super) fn close(&mut self, peer: PeerKey) -> Option<EndedConnection> {
-        let Connection { addr, view, delivered, reason, .. } = *self.open.remove(&peer)?;
+        let PoolConnection { addr, view, delivered, reason, .. } = *self.open.remove(&peer)?;
         self.sent_before += view.sent;
         Some(EndedConnection { addr, reason: reason.unwrap_or(DisconnectReason::Panicked), delivered })
     }
@@ -94,7 +94,7 @@ impl Connections {
         self.open.is_empty()
     }
 
-    pub(super) fn get(&mut self, peer: PeerKey) -> Option<&mut Connection> {
+    pub(super) fn get(&mut self, peer: PeerKey) -> Option<&mut PoolConnection> {
         self.open.get_mut(&peer).map(|connection| &mut **connection)
     }
 
@@ -124,7 +124,7 @@ impl Connections {
     }
 }
 
-impl Connection {
+impl PoolConnection {
     pub(super) const fn addr(&self) -> SocketAddr {
         self.addr
     }

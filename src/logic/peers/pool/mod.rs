@@ -58,7 +58,7 @@ use crate::logic::peers::pex::PexFeed;
 use crate::logic::peers::super_seed::SuperSeed;
 
 use addresses::Addresses;
-use connections::{Connections, EndedConnection, Origin};
+use connections::{EndedConnection, Origin, PoolConnections};
 pub use values::{PeerEvent, PeerRow, PoolEffect, PoolNote, PoolSurvey, PoolTerms, Redial};
 
 /// The pool of one torrent. See the head of this file.
@@ -67,7 +67,7 @@ pub struct PoolMachine {
     terms: PoolTerms,
     stage: PoolStage,
     addresses: Addresses,
-    connections: Connections,
+    connections: PoolConnections,
     choker: Choker,
     pex: PexFeed,
     super_seed: Option<Box<SuperSeed>>,
@@ -147,7 +147,7 @@ impl PoolMachine {
         Self {
             stage: PoolStage::Fetching,
             addresses: Addresses::new(&terms),
-            connections: Connections::default(),
+            connections: PoolConnections::default(),
             choker: choker(now, &terms),
             pex: PexFeed::default(),
             super_seed: super_seed(&terms),
