@@ -256,6 +256,27 @@ fn every_file_says_what_it_is_for() {
     complain("files without a head", &silent.map(|file| file.path.display().to_string()).collect::<Vec<_>>());
 }
 
+/// The name of the type that this line makes public, be it for the whole crate or for a folder.
+fn public_type(line: &str) -> Option<String> {
+    let rest = line.trim_start().strip_prefix("pub")?;
+    let rest = rest.strip_prefix('(').map_or(rest, |rest| rest.split_once(')').map_or("", |(_where, rest)| rest));
+    let kinds = [" struct ", " enum ", " trait ", " type "];
+    kinds.iter().find_map(|kind| rest.strip_prefix(kind)).map(word)
+}
+
+/// One word has one meaning: no two types that other files can name have the same name.
+#[test]
+fn public_types_have_names_of_their_own() {
+    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for file in sources() {
+        for name in file.code().lines().filter_map(public_type) {
+            places.entry(name).or_default().push(file.path.display().to_string());
+        }
+    }
+    let shared = places.into_iter().filter(|(_, files)| files.len() > 1);
+    complain("names of several types", &shared.map(|(name, files)| format!("{name}: {files:?}")).collect::<Vec<_>>());
+}
+
 #[test]
 fn functions_are_short() {
     let mut lengths = Vec::new();
