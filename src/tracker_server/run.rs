@@ -68,7 +68,7 @@ pub struct TrackerServerConfig {
 
 impl std::fmt::Debug for TrackerServerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TrackerConfig").field("http", &self.http).field("udp", &self.udp).finish_non_exhaustive()
+        f.debug_struct("TrackerServerConfig").field("http", &self.http).field("udp", &self.udp).finish_non_exhaustive()
     }
 }
 

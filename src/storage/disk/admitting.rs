@@ -59,7 +59,7 @@ impl Inner {
                 missing.set(piece);
             }
         }
-        let is_in_place = |file: &usize| !self.specs[*file].padding && !opened.files.holds_elsewhere(*file);
+        let is_in_place = |file: &usize| !self.specs[*file].padding && !opened.files.is_in_part_file(*file);
         for file in (0..self.specs.len()).filter(is_in_place) {
             let writes = self.config.may_write && pieces(file).any(|piece| missing.has(piece));
             opened.files.claim(file, writes)?;
@@ -90,7 +90,7 @@ impl Inner {
         let lens: Vec<_> = (0..self.specs.len()).map(|file| opened.files.known(file).len).collect();
         let found = FoundFiles { geometry: &self.geometry, layout: opened.files.layout(), right: have, lens: &lens };
         for (file, spec) in self.specs.iter().enumerate() {
-            if spec.padding || opened.files.holds_elsewhere(file) {
+            if spec.padding || opened.files.is_in_part_file(file) {
                 continue;
             }
             let (len, path) = (lens[file], opened.files.shown_path(file));

@@ -13,7 +13,6 @@ use crate::codec::resume::ResumeRecord;
 use crate::logic::disk::resume::{RecordedTorrent, without_doubts};
 use crate::storage::DiskTrouble;
 use crate::storage::file_entry::FileSpec;
-use crate::storage::part_file::Part;
 
 /// The pieces in doubt.
 #[derive(Debug, Default)]
@@ -105,7 +104,7 @@ impl Inner {
         if file < self.specs.len() {
             return layout.file_range(file).into_iter().collect();
         }
-        let held = |file: &usize| opened.files.part().is_some_and(|part: &Part| part.holds(*file));
+        let held = |file: &usize| opened.files.is_in_part_file(*file);
         (0..self.specs.len()).filter(held).filter_map(|file| layout.file_range(file)).collect()
     }
 
@@ -113,7 +112,7 @@ impl Inner {
     fn missing_ends(&self, opened: &Opened) -> Vec<Range<u64>> {
         let layout = opened.files.layout();
         let end = |(file, spec): (usize, &FileSpec)| {
-            let is_elsewhere = spec.padding || opened.files.part().is_some_and(|part| part.holds(file));
+            let is_elsewhere = spec.padding || opened.files.is_in_part_file(file);
             let range = layout.file_range(file).filter(|_| !is_elsewhere)?;
             let len = opened.files.known(file).len;
             (len < spec.len).then(|| range.start + len..range.end)

@@ -212,7 +212,7 @@ impl StoredFiles {
     /// The length, device, inode and modification time of a file. `None` if it does not exist, is padding, or is kept
     /// in the part file.
     pub fn witness(&self, file: usize) -> Result<Option<Witness>, DiskTrouble> {
-        if self.spec(file).padding || self.is_held(file) {
+        if self.spec(file).padding || self.is_in_part_file(file) {
             return Ok(None);
         }
         match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
@@ -224,7 +224,7 @@ impl StoredFiles {
 
     /// The ranges of a file that hold data, not holes. Empty if the file does not exist.
     pub fn data_extents(&self, file: usize) -> Result<Vec<Range<u64>>, DiskTrouble> {
-        if self.is_held(file) {
+        if self.is_in_part_file(file) {
             return Ok(Vec::new());
         }
         let (opened, meta) = match self.folder.open_file(&self.spec(file).path, OFlags::RDONLY) {
@@ -254,7 +254,7 @@ impl StoredFiles {
     /// Makes the files without bytes. No write of a piece would make them.
     pub fn create_empty_files(&self) -> Result<(), DiskTrouble> {
         for (file, spec) in self.specs.iter().enumerate() {
-            if spec.len == 0 && !spec.padding && !self.is_held(file) && self.known(file) == Witness::default() {
+            if spec.len == 0 && !spec.padding && !self.is_in_part_file(file) && self.known(file) == Witness::default() {
                 self.create(file)?;
             }
         }
@@ -304,12 +304,7 @@ impl StoredFiles {
     }
 
     /// Whether a file's bytes are kept in the part file.
-    pub fn holds_elsewhere(&self, file: usize) -> bool {
-        self.is_held(file)
-    }
-
-    /// Whether a file's bytes are kept in the part file.
-    fn is_held(&self, file: usize) -> bool {
+    pub fn is_in_part_file(&self, file: usize) -> bool {
         self.part.as_ref().is_some_and(|part| part.holds(file))
     }
 

@@ -212,7 +212,7 @@ impl StoredFiles {
         if file == self.part_number() {
             return self.part.as_ref().is_some_and(Part::is_needed);
         }
-        !self.spec(file).padding && !self.is_held(file)
+        !self.spec(file).padding && !self.is_in_part_file(file)
     }
 
     /// The error for a file that another program has changed.
